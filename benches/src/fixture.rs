@@ -1,4 +1,4 @@
-//! Inputs of the benches: messages of three sizes, and request heads recorded from real clients.
+//! Inputs for the benches: messages of three sizes, and request heads recorded from real clients.
 
 use codec::base64;
 use codec::signal::client::Outgoing;
@@ -6,25 +6,25 @@ use codec::signal::{Action, Delivery, Role};
 use codec::ws::{Opcode, frame_masked};
 use serde_json::Value;
 
-/// Client id of the viewer in every message: recipient of a master's messages, sender of its own. As recorded.
+/// Client id of the viewer in the recordings. The viewer receives the master's messages and also sends messages itself.
 pub const VIEWER: &str = "viewer-1.A_b";
 
-/// Masking key of every frame, taken from RFC 6455 section 5.7.
+/// Masking key used for every frame, taken from RFC 6455 section 5.7.
 pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
-/// A message.
+/// A message to benchmark.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Name of the case in groups.
+    /// Name of the message in benchmark groups.
     pub name: &'static str,
     /// Action of the message.
     pub action: Action,
-    /// Payload as base64 text.
+    /// Payload of the message, as base64 text.
     pub payload: String,
 }
 
-/// Messages of three sizes: an ICE candidate with a payload of 200 bytes, an SDP answer of 3,000 bytes, and an answer
-/// with the longest payload that the default profile accepts.
+/// Returns messages of three sizes: an ICE candidate with a payload of 200 bytes, an SDP answer of 3,000 bytes, and an
+/// SDP answer with the longest payload that the default profile accepts.
 #[must_use]
 pub fn cases() -> [Case; 3] {
     [
@@ -51,7 +51,7 @@ impl Case {
         }
     }
 
-    /// Text of the message as written by the JavaScript SDK in this role.
+    /// Returns the text of the message as the JavaScript SDK writes it for this role.
     #[must_use]
     pub fn text(&self, role: Role) -> Vec<u8> {
         let mut out = Vec::new();
@@ -59,9 +59,9 @@ impl Case {
         out
     }
 
-    /// Text of the message as written by the C SDK, whose viewers add their ICE servers to an offer.
+    /// Returns the text of the message as the C SDK writes it: its viewers add their ICE servers to an offer.
     ///
-    /// The flat scanner leaves texts with nested values to simd-json.
+    /// The flat scanner does not parse nested values; it leaves such texts to simd-json.
     #[must_use]
     pub fn text_with_ice_servers(&self) -> Vec<u8> {
         let Self { payload, .. } = self;
@@ -77,14 +77,14 @@ impl Case {
         .into_bytes()
     }
 
-    /// Text of the message with an escaped slash in its payload, as written by some serializers.
+    /// Returns the text of the message with the slashes in its payload escaped, as some serializers write them.
     #[must_use]
     pub fn text_with_escapes(&self) -> Vec<u8> {
         let text = String::from_utf8(self.text(Role::Master)).expect("a text is UTF-8");
         text.replace('/', "\\/").into_bytes()
     }
 
-    /// Bytes of `count` masked frames with the text of a client in this role, in one piece.
+    /// Returns `count` masked frames in one contiguous buffer. Each contains the text that a client in this role sends.
     #[must_use]
     pub fn frames(&self, role: Role, count: usize) -> Vec<u8> {
         let (text, mut out) = (self.text(role), Vec::new());
@@ -94,7 +94,7 @@ impl Case {
         out
     }
 
-    /// Delivery of the message to a master.
+    /// Returns the message as delivered to a master.
     #[must_use]
     pub fn delivery(&self) -> Delivery<'_> {
         Delivery {
@@ -117,17 +117,17 @@ impl Case {
     }
 }
 
-/// A request head.
+/// A request head to benchmark.
 #[derive(Clone, Debug)]
 pub struct HeadCase {
-    /// Name of the case in groups.
+    /// Name of the head in benchmark groups.
     pub name: &'static str,
-    /// Bytes of the head, including the final empty line.
+    /// Bytes of the head, including the empty line at its end.
     pub bytes: Vec<u8>,
 }
 
-/// Request heads: an API call of the AWS CLI, an upgrade of a viewer with the JavaScript SDK, and the same upgrade with
-/// a session token that makes the head as long as permitted.
+/// Returns the request heads: an API call of the AWS CLI, the upgrade of a JavaScript SDK viewer, and the same upgrade
+/// with a session token that makes the head as long as permitted.
 #[must_use]
 pub fn heads() -> [HeadCase; 3] {
     let call = &recorded(include_str!("../../codec/tests/data/http_heads.json"))[0];
@@ -152,7 +152,7 @@ pub fn heads() -> [HeadCase; 3] {
     ]
 }
 
-/// Upgrade of a viewer as recorded from the JavaScript SDK, with another channel and client id.
+/// Returns the upgrade recorded from a JavaScript SDK viewer, with the channel and the client id replaced.
 ///
 /// # Panics
 /// Panics if the recording has changed.
@@ -170,7 +170,7 @@ pub fn upgrade_head(channel: &str, client_id: &str) -> String {
     head_of("GET", &target, &viewer["headers"])
 }
 
-/// Upgrade of a master as recorded from the JavaScript SDK, with another channel.
+/// Returns an upgrade as a JavaScript SDK master sends it, with the channel replaced.
 ///
 /// # Panics
 /// Panics if the recording has changed.
@@ -197,7 +197,8 @@ fn head_of(method: &str, target: &str, headers: &Value) -> String {
     format!("{method} {target} HTTP/1.1\r\n{lines}\r\n")
 }
 
-/// Builds `bytes` bytes of a session description with candidates. Its question marks become slashes in base64.
+/// Builds a session description with candidates that is `bytes` bytes long. It contains question marks, which become
+/// slashes in base64.
 fn description(bytes: usize) -> String {
     let mut text = String::from(
         "{\"type\":\"answer\",\"sdp\":\"v=0\\r\\ns=???\\r\\no=- 4611731400430051336 2 IN IP4",

@@ -1,17 +1,17 @@
-//! Timing of benches: criterion's settings, thread CPU time, and groups.
+//! The setup that all benches share: criterion's settings, the measurement of thread CPU time, and groups.
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Criterion with the settings of all benches.
+/// Criterion configured to measure [`ThreadTime`].
 pub type Timer = Criterion<ThreadTime>;
 
-/// Group of measurements: one operation on one case, by several libraries.
+/// A group of measurements, in which several libraries perform one operation on one input.
 pub type Group<'a> = BenchmarkGroup<'a, ThreadTime>;
 
-/// Runs `groups` with the common settings, which the command line can override.
+/// Runs `groups` with the settings that all benches share. The command line can override these settings.
 pub fn run(groups: impl FnOnce(&mut Timer)) {
     let mut criterion = Criterion::default()
         .with_measurement(ThreadTime)
@@ -23,7 +23,7 @@ pub fn run(groups: impl FnOnce(&mut Timer)) {
     criterion.final_summary();
 }
 
-/// Opens the group `<module>/<operation>/<case>`. Each iteration handles `messages` messages of `bytes` bytes in total.
+/// Opens the group `<module>/<operation>/<case>`. Each iteration handles `messages` messages, `bytes` bytes in total.
 pub fn group<'a>(
     criterion: &'a mut Timer,
     operation: &str,
@@ -39,7 +39,7 @@ pub fn group<'a>(
     group
 }
 
-/// CPU time of the calling thread, user and system, which other load on the core does not affect.
+/// Measures the user and system CPU time of the calling thread. Other load on the core does not affect it.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadTime;
 

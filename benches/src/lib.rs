@@ -1,5 +1,5 @@
-//! Benchmarks: each module on a message's path compared with libraries that do the same work, and the whole broker
-//! compared with other relays (see [`relay`] and [`compare`]).
+//! Benchmarks. Each module on the path of a message is compared with libraries that do the same work, and the whole
+//! broker is compared with other relays (see [`relay`] and [`compare`]).
 //!
 //! ```text
 //! cargo bench -p benches --bench relay            # the broker and its rivals, end to end: see benches/relay.rs
@@ -8,9 +8,9 @@
 //! cargo test -p benches --benches                 # each once, its answers verified: what CI runs
 //! cargo run -p benches --bin record               # the figures of the last run of the modules as CSV
 //! ```
-//! Groups are `<module>/<operation>/<case>`, with the libraries side by side in each:
-//! `frame/decode/ice-200B/heliograph`, `frame/decode/ice-200B/tungstenite`. Beside each time are messages and bytes
-//! per second.
+//! Groups are named `<module>/<operation>/<case>` and contain one entry per library, for example
+//! `frame/decode/ice-200B/heliograph` and `frame/decode/ice-200B/tungstenite`. Criterion also reports messages and
+//! bytes per second for each.
 //!
 //! | bench | what is timed | beside |
 //! |---|---|---|
@@ -23,19 +23,20 @@
 //! | `work` | a unit of each kind of a shard's work, as its turns count it | the other kinds |
 //! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
 //!
-//! Rules that make figures comparable:
-//! * **Answers first.** Each adaptor's answer is compared with the expected one before anything is timed.
-//! * **The same bytes, the same checks.** A rival that leaves a check to its caller gets it added in the adaptor
-//!   ([`rival::judge`](crate::rival::judge)). What changes its input in place starts from a fresh copy each time, and
-//!   then everybody does.
-//! * **Best settings.** Buffers are used again where the library allows it, the allocator is the broker's
-//!   ([mimalloc](https://docs.rs/mimalloc)) for all, and each adaptor says which settings it found best.
-//! * **CPU time of the thread**, not the clock on the wall ([`harness::ThreadTime`](crate::harness::ThreadTime)):
-//!   neighbours on a shared machine then disturb only through the caches.
-//! * The profile is `bench` of the workspace: thin LTO. The shipped binaries are built with fat LTO.
+//! The following rules keep the figures comparable:
+//! * **Correct results first.** Before anything is timed, the result of each adaptor is compared with the expected
+//!   result.
+//! * **The same bytes and the same checks.** If a library leaves a check to its caller, the adaptor adds the check
+//!   ([`rival::judge`](crate::rival::judge)). If a library modifies its input in place, every library starts each time
+//!   from a fresh copy of the input.
+//! * **Best settings.** Buffers are reused where the library allows it. All libraries use the broker's allocator
+//!   ([mimalloc](https://docs.rs/mimalloc)). Each adaptor documents the settings that were fastest.
+//! * **CPU time of the thread** instead of wall-clock time ([`harness::ThreadTime`](crate::harness::ThreadTime)). On a
+//!   shared machine, other processes then affect the figures only through the caches.
+//! * The profile is the workspace's `bench` profile, which uses thin LTO. The shipped binaries are built with fat LTO.
 //!
-//! Absent: fastwebsockets, whose frames come and go through tokio's traits alone. Recorded runs are in
-//! `benches/record/`, each with its machine beside it. Compare ratios within one run only.
+//! fastwebsockets is not measured per module, because its frames are accessible only through tokio's I/O traits.
+//! Recorded runs are in `benches/record/`, each with a description of its machine. Compare ratios only within one run.
 
 pub mod compare;
 pub mod fixture;
@@ -43,6 +44,6 @@ pub mod harness;
 pub mod relay;
 pub mod rival;
 
-/// Allocator of the broker. Rivals that allocate per message benefit from it.
+/// The broker's allocator. Rivals that allocate memory for each message benefit from it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

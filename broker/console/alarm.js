@@ -1,5 +1,5 @@
-// Says that there are problems to who looks elsewhere: the title and the icon of the tab, a sentence for readers of the screen, and
-// a notification of the browser for who wants it.
+// Tells people who are looking elsewhere that there are problems: by the title and icon of the tab, by a sentence for
+// screen readers and, if wanted, by a notification of the browser.
 
 import { count } from './format.js';
 import { h } from './dom.js';
@@ -7,22 +7,22 @@ import { h } from './dom.js';
 const KEY = 'heliograph-notify';
 const said = /** @type {HTMLElement} */ (document.getElementById('said'));
 const icon = /** @type {HTMLLinkElement} */ (document.querySelector('link[rel=icon]'));
-/** Causes, and whether they go on. @type {Map<string, boolean> | null} */
+/** Known causes, and whether each is still open. @type {Map<string, boolean> | null} */
 let known = null;
 let [name, open] = ['', 0];
 
-/** The name of the page that is shown. */
+/** Sets the name of the page that is shown. */
 export function titled(page) {
   name = page;
   document.title = `${open > 0 ? `(${open}) ` : ''}${name} – Heliograph`;
 }
 
-/** One sentence, read when its reader is free. */
+/** Announces a sentence, which screen readers read when they are idle. */
 export function say(text) {
   said.textContent = text;
 }
 
-/** The causes of this second; of each that begins one sentence. */
+/** Takes the current causes. Announces each cause that has begun. */
 export function alarm({ problems, problemsOpen }) {
   if (problems === undefined) return;
   if (open !== problemsOpen) {
@@ -37,18 +37,21 @@ export function alarm({ problems, problemsOpen }) {
   try {
     for (const one of begun) new Notification(one.title, { body: `${one.says} ${one.do}`, tag: one.id, icon: '/assets/icon-alert.svg' });
   } catch {
-    localStorage.setItem(KEY, 'no'); // a phone's browser has the name alone
+    localStorage.setItem(KEY, 'no'); // browsers on phones define the name, but the constructor throws
   }
 }
 
-/** Causes that go on and did not before; none of those that a page begins with, or that are known to the operator. Pure. */
+/**
+ * Returns the open causes that were not open before. Leaves out those that a page starts with and those that the
+ * operator has marked as known. Pure.
+ */
 export function begins(before, problems) {
   return before === null ? [] : problems.filter((one) => one.ended === null && one.known === null && !before.get(one.id));
 }
 
 const sentence = (one) => `New problem: ${one.title}${one.channels > 1 ? `, ${count(one.channels, 'channel')}` : ''}.`;
 
-/** The switch of notifications; null where the browser has none. */
+/** Creates the switch for notifications. Returns null if the browser has none. */
 export function notifier() {
   if (!('Notification' in globalThis)) return null;
   const button = h('button', { type: 'button', class: 'small', click: async () => {

@@ -1,9 +1,9 @@
-// Requests to the admin listener. The token, if one is wanted, is kept for this tab only and sent with each request. Who signs in
-// with an account has a cookie instead, which no page sees.
+// Requests to the admin listener. If a token is required, it is stored for this tab only and sent with each request.
+// People who sign in with an account have a cookie instead, which pages cannot read.
 
 const KEY = 'heliograph-token';
 
-/** Takes a token out of `#token=…`, and out of the address bar: whether there was one. */
+/** Takes the token from `#token=…` and removes it from the address bar. Returns whether there was one. */
 export function takeToken() {
   const given = /^#token=(.+)$/.exec(location.hash);
   if (given === null) return false;
@@ -24,13 +24,16 @@ export function forgetToken() {
   sessionStorage.removeItem(KEY);
 }
 
-/** The provider at which people sign in, and the account of this browser; null where only the token is taken. */
+/**
+ * Returns the provider where people sign in, and the account of this browser. Returns null if only the token is
+ * accepted.
+ */
 export async function accounts() {
   const response = await fetch('/account', { cache: 'no-store' }).catch(() => null);
   return response?.ok ? response.json() : null;
 }
 
-/** Ends the session of this browser: whether there is none any more. */
+/** Ends the session of this browser. Returns whether it has no session any more. */
 export async function signOut() {
   const response = await fetch('/account/sign-out', { method: 'POST' }).catch(() => null);
   return response !== null && (response.ok || response.status === 401);
@@ -38,18 +41,18 @@ export async function signOut() {
 
 let refused = () => {};
 
-/** Calls this when the listener wants another token than the tab has. */
+/** Sets the function to call when the listener requires a different token than this tab has. */
 export function whenRefused(call) {
   refused = call;
 }
 
-/** Headers of a request: these, and the token. */
+/** Returns the given headers together with that of the token. */
 export function headers(more = {}) {
   const token = sessionStorage.getItem(KEY);
   return token === null ? more : { ...more, Authorization: `Bearer ${token}` };
 }
 
-/** Asks for a document: its status and its data, `{status: 0}` when nobody answers. */
+/** Fetches a document. Returns its status and data, or `{status: 0}` if nothing answers. */
 export async function get(path, signal) {
   try {
     const response = await fetch(path, { headers: headers(), signal, cache: 'no-store' });
@@ -61,14 +64,15 @@ export async function get(path, signal) {
   }
 }
 
-/** A document of JSON; an empty one for any other text. */
+/** Parses JSON. Returns an empty document for any other text. */
 function parsed(text) {
   try { return JSON.parse(text); } catch { return {}; }
 }
 
 /**
- * The name of the tabs that the broker answers as it answers this one: nobody without this tab's token or account comes to know it.
- * Null where the browser has no locks for pages like this; undefined when nobody is let in.
+ * Returns the name of the group of tabs to which the broker gives the same answers as to this tab. Nobody can find out
+ * the name without this tab's token or account. Returns null if the browser has no locks for such pages, and undefined
+ * if access is denied.
  * @param {AbortSignal} signal
  */
 export async function group(signal) {
@@ -79,7 +83,7 @@ export async function group(signal) {
     const { status, data } = await get('/config', signal);
     if (status === 401 || signal.aborted) return undefined;
     own = data.admin?.oidc ? (await accounts())?.account : null;
-    if (status === 200 || status === 404) break; // for devices of the local network there is no such page
+    if (status === 200 || status === 404) break; // devices on the local network have no such page
     await pause(1000, signal);
   }
   const text = JSON.stringify([token, own?.issuer, own?.subject]);
@@ -87,12 +91,12 @@ export async function group(signal) {
   return `heliograph ${[...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
-/** Sends a document. */
+/** Posts a document. */
 export function post(path, body) {
   return send('POST', path, JSON.stringify(body));
 }
 
-/** Removes something. */
+/** Sends a DELETE request. */
 export function remove(path) {
   return send('DELETE', path);
 }
@@ -107,13 +111,13 @@ async function send(method, path, body) {
   }
 }
 
-/** Whether an answer says that this broker has no such page at all. */
+/** Returns whether an answer means that this broker does not have this page at all. */
 export function isMissing(answer) {
   return answer.status === 404 && String(answer.data.error ?? '').startsWith('no such page');
 }
 
 /**
- * Keeps a stream of events open until `signal` ends it, and opens it again when it breaks.
+ * Keeps an event stream open until `signal` aborts it. If the stream breaks, opens it again.
  * @param {string} query what follows `/events?`
  * @param {(name: string, data: any) => void} on
  * @param {(state: 'open' | 'lost' | 'token' | 'refused', text?: string) => void} state

@@ -1,4 +1,4 @@
-// Columns of the minutes of the last hour, small pictures of figures, and the parts of other charts: see series.js.
+// Column charts of the last hour by minute, sparklines, and the parts of other charts (see series.js).
 
 import { h, put, svg } from './dom.js';
 import { ceiling, number } from './format.js';
@@ -6,22 +6,25 @@ import { ceiling, number } from './format.js';
 export const WIDTH = 600;
 export const HEIGHT = 140;
 const MINUTE = 60_000;
-/** Minutes that a chart may show. */
+/** The numbers of minutes that a chart can show. */
 const SPANS = [2, 4, 6, 10, 14, 20, 30, 40, 60];
-/** Equal parts of a scale by the first digit of its end, so that each part is round. */
+/** Number of equal parts of a scale, by the first digit of its upper end. Each part is then a round number. */
 const PARTS = { 1: 5, 2: 4, 5: 5 };
-/** The least end of a scale of whole numbers: its parts are whole, too. */
+/** The smallest upper end of a scale of whole numbers. Its parts are whole numbers, too. */
 export const WHOLE = 5;
-/** Checks with a colour of their own in columns. */
+/** The number of checks that have a colour of their own in columns. */
 const CHECKS = 4;
 
-/** Equal parts of a scale up to a value, and their texts from above. */
+/** Returns the number of equal parts of a scale that ends at a value, and their labels from top to bottom. */
 export function scaleOf(most, format) {
   const parts = PARTS[String(most / 10 ** Math.floor(Math.log10(most) + 1e-9)).charAt(0)] ?? 5;
   return { parts, texts: Array.from({ length: parts + 1 }, (_, place) => (place === parts ? '0' : format((most * (parts - place)) / parts))) };
 }
 
-/** A card with a heading, a legend, a plot of an hour with its scales, and what to draw when the pointer moves. */
+/**
+ * Creates a card with a heading, a legend, and a plot of one hour with its scales. `draw` is called when the pointer
+ * moves.
+ */
 function frame(title, unit, draw) {
   const [grid, drawing] = [svg('g'), svg('g')];
   const pointer = svg('line', { class: 'pointer', y1: 0, y2: HEIGHT, 'vector-effect': 'non-scaling-stroke' });
@@ -42,7 +45,7 @@ function frame(title, unit, draw) {
       const down = [0, 0.25, 0.5, 0.75, 1].map((part) => ({ x1: WIDTH * part, x2: WIDTH * part, y1: 0, y2: HEIGHT }));
       grid.replaceChildren(...[...across, ...down].map((line) => svg('line', { class: 'grid', ...line, 'vector-effect': 'non-scaling-stroke' })));
     },
-    /** Shows which minute the values are of. */
+    /** Shows to which minute the values belong. */
     point(minute) {
       put(when, minute === null ? 'the last hour' : `${59 - minute} min ago`);
       pointer.toggleAttribute('hidden', minute === null);
@@ -52,7 +55,7 @@ function frame(title, unit, draw) {
   return it;
 }
 
-/** Tells where in a picture the pointer is, from 0 to 1, and null when it has left. */
+/** Reports where the pointer is in a picture, from 0 to 1, and reports null when it leaves. */
 export function underPointer(picture, tell) {
   picture.addEventListener('pointermove', (event) => {
     const box = picture.getBoundingClientRect();
@@ -61,13 +64,16 @@ export function underPointer(picture, tell) {
   picture.addEventListener('pointerleave', () => tell(null));
 }
 
-/** A name of a legend with its colour and its value. */
+/** Creates the entry of a name in a legend, with its colour and its value. */
 function named(name, place, value, href) {
   const text = href === undefined ? name : h('a', { href }, name);
   return h('span', {}, h('i', { class: `key k${place}` }), text, ' ', value);
 }
 
-/** Columns of the minutes of the last hour, the parts of each one upon another: those of the most frequent names, and the rest. */
+/**
+ * Creates a column chart of the last hour by minute. The parts of a column are stacked: the most frequent names have a
+ * part each, and all other names share one.
+ */
 export function columns(title, unit, link) {
   let rows = [];
   const it = frame(title, unit, draw);
@@ -96,7 +102,7 @@ export function columns(title, unit, link) {
 
 const bar = (minute, from, to) => `M${minute * 10 + 1} ${(HEIGHT * (1 - from)).toFixed(1)}V${(HEIGHT * (1 - to)).toFixed(1)}h8V${(HEIGHT * (1 - from)).toFixed(1)}z`;
 
-/** Minutes of groups by check: the most frequent ones, and the rest together. Pure. */
+/** Sums the minutes of groups by check. All but the most frequent checks are combined. Pure. */
 export function byName(groups) {
   const sums = new Map();
   for (const { check, minutes } of groups) {
@@ -113,13 +119,13 @@ export function byName(groups) {
   return [...rows.slice(0, CHECKS), { name: 'others', minutes: others }];
 }
 
-/** "150, between 0 and 456": the last value of a column and its bounds, in words. Pure. */
+/** Describes a column by its last value and its bounds, as in "150, between 0 and 456". Pure. */
 export function inWords(column, format) {
   const known = column.filter((value) => value !== null);
   return known.length === 0 ? 'nothing measured' : `${format(known.at(-1))}, between ${format(Math.min(...known))} and ${format(Math.max(...known))}`;
 }
 
-/** The path of a column; a gap where nothing was measured for longer than `gap`. */
+/** Returns the path of a column. The path has a gap where nothing was measured for longer than `gap`. */
 export function line(times, column, width, most, gap = 10_000, end = times.at(-1)) {
   let path = '';
   let drawn = false;
@@ -136,7 +142,7 @@ export function line(times, column, width, most, gap = 10_000, end = times.at(-1
   return path;
 }
 
-/** The area below a path of `line`. Pure. */
+/** Returns the area below a path made by `line`. Pure. */
 export function area(path) {
   return path.split('M').slice(1).map((run) => {
     const points = run.replace('h.1', '');
@@ -144,7 +150,7 @@ export function area(path) {
   }).join('');
 }
 
-/** A small picture of the last minutes of a column. */
+/** Creates a sparkline of the last minutes of a column. */
 export function spark() {
   const shapes = [svg('path', { class: 'area a0' }), svg('path', { class: 'line c0', 'vector-effect': 'non-scaling-stroke' })];
   const whole = svg('svg', { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' }, ...shapes);
@@ -155,5 +161,5 @@ export function spark() {
   } };
 }
 
-/** Minutes in which all of these times are, the last ones at the end. */
+/** Returns the number of minutes to show, such that all of these times fit. The last time is at the end. */
 const spanOf = (times) => SPANS.find((span) => times.at(-1) - times[0] <= span * MINUTE) ?? 60;

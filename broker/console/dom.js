@@ -1,9 +1,9 @@
-// Elements by plain calls: text is always text, whatever a client wrote into its names.
+// Creates elements by plain function calls. Text is always set as text, whatever clients put into their names.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
- * Makes an element. A property that is a function listens to the event of that name.
+ * Creates an element. A property that is a function becomes the listener for the event of that name.
  * @param {string} tag
  * @param {Record<string, any>} [properties]
  * @param {...(Node | string | number | null | undefined)} children
@@ -13,12 +13,12 @@ export function h(tag, properties = {}, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
-/** The same for SVG. */
+/** Creates an SVG element. */
 export function svg(tag, properties = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), properties, children);
 }
 
-/** A picture that the broker has drawn: a tree of `[tag, {attributes}, children…]`. */
+/** Creates the elements of a picture drawn by the broker, which is a tree of `[tag, {attributes}, children…]`. */
 export const drawn = ([tag, properties, ...children]) => svg(tag, properties, ...children.map((child) => (Array.isArray(child) ? drawn(child) : child)));
 
 function filled(element, properties, children) {
@@ -33,14 +33,14 @@ function filled(element, properties, children) {
   return element;
 }
 
-/** Sets a text only if it differs, so that nothing is laid out for nothing. */
+/** Sets a text, but only if it differs, so that the browser need not lay it out again. */
 export function put(element, text) {
   const next = String(text);
   if (element.textContent !== next) element.textContent = next;
 }
 
 /**
- * Rows by key: those that stay are kept, with what has the focus in them.
+ * Updates rows by key. Rows whose key remains are kept, and with them the focus.
  * @param {HTMLElement} parent
  * @param {any[]} items
  * @param {(item: any) => string} key
@@ -65,7 +65,7 @@ export function keyed(parent, items, key, make, update) {
   for (const row of old.values()) row.remove();
 }
 
-/** A table whose headings are given; numbers are columns that begin with `#`. */
+/** Creates a table with these headings. A heading that begins with `#` marks a column of numbers. */
 export function table(headings, caption) {
   const cells = headings.map((name) => {
     const number = name.startsWith('#');
@@ -76,12 +76,12 @@ export function table(headings, caption) {
   return { whole: h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption }, whole), body };
 }
 
-/** A card with a heading. */
+/** Creates a card with a heading. */
 export function card(title, ...content) {
   return h('section', { class: 'card' }, title === null ? null : h('h2', {}, title), ...content);
 }
 
-/** Copies a text, and says so on the button. */
+/** Creates a button that copies a text and reports on its label that it has done so. */
 export function copier(label, read) {
   const button = h('button', { type: 'button', click: async () => {
     try {

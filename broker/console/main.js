@@ -1,4 +1,5 @@
-// The frame of the console: which page is shown, the stream that feeds it, the search box, the colours, the token.
+// The frame of the console: the page that is shown, the stream that feeds it, the search box, the colours, and the
+// token.
 
 import { accounts, forgetToken, get, hasToken, keepToken, signOut, takeToken, whenRefused } from './api.js';
 import { alarm, say, titled } from './alarm.js';
@@ -7,7 +8,7 @@ import { channelPath, count, isName, kindOf, partsOf, useUtc, zone } from './for
 import { concerns, reduce, route, start } from './state.js';
 import { Feed } from './tabs.js';
 
-/** Pages, each with the files that it alone needs. */
+/** The pages, each with the files that only it needs. */
 const pages = {
   overview: () => import('./views/overview.js'), channels: () => import('./views/channels.js'), channel: () => import('./views/channel.js'),
   session: () => import('./views/session.js'), why: () => import('./views/why.js'), find: () => import('./views/find.js'),
@@ -25,7 +26,7 @@ let asksForToken = false;
 /** @type {string[]} */
 let topics = [];
 const feed = new Feed(happened, connected);
-/** Where somebody was who left to sign in. */
+/** Storage key of the page from which somebody left to sign in. */
 const PLACE = 'heliograph-place';
 
 async function show() {
@@ -59,7 +60,7 @@ async function show() {
   feed.want(topics);
 }
 
-/** A channel of this node's region and account by its name; of others with both before it. */
+/** Names a channel by its name alone if it is in this node's region and account, and otherwise with both in front. */
 function channelTopic(name, parameters) {
   const [region, account] = ['region', 'account'].map((key) => parameters.get(key));
   return region === null || account === null ? name : `${region}/${account}/${name}`;
@@ -96,7 +97,7 @@ function status(word) {
   pill.className = `pill ${word === 'ok' ? 'good' : word === 'draining' || word === 'connecting' ? 'warn' : 'bad'}`;
 }
 
-/** Says who is signed in, and how to end that. */
+/** Shows who is signed in, and a way to sign out. */
 async function showAccount() {
   const own = hasToken() ? null : (await accounts())?.account;
   const part = /** @type {HTMLElement} */ (document.getElementById('account'));
@@ -105,7 +106,7 @@ async function showAccount() {
 }
 document.getElementById('account')?.addEventListener('click', async () => { if (await signOut()) { feed.signOut(); askForToken(); } });
 
-/** The way to the provider, above the token, where accounts are taken. */
+/** If accounts are accepted, offers the way to the provider above the token. */
 async function offerAccount(form) {
   const provider = (await accounts())?.provider;
   if (!provider) return;
@@ -113,7 +114,7 @@ async function offerAccount(form) {
   form.firstElementChild.after(h('h2', {}, 'Account'), h('a', { class: 'main', href: '/account/sign-in', click: keep }, `Sign in with ${provider}`));
 }
 
-/** Goes on where somebody was before the way to the provider. */
+/** Returns to the page from which somebody left for the provider. */
 function takePlace() {
   const place = sessionStorage.getItem(PLACE);
   sessionStorage.removeItem(PLACE);
@@ -150,7 +151,10 @@ function askForToken() {
 }
 whenRefused(askForToken);
 
-/** Leads to what is looked for: a refusal, a channel that there is or that was refused, or all that has this in its name. */
+/**
+ * Opens what is searched for: a refusal, a channel that exists or was refused, or everything with this text in its
+ * name.
+ */
 async function search(text) {
   const kind = kindOf(text);
   const name = kind === 'arn' ? partsOf(text).name : text;

@@ -1,19 +1,19 @@
-// Charts over one axis of time, with one crosshair for all: what was measured between two moments.
+// Charts of what was measured between two times. All charts have the same time axis and share a crosshair.
 
 import { HEIGHT, WHOLE, WIDTH, inWords, line, scaleOf } from './chart.js';
 import { h, put, svg } from './dom.js';
 import { ceiling, clock, dayOf, minuteOf, stamp, zone } from './format.js';
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
-/** Steps of an axis of time. */
+/** The possible distances between labels of a time axis. */
 const STEPS = [1, 2, 5, 10, 15, 30].map((count) => count * MINUTE).concat([1, 2, 3, 6, 12].map((count) => count * HOUR), [1, 2, 5, 10].map((count) => count * DAY));
-/** Texts on an axis, on a desk and on a phone. */
+/** Maximum number of labels on an axis, on a phone and on larger screens. */
 const TICKS = matchMedia('(max-width: 40rem)').matches ? 4 : 8;
 
-/** The place of a moment between two, from 0 to 1. */
+/** Returns the position of a time between two others, from 0 to 1. */
 export const placeOf = (moment, { from, to }) => (moment - from) / Math.max(1, to - from);
 
-/** Round moments of the day between two, as the clock of the pages has them, each with its text. Pure. */
+/** Returns the round times of day between two times, by the clock of the pages, each with its label. Pure. */
 export function moments({ from, to }, most = TICKS, offset = -new Date(from).getTimezoneOffset() * MINUTE) {
   const shift = zone(from) === 'UTC' ? 0 : offset;
   const step = STEPS.find((one) => (to - from) / one <= most) ?? 30 * DAY;
@@ -23,13 +23,13 @@ export function moments({ from, to }, most = TICKS, offset = -new Date(from).get
     .map((at) => ({ at, text: (at + shift) % DAY === 0 || step >= DAY ? dayOf(at) : minuteOf(at) }));
 }
 
-/** The row of a moment: the last one that began before it. Pure. */
+/** Returns the row of a time, which is the last row that began before it. Pure. */
 export function rowAt(times, moment) {
   return Math.max(0, times.findLastIndex((time) => time <= moment));
 }
 
 /**
- * A chart.
+ * Creates a chart.
  * @param {string} title
  * @param {string} unit
  * @param {{name: string, column: string}[]} lines
@@ -60,7 +60,7 @@ export function series(title, unit, lines, format, of) {
   return {
     whole,
     picture,
-    /** Shows other data, or another span of time. */
+    /** Shows other data or another time span. */
     draw(next, span) {
       data = next;
       columns = lines.map(({ column }) => (data.columns[column] ?? []).map((value) => (value === null ? null : of(value, data.step))));
@@ -80,7 +80,7 @@ export function series(title, unit, lines, format, of) {
       columns.forEach((column, place) => shapes[place].setAttribute('d', line(data.columns.t, column, span.to - span.from, most, 2500 * data.step, span.to)));
       picture.setAttribute('aria-label', `${title}, ${unit}: ${lines.map(({ name }, place) => `${name} ${inWords(columns[place], format)}`).join('; ')}; from ${stamp(span.from)} to ${stamp(span.to)} ${zone(span.to)}`);
     },
-    /** Shows the values of a moment, or the last ones. */
+    /** Shows the values at a time, or the last ones. */
     point(at, span) {
       const times = data.columns.t;
       const row = at === null ? times.length - 1 : rowAt(times, at);
@@ -90,13 +90,13 @@ export function series(title, unit, lines, format, of) {
       const x = at === null ? 0 : WIDTH * placeOf(at, span);
       for (const end of ['x1', 'x2']) pointer.setAttribute(end, String(x));
     },
-    /** Shows what is about to be zoomed into. */
+    /** Shows the span that is about to be zoomed into. */
     brush(range, span) {
       const [from, to] = range === null ? [0, 0] : range.map((moment) => WIDTH * placeOf(moment, span));
       brush.setAttribute('x', String(Math.min(from, to)));
       brush.setAttribute('width', String(Math.abs(to - from)));
     },
-    /** Its known values at a moment, in words. */
+    /** Returns the known values at a time, in words. */
     words(at) {
       const row = rowAt(data.columns.t, at);
       const known = lines.flatMap(({ name }, place) => ((columns[place][row] ?? null) === null ? [] : [`${name} ${format(columns[place][row])}`]));

@@ -1,15 +1,15 @@
-// What the pages show, as a function of the events. Pure.
+// The state that the pages show, as a function of the events. Pure.
 
-/** An hour at two seconds. */
+/** The number of points in an hour, with one point every two seconds. */
 const POINTS = 1800;
 
 export const start = { node: null, status: 'connecting', now: null, history: null, channel: null,
   refusals: null, presence: null };
 
-/** Refusals on a page. */
+/** Maximum number of refusals on a page. */
 const REFUSALS = 500;
 
-/** The state after an event of the stream. */
+/** Returns the state after an event of the stream. */
 export function reduce(state, name, data) {
   switch (name) {
     case 'snapshot':
@@ -40,10 +40,10 @@ export function reduce(state, name, data) {
   }
 }
 
-/** The topic of an event of this name, where it is of one. */
+/** The topic of an event, by its name. Events that are not listed belong to no topic. */
 const TOPICS = { refusal: 'refusals', presence: 'presence', resync: 'presence' };
 
-/** Whether an event is for a page of these topics: a stream has those of other tabs, too. */
+/** Returns whether an event concerns a page with these topics. A stream also carries the topics of other tabs. */
 export function concerns(topics, node, name, data) {
   if (name === 'snapshot') return topics.includes(data.topic);
   if (name !== 'channel') return TOPICS[name] === undefined || topics.includes(TOPICS[name]);
@@ -51,7 +51,7 @@ export function concerns(topics, node, name, data) {
   return topics.includes(`channel:${data.region}/${data.account}/${data.name}`) || isHome && topics.includes(`channel:${data.name}`);
 }
 
-/** The history with one more point, unless the last one is younger than two seconds. */
+/** Returns the history with one more point, unless its last point is less than two seconds old. */
 export function extended(history, now) {
   if (history === null || now.t - (history.t.at(-1) ?? 0) < 1900) return history;
   const sum = Object.values(now.refusedPerSecond).reduce((all, one) => all + one, 0);
@@ -70,7 +70,7 @@ export function extended(history, now) {
   return Object.fromEntries(names.map((name) => [name, [...history[name].slice(1 - POINTS), point[name]]]));
 }
 
-/** The page and its parameters of a hash: `#/channels/NAME?region=…`. */
+/** Returns the page and the parameters in a hash such as `#/channels/NAME?region=…`. */
 export function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split('?');
   const parts = path.split('/').map((part) => { try { return decodeURIComponent(part); } catch { return part; } });

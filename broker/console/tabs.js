@@ -1,24 +1,30 @@
-// One event stream for all tabs of this browser that the broker answers alike: of one token, of one account, or of neither. The tab
-// that holds the group's lock reads the stream, of all topics that any of them wants, and passes it on by messages; the token is in
-// none. A reader that is silent is replaced. Where a browser has no locks (plain HTTP beyond loopback), each tab has a stream of its
-// own while it is shown.
+// All tabs of this browser to which the broker gives the same answers share one event stream. These are the tabs with
+// the same token, with the same account, or with neither. The tab that holds the lock of the group reads the stream,
+// with all topics that any tab wants, and passes the events on as messages. No message contains the token. A reader
+// that falls silent is replaced. If the browser has no locks (plain HTTP beyond loopback), each tab has its own stream
+// while it is visible.
 
 import { group, stream } from './api.js';
 
-/** Between two signs of life of a reader, and two looks at it. */
+/** Interval at which the reader reports that it is alive, and at which the other tabs check that. */
 const BEAT_MS = 500;
-/** Silence after which a reader is replaced, and the most that a tab adds to it, so that not all try at once. */
+/**
+ * Silence after which a reader is replaced, and the maximum that a tab adds to it, so that tabs do not all try at once.
+ */
 const [SILENT_MS, APART_MS] = [2500, 500];
-/** A tab that slept longer than this has not listened. */
+/** A tab that has slept for longer than this cannot have heard the reader. */
 const SLEPT_MS = 2000;
-/** What tabs want is gathered so long before a stream begins. */
+/** Time during which wanted topics are gathered before a stream is opened. */
 const GATHER_MS = 50;
-/** Channels of one stream: those of the tabs that asked last. */
+/** Maximum number of channels in a stream. The tabs that asked last have precedence. */
 const CHANNELS = 8;
-/** Between two questions what tabs want; one that does not answer is gone. */
+/** Interval at which tabs are asked what they want. A tab that does not answer is considered closed. */
 const ASK_EVERY_MS = 30_000;
 
-/** This tab's way to the events: `happened(name, data)` gets each, `connected(how, text)` the state of the stream. */
+/**
+ * A tab's access to the events. `happened(name, data)` gets each event, and `connected(how, text)` the state of the
+ * stream.
+ */
 export class Feed {
   constructor(happened, connected) {
     const [id, apart] = [`${Math.random()}`, APART_MS * Math.random()];
@@ -30,7 +36,7 @@ export class Feed {
     });
   }
 
-  /** The topics of the page that is shown from here on. */
+  /** Sets the topics of the page that is now shown. */
   want(topics) {
     const isNew = topics.some((topic) => !this.topics.includes(topic));
     this.topics = topics;
@@ -53,7 +59,7 @@ export class Feed {
     this.queue(going.signal);
   }
 
-  /** Ends what this tab has of the stream. */
+  /** Leaves the group. If this tab reads the stream, the stream ends. */
   leave() {
     this.channel?.postMessage({ id: this.id, topics: [] });
     this.channel?.close();
@@ -62,25 +68,25 @@ export class Feed {
     this.rest();
   }
 
-  /** All tabs of the group want another token. */
+  /** Tells all tabs of the group to ask for another token. */
   signOut() {
     this.channel?.postMessage({ how: { how: 'token' } });
   }
 
-  /** Waits for the lock and holds it: for the tab that reads to end, or not any longer. */
+  /** Waits for the lock and then holds it. With `steal`, does not wait for the tab that reads, but replaces it. */
   async queue(signal, steal = false) {
     this.waits?.abort();
     const waits = this.waits = new AbortController();
     signal.addEventListener('abort', () => waits.abort());
     await navigator.locks.request(this.name, steal ? { steal } : { signal: waits.signal }, () => this.lead(signal)).catch(() => undefined);
     if (waits.signal.aborted) return;
-    // Replaced: another tab found this one silent.
+    // Another tab found this one silent and has replaced it.
     this.rest();
     this.wish(true);
     this.queue(signal);
   }
 
-  /** Reads for all, until this tab leaves. */
+  /** Reads the stream for all tabs until this tab leaves. */
   lead(signal) {
     Object.assign(this, { leads: true, wants: new Map(), askedAt: 0 });
     this.tick();
@@ -88,7 +94,7 @@ export class Feed {
     return new Promise((done) => signal.addEventListener('abort', done));
   }
 
-  /** Reads no longer. */
+  /** Stops reading the stream. */
   rest() {
     this.leads = false;
     this.open?.abort();
@@ -100,7 +106,7 @@ export class Feed {
     if (this.leads) this.gather(isNew); else this.channel?.postMessage({ id: this.id, topics: this.topics, isNew });
   }
 
-  /** Begins a stream of all that is wanted, if that has changed or a tab begins with it. */
+  /** Opens a stream of all wanted topics, if these have changed or a tab has just joined. */
   gather(isNew) {
     this.begins ||= isNew;
     this.gathers ||= setTimeout(() => {
@@ -145,17 +151,17 @@ export class Feed {
     }
   }
 
-  /** A message of another tab. */
+  /** Handles a message from another tab. */
   hear({ id, topics, isNew, how, asks, name, data }) {
     if (topics !== undefined) {
       if (!this.leads) return;
       this.silent?.delete(id);
-      if (isNew || topics.length === 0) this.wants.delete(id); // the last that asked is the last of the map
+      if (isNew || topics.length === 0) this.wants.delete(id); // the last tab that asked comes last in the map
       if (topics.length > 0) this.wants.set(id, topics);
       this.gather(isNew);
       return;
     }
-    if (this.leads && how?.how !== 'token') return; // of one that does not know yet that it was replaced
+    if (this.leads && how?.how !== 'token') return; // from a tab that does not know yet that it was replaced
     this.heardAt = performance.now();
     if (asks) this.wish(false);
     if (name !== undefined) this.happened(name, data);

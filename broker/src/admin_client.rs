@@ -1,4 +1,4 @@
-//! Client for the admin listener of a running broker, used by subcommands.
+//! A client for the admin listener of a running broker, used by subcommands.
 
 use crate::config::{self, AdminFlags};
 use crate::files::{TOKEN_FILE, token};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 pub(crate) struct Answer {
     pub(crate) status: String,
     head: Vec<String>,
-    /// Unread response body, which ends when the connection closes.
+    /// The unread body of the response. It ends when the connection is closed.
     pub(crate) body: BufReader<TcpStream>,
     pub(crate) peer: SocketAddr,
 }
@@ -37,7 +37,7 @@ impl Answer {
 pub(crate) struct Refusal {
     host: String,
     pub(crate) status: String,
-    /// Reason given by the broker, safe to print on a terminal.
+    /// The reason given by the broker, safe to print on a terminal.
     pub(crate) why: String,
 }
 
@@ -59,14 +59,14 @@ pub(crate) struct AdminListener {
     pub(crate) host: String,
     token: Option<Zeroizing<String>>,
     pub(crate) token_file: Option<PathBuf>,
-    /// Read timeout, which restarts whenever data arrives.
+    /// Timeout of a read. It restarts whenever data arrives.
     silence: Duration,
 }
 
 impl AdminListener {
-    /// Determines the listener from the flags. The token comes from `--token-file`, the environment or the
-    /// configuration, in this order of precedence. Fails with [`Failure::Configuration`] if the configuration or the
-    /// token file is unusable.
+    /// Determines the admin listener and its token from the flags. The token comes from `--token-file`, the environment
+    /// or the configuration, in this order of precedence. Fails with [`Failure::Configuration`] if the configuration or
+    /// the token file cannot be used.
     pub(crate) fn of(flags: &AdminFlags) -> Result<Self, Failure> {
         let configured = flags.config.as_deref().map(configured).transpose()?;
         let host = match (&flags.admin, &configured) {
@@ -92,14 +92,14 @@ impl AdminListener {
         })
     }
 
-    /// Shortens the read timeout for requests that a broker answers immediately.
+    /// Shortens the read timeout for a request that the broker answers immediately.
     pub(crate) fn at_once(self) -> Self {
         let silence = SILENCE_AT_ONCE;
         Self { silence, ..self }
     }
 
-    /// Fetches the JSON document at `target`; the inner error is the broker's refusal. Fails with [`Failure::Fatal`] if
-    /// nothing answers at the address, or the peer is not a broker.
+    /// Fetches the JSON document at `target`. The inner error is the broker's refusal. Fails with [`Failure::Fatal`] if
+    /// nothing answers at the address, or if the peer is not a broker.
     pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
         self.document("GET", target)
     }
@@ -116,7 +116,7 @@ impl AdminListener {
         self.answered(self.send("POST", target, body))
     }
 
-    /// Subscribes to the event stream of the given topics. Fails with [`Failure::Fatal`] if nothing answers, or the
+    /// Subscribes to the event stream of the given topics. Fails with [`Failure::Fatal`] if nothing answers, or if the
     /// broker refuses the request.
     pub(crate) fn events(&self, topics: &str) -> Result<Events, Failure> {
         let answer = self.ask("GET", &format!("/events?topics={topics}"));
@@ -156,8 +156,8 @@ impl AdminListener {
         document.map(Ok).map_err(|_| self.is_no_broker(&status))
     }
 
-    /// Reads the refusal from a response with a status other than 200. Fails with [`Failure::Fatal`] if the peer is not
-    /// a broker.
+    /// Reads the refusal from a response whose status is not 200. Fails with [`Failure::Fatal`] if the peer is not a
+    /// broker.
     pub(crate) fn refusal(&self, answer: Answer) -> Result<Refusal, Failure> {
         let status = plain(&answer.status);
         let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
@@ -180,8 +180,8 @@ impl AdminListener {
         ))
     }
 
-    /// Sends a request for `target` and reads the response head. Fails if the connection cannot be established or no
-    /// response arrives; the error is [`io::ErrorKind::TimedOut`] if the response is late.
+    /// Sends a request for `target` and reads the head of the response. Fails if the connection cannot be established
+    /// or no response arrives. If the response is late, the error is [`io::ErrorKind::TimedOut`].
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
         self.send(method, target, "")
     }
@@ -192,7 +192,7 @@ impl AdminListener {
         stream.set_read_timeout(Some(self.silence))?;
         stream.set_write_timeout(Some(self.silence))?;
         let peer = stream.peer_addr()?;
-        // Under HTTP/1.0 the response body ends when the connection closes.
+        // Under HTTP/1.0, the body of the response ends when the connection is closed.
         let mut request = format!(
             "{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n",
             json.len()
@@ -217,7 +217,7 @@ impl AdminListener {
         })
     }
 
-    /// Converts a read error, giving a timeout a readable message.
+    /// Converts a read error. If it is a timeout, gives it a readable message.
     fn hangs(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::WouldBlock {
             return error;
@@ -237,8 +237,8 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Waits for the next event and returns its name and data. Fails with [`Failure::Fatal`] at the end of the stream,
-    /// or on a read timeout, since even an idle broker sends periodic comments.
+    /// Waits for the next event, and returns its name and data. Fails with [`Failure::Fatal`] when the stream ends.
+    /// Also fails when a read times out, since even an idle broker periodically sends comments.
     pub(crate) fn next(&mut self) -> Result<(String, Value), Failure> {
         let host = &self.host;
         let mut name = String::new();
@@ -342,13 +342,13 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
 
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1:8090";
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Default read timeout, long enough for a commit in progress or a busy machine.
+/// Default timeout for reads. Long enough for a commit in progress or a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Read timeout for requests answered from memory.
+/// Timeout for reading the responses to requests that are answered from memory.
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);
-/// Maximum length of a response head, in bytes; the broker's is about 200.
+/// Maximum length of the head of a response, in bytes. The broker's heads have about 200 bytes.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
-/// Maximum length of a response document, in bytes: enough for a trace of 5,000 events of about 200 bytes with its
-/// viewers, or for 1,000 refusals with the longest names.
+/// Maximum length of a response document, in bytes. Enough for a trace of 5,000 events of about 200 bytes each and the
+/// channel's viewers, or for 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

@@ -5,7 +5,7 @@
 //! <length: 4, big-endian>  <a part, encoded by broker_core::wire>    first the session key, if any;
 //!                                                                    then rows in key order; the end marker
 //! ```
-//! Keys and values are those of the store and are subject to its limits.
+//! Keys and values are those of the store, and have the same limits.
 
 use broker_core::wire;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
-/// Response header that names the data directory, so that a command on the same machine can find the session key.
+/// The response header with the path of the data directory. A command on the same machine uses it to find the session
+/// key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
 pub(crate) const EPOCH_HEADER: &str = "heliograph-presence-epoch";
@@ -26,12 +27,12 @@ const SESSION_KEY_BYTES_MAX: usize = 1024;
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Part<'p> {
     SessionKey(&'p str),
-    /// Key and value.
+    /// The key and the value of a row.
     Row(
         &'p str,
         #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
     ),
-    /// End marker with the number of rows; a stream without an end marker is invalid.
+    /// The end marker, with the number of rows. A stream without an end marker is invalid.
     End(u64),
 }
 
@@ -52,18 +53,19 @@ pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
     to.extend_from_slice(&bytes);
 }
 
-/// Maximum length of a part, in bytes: a row with the lengths of its key and value.
+/// Maximum length of a part, in bytes. Enough for a row together with the lengths of its key and value.
 const PART_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + 16;
 
 pub(crate) struct Reader<R> {
     from: R,
-    /// Buffer for the current part; never reallocated, so that no stray copy of the session key remains in memory.
+    /// A buffer for the current part. The buffer is never reallocated, so no stray copy of the session key remains in
+    /// memory.
     part: Zeroizing<Vec<u8>>,
     rows: u64,
 }
 
 impl<R: Read> Reader<R> {
-    /// Creates a reader and checks the magic bytes. Fails if the magic bytes do not match, or the stream cannot be
+    /// Creates a reader and checks the magic bytes. Fails if the magic bytes do not match, or if the stream cannot be
     /// read.
     pub(crate) fn new(mut from: R) -> io::Result<Self> {
         let mut magic = [0; MAGIC.len()];
@@ -171,28 +173,18 @@ mod tests {
     fn a_stream_that_is_none_is_refused() {
         let (key, value) = ("k".repeat(KEY_BYTES_MAX + 1), vec![7; VALUE_BYTES_MAX + 1]);
         let end = [MAGIC, &[0, 0, 0, 3, 2, 0, 0]].concat();
-        for (stream, why) in [
-            (
-                stream(&[Part::Row("a", b"1"), Part::End(2)]),
-                "number of rows",
-            ),
-            (
-                stream(&[Part::SessionKey(&key), Part::End(0)]),
-                "not of this",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            (stream(&[Part::Row("a", b"1"), Part::End(2)]), "number of rows"),
+            (stream(&[Part::SessionKey(&key), Part::End(0)]), "not of this"),
             (stream(&[Part::Row(&key, b""), Part::End(1)]), "not of this"),
-            (
-                stream(&[Part::Row("a", &value), Part::End(1)]),
-                "not of this",
-            ),
+            (stream(&[Part::Row("a", &value), Part::End(1)]), "not of this"),
             (end, "not of this"),
             ([MAGIC, &[0, 0, 0, 2, 3, 0]].concat(), "not of this"),
             ([MAGIC, &[0xff; 4]].concat(), "longer than allowed"),
-            (
-                b"heliograph backup 1\nE\0\0\0\0\0\0\0\0".to_vec(),
-                "not a backup",
-            ),
-        ] {
+            (b"heliograph backup 1\nE\0\0\0\0\0\0\0\0".to_vec(), "not a backup"),
+        ];
+        for (stream, why) in cases {
             let refused = read(&stream).unwrap_err().to_string();
             assert!(refused.contains(why), "{refused}");
         }

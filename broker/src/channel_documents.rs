@@ -1,12 +1,12 @@
-//! Parses and validates channels and their tags as printed by the AWS CLI in JSON, and writes channels in the same
-//! format. A document with tags must include the channel's ARN.
+//! Parses and validates channels and their tags as the AWS CLI prints them in JSON, and writes channels in the same
+//! format. A document with tags must include the ARN of the channel.
 //!
 //! ```text
 //!  {"ChannelInfoList": [CHANNEL, …]}            aws kinesisvideo list-signaling-channels
 //!  {"ChannelInfo": CHANNEL}                     aws kinesisvideo describe-signaling-channel
 //!  {"ChannelARN": ARN, "Tags": {KEY: VALUE}}    aws kinesisvideo list-tags-for-resource, with a --query
 //! ```
-//! Unknown members are ignored, since the service may add some.
+//! Unknown members are ignored, since the service may add members.
 
 use crate::files::{ReadError, read_text};
 use crate::{failure::Failure, terminal::plain};
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A channel, in the JSON format of `ChannelInfo`.
+/// A channel in the JSON format of `ChannelInfo`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase", expecting = "a JSON object of a channel")]
 pub(crate) struct ChannelDocument<'t> {
@@ -43,7 +43,7 @@ pub(crate) struct ChannelDocument<'t> {
     pub(crate) version: Cow<'t, str>,
 }
 
-/// A timestamp as printed by the AWS CLI: a number in version 1, text in version 2.
+/// A timestamp as printed by the AWS CLI. Version 1 of the CLI prints a number, and version 2 a string.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(
     untagged,
@@ -56,7 +56,7 @@ enum CreationTime<'t> {
 }
 
 impl CreationTime<'_> {
-    /// Returns the seconds since 1970; `None` if the text is not a timestamp, or the number is outside the range of an
+    /// Returns the timestamp in seconds since 1970. Returns `None` if it cannot be parsed, or if it cannot occur in an
     /// ARN.
     pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
@@ -103,9 +103,9 @@ struct Members<'t> {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Passes each document in a text to a callback, with its number counted from 1. The error states the position and the
-/// fault of the first invalid document, and what was expected. Earlier documents have already been passed to the
-/// callback.
+/// Passes each document in the text to a callback, together with its number, counted from 1. If a document is invalid,
+/// returns an error that states its position, what is wrong, and what was expected. All earlier documents have been
+/// passed to the callback by then.
 pub(crate) fn documents<'t>(
     text: &'t str,
     mut give: impl FnMut(u32, Document<'t>),
@@ -137,7 +137,7 @@ pub(crate) fn documents<'t>(
 }
 
 impl<'t> Members<'t> {
-    /// Returns the document; `None` unless its members match exactly one kind of document.
+    /// Returns the document if its members match exactly one kind of document.
     fn document(self) -> Option<Document<'t>> {
         match self {
             Self {
@@ -166,13 +166,14 @@ impl<'t> Members<'t> {
     }
 }
 
-/// Upper bound of a creation time in seconds, since an ARN has at most 15 digits of milliseconds.
+/// Exclusive upper bound of a creation time in seconds. An ARN contains the time in milliseconds, with at most 15
+/// digits.
 const SECONDS_END: f64 = 1e12;
 
 const EXPECTED: &str = "expected the JSON documents of list-signaling-channels and describe-signaling-channel, and \
                        {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";
 
-// Records that an import requests. All files are validated before any record is used.
+// The records that an import requests. All files are validated before any record is used.
 
 #[derive(Debug, Default)]
 pub(crate) struct WantedChannels<'f> {
@@ -187,10 +188,10 @@ pub(crate) struct Wanted<'f> {
     tagged: bool,
 }
 
-/// Tags whose channel has not been read yet; a later file may contain the channel.
+/// Tags of channels that have not been read yet. A later file may contain the channel.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
-/// Reads all files. `random` generates a version for each channel whose own version is not valid here.
+/// Reads all files. `random` generates a version for each channel whose own version is not valid in this broker.
 pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> WantedChannels<'f> {
     let mut gathered = WantedChannels::default();
     let mut untied = Untied::new();
@@ -215,7 +216,7 @@ pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Wa
     gathered
 }
 
-/// Reads one text; `name` identifies it in error messages.
+/// Reads channels and tags from a string. Error messages refer to the string as `name`.
 pub(crate) fn gather_text<'f>(
     name: &'f Path,
     text: &str,
@@ -341,7 +342,7 @@ fn tied(
     Ok(())
 }
 
-/// Converts a document to a record without tags; the error is the fault and the expected value.
+/// Converts a document to a record without tags. The error states the fault and what was expected.
 fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
     let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
     if arn.name() != channel.channel_name {
@@ -381,14 +382,14 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     })
 }
 
-/// Checks that the two creation times agree. The time in the ARN takes precedence, since clients store the ARN, and
-/// since its precision is a millisecond.
+/// Checks that the two creation times of a channel agree. The time in the ARN takes precedence, because clients store
+/// the ARN, and because it is exact to the millisecond.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
         "CreationTime is invalid: expected seconds since 1970 as a number, or a text of RFC 3339",
     )?;
     let of_arn = created_ms as f64 / 1000.0;
-    // Written so that NaN fails the check.
+    // Written in a way that makes NaN fail the check.
     if (seconds - of_arn).abs() <= CREATED_APART_MAX_S {
         return Ok(());
     }
@@ -398,7 +399,8 @@ fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), S
     ))
 }
 
-/// Returns the members, other than the version, in which two records of the same name differ; `None` if there are none.
+/// Describes how two records of the same channel differ, ignoring their versions. Returns `None` if there are no
+/// differences.
 pub(crate) fn differences(one: &Record, other: &Record, with_tags: bool) -> Option<String> {
     let mut names = Vec::new();
     if one.arn != other.arn {
@@ -422,10 +424,11 @@ fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
     one.len() == other.len() && sorted(one) == sorted(other)
 }
 
-/// Maximum difference, attributed to rounding, between `CreationTime` and the creation time in the ARN, in seconds.
+/// Maximum difference in seconds between `CreationTime` and the creation time in the ARN. A difference up to this limit
+/// is attributed to rounding.
 const CREATED_APART_MAX_S: f64 = 1.0;
 
-// Export: channels in the JSON format of the AWS CLI, which `import` accepts.
+// Exports channels in the JSON format of the AWS CLI, which `import` accepts.
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -468,9 +471,9 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-// Faults found in the files, in order. At most [`FAULTS_SHOWN_MAX`] of them are kept.
+// The faults found in the files, in order. At most [`FAULTS_SHOWN_MAX`] of them are kept.
 
-/// Origin of a channel or its tags: the file, and the number of the document in the file.
+/// Where a channel or its tags come from: the file, and the number of the document in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'f> {
     pub(crate) file: &'f Path,
@@ -483,7 +486,7 @@ pub(crate) struct Faults {
     count: usize,
 }
 
-/// Fault as displayed: its first occurrence and the number of occurrences.
+/// A fault as displayed: its text, where it first occurred, and how often it occurred.
 #[derive(Debug)]
 struct Fault {
     file: PathBuf,
@@ -493,13 +496,14 @@ struct Fault {
 }
 
 impl Faults {
-    /// Records a fault that concerns a whole file, or a position given at the start of `text`.
+    /// Records a fault that concerns a whole file. If `text` refers to a position in the file, it begins with that
+    /// position.
     pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
         self.add(file, String::new, text);
     }
 
-    /// Records a fault in a channel; `text` states the fault and the expected value. Identical faults in the channels
-    /// of one file are shown once.
+    /// Records a fault in a channel. `text` states the fault and what was expected. Identical faults in channels of the
+    /// same file are shown once.
     pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
         let Source { file, document } = source;
         let place = || {
@@ -528,7 +532,7 @@ impl Faults {
         self.count
     }
 
-    /// Fails with [`Failure::Configuration`] if there are faults; the text lists them and ends with `outcome`.
+    /// Fails with [`Failure::Configuration`] if there are faults. The error lists the faults and ends with `outcome`.
     pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
@@ -555,7 +559,7 @@ impl Fault {
     }
 }
 
-/// Truncates a name from a file to the maximum length of a channel name, since names in files may have any length.
+/// Truncates a name to the maximum length of a channel name, since names in files may have any length.
 fn shortened(name: &str) -> String {
     let most = codec::limits::WORD_BYTES;
     match name.char_indices().nth(most) {
@@ -564,15 +568,15 @@ fn shortened(name: &str) -> String {
     }
 }
 
-// Bounds of an import. An import that exceeds a bound writes nothing and reports it.
+// Limits of an import. An import that exceeds a limit writes nothing and reports the limit.
 
-/// Maximum size of a file in bytes, enough for a million channels as printed by the AWS CLI, about 500 bytes each. Each
+/// Maximum size of a file in bytes. Enough for a million channels as printed by the AWS CLI, at about 500 bytes each. A
 /// file is read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Maximum number of channels in all files of an import: the largest number measured on a single node. Each channel
-/// takes about 400 bytes of memory, plus its tags.
+/// Maximum number of channels in all files of an import. Equals the largest number that was measured on a single node.
+/// Each channel takes about 400 bytes of memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
-/// Maximum number of distinct faults shown; any others are only counted.
+/// Maximum number of distinct faults that are shown. Further faults are only counted.
 pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

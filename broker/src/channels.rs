@@ -1,11 +1,12 @@
-//! `heliograph channels`: imports channels from the cloud service and exports them, in the JSON format of the AWS CLI.
+//! `heliograph channels`: imports channels from the cloud service, and exports channels, in the JSON format of the AWS
+//! CLI.
 //!
 //! ```text
 //!  FILE… ─► channel_documents (checked whole) ─► compared with the data directory ─► one commit
 //!                       └─────► POST /import of a running broker: the same steps
 //!  data directory ─► channel_documents ─► stdout
 //! ```
-//! Devices and apps store ARNs, so an imported channel keeps its ARN, including the creation time that it contains.
+//! Devices and apps store ARNs. An imported channel therefore keeps its ARN, including the creation time in it.
 
 use crate::channel_documents::{self, WantedChannels, differences, gather, gather_text};
 use crate::config::{AdminFlags, ChannelsCommand, ChannelsFlags};
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
 /// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] if the files cannot be imported or the directory is unusable, [`Failure::Fatal`]
-/// if a broker is using the directory or an I/O error occurs. Nothing is imported in these cases.
+/// Returns [`Failure::Configuration`] if the files cannot be imported or the directory cannot be used. Returns
+/// [`Failure::Fatal`] if a broker is using the directory or an I/O error occurs. In these cases, nothing is imported.
 pub fn run(flags: &ChannelsFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let data_dir = &flags.data_dir;
     match &flags.command {
@@ -68,7 +69,7 @@ fn import(files: &[PathBuf], data_dir: &Path) -> Result<String, Failure> {
     Ok(format!("{directory}: {made} made, {there} there already\n"))
 }
 
-/// Reports what an import would do. Creates nothing, not even the directory.
+/// Reports what an import would do, without creating anything, not even the data directory.
 fn try_import(files: &[PathBuf], data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let gathered = gather(files, &mut random()?);
     let mut plan = Plan { gathered, there: 0 };
@@ -103,22 +104,22 @@ fn export(data_dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
-/// Channels to create, and the number of requested channels that already exist.
+/// The channels to create, and how many of the requested channels already exist.
 pub(crate) struct Plan<'f> {
     gathered: WantedChannels<'f>,
     there: usize,
 }
 
 impl<'f> Plan<'f> {
-    /// Reads the files. If they contain faults, fails with [`Failure::Configuration`], which lists all of them.
+    /// Reads the files. If they contain faults, fails with a [`Failure::Configuration`] that lists all of them.
     pub(crate) fn of_files(files: &'f [PathBuf]) -> Result<Self, Failure> {
         let mut gathered = gather(files, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Reads a text, which error messages call `name`. If the text contains faults, fails with
-    /// [`Failure::Configuration`], which lists all of them.
+    /// Reads channels from a string, which error messages refer to as `name`. If the string contains faults, fails with
+    /// a [`Failure::Configuration`] that lists all of them.
     pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
         let mut gathered = gather_text(name, text, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
@@ -150,13 +151,13 @@ impl<'f> Plan<'f> {
         }
     }
 
-    /// Fails with [`Failure::Configuration`], which lists all conflicts, if there are conflicts.
+    /// Fails with [`Failure::Configuration`] if there are conflicts. The error lists all of them.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         self.gathered.faults.none_or(NOTHING_WRITTEN)
     }
 
-    /// Returns the records to create, and the number of channels that already exist. If there are conflicts, fails with
-    /// [`Failure::Configuration`], which lists all of them.
+    /// Returns the records to create and the number of channels that already exist. If there are conflicts, fails with
+    /// a [`Failure::Configuration`] that lists all of them.
     pub(crate) fn finish(self) -> Result<(Vec<Record>, usize), Failure> {
         let WantedChannels {
             channels,
@@ -176,7 +177,7 @@ fn locked(data_dir: &Path) -> Result<DataDir, Failure> {
     DataDir::of_stopped(data_dir).map_err(|failure| in_use(failure, data_dir))
 }
 
-/// Rewords a fatal error to say that another process is using the data directory.
+/// Turns a fatal failure into one that states that another process is using the data directory.
 fn in_use(failure: Failure, data_dir: &Path) -> Failure {
     match failure {
         Failure::Fatal(_) => Failure::Fatal(format!(
@@ -196,9 +197,10 @@ fn random() -> Result<fastrand::Rng, Failure> {
 
 const NOTHING_WRITTEN: &str = "nothing was written";
 
-// Import through the admin listener of a running broker. The files are checked here first, and again by the broker.
+// Imports through the admin listener of a running broker. The files are first checked here, and then checked again by
+// the broker.
 
-/// Returns whether the flags name a running broker. Fails with [`Failure::Configuration`] if `--token-file` or
+/// Returns whether the flags select a running broker. Fails with [`Failure::Configuration`] if `--token-file` or
 /// `--config` is given without `--admin`.
 fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     let others = asked.token_file.is_some() || asked.config.is_some();

@@ -1,5 +1,5 @@
-//! The subcommands other than the server, one file each. Also contains the output directory of backups and exports,
-//! which is either complete or absent.
+//! The subcommands other than `serve`, one per file. Also contains [`PartialFolder`], which backups and exports use to
+//! write a directory that is either complete or absent.
 
 pub mod backup;
 pub mod bundle;
@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Directory that has a temporary name until it is complete, and is removed if it is never completed.
+/// A directory that has a temporary name until it is complete. Removed on drop unless it has been completed.
 pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
@@ -33,9 +33,9 @@ pub(crate) struct PartialFolder {
 }
 
 impl PartialFolder {
-    /// Creates a directory accessible only to its owner. `target` must be absent, or an empty directory. Fails with
-    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` contains files, otherwise with the error of the failed system
-    /// call.
+    /// Creates a directory accessible only to its owner. `target` must not exist or must be an empty directory. Fails
+    /// with [`io::ErrorKind::DirectoryNotEmpty`] if `target` contains files, and with the error of the system call
+    /// otherwise.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {

@@ -1,12 +1,12 @@
 //! Reads [`Settings`] from flags and a file.
 //!
-//! The table [`KEYS`](broker_core::settings::KEYS) contains the keys with their ranges, defaults and flags. In reading
-//! order: `flags` (the command line), `help` (its help texts), `key_flags` (flags that override keys), `lan` (expansion
-//! of `--lan` and `--container`), `file` (the configuration file), `rules` (rules across keys), `credentials` (the
-//! credentials file), `document` (parsing of TOML texts), `draft` (settings read so far, with all faults), `json` and
-//! `summary` (display of settings). This module also determines the CPUs of the process.
+//! The table [`KEYS`](broker_core::settings::KEYS) contains every key with its range, default and flag. The modules, in
+//! reading order: `flags` (the command line), `help` (its help texts), `key_flags` (flags that override keys), `lan`
+//! (what `--lan` and `--container` stand for), `file` (the configuration file), `rules` (rules across keys),
+//! `credentials` (the credentials file), `document` (parsing of TOML texts), `draft` (the settings read so far, with
+//! all faults), `json` and `summary` (display of settings). This module also determines which CPUs the process may use.
 //!
-//! All faults are reported in one pass. Code outside this module never sees the file.
+//! All faults are reported in one pass. No code outside this module ever sees the file.
 
 mod credentials;
 mod document;
@@ -50,8 +50,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 pub use summary::{credentials_summary, summary};
 
-/// Reads the settings of `heliograph serve` from the file named by the flags; flags override the file. Does not read
-/// the files that the configuration names.
+/// Reads the settings of `heliograph serve` from the configuration file named by the flags. Flags override the file.
+/// Files named in the configuration are not read.
 #[must_use]
 pub fn draft(flags: &ServeFlags) -> Draft {
     let machine = &Cpus::of_this_process();
@@ -73,7 +73,7 @@ pub fn draft(flags: &ServeFlags) -> Draft {
     }
 }
 
-/// Returns the SHA-256 of a configuration file in hexadecimal; `None` if the file is unreadable.
+/// Returns the hexadecimal SHA-256 of a configuration file, or `None` if the file cannot be read.
 pub(crate) fn sha256_of(file: &Path) -> Option<Box<str>> {
     let read = files::read_text(file, FILE_BYTES_MAX).ok()?;
     Some(hex_sha256(read.content.as_bytes()))
@@ -83,7 +83,7 @@ fn hex_sha256(content: &[u8]) -> Box<str> {
     HEXLOWER.encode(digest(&SHA256, content).as_ref()).into()
 }
 
-/// Returns the format of log lines, which is determined even if the configuration contains faults.
+/// Returns the format of log lines, which can be determined even if the configuration has faults.
 #[must_use]
 pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     let flag = flags
@@ -94,9 +94,9 @@ pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     flag.or(settings).unwrap_or_default()
 }
 
-/// Reads the accounts that may use the console from the current file and ignores its other keys. `listen` is the
-/// process's admin listener, which a flag may have set, and on which the rules for accounts depend. The error lists all
-/// faults in the table of accounts.
+/// Reads the console accounts from the current configuration file, ignoring all other keys. `listen` is the address of
+/// the process's admin listener, on which the rules for accounts depend. It is passed in because a flag may have set
+/// it. The error lists all faults in the table of accounts.
 pub(crate) fn accounts_of(
     file: &Path,
     listen: Option<SocketAddr>,
@@ -106,8 +106,8 @@ pub(crate) fn accounts_of(
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// Reads one table of a file; flags override the file. Faults in other tables are ignored, since flags of `serve` may
-/// correct them.
+/// Reads one table of the configuration file. Flags override the file. Faults in other tables are ignored, since flags
+/// of `serve` may correct them.
 pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),
@@ -119,7 +119,7 @@ pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     draft
 }
 
-/// Reads settings from the text of a configuration file; flags override the text. Does not read files that it names.
+/// Reads settings from the text of a configuration file. Flags override the text. Files named in the text are not read.
 ///
 /// # Errors
 /// Returns all faults in the text and the flags.
@@ -132,8 +132,8 @@ pub fn load_text(
     settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-/// Checks the rules that involve several keys. A reload passes the settings of the file, except those that cannot
-/// change, which come from the running process. The error lists all violated rules.
+/// Checks the rules that involve several keys. On a reload, `settings` contains the new values from the file, and the
+/// old values of keys that cannot change while the process runs. The error lists all violations.
 pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, &Cpus::of_this_process(), &mut findings);
@@ -181,31 +181,32 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), findings)
 }
 
-/// Returns a new path under `/dev/shm`. Startup chooses another location on machines without it.
+/// Returns the path of a new directory under `/dev/shm`. On machines without `/dev/shm`, another location is chosen at
+/// startup.
 fn memory_directory() -> PathBuf {
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = started.map_or(0, |since| since.as_nanos());
     Path::new("/dev/shm").join(format!("heliograph-{}-{nanos}", std::process::id()))
 }
 
-/// Value of `data_dir` that selects a directory in memory.
+/// The value of `data_dir` that selects a directory in memory.
 const IN_MEMORY: &str = ":memory:";
 
-/// Maximum size of a configuration file in bytes: a hundred times the size of the documented sample.
+/// Maximum size of a configuration file in bytes. The documented sample is a hundred times smaller.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// CPUs in the affinity mask, and the number that the process can use fully.
+/// The CPUs that the process may run on, and how many of them it can use fully.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus {
-    /// CPUs in the affinity mask, in ascending order; never empty.
+    /// The CPUs in the affinity mask, in ascending order. Never empty.
     pub allowed: Vec<usize>,
-    /// The smaller of the mask's size and the cgroup's CPU quota (version 1 or 2); at least 1.
+    /// The size of the mask or the cgroup's CPU quota (cgroup version 1 or 2), whichever is smaller. At least 1.
     pub count: usize,
 }
 
 impl Cpus {
-    /// Reads the affinity mask from `/proc/self/status`, and the quota through std. Without `/proc`, CPUs are assumed
-    /// to be numbered from 0.
+    /// Reads the affinity mask from `/proc/self/status`, and obtains the quota from the standard library. Without
+    /// `/proc`, the CPUs are assumed to be numbered consecutively from 0.
     #[must_use]
     pub fn of_this_process() -> Self {
         let count = thread::available_parallelism().map_or(1, usize::from);
@@ -214,7 +215,7 @@ impl Cpus {
         Self { allowed, count }
     }
 
-    /// Fills in this machine's defaults for unspecified `shards` (0) and `cpus` (empty).
+    /// Replaces `shards` if it is 0, and `cpus` if it is empty, with the defaults for this machine.
     pub(crate) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
         let cpus = match cpus.is_empty() {
             true => self.allowed.clone(),

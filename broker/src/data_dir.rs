@@ -1,12 +1,12 @@
-//! The data directory: created if absent, private, and locked by one process at a time.
+//! The data directory. It is created if it does not exist. It is private, and only one process at a time can lock it.
 //!
 //! ```text
 //!  directory    0700; under --dev 0711, so that other users can read dev-ca.pem
 //!  files        0600; dev-ca.pem 0644
 //! ```
-//! File modes do not depend on the umask. Overly permissive modes, left by an earlier version or a copy, are restricted
-//! at startup. A directory that also contains unrelated files keeps its mode, since those files may be meant for other
-//! users.
+//! File modes do not depend on the umask. If an earlier version or a copy has left modes that are too permissive, they
+//! are restricted at startup. A directory that also contains unrelated files keeps its mode, since those files may be
+//! meant for other users.
 
 use crate::dev_certificate;
 use crate::failure::Failure;
@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Lock;
 
-/// A locked data directory. The lock is released when the process ends, for any reason.
+/// A locked data directory. The system releases the lock when the process ends, whatever the reason.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: Lock,
-    /// Whether the directory is removed when the process ends.
+    /// Whether the directory must be removed when the process ends.
     ends: bool,
 }
 
@@ -38,8 +38,8 @@ impl Drop for DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory if absent, revokes excess permissions of other users, and locks it. Fails with
-    /// [`Failure::Configuration`] if the directory cannot be created or written, or belongs to another user,
+    /// Creates the directory if it does not exist, revokes excess permissions of other users, and locks it. Fails with
+    /// [`Failure::Configuration`] if the directory belongs to another user or cannot be created or written to, and with
     /// [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn open(path: &Path, reach: OtherUsers) -> Result<Self, Failure> {
         make(path, reach).map_err(|error| unusable(path, &error))?;
@@ -50,14 +50,14 @@ impl DataDir {
     }
 
     /// Locks the directory of a stopped broker, for a command that reads it. Fails with [`Failure::Configuration`] if
-    /// the directory is not writable, [`Failure::Fatal`] if another process holds the lock.
+    /// the directory is not writable. Fails with [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
         Self::lock(path, false)
     }
 
-    /// Creates a private directory that is removed when the process ends, at `path` or under the same name in the first
-    /// writable directory of `others`. Logs the location if it is not `path`. Fails with [`Failure::Fatal`] if no
-    /// location is writable, with the reason for each.
+    /// Creates a private directory that is removed when the process ends. If it cannot be created at `path`, uses the
+    /// first writable directory of `others` instead, with the same name, and logs the location. If no location is
+    /// writable, fails with a [`Failure::Fatal`] that states the reason for each location.
     pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
         let name = path.file_name().unwrap_or_default();
         let others = others.iter().map(|parent| parent.join(name));
@@ -101,11 +101,12 @@ impl DataDir {
     }
 }
 
-/// Access of other users to a data directory.
+/// The access that other users have to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherUsers {
     Nothing,
-    /// Access by path to readable files, namely the authority of the development certificate.
+    /// Other users can open readable files whose path they know. The only such file contains the development CA
+    /// certificate.
     Known,
 }
 
@@ -130,15 +131,16 @@ fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(reach.mode()).create(path) {
-        // The umask may have removed bits of the mode.
+        // The umask may have removed bits from the directory's mode.
         Ok(()) => set_mode(path, reach.mode()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::create_dir_all(path),
         Err(error) => Err(error),
     }
 }
 
-/// Returns whether a process of the user `own` may store its data in a directory of `owner`. Root is accepted, since
-/// root can read everything, and owns volumes that are mounted for a group (`fsGroup` of Kubernetes).
+/// Returns whether a process of the user `own` may store its data in a directory of the user `owner`. Root is accepted
+/// as the owner, since root can read everything anyway. Volumes that are mounted for a group belong to root (`fsGroup`
+/// in Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
 }
@@ -158,8 +160,8 @@ fn check_owner(path: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Checks that [`DataDir::open`] would accept a directory, which may be absent. Creates nothing. Fails like
-/// [`DataDir::open`].
+/// Checks that [`DataDir::open`] would accept a directory, without creating anything. The directory need not exist.
+/// Fails like [`DataDir::open`].
 pub(crate) fn may_be_opened(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Ok(());
@@ -184,7 +186,7 @@ fn not_locked(path: &Path, error: TryLockError) -> Failure {
     }
 }
 
-/// Revokes excess permissions of other users, and logs one line if there are any.
+/// Revokes excess permissions of other users. Logs a line if there were any.
 fn tighten(path: &Path, reach: OtherUsers) {
     let mut taken = Vec::new();
     for name in FILES {
@@ -225,7 +227,7 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
-/// Returns whether a directory contains only files of the broker and of the file system.
+/// Returns whether a directory contains only files of the broker and of the file system itself.
 fn is_for_the_broker_alone(path: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(path) else {
         return false;
@@ -251,10 +253,10 @@ fn make_private(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Returns the locations of `--data-dir :memory:` on machines without a file system in memory.
+/// Returns the locations for `--data-dir :memory:` on machines that have no file system in memory.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
-    places.dedup(); // equal without TMPDIR
+    places.dedup(); // // equal if TMPDIR is not set
     places
 }
 
@@ -270,16 +272,16 @@ fn remove_leftovers(path: &Path) {
     }
 }
 
-/// Returns the process id in the name of a temporary directory: `heliograph-`, the process id, and its start time in
-/// nanoseconds. Permanent directories have no such names.
+/// Returns the process id from the name of a temporary directory. Such a name consists of `heliograph-`, the process
+/// id, and the start time of the process in nanoseconds. Permanent directories are never named like this.
 fn process_of(name: &str) -> Option<u32> {
     let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
     let digits = started.len() >= 18 && started.bytes().all(|byte| byte.is_ascii_digit());
     process.parse().ok().filter(|_| digits)
 }
 
-/// Returns whether no process holds the lock of a data directory. The lock decides, since a process in another
-/// container shares this file system but not the process ids.
+/// Returns whether a data directory is not locked by any process. Process ids are not used to decide this, since a
+/// process in another container may share the file system but not the ids.
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
@@ -293,7 +295,8 @@ fn is_left(path: &Path) -> bool {
     }
 }
 
-/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`], so that no process is about to lock it.
+/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`]. A younger one may be about to be locked by
+/// the process that created it.
 fn is_old(path: &Path) -> bool {
     let made = fs::metadata(path).and_then(|found| found.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
@@ -335,10 +338,10 @@ const PRIVATE_FILE: u32 = 0o600;
 
 const ROOT: u32 = 0;
 
-/// Minimum free space in bytes: enough for the keys, certificates and first records of a test broker.
+/// Minimum free space in bytes. Enough for the keys, the certificates and the first records of a test broker.
 const ROOM_BYTES: usize = 256 * 1024;
 
-/// Maximum time between the creation of a directory and its locking.
+/// Maximum time between creating a directory and locking it.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -346,13 +349,12 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// Process id greater than any that Linux assigns.
+    /// A process id that is greater than any that Linux assigns.
     const NOBODY: u32 = u32::MAX;
 
     #[test]
     fn directories_of_killed_processes_are_removed_and_nothing_else() {
-        let parent = std::env::temp_dir().join(format!("leftovers-{}", std::process::id()));
-        fs::create_dir_all(&parent).unwrap();
+        let parent = testkit::Directory::temporary();
         let make = |name: &str, locked: bool| {
             let path = parent.join(name);
             fs::create_dir(&path).unwrap();
@@ -365,15 +367,13 @@ mod tests {
         let served = make(&format!("heliograph-{NOBODY}-1795236066869557549"), true);
         let lock = File::open(served.join("lock")).unwrap();
         lock.try_lock().unwrap();
+        #[rustfmt::skip] // a table, a case per row
         let others = [
             served,
             make(&format!("heliograph-{NOBODY}-1795236066869557550"), false),
             make(&format!("heliograph-{NOBODY}-data"), true),
             make(&format!("heliograph-{NOBODY}"), true),
-            make(
-                &format!("heliograph-{}-1795236066869557551", std::process::id()),
-                true,
-            ),
+            make(&format!("heliograph-{}-1795236066869557551", std::process::id()), true),
         ];
         let (link, target) = (
             parent.join(format!("heliograph-{NOBODY}-1795236066869557552")),
@@ -388,7 +388,6 @@ mod tests {
         let own = started.path().to_owned();
         drop(started);
         assert!(!own.exists(), "it ends with the process");
-        fs::remove_dir_all(&parent).unwrap();
     }
 
     #[test]
@@ -406,10 +405,9 @@ mod tests {
 
     #[test]
     fn a_directory_with_other_files_keeps_its_mode_and_the_files_of_the_broker_are_closed() {
-        let path = std::env::temp_dir().join(format!("heliograph-shared-{}", std::process::id()));
+        let path = testkit::Directory::temporary();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
         let open_to = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
-        fs::create_dir(&path).unwrap();
         for (name, before) in [
             ("store.redb", 0o644),
             ("notes", 0o644),
@@ -419,7 +417,7 @@ mod tests {
             open_to(&path.join(name), before).unwrap();
         }
         open_to(&path, 0o755).unwrap();
-        // A symbolic link out of the directory must not be followed.
+        // A symbolic link that leads out of the directory must not be followed.
         symlink(path.join("notes"), path.join("session.key")).unwrap();
         tighten(&path, OtherUsers::Nothing);
         for (name, after) in [
@@ -436,16 +434,14 @@ mod tests {
         open_to(&path, 0o2775).unwrap();
         tighten(&path, OtherUsers::Nothing);
         assert_eq!(mode(&path), 0o2700);
-        fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
     fn a_place_that_cannot_be_written_is_passed_over_and_none_is_an_error_with_all() {
-        let parent = std::env::temp_dir().join(format!("fallback-{}", std::process::id()));
-        fs::create_dir_all(&parent).unwrap();
+        let parent = testkit::Directory::temporary();
         let (absent, full) = (parent.join("absent"), PathBuf::from("/dev/full"));
         let own = absent.join("heliograph-1-2");
-        let started = DataDir::temporary(&own, &[full.clone(), parent.clone()]).unwrap();
+        let started = DataDir::temporary(&own, &[full.clone(), parent.to_path_buf()]).unwrap();
         assert_eq!(started.path(), parent.join("heliograph-1-2"));
         assert_eq!(fs::read_dir(started.path()).unwrap().count(), 1, "the lock");
         drop(started);
@@ -454,6 +450,5 @@ mod tests {
         for part in ["absent cannot be written (", "/dev/full cannot", "TMPDIR"] {
             assert!(error.contains(part), "{error}");
         }
-        fs::remove_dir_all(&parent).unwrap();
     }
 }

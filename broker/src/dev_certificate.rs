@@ -1,12 +1,14 @@
-//! Development certificates: an authority whose key is discarded after use, and a leaf certificate for this machine's
-//! names. Both exist with ECDSA keys, and with RSA keys for devices whose TLS library supports nothing else.
+//! Development certificates: a CA whose key is discarded after use, and server certificates for this machine's names.
+//! There are two sets, one with ECDSA keys and one with RSA keys. The latter is for devices whose TLS library supports
+//! nothing else.
 //!
-//! Real clients reject plain WebSocket and unknown certificates, so `--dev` generates certificates and prints the file
-//! to trust. Certificates are reused while complete and valid, since each client must be configured to trust new ones.
-//! The authority's key is never stored, so that it cannot sign anything else that the developer's machine would trust.
+//! Real clients reject plain WebSocket connections and unknown certificates. Therefore, `--dev` generates certificates
+//! and prints the path of the file that clients must trust. Certificates are reused as long as they are complete and
+//! valid, since each client must be configured to trust new ones. The CA's key is never stored, so it cannot be used to
+//! sign anything else, although the developer's machine trusts this CA.
 //!
-//! Generating an RSA key takes a tenth of a second or more, so startup never waits for it: [`development`] creates the
-//! ECDSA certificates, and a low-priority thread creates the RSA ones with [`RsaWork::make`].
+//! Generating an RSA key takes a tenth of a second or more, so startup never waits for it. [`development`] creates the
+//! ECDSA certificates, and a low-priority thread creates the RSA certificates with [`RsaWork::make`].
 
 use crate::files::write_whole;
 use broker_core::settings::{Expired, TlsFiles};
@@ -29,21 +31,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Files of a development certificate.
+/// The files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// Authorities that clients must trust: `dev-ca.pem`.
+    /// The CA certificates that clients must trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// Certificate and key of the server, `dev-cert.pem` and `dev-key.pem`; also `dev-rsa-cert.pem` and
-    /// `dev-rsa-key.pem`, if valid.
+    /// The certificate and key of the server: `dev-cert.pem` and `dev-key.pem`. Also `dev-rsa-cert.pem` and
+    /// `dev-rsa-key.pem`, if they are valid.
     pub files: TlsFiles,
-    /// Whether the certificate is newly created.
+    /// Whether the certificate was created by this call.
     pub made: bool,
-    /// RSA certificate to create; `None` if a valid one exists.
+    /// What is needed to create the RSA certificate, or `None` if a valid one exists.
     pub lacks: Option<RsaWork>,
 }
 
-/// Parameters of an RSA development certificate to create.
+/// The parameters for creating an RSA development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsaWork {
     cert: PathBuf,
@@ -51,8 +53,8 @@ pub struct RsaWork {
     names: Vec<String>,
 }
 
-/// Loads the certificate in `directory` if it is complete, valid for another week at `now`, and covers all `hosts` and
-/// the loopback names. Otherwise creates a new one. A name may begin with `*.`.
+/// Loads the certificate in `directory` if it is complete, is valid for another week at `now`, and covers all `hosts`
+/// and the loopback names. Otherwise, creates a new one. A name may begin with `*.`.
 ///
 /// # Errors
 /// Fails if the files cannot be written.
@@ -71,7 +73,7 @@ pub fn development(
     );
     let (rsa_cert, rsa_key) = (place("dev-rsa-cert.pem"), place("dev-rsa-key.pem"));
     let until = now + RENEW_BEFORE;
-    // Selects the authority of each key type whose certificate is valid.
+    // For each type of key, finds the CA whose certificate is valid.
     let good = |cert: &Path, key: &Path| {
         let authorities = CertificateDer::pem_file_iter(&ca).ok()?;
         let mut whole = authorities.flatten();
@@ -90,7 +92,7 @@ pub fn development(
             READ_BY_ALL,
         )?;
     }
-    // Clients must be able to read the file, whatever the umask.
+    // Clients must be able to read the file of CA certificates, whatever the umask is.
     if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
         File::open(&ca)?.set_permissions(Permissions::from_mode(READ_BY_ALL))?;
     }
@@ -131,7 +133,7 @@ impl RsaWork {
     }
 }
 
-/// RSA certificate that has not been written to its files.
+/// An RSA certificate that has not been written to its files yet.
 pub struct MadeRsa {
     /// Path of `dev-rsa-cert.pem`.
     pub cert: PathBuf,
@@ -150,8 +152,8 @@ impl MadeRsa {
         write_whole(&self.cert, &self.pem.cert, 0o600)
     }
 
-    /// Adds the RSA authority to the file of trusted authorities. Call this only after the server presents the RSA
-    /// certificate, so that clients that trust only this authority can connect.
+    /// Adds the RSA CA to the file of CAs that clients must trust. Must not be called before the server presents the
+    /// RSA certificate. Otherwise, clients that trust only this CA could not connect.
     ///
     /// # Errors
     /// Fails if the file cannot be read or written.
@@ -175,8 +177,8 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     out + "-----END CERTIFICATE-----\n"
 }
 
-/// Returns whether certificate and key match, `authority` signed the certificate, and it is valid for all `names` at
-/// `at`.
+/// Returns whether a certificate may be reused: it matches the key, was signed by `authority`, and is valid for all
+/// `names` at the time `at`.
 fn is_good(
     authority: &CertificateDer<'_>,
     cert: &Path,
@@ -225,7 +227,7 @@ fn make(
     let ca_key = generate()?;
     let mut name = String::from("Heliograph development authority");
     if ca_key.algorithm() == &PKCS_RSA_SHA256 {
-        name.push_str(" (RSA)"); // clients look authorities up by name
+        name.push_str(" (RSA)"); // // clients look up CAs by name
     }
     ca.distinguished_name.push(DnType::CommonName, name);
     let ca_cert = ca.self_signed(&ca_key)?;
@@ -235,7 +237,7 @@ fn make(
         .push(DnType::CommonName, "Heliograph development server");
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true; // required by OpenSSL's strict checks, which Python enables
+    leaf.use_authority_key_identifier_extension = true; // // required by OpenSSL's strict checks, which Python enables
     (leaf.not_before, leaf.not_after) = (from.into(), to.into());
     let key = generate()?;
     let cert = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
@@ -253,7 +255,8 @@ const READ_BY_ALL: u32 = 0o644;
 const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "credentials.localhost"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Validity of the certificates: the maximum that browsers and Apple's clients accept from public authorities.
+/// Period of validity of the certificates. This is the maximum that browsers and Apple's clients accept from public
+/// CAs.
 const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Tolerance for clients whose clocks are slow.
@@ -263,39 +266,16 @@ const CLOCK_SLACK: Duration = DAY;
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!(
-                "heliograph-certificate-{name}-{}",
-                std::process::id()
-            ));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use testkit::Directory;
 
     #[test]
     fn a_certificate_is_kept_while_it_is_valid() {
-        let directory = Directory::new("kept");
+        let directory = Directory::temporary();
         let now = SystemTime::now();
-        let first = development(&directory.0, &[], now).unwrap();
+        let first = development(&directory, &[], now).unwrap();
         assert!(first.made);
         let ca = fs::read(&first.ca).unwrap();
-        assert!(
-            !development(&directory.0, &[], now + 300 * DAY)
-                .unwrap()
-                .made
-        );
+        assert!(!development(&directory, &[], now + 300 * DAY).unwrap().made);
         assert_eq!(fs::read(&first.ca).unwrap(), ca);
         assert_eq!(
             fs::metadata(&first.files.key[0])
@@ -306,9 +286,7 @@ mod tests {
             0o600
         );
         assert!(
-            development(&directory.0, &[], now + 391 * DAY)
-                .unwrap()
-                .made,
+            development(&directory, &[], now + 391 * DAY).unwrap().made,
             "a week before its end it is made again"
         );
         assert_ne!(fs::read(&first.ca).unwrap(), ca);
@@ -316,10 +294,10 @@ mod tests {
 
     #[test]
     fn damaged_missing_or_foreign_files_are_made_anew() {
-        let (directory, other) = (Directory::new("damaged"), Directory::new("foreign"));
+        let (directory, other) = (Directory::temporary(), Directory::temporary());
         let now = SystemTime::now();
-        let ours = development(&directory.0, &[], now).unwrap();
-        let theirs = development(&other.0, &[], now).unwrap();
+        let ours = development(&directory, &[], now).unwrap();
+        let theirs = development(&other, &[], now).unwrap();
         for (own, foreign) in [
             (&ours.ca, &theirs.ca),
             (&ours.files.cert[0], &theirs.files.cert[0]),
@@ -332,8 +310,8 @@ mod tests {
             ];
             for damage in damages {
                 damage(own, foreign);
-                assert!(development(&directory.0, &[], now).unwrap().made);
-                assert!(!development(&directory.0, &[], now).unwrap().made);
+                assert!(development(&directory, &[], now).unwrap().made);
+                assert!(!development(&directory, &[], now).unwrap().made);
                 load(&ours.files).unwrap();
             }
         }
@@ -341,10 +319,10 @@ mod tests {
 
     #[test]
     fn another_name_makes_another_certificate_and_fewer_do_not() {
-        let directory = Directory::new("names");
+        let directory = Directory::temporary();
         let now = SystemTime::now();
         let two = ["bench.test".to_owned(), "192.0.2.7".to_owned()];
-        let made = |hosts: &[String]| development(&directory.0, hosts, now).unwrap().made;
+        let made = |hosts: &[String]| development(&directory, hosts, now).unwrap().made;
         assert!(made(&[]) && made(&two));
         assert!(!made(&two) && !made(&two[1..]) && !made(&[]));
         assert!(made(&["2001:db8::7".to_owned()]));
@@ -352,13 +330,13 @@ mod tests {
         assert!(made(&below) && !made(&below));
     }
 
-    /// A device whose TLS library supports only RSA is presented the RSA certificate, whose authority is in the same
-    /// file. All others are presented the ECDSA certificate, which takes less CPU time.
+    /// A device whose TLS library supports only RSA gets the RSA certificate, whose CA is in the same file. All other
+    /// clients get the ECDSA certificate, which takes less CPU time.
     #[test]
     fn a_client_is_presented_the_certificate_that_it_can_verify() {
-        let directory = Directory::new("offers");
+        let directory = Directory::temporary();
         let now = SystemTime::now();
-        let first = development(&directory.0, &[], now).unwrap();
+        let first = development(&directory, &[], now).unwrap();
         let authorities = || -> Vec<_> {
             let all = CertificateDer::pem_file_iter(&first.ca).unwrap();
             all.map(Result::unwrap).collect()
@@ -371,50 +349,31 @@ mod tests {
         let server = loader.load(now).unwrap();
         assert_eq!(server.expiries.len(), 2);
         made.publish(&first.ca).unwrap();
-        for (device, is_rsa) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (client(&authorities(), &[], &[]), false),
             (client(&authorities(), &["ECDHE_ECDSA"], &[]), false),
-            (
-                client(
-                    &authorities(),
-                    &["ECDHE_RSA_WITH_AES_128_GCM"],
-                    &["RSA_PKCS1_SHA256"],
-                ),
-                true,
-            ),
-            (
-                client(
-                    &authorities(),
-                    &["ECDHE_RSA"],
-                    &["ECDSA_NISTP256_SHA256", "RSA_PKCS1_SHA256"],
-                ),
-                true,
-            ),
-            (
-                client(
-                    &authorities(),
-                    &["TLS13"],
-                    &["RSA_PSS_SHA256", "RSA_PKCS1_SHA256"],
-                ),
-                true,
-            ),
-        ] {
+            (client(&authorities(), &["ECDHE_RSA_WITH_AES_128_GCM"], &["RSA_PKCS1_SHA256"]), true),
+            (client(&authorities(), &["ECDHE_RSA"], &["ECDSA_NISTP256_SHA256", "RSA_PKCS1_SHA256"]), true),
+            (client(&authorities(), &["TLS13"], &["RSA_PSS_SHA256", "RSA_PKCS1_SHA256"]), true),
+        ];
+        for (device, is_rsa) in cases {
             assert_eq!(presents_rsa(&server.config, device), is_rsa);
         }
-        // The RSA certificate is reused, even if the ECDSA certificate is created again.
-        let again = development(&directory.0, &[], now).unwrap();
+        // The RSA certificate is reused even if the ECDSA certificate is created again.
+        let again = development(&directory, &[], now).unwrap();
         assert!(!again.made && again.lacks.is_none() && again.files.cert.len() == 2);
         let rsa = authorities().pop();
         fs::remove_file(&first.files.key[0]).unwrap();
-        let again = development(&directory.0, &[], now).unwrap();
+        let again = development(&directory, &[], now).unwrap();
         assert!(again.made && again.lacks.is_none());
         assert_eq!((authorities().len(), authorities().pop()), (2, rsa));
         let other = ["bench.test".to_owned()];
-        let again = development(&directory.0, &other, now).unwrap();
+        let again = development(&directory, &other, now).unwrap();
         assert!(again.made && again.lacks.is_some() && again.files.cert.len() == 1);
     }
 
-    /// Creates a client that offers the named suites and schemes, or all of them if none is named.
+    /// Creates a client that offers the named suites and schemes, or all of them if none are named.
     fn client(
         authorities: &[CertificateDer<'static>],
         suites: &[&str],
@@ -450,7 +409,7 @@ mod tests {
         rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
     }
 
-    /// Completes a handshake, and returns whether the certificate that the client verified has an RSA key.
+    /// Completes a handshake. Returns whether the certificate that the client verified has an RSA key.
     fn presents_rsa(
         server: &Arc<rustls::ServerConfig>,
         mut client: rustls::ClientConnection,

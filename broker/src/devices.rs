@@ -6,11 +6,11 @@
 //!                                                   or none; the handshake proves possession of its key
 //! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or the fault
 //! ```
-//! A certificate is refused here only if the handshake fails. All other refusals come from the core, which checks the
-//! registry first and can explain the refusal in a response body.
+//! A certificate is refused here only if the handshake fails. All other refusals come from the core. The core checks
+//! the registry first, and can explain the refusal in the body of a response.
 //!
-//! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the
-//! authority of test devices. Revocation lists are in `devices/revocation.rs`.
+//! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the CA for
+//! test devices. Revocation lists are in `devices/revocation.rs`.
 
 mod revocation;
 
@@ -41,18 +41,18 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// Host names for which certificates are requested, and the authorities that issue them.
+/// The host names at which devices present certificates, and the CAs that issue these certificates.
 #[derive(Debug)]
 pub struct Devices {
     /// Server names for which a certificate is requested, in lower case.
     pub hosts: Vec<Box<str>>,
-    /// Authorities that issue device certificates. The first authority that verifies a certificate counts, unless a
-    /// revocation list of any authority revokes it.
+    /// The CAs that issue device certificates. Of several CAs that verify a certificate, the first is used. A
+    /// certificate is refused if it is on any CA's revocation list.
     pub authorities: Vec<DeviceAuthority>,
 }
 
 impl Devices {
-    /// Parses a certificate with its chain and verifies it against the authorities; `None` if it cannot be parsed.
+    /// Parses a certificate with its chain, and verifies it against the CAs. Returns `None` if it cannot be parsed.
     #[must_use]
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<ShownCertificate> {
         let (leaf, others) = chain.split_first()?;
@@ -63,7 +63,7 @@ impl Devices {
         let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
         numbers.extend(others_read.map(|(_, other)| number_of(&other)));
         let vouched = self.vouched(leaf, others, now);
-        // An authority's own certificate can be revoked, and devices need not present that certificate.
+        // The certificate of a CA can be revoked, too. Devices need not present that certificate.
         numbers.extend(vouched.iter().map(|(authority, _)| authority.number));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
@@ -74,8 +74,8 @@ impl Devices {
         })
     }
 
-    /// Returns the second at which the result of [`Self::judge`] may change next, because an authority, a certificate
-    /// of the chain or a revocation list becomes valid or expires. `u64::MAX` means never.
+    /// Returns the second at which the result of [`Self::judge`] may change next, because a CA, a certificate in the
+    /// chain or a revocation list becomes valid or expires. `u64::MAX` means never.
     fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
         let of_authorities = self.authorities.iter().flat_map(|authority| {
             let (first_s, last_s) = authority.validity_s;
@@ -94,8 +94,7 @@ impl Devices {
         later.min().unwrap_or(u64::MAX)
     }
 
-    /// Returns warnings about overdue revocation lists, and about authorities that have expired or expire within a
-    /// month.
+    /// Returns warnings about overdue revocation lists, and about CAs that have expired or will expire within a month.
     #[must_use]
     pub fn endings(&self, now_s: u64) -> Vec<String> {
         let of_authorities = self.authorities.iter().filter_map(|authority| {
@@ -126,7 +125,7 @@ impl Devices {
             .flat_map(RevocationLists::strangers)
     }
 
-    /// Returns the sorted numbers of all revoked certificates.
+    /// Returns the numbers of all revoked certificates, sorted.
     pub(crate) fn revoked(&self) -> Box<[u64]> {
         let lists = self.lists().into_iter();
         let mut numbers: Vec<u64> = lists.flat_map(RevocationLists::revoked).collect();
@@ -135,7 +134,7 @@ impl Devices {
         numbers.into()
     }
 
-    /// Returns the revocation lists of each table. The authorities of a table share them.
+    /// Returns the revocation lists of each configuration table. All CAs of a table share the same lists.
     fn lists(&self) -> Vec<&RevocationLists> {
         let mut lists: Vec<&RevocationLists> =
             self.authorities.iter().map(|it| &*it.lists).collect();
@@ -164,7 +163,7 @@ impl Devices {
             match authority.vouch(leaf, others, now) {
                 Ok(vouched) => first = first.or(Some((authority, vouched))),
                 Err(AuthorityFault::NotItsIssuer) => {}
-                // A revocation, or an unknown revocation status, overrides the results of other authorities.
+                // A revoked certificate, or an unknown revocation status, overrides the results for other CAs.
                 Err(fault @ (AuthorityFault::Revoked | AuthorityFault::Stale)) => {
                     return Err(fault.to_string());
                 }
@@ -175,7 +174,7 @@ impl Devices {
     }
 }
 
-/// Maximum number of certificates in a device's chain: the leaf, and three between the leaf and its authority.
+/// Maximum number of certificates in the chain of a device: its own certificate and up to three intermediates.
 const CHAIN_CERTIFICATES_MAX: usize = 4;
 
 const ENDS_SOON_DAYS: u64 = 30;
@@ -185,9 +184,9 @@ const DAY_S: u64 = 24 * 60 * 60;
 /// Maximum total size of the certificates in a chain, in bytes.
 const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
-// Server configuration for names that request a certificate.
+// The server configuration for names that request a certificate.
 
-/// Devices, with the TLS configuration of connections to their host names. Each shard has one, replaced as a whole.
+/// The devices, and the TLS configuration for their host names. Each shard has one, and replaces it as a whole.
 #[derive(Debug)]
 pub struct DeviceTls {
     devices: Arc<Devices>,
@@ -195,11 +194,11 @@ pub struct DeviceTls {
 }
 
 impl DeviceTls {
-    /// Creates the configuration of connections to the devices' host names, with the server certificate of other
-    /// connections.
+    /// Creates the TLS configuration for connections to the devices' host names, with the server certificate of
+    /// `ordinary`.
     ///
-    /// Session resumption is disabled, since each handshake must present the certificate and must not accept tickets of
-    /// other names.
+    /// Session resumption is disabled, so that every device must present its certificate, and tickets that were issued
+    /// for other host names are not accepted.
     ///
     /// # Errors
     /// Fails if the TLS library rejects its own protocol versions.
@@ -224,7 +223,8 @@ impl DeviceTls {
         })
     }
 
-    /// Returns the configuration for a connection with this server name; `None` if no certificate is requested.
+    /// Returns the TLS configuration for a connection to this server name, or `None` if no certificate is requested for
+    /// that name.
     #[must_use]
     pub fn opens(&self, server_name: &str) -> Option<&Arc<ServerConfig>> {
         let mut hosts = self.devices.hosts.iter();
@@ -232,15 +232,15 @@ impl DeviceTls {
         is_one.then_some(&self.config)
     }
 
-    /// Returns the [`Devices`] with which the certificates of these connections are verified.
+    /// Returns the devices against which the certificates of connections are verified.
     #[must_use]
     pub fn devices(&self) -> &Arc<Devices> {
         &self.devices
     }
 }
 
-/// Validity of the latest verification of a connection's certificate: the [`Devices`] used, and the second (since 1970
-/// UTC) at which the result expires.
+/// How long a connection's certificate need not be verified again. Contains the [`Devices`] against which it was last
+/// verified, and the second (since 1970 UTC) at which the result expires.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -275,7 +275,8 @@ impl CertificateJudgement {
     }
 }
 
-/// Requests a certificate. Accepts clients without one, and any certificate whose key signs the handshake.
+/// Requests a certificate from clients. Accepts clients without one, and accepts any certificate whose key has signed
+/// the handshake.
 #[derive(Debug)]
 struct CertificateRequest {
     provider: Arc<CryptoProvider>,
@@ -286,7 +287,7 @@ impl ClientCertVerifier for CertificateRequest {
         false
     }
 
-    /// Returns no names, since a client that does not find its authority in the hint presents no certificate.
+    /// Returns an empty list. Given a list without its CA, a client would present no certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -326,23 +327,23 @@ impl ClientCertVerifier for CertificateRequest {
     }
 }
 
-// Authority of devices: its certificate, its revocation lists, and the field that names the thing.
+// A CA for devices: its certificate, its revocation lists, and the field that contains the name of the thing.
 
-/// Authority that issues certificates for things.
+/// A CA that issues certificates for things.
 #[derive(Debug)]
 pub struct DeviceAuthority {
     /// SHA-256 of the public key.
     pub key: [u8; 32],
-    /// Number of the authority's certificate in the revocation lists of superior authorities.
+    /// Number that identifies the CA's own certificate if a superior CA revokes it.
     number: u64,
-    /// Number of revoked certificates; `None` if there is no revocation list.
+    /// Number of certificates that this CA has revoked. `None` if the CA has no revocation list.
     pub revoked: Option<usize>,
     /// First and last second of validity, in seconds since 1970 UTC.
     pub validity_s: (u64, u64),
     /// Subject of the certificate, without control characters, which a terminal would interpret.
     pub subject: String,
-    /// Earliest next update of the revocation lists of the authority and its intermediates, in seconds since 1970 UTC;
-    /// `None` if no list specifies one.
+    /// The earliest time at which an update of a revocation list is due, among the lists of the CA and its
+    /// intermediates. In seconds since 1970 UTC. `None` if no list specifies such a time.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
     grace_s: u64,
@@ -350,20 +351,20 @@ pub struct DeviceAuthority {
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// Reason why an authority does not vouch for a certificate.
+/// The reason why a CA does not vouch for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityFault {
-    /// The authority did not sign the certificate.
+    /// The CA did not sign the certificate.
     NotItsIssuer,
-    /// The authority signed the certificate, which is invalid for this reason.
+    /// The CA signed the certificate, but the certificate is invalid for this reason.
     Refused(String),
-    /// The certificate, or an intermediate certificate, is revoked.
+    /// The certificate or an intermediate certificate has been revoked.
     Revoked,
-    /// The certificate lacks a valid thing name.
+    /// The certificate does not contain a valid thing name.
     Name(&'static str),
-    /// The certificate of the authority is not currently valid.
+    /// The certificate of the CA is not valid at this time.
     NotValid,
-    /// A revocation list for the certificate is overdue.
+    /// A revocation list that covers the certificate is overdue.
     Stale,
 }
 
@@ -381,8 +382,8 @@ impl fmt::Display for AuthorityFault {
 }
 
 impl DeviceAuthority {
-    /// Creates an authority from its certificate and the revocation lists of its table. A list is stale when it is
-    /// overdue by more than `grace_s`.
+    /// Creates a CA from its certificate and its revocation lists. A list is considered stale if its update is overdue
+    /// by more than `grace_s` seconds.
     ///
     /// # Errors
     /// Returns the fault found in the certificate or in a list.
@@ -404,7 +405,7 @@ impl DeviceAuthority {
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(lists.ders());
         if revoked.is_none() {
-            // Without a list of this authority, certificates are checked only if their issuer has a list.
+            // If this CA has no list, the revocation status of a certificate is checked only if its issuer has a list.
             verifier = verifier.allow_unknown_revocation_status();
         }
         let verifier = verifier
@@ -428,7 +429,7 @@ impl DeviceAuthority {
         })
     }
 
-    /// Verifies a certificate and returns the name of its thing. For errors, see [`AuthorityFault`].
+    /// Verifies a certificate and returns the name of its thing. For the errors, see [`AuthorityFault`].
     fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
@@ -477,21 +478,21 @@ fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
 
-// Thing name of a certificate.
+// The thing name in a certificate.
 
-/// Certificate field that contains the thing name.
+/// The field of a certificate that contains the thing name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameSource {
-    /// Common name of the subject.
+    /// The common name of the subject.
     CommonName,
-    /// DNS name among the subject alternative names.
+    /// A DNS name among the subject alternative names.
     Dns,
-    /// URI among the subject alternative names.
+    /// A URI among the subject alternative names.
     Uri,
 }
 
 impl NameSource {
-    /// Parses a name as written in the configuration.
+    /// Parses the name of a field, as written in the configuration.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -502,7 +503,7 @@ impl NameSource {
         }
     }
 
-    /// Returns the thing name of a certificate, which must contain exactly one valid name.
+    /// Returns the thing name of a certificate. The field must contain exactly one valid name.
     pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
@@ -536,7 +537,7 @@ impl NameSource {
     }
 }
 
-/// Returns whether a text is a valid thing name. Source: AWS IoT API Reference, `ThingName`.
+/// Returns whether a string is a valid thing name. Source: AWS IoT API Reference, `ThingName`.
 #[must_use]
 pub(crate) fn is_thing_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-".contains(&byte);
@@ -546,15 +547,14 @@ pub(crate) fn is_thing_name(text: &str) -> bool {
 /// Maximum length of a thing name, in bytes. Source: AWS IoT API Reference, `ThingName`.
 const THING_NAME_BYTES_MAX: usize = 128;
 
-// Authority of test devices, which `serve --dev` creates at its first start.
+// The CA for test devices, which `serve --dev` creates when it is first started.
 
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// Loads the authority of test devices from a data directory, or creates it. Fails if the authority is unreadable, or
-/// cannot be written.
+/// Loads the CA for test devices from a data directory, or creates one. Fails if the CA cannot be read or written.
 pub(crate) fn development(
     directory: &Path,
     now: SystemTime,
@@ -568,8 +568,8 @@ pub(crate) fn development(
     CertificateDer::from_pem_file(&certificate).map_err(io::Error::other)
 }
 
-/// Issues a certificate for a test device, signed by the authority in a data directory. Fails if the authority is
-/// missing or unreadable.
+/// Issues a certificate for a test device, signed by the CA in a data directory. Fails if the CA is missing or cannot
+/// be read.
 pub(crate) fn issue(directory: &Path, name: &str, now: SystemTime) -> io::Result<Issued> {
     let key = fs::read_to_string(directory.join(AUTHORITY_KEY))?;
     let sign = || -> Result<Issued, rcgen::Error> {
@@ -595,7 +595,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// Returns the parameters of the authority. Certificates depend only on the authority's subject and key.
+/// Returns the parameters of the CA. Of these, only the subject and the key matter for the certificates that it issues.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);

@@ -1,7 +1,7 @@
 //! The edge: the only part of a shard that performs I/O.
 //!
-//! Owns the descriptors, TLS, the ring, the clocks and the mailbox, and uses them to drive one [`Machine`]. The machine
-//! interprets bytes; the edge moves them.
+//! The edge owns the descriptors, TLS, the ring, the clocks and the mailbox, and uses them to drive a [`Machine`]. The
+//! machine interprets bytes. The edge moves them.
 //!
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
@@ -11,22 +11,21 @@
 //!                └─────────────┴─────────┴────────────┴── sessions.rs: Machine::handle, outputs mark connections
 //! ```
 //!
-//! `Edge` has four parts, each with its own state: `Io` (the ring, the turn, counters and limits), passed to every
-//! step; `Sessions` (the machine, with the connections of clients, the links and the mail); `Listeners`; `Pages`
-//! (clients connected to the side thread). Parts do not know each other: if another part must continue a step, the step
-//! returns the remaining work.
+//! `Edge` has three parts, each with its own state. `Io` contains the ring, the turn, the counters and the limits, and
+//! is passed to every step. `Sessions` contains the state machine, the clients' connections, the links and the mail.
+//! `Listeners` contains the listeners. The parts have no access to each other. If a step has to be continued by another
+//! part, it returns the remaining work.
 //!
-//! In reading order: this module; `letters.rs` (messages between shards); `start.rs` (construction of a shard);
+//! In reading order: this module; `letters.rs` (messages between shards); `start.rs` (what a shard is started with);
 //! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (steps of a turn that
-//! involve several parts); `sessions.rs` (data to and from the machine, and the rule of its interface);
-//! `connection.rs`, `table.rs`, `connections.rs` and `eviction.rs` (state of connections, the edge's own deadlines,
-//! eviction);
-//! `links.rs`, `streams.rs` and `places.rs` (links between the nodes of a cluster, and clients as their streams);
-//! `visiting.rs` (clients served by the side thread); `tls.rs` and `tls_engine.rs` (the engine of an encrypted
-//! connection).
+//! involve several parts); `sessions.rs` (data to and from the machine, and the rule of the machine's interface);
+//! `connection.rs`, `table.rs`, `connections.rs` and `eviction.rs` (the state of connections, the edge's own deadlines,
+//! eviction); `links.rs`, `streams.rs` and `places.rs` (links between the nodes of a cluster, and clients as streams on
+//! them); `visiting.rs` (clients served by the side thread); `tls.rs` and `tls_engine.rs` (the TLS engine of an
+//! encrypted connection).
 //!
-//! Deliberately absent: per-connection glommio tasks, streams or timers; locks; session timeouts (the machine tracks
-//! them and requests an abort).
+//! The edge deliberately has no glommio tasks, streams or timers for individual connections, no locks, and no session
+//! timeouts. Session timeouts are kept by the state machine, which requests an abort when one expires.
 
 mod accept;
 mod connection;
@@ -69,21 +68,21 @@ use streams::Streams;
 pub use turn::Shift;
 pub use visiting::{Secured, TakeAdmin, Visiting};
 
-/// A shard's thread with its ring, but no work yet: returned by [`prepare`], consumed by [`ShardThread::start`].
-/// Dropping it ends the thread.
+/// The thread of a shard that has a ring but has not been started. [`prepare`] creates a `ShardThread`, and
+/// [`ShardThread::start`] consumes it. Dropping it ends the thread.
 pub struct ShardThread<M: Machine> {
     handle: ShardHandle,
     work: Sender<runtime::Work<M>>,
 }
 
 impl<M: Machine + 'static> ShardThread<M> {
-    /// Starts the shard and returns once all its listeners accept connections.
+    /// Starts the shard. Returns once all its listeners accept connections.
     ///
-    /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends
-    /// the process.
+    /// `make_machine` runs on the shard's thread. The shard runs until it receives [`Post::Stop`]. In a release build,
+    /// a panic ends the process.
     ///
     /// # Errors
-    /// Fails if the ring failed, or a TLS listener has no TLS configuration.
+    /// Fails if the ring has failed, or if there is a TLS listener but no TLS configuration.
     pub fn start<F>(self, config: ShardConfig<M>, make_machine: F) -> std::io::Result<ShardHandle>
     where
         F: FnOnce() -> M + Send + 'static,
@@ -103,10 +102,11 @@ impl<M: Machine + 'static> ShardThread<M> {
         runtime::start(self, config, Box::new(make_machine))
     }
 
-    /// Ends the thread and waits for it to exit. The kernel frees the memory of its rings a few milliseconds later.
+    /// Ends the thread and waits for it to exit. The kernel frees the memory of the thread's rings a few milliseconds
+    /// later.
     pub fn end(self) {
         drop(self.work);
-        // An unused thread cannot have failed.
+        // A thread that had no work cannot have failed.
         let _ = self.handle.join();
     }
 }
@@ -114,11 +114,11 @@ impl<M: Machine + 'static> ShardThread<M> {
 /// A running shard.
 pub struct ShardHandle {
     thread: Thread,
-    /// The error that ended the shard, if any; written before [`ShardEvent::Ended`] is sent.
+    /// The error that ended the shard, if any. Set before [`ShardEvent::Ended`] is sent.
     failure: Arc<OnceLock<String>>,
 }
 
-/// A shard's thread, whose type depends on the ring's engine.
+/// The thread of a shard. Its type depends on the ring's engine.
 enum Thread {
     /// io_uring: a glommio executor.
     Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
@@ -128,7 +128,7 @@ enum Thread {
 
 impl ShardHandle {
     /// Returns the error that ended the shard, if any. Unlike [`Self::join`], does not wait for the thread, which may
-    /// hang while ending.
+    /// hang while it is ending.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
@@ -137,7 +137,7 @@ impl ShardHandle {
     /// Waits for the shard to end.
     ///
     /// # Errors
-    /// Returns the reason why the shard ended, unless it was stopped: its ring failed, or it panicked (if panics
+    /// Returns the reason why the shard ended, unless it was stopped. Either its ring failed, or it panicked (if panics
     /// unwind).
     pub fn join(self) -> std::io::Result<()> {
         match self.thread {
@@ -149,8 +149,8 @@ impl ShardHandle {
     }
 }
 
-/// Whether executors can be pinned. To pin, glommio reads the machine's CPUs from sysfs, and panics if it is missing,
-/// as in some sandboxes. A shard on epoll has no executor.
+/// Returns whether shard threads can be pinned to CPUs. For pinning, glommio reads the machine's CPUs from sysfs, and
+/// panics if sysfs is missing, as in some sandboxes. Shards on epoll do not use glommio.
 pub fn can_pin() -> bool {
     glommio::CpuSet::online().is_ok()
 }
@@ -158,18 +158,18 @@ pub fn can_pin() -> bool {
 /// Fills `bytes` from the system's random generator.
 ///
 /// # Errors
-/// Fails if the system provides no randomness, in which case nothing should start.
+/// Fails if the system provides no randomness. In this case, nothing should start.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
     let filled = aws_lc_rs::rand::fill(bytes);
     filled.map_err(|_| std::io::Error::other("the system's random generator failed"))
 }
 
-/// Creates a shard's thread, pinned to `cpu` if given, with everything that the kernel may refuse to create: its ring
-/// and, on io_uring, its executor.
+/// Creates the thread of a shard, pinned to `cpu` if given. Also creates everything that the kernel may refuse to
+/// create: the shard's ring and, on io_uring, its executor.
 ///
 /// # Errors
-/// Returns the kernel's error if it refuses (see [`ring::probe`]), such as `ENOMEM` if the limit on locked memory is
-/// too low, or `EMFILE`.
+/// Returns the kernel's error if it refuses (see [`ring::probe`]). For example, it refuses with `ENOMEM` if the limit
+/// on locked memory is too low, or with `EMFILE`.
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -178,19 +178,19 @@ pub fn prepare<M: Machine + 'static>(
     runtime::prepare(id, cpu, *ring)
 }
 
-/// The complete state of one shard, which stays on the shard's thread from start to stop.
+/// The complete state of a shard. It stays on the shard's thread from start to stop.
 struct Edge<M: Machine> {
     pub(crate) io: Io,
     pub(crate) sessions: Sessions<M>,
     pub(crate) listeners: Listeners,
-    /// Under `--lan`: takes over connections that request admin pages.
+    /// Takes over connections that request admin pages, under `--lan`.
     admin: Option<TakeAdmin>,
-    /// Where to report that the work due after a clock shift is done.
+    /// If the clock is being shifted, the channel on which to report that all work due at the new time has been done.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
 
 impl<M: Machine> Edge<M> {
-    /// Creates an edge with no operation armed. Must be called on the shard's own thread.
+    /// Creates an edge on which no operation is armed. Must be called on the shard's own thread.
     pub(crate) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
         let mail = Mail::new(id, config.mailboxes, config.events);
         let streams = Streams::new(id, config.links);

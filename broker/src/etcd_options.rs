@@ -1,4 +1,4 @@
-//! Options for connecting to etcd, from the settings and from files that may change.
+//! The options for connecting to etcd. They are read from the settings, and from files that may change.
 
 use crate::files::{self, FileStamp, stamp};
 use crate::side::Shared;
@@ -16,19 +16,20 @@ pub(crate) struct EtcdFault {
     pub(crate) rule: String,
 }
 
-/// Options for connecting to etcd, from the last valid content of the files. Clones share state.
+/// The options for connecting to etcd, including those read from files. If a file becomes invalid, the last valid
+/// content remains in use. All clones share the same state.
 #[derive(Clone)]
 pub(crate) struct EtcdFiles(Shared<InForce>);
 
 struct InForce {
     settings: Etcd,
-    /// Stamps of the files, taken just before `options` was read from them.
+    /// The stamps of the files, which were taken just before `options` was read.
     read: Vec<FileStamp>,
     options: Options,
 }
 
 impl EtcdFiles {
-    /// Reads the files. The error lists all unusable files.
+    /// Reads the files. The error lists all files that cannot be used.
     pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<EtcdFault>> {
         Ok(Self(Shared::new(InForce {
             settings: settings.clone(),
@@ -37,13 +38,13 @@ impl EtcdFiles {
         })))
     }
 
-    /// Returns the options of a client that reconnects. Each attempt to connect uses the current content of the files
-    /// or, if invalid, the last valid content.
+    /// Returns options for a client that reconnects. Each connection attempt uses the current content of the files or,
+    /// if that is invalid, the last valid content.
     pub(crate) fn options(&self) -> Options {
         let files = self.clone();
         let renew = move || {
             if files.stamps() != stamps(&files.settings()) {
-                let _ = files.read(); // the watcher of the files logs a fault
+                let _ = files.read(); // // the watcher of the files logs a fault
             }
             files.0.lock().options.clone()
         };
@@ -53,7 +54,8 @@ impl EtcdFiles {
         }
     }
 
-    /// Reloads the files. A failure changes nothing. The error lists all unusable files.
+    /// Reloads the files. If any of them cannot be used, changes nothing and returns an error that lists all such
+    /// files.
     pub(crate) fn read(&self) -> Result<(), Vec<EtcdFault>> {
         let mut in_force = self.0.lock();
         let read = stamps(&in_force.settings);
@@ -81,7 +83,8 @@ pub(crate) fn files_of(settings: &Etcd) -> Vec<PathBuf> {
     files.flatten().cloned().collect()
 }
 
-/// Returns the earliest expiry of the certificates, and the configuration key of its file; `None` if there are none.
+/// Returns the earliest expiry of the configured certificates, with the configuration key of that certificate's file.
+/// Returns `None` if no certificates are configured.
 pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     let files = [
         ("cluster.etcd_cert", &settings.cert),
@@ -98,7 +101,7 @@ pub(crate) fn told(faults: &[EtcdFault]) -> String {
     faults.iter().map(told).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads the certificates and the password. The error lists all unusable files.
+/// Reads the certificates and the password. The error lists all files that cannot be used.
 pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     let mut faults = Vec::new();
     let tls = match tls(etcd) {
@@ -127,7 +130,8 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     })
 }
 
-/// Loads the TLS configuration. The authorities are parsed first, so that an error names the right configuration key.
+/// Loads the TLS configuration. The CA certificates are parsed first, so that an error names the right configuration
+/// key.
 fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
     let Some(ca_path) = &etcd.ca else {
         return Ok(None);
@@ -201,7 +205,7 @@ fn fault(key: &'static str, path: &Path, rule: String) -> EtcdFault {
     }
 }
 
-/// Maximum size of a certificate file, in bytes; enough for a hundred authorities.
+/// Maximum size of a certificate file, in bytes. Enough for a hundred CA certificates.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
 const PASSWORD_BYTES_MAX: usize = 1024;

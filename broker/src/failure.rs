@@ -1,21 +1,21 @@
-//! Failures that end the process, with their exit codes.
+//! The failures that end the process, with their exit codes.
 
 use std::fmt::Display;
 use thiserror::Error;
 
-/// Reason for an early end of the process.
+/// The reason why the process ends early.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum Failure {
-    /// Error for the operator to correct. Says what is wrong, where, and what is expected. Exit code 2.
+    /// An error that the operator must correct. Says what is wrong, where, and what is expected. Exit code 2.
     #[error("{0}")]
     Configuration(String),
-    /// Error of the machine or the program, with a remedy if there is one. Exit code 1.
+    /// An error of the system or of the program. States a remedy if there is one. Exit code 1.
     #[error("{0}")]
     Fatal(String),
-    /// Number of warnings, if there are no errors. Exit code 1.
+    /// There are warnings but no errors. States the number of warnings. Exit code 1.
     #[error("{0}")]
     Warnings(String),
-    /// Second signal, which requests an immediate exit. Exit code 1.
+    /// A second signal requested that the process exit immediately. Exit code 1.
     #[error("ended at once by a second signal; connections were cut off")]
     Impatience,
 }

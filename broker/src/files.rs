@@ -1,5 +1,5 @@
-//! Operations on whole files: bounded reads (configuration, credentials, tokens, certificates, keys), atomic writes,
-//! and detection of changes. Also reads authorities and tokens.
+//! Operations on whole files: bounded reads, atomic writes, and detection of changes. Used for the configuration,
+//! credentials, tokens, certificates and keys. Also parses CA certificates and tokens.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Content of a file, zeroized on drop, since it may be a secret.
+/// The content of a file, which may be a secret and is therefore zeroized on drop.
 pub(crate) struct Content<T: zeroize::Zeroize> {
     pub(crate) content: Zeroizing<T>,
     mode: u32,
@@ -29,15 +29,15 @@ pub(crate) enum ReadError {
     TooLong(usize),
 }
 
-/// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe. Fails if the file is too long,
-/// not UTF-8, or unreadable.
+/// Reads UTF-8 text of at most `bytes_max` bytes from a file of any kind, such as a pipe. Fails if the content is too
+/// long, not UTF-8, or unreadable.
 pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
     let file = File::open(path).map_err(|error| located(path, error))?;
     text(read(&file, bytes_max)?)
 }
 
-/// Reads a text of at most `bytes_max` bytes from a file that must be regular. Fails if the file is not regular, too
-/// long, or unreadable.
+/// Reads UTF-8 text of at most `bytes_max` bytes from a regular file. Fails if the file is not regular, too long, not
+/// UTF-8, or unreadable.
 pub(crate) fn read_regular_text(
     path: &Path,
     bytes_max: usize,
@@ -50,9 +50,9 @@ pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<
     read(&open_regular(path)?, bytes_max)
 }
 
-/// Opens a regular file. Fails if the file is not regular, or cannot be opened.
+/// Opens a regular file. Fails if the file is not regular or cannot be opened.
 pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
-    // Without this flag, opening a pipe that has no writer would block forever.
+    // Without this flag, opening a pipe without a writer would block forever.
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -64,7 +64,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     Ok(file)
 }
 
-/// Adds the absolute path to the error of a relative path that does not exist.
+/// If a relative path does not exist, adds the absolute path to the error.
 fn located(path: &Path, error: io::Error) -> io::Error {
     let is_meant = error.kind() == io::ErrorKind::NotFound && path.is_relative();
     match std::path::absolute(path) {
@@ -81,7 +81,7 @@ fn located(path: &Path, error: io::Error) -> io::Error {
 
 fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
     let about = file.metadata()?;
-    // Allocated at once, since a growing buffer leaves copies of the secret behind.
+    // Allocated at once, since a growing buffer would leave copies of the secret behind.
     let expected = usize::try_from(about.len()).unwrap_or(bytes_max);
     let mut content = Zeroizing::new(Vec::with_capacity(expected.min(bytes_max) + 1));
     file.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
@@ -109,20 +109,21 @@ fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
     })
 }
 
-/// Writes a file atomically and durably, in a directory to which no other process writes.
+/// Writes a file atomically and durably. No other process may write to the file's directory at the same time.
 pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write_beside(path, ".part", text, mode, File::sync_all)
 }
 
-/// Writes a file atomically, even if other processes also write it. Does not sync, since the content is meaningless
-/// after a crash.
+/// Writes a file atomically, even if other processes write the same file. The file is not synced, since its content has
+/// no meaning after a crash.
 pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let ending = format!(".{}", process::id());
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
-/// Writes a temporary file with this suffix next to the target, with `mode` less the umask, and renames it. An existing
-/// file with the temporary name may be a leftover or a malicious link: it is removed, not followed.
+/// Writes a temporary file next to the target, then renames it. The temporary name is the target's name followed by
+/// `ending`, and `mode` is restricted by the umask. If a file with the temporary name exists, it may be a leftover or a
+/// malicious link, and is removed rather than opened.
 fn write_beside(
     path: &Path,
     ending: &str,
@@ -168,10 +169,10 @@ impl From<ReadError> for io::Error {
     }
 }
 
-// Trusted authorities.
+// Trusted CAs.
 
-/// Returns the authorities that servers must chain to: those of a PEM text, or those of the system. The error states
-/// the rule that the text breaks.
+/// Returns the CAs that the certificates of servers must chain to. The CAs come from `pem` if it is given, and
+/// otherwise from the system. The error states which rule the PEM text breaks.
 pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -192,12 +193,13 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-// Change detection.
+// Detecting changes of files.
 
-/// State of a file, to detect changes; `None` if the file does not exist.
+/// The state of a file, for detecting changes. `None` if the file does not exist.
 pub(crate) type FileStamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-/// Takes a stamp of a file. Includes the change time, since a change of permissions may make the file readable.
+/// Takes the stamp of a file. The stamp includes the change time, since a change of permissions may make the file
+/// readable.
 pub(crate) fn stamp(file: &Path) -> FileStamp {
     let metadata = fs::metadata(file).ok()?;
     Some((
@@ -211,20 +213,23 @@ pub(crate) fn stamp(file: &Path) -> FileStamp {
     ))
 }
 
-// Token file of the admin listener, read by the server and by subcommands that query it.
+// The token file of the admin listener. The server reads it, and so do subcommands that query the server.
 
-/// Environment variable with the path of the token file. `heliograph env` never prints this variable from a response:
-/// any process that listens on the port could set it and receive the content of the file.
+/// The environment variable that contains the path of the token file. `heliograph env` never prints this variable from
+/// a response: otherwise, any process listening on the port could set it, and would receive the content of a file of
+/// its choice as a token.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 pub(crate) type Token = Arc<Zeroizing<String>>;
 
-/// Reads the token to send with requests: the first in the file. The error states the rule that the file breaks.
+/// Returns the first token in the file. This is the token to send with requests. The error states which rule the file
+/// breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     Ok(tokens(path)?.swap_remove(0).to_string())
 }
 
-/// Reads the tokens in a file: one, or two during a rotation. The error states the rule that the file breaks.
+/// Reads the tokens in a file. There is one token, or two during a rotation. The error states which rule the file
+/// breaks.
 pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
     let read = read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -243,7 +248,7 @@ pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
 /// Maximum number of admin tokens. Each request is compared with all of them.
 const TOKENS_MAX: usize = 2;
 
-/// Returns whether all users of this machine may read or write a file, if it exists.
+/// Returns whether a file exists and all users of this machine may read or write it.
 pub(crate) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.permissions().mode() & OTHERS != 0)
 }
@@ -265,8 +270,7 @@ mod tests {
 
     #[test]
     fn files_are_read_within_their_bound() {
-        let folder = std::env::temp_dir().join(format!("heliograph-files-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = testkit::Directory::temporary();
         let path = folder.join("file");
         fs::write(&path, "12345").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -284,10 +288,9 @@ mod tests {
         );
         let error = read_text(&path, 5).err().unwrap().to_string();
         assert_eq!(error, "stream did not contain valid UTF-8");
-        fs::remove_dir_all(&folder).unwrap();
     }
 
-    /// Pipes, which would wait for a writer, and endless devices are refused too.
+    /// Pipes, which would wait for a writer, and endless devices are refused as well.
     #[test]
     fn only_what_may_be_read_is_read() {
         let pipe = std::env::temp_dir().join(format!("heliograph-pipe-{}", std::process::id()));

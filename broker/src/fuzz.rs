@@ -1,5 +1,5 @@
-//! Fuzz tests of file and stream readers with seeded mutations of valid input: no reader panics, and everything that a
-//! reader accepts survives a round trip.
+//! Fuzz tests of the functions that parse files and streams, with seeded mutations of valid input. No parser may panic,
+//! and all input that a parser accepts must survive a round trip.
 
 use crate::backup_stream::{MAGIC, Part, Reader, put};
 use crate::channel_documents::{gather_text, write};

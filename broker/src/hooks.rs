@@ -1,16 +1,17 @@
-//! Hooks: events of channels sent to configured receivers, and wake calls for sleeping masters.
+//! Hooks: channel events that are sent to configured receivers, and calls that wake sleeping masters.
 //!
 //! ```text
 //!  shards ── states of watched channels ──► courier ──► wakes: decides when a master is called
 //!                                              │
 //!                                              └──► queue of each hook ──► client ──► receiver
 //! ```
-//! `address` validates configured URLs; `client` sends requests and reads a hook's files; `queue` and `wake` are state
-//! machines without clock or network access; `event` formats events; `courier` drives all of them on the side thread.
+//! `address` validates the configured URLs. `client` sends requests and reads a hook's files. `queue` and `wake` are
+//! state machines that access neither the clock nor the network. `event` formats events. `courier` drives all of these
+//! on the side thread.
 //!
-//! No address comes from a request, a channel or a tag. Only a channel's name is inserted into the operator's URL, and
-//! channel names contain no characters with a special meaning in URLs. Redirects are not followed, and proxies are not
-//! used.
+//! The address of a receiver never comes from a request, a channel or a tag. The URL that the operator configured is
+//! used as it is, and only the channel's name is inserted into it. Channel names contain no characters that have a
+//! special meaning in URLs. Redirects are not followed, and proxies are not used.
 
 pub(crate) mod address;
 pub(crate) mod client;
@@ -43,13 +44,13 @@ pub struct Hooks {
 }
 
 pub(crate) enum Order {
-    /// Reloaded clients and settings. Existing hooks keep their positions.
+    /// The clients and settings after a reload. Existing hooks keep their positions in the list.
     Clients(Arc<Settings>, Vec<Client>),
     Draining,
-    /// Test event for the hook with this name. The response is the error of the delivery, if any. The sender is dropped
-    /// if no hook has this name.
+    /// A test event for the hook with this name. The delivery error, if any, is sent through the channel. If no hook
+    /// has this name, the channel is closed without a reply.
     Test(String, oneshot::Sender<Option<String>>),
-    /// Cause of a problem, including the id of the cause, for receivers that subscribe to problems.
+    /// The cause of a problem, with its id. Sent to receivers that subscribe to problems.
     Problem(Value),
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn courier(
 }
 
 impl Hooks {
-    /// Returns the current statistics of all hooks.
+    /// Returns the current statistics of every hook.
     #[must_use]
     pub fn report(&self) -> HooksReport {
         self.report.borrow().clone()
@@ -109,5 +110,6 @@ impl Audience for Voice {
     }
 }
 
-/// Maximum number of queued orders. Orders come from operators.
+/// Maximum number of orders that wait for the courier. Orders are rare: reloads, test events, changes of problems, and
+/// the drain.
 const ORDERS_WAITING_MAX: usize = 64;

@@ -1,20 +1,21 @@
 //! A signaling service for WebRTC that implements the wire protocol of Amazon Kinesis Video Streams.
 //!
-//! `ARCHITECTURE.md` is an overview; `decisions/` records decisions and their reasons. The crate [`broker_core`]
-//! contains sessions, channels and shards, without I/O; this crate drives them. In reading order:
+//! See `ARCHITECTURE.md` for an overview, and `decisions/` for decisions and their reasons. Sessions, channels and
+//! shards are implemented without I/O in the crate [`broker_core`], which this crate drives. The modules in reading
+//! order:
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
-//! | `failure` `limits` | early exits of the process; limits of everything but the edge |
+//! | [`config`] | combines file and flags into one immutable [`Settings`](broker_core::settings::Settings) |
+//! | `failure` `limits` | early exits of the process; limits of everything except the edge |
 //! | `files` `etcd_options` | bounded reads of whole files; options for connecting to etcd |
 //! | `data_dir` | the private, locked data directory |
-//! | `session_key` `presence_epoch` | two of its files: the key of temporary credentials, and the presence epoch |
+//! | `session_key` `presence_epoch` | two files in it: the key of temporary credentials, and the presence epoch |
 //! | [`registry`] | channel records on disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | maximum memory of the process |
 //! | [`tls_files`] [`dev_certificate`] | certificates of TLS listeners; the development certificate |
-//! | [`devices`] | certificates of devices, and the authorities that vouch for them |
+//! | [`devices`] | certificates of devices, and the CAs that vouch for them |
 //! | [`hooks`] | events of channels for receivers, and wake calls for sleeping masters |
 //! | [`providers`] | keys fetched from OpenID providers |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |

@@ -1,4 +1,4 @@
-//! The `broker` binary: parses flags, loads the configuration, then runs the server.
+//! The `heliograph` binary. Parses the flags, loads the configuration, then runs the server.
 
 use broker::commands::{
     backup, bundle, cluster, devices, doctor, env, forget, hook_test, policy_test, presign, report,
@@ -17,7 +17,7 @@ use std::time::SystemTime;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // First of all, since the setting does not change memory that is already in use.
+    // Must be called first, since the setting does not affect memory that is already in use.
     side::avoid_huge_pages();
     let arguments = Arguments::of_process();
     let result = match &arguments.command {
@@ -62,13 +62,13 @@ fn main() -> ExitCode {
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     side::end_on_panic();
     side::forbid_core_files();
-    // Before any thread starts, since threads inherit the mask.
+    // Must happen before any thread starts, since threads inherit the signal mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let draft = config::draft(flags);
     let format = config::log_format(flags, &draft);
     let checked = server::check_start(draft, SystemTime::now());
-    // A developer's terminal shows only lines that require action. `--verbose` shows the others.
+    // A developer's terminal shows only lines that require action. `--verbose` shows the others, too.
     let is_quiet = flags.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = match &checked {
         Ok(checked) if !is_quiet || checked.settings.log_level != LogLevel::Info => {
@@ -99,7 +99,8 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     result
 }
 
-/// Returns the failure for an invalid configuration, with a hint to use `--dev` if only credentials are missing.
+/// Returns the failure to report for an invalid configuration. The message suggests `--dev` if only credentials are
+/// missing.
 fn refusal(error: &ConfigError, dev: bool) -> Failure {
     let lacks_credentials = error.faults().iter().any(|fault| fault.key == "auth");
     let hint = if lacks_credentials && !dev {
@@ -110,7 +111,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{}{hint}", told(error)))
 }
 
-/// Formats the faults of a configuration; on a terminal, with the lines of the file.
+/// Formats the faults of a configuration. On a terminal, also shows the affected lines of the file.
 fn told(error: &ConfigError) -> String {
     if Screen::stderr().is_terminal() {
         error.marked()
@@ -143,5 +144,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// Time that shutdown waits for a blocked stderr, at most three times.
+/// Maximum time that shutdown waits if stderr is blocked. Shutdown may wait for this long up to three times.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

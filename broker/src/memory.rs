@@ -1,9 +1,10 @@
-//! Maximum memory of the process when all limits are reached: a sum over everything whose size depends on peers.
+//! Computes the maximum memory of the process, with all limits reached. This is the sum over everything whose size
+//! depends on peers.
 //!
 //! Every queue, buffer and table needs a term here. With default limits, the sum stays within 1.27 GiB for any number
-//! of shards. Channel records are a separate sum ([`records`]), since the operator sets their limit to match the
-//! service. Neither sum includes the rate-limit buckets of channels called within the last few seconds (at most 2 KiB
-//! each), the allocator's reserves, the binary or thread stacks.
+//! of shards. The records of channels have a sum of their own ([`records`]), since the operator chooses their limit.
+//! Neither sum includes the rate-limit buckets of recently called channels (at most 2 KiB each), the reserves of the
+//! allocator, the binary, or the stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
@@ -31,19 +32,20 @@ use codec::limits::WHEP_GATHERED_BYTES;
 use std::path::Path;
 use std::{fmt, fs};
 
-/// Maximum size of an idle connection in bytes: session, socket, timer, and the TLS engine if encrypted.
+/// Maximum size of an idle connection in bytes. Includes the session, the socket, the timer, and the TLS engine if the
+/// connection is encrypted.
 pub const CONNECTION_BYTES: usize = 16 << 10;
 
-/// Term of the sum.
+/// A term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// Purpose of the memory, such as "outboxes".
+    /// The purpose of the memory, such as "outboxes".
     pub name: &'static str,
-    /// Maximum number of items per shard, or per process.
+    /// Maximum number of items, per shard or per process.
     pub count: usize,
-    /// Size of each item, including overhead.
+    /// Size of each item in bytes, including overhead.
     pub bytes: usize,
-    /// Number of shards with such items; 1 for items of the process.
+    /// The number of shards that have these items, or 1 if the items belong to the process.
     pub times: usize,
 }
 
@@ -70,7 +72,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// Returns all terms with these settings, except the records of channels.
+/// Returns all terms for these settings, except the records of channels.
 #[must_use]
 pub fn budget(settings: &Settings) -> Vec<Term> {
     let each = of_each_shard(settings).map(|row| (row, settings.shards));
@@ -85,7 +87,8 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     used.map(term).collect()
 }
 
-/// Row of the tables below: whether the settings use it, name, maximum number of items, size of each.
+/// A row of the tables below: whether the row applies to the settings, its name, the maximum number of items, and the
+/// size of each item.
 type Row = (bool, &'static str, usize, usize);
 
 #[rustfmt::skip] // a table with a term per row
@@ -98,15 +101,17 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
     let signing_keys = usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards);
     let (wake_poll, cluster) = (settings.presence.wake_poll, settings.cluster.is_on());
     [
-        // A buffer that doubles when it grows, and the copy that the kernel reads.
+        // The buffer doubles when it grows, and the kernel reads from a copy.
         (true, "outboxes", settings.outbox_bytes_of_shard(), 3),
         (true, "messages not confirmed", unconfirmed, 2),
-        // Kernel copies of unconfirmed messages, with overhead. Other kernel copies are counted below as answers.
+        // The kernel's copies of unconfirmed messages, with overhead. The kernel's copies of other bytes are counted
+        // below, under "requests and answers".
         (true, "messages in the kernel", unconfirmed, 2),
-        // The allocation's header and the list entry of a message take twice the bytes of a small candidate.
+        // For a small candidate, the allocation's header and the message's list entry take twice as many bytes as the
+        // candidate itself.
         (true, "kept messages", settings.pending_bytes_of_shard(), 3),
-        // Heads, bodies, answers and unfinished messages, in buffers that double when they grow, and the kernel's
-        // copies of bytes that need no confirmation, with overhead.
+        // Heads, bodies, responses and incomplete messages, in buffers that double when they grow. Also includes the
+        // kernel's copies of bytes that need no confirmation, with overhead.
         (true, "requests and answers", settings.request_bytes_per_shard(), 2),
         (true, "spare outboxes", spare_outboxes(shards), SPARE_OUTBOX_BYTES_MAX),
         (true, "receive buffers", usize::from(edge.ring.buffers), edge.ring.buffer_bytes as usize),
@@ -124,14 +129,15 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
         (wake_poll, "waiting devices", wake_polls_per_shard(shards), WAKE_POLL_BYTES),
         (cluster, "strangers at the inner port", strangers, stranger_bytes),
         (cluster, "links", links, link_bytes),
-        // Queued requests and requests on links, in buffers that double when they grow.
+        // Requests that are queued and requests on links, in buffers that double when they grow.
         (cluster, "requests for other nodes", 2 * edge.link_request_bytes, 2),
         (cluster, "bytes of links that wait", edge.link_waiting_bytes, 2),
     ]
     .into_iter()
 }
 
-/// Returns the terms of the process: the store, the log, the admin listener, and configured features.
+/// Returns the terms of the process as a whole: the store, the log, the admin listener, and the features that are
+/// configured.
 #[rustfmt::skip] // a table with a term per row
 fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     use broker_etcd::limits as node;
@@ -153,17 +159,17 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
         (true, "log lines kept", LOG_BYTES_KEPT_MAX + LOG_WARNINGS_BYTES_KEPT_MAX, 1),
         (true, "admin connections", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
-        // Positions of a stream, and a piece of an event in flight.
+        // The positions of a stream, and a piece of an event in flight.
         (true, "event streams", STREAMS_MAX, 2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES),
         (true, "answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
-        // State of each channel, and three of the process.
+        // The state of each watched channel, and three states of the process.
         (true, "states for streams", WATCHED_CHANNELS_MAX + 3, EVENT_BYTES_MAX),
         (true, "events for streams", FEEDS_OF_EVENTS, FEED_BYTES_WAITING_MAX),
         (true, "presence for streams", STATES_TOLD_WAITING_MAX, PRESENCE_BYTES),
         (true, "presence in streams", STATES_BYTES_WAITING_MAX, 1),
         (true, "the history's queue", HISTORY_JOBS_WAITING_MAX + HISTORY_NOTES_WAITING_MAX, 2 * KIB),
         (true, "places of causes", HISTORY_CAUSES_MAX, CAUSE_PLACE_BYTES),
-        // Rows of all steps, texts of marks and causes, and the text of the answer.
+        // The rows of all steps, the texts of marks and causes, and the text of the answer.
         (true, "an answer of the history", 1, 3 * MIB),
         (settings.data_dir_ends, "the history in memory", 1, HISTORY_BYTES),
         (true, "a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
@@ -173,23 +179,23 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (lan, "answers to them not read", ADMIN_UNREAD_BYTES_MAX, 1),
         (hooks > 0, "states for hooks", PRESENCES_WAITING_MAX, PRESENCE_BYTES),
         (hooks > 0, "channels called for", WAKE_CHANNELS_MAX, WAKE_BYTES),
-        // Two halves: wake calls and states.
+        // Each hook has two halves: one for wake calls and one for states.
         (hooks > 0, "events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
         (people, "accounts of the console", CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX, ACCOUNT_BYTES),
-        // Messages may exist whole, in incoming parts and in outgoing parts at the same time.
+        // Messages may exist as a whole, in incoming parts and in outgoing parts at the same time.
         (etcd, "kept messages that move", KEPT_PARCEL_BYTES_MAX, 3),
         (etcd, "pages of all nodes", LISTS_OF_NODES_MAX, LIST_MERGED_MAX * LISTED_BYTES),
         (etcd, "messages of nodes, received", node::MAIL_BYTES_MAX + node::INCOMING_BYTES_MAX, 1),
         (etcd, "messages to nodes", node::OUTGOING_BYTES_MAX, 1),
         (etcd, "strangers at the port of messages", 2 * node::STRANGERS_MAX, node::STRANGER_BYTES),
-        // Queued changes, and changes not yet taken from the shards.
+        // Changes that are queued, and changes that have not yet been taken from the shards.
         (etcd, "changes for etcd", 2 * node::CHANGES_MAX, ENCODED_BYTES_MAX),
     ]
     .into_iter()
 }
 
-/// Returns the maximum number of letters in all mailboxes, whose memory is allocated on demand. There are no more
-/// letters about Alexa calls than calls on all shards.
+/// Returns the maximum number of messages between shards in all mailboxes. Their memory is allocated on demand. The
+/// number of messages about Alexa calls is limited by the number of calls.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -199,7 +205,7 @@ fn letters(shards: usize) -> usize {
     (others + about_calls) * shards
 }
 
-/// Returns the term for the registry of things, if `[things]` defines one. During a reload there are two registries.
+/// Returns the term for the registry of things, if `[things]` defines one. During a reload, there are two registries.
 #[must_use]
 pub fn things(credentials: &Credentials) -> Option<Term> {
     let max = credentials.things()?.registry.max();
@@ -211,8 +217,8 @@ pub fn things(credentials: &Credentials) -> Option<Term> {
     })
 }
 
-/// Returns the term for channel records at the configured limit. Records that are already stored may exceed it. A
-/// record takes about 480 bytes with a name of usual length and no tags.
+/// Returns the term for the records of channels at the configured limit. Records that are already stored may exceed it.
+/// A record takes about 480 bytes if its name has the usual length and it has no tags.
 #[must_use]
 pub fn records(settings: &Settings) -> Term {
     Term {
@@ -223,7 +229,7 @@ pub fn records(settings: &Settings) -> Term {
     }
 }
 
-/// Returns all terms with these settings and credentials. The term for channel records comes last.
+/// Returns all terms for these settings and credentials. The term for the records of channels comes last.
 pub(crate) fn terms(settings: &Settings, credentials: Option<&Credentials>) -> Vec<Term> {
     let further = credentials.and_then(things).into_iter();
     let further = further.chain([records(settings)]);
@@ -241,8 +247,8 @@ pub fn bytes(settings: &Settings) -> usize {
     total(&terms(settings, None))
 }
 
-/// Returns the memory available to the process in bytes: the lesser of its cgroup's limit and the machine's memory.
-/// `None` if neither is known.
+/// Returns the memory available to the process in bytes. This is the limit of its cgroup or the machine's memory,
+/// whichever is lower. Returns `None` if neither is known.
 #[must_use]
 pub fn limit() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -253,8 +259,8 @@ pub fn limit() -> Option<usize> {
     group_limit().into_iter().chain(machine).min()
 }
 
-/// Checks that new settings may replace those used at startup. Their sum must not exceed the greater of `start` (the
-/// sum at startup) and the memory limit.
+/// Checks that new settings may replace the ones used at startup. `start` is the sum at startup. The sum for the new
+/// settings may exceed `start` or the memory limit, but not both.
 ///
 /// # Errors
 /// Returns an error that states both sums and the remedy.
@@ -270,7 +276,7 @@ pub fn fits(settings: &Settings, start: usize, limit: Option<usize>) -> Result<(
     ))
 }
 
-/// Formats the sum as one line.
+/// Formats the sum of all terms as a single line.
 #[must_use]
 pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let things = credentials.and_then(things);
@@ -282,10 +288,10 @@ pub fn sum(settings: &Settings, credentials: Option<&Credentials>) -> String {
     )
 }
 
-// Comparison of the sum with the memory limit of the process's cgroup.
+// Compares the sum with the memory limit of the process's cgroup.
 
-/// Returns a warning if these terms and connections may exceed the cgroup's limit; `None` if they fit, or without a
-/// limit.
+/// Returns a warning if the memory for these terms and connections may exceed the cgroup's limit. Returns `None` if it
+/// fits, or if there is no limit.
 #[must_use]
 pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Option<String> {
     let limit = limit?;
@@ -302,14 +308,15 @@ pub fn shortage(limit: Option<usize>, terms: &[Term], connections: usize) -> Opt
     })
 }
 
-/// Returns the memory limit of this process's cgroup in bytes; `None` if unlimited.
+/// Returns the memory limit of this process's cgroup in bytes, or `None` if there is no limit.
 #[must_use]
 pub fn group_limit() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_below(Path::new("/sys/fs/cgroup"), &groups)
 }
 
-/// Returns the lowest limit of the groups in `/proc/PID/cgroup` and their ancestors, for cgroups version 1 and 2.
+/// Returns the lowest limit among the groups in `/proc/PID/cgroup` and their ancestors. Supports versions 1 and 2 of
+/// cgroups.
 fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     let groups = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -336,58 +343,61 @@ fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     limits.min().filter(|limit| *limit < UNLIMITED)
 }
 
-/// Limit that counts as unlimited. Version 1 of cgroups reports a number near it for an unlimited group.
+/// The smallest limit that is treated as unlimited. cgroup v1 reports a number close to this one for a group without a
+/// limit.
 const UNLIMITED: usize = 1 << 60;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Size of a refusal group in bytes, including the longest channel name and the table entry.
+/// Size in bytes of a group of refusals whose channel name has maximum length. Includes the group's entry in the table.
 const REFUSAL_GROUP_BYTES: usize = 384;
 
-/// Size of an admin connection in bytes: a head, a body, and output of the same size as a head.
+/// Size of an admin connection in bytes: the head and body of a request, and output of the size of a head.
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
-/// Size of an account with a long subject, or of the state of a sign-in, in bytes.
+/// Size in bytes of the session of an account with a long subject, or of the state of a sign-in.
 const ACCOUNT_BYTES: usize = 1024;
 
-/// Size of a state in bytes, with names of typical length and a few waiting viewers. The largest states take ten times
-/// as much.
+/// Size of a channel's state in bytes, with names of typical length and a few waiting viewers. The largest states take
+/// ten times as much.
 const PRESENCE_BYTES: usize = 1024;
 
-/// Size of a called channel in bytes, with its state and several callers.
+/// Size in bytes of a channel whose master has been woken, with its state and several callers.
 const WAKE_BYTES: usize = 1024;
 
-/// Size of a cause's entry in the map of file positions, in bytes.
+/// Size in bytes of a problem cause's entry in the map of file positions.
 const CAUSE_PLACE_BYTES: usize = 64;
 
-/// Size of a registry entry in bytes: a certificate, with a name of up to 50 letters.
+/// Size in bytes of an entry in the registry of things: a certificate, with a name of up to 50 characters.
 const THING_BYTES: usize = 100;
 
-/// Size of a mailbox entry in bytes: a letter, and the queue's sequence number.
+/// Size in bytes of an entry in a mailbox: a message, and the sequence number of the queue.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
-/// Size of a waiting call in bytes: an offer of at most 10,000 bytes with its frame and names, stored once on the
-/// channel's shard, and a share of the names of ended calls.
+/// Size in bytes of a waiting call. Includes its offer (at most 10,000 bytes) with the framing and names. The offer is
+/// stored only once, on the channel's shard. Also includes a share of the memory for the names of ended calls.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// Size of a waiting device in bytes, in addition to its connection: its caller and its map entries.
+/// Size in bytes of a device that waits for a wake call, in addition to its connection. Includes its caller and its
+/// entries in maps.
 const WAKE_POLL_BYTES: usize = 384;
 
-/// Size of a signing key in bytes; see [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
+/// Size of a signing key in bytes. See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;
 
-/// Size of an admin connection's task, socket and timers, in bytes.
+/// Size in bytes of the task, the socket and the timers of an admin connection.
 const ADMIN_TASK_BYTES: usize = 8 * KIB;
 
-/// Size of a trace event in bytes, with the name of a viewer if the master specified one.
+/// Size of a trace event in bytes. Includes the name of a viewer, in case the master specified one.
 const TRACE_EVENT_BYTES: usize = 160;
 
-/// Size of a waiting list request in bytes: two names with their account and region, and its map entries.
+/// Size in bytes of a waiting request for a list. Includes two names with their account and region, and the entries of
+/// the request in maps.
 const LIST_BYTES: usize = KIB;
 
-/// Size of a log line in bytes; see [`LOG_LINES_WAITING_MAX`].
+/// Size of a log line in bytes. See [`LOG_LINES_WAITING_MAX`].
 const LOG_LINE_BYTES: usize = 1024;
 
 const _: () = assert!(CHANGES_PER_SHARD_MAX <= store::limits::QUEUE_CHANGES_MAX);

@@ -1,5 +1,6 @@
-//! HTTP client for servers that the operator configures: receivers of hooks and OpenID providers. Follows no redirects,
-//! uses no proxies, contacts only permitted addresses, and limits lookups, heads, responses and durations.
+//! An HTTP client for servers that the operator configures: receivers of hooks, and OpenID providers. It follows no
+//! redirects, uses no proxies, and contacts only permitted addresses. It limits lookups, heads, responses and
+//! durations.
 
 use crate::limits::LOOKUPS_MAX;
 use axum::body::{Body, Bytes, to_bytes};
@@ -23,7 +24,7 @@ use std::{io, vec};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-/// Connections to one server. Clones share them.
+/// The connections to one server, which all clones share.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
@@ -34,12 +35,12 @@ pub(crate) struct Outbound {
 pub(crate) struct OutboundBounds {
     pub(crate) reach: Reach,
     pub(crate) timeout: Duration,
-    /// Maximum number of bytes read from the body of a response.
+    /// Maximum number of bytes that are read from the body of a response.
     pub(crate) answer_bytes: usize,
     pub(crate) idle_connections: usize,
 }
 
-/// Creates a TLS configuration that trusts the given authorities. The error comes from the TLS library.
+/// Creates a TLS configuration that trusts the given CAs. Fails with the error of the TLS library.
 pub(crate) fn tls(
     roots: RootCertStore,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
@@ -51,7 +52,7 @@ pub(crate) fn tls(
 }
 
 impl Outbound {
-    /// Creates a client, which uses TLS except for plain HTTP addresses in the configuration.
+    /// Creates a client that uses TLS, except for addresses that are configured as plain HTTP.
     pub(crate) fn new(tls: ClientConfig, bounds: OutboundBounds) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups {
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
@@ -74,8 +75,8 @@ impl Outbound {
         Self { pool, bounds }
     }
 
-    /// Sends a request and returns the response. The body is `None` if it is incomplete or too long. The error states
-    /// why there is no response, worded for operators.
+    /// Sends a request and returns the response. The body of the response is `None` if it is incomplete or too long. If
+    /// there is no response, the error describes the reason to the operator.
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
@@ -91,7 +92,7 @@ impl Outbound {
         let answer = async {
             let answer = self.pool.request(request).await;
             let (head, body) = answer.map_err(|error| shortest(&error))?.into_parts();
-            // Reading a short body to its end makes the connection reusable.
+            // Reading a short body to its end allows the connection to be reused.
             let body = to_bytes(Body::new(body), self.bounds.answer_bytes).await;
             Ok(Response::from_parts(head, body.ok()))
         };
@@ -100,7 +101,7 @@ impl Outbound {
     }
 }
 
-/// Returns the innermost cause of an error, since it contains no address.
+/// Returns the innermost cause of an error. Unlike the outer errors, it contains no address.
 fn shortest(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -109,8 +110,8 @@ fn shortest(error: &dyn Error) -> String {
     beginning(&cause.to_string(), ERROR_BYTES_MAX).to_owned()
 }
 
-/// Resolves hosts to permitted addresses. Limits concurrent lookups, since each occupies a thread of the system's
-/// resolver, possibly for a long time.
+/// Resolves host names to permitted addresses. Limits the number of concurrent lookups, since each of them occupies a
+/// thread, possibly for a long time.
 #[derive(Clone)]
 struct Lookups {
     places: Arc<Semaphore>,
@@ -149,22 +150,22 @@ impl Service<Name> for Lookups {
 const NOT_REACHED: &str =
     "its address is private, link-local or loopback: private = true permits that";
 
-/// Time after which an idle connection is closed.
+/// How long a connection may be idle before it is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 const ERROR_BYTES_MAX: usize = 160;
 
-/// Addresses at which a server may be contacted.
+/// The addresses at which a server may be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Any address, since the operator configured either the address or its host name.
+    /// Any address, since the operator has configured this address or its host name.
     AsWritten,
     Public,
-    /// Public addresses and those of this machine, under `--dev`.
+    /// Public addresses, and the loopback addresses of this machine. Used with `--dev`.
     PublicAndLoopback,
-    /// Any unicast address, under `private = true`.
+    /// Any unicast address. Used with `private = true`.
     Any,
 }
 
@@ -219,7 +220,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     let [_, second, third, ..] = address.segments();
     match (a, b) {
-        // Packets to translated or tunnelled IPv4 addresses (RFC 6052, RFC 8215, RFC 3056) reach the embedded address.
+        // Packets to a translated or tunnelled IPv4 address (RFC 6052, RFC 8215, RFC 3056) reach the IPv4 address that
+        // is embedded in it.
         (0x64, 0xff9b) => inner(y, z),
         (0x2002, _) => inner(second, third),
         _ => {

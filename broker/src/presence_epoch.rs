@@ -1,9 +1,10 @@
-//! The presence epoch: a number of the process, greater than those of all earlier processes with the same data
-//! directory.
+//! The presence epoch of a process: a number that is greater than the epochs of all earlier processes with the same
+//! data directory.
 //!
-//! The epoch is the calendar time in milliseconds, or the last epoch plus one if that is greater. Neither setting the
-//! clock back nor copying the directory can therefore decrease it. The epoch is written to disk before use, unless the
-//! disk is full. In that case the next epoch is greater only if the calendar is correct.
+//! The epoch is the calendar time in milliseconds, or the last epoch plus one if that is greater. Setting the clock
+//! back or copying the directory therefore never decreases the epoch. The epoch is written to disk before it is used.
+//! If the disk is full, the calendar time is used without being written, and the next epoch is greater only if the
+//! calendar clock is correct.
 
 use crate::failure::Failure;
 use crate::files::{self, ReadError};
@@ -11,8 +12,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Determines the next epoch for a data directory that this process has locked. Fails with [`Failure::Fatal`], with a
-/// remedy, if the file is damaged, or cannot be read or written for any reason other than lack of space.
+/// Determines the next epoch for a data directory that this process has locked. Fails with [`Failure::Fatal`] if the
+/// file is damaged or unreadable, or if it cannot be written. A full disk is tolerated while the calendar time is
+/// greater than the last epoch. The error states a remedy.
 pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     let path = data_dir.join(NAME);
     let last = kept(data_dir)?.unwrap_or_default();
@@ -30,8 +32,8 @@ pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     }
 }
 
-/// Returns the last epoch of a data directory, if there is one. Fails with [`Failure::Fatal`], with a remedy, if the
-/// file is damaged or unreadable.
+/// Returns the last epoch that was written to a data directory, or `None` if there is none. Fails with
+/// [`Failure::Fatal`] if the file is damaged or unreadable. The error states a remedy.
 pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     let path = data_dir.join(NAME);
     let read = match files::read_text(&path, BYTES_MAX) {
@@ -64,7 +66,7 @@ fn unkept(path: &Path, error: &io::Error) -> Failure {
 
 pub(crate) const NAME: &str = "presence.epoch";
 
-/// Maximum file size in bytes: a number with a line ending and some spaces.
+/// Maximum size of the file in bytes. Enough for a number with a line ending and some spaces.
 const BYTES_MAX: usize = 64;
 
 #[cfg(test)]
@@ -74,8 +76,7 @@ mod tests {
 
     #[test]
     fn an_epoch_is_greater_than_all_before_whatever_the_clock_says() {
-        let folder = std::env::temp_dir().join(format!("heliograph-epoch-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = testkit::Directory::temporary();
         assert_eq!(next(&folder, 1_000).unwrap(), 1_000);
         assert_eq!(next(&folder, 1_000).unwrap(), 1_001);
         assert_eq!(next(&folder, 5).unwrap(), 1_002, "the clock was set back");
@@ -89,6 +90,5 @@ mod tests {
             let error = next(&folder, 7).unwrap_err().to_string();
             assert!(error.contains("damaged"), "{error}");
         }
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

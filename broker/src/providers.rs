@@ -1,4 +1,5 @@
-//! Keys of OpenID providers: fetched from the providers, stored for a restart, and passed to the shards.
+//! The keys of OpenID providers. The keys are fetched from the providers, stored on disk for a restart, and passed to
+//! the shards.
 //!
 //! ```text
 //!  shards ── wish for newer keys ──► Fetcher ── when: Schedule ──► client ──► discovery document ──► keys
@@ -6,9 +7,9 @@
 //!                                       ├──► Kept: a file of the data directory
 //!                                       └──► shards: a Keyring in a letter; ProvidersReport: metrics
 //! ```
-//! No address comes from a token. The operator configures the issuer. The issuer's document gives the address of its
-//! keys, which must be on the issuer's host or on another configured host. Redirects are not followed, and proxies are
-//! not used.
+//! Addresses never come from a token. The operator configures the issuer. The issuer's document contains the address of
+//! its keys, which must be on the issuer's host or on another host that is configured. Redirects are not followed, and
+//! proxies are not used.
 //!
 //! Source: OpenID Connect Discovery 1.0, section 4, "Obtaining OpenID Provider Configuration Information".
 
@@ -33,9 +34,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-// Fetcher task of the side thread, for all providers whose keys are not in a file.
+// The fetcher, a task of the side thread. It serves all providers whose keys are not in a file.
 
-/// Fetches the keys of all providers that use discovery. A process with signature checks has one fetcher.
+/// Fetches the keys of all providers that use discovery. Each process that checks signatures has one fetcher.
 pub struct Fetcher {
     in_force: InForce,
     /// Passes a snapshot of the keys to every shard.
@@ -47,7 +48,8 @@ pub struct Fetcher {
     entries: BTreeMap<Box<str>, FetchEntry>,
     flights: JoinSet<FetchOutcome>,
     began: Instant,
-    /// Whether there are unpublished changes. `published` is the time of the last publication, by [`Self::now`].
+    /// Whether there are changes that have not been published. `published` is the time of the last publication, as
+    /// returned by [`Self::now`].
     is_news: bool,
     published: Option<u64>,
 }
@@ -55,26 +57,26 @@ pub struct Fetcher {
 struct FetchEntry {
     provider: Arc<Provider>,
     schedule: FetchSchedule,
-    /// Requests of shards for newer keys, and the last valid keys.
+    /// The shards' requests for newer keys, and the last valid keys.
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
-    /// Sign-in endpoints of the last successful fetch, or the reason for their absence.
+    /// The sign-in endpoints found by the last successful fetch, or the reason why there are none.
     endpoints: Option<Result<SignInEndpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
 }
 
-/// Keys and endpoints of providers that use discovery.
+/// The keys and endpoints of providers that use discovery.
 #[derive(Clone, Debug, Default)]
 pub struct KnownProviders {
-    /// Keys of all providers.
+    /// The keys of all providers.
     pub keyring: Arc<Keyring>,
-    /// Sign-in endpoints by issuer, or the reason for their absence.
+    /// The sign-in endpoints by issuer, or the reason why there are none.
     pub endpoints: BTreeMap<Box<str>, Result<SignInEndpoints, String>>,
 }
 
-/// Receiver of the latest [`KnownProviders`].
+/// A receiver of the latest [`KnownProviders`].
 pub type Knowledge = watch::Receiver<KnownProviders>;
 
 struct FetchOutcome {
@@ -84,7 +86,7 @@ struct FetchOutcome {
 
 type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// Receiver of the latest statistics of all providers.
+/// A receiver for the latest statistics of all providers.
 pub type ProviderFigures = watch::Receiver<ProvidersReport>;
 
 /// Creates the fetcher, which runs on the side thread, and the receivers of its statistics and results.
@@ -129,7 +131,7 @@ impl Fetcher {
                 }
                 changed = self.in_force.changed() => {
                     if changed.is_err() {
-                        return; // the process ends
+                        return; // // the process is ending
                     }
                     self.take_providers(&mut kept);
                 }
@@ -138,8 +140,8 @@ impl Fetcher {
         }
     }
 
-    /// Applies the providers of the current credentials. Unchanged providers keep their keys; changed ones are fetched
-    /// immediately.
+    /// Applies the providers of the current credentials. Unchanged providers keep their keys. Changed providers are
+    /// fetched immediately.
     fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
         let credentials = Arc::clone(&self.in_force.borrow_and_update());
         let mut before = std::mem::take(&mut self.entries);
@@ -187,7 +189,7 @@ impl Fetcher {
     async fn landed(&mut self, FetchOutcome { issuer, outcome }: FetchOutcome) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&issuer) else {
-            return; // removed from the file meanwhile
+            return; // // removed from the file in the meantime
         };
         let is_good = outcome.is_ok();
         if !entry.schedule.ended(now, is_good) {
@@ -212,8 +214,8 @@ impl Fetcher {
         }
     }
 
-    /// Publishes changes to the shards and the metrics, at most once per [`PUBLISH_EVERY_MS`], since each publication
-    /// sends a letter to every shard.
+    /// Publishes changes to the shards and the metrics, but at most once per [`PUBLISH_EVERY_MS`], since each
+    /// publication sends a message to every shard.
     fn publish(&mut self) {
         let now = self.now();
         if !self.is_news || self.published.is_some_and(|at| now < at + PUBLISH_EVERY_MS) {
@@ -276,7 +278,7 @@ impl FetchEntry {
         }
     }
 
-    /// Applies the outcome of a fetch. A failure keeps the last valid keys.
+    /// Applies the outcome of a fetch. If the fetch failed, the last valid keys are kept.
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
@@ -319,7 +321,8 @@ impl FetchEntry {
 }
 
 impl KeptKeys {
-    /// Returns whether the keys are recent enough for use. A fetch time in the future does not count as recent.
+    /// Returns whether the keys are recent enough to be used. Keys that were fetched in the future, according to the
+    /// current clock, do not count as recent.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
@@ -329,29 +332,29 @@ fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-/// Interval at which requests of shards for newer keys are polled.
+/// Interval at which the shards' requests for newer keys are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Minimum interval between letters to the shards.
+/// Minimum interval in milliseconds between messages to the shards.
 const PUBLISH_EVERY_MS: u64 = 500;
 
-/// Maximum number of concurrent fetches, each for a different provider.
+/// Maximum number of concurrent fetches. Each of them is for a different provider.
 const FLIGHTS_MAX: usize = 8;
 
-/// Time in seconds for which the last valid keys remain in use while their provider does not respond.
+/// Maximum age in seconds of keys that remain in use while their provider does not respond.
 const SERVES_S: u64 = 24 * 60 * 60;
 
-// Fetch schedule: a state machine in milliseconds of any clock.
+// The schedule of fetches. This is a state machine whose times are in milliseconds, by any clock.
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
-    /// Time of the next fetch; 0 means immediately.
+    /// When the next fetch is due. 0 means immediately.
     due: u64,
     began: Option<u64>,
     in_flight: bool,
-    /// Whether the fetch in flight is for a replaced entry.
+    /// Whether the fetch in flight was started for an entry that has since been replaced.
     is_stale: bool,
-    /// Start of the hour in which `at_once` counts requests that were served immediately.
+    /// Start of the hour in which `at_once` counts the requests that were served immediately.
     hour: Option<u64>,
     at_once: u8,
 }
@@ -367,7 +370,7 @@ impl FetchSchedule {
         true
     }
 
-    /// Records the end of a fetch. Returns `false` if its outcome is stale.
+    /// Records that a fetch has ended. Returns `false` if its outcome is stale.
     pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
@@ -377,14 +380,14 @@ impl FetchSchedule {
         true
     }
 
-    /// Schedules an immediate fetch, for a replaced entry.
+    /// Schedules an immediate fetch for an entry that has been replaced.
     fn restart(&mut self) {
         self.due = 0;
         self.is_stale = self.in_flight;
     }
 
-    /// Requests newer keys. One request per minute is served. The first [`AT_ONCE_MAX`] of an hour are served
-    /// immediately, since keys may change right after a fetch.
+    /// Requests newer keys. At most one request per minute leads to a fetch. In addition, up to [`AT_ONCE_MAX`]
+    /// requests per hour are fetched immediately, because keys may change right after a fetch.
     pub(crate) fn wish(&mut self, now: u64) {
         if self.in_flight || self.due <= now {
             return;
@@ -396,7 +399,7 @@ impl FetchSchedule {
         self.due = self.due.min(soonest.max(now));
     }
 
-    /// Counts a request that is served immediately. Returns `false` at the hour's limit.
+    /// Counts a request that is served immediately. Returns `false` if the limit per hour has been reached.
     fn may_hurry(&mut self, now: u64) -> bool {
         if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
             (self.hour, self.at_once) = (Some(now), 0);
@@ -411,17 +414,19 @@ const EVERY_MS: u64 = 60 * 60 * 1000;
 
 const AGAIN_MS: u64 = 30_000;
 
-/// Minimum interval in milliseconds between fetches for unknown keys, except the first [`AT_ONCE_MAX`] of an hour.
+/// Minimum interval in milliseconds between fetches that are caused by unknown keys. Does not apply to [`AT_ONCE_MAX`]
+/// of these fetches per hour.
 const WISH_MS: u64 = 60_000;
 
 const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 
-// Stored keys: the last valid keys of each provider in a file of the data directory, so that nobody is refused after a
-// restart while a provider is down.
+// Stored keys. The last valid keys of each provider are kept in a file in the data directory, so that sign-ins still
+// work if a provider is down after a restart.
 //
-// The keys are public, but write access to the file decides who may sign in: the file is as private as the directory.
+// The keys are public, but whoever can write to the file decides who may sign in. The file is therefore as private as
+// the directory.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -434,7 +439,7 @@ pub(crate) struct KeptKeys {
 }
 
 impl KeptKeySets {
-    /// Loads the keys stored by an earlier process. Logs an unreadable file and returns none.
+    /// Loads the keys that an earlier process stored. If the file is unreadable, logs this and returns no keys.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
         if !path.exists() {
@@ -450,8 +455,8 @@ impl KeptKeySets {
         })
     }
 
-    /// Stores the keys, replacing those stored before. Fails if the file cannot be written; the previous content is
-    /// preserved.
+    /// Stores the keys in place of those stored before. If the file cannot be written, returns an error and preserves
+    /// the previous content.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
         let text = serde_json::to_string(self).map_err(io::Error::other)?;
         files::write_whole(&directory.join(FILE), &text, 0o600)
@@ -460,30 +465,30 @@ impl KeptKeySets {
 
 const FILE: &str = "oidc-keys.json";
 
-/// Maximum file size in bytes. JSON text takes up to twice the size of the keys.
+/// Maximum size of the file in bytes. As JSON text, keys take up to twice their size.
 const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 
-// Statistics of providers whose keys are fetched.
+// Statistics of the providers whose keys are fetched.
 
-/// Statistics of all providers, sorted by issuer.
+/// The statistics of all providers, sorted by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProvidersReport {
-    /// Statistics of each provider.
+    /// The statistics of each provider.
     pub providers: Vec<ProviderReport>,
 }
 
-/// Statistics of one provider.
+/// The statistics of a provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderReport {
-    /// Issuer, without `https://`.
+    /// The issuer, without `https://`.
     pub issuer: Box<str>,
-    /// Number of the provider's keys in use.
+    /// Number of the provider's keys that are in use.
     pub keys: usize,
-    /// Number of successful and of failed fetches.
+    /// Number of successful fetches, followed by the number of failed fetches.
     pub fetches: [u64; 2],
-    /// Time of the last successful fetch, in seconds since 1970 UTC.
+    /// When the last successful fetch took place, in seconds since 1970 UTC.
     pub fetched_s: Option<u64>,
-    /// Error of the last fetch, if it failed.
+    /// The error of the last fetch, if it failed.
     pub error: Option<String>,
 }
 
@@ -525,7 +530,7 @@ mod schedule_tests {
         assert!(!one.begin(150), "the fetch was under way");
         for at in [200, 300, 400] {
             for _ in 0..1000 {
-                one.wish(at); // all are one
+                one.wish(at); // // all of them count as one
             }
             assert!(one.begin(at));
             let _ = one.ended(at + 50, true);
@@ -538,7 +543,8 @@ mod schedule_tests {
         one.wish(3 * WISH_MS);
         assert!(one.begin(3 * WISH_MS), "a minute was over");
         let _ = one.ended(3 * WISH_MS + 50, true);
-        // One hour after the first immediate fetch, three more are allowed, after a fetch that was due anyway.
+        // One hour after the first immediate fetch, three more are allowed. Before them, there is a fetch that was due
+        // anyway.
         for at in [200, 300, 400, 500].map(|at| at + EVERY_MS) {
             one.wish(at);
             assert!(one.begin(at), "{at}");
@@ -556,9 +562,7 @@ mod kept_tests {
 
     #[test]
     fn what_is_kept_is_read_again() {
-        let directory =
-            std::env::temp_dir().join(format!("heliograph-kept-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+        let directory = testkit::Directory::temporary();
         assert_eq!(KeptKeySets::read(&directory), KeptKeySets::default());
         let keys = KeptKeys {
             fetched_s: 7,
@@ -569,6 +573,5 @@ mod kept_tests {
         assert_eq!(KeptKeySets::read(&directory), kept);
         fs::write(directory.join(FILE), "{").unwrap();
         assert_eq!(KeptKeySets::read(&directory), KeptKeySets::default());
-        fs::remove_dir_all(&directory).unwrap();
     }
 }

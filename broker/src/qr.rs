@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug)]
 pub(crate) struct Qr {
     side: usize,
-    /// Modules in row-major order; `true` is dark.
+    /// The modules in row-major order. `true` means dark.
     dark: Vec<bool>,
 }
 
@@ -20,7 +20,7 @@ impl Qr {
         })
     }
 
-    /// Returns the modules per side of [`Self::path`], with the light border that readers require.
+    /// Returns the number of modules per side of [`Self::path`], including the light border that readers require.
     pub(crate) fn size(&self) -> usize {
         self.side + 2 * BORDER
     }
@@ -73,10 +73,10 @@ impl Qr {
 
 /// Width of the quiet zone in modules (ISO/IEC 18004, section 6.3.8).
 const BORDER: usize = 4;
-/// Width of the quiet zone on a terminal, in modules: one less than the standard requires, so that the code for a URL
-/// takes 39 columns.
+/// Width of the quiet zone on a terminal, in modules. The standard requires four modules, but with three, the code for
+/// a URL takes only 39 columns.
 const TERMINAL_BORDER: usize = 3;
-/// Control sequence for black on bright white (Select Graphic Rendition, ECMA-48, section 8.3.117).
+/// Control sequence for black text on bright white (Select Graphic Rendition, ECMA-48, section 8.3.117).
 const BLACK_ON_WHITE: &str = "\x1b[30;107m";
 const AS_BEFORE: &str = "\x1b[0m";
 

@@ -1,4 +1,5 @@
-//! Registry on disk, which is opened once; a handle to it for each shard; the catalog that all shards read.
+//! The registry on disk. This module also contains the handle that each shard has to the registry, and the catalog that
+//! all shards read.
 
 #[cfg(test)]
 #[path = "../tests/contract/store.rs"]
@@ -16,20 +17,20 @@ use std::sync::PoisonError;
 use store::{CommitError, Committer, OpenError, Refused};
 use thiserror::Error;
 
-/// Reason why the stored records cannot be read. The server then does not start.
+/// The reason why the stored records cannot be read. The server does not start in this case.
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(OpenError),
-    /// A row of the intact store is not a valid record.
+    /// The store is intact, but one of its rows is not a valid record.
     #[error(
         "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
     )]
     Record {
         /// Path of the store's file.
         file: PathBuf,
-        /// Key of the row: region, account and name of the channel.
+        /// Key of the row: the region, account and name of the channel.
         key: Box<str>,
         /// The error in the record.
         error: RecordError,
@@ -39,7 +40,8 @@ pub enum RegistryError {
 /// Opens the store in an existing directory and passes every record in it to `give`, sorted by region, account and
 /// name.
 ///
-/// Takes time proportional to the number of records. After an error, records that were already passed must not be used.
+/// Takes time proportional to the number of records. If an error is returned, the records that were already passed must
+/// not be used.
 ///
 /// # Errors
 /// Returns the reason why the records cannot be read; see [`RegistryError`].
@@ -63,7 +65,8 @@ pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, Re
     }
 }
 
-/// Handle of a shard to the store. The store's thread reports the result of each change with its [`Ticket`].
+/// A shard's handle to the store. The store's thread reports the result of each change together with the change's
+/// [`Ticket`].
 #[derive(Debug)]
 pub struct DurableStore {
     shard: ShardId,
@@ -71,7 +74,7 @@ pub struct DurableStore {
 }
 
 impl DurableStore {
-    /// Creates a shard's handle.
+    /// Creates the handle of a shard.
     #[must_use]
     pub fn new(shard: ShardId, committer: Committer<Ticket>) -> Self {
         Self { shard, committer }
@@ -99,7 +102,7 @@ impl Store for DurableStore {
     }
 }
 
-/// Catalog that all shards share. Each step locks it only for its own duration.
+/// The catalog that all shards share. A shard locks the catalog only while it executes a single step.
 #[derive(Debug, Default)]
 pub struct ProcessCatalog(Mutex<Catalog>);
 
@@ -122,7 +125,7 @@ fn not_taken(refused: Refused) -> StoreError {
     }
 }
 
-/// Returns the result that a shard gets for a change that could not be made durable.
+/// Returns the result that a shard receives for a change that could not be made durable.
 #[must_use]
 pub fn not_kept(error: &CommitError) -> StoreError {
     StoreError::Failed(error.to_string().into())
@@ -139,18 +142,18 @@ mod tests {
 
     #[test]
     fn records_outlive_the_store_that_took_them() {
-        contract::records_outlive_the_store_that_took_them(&mut OnDisk::new("outlive"));
+        contract::records_outlive_the_store_that_took_them(&mut OnDisk::new());
     }
 
     #[test]
     fn changes_of_a_name_are_made_in_order() {
-        contract::changes_of_a_name_are_made_in_order(&mut OnDisk::new("order"));
+        contract::changes_of_a_name_are_made_in_order(&mut OnDisk::new());
     }
 
     #[test]
     fn a_row_that_is_no_record_is_refused_by_its_key() {
-        let dir = Dir::new("refused");
-        let store = store::Store::open(&dir.0).unwrap();
+        let dir = testkit::Directory::temporary();
+        let store = store::Store::open(&dir).unwrap();
         let writer = store.start(|_| {}, || {}).unwrap();
         let (key, value) = ("eu-1:1:channel/x".into(), Some([9, 9].into()));
         let change = store::Change {
@@ -160,7 +163,7 @@ mod tests {
         };
         writer.committer().submit(change).unwrap();
         writer.close();
-        let error = open(&dir.0, |_| {}).unwrap_err();
+        let error = open(&dir, |_| {}).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -174,16 +177,16 @@ mod tests {
         assert!(error.to_string().contains("eu-1:1:channel/x"), "{error}");
     }
 
-    /// The store on a disk.
+    /// A store on disk.
     struct OnDisk {
-        dir: Dir,
+        dir: testkit::Directory,
         writer: Option<Writer<Ticket>>,
     }
 
     impl OnDisk {
-        fn new(name: &str) -> Self {
+        fn new() -> Self {
             Self {
-                dir: Dir::new(name),
+                dir: testkit::Directory::temporary(),
                 writer: None,
             }
         }
@@ -195,7 +198,7 @@ mod tests {
         fn open(&mut self) -> (Open<DurableStore>, Vec<String>) {
             let mut found = Vec::new();
             let give = |record: Record| found.push(record.arn.identity().to_owned());
-            let store = open(&self.dir.0, give).unwrap();
+            let store = open(&self.dir, give).unwrap();
             let (tell, results) = mpsc::channel();
             let on_done = move |done: store::Done<Ticket>| {
                 let result = done.result.map_err(|error| not_kept(&error));
@@ -210,23 +213,6 @@ mod tests {
 
         fn close(&mut self) {
             self.writer.take().expect("it is open").close();
-        }
-    }
-
-    struct Dir(PathBuf);
-
-    impl Dir {
-        fn new(name: &str) -> Self {
-            let name = format!("registry-{}-{name}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 }

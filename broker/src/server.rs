@@ -1,4 +1,4 @@
-//! The server process: startup order, output while running, and shutdown.
+//! The server process: how it starts, what it prints while it runs, and how it shuts down.
 //!
 //! ```text
 //!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──┐
@@ -7,15 +7,15 @@
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Under `--dev`, a SIGHUP ends a server whose terminal is gone (`side::Hangup`). Ports are bound before the data
-//! directory is opened, so that a second server with the same configuration fails at its port first. Rings are created
-//! before everything that depends on the number of shards, which the limit on locked memory may reduce (`shards.rs`).
-//! Only the `ready` line is written to stdout.
+//! Under `--dev`, a SIGHUP ends the server if its terminal is gone (`side::Hangup`). Ports are bound before the data
+//! directory is opened, so a second server with the same configuration already fails at its port. Rings are created
+//! before anything that depends on the number of shards, since the limit on locked memory may reduce that number
+//! (`shards.rs`). Nothing but the `ready` line is written to stdout.
 //!
-//! `check` validates the configuration, and `preflight` reports other obstacles to a start; `listeners` with
-//! `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the components; `ready`
-//! and `supervisor` report readiness; `watch` then runs the main thread, with `reload` for files that may change and
-//! `cluster` for cluster membership.
+//! `check` validates the configuration, and `preflight` reports other obstacles to starting the server. `listeners`
+//! with `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the parts of the
+//! server. `ready` and `supervisor` report that the server is ready. `watch` then runs the main thread. It uses
+//! `reload` for files that may change, and `cluster` for the membership in a cluster.
 
 mod admin;
 mod check;
@@ -66,12 +66,12 @@ use std::time::{Instant, SystemTime};
 use supervisor::Supervisor;
 use watch::{Follower, Rounds, Watch};
 
-/// Runs the server until a signal arrives and the server has drained.
+/// Runs the server until it has received a signal and has drained.
 ///
-/// Call [`crate::side::block_signals`] on this thread first.
+/// [`crate::side::block_signals`] must be called on this thread first.
 ///
 /// # Errors
-/// Fails if the server did not start, or did not shut down cleanly.
+/// Fails if the server could not start or did not shut down cleanly.
 pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fallible<()> {
     let mut settings = checked.settings.clone();
     let connections = connections(&settings, side::raise_open_files())?;
@@ -133,7 +133,7 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        // Serves clients before the ready line is written, since its reader may send a request immediately.
+        // Clients are served before the ready line is written, since whoever reads it may send a request at once.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,
@@ -154,7 +154,7 @@ fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
     (status, reloader)
 }
 
-/// Starts the side thread. Returns the receiver of message copies, if copies can be requested.
+/// Starts the side thread. Returns the receiver of captured messages, if capturing is enabled.
 fn start_side(
     page: Option<AdminPage>,
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
@@ -169,7 +169,8 @@ fn start_side(
     Ok(captures)
 }
 
-/// Returns the devices of the credentials file or, for a server without signatures, of the development authority.
+/// Returns the devices named in the credentials file. If the server does not require signatures, returns the devices of
+/// the development authority instead.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
@@ -195,7 +196,7 @@ fn devices(
     })))
 }
 
-/// Reports readiness on stdout and to the service manager, and shows a pairing code for a phone.
+/// Reports on stdout and to the service manager that the server is ready, and shows a pairing code for a phone.
 fn tell_all(
     supervisor: Supervisor,
     settings: &Settings,
@@ -208,7 +209,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// Watches the files that may change, except the token file. Returns the handle to the courier of hooks.
+/// Watches the files that may change, except for the token file. Returns the handle to the courier of hooks.
 fn watch_files(
     reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
@@ -232,8 +233,8 @@ fn watch_files(
     to_courier
 }
 
-/// Opens the data directory and creates a token in it. Writes the path to the settings, since a temporary directory may
-/// not be at the configured location.
+/// Opens the data directory and, in a container, creates the admin token in it. Updates the directory's path in the
+/// settings, since a temporary directory may not be the configured one.
 fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     let data_dir = if settings.data_dir_ends {
         DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?
@@ -250,13 +251,14 @@ fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     Ok(data_dir)
 }
 
-/// Creates the usage counters of the server's account, which all shards share; `None` without `--dev`.
+/// Creates the usage counters of the server's account, which all shards share. Returns `None` without `--dev`.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
-/// Logs the memory sum, the limits in force, and warnings about exposure, once everything runs.
+/// Logs how much memory the server may use, the limits in force, and warnings about exposure. Called once everything
+/// runs.
 fn announce(
     settings: &Settings,
     checked: &CheckedConfiguration,
@@ -303,8 +305,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // Bytes received in a turn stay in outboxes until the turn ends, however fast peers read. An eighth of the
-        // outboxes is reserved for such bytes.
+        // The bytes received in a turn stay in outboxes until the turn ends, however fast peers read. An eighth of the
+        // capacity of the outboxes is reserved for them.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         tcp_user_ms: settings.timeouts.tcp_user_ms,
@@ -312,8 +314,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Returns the keys that seal temporary credentials. A cluster has its own keys; the key file is still created, for
-/// backups and for a node that leaves the cluster.
+/// Returns the keys that seal temporary credentials. The nodes of a cluster share keys. The key file is created in any
+/// case, for backups and for a node that leaves its cluster.
 fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
     let own = session_key::open(dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
@@ -329,7 +331,8 @@ fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Fallible<Pla
     })
 }
 
-/// Returns the maximum number of client connections: as configured, or fewer if the limit on open files requires it.
+/// Returns the maximum number of client connections: the configured number, or fewer if the limit on open files is too
+/// low.
 fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
     let twins = settings.listen.iter().filter(has_twin).count();
@@ -347,7 +350,8 @@ fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
             settings.shards
         )));
     }
-    // A twentieth stays free, since a multishot accept takes a whole backlog before connections are counted.
+    // A twentieth of the descriptors stays free: a multishot accept may accept a whole backlog of connections before
+    // they are counted.
     let connections = settings
         .limits
         .connections
@@ -381,7 +385,7 @@ fn bind(
         listen.addr = bound.addr;
         all.push(bound);
     }
-    // Inner listeners come last, since discovery uses the indices of the listeners for clients.
+    // Inner listeners come last: discovery refers to the clients' listeners by index.
     let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
     all.extend(listeners::bind_inner(
         &mut settings.cluster,
@@ -396,16 +400,18 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// Environment variable that selects CPU time as the measure of turns, for machines that also do other work.
+/// Environment variable that makes shards measure their turns in CPU time. Meant for machines that also do other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Descriptors of the process other than connections: standard streams, lock, store, runtime. The admin listener has
-/// its own share, so that operators can connect when clients have used up theirs.
+/// Number of descriptors that the process uses for other things than connections: standard streams, lock, store and
+/// runtime. The descriptors of the admin listener are counted separately, so that operators can connect even if clients
+/// have used up all of theirs.
 const DESCRIPTORS: usize = 32;
-/// Descriptors per shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, and a
-/// spare one.
+/// Number of descriptors per shard: its ring, the three rings and two eventfds of its executor, the two eventfds of its
+/// mailbox, and one spare.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Limit on open files below which a warning is logged: the lowest default of Linux distributions.
+/// Limit on open files below which a warning is logged. Linux distributions set at least this limit by default.
 const DESCRIPTORS_USUAL: usize = 1024;
-/// Minimum number of connections that the limit on open files must permit. Otherwise the broker does not start.
+/// Minimum number of connections that the limit on open files must permit. With a lower limit, the broker does not
+/// start.
 const CONNECTIONS_MIN: usize = 32;

@@ -1,11 +1,11 @@
-//! Keys that seal temporary credentials: the file `session.key` in the data directory.
+//! The keys that seal temporary credentials. They are stored in the file `session.key` in the data directory.
 //!
 //! ```text
 //! <64 hexadecimal digits>      the key that seals
 //! <64 hexadecimal digits>      the former key, which still opens; optional
 //! ```
-//! To rotate the key, an operator inserts a new first line and keeps one old line. Nodes that share the file accept
-//! each other's credentials.
+//! To rotate the key, an operator inserts a new first line and keeps one of the old lines. Nodes that share the file
+//! accept each other's credentials.
 
 use crate::files::{self, ReadError};
 use crate::{edge::fill_random, failure::Failure};
@@ -16,8 +16,8 @@ use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Reads the keys in a data directory that this process has locked, or creates a random key. Fails with
-/// [`Failure::Fatal`], with a remedy, if the file is damaged or unreadable, or cannot be created.
+/// Reads the keys from a data directory that this process has locked, or creates a random key. Fails with
+/// [`Failure::Fatal`] if the file is damaged or unreadable, or if it cannot be created. The error states a remedy.
 pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     let path = data_dir.join(NAME);
     let failed = |error: io::Error| {
@@ -33,7 +33,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
             }
             read(&file.content).ok_or_else(|| damaged(&path))
         }
-        // Non-UTF-8 content and excessive length count as damage.
+        // A file that is too long or is not UTF-8 counts as damaged.
         Err(ReadError::TooLong(_) | ReadError::NotRegular) => Err(damaged(&path)),
         Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::InvalidData => {
             Err(damaged(&path))
@@ -45,7 +45,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     }
 }
 
-/// Returns the text of a valid file. Fails if the file is unreadable or damaged.
+/// Returns the content of the key file if the file is valid. Fails if the file is unreadable or damaged.
 pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     let file = files::read_text(&data_dir.join(NAME), BYTES_MAX)?;
     match read(&file.content) {
@@ -95,7 +95,7 @@ fn damaged(path: &Path) -> Failure {
 
 pub(crate) const NAME: &str = "session.key";
 
-/// Maximum file size in bytes: two keys with line endings and some spaces.
+/// Maximum size of the file in bytes. Enough for two keys with line endings and some spaces.
 const BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -104,28 +104,7 @@ mod tests {
     use broker_core::auth::{Grant, Temporary};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    struct Folder(PathBuf);
-
-    static FOLDERS: AtomicU32 = AtomicU32::new(0);
-
-    impl Folder {
-        fn new() -> Self {
-            let nth = FOLDERS.fetch_add(1, Ordering::Relaxed);
-            let name = format!("heliograph-session-key-{}-{nth}", std::process::id());
-            let folder = std::env::temp_dir().join(name);
-            fs::create_dir_all(&folder).unwrap();
-            Self(folder)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use testkit::Directory;
 
     fn seal(keys: &SessionKeys) -> Temporary {
         let grant = Grant::federated("AKIDEXAMPLE", "123456789012", "web", None, 1);
@@ -139,41 +118,41 @@ mod tests {
 
     #[test]
     fn a_key_is_made_once_and_for_its_owner_only() {
-        let folder = Folder::new();
+        let folder = Directory::temporary();
         fs::write(
-            folder.0.join("session.key.part"),
+            folder.join("session.key.part"),
             "of a start that was cut off",
         )
         .unwrap();
-        let sealed = seal(&open(&folder.0).unwrap());
-        let mode = fs::metadata(folder.0.join(NAME))
+        let sealed = seal(&open(&folder).unwrap());
+        let mode = fs::metadata(folder.join(NAME))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(!folder.0.join("session.key.part").exists());
-        assert!(opens(&open(&folder.0).unwrap(), &sealed));
-        assert!(!opens(&open(&Folder::new().0).unwrap(), &sealed));
+        assert!(!folder.join("session.key.part").exists());
+        assert!(opens(&open(&folder).unwrap(), &sealed));
+        assert!(!opens(&open(&Directory::temporary()).unwrap(), &sealed));
     }
 
     #[test]
     fn a_second_line_still_opens_what_it_sealed() {
-        let folder = Folder::new();
-        let sealed = seal(&open(&folder.0).unwrap());
-        let path = folder.0.join(NAME);
+        let folder = Directory::temporary();
+        let sealed = seal(&open(&folder).unwrap());
+        let path = folder.join(NAME);
         let old = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{}\n{old}", "AB".repeat(32))).unwrap();
-        let rotated = open(&folder.0).unwrap();
+        let rotated = open(&folder).unwrap();
         assert!(opens(&rotated, &sealed) && opens(&rotated, &seal(&rotated)));
         fs::write(&path, format!("{}\n", "ab".repeat(32))).unwrap();
-        let later = open(&folder.0).unwrap();
+        let later = open(&folder).unwrap();
         assert!(!opens(&later, &sealed) && opens(&later, &seal(&rotated)));
     }
 
     #[test]
     fn a_damaged_file_is_kept_and_refused() {
-        let folder = Folder::new();
-        let path = folder.0.join(NAME);
+        let folder = Directory::temporary();
+        let path = folder.join(NAME);
         let key = "0f".repeat(32);
         for content in [
             Vec::new(),
@@ -189,13 +168,10 @@ mod tests {
             vec![b'0'; 1 << 20],
         ] {
             fs::write(&path, &content).unwrap();
-            let Err(Failure::Fatal(text)) = open(&folder.0) else {
+            let Err(Failure::Fatal(text)) = open(&folder) else {
                 panic!("{content:?}");
             };
-            assert!(
-                text.contains("session.key: damaged") && text.contains("remove it"),
-                "{text}"
-            );
+            testkit::assert_has(&text, &["session.key: damaged", "remove it"]);
             assert!(!text.contains("0f0f"), "{text}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
@@ -203,12 +179,9 @@ mod tests {
 
     #[test]
     fn a_folder_in_its_place_is_an_error() {
-        let folder = Folder::new();
-        fs::create_dir(folder.0.join(NAME)).unwrap();
-        let error = open(&folder.0).map(|_| ()).unwrap_err();
-        assert!(
-            error.to_string().contains("neither read nor created"),
-            "{error}"
-        );
+        let folder = Directory::temporary();
+        fs::create_dir(folder.join(NAME)).unwrap();
+        let error = open(&folder).map(|_| ()).unwrap_err();
+        testkit::assert_has(&error.to_string(), &["neither read nor created"]);
     }
 }

@@ -1,24 +1,24 @@
 //! The side thread: a tokio runtime for operator requests, off the message path.
 //!
-//! Receives signals, which all other threads block, forwards them to the main thread, and serves the admin listener.
-//! This file starts the thread.
+//! Receives the process's signals and forwards them to the main thread. All other threads block these signals. Also
+//! serves the admin listener. This file starts the side thread.
 //!
 //! | module | contents |
 //! |---|---|
-//! | `shared_state` `process` `feed` | used by all others: state of the process, signals, events |
-//! | `read_files` | files in use, and the results of reloads |
-//! | `admin` | all pages, access by token or account, connections |
+//!  `shared_state` `process` `feed` | used by all other modules: state of the process, signals, events |
+//!  `read_files` | the files in use, and the results of reloading them |
+//!  `admin` | the admin listener: its pages, its connections, access by token or account |
 //! | `inspector` `survey` | queries to the shards and to other nodes |
-//! | `channels` | channels and their connections, with the actions of operators |
-//! | `trace` `refusals` `recent_refusals` `forget` | events of channels; refusals with their reasons; erasure |
+//!  `channels` | channels and their connections, and the operator actions on them |
+//!  `trace` `refusals` `recent_refusals` `forget` | events of a channel; refusals and their reasons; erasure |
 //! | `problems` | current problems by cause |
-//! | `console` | the operator's pages: files, figures, events |
-//! | `metrics` `log` | metrics and log lines for monitoring |
-//! | `history` | figures, marks and causes that outlive the process |
-//! | `try_page` `try_sessions` | a camera and a viewer in a browser |
-//! | `lan` | devices of the local network |
-//! | `hooks` | state of the receivers of events |
-//! | `backup` `cluster` `dev` | the registry as a stream; the nodes; pages for tests |
+//!  `console` | the operator console: its files, figures and events |
+//!  `metrics` `log` | metrics and log lines for monitoring systems |
+//!  `history` | figures, marks and causes that survive a restart |
+//!  `try_page` `try_sessions` | the trial page: a camera and a viewer in a browser |
+//!  `lan` | pages for devices on the local network |
+//!  `hooks` | status of the hooks' receivers |
+//!  `backup` `cluster` `dev` | the registry as a stream; the nodes of the cluster; pages for tests |
 
 pub(crate) mod admin;
 mod backup;
@@ -90,14 +90,16 @@ pub use try_sessions::{InForce, Lender, Tries};
 /// An operator command, sent by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SideCommand {
-    /// SIGTERM or SIGINT, or the closing of a development server's terminal: drain and exit.
+    /// SIGTERM, SIGINT, or the SIGHUP that a development server gets when its terminal closes. The server drains and
+    /// exits.
     End,
-    /// SIGHUP: reload all files that support reloading.
+    /// SIGHUP. The server reloads every file that supports reloading.
     Reload,
 }
 
-/// Starts the side thread, which runs until the process exits. It also runs the courier of hooks and the fetcher of
-/// provider keys. Signals go to `commands`: SIGHUP as `hangup` determines, and each termination signal as `End`.
+/// Starts the side thread, which runs until the process exits. The thread also runs the courier of hooks and the
+/// fetcher of provider keys. Signals are sent to `commands`: termination signals as `End`, and SIGHUP as specified by
+/// `hangup`.
 ///
 /// # Errors
 /// Fails if the thread or its runtime cannot be created.
@@ -177,7 +179,8 @@ async fn listen(
             _ = interrupt.recv() => SideCommand::End,
             _ = next(&mut hangups) => {
                 if hangup.ends() {
-                    // The shell and the kernel both send a SIGHUP; the second must not cut the drain short.
+                    // When a terminal closes, both the shell and the kernel send a SIGHUP. The second one must not cut
+                    // the drain short.
                     hangups = None;
                     SideCommand::End
                 } else {
@@ -186,12 +189,12 @@ async fn listen(
             }
         };
         if commands.send(command).is_err() {
-            return; // the main thread has ended, and so does the process
+            return; // the main thread has exited, and the process exits with it
         }
     }
 }
 
-/// Waits for the next of `signals`; never resolves if these signals are not handled.
+/// Waits for the next signal. If `signals` is `None`, the signal is not handled, and the future never resolves.
 async fn next(signals: &mut Option<Signal>) {
     match signals {
         Some(signals) => drop(signals.recv().await),
@@ -199,13 +202,13 @@ async fn next(signals: &mut Option<Signal>) {
     }
 }
 
-// Data sources of the admin listener's pages, as handed over at startup.
+// Data sources of the admin listener's pages, passed in at startup.
 
-/// Admin listener and the data sources of its pages.
+/// The admin listener and the data sources of its pages.
 pub struct AdminPage {
-    /// Bound, listening, nonblocking sockets, one per address.
+    /// The listening sockets, one per address. They must be bound and nonblocking.
     pub listeners: Vec<TcpListener>,
-    /// Data sources of the pages, and the tokens that grant access.
+    /// Data sources of the pages, and the tokens that grant access to them.
     pub shows: Shows,
 }
 
@@ -213,47 +216,48 @@ pub struct AdminPage {
 pub struct Shows {
     /// Collects the metrics.
     pub scrape: Scrape,
-    /// Queries shards for the inspector.
+    /// Queries the shards for the inspector.
     pub inspect: Inspect,
-    /// Samples counters and gauges from the shards.
+    /// Samples counters and gauges of the shards.
     pub look: Look,
-    /// Recorded history of figures.
+    /// Figures recorded over time.
     pub history: Shared<History>,
     /// Recent log lines.
     pub log: Arc<LogTail>,
-    /// Logged refusals, and the decoder of refusal ids.
+    /// Refusals that have been logged, and the decoder of refusal ids.
     pub refusals: Refusals,
-    /// Viewers with failed or degraded sessions.
+    /// Viewers whose sessions failed or were degraded.
     pub troubled: Arc<Troubled>,
-    /// Commits imported channels to the store; `None` in a cluster, whose channels are in etcd.
+    /// Commits imported channels to the store. `None` in a cluster, where channels are stored in etcd.
     pub imports: Option<Commit>,
     /// Data sources of a backup.
     pub backup: Backup,
-    /// Configuration with the actual ports of the listeners.
+    /// The configuration, with the ports that the listeners are actually bound to.
     pub settings: Arc<Settings>,
-    /// Channel that `/try` suggests, and the issuer of trial sessions.
+    /// The channel suggested by `/try`, and the issuer of trial sessions.
     pub tries: Tries,
-    /// Credentials in force; `None` if requests need no signature.
+    /// The credentials in force. `None` if requests need not be signed.
     pub in_force: Option<InForce>,
-    /// Queue of the channel states that shards report while an event stream subscribes to them.
+    /// The queue of channel states reported by shards. The shards report states only while an event stream is
+    /// subscribed to presence.
     pub readers: Readers,
-    /// Handle to the courier of hooks, if any are configured.
+    /// Handle to the courier, if any hooks are configured.
     pub hooks: Option<Hooks>,
-    /// Metrics of the OpenID providers, if signatures are required.
+    /// Metrics of the OpenID providers. `None` if requests need not be signed.
     pub providers: Option<ProviderFigures>,
-    /// Keys and sign-in endpoints of the providers, if signatures are required.
+    /// Keys and sign-in endpoints of the OpenID providers. `None` if requests need not be signed.
     pub known: Option<Knowledge>,
-    /// Accounts that may use the console, if configured.
+    /// The accounts that may use the console, if any are configured.
     pub accounts: Option<Console>,
-    /// Bearer tokens of the listener, if a token file is configured. Each request must carry one of them.
+    /// Bearer tokens, if a token file is configured. Every request must then carry one of them.
     pub tokens: Option<Tokens>,
-    /// Pages for devices on the local network, under `--lan`.
+    /// Pages for devices on the local network. Set only with `--lan`.
     pub lan: Option<Lan>,
     /// The `/dev` tools, under `--dev`.
     pub dev: Option<DevTools>,
-    /// Inspects the local node for `/cluster`, in a cluster with etcd.
+    /// Inspects this node for the `/cluster` page. Set only in a cluster with etcd.
     pub cluster: Option<ClusterPage>,
-    /// Requests pages of other nodes, in a cluster.
+    /// Fetches pages from other nodes. Set only in a cluster.
     pub nodes: Option<NodePages>,
 }
 

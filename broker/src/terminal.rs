@@ -1,5 +1,5 @@
-//! Output of subcommands: escapes untrusted text, formats findings with their level, applies colours and line widths on
-//! a terminal, and suggests names for misspelt ones. All printed and logged text passes through [`shown`].
+//! The output of subcommands. Escapes untrusted text, formats findings with their level, applies colours and line
+//! widths on a terminal, and suggests names for misspelt ones. All printed and logged text passes through [`shown`].
 
 use crate::failure::Failure;
 use rustix::termios::tcgetwinsize;
@@ -13,34 +13,35 @@ use strsim::osa_distance;
 /// Prints a text to stdout.
 ///
 /// # Errors
-/// Returns [`Failure::Fatal`] if the write fails.
+/// Returns [`Failure::Fatal`] if the text cannot be written.
 pub fn print(text: &str) -> Result<(), Failure> {
     write(&mut io::stdout(), text)
 }
 
-/// Prints a line to stderr. Errors are ignored, since the exit code is already set.
+/// Prints a line to stderr. Errors are ignored, since the exit code has already been decided.
 pub fn say(line: &impl Display) {
     let _ = writeln!(io::stderr(), "{}", shown(&line.to_string()));
 }
 
-/// Writes a text. A pipe that its reader (such as `head`) has closed is not an error. Fails with [`Failure::Fatal`] if
-/// the write fails.
+/// Writes text to `out`. Returns [`Failure::Fatal`] if the text cannot be written. It is not an error if the reader of
+/// a pipe, such as `head`, has closed the pipe.
 pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     is_read(out, text).map(|_| ())
 }
 
-/// Writes a text. Returns `false` if the reader has closed the pipe. Fails like [`write`].
+/// Writes text to `out`. Returns `false` if the reader has closed the pipe, and the same errors as [`write`].
 pub(crate) fn is_read(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     obeyed(out, &shown(text))
 }
 
-/// Draws a screen over the previous one. Fails like [`write`].
+/// Draws a screen over the previous one. Returns the same errors as [`write`].
 pub(crate) fn draw(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     let lines = shown(text).replace('\n', "\u{1b}[K\n");
     obeyed(out, &format!("\u{1b}[H{lines}\u{1b}[J")).map(|_| ())
 }
 
-/// Writes control sequences to a terminal. Returns `false` if the reader has closed the pipe. Fails like [`write`].
+/// Writes control sequences to a terminal. Returns `false` if the reader has closed the pipe, and the same errors as
+/// [`write`].
 pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failure> {
     let written = out.write_all(text.as_bytes());
     match written.and_then(|()| out.flush()) {
@@ -50,7 +51,7 @@ pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failur
     }
 }
 
-/// Escapes all characters that a terminal would interpret, or that change the text direction.
+/// Escapes all characters that a terminal would interpret or that change the direction of text.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -63,12 +64,13 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// Formats a JSON document and escapes the characters that a terminal would interpret.
+/// Formats a JSON document, and escapes the characters that a terminal would interpret.
 pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
 
-/// Formats a member of a document, without quotes if it is a text; `None` if absent or null.
+/// Formats a member of a document. A string is formatted without quotes. Returns `None` if the member is absent or
+/// null.
 pub(crate) fn member(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -77,8 +79,8 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Escapes all characters that a terminal would interpret, except line breaks and colours, with their codes as in JSON.
-/// To JSON readers, the escaped and the literal form are equal.
+/// Escapes all characters that a terminal would interpret, except line breaks and colours. They are replaced by their
+/// codes, as in JSON, so readers of JSON see no difference.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
     let Some(mut at) = lines.find(is_unfit) else {
@@ -93,7 +95,7 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
         rest = from.get(style.len()..).unwrap_or_default();
         if style.is_empty() {
             let mut left = rest.chars();
-            // All escaped characters have codes below 65,536. JSON documents contain them only in texts.
+            // All escaped characters have codes below 65,536. In JSON documents, they occur only in texts.
             let c = u32::from(left.next().unwrap_or_default());
             let _ = write!(shown, "\\u{c:04x}"); // writing to a String never fails
             rest = left.as_str();
@@ -106,8 +108,8 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the colour or weight sequence at the start of a text, such as `ESC [ 1 m`. Empty for other sequences, and
-/// for sequences that hide text.
+/// Returns the escape sequence for a colour or weight at the start of `text`, such as `ESC [ 1 m`. Returns an empty
+/// string for any other sequence, including those that hide text.
 fn style(text: &str) -> &str {
     let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
     let whole = end.and_then(|end| text.get(.."\x1b[m".len() + end));
@@ -120,18 +122,18 @@ fn style(text: &str) -> &str {
     whole.filter(|_| is_style).unwrap_or_default()
 }
 
-/// Returns whether a terminal would interpret a character, or the character changes the text direction.
+/// Returns whether a terminal would interpret a character, or whether the character changes the direction of text.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-// Output streams: a terminal has a width and may have colours; a pipe or file has neither.
+// Output streams. A terminal has a width and may have colours. A pipe or a file has neither.
 
-/// Display properties of an output stream.
+/// The display properties of an output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Characters per line; `None` if the output is not a terminal.
+    /// Number of characters per line, or `None` if the output is not a terminal.
     columns: Option<usize>,
     colours: bool,
 }
@@ -145,13 +147,13 @@ pub(crate) enum Colour {
 }
 
 impl Screen {
-    /// Output to a pipe or file, or in a test.
+    /// The properties of a pipe or a file, also used in tests.
     pub const PLAIN: Self = Self {
         columns: None,
         colours: false,
     };
 
-    /// Text for other programs, in lines of the usual width.
+    /// The properties for text that another program will display, with lines of the usual width.
     pub(crate) const EIGHTY: Self = Self {
         columns: Some(COLUMNS),
         colours: false,
@@ -184,7 +186,7 @@ impl Screen {
         Self {
             // Some terminals report no width.
             columns: Some(if columns == 0 { COLUMNS } else { columns }),
-            // Any value of NO_COLOR disables colours, unless empty (https://no-color.org).
+            // Any value of NO_COLOR disables colours, unless it is empty (https://no-color.org).
             colours: variable("NO_COLOR").is_empty() && variable("TERM") != "dumb",
         }
     }
@@ -219,7 +221,7 @@ impl Screen {
         format!("\u{1b}[{number}m{text}\u{1b}[0m")
     }
 
-    /// Wraps a long line between words, with indented continuation lines.
+    /// Wraps a long line between words, and indents the continuation lines.
     pub(crate) fn wrapped(self, line: &str, indent: usize) -> String {
         let Some(columns) = self.columns.filter(|it| line.chars().count() > *it) else {
             return line.to_owned();
@@ -257,7 +259,7 @@ impl Screen {
         out
     }
 
-    /// Formats the failure of a command. On a terminal, `error:` precedes it.
+    /// Formats the failure of a command. On a terminal, it is preceded by `error:`.
     #[must_use]
     pub fn failure(self, failure: &Failure) -> String {
         if !self.is_terminal() || matches!(failure, Failure::Warnings(_)) {
@@ -271,9 +273,10 @@ impl Screen {
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
-// Suggestions for misspelt names.
+// Suggesting names for misspelt ones.
 
-/// Formats `; the nearest is NAME`, or an empty text if no name is similar. Ignores case, and equates `-` and `_`.
+/// Suggests the name that is most similar to `written`, in the form `; the nearest is NAME`. Returns an empty string if
+/// no name is similar. Ignores case, and treats `-` and `_` as equal.
 pub(crate) fn nearest(written: &str, names: &[&str]) -> String {
     let written: String = letters(written).take(WRITTEN_MAX).collect();
     let edits = |name: &&&str| {
@@ -297,13 +300,13 @@ fn letters(text: &str) -> impl Iterator<Item = char> {
         .map(|char| char.to_ascii_lowercase())
 }
 
-/// Maximum number of compared characters: more than any name has.
+/// Maximum number of characters that are compared. Longer than any name.
 const WRITTEN_MAX: usize = 64;
 
-/// Minimum number of characters at the start of a name for which the name is suggested.
+/// Minimum number of characters that must match the beginning of a name for the name to be suggested.
 const BEGINNING_MIN: usize = 4;
 
-// Findings of commands, with their level.
+// The findings of commands, with their level.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {

@@ -1,8 +1,8 @@
-//! Certificates of TLS listeners: loaded from PEM files, and watched for their expiry.
+//! The certificates of TLS listeners. They are loaded from PEM files, and their expiry is watched.
 //!
-//! In reading order: this module (the server configuration), `chain` (files and their faults; order, validity and key
-//! of certificates), `expiry` (remaining time and warnings), `tickets` (tickets that are valid in a whole cluster and
-//! expire with the certificates).
+//! In reading order: this module (the server configuration); `chain` (the files and their faults, and the order,
+//! validity and key of certificates); `expiry` (the remaining time, and warnings); `tickets` (tickets that are valid in
+//! a whole cluster and expire with the certificates).
 
 mod chain;
 mod expiry;
@@ -27,23 +27,23 @@ use std::time::SystemTime;
 use tickets::{EndingTickets, SharedTickets};
 use zeroize::Zeroizing;
 
-/// Certificates that TLS listeners present, loaded and validated.
+/// The certificates that TLS listeners present, loaded and validated.
 #[derive(Clone, Debug)]
 pub struct PresentedCertificates {
-    /// Configuration of new connections, shared by all shards.
+    /// The configuration for new connections, shared by all shards.
     pub config: Arc<ServerConfig>,
-    /// Expiry of each certificate; never empty.
+    /// The expiry of each certificate. Never empty.
     pub expiries: Vec<Expiry>,
-    /// Expiry times for metrics, by subject, including those of the authorities for client certificates.
+    /// The expiry times for metrics, by the kind of certificate. Includes the CAs for client certificates.
     pub ends: Vec<(&'static str, u64)>,
-    /// Name and serial number of each leaf, with the expiry of its chain.
+    /// The name and serial number of each server certificate, with the expiry of its chain.
     pub leaves: Vec<[String; 3]>,
-    /// Warnings about valid but probably unintended settings, one sentence each.
+    /// Warnings about settings that are valid but probably unintended, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl PresentedCertificates {
-    /// Returns the last second at which all certificates are valid, since 1970.
+    /// Returns the last time at which all certificates are valid, in seconds since 1970.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.expiries
@@ -54,21 +54,23 @@ impl PresentedCertificates {
     }
 }
 
-/// Loads the files, always with the same ticket keys, so that clients can resume sessions across shards and reloads.
+/// Loads the certificates of TLS listeners from files. The ticket keys stay the same, so clients can resume sessions
+/// across shards and reloads.
 ///
-/// One per process. rustls generates ticket keys, keeps them in memory only, and replaces them every six hours. In a
-/// cluster, they are derived from its secret, so that clients can resume on any node. In both cases a ticket is valid
-/// for six to twelve hours, but no longer than the certificates of its session. Keys are also replaced when the
-/// authorities for client certificates change, since a resumed session requests no certificate.
+/// There is one loader per process. rustls generates the ticket keys, keeps them only in memory, and replaces them
+/// every six hours. In a cluster, they are instead derived from the cluster's secret, so that clients can resume
+/// sessions on any node. In both cases, a ticket is valid for six to twelve hours, but no longer than the certificates
+/// of its session. The keys are also replaced when the CAs for client certificates change, since no certificate is
+/// requested when a session is resumed.
 #[derive(Debug)]
 pub struct TlsLoader {
     files: TlsFiles,
     tickets: Arc<dyn ProducesTickets>,
-    /// Secrets from which ticket keys are derived; `None` without a cluster.
+    /// The secrets from which ticket keys are derived. `None` outside a cluster.
     shared: Option<Vec<Zeroizing<[u8; 32]>>>,
-    /// Authorities for client certificates at the time when `tickets` was created; empty if there were none.
+    /// The CAs for client certificates when `tickets` was created. Empty if there were none.
     authorities: Vec<CertificateDer<'static>>,
-    /// Expiry of the last loaded files; 0 before the first load.
+    /// The expiry of the certificates that were loaded last. 0 before the first load.
     not_after: u64,
 }
 
@@ -81,8 +83,8 @@ impl TlsLoader {
         Self::sharing(files, None)
     }
 
-    /// Creates a loader with ticket keys derived from `shared`. The first secret seals tickets; the others only open
-    /// them.
+    /// Creates a loader whose ticket keys are derived from the secrets in `shared`. The first secret seals and opens
+    /// tickets. The others only open them.
     ///
     /// # Errors
     /// Fails if the system provides no randomness.
@@ -99,7 +101,7 @@ impl TlsLoader {
         })
     }
 
-    /// Adds a certificate and its key for the next load.
+    /// Adds a certificate and its key. They take effect with the next load.
     pub fn add(&mut self, cert: PathBuf, key: PathBuf) {
         self.files.cert.push(cert);
         self.files.key.push(key);
@@ -117,10 +119,10 @@ impl TlsLoader {
         cert.iter().chain(key).chain(client_ca).cloned().collect()
     }
 
-    /// Loads the files into a server configuration: TLS 1.2 and 1.3, the server's preference of cipher suites,
-    /// `http/1.1` only, one stateless ticket per connection and no session store, so that all shards can share it
-    /// without writes. With `client_ca`, clients must present a certificate of one of its authorities. An expired
-    /// certificate never replaces a valid one.
+    /// Loads the files into a server configuration. The configuration supports TLS 1.2 and 1.3, chooses cipher suites
+    /// in the server's order of preference, and offers only `http/1.1`. Each connection gets one stateless ticket.
+    /// There is no session store, so all shards can share the configuration without writing to it. With `client_ca`,
+    /// clients must present a certificate issued by one of its CAs. An expired certificate never replaces a valid one.
     ///
     /// # Errors
     /// Returns `key = FILE: must be …`, with the fault and the remedy, and changes nothing.
@@ -157,7 +159,7 @@ impl TlsLoader {
             not_after: self.not_after,
             clock: Arc::clone(&config.time_provider),
         });
-        config.send_tls13_tickets = 1; // each costs a write after the handshake; clients use the last one
+        config.send_tls13_tickets = 1; // // each costs a write after the handshake, and clients use the last one
         Ok(PresentedCertificates {
             config: Arc::new(config),
             warnings: chains().flat_map(Chain::warnings).cloned().collect(),
@@ -176,8 +178,8 @@ impl TlsLoader {
     }
 }
 
-/// Returns the expiry times for metrics: of the certificate, of a second one with an RSA key, and of the authorities
-/// for client certificates.
+/// Returns the expiry times, for metrics, of the server certificate, of a second one with an RSA key (if any), and of
+/// the CAs for client certificates.
 fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str, u64)> {
     let of_pair = |(chain, key): &Pair| {
         let is_second = pairs.len() > 1 && key.algorithm() == SignatureAlgorithm::RSA;
@@ -193,7 +195,7 @@ fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str
     pairs.iter().map(of_pair).chain(authorities).collect()
 }
 
-/// Certificates to choose from, in order of cost. An RSA signature takes ten times as long.
+/// The certificates to choose from, in order of cost. An RSA signature takes ten times as long as an ECDSA signature.
 #[derive(Debug)]
 struct ByOffer(Vec<Arc<CertifiedKey>>);
 
@@ -212,9 +214,9 @@ impl ByOffer {
 }
 
 impl ResolvesServerCert for ByOffer {
-    /// Selects the first certificate whose key can sign with a scheme of the client. The library has already removed
-    /// schemes that the offered cipher suites exclude. Without a match, returns the first certificate, and the library
-    /// reports the mismatch.
+    /// Selects the first certificate whose key can sign with one of the client's schemes. rustls has already removed
+    /// the schemes that the offered cipher suites exclude. If there is no match, returns the first certificate, and
+    /// rustls reports the mismatch.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let signs = |certified: &&Arc<CertifiedKey>| {
             let schemes = hello.signature_schemes();
@@ -225,9 +227,9 @@ impl ResolvesServerCert for ByOffer {
     }
 }
 
-/// Returns the library's provider with cipher suites in order of cost. Processors have instructions for SHA-256: with
-/// it, a full handshake takes a quarter less time than with SHA-384, which OpenSSL prefers. All suites are strong, so
-/// the server's preference applies.
+/// Returns the library's provider with its cipher suites in order of cost. Processors have instructions for SHA-256, so
+/// a full handshake takes a quarter less time than with SHA-384, which OpenSSL clients prefer. All suites are strong,
+/// so the server may choose the cheapest one.
 fn ordered() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let first = |suite: &SupportedCipherSuite| {
@@ -242,8 +244,8 @@ fn ordered() -> CryptoProvider {
     provider
 }
 
-/// Validates the files like the first [`TlsLoader::load`], or more strictly. Returns warnings about valid but probably
-/// unintended settings, one sentence each.
+/// Validates the files at least as strictly as the first [`TlsLoader::load`] does. Returns warnings about settings that
+/// are valid but probably unintended, one sentence each.
 ///
 /// # Errors
 /// Returns the faults of all files.
@@ -265,7 +267,7 @@ pub fn check(
 type Pair = (Chain, Arc<dyn SigningKey>);
 
 struct Material {
-    /// Certificates with keys of different types; never empty.
+    /// The certificates, each with its key. No two keys are of the same type. Never empty.
     pairs: Vec<Pair>,
     clients: Clients,
 }

@@ -4,9 +4,9 @@ use crate::config::VersionFlags;
 use serde_json::json;
 use std::path::Path;
 
-/// Formats a line, or an object with `version`, `commit`, `dirty` (whether the tree had uncommitted changes), `target`,
-/// `profile` and `rustc`. `commit` is null if the build does not know it; `dirty` is also null if `HELIOGRAPH_COMMIT`
-/// specified the commit.
+/// Formats the version as a line of text or as a JSON object, depending on the flags. The object contains `version`,
+/// `commit`, `dirty` (whether the tree had uncommitted changes), `target`, `profile` and `rustc`. `commit` is null if
+/// the commit is unknown. `dirty` is null if the commit is unknown or was specified by `HELIOGRAPH_COMMIT`.
 #[must_use]
 pub fn text(flags: &VersionFlags) -> String {
     let is_dirty = DIRTY.map(|dirty| dirty == "true");
@@ -46,7 +46,7 @@ pub(crate) fn label() -> String {
     format!("{VERSION}, commit {COMMIT_LABEL}")
 }
 
-/// Commit as a metric label and in `/overview`; `unknown` if there is none.
+/// The commit, as used in a metric label and in `/overview`. `unknown` if there is none.
 pub(crate) const COMMIT_LABEL: &str = match COMMIT {
     Some(id) => id,
     None => "unknown",
@@ -57,7 +57,7 @@ const TARGET: &str = env!("HELIOGRAPH_BUILD_TARGET");
 const PROFILE: &str = env!("HELIOGRAPH_BUILD_PROFILE");
 const RUSTC: &str = env!("HELIOGRAPH_BUILD_RUSTC");
 
-/// Commit of the build: the variable `HELIOGRAPH_COMMIT` or, in a release build, the checked-out commit; `None` without
-/// either.
+/// The commit of the build: the value of the variable `HELIOGRAPH_COMMIT` or, in a release build, the commit that was
+/// checked out. `None` if there is neither.
 const COMMIT: Option<&str> = option_env!("HELIOGRAPH_BUILD_COMMIT");
 const DIRTY: Option<&str> = option_env!("HELIOGRAPH_BUILD_DIRTY");

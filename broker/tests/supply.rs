@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Licences that a package may have, by their SPDX names, and why.
+#[rustfmt::skip] // a table, a case per row
 const ALLOWED: &[(&str, &str)] = &[
     ("Apache-2.0", "the licence of Heliograph itself"),
     ("MIT", "permissive: the notice is kept"),
@@ -15,22 +16,13 @@ const ALLOWED: &[(&str, &str)] = &[
     ("ISC", "permissive: the notice is kept"),
     ("0BSD", "permissive, without even the notice"),
     ("BSD-2-Clause", "permissive: the notice is kept"),
-    (
-        "BSD-3-Clause",
-        "permissive: the notice is kept, no advertising with names",
-    ),
+    ("BSD-3-Clause", "permissive: the notice is kept, no advertising with names"),
     ("BSL-1.0", "permissive: the notice is kept in sources"),
     ("Zlib", "permissive: changed sources are marked as such"),
     ("Unlicense", "in the public domain"),
     ("CC0-1.0", "in the public domain"),
-    (
-        "Unicode-3.0",
-        "permissive: tables of the Unicode Consortium",
-    ),
-    (
-        "MPL-2.0+",
-        "binds the package's own files alone, and those are used as published",
-    ),
+    ("Unicode-3.0", "permissive: tables of the Unicode Consortium"),
+    ("MPL-2.0+", "binds the package's own files alone, and those are used as published"),
 ];
 
 /// The build script of glommio would have git fetch submodules of whatever repository it is built in.
@@ -128,26 +120,20 @@ fn no_member_of_the_workspace_has_the_name_of_a_crate_in_the_lock_file() {
 
 #[test]
 fn licence_expressions_are_read_as_spdx_says() {
-    for fine in [
-        "MIT",
-        "MIT/Apache-2.0",
-        "GPL-3.0 OR MIT",
-        "(GPL-3.0 OR MIT) AND Unicode-3.0",
-        "Apache-2.0 WITH LLVM-exception OR MIT",
-        "ISC AND (Apache-2.0 OR ISC) AND BSD-3-Clause",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [
+        "MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(GPL-3.0 OR MIT) AND Unicode-3.0",
+        "Apache-2.0 WITH LLVM-exception OR MIT", "ISC AND (Apache-2.0 OR ISC) AND BSD-3-Clause",
+    ];
+    for fine in cases {
         assert!(allowed(fine), "{fine}");
     }
-    for wrong in [
-        "",
-        "none",
-        "GPL-3.0",
-        "MIT AND GPL-3.0",
-        "(GPL-3.0 OR LGPL-3.0) AND MIT",
-        "GPL-2.0 WITH Classpath-exception-2.0",
-        "MIT OR",
-        "MIT MIT",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [
+        "", "none", "GPL-3.0", "MIT AND GPL-3.0", "(GPL-3.0 OR LGPL-3.0) AND MIT",
+        "GPL-2.0 WITH Classpath-exception-2.0", "MIT OR", "MIT MIT",
+    ];
+    for wrong in cases {
         assert!(!allowed(wrong), "{wrong}");
     }
 }
@@ -157,73 +143,32 @@ fn licence_expressions_are_read_as_spdx_says() {
 #[test]
 fn the_core_is_built_from_nothing_that_does_input_or_output() {
     let tree = |depth: &str| -> BTreeSet<String> {
-        let kind = [
-            "tree",
-            "-p",
-            "broker-core",
-            "-e",
-            "normal",
-            "--depth",
-            depth,
-        ];
+        #[rustfmt::skip] // a list
+        let kind = ["tree", "-p", "broker-core", "-e", "normal", "--depth", depth];
         let text = cargo(&[&kind[..], &["--prefix", "none", "--locked", "--offline"]].concat());
         let lines = text.lines().filter_map(|line| line.split(' ').next());
         lines.map(str::to_owned).collect()
     };
     let direct = tree("1");
+    #[rustfmt::skip] // a list
     let expected = [
-        "ahash",
-        "aws-lc-rs",
-        "broker-core",
-        "data-encoding",
-        "fastrand",
-        "heliograph-codec",
-        "ipnet",
-        "jsonwebtoken",
-        "postcard",
-        "serde",
-        "serde_json",
-        "strum",
-        "zeroize",
+        "ahash", "aws-lc-rs", "broker-core", "data-encoding", "fastrand", "heliograph-codec", "ipnet", "jsonwebtoken",
+        "postcard", "serde", "serde_json", "strum", "zeroize",
     ];
     assert_eq!(direct, expected.map(str::to_owned).into());
     let all = tree("99");
-    assert!(
-        all.contains("aws-lc-sys"),
-        "the whole tree was read: {all:?}"
-    );
+    assert!(all.contains("aws-lc-sys"), "{all:?}");
     let outside: Vec<_> = OUTSIDE.iter().filter(|name| all.contains(**name)).collect();
     assert!(outside.is_empty(), "{outside:?} below broker-core");
 }
 
 /// Packages of this workspace and of others by which a program reaches the world: runtimes, TLS, databases, threads,
 /// system calls.
+#[rustfmt::skip] // a list
 const OUTSIDE: &[&str] = &[
-    "axum",
-    "broker",
-    "broker-etcd",
-    "crossbeam-channel",
-    "getrandom",
-    "glommio",
-    "heliograph-link",
-    "heliograph-mailbox",
-    "heliograph-ring",
-    "heliograph-store",
-    "hyper",
-    "io-uring",
-    "libc",
-    "mimalloc",
-    "mio",
-    "nix",
-    "rand",
-    "redb",
-    "ring",
-    "rustix",
-    "rustls",
-    "socket2",
-    "tokio",
-    "tonic",
-    "tracing",
+    "axum", "broker", "broker-etcd", "crossbeam-channel", "getrandom", "glommio", "heliograph-link",
+    "heliograph-mailbox", "heliograph-ring", "heliograph-store", "hyper", "io-uring", "libc", "mimalloc", "mio", "nix",
+    "rand", "redb", "ring", "rustix", "rustls", "socket2", "tokio", "tonic", "tracing",
 ];
 
 /// Known advisories.

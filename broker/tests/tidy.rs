@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of `broker-core`: each may use its own and those named here.
+#[rustfmt::skip] // a table, a case per row
 const CORE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
@@ -24,41 +25,19 @@ const CORE: &[(&str, &[&str])] = &[
     ("journal", &["check", "id", "limits", "time"]),
     ("event", &["check", "id", "journal"]),
     ("refusal", &["check", "event"]),
-    (
-        "auth",
-        &[
-            "check", "limits", "machine", "quota", "refusal", "time", "wire",
-        ],
-    ),
-    (
-        "refusal_id",
-        &["auth", "check", "event", "id", "limits", "time"],
-    ),
+    ("auth", &["check", "limits", "machine", "quota", "refusal", "time", "wire"]),
+    ("refusal_id", &["auth", "check", "event", "id", "limits", "time"]),
     ("record", &["time"]),
     ("machine", &["id", "time", "work_units"]),
     ("work_units", &[]),
     ("clock_jump", &["limits", "machine", "time"]),
     ("presence", &["id", "limits", "record", "time"]),
     ("settings", &["auth", "limits", "quota", "record"]),
-    (
-        "session",
-        &[
-            "auth", "event", "id", "journal", "limits", "machine", "quota", "record", "settings",
-            "time",
-        ],
-    ),
-    (
-        "channel",
-        &["id", "limits", "quota", "record", "settings", "time"],
-    ),
+    ("session", &["auth", "event", "id", "journal", "limits", "machine", "quota", "record", "settings", "time"]),
+    ("channel", &["id", "limits", "quota", "record", "settings", "time"]),
     ("quota", &["time"]),
     ("registry", &["id", "record", "time"]),
-    (
-        "catalog",
-        &[
-            "id", "limits", "quota", "record", "settings", "testing", "time",
-        ],
-    ),
+    ("catalog", &["id", "limits", "quota", "record", "settings", "testing", "time"]),
     ("placement", &["cluster", "id", "time"]),
     ("control", &["id", "machine", "settings", "time"]),
     ("address_shares", &["time"]),
@@ -66,12 +45,10 @@ const CORE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.
+#[rustfmt::skip] // a table, a case per row
 const EDGE: &[(&str, &[&str])] = &[
     ("edge", &["devices"]),
-    (
-        "config",
-        &["devices", "files", "hooks", "memory", "terminal"],
-    ),
+    ("config", &["devices", "files", "hooks", "memory", "terminal"]),
 ];
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
     (
@@ -139,18 +116,10 @@ fn the_core_is_not_asynchronous() {
 
 #[test]
 fn files_have_one_reason_to_exist() {
+    #[rustfmt::skip] // a list
     let folders = [
-        "src",
-        "core/src",
-        "ring/src",
-        "mailbox/src",
-        "store/src",
-        "link/src",
-        "etcd/src",
-        "testkit/src",
-        "../codec/src",
-        "../loadgen/src",
-        "../benches/src",
+        "src", "core/src", "ring/src", "mailbox/src", "store/src", "link/src", "etcd/src", "testkit/src",
+        "../codec/src", "../loadgen/src", "../benches/src",
     ];
     let mut faults = Vec::new();
     for (path, text) in folders.iter().flat_map(|folder| sources(folder)) {
@@ -180,14 +149,9 @@ fn files_have_one_reason_to_exist() {
 
 #[test]
 fn files_of_tests_have_a_bound() {
+    #[rustfmt::skip] // a list
     let folders = [
-        "tests",
-        "core/tests",
-        "ring/tests",
-        "store/tests",
-        "etcd/tests",
-        "../codec/tests",
-        "../loadgen/tests",
+        "tests", "core/tests", "ring/tests", "store/tests", "etcd/tests", "../codec/tests", "../loadgen/tests",
         "../benches/benches",
     ];
     let faults: Vec<String> = folders

@@ -1,23 +1,25 @@
 //! Base64 encoding, decoding and validation. No other module calls base64-simd.
 //!
-//! Payloads are never decoded. Their alphabet is checked, so that they need no escaping in JSON; clients validate
-//! length and padding.
+//! Payloads are never decoded. Only their alphabet is checked, so that they can be written to JSON without escaping.
+//! Clients validate length and padding themselves.
 
 use base64_simd::STANDARD;
 use memchr::memmem;
 
-/// Base64 alphabet of a text.
+/// The base64 alphabet that a text uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
-    /// Only `A-Z a-z 0-9 + / =`.
+    /// The text contains only `A-Z a-z 0-9 + / =`.
     Standard,
-    /// Contains `-` or `_` in place of `+` and `/` (RFC 4648 section 5), and otherwise only standard characters.
+    /// The text contains `-` or `_` in place of `+` and `/` (RFC 4648 section 5), and otherwise only standard
+    /// characters.
     UrlSafe,
-    /// Contains characters outside both alphabets.
+    /// The text contains characters outside both alphabets.
     Outside,
 }
 
-/// Whether `text` is valid base64 (RFC 4648 section 4): standard alphabet, padded, canonical. Runs at memory speed.
+/// Returns whether `text` is valid base64 (RFC 4648 section 4): in the standard alphabet, padded and canonical. Runs at
+/// memory speed.
 #[must_use]
 pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
@@ -40,7 +42,7 @@ pub fn alphabet(text: &[u8]) -> Alphabet {
     }
 }
 
-/// Converts URL-safe base64 to the standard alphabet in place, replacing `-` by `+` and `_` by `/`.
+/// Converts URL-safe base64 to the standard alphabet in place, replacing `-` with `+` and `_` with `/`.
 pub fn standardize(text: &mut [u8]) {
     for byte in text {
         *byte = match *byte {
@@ -56,25 +58,28 @@ pub fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
     STANDARD.encode_append(bytes, out);
 }
 
-/// Decodes padded standard base64; `None` if `text` is not well-formed.
+/// Decodes padded base64 in the standard alphabet. Returns `None` if `text` is not well-formed.
 #[must_use]
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()
 }
 
-/// Decodes base64, padded or not, as browsers do (WHATWG Infra, "forgiving-base64 decode"); `None` if it is invalid.
+/// Decodes base64, padded or not, as browsers do (WHATWG Infra, "forgiving-base64 decode"). Returns `None` if it is
+/// invalid.
 #[must_use]
 pub fn decode_forgiving(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::forgiving_decode_to_vec(text).ok()
 }
 
-/// Returns base64 text as a `str`; empty if it contains bytes outside ASCII, which never occur in forwarded payloads.
+/// Returns base64 text as a `str`. Returns an empty string if the text is not UTF-8, which never occurs in forwarded
+/// payloads.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Counts `a=candidate:` in base64 text without decoding: the ICE candidates of a description (RFC 8839 section 5.1).
+/// Counts the ICE candidates of a description (RFC 8839 section 5.1) by searching its base64 text for `a=candidate:`,
+/// without decoding it.
 #[must_use]
 pub fn candidates(text: &[u8]) -> usize {
     let forms = CANDIDATE_FORMS.iter();
@@ -83,7 +88,8 @@ pub fn candidates(text: &[u8]) -> usize {
         .sum()
 }
 
-/// Base64 of `a=candidate:` at each offset within three bytes, without characters that depend on neighbouring bytes.
+/// The base64 forms of `a=candidate:`, one for each offset within a group of three bytes. Characters that also depend
+/// on neighbouring bytes are left out.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! Date arithmetic in the proleptic Gregorian calendar. Never reads a clock: times are arguments.
+//! Date arithmetic in the proleptic Gregorian calendar. Times are always arguments; this module never reads a clock.
 //!
-//! Internally, a year starts in March, so that the leap day is its last day: month lengths then follow one formula.
+//! Internally, a year starts in March, so the leap day is its last day. The lengths of all months then follow one
+//! formula.
 
-/// Number of days from 1970-01-01 to a date, with months and days counted from 1; negative for earlier dates.
+/// Returns the number of days from 1970-01-01 to a date, which is negative for earlier dates. Months and days are
+/// counted from 1.
 #[must_use]
 pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -13,7 +15,7 @@ pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Returns the date (year, month, day) `days` days after 1970-01-01, with months and days counted from 1.
+/// Returns the date (year, month, day) that is `days` days after 1970-01-01. Months and days are counted from 1.
 #[must_use]
 pub const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
@@ -28,7 +30,8 @@ pub const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Formats milliseconds since 1970 as RFC 3339 in UTC. Times after the year 9999 are clamped to its last millisecond.
+/// Formats a time in milliseconds since 1970 as RFC 3339 in UTC. Times after the year 9999 are clamped to the last
+/// millisecond of that year.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
     let ms = ms.min(LAST_MS);

@@ -1,20 +1,22 @@
-//! Operations of the HTTP API: typed requests, response bodies and errors.
+//! The operations of the HTTP API: typed requests, response bodies and errors.
 //!
-//! Suggested reading order: [`Operation`] maps paths to operations, [`call`] parses a body into a [`Call`]; `channels`,
-//! `tags`, `media_storage` and `signaling` define the requests and write the responses; [`ApiError`] is an error with
-//! its wire format.
+//! Suggested reading order: [`Operation`] maps paths to operations, and [`call`] parses a body into a [`Call`]. The
+//! modules `channels`, `tags`, `media_storage` and `signaling` define the requests and write the responses.
+//! [`ApiError`] is an error together with its wire format.
 //!
 //! ```text
 //!  path ──► Operation ──┐
 //!  body ──► simd-json tape ──► members, typed ──► constraints ──► Call ──► (broker) ──► response body
 //!               └ SerializationException ┘     └ InvalidArgumentException
 //! ```
-//! JSON types are checked before constraints, as on AWS: a member of the wrong type makes the call fail with
-//! `SerializationException`, even if other members are invalid. Unknown members are ignored, `null` counts as absent,
-//! and duplicate known members are rejected, because two parsers might disagree about which one was signed.
+//! JSON types are checked before constraints, as on AWS. A member of the wrong type makes the call fail with
+//! `SerializationException`, even if other members violate constraints. Unknown members are ignored, and `null` counts
+//! as absent. Duplicates of known members are rejected, because two parsers might disagree about which of them was
+//! signed.
 //!
-//! simd-json's tape is built and walked without recursion, so nesting consumes no stack; bodies nested deeper than
-//! 1,023 levels are rejected. Numbers beyond 64 bits are rejected too, even in unknown members; no client sends any.
+//! The tape of simd-json is built and walked without recursion, so nesting consumes no stack. Bodies nested more than
+//! 1,023 levels deep are rejected. Numbers that do not fit into 64 bits are also rejected, even in unknown members; no
+//! client sends any.
 
 pub mod call;
 mod channels;
@@ -46,7 +48,7 @@ pub use tags::{
     ListTagsForResource, TAGS_MAX, Tag, TagResource, UntagResource, checked_tags, list_tags,
 };
 
-/// Operation of the HTTP API. All operations use `POST`.
+/// An operation of the HTTP API. All operations use `POST`.
 ///
 /// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
 /// `kinesis-video-webrtc-storage` 2018-05-10.
@@ -57,9 +59,9 @@ pub enum Operation {
     CreateSignalingChannel,
     /// Describes a channel, by name or ARN.
     DescribeSignalingChannel,
-    /// Lists channels in order of name, with pagination.
+    /// Lists channels ordered by name, with pagination.
     ListSignalingChannels,
-    /// Changes the lifetime of undelivered messages.
+    /// Changes how long undelivered messages of a channel are kept.
     UpdateSignalingChannel,
     /// Deletes a channel.
     DeleteSignalingChannel,
@@ -81,17 +83,18 @@ pub enum Operation {
     GetIceServerConfig,
     /// Delivers an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
-    /// Makes the service connect to a channel's master to store its media.
+    /// Makes the service connect to the master of a channel in order to store the channel's media.
     JoinStorageSession,
     /// Makes the service connect to a viewer of a channel whose media is stored.
     JoinStorageSessionAsViewer,
 }
 
 impl Operation {
-    /// Every operation, in the order of [`Self::index`].
+    /// All operations, in the order of [`Self::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the operation with this request path (without query, case-sensitive); `None` if the path is unknown.
+    /// Returns the operation with this request path, or `None` if the path is unknown. Paths are case-sensitive and do
+    /// not include the query.
     ///
     /// The path may begin with two slashes, since the C SDK appends it to a URL that may end with one.
     #[must_use]
@@ -106,7 +109,7 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// Path of the operation. Only the paths of tag operations begin with a capital letter.
+    /// Returns the path of the operation. Only the paths of tag operations begin with a capital letter.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -129,7 +132,8 @@ impl Operation {
         }
     }
 
-    /// Action name in policies: `kinesisvideo:` and the AWS name, for all three service models.
+    /// Returns the action name used in policies: `kinesisvideo:` followed by the AWS name, for all three service
+    /// models.
     ///
     /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams".
     #[must_use]
@@ -137,13 +141,13 @@ impl Operation {
         self.into()
     }
 
-    /// AWS name of the operation, which is also its metrics label.
+    /// Returns the AWS name of the operation, which is also its label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.action().split_at(ACTION_PREFIX.len()).1
     }
 
-    /// Action that policies must allow for the operation.
+    /// Returns the action that policies must allow for this operation.
     #[must_use]
     pub const fn policy_action(self) -> Action {
         match self {
@@ -168,13 +172,13 @@ impl Operation {
         }
     }
 
-    /// Index of the operation in [`Self::ALL`], for tables of counters.
+    /// Returns the index of the operation in [`Self::ALL`], for use in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Service model of the operation, which determines the status of some errors.
+    /// Returns the service model of the operation. The status of some errors depends on it.
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
@@ -195,13 +199,14 @@ impl Operation {
         }
     }
 
-    /// Error for a correctly signed request that the policy denies.
+    /// Returns the error for a correctly signed request that the policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         self.family().denied()
     }
 
-    /// Name of the member for an error's text. Case matters: botocore accepts only the spelling of the service model.
+    /// Returns the name of the member that contains the error message. Case matters: botocore accepts only the spelling
+    /// of the service model.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         self.family().message_member()
@@ -210,19 +215,19 @@ impl Operation {
 
 const ACTION_PREFIX: &str = "kinesisvideo:";
 
-// Errors of API calls. The header `x-amzn-ErrorType` contains the type; the body contains only the text.
+// Errors of API calls. The error type is sent in the header `x-amzn-ErrorType`; the body contains only the text.
 
-/// API error: its type and the text for the caller.
+/// An API error, with its type and a message for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// Type of the error.
     pub kind: ErrorKind,
-    /// Error text of one or two sentences, ending in a period.
+    /// Error message of one or two sentences, ending in a period.
     pub message: Cow<'static, str>,
 }
 
 impl ApiError {
-    /// Creates an error with the given type and text.
+    /// Creates an error with the given type and message.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -244,7 +249,8 @@ impl ApiError {
     }
 }
 
-/// Service model of an operation, or the WebSocket upgrade. Determines the status and the text member of errors.
+/// The service model of an operation, or the WebSocket upgrade. Determines the status of an error and the member that
+/// contains the error message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `kinesisvideo`: creating, finding, updating and deleting channels.
@@ -253,12 +259,12 @@ pub enum Family {
     Signaling,
     /// `kinesis-video-webrtc-storage`: joining storage sessions.
     Storage,
-    /// WebSocket upgrades, which use AWS's common error format.
+    /// WebSocket upgrades, whose errors have the format common to AWS services.
     WebSocket,
 }
 
 impl Family {
-    /// Error for a correctly signed request that the policy denies.
+    /// Returns the error for a correctly signed request that the policy denies.
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         match self {
@@ -267,7 +273,7 @@ impl Family {
         }
     }
 
-    /// Name of the member that contains an error's text.
+    /// Returns the name of the member that contains the error message.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         match self {
@@ -277,7 +283,7 @@ impl Family {
     }
 }
 
-/// Error types that this service returns, except those of signature verification.
+/// The error types that this service returns, except those of signature verification.
 ///
 /// Source: the service models; `SerializationException`, `UnknownOperationException`, `InternalFailure` and
 /// `ServiceUnavailable` are common to all AWS services.
@@ -287,9 +293,9 @@ pub enum ErrorKind {
     Serialization,
     /// A member is missing or violates its constraints.
     InvalidArgument,
-    /// The channel does not exist, or the ARN has another creation time.
+    /// The channel does not exist, or its creation time differs from that in the ARN.
     ResourceNotFound,
-    /// The name is taken, or the channel is not ACTIVE.
+    /// The name is already in use, or the channel is not ACTIVE.
     ResourceInUse,
     /// `CurrentVersion` is outdated.
     VersionMismatch,
@@ -297,7 +303,7 @@ pub enum ErrorKind {
     AccountChannelLimitExceeded,
     /// The channel would have more than 50 tags.
     TagsPerResourceExceededLimit,
-    /// A rate limit or a capacity limit was reached.
+    /// A rate limit or a capacity limit has been reached.
     ClientLimitExceeded,
     /// The policy denies the request (control plane, storage and upgrades).
     AccessDenied,
@@ -307,12 +313,12 @@ pub enum ErrorKind {
     UnknownOperation,
     /// Internal error of the service.
     InternalFailure,
-    /// The service is at capacity or draining; the client should retry elsewhere or later.
+    /// The service is at capacity or draining. The client should retry on another node or later.
     ServiceUnavailable,
 }
 
 impl ErrorKind {
-    /// Name of the type without a namespace, for `x-amzn-ErrorType`.
+    /// Returns the name of the type without a namespace, as sent in `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -332,8 +338,8 @@ impl ErrorKind {
         }
     }
 
-    /// HTTP status. The C SDK depends on it: after 404 from Describe it creates the channel, after 401 and 403 it
-    /// fetches new credentials. Throttling therefore returns 400, never 429.
+    /// Returns the HTTP status. The C SDK depends on it: after a 404 from Describe, it creates the channel; after a 401
+    /// or 403, it fetches new credentials. Throttling is therefore reported with 400, never with 429.
     #[must_use]
     pub const fn status(self, family: Family) -> u16 {
         match self {
@@ -356,8 +362,9 @@ impl ErrorKind {
     }
 }
 
-/// Appends the body of an error response: `{"Message":"…"}`, or `{"message":"…"}` for storage operations and without an
-/// operation (refused upgrades, unknown paths, signature errors of any operation).
+/// Appends the body of an error response. The message is in the member `Message`, or in `message` for storage
+/// operations. `operation` is `None` for refused upgrades, unknown paths, and signature errors of any operation. In
+/// these cases, the message is also in `message`.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     crate::control::json::member(out, b'{', family.message_member());
@@ -426,12 +433,8 @@ mod error_tests {
             (ErrorKind::ServiceUnavailable, [503, 503, 503, 503]),
         ];
         for (kind, statuses) in table {
-            let families = [
-                Family::ControlPlane,
-                Family::Signaling,
-                Family::Storage,
-                Family::WebSocket,
-            ];
+            #[rustfmt::skip] // a list
+            let families = [Family::ControlPlane, Family::Signaling, Family::Storage, Family::WebSocket];
             let found = families.map(|family| kind.status(family));
             assert_eq!(found, statuses, "{kind:?}");
         }

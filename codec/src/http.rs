@@ -1,8 +1,7 @@
-//! HTTP/1.1 for a signaling service: request heads, upgrades, query strings, and complete responses.
+//! HTTP/1.1 as a signaling service needs it: request heads, upgrades, query strings, and complete responses.
 //!
-//! [`HeadScanner`] finds the end of a head as bytes arrive, [`Head`] parses the complete head, [`upgrade`]
-//! distinguishes WebSocket upgrades from API calls, and [`respond`] and related functions write a response in one
-//! piece.
+//! [`HeadScanner`] finds the end of a head as its bytes arrive, and [`Head`] parses the complete head. [`upgrade`]
+//! distinguishes WebSocket upgrades from API calls. [`respond`] and related functions write a whole response at once.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -21,17 +20,19 @@ pub use response::{
 pub use scanner::{HeadError, HeadLimits, HeadScanner};
 use std::mem::MaybeUninit;
 
-// Request heads. httparse implements the grammar, this module the remaining rules.
+// Request heads. httparse implements the grammar; this module implements the remaining rules.
 //
-// Stricter than httparse where two parties could interpret a request differently (request smuggling): every line ends
-// in CR LF, no line is folded, no blank precedes a colon, and `Host` and `Content-Length` are unambiguous.
+// The rules are stricter than those of httparse wherever two parties could interpret a request differently (request
+// smuggling): every line must end in CR LF, lines must not be folded, no blank may precede a colon, and `Host` and
+// `Content-Length` must be unambiguous.
 
-/// Request head, borrowed from the received bytes.
+/// A request head, borrowed from the received bytes.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// Offset of path and query in the target: after the authority of an absolute-form target, otherwise 0.
+    /// Offset in `target` at which the path and query begin. This is 0 unless the target is in absolute form, which
+    /// begins with a scheme and an authority.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
@@ -41,16 +42,18 @@ pub struct Head<'a> {
 /// Length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// No body.
+    /// The request has no body.
     None,
-    /// Number of body bytes. A length beyond 64 bits saturates to `u64::MAX`, which exceeds every limit.
+    /// Number of bytes in the body. A length that does not fit into 64 bits saturates at `u64::MAX`, which exceeds
+    /// every limit.
     Length(u64),
 }
 
 impl<'a> Head<'a> {
-    /// Parses a complete head, up to and including the empty line, as delimited by [`HeadScanner`].
+    /// Parses a complete head, as delimited by [`HeadScanner`]: up to and including the empty line.
     ///
-    /// Header values must be UTF-8 without control characters; HTTP/1.1 requires exactly one `Host` header.
+    /// Header values must be UTF-8 without control characters. HTTP/1.1 requests must contain exactly one `Host`
+    /// header.
     pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
         if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
             return Err(HeadError::Malformed("The request head is not complete."));
@@ -87,19 +90,20 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    /// Method. Case-sensitive.
+    /// Returns the method, which is case-sensitive.
     #[must_use]
     pub const fn method(&self) -> &'a str {
         self.method
     }
 
-    /// Request target as sent.
+    /// Returns the request target as sent by the client.
     #[must_use]
     pub const fn target(&self) -> &'a str {
         self.target
     }
 
-    /// Path of the target, from the first slash to the question mark; `*` for `OPTIONS *`; `/` if there is none.
+    /// Returns the path of the target, without the query. Returns `*` for `OPTIONS *`, and `/` if the target has no
+    /// path.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let rest = self.target.get(self.origin..).unwrap_or_default();
@@ -107,20 +111,21 @@ impl<'a> Head<'a> {
         if path.is_empty() { "/" } else { path }
     }
 
-    /// Query of the target after the first question mark, if any.
+    /// Returns the query, which is the part of the target after the first question mark. Returns `None` if the target
+    /// has no question mark.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         let rest = self.target.get(self.origin..).unwrap_or_default();
         rest.split_once('?').map(|(_, query)| query)
     }
 
-    /// Trimmed value of the first header with this name (case-insensitive).
+    /// Returns the trimmed value of the first header with this name, which is matched case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// All headers in wire order, with names as sent and trimmed values.
+    /// Returns all headers in the order in which they were sent. Names are unchanged; values are trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.lines.iter().take(self.line_count).copied()
     }
@@ -131,7 +136,7 @@ impl<'a> Head<'a> {
             .map(|(_, value)| value)
     }
 
-    /// Elements of a comma-separated list header, across all headers with this name, without empty ones.
+    /// Returns the non-empty elements of a comma-separated list header. All headers with this name are combined.
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.values(name).flat_map(|value| value.split(','));
         members
@@ -139,7 +144,7 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// Requested host and port, as sent; `None` only for HTTP/1.0.
+    /// Returns the requested host and port, as sent. `None` occurs only in HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
@@ -149,7 +154,7 @@ impl<'a> Head<'a> {
         self.minor == 1
     }
 
-    /// Whether the connection stays open for another request (RFC 9112 section 9.3).
+    /// Returns whether the connection stays open for another request (RFC 9112 section 9.3).
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         let says = |option: &str| {
@@ -159,7 +164,7 @@ impl<'a> Head<'a> {
         !says("close") && (self.is_http11() || says("keep-alive"))
     }
 
-    /// Whether the client waits for `100 Continue` before sending the body (RFC 9110 section 10.1.1).
+    /// Returns whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.is_http11()
@@ -168,18 +173,18 @@ impl<'a> Head<'a> {
                 .any(|word| word.eq_ignore_ascii_case("100-continue"))
     }
 
-    /// Length of the request's body.
+    /// Returns the length of the request's body.
     ///
     /// # Errors
-    /// Returns [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not supported) and for a POST
-    /// without a length; [`HeadError::Malformed`] for a coding together with a length, a repeated length, or an invalid
-    /// number.
+    /// Returns [`HeadError::LengthRequired`] if there is a transfer coding, since chunked bodies are not supported, or
+    /// if a POST has no length. Returns [`HeadError::Malformed`] if there is a transfer coding as well as a length, or
+    /// if the length is repeated or not a valid number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
             let bytes =
                 decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
-            // RFC 9112 section 6.3 permits rejecting repeated lengths even if they are equal.
+            // RFC 9112 section 6.3 permits rejecting repeated lengths, even if they are equal.
             if length.is_some() {
                 return Err(HeadError::Malformed("Content-Length is given twice."));
             }
@@ -218,7 +223,8 @@ impl<'a> Head<'a> {
         if host.is_empty() || host.contains(['/', '?', '#', '@', '\\']) {
             return Err(HeadError::Malformed("The Host header is not a host."));
         }
-        // Target and Host must agree: the signature covers one, and a proxy may have used the other.
+        // The target and `Host` must name the same host: the signature covers only one of them, and a proxy may have
+        // used the other.
         if self.origin > 0
             && let Some(authority) = self.target.get(..self.origin).and_then(authority)
             && !authority.eq_ignore_ascii_case(host)
@@ -231,7 +237,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Returns the offset of path and query in a target: origin form, absolute form or `*` (RFC 9112 section 3.2).
+/// Returns the offset in a target at which the path and query begin. The target must be in origin form, absolute form
+/// or `*` (RFC 9112 section 3.2).
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
         return Err(HeadError::Malformed("The request target has a fragment."));
@@ -286,7 +293,7 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line has three words, the last in the form `HTTP/<digit>.<digit>`.
+/// Returns whether the request line has three words, the last of which has the form `HTTP/<digit>.<digit>`.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')
@@ -302,17 +309,17 @@ fn has_version(bytes: &[u8]) -> bool {
     digits && blanks == 2
 }
 
-/// WebSocket upgrade request.
+/// A WebSocket upgrade request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade<'a> {
-    /// Validated `Sec-WebSocket-Key`.
+    /// Value of `Sec-WebSocket-Key`, already validated.
     pub key: &'a str,
-    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, otherwise
-    /// old releases of the SDK's WebSocket library drop the connection.
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, because old
+    /// releases of the SDK's WebSocket library otherwise drop the connection.
     pub offers_wss: bool,
 }
 
-/// Reason for refusing a WebSocket upgrade.
+/// The reason why a WebSocket upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeError {
     /// The method is not GET, or the version is not HTTP/1.1.
@@ -323,14 +330,14 @@ pub enum UpgradeError {
     BadVersion,
     /// `Sec-WebSocket-Key` is missing.
     MissingKey,
-    /// `Sec-WebSocket-Key` is duplicated, or is not the base64 encoding of 16 bytes.
+    /// `Sec-WebSocket-Key` is duplicated or invalid.
     BadKey,
-    /// The request has a body, which could be mistaken for the first frames.
+    /// The request has a body, which could be mistaken for the first WebSocket frames.
     Body,
 }
 
 impl UpgradeError {
-    /// Status code of the response.
+    /// Returns the status code of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -341,7 +348,7 @@ impl UpgradeError {
         }
     }
 
-    /// Response text, in ASCII without quotes.
+    /// Returns the error message of the response. The message is ASCII and contains no quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -357,13 +364,14 @@ impl UpgradeError {
     }
 }
 
-/// Parses a WebSocket opening handshake; `None` if the request is not an upgrade. The response declines offered
-/// extensions by omission (RFC 7692 section 5).
+/// Parses a WebSocket opening handshake. Returns `None` if the request is not an upgrade. Extensions that the client
+/// offers are declined by omitting them from the response (RFC 7692 section 5).
 pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError> {
     upgrade_by(head, ws::valid_key)
 }
 
-/// Like [`upgrade`], with a caller-supplied check of the client's key, such as [`ws::valid_key`] or [`ws::usable_key`].
+/// Like [`upgrade`], but the caller supplies the check of the client's key, such as [`ws::valid_key`] or
+/// [`ws::usable_key`].
 pub fn upgrade_by<'a>(
     head: &Head<'a>,
     takes_key: fn(&str) -> bool,

@@ -1,4 +1,4 @@
-//! Validated identifiers. Client ids, correlation ids and channel names are distinct types with one pattern,
+//! Validated identifiers. Client ids, correlation ids and channel names have distinct types, but share the pattern
 //! `[a-zA-Z0-9_.-]{1,256}`.
 
 use crate::limits::{ARN_BYTES, WORD_BYTES};
@@ -12,13 +12,13 @@ macro_rules! word_type {
         pub struct $name<'a>(&'a str);
 
         impl<'a> $name<'a> {
-            /// Validates a text: its length, then its characters.
+            /// Validates a string. The length is checked first, then the characters.
             pub fn parse(text: &'a str) -> Result<Self, crate::identifiers::WordError> {
                 crate::identifiers::check_word(text.as_bytes())?;
                 Ok(Self(text))
             }
 
-            /// Validated text.
+            /// Returns the validated text.
             #[must_use]
             pub const fn as_str(self) -> &'a str {
                 self.0
@@ -33,12 +33,13 @@ macro_rules! word_type {
     };
 }
 
-/// Reason why a text is not a valid client id, correlation id or channel name. The caller adds the member's name.
+/// The reason why a string is not a valid client id, correlation id or channel name. The caller adds the name of the
+/// member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
-    /// Empty or longer than 256 characters.
+    /// The string is empty or longer than 256 characters.
     Length,
-    /// Contains a character outside `[a-zA-Z0-9_.-]`.
+    /// The string contains a character outside `[a-zA-Z0-9_.-]`.
     Character,
 }
 
@@ -60,7 +61,8 @@ fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)
 }
 
-/// Lookup table of the permitted bytes. Faster than comparisons for up to about thirty bytes, as in most ids.
+/// Lookup table of the permitted bytes. Faster than comparisons for strings of up to about thirty bytes. Most ids are
+/// shorter than that.
 const WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut rest: &mut [bool] = &mut table;
@@ -79,7 +81,8 @@ word_type! {
 }
 
 impl ClientId<'_> {
-    /// Whether the id begins with the reserved prefix `AWS_`, in any case. Source: WebRTC guide, "ConnectAsViewer".
+    /// Returns whether the id begins with the reserved prefix `AWS_`, in upper or lower case. Source: WebRTC guide,
+    /// "ConnectAsViewer".
     #[must_use]
     pub fn is_reserved(self) -> bool {
         self.0
@@ -89,20 +92,22 @@ impl ClientId<'_> {
 }
 
 word_type! {
-    /// Correlation id of a message, which needs no escaping. Source: WebRTC guide, "SendSdpOffer", `correlationId`.
+    /// Correlation id of a message, which never needs escaping. Source: WebRTC guide, "SendSdpOffer", `correlationId`.
     CorrelationId
 }
 
 word_type! {
-    /// Name of a channel, unique per account and region. Source: API reference, "CreateSignalingChannel".
+    /// Name of a channel, which is unique within an account and region. Source: API reference,
+    /// "CreateSignalingChannel".
     ChannelName
 }
 
-/// Channel ARN with the offsets of its parts. Compared, ordered and hashed by its text.
+/// A channel ARN, together with the offsets of its parts. Compared, ordered and hashed by its text.
 ///
 /// Source: API reference, `ChannelARN`: 1 to 1024 characters of
 /// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. In addition, the resource type must be
-/// `channel`, the name a valid channel name, and the creation time at most [`CREATED_DIGITS_MAX`] digits.
+/// `channel`, the name must be a valid channel name, and the creation time must have at most [`CREATED_DIGITS_MAX`]
+/// digits.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct ChannelArn {
@@ -110,23 +115,23 @@ pub struct ChannelArn {
     parts: Parts,
 }
 
-/// Reason why a text is not a valid channel ARN. The response is `InvalidArgumentException` with status 400.
+/// The reason why a string is not a valid channel ARN. The response is `InvalidArgumentException` with status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArnError {
-    /// Empty or longer than 1024 characters.
+    /// The string is empty or longer than 1024 characters.
     Length,
-    /// Does not match the documented pattern.
+    /// The string does not match the documented pattern.
     Pattern,
-    /// The strict rules apply, and the partition is not `aws`.
+    /// The strict rules apply, but the partition is not `aws`.
     Partition,
-    /// The resource part is not `channel/…`.
+    /// The resource does not have the form `channel/…`.
     Resource,
-    /// The name is longer than a channel name.
+    /// The name is longer than a channel name may be.
     Name,
 }
 
 impl ArnError {
-    /// Error text for the caller.
+    /// Returns the error message for the caller.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -163,7 +168,7 @@ impl Serialize for ChannelArn {
 }
 
 impl ChannelArn {
-    /// Parses an ARN; `strict` accepts only the partition `aws`.
+    /// Parses an ARN. If `strict` is set, only the partition `aws` is accepted.
     pub fn parse(text: &str, strict: bool) -> Result<Self, ArnError> {
         let parts = Parts::find(text)?;
         let arn = Self {
@@ -176,10 +181,10 @@ impl ChannelArn {
         Ok(arn)
     }
 
-    /// Builds the ARN of a channel created at `created_ms`, in milliseconds since 1970.
+    /// Builds the ARN of a channel that was created at `created_ms`, in milliseconds since 1970.
     ///
     /// # Errors
-    /// Fails if a part is invalid.
+    /// Returns an error if a part is invalid.
     pub fn build(
         partition: &str,
         region: &str,
@@ -193,25 +198,25 @@ impl ChannelArn {
         )
     }
 
-    /// Whole ARN as a string.
+    /// Returns the whole ARN as a string slice.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Partition: `aws`, `aws-cn`, `aws-us-gov`, ….
+    /// Returns the partition, such as `aws`, `aws-cn` or `aws-us-gov`.
     #[must_use]
     pub fn partition(&self) -> &str {
         self.part(ARN.len(), self.parts.partition_end)
     }
 
-    /// Region, such as `us-west-2`.
+    /// Returns the region, such as `us-west-2`.
     #[must_use]
     pub fn region(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.region_end)
     }
 
-    /// Account id in decimal digits.
+    /// Returns the account id, in decimal digits.
     #[must_use]
     pub fn account(&self) -> &str {
         self.part(
@@ -220,7 +225,7 @@ impl ChannelArn {
         )
     }
 
-    /// Name of the channel.
+    /// Returns the name of the channel.
     #[must_use]
     pub fn name(&self) -> &str {
         self.part(
@@ -229,7 +234,7 @@ impl ChannelArn {
         )
     }
 
-    /// Creation time as written, in decimal digits. AWS writes milliseconds since 1970.
+    /// Returns the creation time as written, in decimal digits. AWS writes milliseconds since 1970.
     #[must_use]
     pub fn creation_time(&self) -> &str {
         self.text
@@ -237,8 +242,8 @@ impl ChannelArn {
             .unwrap_or_default()
     }
 
-    /// Region, account and name, such as `us-west-2:123456789012:channel/demo`. Unique among existing channels, and
-    /// determines the channel's home.
+    /// Returns the region, account and name, such as `us-west-2:123456789012:channel/demo`. This string is unique among
+    /// existing channels, and determines which shard owns the channel.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.name_end)
@@ -365,7 +370,7 @@ impl Rest<'_> {
     }
 }
 
-/// Maximum number of digits in a creation time: 15 digits of milliseconds reach the year 33658.
+/// Maximum number of digits in a creation time. In milliseconds, 15 digits suffice until the year 33658.
 const CREATED_DIGITS_MAX: usize = 15;
 
 const ARN: &str = "arn:";

@@ -1,17 +1,17 @@
-//! JSON: two equivalent readers for signaling messages, a reader of values in API bodies, and a writer of escaped
+//! JSON: two equivalent readers for signaling messages, a reader for values in API bodies, and a writer for escaped
 //! strings.
 //!
 //! Clients nearly always send one flat object of strings, without escapes except perhaps `\/`. The flat scanner
 //! (`scan`) reads objects of that form and skips the values of unknown members. For any other text, the scanner gives
-//! up *before it has changed a byte*, and simd-json (`tape`) parses the text instead. The scanner is therefore faster,
-//! never more lenient: simd-json gives the same result for every text that the scanner accepts, as tests with generated
-//! and mutated texts verify.
+//! up *before it has changed a byte*, and simd-json (`tape`) parses the text instead. The scanner is therefore faster
+//! but never more lenient: simd-json gives the same result for every text that the scanner accepts. Tests with
+//! generated and mutated texts verify this.
 //!
 //! Both readers return the positions of the values of the four known members. Strings are unescaped in place, so the
-//! values remain within the text.
+//! values stay within the text.
 //!
-//! simd-json deviates from RFC 8259 in one respect: it rejects valid numbers that exceed 64 bits or the range of a
-//! double.
+//! simd-json deviates from RFC 8259 in one respect: it rejects valid numbers that do not fit into 64 bits or exceed the
+//! range of a double.
 
 #[cfg(test)]
 mod oracle;
@@ -23,7 +23,8 @@ use scan::scan;
 use simd_json::{Node, StaticNode};
 use tape::TapeReader;
 
-/// Returns `None` if the text is not a single JSON object or is nested too deeply.
+/// Reads the known members of a JSON text. Returns `None` if the text is not a single JSON object or is nested too
+/// deeply.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
     scan(text).or_else(|| tape.members(text))
 }
@@ -46,7 +47,7 @@ impl TextSpan {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// The member is absent or null, which are equivalent.
+    /// The member is absent or `null`, which are equivalent.
     #[default]
     Absent,
     Text(TextSpan),
@@ -79,13 +80,14 @@ pub(crate) struct Members {
     pub(crate) payload: Member,
     pub(crate) recipient: Member,
     pub(crate) correlation: Member,
-    /// Whether the payload is known to be well-formed standard base64. Meaningless if `twice` is set.
+    /// Whether the payload is known to be well-formed base64 in the standard alphabet. Meaningless if `twice` is set.
     pub(crate) payload_proven: bool,
-    /// Whether a known member is duplicated, even if the case of the first letter differs or the value is `null`.
+    /// Whether a known member occurs more than once. Names that differ only in the case of the first letter denote the
+    /// same member. Members whose value is `null` also count.
     pub(crate) twice: bool,
-    /// Whether the correlation id is duplicated, so that neither value can be echoed.
+    /// Whether the correlation id is duplicated. If so, neither value can be echoed.
     pub(crate) correlation_twice: bool,
-    /// Bit set of the members seen, indexed by [`MemberName`].
+    /// Bit set of the members seen so far, indexed by [`MemberName`].
     seen: u8,
 }
 
@@ -111,17 +113,17 @@ const PAYLOAD_TAIL: &[u8] = b"essagePayload";
 const RECIPIENT_TAIL: &[u8] = b"ecipientClientId";
 const CORRELATION_TAIL: &[u8] = b"orrelationId";
 
-// Values on simd-json's tape, for messages and API bodies.
+// Values on the tape of simd-json, for messages and API bodies.
 //
-// simd-json turns a text into a flat list of nodes; the head of a container contains the number of nodes that follow:
+// simd-json turns a text into a flat list of nodes. The head of a container contains the number of nodes that follow:
 // ```text
 //  {"Tags":[{"Key":"k"}],"A":1}
 //  Object(10) "Tags" Array Object "Key" "k" "A" 1        a value is the slice of its head and of its nodes;
 //                    └───────── value ────┘              the next value begins where the slice ends
 // ```
-// A reader only slices the list, so nesting takes no stack, and an unknown value is skipped at no cost.
+// A reader only slices this list, so nesting consumes no stack, and skipping an unknown value is free.
 
-/// A JSON value: its head node with all descendant nodes.
+/// A JSON value: its head node and all descendants of that node.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'t, 'b> {
     nodes: &'t [Node<'b>],
@@ -137,7 +139,7 @@ impl<'t, 'b> Value<'t, 'b> {
         Self { nodes }
     }
 
-    /// Splits the first value off a list of nodes.
+    /// Splits the first value off a list of nodes. Returns the value and the remaining nodes.
     #[inline]
     fn first(nodes: &'t [Node<'b>]) -> Option<(Self, &'t [Node<'b>])> {
         let below = match nodes.first()? {
@@ -159,11 +161,11 @@ impl<'t, 'b> Value<'t, 'b> {
         }
     }
 
-    /// Value as an integer. `60.0` and `6e1` do not count as integers; no client sends them.
+    /// Returns the value as an integer. `60.0` and `6e1` do not count as integers; no client sends them.
     pub(crate) fn integer(self) -> Option<i64> {
         match self.nodes {
             [Node::Static(StaticNode::I64(integer))] => Some(*integer),
-            // Accepted integers are small: a number beyond `i64` exceeds every permitted range.
+            // The accepted integers are small, so a number that does not fit into `i64` exceeds every permitted range.
             [Node::Static(StaticNode::U64(integer))] => {
                 Some(i64::try_from(*integer).unwrap_or(i64::MAX))
             }

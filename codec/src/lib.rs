@@ -1,7 +1,8 @@
-//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values and serialises them.
+//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values, and serialises those values.
 //!
-//! No code in this crate opens a socket, reads a clock or generates random numbers: every result depends only on the
-//! arguments, and no peer input causes a panic. The modules, in the order in which a message passes through them:
+//! No code in this crate opens a socket, reads a clock or generates random numbers. Every result depends only on the
+//! arguments, and no input from a peer causes a panic. The modules, in the order in which a message passes through
+//! them:
 //!
 //! | module | contents |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Frames of a link: a connection between two nodes that multiplexes many clients as streams.
 //!
-//! The *front* is the node that a client is connected to; the *owner* is the node that serves the client's channel.
-//! Each side first sends a [`Hello`], then only frames. Numbers are big-endian:
+//! The *front* is the node that a client is connected to, and the *owner* is the node that serves the client's channel.
+//! Each side first sends a [`Hello`] and after that only frames. Numbers are big-endian:
 //! ```text
 //!   0        3      4          8
 //!  ┌────────┬──────┬──────────┬───────────────────────────┐
@@ -14,9 +14,9 @@
 //!   5 ASK   -                            6 END   how 1, code 2, offset 8
 //!   7 PING  number 8                     8 PONG  number 8                     9 AWAY  -
 //! ```
-//! PING, PONG and AWAY concern the whole link and use stream 0; all other frames belong to a stream. DATA frames carry
-//! the part of a request that does not fit into OPEN. Frames of unknown type are skipped, so that later versions can
-//! add types.
+//! PING, PONG and AWAY apply to the whole link and use stream 0. All other frames belong to a stream. If a request does
+//! not fit into OPEN, DATA frames carry the rest of it. Frames of an unknown type are skipped, so that later versions
+//! can add types.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -29,119 +29,124 @@ use strum::IntoStaticStr;
 /// Length of a frame header, in bytes.
 pub const HEADER_BYTES: usize = 8;
 
-/// Maximum length of a frame's payload in bytes, after which other streams get a turn.
+/// Maximum length of a frame's payload, in bytes. Limits how long one stream can delay the others.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Length of the SHA-256 hash of a certificate, in bytes.
 pub const CERTIFICATE_BYTES: usize = 32;
 
-/// Frame of a link.
+/// A frame of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// Opens a stream for a client. Sent by the front only.
+    /// Opens a stream for a client. Sent only by the front (the node that the client is connected to).
     Open(Open<'a>),
-    /// Bytes from the client or for it; never empty.
+    /// Carries bytes from the client or to the client. Never empty.
     Data {
-        /// Transferred bytes.
+        /// The bytes to transfer.
         bytes: &'a [u8],
-        /// Whether the data ends at a WebSocket frame boundary, so that a close frame may follow.
+        /// Whether the data ends at the boundary of a WebSocket frame. If so, a close frame may follow.
         whole: bool,
     },
     /// Acknowledges received bytes.
     Ack(Ack),
-    /// Requests an immediate ACK. Sent by the owner.
+    /// Requests an immediate ACK. Sent only by the owner (the node that serves the client's channel).
     Ask,
     /// Ends the stream in the sender's direction.
     End(End),
     /// Requests a PONG with the same number.
     Ping(u64),
-    /// Response to a PING, sent after everything before the PING has been read.
+    /// Answers a PING, after everything that preceded the PING has been read.
     Pong(u64),
-    /// Announces that the sender neither opens nor accepts further streams.
+    /// Announces that the sender will neither open nor accept any more streams.
     Away,
 }
 
-/// Request to open a stream.
+/// A request to open a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// Client of the stream.
+    /// The client that the stream belongs to.
     pub client: Client,
-    /// Length of the client's request in bytes, head and body. The stream starts with the request.
+    /// Length of the client's request in bytes, including head and body. The stream starts with this request.
     pub request_bytes: u32,
-    /// First bytes of the request, as many as fit into the frame.
+    /// The first bytes of the request, as many as fit into the frame.
     pub begin: &'a [u8],
 }
 
-/// Client as described by its front.
+/// A client, as described by the node that it is connected to (the front).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Kind of the client's request.
+    /// The kind of the client's request.
     pub kind: Kind,
-    /// Address of the client, with IPv4-mapped IPv6 addresses converted to IPv4.
+    /// Address of the client. IPv4-mapped IPv6 addresses have been converted to IPv4.
     pub address: SocketAddr,
-    /// Index of the listener in the front's configuration.
+    /// Index of the listener that accepted the client, in the configuration of the client's node.
     pub listener: u16,
-    /// Whether the client connects to the front over TLS.
+    /// Whether the client is connected over TLS.
     pub tls: bool,
-    /// Server name requested by the client (SNI), at most 255 bytes; empty if none.
+    /// Server name that the client requested (SNI), at most 255 bytes. Empty if there is none.
     pub server_name: Box<str>,
-    /// SHA-256 hash of the client's certificate, if any.
+    /// SHA-256 hash of the client's certificate, if the client presented one.
     pub certificate: Option<[u8; CERTIFICATE_BYTES]>,
 }
 
-/// Kind of a client's request.
+/// The kind of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// WebSocket upgrade, or another request that can safely be repeated.
+    /// A WebSocket upgrade, or another request that can safely be repeated.
     Upgrade,
-    /// API call that does not wait for a peer.
+    /// An API call that does not wait for a peer.
     Call,
-    /// Alexa offer, which waits for an answer.
+    /// An Alexa offer, which waits for an answer.
     AlexaCall,
 }
 
-/// Acknowledgement of bytes received by the sender of this frame.
+/// Acknowledges bytes that the sender of this frame has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// Stream offset up to which the client's machine has acknowledged (front) or the session has read (owner).
+    /// The stream offset up to which all bytes are acknowledged. In a frame from the client's node, the client's
+    /// machine has acknowledged these bytes. In a frame from the node that serves the channel, the session has read
+    /// them.
     pub offset: u64,
-    /// Maximum number of unacknowledged bytes on the stream.
+    /// Maximum number of bytes that may be unacknowledged on the stream.
     pub window: u32,
-    /// Round-trip time of the client in milliseconds; 0 from an owner.
+    /// Round-trip time to the client in milliseconds. Always 0 in a frame from the node that serves the channel.
     pub round_trip_ms: u32,
-    /// Age of the oldest unacknowledged byte, in milliseconds; 0 from an owner.
+    /// Age of the oldest unacknowledged byte in milliseconds. Always 0 in a frame from the node that serves the
+    /// channel.
     pub oldest_ms: u32,
 }
 
-/// End of a stream in the sender's direction.
+/// Ends a stream in the sender's direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Reason of the end.
+    /// Why the stream ends.
     pub how: How,
-    /// Final value of [`Ack::offset`].
+    /// The final value of [`Ack::offset`].
     pub offset: u64,
 }
 
-/// Reason why a stream ends.
+/// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// The client closed its sending side (EOF) and may still receive.
+    /// The client has closed its sending side (EOF), but can still receive.
     Fin,
-    /// The client reset its connection.
+    /// The client has reset its connection.
     Reset,
-    /// The client's connection timed out, silent or stalled for too long.
+    /// The client's connection timed out because it was silent or stalled for too long.
     Timeout,
-    /// The client was too slow to read the data buffered by the front.
+    /// The client did not read fast enough, and its node has buffered too much data for it.
     Slow,
-    /// The session ended. The client's connection closes once all data has been sent.
+    /// The session has ended. The client's connection is closed once all data has been sent.
     Finish,
-    /// The session ended. The client's connection closes at once, after a close frame of this code if it is not 0.
+    /// The session has ended. The client's connection is closed at once. If the code is not 0, a close frame with this
+    /// code is sent first.
     Cut(u16),
-    /// The owner has not started the request, so the front may retry with the next owner.
+    /// The node that serves the channel has not started to process the request. The client's node may retry with the
+    /// next owner.
     NotBegun,
 }
 
-/// Violation of the frame format, which closes the link.
+/// A violation of the frame format. The link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum FrameError {
@@ -149,15 +154,15 @@ pub enum FrameError {
     TooLong,
     /// The payload has the wrong length for the frame type.
     WrongLength,
-    /// A frame of a stream has stream number 0.
+    /// A frame that must belong to a stream has stream number 0.
     NoStream,
-    /// A frame of the whole link has a stream number other than 0.
+    /// A frame that applies to the whole link has a stream number other than 0.
     NotOfStream,
     /// OPEN has an unknown kind or flag, or a server name that is not valid UTF-8.
     BadOpen,
-    /// OPEN contains more request bytes than the request's declared length, or the request is empty.
+    /// OPEN contains more bytes than the declared length of the request, or that length is 0.
     BadRequest,
-    /// END has an unknown reason or an unexpected code.
+    /// END has an unknown reason, or a code where none is expected.
     BadEnd,
 }
 
@@ -174,18 +179,18 @@ const AWAY: u8 = 9;
 const FLAG_TLS: u8 = 1;
 const FLAG_CERTIFICATE: u8 = 2;
 
-/// Length of OPEN before the server name, in bytes.
+/// Length of the part of OPEN that precedes the server name, in bytes.
 const OPEN_BYTES: usize = 27;
 
 impl Client {
-    /// Number of request bytes that fit into OPEN: about 16,000.
+    /// Returns how many bytes of the request fit into OPEN: about 16,000.
     #[must_use]
     pub fn room(&self) -> usize {
         let certificate = self.certificate.map_or(0, |certificate| certificate.len());
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// Server name; empty if the name is too long, since no listener has such a name.
+    /// Returns the server name. A name that is too long is replaced with an empty one, since no listener can have it.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)
@@ -194,7 +199,7 @@ impl Client {
     }
 }
 
-/// Appends a frame, with `stream` 0 if it concerns the whole link.
+/// Appends a frame. `stream` must be 0 if the frame applies to the whole link.
 ///
 /// # Panics
 /// Panics if the payload exceeds [`PAYLOAD_BYTES_MAX`].
@@ -277,19 +282,19 @@ fn how_bytes(how: How) -> (u8, u16) {
     }
 }
 
-/// Incoming side of a link after the hello. Buffers at most one partial frame.
+/// The incoming side of a link, after the hello. Buffers at most one incomplete frame.
 #[derive(Debug, Default)]
 pub struct Reader {
     partial: Vec<u8>,
-    /// Whether the frame in `partial` is complete and has been returned.
+    /// Whether the frame in `partial` is complete and has already been returned.
     is_read: bool,
     skipped: usize,
 }
 
 impl Reader {
-    /// Returns the next frame with its stream number, if any, and the number of `bytes` consumed: all of them if no
-    /// frame is complete. A frame that is complete within `bytes` is borrowed from it. After an error, the reader must
-    /// not be used.
+    /// Returns how many of `bytes` were consumed and, if there is one, the next frame with its stream number. If no
+    /// frame is complete, all bytes are consumed. A frame that lies completely within `bytes` is borrowed from it.
+    /// After an error, the reader must not be used again.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a [u8],
@@ -322,7 +327,7 @@ impl Reader {
                 }
                 continue;
             }
-            // Completes the header first, then the payload.
+            // The header is completed first, then the payload.
             let wanted = header(&self.partial)?.map_or(HEADER_BYTES, |it| it.frame_bytes);
             let missing = (wanted - self.partial.len()).min(rest.len());
             self.partial
@@ -398,7 +403,7 @@ impl Header {
     }
 }
 
-/// Parses OPEN; consumes all of `rest`, which ends with the first bytes of the request.
+/// Parses OPEN. Consumes all of `rest`, since the frame ends with the first bytes of the request.
 fn open<'a>(rest: &mut &'a [u8]) -> Result<Open<'a>, FrameError> {
     let fixed: [u8; OPEN_BYTES] = take(rest).ok_or(FrameError::WrongLength)?;
     let mut fixed = &fixed[..];

@@ -1,22 +1,22 @@
-//! IAM policy documents: which actions a principal may perform on which resources.
+//! IAM policy documents, which define the actions that a principal may perform on which resources.
 //!
 //! # Theory of operation
-//! A document is parsed completely or rejected. Anything ambiguous (an unknown key or operator, or a variable in a
-//! document whose version does not support variables) is an error, since ignoring it could grant what the author meant
-//! to deny.
+//! A document is either parsed completely or rejected. Anything ambiguous is an error, since ignoring it could grant
+//! what the author meant to deny. Examples are an unknown key or operator, and a variable in a document whose version
+//! does not support variables.
 //! ```text
 //! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, conditions
 //! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
 //! A statement matches a request if its actions include the request's action, at least one of its resources matches,
-//! and all its conditions hold. Request values are literal: wildcards and variables in the value of a variable have no
-//! special meaning. The caller combines the decisions of several documents and denies a request that none of them
-//! allows.
+//! and all its conditions hold. The values of a request are literal: wildcards and variables have no special meaning
+//! when they occur in the value of a variable. The caller combines the decisions of several documents, and denies a
+//! request that none of them allows.
 //!
-//! A channel's tags are known only on its home shard. On other shards, a decision that depends on tags is
-//! [`Decision::Open`]; other decisions never are. [`Policy::reads`] reports whether a policy uses tags.
+//! Only the shard that owns a channel knows the channel's tags. On other shards, a decision that depends on tags is
+//! [`Decision::Open`]. Other decisions never are. [`Policy::reads`] returns whether a policy uses tags.
 //!
-//! Sealed tokens contain policies in serialised form, which loads without parsing.
+//! Sealed tokens contain policies in serialised form, which can be loaded without parsing.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -54,7 +54,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
-/// A parsed policy document, more compact than its text. Shared by all principals that refer to it.
+/// A parsed policy document. More compact than the text of the document. All principals that refer to the policy share
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     statements: Box<[u8]>,
@@ -62,44 +63,44 @@ pub struct Policy {
     name: Box<str>,
 }
 
-/// Statement that caused a request to be denied.
+/// The statement that caused a request to be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ground {
     /// Position of the statement in the document, counted from 1.
     pub statement: usize,
-    /// Condition that kept the statement from allowing the request; `None` if the statement denies the request.
+    /// The condition that kept the statement from allowing the request, or `None` if the statement denies the request.
     failed: Option<u16>,
 }
 
-/// Request to be authorised.
+/// A request to be authorised.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Action of the request.
+    /// The action of the request.
     pub action: Action,
-    /// ARN of the resource; `*` for actions without one. The ARN of a channel to create, whose creation time is
-    /// unknown, ends in a literal `*`: `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
+    /// ARN of the resource, or `*` for actions that have no resource. If a channel is to be created, its creation time
+    /// is not known yet, and the ARN ends in a literal `*`: `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
     pub resource: &'a str,
-    /// Client id of a viewer that connects or fetches ICE servers.
+    /// Client id of the viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
-    /// Values of all other condition keys.
+    /// The values of all other condition keys.
     pub context: &'a dyn Context,
 }
 
-/// Decision of one document on a request.
+/// The decision of a single document on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// At least one statement allows the request, and none denies it.
     Allow,
     /// At least one statement denies the request.
     Deny,
-    /// Depends on a value that is unknown on this shard.
+    /// The decision depends on a value that this shard does not know.
     Open,
     /// No statement applies to the request.
     NoMatch,
 }
 
 impl Decision {
-    /// Combines the decisions of two documents of a principal: `Deny` overrides `Open`, and `Open` overrides `Allow`.
+    /// Combines the decisions of two documents of a principal. `Deny` overrides `Open`, and `Open` overrides `Allow`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -112,19 +113,20 @@ impl Decision {
 }
 
 impl Policy {
-    /// Parses a document of at most [`POLICY_BYTES_MAX`] bytes. Returns the first error, with its line and column.
+    /// Parses a document of at most [`POLICY_BYTES_MAX`] bytes. On failure, returns the first error with its line and
+    /// column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         Self::bounded(text, POLICY_BYTES_MAX, VARIABLES_MAX)
     }
 
-    /// Parses a document passed to GetFederationToken, of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
+    /// Parses a document of at most [`SESSION_POLICY_BYTES_MAX`] bytes that was passed to GetFederationToken.
     pub fn parse_session(text: &str) -> Result<Self, PolicyError> {
         Self::bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
-    /// Parses a document as [`Self::parse`] does, but returns up to [`FAULTS_MAX`] errors in order, for operators.
-    /// Parsing stops at invalid JSON, or at a list or object in a place that permits neither. Parses the document once
-    /// per error.
+    /// Parses a document in the same way as [`Self::parse`], but returns up to [`FAULTS_MAX`] errors in order, for
+    /// operators. Parsing stops at invalid JSON, and at a list or object where neither is permitted. The document is
+    /// parsed once for each error.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
@@ -136,13 +138,14 @@ impl Policy {
         Self::of_bytes(&statements).ok_or_else(unread)
     }
 
-    /// Serialised policy, to be loaded by [`Self::of_bytes`]. Other versions of the program read this format too.
+    /// Returns the policy in serialised form, which [`Self::of_bytes`] loads. Other versions of the program also read
+    /// this format.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
         &self.statements
     }
 
-    /// Loads a serialised policy. Returns `None` if the bytes were not produced by [`Self::bytes`].
+    /// Loads a serialised policy. Returns `None` if [`Self::bytes`] did not produce the bytes.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (mut rest, mut keys) = (bytes, KeyNames::default());
@@ -158,27 +161,27 @@ impl Policy {
         })
     }
 
-    /// Sets the name shown to operators.
+    /// Sets the name that is shown to operators.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         let name = name.into();
         Self { name, ..self }
     }
 
-    /// Name shown to operators; empty if unnamed.
+    /// Returns the name that is shown to operators. Empty if the policy has no name.
     #[must_use]
     pub const fn name(&self) -> &str {
         &self.name
     }
 
-    /// Evaluates a request without allocating, and adds the work to `steps`: for each pattern, at most the length of
-    /// the text in bytes times the number of 64-byte words in the pattern.
+    /// Evaluates a request without allocating. Adds the work done to `steps`: for each pattern, this is at most the
+    /// length of the text in bytes multiplied by the number of 64-byte words in the pattern.
     ///
-    /// Conditions and variables have a separate work limit in proportion to the size of the document. A request that
-    /// would exceed this limit is denied; ordinary documents stay far below it.
+    /// Conditions and variables have a separate limit on their work, which is proportional to the size of the document.
+    /// A request that would exceed this limit is denied. Ordinary documents stay far below it.
     ///
-    /// Sets `ground` to the statement that denies the request, or to the first statement that would allow it if its
-    /// conditions were met.
+    /// Sets `ground` to the statement that denies the request or, if there is none, to the first statement that would
+    /// allow the request if its conditions were met.
     #[must_use]
     pub fn decide(
         &self,
@@ -214,14 +217,15 @@ impl Policy {
         }
         *steps += work.steps;
         match (decision, open) {
-            // Otherwise, the decision does not depend on the unknown value.
+            // In all other cases, the unknown value cannot change the decision.
             (Decision::Allow | Decision::NoMatch, Some(true))
             | (Decision::NoMatch, Some(false)) => Decision::Open,
             (decision, _) => decision,
         }
     }
 
-    /// Position, counted from 1, of the first statement that allows a request, even if another one denies it.
+    /// Returns the position, counted from 1, of the first statement that allows the request, even if another statement
+    /// denies it.
     #[must_use]
     pub fn allowed_by(&self, request: &Request<'_>) -> Option<usize> {
         let subject = StatementSubject::new(request);
@@ -234,7 +238,7 @@ impl Policy {
         Some(number)
     }
 
-    /// Returns the key of the failed condition; `None` if the statement denies the request.
+    /// Returns the key of the condition that failed, or `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: Ground) -> Option<String> {
         let nth = usize::from(ground.failed?);
@@ -249,18 +253,18 @@ impl Policy {
         Some(format!("{}{detail}", name.as_str()))
     }
 
-    /// Whether any statement uses this key in a condition or as a variable.
+    /// Returns whether any statement uses this key, either in a condition or as a variable.
     #[must_use]
     pub const fn reads(&self, name: KeyName) -> bool {
         self.keys.has(name)
     }
 
-    /// Claims in identity providers' tokens to which the statements refer, each as `ISSUER:CLAIM`.
+    /// Returns the claims of identity providers' tokens that the statements use, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let mut claims = BTreeSet::new();
         for statement in self.statements() {
-            // Never fails: each statement was read before.
+            // This cannot fail, because each statement has been read before.
             let _ = statement.each_key(|key, _| {
                 if key.name == KeyName::Claim {
                     claims.insert(key.detail.to_owned());
@@ -270,7 +274,7 @@ impl Policy {
         claims
     }
 
-    /// Actions that at least one statement allows on some resource, even if another statement denies them.
+    /// Returns the actions that at least one statement allows on some resource, even if another statement denies them.
     pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
         let allows = |statement: &Statement<'_>| statement.effect == Effect::Allow;
         let sets = self.statements().filter(allows);
@@ -282,8 +286,8 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// The only client id for which the policy allows the action. `None` unless `StringEquals` in each allowing
-    /// statement permits just this id.
+    /// Returns the only client id for which the policy allows the action. Returns `None` unless each statement that
+    /// allows the action has a `StringEquals` condition that permits only this id.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
         let allows = |statement: &Statement<'_>| {
@@ -297,7 +301,7 @@ impl Policy {
         ids.all(|id| id == Some(first)).then_some(first)
     }
 
-    /// Whether any statement has the effect `Deny`.
+    /// Returns whether any statement has the effect `Deny`.
     #[must_use]
     pub fn denies(&self) -> bool {
         self.statements()
@@ -333,7 +337,7 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
         .map_while(|forgiven| read::document(text, grammar, VARIABLES_MAX, forgiven).err());
     let mut faults = vec![first];
     for fault in later {
-        // The parser finds an error again if it cannot be skipped.
+        // If the parser cannot skip an error, it reports the same error again.
         if faults.last() == Some(&fault) {
             break;
         }
@@ -342,7 +346,7 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
     faults
 }
 
-/// An error in a document. Displays as `line 3, column 14: …`; quotes at most a short excerpt of the document.
+/// An error in a document. Displayed as `line 3, column 14: …`, with at most a short excerpt of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     line: usize,
@@ -359,19 +363,20 @@ impl PolicyError {
         }
     }
 
-    /// Line, counted from 1; 0 for an error of the document as a whole.
+    /// Returns the line, counted from 1, or 0 if the error concerns the document as a whole.
     #[must_use]
     pub const fn line(&self) -> usize {
         self.line
     }
 
-    /// Column of the last byte read, which ends the error, in bytes from 1; 0 for an error of the whole document.
+    /// Returns the column in bytes, counted from 1, or 0 if the error concerns the document as a whole. This is the
+    /// position of the last byte read, which is where the error ends.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
     }
 
-    /// Description of the error, with the permitted values.
+    /// Returns a description of the error, including the permitted values.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule

@@ -1,7 +1,9 @@
-//! Client information from a proxy: in a PROXY protocol header before the client's bytes, or in request headers.
+//! Client information passed on by a proxy, either in a PROXY protocol header before the client's bytes or in request
+//! headers.
 //!
-//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. Existing crates either accept what the
-//! specification forbids (signed ports, lines longer than 107 bytes, any separator) or reject what it permits.
+//! Source: HAProxy, *The PROXY protocol, versions 1 & 2*, sections 2.1 and 2.2. Existing crates are not used, because
+//! they either accept what the specification forbids (signed ports, lines longer than 107 bytes, any separator) or
+//! reject what it permits.
 
 use crate::http::Head;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,18 +11,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Maximum length of a version 1 header in bytes, including the line terminator. Source: section 2.1.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// Maximum accepted length of a version 2 header in bytes: that of the smallest TCP segment. Source: section 2.2.
+/// Maximum accepted length of a version 2 header, in bytes. This is the size of the smallest TCP segment. Source:
+/// section 2.2.
 pub const V2_BYTES_MAX: usize = 536;
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Total length of the signature, version, family and length fields, in bytes.
+/// Length of the fixed part of a version 2 header, in bytes: the signature and the version, family and length fields.
 const V2_HEAD: usize = 16;
 
-/// PROXY protocol header.
+/// A PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Address of the client; `None` for connections of the proxy itself, or if the address is unknown.
+    /// Address of the client. `None` if the proxy itself opened the connection, or if the address is unknown.
     pub client: Option<SocketAddr>,
     /// Length of the header, in bytes.
     pub bytes: usize,
@@ -30,13 +33,13 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedHeader;
 
-/// Whether the bytes begin like a PROXY protocol header.
+/// Returns whether the bytes begin like a PROXY protocol header.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(V1) || bytes.starts_with(V2)
 }
 
-/// Parses the header at the start of `bytes`; `None` if it is incomplete.
+/// Parses the header at the start of `bytes`. Returns `None` if it is incomplete.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let agrees = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if agrees(V2) {
@@ -131,9 +134,9 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
 }
 
 // Request headers to which each proxy on the way appends an entry. Clients can forge earlier entries, so the headers
-// are read from the end, up to the client's entry.
+// are read backwards, up to the entry of the client.
 
-/// Reason why the headers of a request do not identify its client.
+/// The reason why the headers of a request do not identify its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
     /// The request contains both `X-Forwarded-For` and `Forwarded`.
@@ -143,7 +146,7 @@ pub enum Unclear {
 }
 
 impl Unclear {
-    /// Description of the reason for humans.
+    /// Returns a human-readable description of the reason.
     #[must_use]
     pub const fn says(self) -> &'static str {
         match self {
@@ -157,11 +160,12 @@ impl Unclear {
     }
 }
 
-/// Returns the client's address from `X-Forwarded-For` or `Forwarded` (RFC 7239): the last address in these headers
-/// that does not belong to a proxy. `None` without such a header, or if all addresses belong to proxies.
+/// Returns the client's address according to `X-Forwarded-For` or `Forwarded` (RFC 7239). This is the last address in
+/// the header that does not belong to a proxy. Returns `None` if the request has neither header, or if all addresses
+/// belong to proxies.
 ///
 /// # Errors
-/// Fails if the headers do not identify the client.
+/// Returns an error if the headers do not identify the client.
 pub fn forwarded_for(
     head: &Head<'_>,
     is_proxy: impl Fn(IpAddr) -> bool,
@@ -183,7 +187,8 @@ pub fn forwarded_for(
     Ok(None)
 }
 
-/// Whether the client used TLS, by `X-Forwarded-Proto`. `None` unless the header is unique and names a known scheme.
+/// Returns whether the client used TLS, according to `X-Forwarded-Proto`. Returns `None` unless the header occurs once
+/// and names a known scheme.
 #[must_use]
 pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     let mut values = head.values("x-forwarded-proto");
@@ -192,7 +197,8 @@ pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     (is(["https", "wss"]) || is(["http", "ws"])).then(|| is(["https", "wss"]))
 }
 
-/// Parameter `for` of an element of `Forwarded`. Elements are split at every comma, so a quoted comma is rejected.
+/// Returns the parameter `for` of an element of `Forwarded`. Elements are split at every comma, so a quoted comma is
+/// rejected.
 fn for_of(element: &str) -> Option<&str> {
     let mut found = None;
     for pair in element.split(';') {
@@ -223,7 +229,8 @@ fn node(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Formats the result of parsing: the client, or `own`, with the length; or `no` for bytes that are not a header.
+    /// Formats the result of parsing as the client, or `own` if there is none, followed by the length of the header.
+    /// Bytes that are not a header give `no`, and an incomplete header gives `more`.
     fn says(bytes: &[u8]) -> String {
         match parse(bytes) {
             Ok(None) => "more".into(),
@@ -317,7 +324,7 @@ mod tests {
         assert!(!begins(b"GET / HTTP/1.1\r\n\r\n") && !begins(b"\x16\x03\x01"));
     }
 
-    /// Applies a function to the head of a request with these lines.
+    /// Applies `read` to the head of a request with these header lines.
     fn of_head<T>(lines: &str, read: impl FnOnce(&Head<'_>) -> T) -> T {
         let limits = crate::http::HeadLimits {
             head_bytes: 4096,

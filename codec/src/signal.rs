@@ -1,10 +1,11 @@
-//! Signaling messages of clients ([`Parser`], [`Request`]) and of the service ([`Delivery`], [`StatusFault`]).
+//! Signaling messages: those sent by clients ([`Parser`], [`Request`]) and those sent by the service ([`Delivery`],
+//! [`StatusFault`]).
 //!
-//! From client to service, as one JSON object per text message:
+//! A client sends one JSON object per text message:
 //! ```text
 //! {"action":"SDP_ANSWER","messagePayload":"eyJ0…","recipientClientId":"viewer-1","correlationId":"c1"}
 //! ```
-//! From service to client, written as complete WebSocket frames:
+//! The service writes its messages as complete WebSocket frames:
 //! ```text
 //! {"messagePayload":"eyJ0…","messageType":"SDP_ANSWER"}
 //! {"messageType":"STATUS_RESPONSE",
@@ -25,29 +26,29 @@ pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_res
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-// Messages from client to service: an action, a payload, a recipient if the sender is a master, and a correlation id if
-// the sender wants error responses.
+// Messages from a client to the service. They consist of an action, a payload, a recipient if the sender is a master,
+// and a correlation id if the sender wants error responses.
 //
-// Order of checks: JSON; form (types, duplicate members, correlation id); then action, payload, master offers,
-// recipient. Only the first fault is reported. A master's offer is rejected before its recipient is checked, since no
-// recipient would make the offer valid.
+// The checks are made in the following order: JSON; form (types, duplicate members, correlation id); action; payload;
+// whether a master sent an offer; recipient. Only the first fault is reported. An offer from a master is rejected
+// before its recipient is checked, since no recipient would make the offer valid.
 
-/// Kind of a signaling message.
+/// The kind of a signaling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// A session description that starts or updates a session.
     SdpOffer,
     /// A session description that answers an offer.
     SdpAnswer,
-    /// A peer's ICE candidate.
+    /// An ICE candidate of a peer.
     IceCandidate,
 }
 
 impl Action {
-    /// Every action, in the order of [`Action::index`].
+    /// All actions, in the order of [`Action::index`].
     pub const ALL: [Self; 3] = [Self::SdpOffer, Self::SdpAnswer, Self::IceCandidate];
 
-    /// Name on the wire. Case-sensitive.
+    /// Returns the case-sensitive name that is used on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,16 +58,16 @@ impl Action {
         }
     }
 
-    /// Index of the action, for tables of counters: 0 to 2.
+    /// Returns the index of the action, from 0 to 2, for use in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Parses an action's name on the wire.
+    /// Parses the name of an action, as written on the wire.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        // Compares slices of known length, since a match pattern would compare byte by byte.
+        // Slices of known length are compared, since a match pattern would compare byte by byte.
         if name == b"ICE_CANDIDATE" {
             Some(Self::IceCandidate)
         } else if name == b"SDP_ANSWER" {
@@ -77,34 +78,34 @@ impl Action {
     }
 }
 
-/// Role of the sender in a channel.
+/// The role in which the sender of a message has joined the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The device. Each of its messages names the recipient, a viewer.
+    /// The device. Every message from a master names the viewer that receives it.
     Master,
-    /// A viewer. Its messages always go to the master.
+    /// A viewer, whose messages always go to the master.
     Viewer,
 }
 
-/// Configurable rules of messages.
+/// The configurable rules for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRules {
     /// Maximum length of a payload, in bytes of base64 text.
     pub payload_bytes: usize,
-    /// Whether `-` and `_` in a payload are rewritten to `+` and `/`; otherwise, such payloads are rejected.
+    /// Whether `-` and `_` in a payload are rewritten to `+` and `/`. If not, payloads that contain them are rejected.
     pub url_safe: bool,
     /// Whether a master may send offers.
     pub master_offers: bool,
 }
 
 impl MessageRules {
-    /// Rules of the default profile.
+    /// The rules of the default profile.
     pub const DEFAULT: Self = Self {
         payload_bytes: limits::PAYLOAD_BYTES,
         url_safe: true,
         master_offers: false,
     };
-    /// Rules documented by AWS.
+    /// The rules documented by AWS.
     pub const STRICT: Self = Self {
         payload_bytes: limits::PAYLOAD_BYTES_STRICT,
         url_safe: false,
@@ -112,44 +113,46 @@ impl MessageRules {
     };
 }
 
-/// A client's message that has passed all checks, borrowed from the received text.
+/// A message from a client that has passed all checks. Borrowed from the received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Action of the message.
+    /// The action of the message.
     pub action: Action,
-    /// Payload as base64 text in the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded.
-    /// Bytes, because a conversion to `str` would cost as much as the alphabet check
-    /// ([`base64::text`](crate::base64::text)).
+    /// The payload: 1 to [`MessageRules::payload_bytes`] bytes of base64 text in the standard alphabet, which is never
+    /// decoded. It is not a `str`, because validating UTF-8 would cost as much as checking the alphabet (see
+    /// [`base64::text`](crate::base64::text)).
     pub payload: &'a [u8],
-    /// Recipient named by a master; `None` for viewers, even if they named one.
+    /// The recipient that a master named. `None` for viewers, even if they named a recipient.
     pub recipient: Option<ClientId<'a>>,
-    /// Correlation id for error responses to the sender.
+    /// Correlation id to be sent back in error responses.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Reason why a client's message is rejected.
+/// The reason why a message from a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A known member is duplicated or has the wrong JSON type, or the correlation id is invalid (never reported).
+    /// A known member is duplicated or has the wrong JSON type, or the correlation id is invalid. An invalid
+    /// correlation id is never reported, since it cannot be echoed.
     Malformed,
     /// The action is missing or unknown.
     UnsupportedAction,
     /// The payload is missing or empty.
     NoPayload,
-    /// The payload, of this length in bytes, is too long.
+    /// The payload is too long. Contains its length in bytes.
     PayloadTooLong(usize),
     /// The payload contains characters outside the permitted alphabet.
     PayloadAlphabet,
     /// The recipient of a master's message is missing or does not match the pattern of client ids.
     Recipient,
-    /// A master sent an offer, which the rules permit only to viewers.
+    /// A master sent an offer. The rules permit offers only from viewers.
     MasterOffer,
-    /// The text is not a single JSON object or is nested too deeply. Never reported: no part of it can be trusted.
+    /// The text is not a single JSON object or is nested too deeply. Never reported, because no part of the text can be
+    /// trusted.
     NotJson,
 }
 
 impl FaultKind {
-    /// Status response under `rules`; `None` for faults that are not reported to the sender.
+    /// Returns the status to report to the sender under these `rules`, or `None` if the fault is not reported.
     #[must_use]
     pub const fn status(self, rules: &MessageRules) -> Option<StatusFault> {
         match self {
@@ -170,13 +173,14 @@ impl FaultKind {
 /// A rejected message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault<'a> {
-    /// Reason of the rejection.
+    /// Why the message is rejected.
     pub kind: FaultKind,
-    /// Correlation id for the status response; without one, no response is sent.
+    /// Correlation id for the status response. Without a correlation id, no response is sent.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Parser of client messages, one per shard. Reuses its buffers, which grow to the size of the largest message.
+/// A parser for client messages. Each shard has one. Its buffers are reused, and grow to the size of the largest
+/// message.
 pub struct Parser {
     tape: tape::TapeReader,
 }
@@ -190,11 +194,11 @@ impl Parser {
         }
     }
 
-    /// Parses a message in place: unescapes `text`, which must be valid UTF-8, and converts URL-safe base64 to
-    /// standard.
+    /// Parses a message in place. `text` must be valid UTF-8. Strings in it are unescaped, and URL-safe base64 is
+    /// converted to the standard alphabet.
     ///
     /// # Errors
-    /// Returns the first violation.
+    /// Returns the first rule that the message violates.
     pub fn parse<'a>(
         &'a mut self,
         text: &'a mut [u8],
@@ -278,7 +282,8 @@ fn judge<'a>(
     })
 }
 
-/// Correlation id of the message, if not empty. An id that cannot be echoed is an error, which is not reported.
+/// Returns the message's correlation id, or `None` if it is absent or empty. An id that cannot be echoed is an error,
+/// which is not reported to the sender.
 fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId<'a>>, FaultKind> {
     match all.correlation {
         _ if all.correlation_twice => Err(FaultKind::Malformed),
@@ -292,7 +297,8 @@ fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId
     }
 }
 
-/// Checks the payload's length and alphabet, converts it to the standard alphabet if necessary, and returns its range.
+/// Checks the length and the alphabet of the payload, and returns its range. Converts it to the standard alphabet if
+/// necessary. Returns `None` if a check fails.
 fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<TextSpan> {
     let Member::Text(span) = members.payload else {
         return None;
@@ -323,7 +329,8 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// Text of a potential id. Validated as UTF-8, because simd-json may leave partial characters after unescaped strings.
+/// Returns the text of a string that may be an id. The text is validated as UTF-8, because simd-json may leave partial
+/// characters after the strings that it unescapes.
 fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()
 }

@@ -1,34 +1,37 @@
-//! Verification of AWS Signature Version 4: identifies the signer of a request, or returns the reason for refusal.
+//! Verification of AWS Signature Version 4. Identifies the signer of a request, or explains why the request is refused.
 //!
 //! # Theory of operation
-//! Signer and verifier build the same text, the *canonical request*, and compute its HMAC with a key that only they can
-//! derive. The verifier does not know the signer's text, only the request that arrived:
+//! The signer and the verifier build the same text, the *canonical request*, and compute its HMAC with a key that only
+//! they can derive. The verifier does not see the signer's text; it sees only the request that arrived:
 //! ```text
 //! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
 //!        │          │ access_key_id(), session_token(): the caller looks the key up
 //!        │          └ clock by the key's tolerance; canonical request, strict then raw, in constant time; token
 //!        └ form, parts, scope, clock as far as no key can change it: malformed, foreign and stale ones end here
 //! ```
-//! * **Header form**: `Authorization` carries the parts. **Query form**: the query carries them (a presigned URL). With
-//!   both, the header counts, and the parameters of the query are ordinary ones.
-//! * **Strict**: each query pair is decoded once and encoded again as AWS prescribes. **Raw**: the pairs as received,
-//!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each differently). Raw is tried when
-//!   strict fails, if the two differ and the request is no longer than the URLs of SDKs.
-//! * **Without the port**: when both fail, the raw form is tried with the port removed from `host`, as the iOS and
-//!   Android SDKs sign it, under the same limit.
-//! * **Another path**: when all fail, an upgrade at the path of an endpoint is tried in four more forms
-//!   (`endpoint.rs`), raw and under the same limit. [`Verified::path`] is the signed path: the requested one proves
-//!   nothing.
-//! * **Token of a player**: a presigned query that signs `GET` without a body, regardless of the request, and may be
-//!   sent in a header: [`Verifier::read_token`]. The caller selects the reader by the path.
-//! * An unknown key is verified as well, with a secret of the server, and then refused: response times do not reveal
-//!   which access key ids exist, except for one derivation (a microsecond) on the first request of a key and day.
+//! * **Header form and query form**: in the header form, `Authorization` contains the parts of the signature. In the
+//!   query form, the query contains them (a presigned URL). If a request has both, the header counts, and the
+//!   parameters in the query are treated as ordinary ones.
+//! * **Strict and raw**: in strict form, each pair of the query is decoded once and encoded again as AWS prescribes. In
+//!   raw form, the pairs are used as received, for signers that escape too little (the SDKs for iOS, Android and
+//!   JavaScript, each in a different way). The raw form is tried if the strict form fails, the two forms differ, and
+//!   the request is no longer than the URLs of SDKs.
+//! * **Without the port**: if both forms fail, the raw form is tried with the port removed from `host`, under the same
+//!   limit on the length. The SDKs for iOS and Android sign this form.
+//! * **Another path**: if all of these fail, an upgrade at the path of an endpoint is tried in four more forms
+//!   (`endpoint.rs`), first raw and then strict, under the same limit. [`Verified::path`] is the path that was signed,
+//!   since the requested path proves nothing.
+//! * **Token of a player**: a presigned query that signs `GET` without a body, whatever the actual request is, and that
+//!   may be sent in a header. [`Verifier::read_token`] parses it. The caller decides by the path which method to use.
+//! * A request with an unknown key is verified as well, with a secret of the server, and then refused. Response times
+//!   therefore do not reveal which access key ids exist, except that the first request for a key and day takes one
+//!   derivation longer (a microsecond).
 //!
-//! The module uses no clock, I/O or randomness: the time is an argument, and the caller's [`SigningKeys`] cache the
-//! derived keys. After warm-up, verification does not allocate.
+//! This module uses no clock, I/O or randomness. The time is passed as an argument, and the caller's [`SigningKeys`]
+//! cache the derived keys. After warm-up, verification does not allocate.
 //!
-//! [`signer`] is the signing side: presigned URLs and signed API calls, for `heliograph presign` and the load
-//! generator.
+//! [`signer`] contains the signing side, with presigned URLs and signed API calls, for `heliograph presign` and the
+//! load generator.
 //!
 //! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
 
@@ -61,20 +64,22 @@ pub use verify::{AccessKey, Claim, Form, RequestRules, Verified, Verifier};
 /// five minutes*.
 pub const CLOCK_TOLERANCE_S: u64 = 300;
 
-/// Maximum clock tolerance that can be configured for a key, in seconds: one day.
+/// Maximum clock tolerance in seconds that can be configured for a key. This is one day.
 pub const CLOCK_TOLERANCE_S_MAX: u64 = 24 * 60 * 60;
 
-/// Maximum lifetime of a presigned URL in seconds: seven days. Source: AWS, "Authenticating Requests: Using Query
-/// Parameters", `X-Amz-Expires`.
+/// Maximum lifetime of a presigned URL, in seconds. This is seven days. Source: AWS, "Authenticating Requests: Using
+/// Query Parameters", `X-Amz-Expires`.
 pub const EXPIRES_S_MAX: u32 = 604_800;
 
-/// Maximum lifetime of a player's URL in seconds: one year, because a wall display cannot be re-signed every week.
+/// Maximum lifetime of a player's URL, in seconds. This is one year, because a wall display cannot be given a new URL
+/// every week.
 pub const PLAYER_EXPIRES_S_MAX: u32 = 31_536_000;
 
-/// Maximum length of an access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
+/// Maximum length of an access key id, in bytes. Source: IAM API reference, `accessKeyIdType`.
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 
-/// Maximum number of query parameters in a verified request; real URLs have nine. Sorting takes more than linear time.
+/// Maximum number of query parameters in a verified request. Limited because the parameters are sorted. URLs of real
+/// clients have nine.
 pub const QUERY_PARAMETERS_MAX: usize = 128;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -1,16 +1,17 @@
-//! Supported subset of AWS STS: AssumeRole, AssumeRoleWithWebIdentity, GetFederationToken, GetSessionToken and
+//! The supported subset of AWS STS: AssumeRole, AssumeRoleWithWebIdentity, GetFederationToken, GetSessionToken and
 //! GetCallerIdentity.
 //!
-//! Unlike the signaling APIs, STS uses AWS's query protocol: `POST /` with a form body that names the action, and XML
-//! responses. Suggested reading order: `form` splits and decodes the body, [`parse`] turns it into a [`Request`],
-//! [`federation_token`] and related functions write the responses, [`Error`] is an error, and [`error_body`] writes it.
+//! Unlike the signaling APIs, STS uses AWS's query protocol: a request is a `POST /` with a form that names the action,
+//! and responses are XML. Suggested reading order: `form` splits and decodes the body, [`parse`] turns it into a
+//! [`Request`], and [`federation_token`] and related functions write the response. Errors ([`Error`]) are written by
+//! [`error_body`].
 //!
 //! ```text
 //!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
 //!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
 //! ```
-//! Unknown parameters are rejected, although AWS ignores them, since they might be meant to restrict permissions; so
-//! are unsupported features: managed policies, tags of federated users, and second factors.
+//! AWS ignores unknown parameters, but here they are rejected, since they might be meant to restrict permissions.
+//! Features that are not supported are also rejected: managed policies, tags of federated users, and second factors.
 //!
 //! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
 
@@ -32,13 +33,13 @@ pub use response::{
     session_token, web_identity,
 };
 
-/// Media type of every response.
+/// The media type of every response.
 pub const CONTENT_TYPE: &str = "text/xml";
 
-/// Version of the API: the required value of `Version`, and the last part of the XML namespace in responses.
+/// API version. The parameter `Version` must have this value, and the XML namespace of responses ends with it.
 pub const VERSION: &str = "2011-06-15";
 
-/// Maximum number of parameters in a request body: the longest valid call has 50 transitive tags and ten policies.
+/// Maximum number of parameters in a request body. The longest valid call has 50 transitive tags and ten policies.
 pub const PARAMETERS_MAX: usize = 256;
 
 /// Maximum number of `PolicyArns`. Source: AWS STS API Reference, "AssumeRole".
@@ -47,11 +48,11 @@ pub const POLICY_ARNS_MAX: usize = 10;
 /// Maximum length of `Policy`, in characters. Source: model, shape `sessionPolicyDocumentType`.
 pub const POLICY_CHARS_MAX: usize = 2048;
 
-/// Maximum lifetime of a federation token, in seconds: 12 hours (AWS: 36 hours).
+/// Maximum lifetime of a federation token, in seconds. This is 12 hours; AWS permits 36 hours.
 pub const DURATION_S_MAX: u32 = 43_200;
 
-/// Default lifetime of a federation token, in seconds: one hour (AWS: 12 hours).
+/// Default lifetime of a federation token, in seconds. This is one hour; on AWS, it is 12 hours.
 pub const DURATION_S_DEFAULT: u32 = 3_600;
 
-/// Default lifetime of a GetSessionToken session, in seconds: 12 hours.
+/// Default lifetime of a GetSessionToken session, in seconds. This is 12 hours.
 pub const SESSION_DURATION_S_DEFAULT: u32 = 43_200;

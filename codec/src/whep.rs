@@ -1,12 +1,13 @@
-//! WHEP, by which a player obtains a camera's answer in a single HTTP request; see codec/PROTOCOL.md, WHEP.
+//! WHEP, the protocol by which a player obtains a camera's answer in a single HTTP request. See codec/PROTOCOL.md,
+//! WHEP.
 //!
-//! Players exchange SDP. Cameras exchange payloads of base64-encoded JSON, and may send candidates before, within and
-//! after their answer:
+//! Players exchange SDP. Cameras exchange payloads that contain base64-encoded JSON, and may send candidates before,
+//! within and after their answer:
 //! ```text
 //! player ─ SDP ─ offer_payload ──▶ SDP_OFFER ──▶ camera
 //! player ◀─ SDP ─ Gathered::into_answer ◀─ take_answer, take_candidate ◀─ SDP_ANSWER, ICE_CANDIDATE ─ camera
 //! ```
-//! An SDP is split into lines and sections but not parsed further.
+//! An SDP is split into lines and sections, but is not parsed any further.
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -28,13 +29,13 @@ pub const PATH: &str = "/whep/";
 /// Content type of offers and answers.
 pub const CONTENT_TYPE: &str = "application/sdp";
 
-/// Client id of a player whose token contains none.
+/// Client id of a player whose token does not contain one.
 pub const CLIENT_ID: &str = "whep";
 
-/// Length of a call id, in letters and digits. The id is part of the `Location` of an answered call.
+/// Length of a call id, which consists of letters and digits. The id is part of the `Location` of an answered call.
 pub const CALL_ID_BYTES: usize = 16;
 
-/// Resource requested by a player: `/whep/NAME`, or `/whep/NAME/ID`.
+/// The resource that a player requests: `/whep/NAME` or `/whep/NAME/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     /// Name of the channel to play.
@@ -44,7 +45,8 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Parses a path; `None` if it is not that of a player. Names need no percent-encoding, so the path is not decoded.
+    /// Parses a path. Returns `None` if it is not a path for players. The path is not decoded, because names never need
+    /// percent-encoding.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
         let rest = path.strip_prefix(PATH)?;
@@ -60,14 +62,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Returns the token of a player's request: `Authorization: Bearer` if present, otherwise the query; possibly empty.
-/// Other authorisation schemes are ignored.
+/// Returns the token of a player's request. The token is in `Authorization: Bearer`, or is the whole query if there is
+/// no such header. The result may be empty. Other authorisation schemes are ignored.
 #[must_use]
 pub fn token<'a>(head: &Head<'a>) -> &'a str {
     bearer(head).or_else(|| head.query()).unwrap_or_default()
 }
 
-/// Returns the token in `Authorization: Bearer`; `None` if it is missing or empty.
+/// Returns the token in `Authorization: Bearer`, or `None` if it is missing or empty.
 #[must_use]
 pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     head.values("authorization").find_map(|value| {
@@ -77,7 +79,7 @@ pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     })
 }
 
-/// Returns the client id in a token, percent-encoded and not validated; `None` means [`CLIENT_ID`].
+/// Returns the client id in a token, percent-encoded and not validated. If the result is `None`, [`CLIENT_ID`] applies.
 #[must_use]
 pub fn client_id(token: &str) -> Option<&str> {
     let is_named = |name: &str| {
@@ -88,20 +90,21 @@ pub fn client_id(token: &str) -> Option<&str> {
     all.find_map(|(name, value)| is_named(name).then_some(value))
 }
 
-/// Reason for rejecting an offer or an answer.
+/// The reason why an offer or an answer is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The offer is not UTF-8, or the answer's payload is not base64 of a JSON object with a string member `sdp`.
+    /// The offer is not UTF-8, or the payload of the answer is not the base64 encoding of a JSON object with a string
+    /// `sdp`.
     Malformed,
-    /// The SDP contains no `m=` line. A camera that supports none of an offer's codecs may send such an answer.
+    /// The SDP contains no `m=` line. A camera may send such an answer if it supports none of the codecs in the offer.
     NoMedia,
     /// The payload of the offer or the SDP of the answer exceeds its limit.
     TooLong,
 }
 
-/// Builds the payload of an SDP_OFFER, with at most `payload_bytes` bytes of base64 text. Removes `trickle` from every
-/// `a=ice-options` line, and lines left without options, so that cameras include all candidates in the answer if they
-/// can.
+/// Builds the payload of an SDP_OFFER, at most `payload_bytes` bytes of base64 text. Removes the option `trickle` from
+/// all `a=ice-options` lines, and the lines that are then empty, so that cameras include all candidates in the answer
+/// if they can.
 pub fn offer_payload(sdp: &[u8], payload_bytes: usize) -> Result<Vec<u8>, Fault> {
     let sdp = str::from_utf8(sdp).map_err(|_| Fault::Malformed)?;
     if !has_media(sdp) {
@@ -142,9 +145,10 @@ fn push_options(out: &mut String, options: &str) {
 const ICE_OPTIONS: &str = "a=ice-options:";
 const TRICKLE: &str = "trickle";
 
-/// A camera's answer to a call, with the candidates that arrived separately. Debug output hides all of them.
+/// A camera's answer to a call, and the candidates that arrived separately. Debug output hides all of them.
 ///
-/// Invariant: at most [`WHEP_CANDIDATES`] candidates, and at most [`WHEP_GATHERED_BYTES`] bytes in total.
+/// Invariant: there are at most [`WHEP_CANDIDATES`] candidates, and their total size, including the answer, is at most
+/// [`WHEP_GATHERED_BYTES`] bytes.
 #[derive(Default)]
 pub struct Gathered {
     answer: Option<String>,
@@ -164,7 +168,8 @@ enum Section {
 }
 
 impl Gathered {
-    /// Adds the payload of an SDP_ANSWER; only the first answer counts. Evicts candidates that exceed the byte limit.
+    /// Adds the payload of an SDP_ANSWER. All answers after the first one are ignored. If the limit on the total size
+    /// is exceeded, evicts candidates, the newest first.
     pub fn take_answer(&mut self, payload: &[u8]) -> Result<(), Fault> {
         if self.answer.is_some() {
             return Ok(());
@@ -188,8 +193,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Adds the payload of an ICE_CANDIDATE; an empty candidate marks the end. Returns whether a candidate was stored:
-    /// malformed ones and those beyond a limit are discarded.
+    /// Adds the payload of an ICE_CANDIDATE. An empty candidate marks the end of candidates. Returns whether a
+    /// candidate was stored. Candidates that are malformed or exceed a limit are discarded.
     pub fn take_candidate(&mut self, payload: &[u8]) -> bool {
         let is_short = payload.len() <= WHEP_CANDIDATE_PAYLOAD_BYTES;
         let Some(candidate) = is_short.then(|| read(payload, Candidate::read)).flatten() else {
@@ -206,33 +211,34 @@ impl Gathered {
         is_kept
     }
 
-    /// Whether the answer has arrived.
+    /// Returns whether the answer has arrived.
     #[must_use]
     pub const fn has_answer(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// Whether further waiting is pointless: the answer contains a server-reflexive or relay candidate or the end of
-    /// candidates, or an empty candidate arrived in addition to the answer.
+    /// Returns whether waiting for more candidates would be pointless: the answer contains a server-reflexive or relay
+    /// candidate or the end of candidates, or an empty candidate has arrived in addition to the answer.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.has_answer() && self.is_ended
     }
 
-    /// Number of stored candidates.
+    /// Returns the number of stored candidates.
     #[must_use]
     pub const fn candidates(&self) -> usize {
         self.candidates.len()
     }
 
-    /// Total size of the answer and the stored candidates, in bytes.
+    /// Returns the total size of the answer and the stored candidates, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns the answer, at most [`crate::limits::WHEP_ANSWER_BYTES`] long, with each candidate at the end of its
-    /// section; `None` without an answer. Omits candidates for missing sections.
+    /// Returns the answer, with each candidate appended to its section. The answer is at most
+    /// [`crate::limits::WHEP_ANSWER_BYTES`] long. Returns `None` if no answer has arrived. Candidates for sections that
+    /// do not exist are omitted.
     #[must_use]
     pub fn into_answer(self) -> Option<String> {
         let sdp = self.answer?;
@@ -299,7 +305,7 @@ fn merge(sdp: &str, placed: &[(usize, &str)]) -> String {
     let added: usize = placed.iter().map(|(_, text)| text.len() + 6).sum();
     let mut out = String::with_capacity(sdp.len() + added);
     let mut media: usize = 0;
-    // The additional line closes the last section.
+    // The additional line ends the last section.
     for line in lines(sdp).chain([MEDIA]) {
         if line.starts_with(MEDIA) {
             let own = |(number, _): &&(usize, &str)| number + 1 == media;
@@ -334,7 +340,8 @@ fn lines(sdp: &str) -> impl Iterator<Item = &str> {
 
 const MEDIA: &str = "m=";
 
-/// Returns `None` if the payload is not the base64 encoding of a JSON object, or `look` returns `None`.
+/// Calls `look` with the JSON object in a payload. Returns `None` if the payload is not the base64 encoding of a JSON
+/// object, or if `look` returns `None`.
 fn read<T>(payload: &[u8], look: impl FnOnce(Object<'_, '_>) -> Option<T>) -> Option<T> {
     let mut json = base64::decode_forgiving(payload)?;
     let tape = simd_json::to_tape(&mut json).ok()?;

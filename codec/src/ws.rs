@@ -1,18 +1,18 @@
-//! WebSocket framing (RFC 6455) for both sides, without I/O.
+//! WebSocket framing (RFC 6455) for servers and clients, without I/O.
 //!
 //! ```text
 //!  bytes ──► Header::parse ──► Receiver ──► Item (message, ping, pong, close)      incoming
 //!  payload ──► frame / frame_masked / header ──► bytes at the end of a Vec         outgoing
 //! ```
-//! * [`Receiver`] is the incoming side of one connection. A frame that is complete in the caller's bytes is unmasked
-//!   and checked in place, and borrowed from there: no copy, no allocation. Only partial frames and fragments are
-//!   buffered.
-//! * [`frame`], [`frame_masked`] and [`close_frame`] append to the caller's buffer; [`header`] announces a payload that
-//!   the caller writes in place.
+//! * [`Receiver`] is the incoming side of one connection. If the caller's bytes contain a complete frame, the frame is
+//!   unmasked and checked in place and borrowed from these bytes, without copying or allocating. Only partial frames
+//!   and fragments are buffered.
+//! * [`frame`], [`frame_masked`] and [`close_frame`] append a frame to the caller's buffer. [`header`] appends only the
+//!   header, and the caller writes the payload after it.
 //! * [`accept_key`], [`valid_key`], [`usable_key`] and [`request`] handle the fields of the opening handshake.
 //! * [`FrameError`] lists the protocol violations, each with its close code.
 //!
-//! `codec/tests/rfc6455.md` lists the parts of the RFC that are not implemented, with the reasons.
+//! `codec/tests/rfc6455.md` lists the parts of the RFC that are not implemented, and explains why.
 
 pub mod close;
 mod encoder;
@@ -34,12 +34,12 @@ pub use encoder::{
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};
 
-// Fields of the opening handshake: key, accept key, and a client's request. The HTTP modules handle the rest of the
-// request head.
+// Fields of the opening handshake: the key, the accept key, and the request of a client. The HTTP modules handle the
+// rest of the request head.
 //
 // Source: RFC 6455 sections 1.3, 4.1 and 4.2.
 
-/// Computes `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` of any form: 28 bytes of ASCII.
+/// Computes the 28 ASCII bytes of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`. The key is not validated.
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; 28] {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2
@@ -57,15 +57,16 @@ pub fn accept_key(key: &str) -> [u8; 28] {
     accept
 }
 
-/// Whether a `Sec-WebSocket-Key` can be hashed as received: 1 to 64 bytes of visible ASCII. Some clients send keys that
-/// the standard forbids, but verify the server's hash of them.
+/// Returns whether a `Sec-WebSocket-Key` consists of 1 to 64 bytes of visible ASCII, so that it can be hashed as
+/// received. Some clients send keys that the standard forbids, but still verify the server's hash of them.
 #[must_use]
 pub fn usable_key(key: &str) -> bool {
     (1..=WEB_SOCKET_KEY_BYTES).contains(&key.len()) && key.bytes().all(|it| it.is_ascii_graphic())
 }
 
-/// Whether a `Sec-WebSocket-Key` is the base64 encoding of 16 bytes: 22 characters of the standard alphabet and `==`.
-/// Ignores the four unused bits of the last character (RFC 4648 section 3.5), which some clients set.
+/// Returns whether a `Sec-WebSocket-Key` is the base64 encoding of 16 bytes: 22 characters of the standard alphabet
+/// followed by `==`. The four unused bits of the last character (RFC 4648 section 3.5) are ignored, because some
+/// clients set them.
 #[must_use]
 pub fn valid_key(key: &str) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
@@ -81,10 +82,11 @@ pub fn valid_key(key: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// Appends a client's upgrade request.
+/// Appends the upgrade request of a client.
 ///
-/// `host` includes the port unless it is the scheme's default; `target` is the percent-encoded path and query; `key` is
-/// the base64 encoding of 16 fresh random bytes. All three must come from trusted code, without spaces or line breaks.
+/// `host` must include the port unless it is the default port of the scheme. `target` is the percent-encoded path and
+/// query. `key` is the base64 encoding of 16 fresh random bytes. All three must come from trusted code and must not
+/// contain spaces or line breaks.
 pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     debug_assert!(
         [host, target, key]
@@ -109,7 +111,7 @@ pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     }
 }
 
-/// GUID that every server appends to the key (RFC 6455 section 1.3).
+/// The GUID that every server appends to the key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]

@@ -77,34 +77,20 @@ fn table(role: Role, rules: &MessageRules, cases: &[(&str, &str)]) {
 
 #[test]
 fn viewers_speak_to_the_master_alone() {
+    #[rustfmt::skip] // a table, a case per row
     table(
         Role::Viewer,
         &MessageRules::DEFAULT,
         &[
-            (
-                r#"{"action":"SDP_OFFER","messagePayload":"QQ=="}"#,
-                "SDP_OFFER QQ== to - id -",
-            ),
-            (
-                r#"{"action":"SDP_ANSWER","messagePayload":"QQ","correlationId":"c"}"#,
-                "SDP_ANSWER QQ to - id c",
-            ),
-            (
-                r#"{"action":"ICE_CANDIDATE","messagePayload":"Q","recipientClientId":"v 2"}"#,
-                "ICE_CANDIDATE Q to - id -",
-            ),
-            (
-                r#"{"action":"SDP_OFFER","messagePayload":"=","recipientClientId":"","senderClientId":7}"#,
-                "SDP_OFFER = to - id -",
-            ),
-            (
-                r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":null,"correlationId":null}"#,
-                "SDP_OFFER A to - id -",
-            ),
-            (
-                r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":""}"#,
-                "SDP_OFFER A to - id -",
-            ),
+            (r#"{"action":"SDP_OFFER","messagePayload":"QQ=="}"#, "SDP_OFFER QQ== to - id -"),
+            (r#"{"action":"SDP_ANSWER","messagePayload":"QQ","correlationId":"c"}"#, "SDP_ANSWER QQ to - id c"),
+            (r#"{"action":"ICE_CANDIDATE","messagePayload":"Q","recipientClientId":"v 2"}"#,
+                "ICE_CANDIDATE Q to - id -"),
+            (r#"{"action":"SDP_OFFER","messagePayload":"=","recipientClientId":"","senderClientId":7}"#,
+                "SDP_OFFER = to - id -"),
+            (r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":null,"correlationId":null}"#,
+                "SDP_OFFER A to - id -"),
+            (r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":""}"#, "SDP_OFFER A to - id -"),
         ],
     );
 }
@@ -153,6 +139,7 @@ fn masters_name_a_viewer_and_do_not_offer() {
 
 #[test]
 fn spelling_escapes_and_blanks_do_not_matter() {
+    #[rustfmt::skip] // a table, a case per row
     table(
         Role::Master,
         &MessageRules::DEFAULT,
@@ -162,10 +149,8 @@ fn spelling_escapes_and_blanks_do_not_matter() {
                  , \"MessagePayload\": \"QQ==\",\n\"RecipientClientId\":\"v\",\"CorrelationId\":\"1_1\"\t} ",
                 "SDP_ANSWER QQ== to v id 1_1",
             ),
-            (
-                r#"{"act\u0069on":"SDP\u005fANSWER","messagePayload":"a\/b\u002f","recipientClientId":"\u0076"}"#,
-                "SDP_ANSWER a/b/ to v id -",
-            ),
+            (r#"{"act\u0069on":"SDP\u005fANSWER","messagePayload":"a\/b\u002f","recipientClientId":"\u0076"}"#,
+                "SDP_ANSWER a/b/ to v id -"),
             (
                 r#"{"IceServerList":[{"Ttl":300,"Uris":["turn:a"]}],"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
                 "SDP_ANSWER A to v id -",
@@ -174,10 +159,8 @@ fn spelling_escapes_and_blanks_do_not_matter() {
                 r#"{"x":"\ud83d\ude00","y":[true,false,null,-1.5e3,{}],"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
                 "SDP_ANSWER A to v id -",
             ),
-            (
-                r#"{"ACTION":"x","action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
-                "SDP_ANSWER A to v id -",
-            ),
+            (r#"{"ACTION":"x","action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
+                "SDP_ANSWER A to v id -"),
         ],
     );
 }

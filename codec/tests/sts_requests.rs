@@ -170,12 +170,9 @@ fn a_token_of_a_provider_is_taken_and_never_shown() {
         let error = request(&format!("{form}{more}")).unwrap_err();
         assert!(error.message.contains(wanted), "{more}: {}", error.message);
     }
-    for other in [
-        "",
-        "Action=AssumeRole",
-        "Action=AssumeRoleWithWebIdentity&Action=AssumeRole",
-        "%",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["", "Action=AssumeRole", "Action=AssumeRoleWithWebIdentity&Action=AssumeRole", "%"];
+    for other in cases {
         assert!(!codec::sts::is_web_identity(other.as_bytes()), "{other}");
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses of a load test: the target's, and the local source addresses.
+//! The addresses used in a load test: those of the target, and the local addresses to connect from.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use thiserror::Error;
@@ -6,35 +6,36 @@ use thiserror::Error;
 /// The service under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Address to which connections are made first.
+    /// The address to which the first connection is made.
     pub address: SocketAddr,
-    /// Additional addresses over which connections are spread. After a refused connection, the next address is tried.
+    /// Further addresses to which connections are made, in rotation. If one refuses a connection, the next one is
+    /// tried.
     pub others: Vec<SocketAddr>,
     /// Whether to connect over TLS.
     pub tls: bool,
-    /// Host name for which the certificate must be valid.
+    /// The host name for which the certificate must be valid.
     pub host: String,
-    /// Value of the `Host` header: the host, followed by the port unless it is the scheme's default.
+    /// Value of the `Host` header: the host, followed by the port unless it is the default port of the scheme.
     pub authority: String,
 }
 
-/// The address of a service as given in its URL, not yet resolved.
+/// The address of a service as given in its URL, before it is resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Whether to connect over TLS.
     pub tls: bool,
-    /// Host name for which the certificate must be valid.
+    /// The host name for which the certificate must be valid.
     pub host: String,
-    /// Port from the URL, or the scheme's default.
+    /// The port in the URL, or the default port of the scheme.
     pub port: u16,
-    /// Value of the `Host` header: the host, followed by the port unless it is the scheme's default.
+    /// Value of the `Host` header: the host, followed by the port unless it is the default port of the scheme.
     pub authority: String,
 }
 
-/// Reason why a target or an address range is invalid. Shown to the operator; the program exits with code 2.
+/// Error for an invalid target or address range. It is shown to the operator, and the program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// The target is not an `http://`, `https://`, `ws://` or `wss://` URL with a host and an optional port.
+    /// The target is not a URL with the scheme `http`, `https`, `ws` or `wss`, a host and an optional port.
     #[error(
         "--target {0}: expected http://HOST[:PORT], https://…, ws://… or wss://…, without a path{1}"
     )]
@@ -42,13 +43,13 @@ pub enum AddressError {
     /// The host name does not resolve to any address.
     #[error("--target: {0} has no address")]
     Unresolved(String),
-    /// The target is not a loopback address, and the operator has not confirmed owning it.
+    /// The target is not a loopback address, and the operator has not confirmed that they own it.
     #[error(
         "--target: {0} is not a loopback address; load on a machine that is not yours is an attack. If it is yours, \
          say so with --i-own-this-target"
     )]
     NotLoopback(IpAddr),
-    /// The range has neither the form `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or is empty or too large.
+    /// The range does not have the form `A.B.C.D/N` or `A.B.C.D-A.B.C.E`, or it is empty or too large.
     #[error(
         "--source-addresses {0}: expected ADDRESS/BITS or FIRST-LAST of IPv4, with at most {SOURCES_MAX} addresses"
     )]
@@ -56,12 +57,13 @@ pub enum AddressError {
 }
 
 impl Target {
-    /// Parses a URL and resolves its host name. Addresses other than loopback are rejected unless `owned` is set.
+    /// Parses a URL and resolves its host name. Unless `owned` is set, addresses other than loopback addresses are
+    /// rejected.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
         Endpoint::parse(url)?.look_up(owned, AddressFamily::Any)
     }
 
-    /// URL of the target without a path: `http` or `https`, and the authority.
+    /// Returns the URL of the target without a path: `http` or `https`, and the authority.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
@@ -73,7 +75,7 @@ impl Target {
         std::iter::once(self.address).chain(self.others.iter().copied())
     }
 
-    /// Target address for the connection with this number.
+    /// Returns the target address for the connection with this number.
     #[must_use]
     pub fn address_of(&self, number: usize) -> SocketAddr {
         let place = number % (1 + self.others.len());
@@ -83,13 +85,13 @@ impl Target {
         other.copied().unwrap_or(self.address)
     }
 
-    /// Whether all addresses belong to this machine.
+    /// Returns whether all addresses are loopback addresses.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.addresses().all(|address| address.ip().is_loopback())
     }
 
-    /// Restricts the target to its IPv4 addresses; `None` if it has none.
+    /// Restricts the target to its IPv4 addresses. Returns `None` if it has none.
     #[must_use]
     pub fn of_v4(self) -> Option<Self> {
         let mut addresses = self.addresses().filter(SocketAddr::is_ipv4);
@@ -103,7 +105,7 @@ impl Target {
     }
 }
 
-/// Address family in which a host is resolved.
+/// The address family in which a host is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
     /// IPv4 and IPv6.
@@ -116,7 +118,7 @@ impl Endpoint {
     /// Parses a URL without resolving its host name.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || {
-            // Other programs accept HOST:PORT without a scheme.
+            // Other programs accept HOST:PORT without a scheme, so the error suggests the scheme.
             let hint = if url.contains("://") {
                 String::new()
             } else {
@@ -142,11 +144,11 @@ impl Endpoint {
         })
     }
 
-    /// Resolves the host name, which may block as long as the system's resolver does.
+    /// Resolves the host name. This may block for as long as the system's resolver does.
     ///
     /// # Errors
-    /// Fails if the host has no address in this family, or if any of its addresses is not loopback and the target is
-    /// not `owned`.
+    /// Returns an error if the host has no address in this family. Unless the target is `owned`, also returns an error
+    /// if any of its addresses is not a loopback address.
     pub fn look_up(self, owned: bool, family: AddressFamily) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
         let found = (self.host.as_str(), self.port).to_socket_addrs();
@@ -174,7 +176,7 @@ impl Endpoint {
     }
 }
 
-/// Range of local addresses, used in rotation. Each provides about 28,000 ports per target address.
+/// A range of local addresses that are used in rotation. Each of them provides about 28,000 ports per target address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRange {
     first: Ipv4Addr,
@@ -182,7 +184,8 @@ pub struct SourceRange {
 }
 
 impl SourceRange {
-    /// Parses a range: `127.0.1.1/24` (up to the last usable address of the network) or `127.0.1.1-127.0.1.8`.
+    /// Parses a range, either `127.0.1.1/24`, which extends to the last usable address of the network, or
+    /// `127.0.1.1-127.0.1.8`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError::Sources(text.to_owned());
         let (first, last) = if let Some((first, last)) = text.split_once('-') {
@@ -206,13 +209,13 @@ impl SourceRange {
         Ok(Self { first, count })
     }
 
-    /// Number of addresses in the range.
+    /// Returns the number of addresses in the range.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Source address for the connection with this number.
+    /// Returns the source address for the connection with this number.
     #[must_use]
     pub fn of(&self, connection: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.first) + connection % self.count)
@@ -239,15 +242,15 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         Some(port) => Some(port.parse().ok()?),
         None => None,
     };
-    // Control characters are rejected too, because the host becomes a header line.
+    // Control characters are rejected as well, because the host becomes part of a header line.
     let known = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
     let plain = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(known);
     plain.then_some((host, port))
 }
 
-/// Maximum length of a host name, in bytes without the trailing dot. Source: RFC 1035 section 2.3.4.
+/// Maximum length of a host name in bytes, not counting a trailing dot. Source: RFC 1035 section 2.3.4.
 const HOST_BYTES_MAX: usize = 253;
-/// Maximum number of addresses per host; name servers usually return a few.
+/// Maximum number of addresses per host. Name servers usually return only a few.
 const ADDRESSES_MAX: usize = 64;
 /// Maximum number of source addresses: the size of a network with a 16-bit host part.
 const SOURCES_MAX: u32 = 1 << 16;

@@ -1,4 +1,4 @@
-//! Credentials for signing requests.
+//! The credentials with which requests are signed.
 
 use codec::sigv4::signer::Keys;
 use std::fmt;
@@ -12,7 +12,7 @@ pub struct LoadCredentials {
     session_token: Option<String>,
 }
 
-/// `--presign` was given without credentials; exit code 2.
+/// `--presign` was given, but there are no credentials. The program exits with code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), or send no \
@@ -21,10 +21,10 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// Reads AWS's standard environment variables; `of` returns the value of a variable.
+    /// Reads the standard environment variables of AWS. `of` looks up the value of a variable.
     ///
     /// # Errors
-    /// Fails if the key id or the secret is missing.
+    /// Returns an error if the key id or the secret is missing.
     pub fn from_environment(of: impl Fn(&str) -> Option<String>) -> Result<Self, MissingKeys> {
         let set = |name: &str| of(name).filter(|value| !value.is_empty());
         Ok(Self {
@@ -34,7 +34,7 @@ impl LoadCredentials {
         })
     }
 
-    /// Returns the credentials in the form required by a signer.
+    /// Returns the credentials in the form that a signer requires.
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys {

@@ -1,5 +1,5 @@
-//! I/O of the load generator, partly in the `worker` module: rings, sockets, TLS, threads, clock, processes and
-//! signals.
+//! The I/O of the load generator: rings, sockets, TLS, threads, the clock, processes and signals. Part of it is in the
+//! module `worker`.
 //!
 //! ```text
 //!            ┌──────────────────────── one turn of a worker ────────────────────────┐
@@ -7,12 +7,12 @@
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
 //! [`run`](run()) starts one worker per thread; `worker/` implements a turn. Each worker handles all parties of its
-//! share of the channels, so that both ends of every message are checked on one thread, by the I/O-free
-//! [`crate::visit::Crew`]. In an open loop, the parties are masters with scheduled sessions, or peers with scheduled
-//! messages (`worker/timers.rs`); in a closed loop, they are peers that stay connected for the whole run. The
-//! [`Conductor`] controls the phases through the [`board`], whose counters are the only state that workers share. With
-//! discovery, each party first makes API calls on separate connections; a thread resolves the returned endpoints
-//! (`worker/directory.rs`). Requests that are not part of the load use the blocking client in [`http`].
+//! channels. Both ends of every message are therefore checked on one thread, by [`crate::visit::Crew`], which does no
+//! I/O. In an open loop, the parties are masters with scheduled sessions, or peers with scheduled messages
+//! (`worker/timers.rs`). In a closed loop, they are peers that stay connected for the whole run. The [`Conductor`]
+//! controls the phases through the [`board`], whose counters are the only state that the workers share. With discovery,
+//! each party first makes API calls on separate connections, and a thread resolves the endpoints that the calls return
+//! (`worker/directory.rs`). Requests that are not part of the load are made with the blocking client in [`http`].
 
 mod api;
 pub(crate) mod board;
@@ -44,18 +44,18 @@ use std::{io, thread};
 use thiserror::Error;
 use watch::Watch;
 
-/// Event that starts the load once all connections are ready.
+/// Determines when the load starts, once all connections are ready.
 #[derive(Debug)]
 pub enum StartSignal {
-    /// Starts as soon as everything is ready.
+    /// Starts the load as soon as everything is ready.
     AtOnce,
-    /// Starts at this time, so that parts on several machines start simultaneously.
+    /// Starts the load at this time, so that parts of the run on several machines start simultaneously.
     At(SystemTime),
-    /// Starts at the time received from the parent process.
+    /// Starts the load at the time that the parent process sends.
     OnWord(Receiver<SystemTime>),
 }
 
-/// Reason why a run could not start.
+/// The reason why a run could not start.
 #[derive(Debug, Error)]
 #[error("{text}")]
 pub struct RunError {
@@ -74,18 +74,18 @@ impl RunError {
         Self { text, by_target }
     }
 
-    /// Exit code: 3 if the target failed, otherwise 2.
+    /// Returns the exit code: 3 if the target failed, and 2 otherwise.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.by_target { 3 } else { 2 }
     }
 }
 
-/// Runs the plan until it completes or Ctrl-C is pressed, and fills in the document.
+/// Runs the plan until it is complete or Ctrl-C is pressed. Returns `document` with the results of the run.
 ///
 /// # Errors
-/// Fails if this machine does not allow the run or the flags refer to something that does not exist; failures of the
-/// target are part of the result.
+/// Returns an error if this machine does not allow the run, or if the flags refer to something that does not exist.
+/// Failures of the target are part of the result.
 pub fn run(
     plan: &Plan,
     document: &Document,
@@ -139,7 +139,8 @@ pub fn run(
     finished
 }
 
-/// Selects an engine. `Auto` falls back to epoll with a message if io_uring is unavailable; an explicit choice fails.
+/// Selects an engine. If io_uring is unavailable, `Auto` falls back to epoll and prints a message, whereas an explicit
+/// choice of io_uring is an error.
 fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunError> {
     match (choice, ring::probe()) {
         (EngineChoice::Epoll, _) => Ok(choice),

@@ -1,7 +1,7 @@
-//! Load generator that simulates masters and viewers of any service that speaks KVS signaling, and measures that
-//! service.
+//! A load generator that simulates masters and viewers, and measures the service that they connect to. The service may
+//! be any implementation of KVS signaling.
 //!
-//! As in the broker, a thin I/O layer drives I/O-free state machines. The modules in reading order:
+//! As in the broker, a thin I/O layer drives state machines that do no I/O. The modules in reading order:
 //!
 //! | module | contents |
 //! |---|---|

@@ -1,7 +1,8 @@
-//! Live progress of a run: a progress bar on a terminal, a plain line every few seconds elsewhere, or no output.
+//! The live progress of a run. On a terminal, this is a progress bar; elsewhere, a plain line every few seconds, or
+//! nothing.
 //!
-//! Four times a second, the engine passes a [`Progress`] to a [`LiveView`]; [`PartNews`] carries it between processes.
-//! The conductor's thread draws the output, which does not slow the load.
+//! The engine passes a [`Progress`] to a [`LiveView`] four times a second. [`PartNews`] transfers it between processes.
+//! The output is drawn on the thread that controls the run, where it does not slow down the load.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,56 +11,59 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
-/// Observer of a run's progress.
+/// An observer of a run's progress.
 pub trait RunFollower {
     /// Displays a line of text.
     fn say(&mut self, line: &str);
-    /// Reports that all connections are ready and the load waits for the start signal.
+    /// Called when all connections are open and the load is waiting for the start signal.
     fn ready(&mut self) {}
     /// Displays the progress of the run, at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
-/// Progress of a run at one point in time; `None` for values that are unknown or do not apply to the mode.
+/// The progress of a run at one point in time. Values that are not known or do not apply to the mode are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Name of the phase: `opening`, `measuring`, `closing`.
+    /// Name of the phase, such as `opening`, `measuring` or `closing`.
     pub phase: Cow<'static, str>,
     /// Time since the phase began, in seconds.
     pub elapsed_s: f64,
-    /// Expected duration of the phase, in seconds, if known.
+    /// Expected duration of the phase in seconds, if it is known.
     pub total_s: Option<f64>,
-    /// Completed and total sessions or, in the opening phase, connections. Displayed instead of the elapsed time.
+    /// Number of connections attempted so far, and the number planned. In mode sessions, only masters are counted.
+    /// `None` except in the opening phase.
     pub done: Option<(u64, u64)>,
-    /// Sessions completed per second, averaged over the last second.
+    /// Number of sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,
-    /// Messages received per second, averaged over the last second.
+    /// Number of messages received per second, averaged over the last second.
     pub messages_per_s: Option<f64>,
-    /// Connections open at present.
+    /// Number of connections that are currently open.
     pub open: u64,
-    /// Median latency in the last interval, in microseconds.
+    /// Median setup latency of the sessions answered in the last interval, in microseconds.
     pub p50_us: Option<u64>,
-    /// 99th percentile latency in the last interval, in microseconds.
+    /// 99th percentile of the setup latency of the sessions answered in the last interval, in microseconds.
     pub p99_us: Option<u64>,
-    /// Failures by kind, most frequent first. The view displays at most [`KINDS_MAX`](crate::live::KINDS_MAX) kinds.
+    /// Failures by kind, the most frequent first. The view displays at most [`KINDS_MAX`](crate::live::KINDS_MAX)
+    /// kinds.
     pub errors: Vec<(String, u64)>,
     /// Total number of failures.
     pub failed: u64,
 }
 
-/// Display mode of the progress.
+/// How the progress is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewMode {
-    /// Progress bar, for a terminal.
+    /// Displays a progress bar, for a terminal.
     Bar,
-    /// Plain line at intervals, for a file, pipe or log.
+    /// Displays a plain line at intervals, for a file, pipe or log.
     Lines,
-    /// No output.
+    /// Displays nothing.
     Quiet,
 }
 
 impl ViewMode {
-    /// Selects the mode for standard error, depending on whether it is a terminal.
+    /// Selects [`Self::Quiet`] if `quiet` is set. Otherwise selects [`Self::Bar`] or [`Self::Lines`], depending on
+    /// whether standard error is a terminal.
     #[must_use]
     pub fn of_stderr(quiet: bool) -> Self {
         if quiet {
@@ -72,7 +76,8 @@ impl ViewMode {
     }
 }
 
-/// Progress display on a stream, standard error except in tests. Ignores write errors, so that the load continues.
+/// Displays the progress on a stream, which is standard error except in tests. Write errors are ignored, so that the
+/// load continues.
 #[derive(Debug)]
 pub struct LiveView<W> {
     mode: ViewMode,
@@ -91,7 +96,7 @@ impl LiveView<io::Stderr> {
 }
 
 impl<W: Write> LiveView<W> {
-    /// Creates a view that writes to a stream. The bar itself is always drawn on standard error.
+    /// Creates a view that writes to a stream. The progress bar itself is always drawn on standard error.
     #[must_use]
     pub fn on(mode: ViewMode, out: W) -> Self {
         Self {
@@ -135,7 +140,7 @@ impl<W: Write> RunFollower for LiveView<W> {
                     .is_none_or(|said| progress.elapsed_s - said >= LINE_EVERY_S);
                 if begun {
                     self.phase = progress.phase.clone();
-                    // Prints the first figures of a phase early, so that a failing run is noticed soon.
+                    // The first figures of a phase are printed early, so that a failing run is noticed soon.
                     self.said_s = Some(progress.elapsed_s - LINE_EVERY_S + FIRST_LINE_S);
                 } else if due {
                     self.said_s = Some(progress.elapsed_s);
@@ -162,7 +167,7 @@ impl<W: Write> RunFollower for LiveView<W> {
 fn bar() -> ProgressBar {
     let bar =
         ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr_with_hz(10));
-    // Falls back to the crate's default style if a later version rejects this constant template.
+    // If a later version of the crate rejects this constant template, its default style is used.
     let style =
         ProgressStyle::with_template("{prefix} [{bar:24.cyan/blue}] {percent:>3} %  {wide_msg}");
     bar.set_style(
@@ -173,13 +178,13 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Steps of the progress bar, more than the columns of any terminal.
+/// Number of steps of the progress bar. No terminal has as many columns.
 const BAR_STEPS: u64 = 1_000;
 const LINE_EVERY_S: f64 = 5.0;
 const FIRST_LINE_S: f64 = 1.0;
 
 impl Progress {
-    /// Completed fraction of the phase, from 0 to 1; `None` if unknown.
+    /// Returns the completed fraction of the phase, from 0 to 1, or `None` if it is not known.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
         let share = match (self.done, self.total_s) {
@@ -190,7 +195,8 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Remaining time of the phase in seconds: from the schedule if there is one, otherwise estimated from the rate.
+    /// Returns the remaining time of the phase in seconds. If the duration of the phase is not known, this is an
+    /// estimate based on the progress so far.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
         if let Some(total) = self.total_s {
@@ -200,7 +206,7 @@ impl Progress {
         Some(self.elapsed_s / share - self.elapsed_s)
     }
 
-    /// Figures displayed after the bar, at most [`FIGURES_CHARS_MAX`] characters.
+    /// Returns the figures that are displayed after the bar: at most [`FIGURES_CHARS_MAX`] characters.
     #[must_use]
     pub fn figures(&self) -> String {
         let mut parts = Vec::new();
@@ -222,7 +228,7 @@ impl Progress {
         clipped(&parts.join("  "), FIGURES_CHARS_MAX)
     }
 
-    /// Plain line with the completed fraction, the remaining time and the figures.
+    /// Returns a plain line with the completed fraction, the remaining time and the figures.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = self.phase.clone().into_owned();
@@ -235,7 +241,8 @@ impl Progress {
         format!("{line}: {}", self.figures())
     }
 
-    /// Names the most frequent kinds of failure, with the number of all others; `None` without failures.
+    /// Lists the most frequent kinds of failure and the number of all other failures. Returns `None` if there are no
+    /// failures.
     fn failures(&self) -> Option<String> {
         let shown = self.errors.iter().take(KINDS_MAX);
         let named: Vec<String> = shown
@@ -258,7 +265,7 @@ impl Progress {
     }
 }
 
-/// Truncates a text and removes control characters, since error names may contain text from the service.
+/// Truncates a text and removes its control characters, since names of errors may contain text from the service.
 fn clipped(text: &str, chars: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())
@@ -266,31 +273,31 @@ fn clipped(text: &str, chars: usize) -> String {
         .collect()
 }
 
-/// Maximum number of failure kinds in a line.
+/// Maximum number of kinds of failure in a line.
 pub const KINDS_MAX: usize = 3;
 /// Maximum length of the figures in a line, in characters.
 pub const FIGURES_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 32;
-/// Minimum completed fraction for an estimate of the remaining time.
+/// Minimum fraction that must be complete before the remaining time is estimated.
 const SHARE_MIN: f64 = 0.01;
 
-/// Report of a part to its parent process, as one line of JSON.
+/// A report from a part to its parent process, sent as one line of JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum PartNews {
-    /// Line of text, see [`RunFollower::say`].
+    /// A line of text. See [`RunFollower::say`].
     Said(String),
-    /// Readiness for the start, see [`RunFollower::ready`].
+    /// The part is ready to start. See [`RunFollower::ready`].
     Ready,
-    /// Progress, see [`RunFollower::show`].
+    /// The progress of the part. See [`RunFollower::show`].
     Shown(Progress),
 }
 
-/// Run observer of a part, which writes each report to a stream.
+/// Follows the run of a part, and writes each report to a stream.
 #[derive(Debug)]
 pub struct Part<W>(pub W);
 
 impl<W: Write> Part<W> {
-    /// Writes a report. Write errors are ignored so that the load continues.
+    /// Writes a report. Write errors are ignored, so that the load continues.
     fn tell(&mut self, news: &PartNews) {
         if let Ok(line) = serde_json::to_string(news) {
             let _ = writeln!(self.0, "{line}").and_then(|()| self.0.flush());
@@ -313,8 +320,8 @@ impl<W: Write> RunFollower for Part<W> {
 }
 
 impl Progress {
-    /// Combines the progress of all parts of a run. Counts and rates are summed; the highest value of each quantile is
-    /// used, as an upper bound. The phase is that of the part with the least progress.
+    /// Combines the progress of all parts of a run. Counts and rates are summed. For each quantile, the highest value
+    /// is used, as an upper bound. The phase and its times are taken from the part that entered its phase last.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

@@ -1,4 +1,4 @@
-//! The `loadgen` binary: parses the flags into a plan, runs it, prints the result and sets the exit code.
+//! The `loadgen` binary. Parses the flags into a plan, runs it, prints the result and sets the exit code.
 
 use loadgen::edge::{
     RunError, StartSignal, limits, machine, run, run_id, run_parts, word_of_stdin,
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     let line = match CommandLine::read(words.clone(), |path| std::fs::read_to_string(path)) {
         Ok(line) => line,
-        // Help and version exit with 0, errors with 2.
+        // Exits with 0 for `--help` and `--version`, and with 2 for errors.
         Err(error) => error.exit(),
     };
     let result = match &line.command {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Ignored: a failed write to stderr cannot be reported.
+            // If writing to stderr fails, there is no way to report that.
             let name = if io::stderr().is_terminal() {
                 "error"
             } else {
@@ -118,7 +118,7 @@ fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
         runs = vec![Run { name, document }];
     }
     put(&runs, reports.html.as_deref(), false)?;
-    // A report of a single run has the exit code of that run.
+    // If a single run is reported, its exit code becomes the exit code of the program.
     Ok(match &runs[..] {
         [run] => run.document.exit_code(),
         _ => 0,

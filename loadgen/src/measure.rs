@@ -1,18 +1,18 @@
-//! Counters of a worker, converted to a document at the end of a run. Documents can be merged without loss of
-//! precision: [`crate::result::merge`].
+//! The counters of a worker. At the end of a run, they are converted to a document. Documents can be merged without
+//! loss of precision: see [`crate::result::merge`].
 
 use crate::result::{self, Spread};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 
-/// Message counts of a worker.
+/// The message counts of a worker.
 pub type MessageTally = result::Messages<u64>;
-/// Session counts of a worker.
+/// The session counts of a worker.
 pub type Sessions = result::Sessions<u64>;
-/// Connection counts of a worker.
+/// The connection counts of a worker.
 pub type ConnectionCounts = result::ConnectionFigures<u64>;
 
-/// Failures by kind, sorted by name.
+/// The number of failures of each kind, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorCounts {
     kinds: BTreeMap<String, u64>,
@@ -21,7 +21,7 @@ pub struct ErrorCounts {
 
 const ERROR_KINDS_MAX: usize = 256;
 
-/// Maximum length of a stored request id, in bytes.
+/// Maximum length of a request id that is stored, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl ErrorCounts {
@@ -30,13 +30,14 @@ impl ErrorCounts {
         self.count_many(kind, 1);
     }
 
-    /// Failures by kind.
+    /// Returns the number of failures of each kind.
     #[must_use]
     pub const fn kinds(&self) -> &BTreeMap<String, u64> {
         &self.kinds
     }
 
-    /// Stores the request id of the first refused request of this kind, if it is a short single word.
+    /// Stores the request id of the first refused request of this kind, provided that the id is short and a single
+    /// word.
     pub fn keep_request_id(&mut self, kind: &str, id: &str) {
         let is_word = id
             .bytes()
@@ -48,20 +49,20 @@ impl ErrorCounts {
         }
     }
 
-    /// Request id of the first refused request of each kind, if known.
+    /// Returns the request id of the first refused request of each kind, if it is known.
     #[must_use]
     pub const fn request_ids(&self) -> &BTreeMap<String, String> {
         &self.request_ids
     }
 
-    /// Total number of failures.
+    /// Returns the total number of failures.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.kinds.values().sum()
     }
 
-    /// Counts several failures of this kind. Kinds may contain text from the service, so kinds beyond the first
-    /// [`ERROR_KINDS_MAX`] are counted as `other`.
+    /// Counts several failures of this kind. Once [`ERROR_KINDS_MAX`] kinds are known, failures of any other kind are
+    /// counted as `other`, because a name may contain arbitrary text from the service.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
@@ -75,7 +76,8 @@ impl ErrorCounts {
     }
 }
 
-/// Latencies of one kind in microseconds: an HDR histogram with three significant digits, for values up to one hour.
+/// The latencies of one kind in microseconds. Stored as an HDR histogram with three significant digits, for values of
+/// up to one hour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
@@ -87,7 +89,8 @@ impl Latency {
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// Creates a histogram with two significant digits, for latencies per second. Takes a tenth of the memory.
+    /// Creates a histogram with two significant digits, for the latencies of each second. It takes a tenth of the
+    /// memory of a histogram with three digits.
     #[must_use]
     pub fn coarse() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 2);
@@ -104,7 +107,7 @@ impl Latency {
         self.0.saturating_record(span_ns / 1000);
     }
 
-    /// Histogram in microseconds.
+    /// Returns the histogram, whose values are in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> &Histogram<u64> {
         &self.0
@@ -117,28 +120,30 @@ impl Default for Latency {
     }
 }
 
-/// Latencies of each step in the lifetime of a connection, and of messages between peers.
+/// The latencies of each step in the lifetime of a connection, and of the messages between peers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
-    /// TCP: from the connect call to the established connection.
+    /// TCP: from the call to connect until the connection is established.
     pub connect: Latency,
-    /// TLS: from the established connection to the end of the handshake.
+    /// TLS: from when the connection is established until the handshake is complete.
     pub tls: Latency,
-    /// WebSocket: from the end of the previous step to the 101 response.
+    /// WebSocket: from when the previous step is complete until the 101 response arrives.
     pub upgrade: Latency,
-    /// Session: from the 101 response to the arrival of the SDP answer.
+    /// Session: from the 101 response until the SDP answer arrives.
     pub offer_answer: Latency,
-    /// Message: from composition (in an open loop: from the due time) until the recipient processes the message.
+    /// Message: from when it is composed (in an open loop: from when it is due) until the recipient processes it.
     pub message: Latency,
-    /// Session: from its due time to the arrival of the SDP answer, including all of the above and delays of the
+    /// Session: from when it is due until the SDP answer arrives. Includes all of the above and the delays of the
     /// generator.
     pub setup: Latency,
-    /// Delay of session starts or messages relative to the schedule, caused only by the load generator.
+    /// How late sessions start or messages are sent, compared with the schedule. Only the load generator causes this
+    /// delay.
     pub lag: Latency,
 }
 
 impl Latencies {
-    /// Converts the latencies to the form of a document. `recovery` contains the recovery times of cut-off channels.
+    /// Converts the latencies to the form used in a document. `recovery` contains the recovery times of channels that
+    /// were cut off.
     #[must_use]
     pub fn spreads(&self, recovery: &Latency) -> result::LatencyFigures {
         result::LatencyFigures {

@@ -1,10 +1,10 @@
-//! Resources that a run needs, compared with the limits of this machine before any connection is opened.
+//! The resources that a run needs. They are compared with the limits of this machine before any connection is opened.
 
 use crate::options::{Mode, Options};
 use crate::{edge::MachineLimits, plan::Plan, result::words};
 use std::fmt;
 
-/// Connections and memory that a plan needs, compared with the limits of this machine.
+/// The connections and memory that a plan needs, compared with the limits of this machine.
 #[derive(Clone, Debug)]
 pub struct Needs {
     lines: Vec<String>,
@@ -12,7 +12,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Computes the needs of a plan, summed over all its processes on this machine.
+    /// Computes the resources that a plan needs, summed over all of its processes on this machine.
     #[must_use]
     pub fn of(options: &Options, plan: &Plan, limits: MachineLimits) -> Self {
         let mut needs = Self {
@@ -26,7 +26,7 @@ impl Needs {
         needs
     }
 
-    /// Whether this machine meets all needs.
+    /// Returns whether this machine has all the resources that the run needs.
     #[must_use]
     pub const fn are_met(&self) -> bool {
         self.shortages.is_empty()
@@ -172,17 +172,19 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Descriptors in addition to connections: ring, files, standard streams.
+/// Number of descriptors that a process needs in addition to one per connection: for its ring, files and standard
+/// streams.
 pub const DESCRIPTORS_BESIDE: u64 = 64;
-/// Time in seconds before a port can be reused for the same addresses. Source: Linux, `TCP_TIMEWAIT_LEN`.
+/// Time in seconds after which a port can be reused for the same addresses. Source: Linux, `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_S: f64 = 60.0;
-/// User-space memory per connection, in bytes: twice the asserted size of the table entries, since tables double.
+/// User-space memory per connection, in bytes. Twice the asserted size of the table entries, since tables grow by
+/// doubling.
 const CONNECTION_BYTES: u64 = 500;
 /// Kernel memory of an idle TCP socket and its file, in bytes. Measured on Linux 6.18: 4.5 GB per million sockets.
 const KERNEL_BYTES: u64 = 4_500;
 /// Additional memory per TLS connection, in bytes. Measured on Linux 6.18.
 const TLS_BYTES: u64 = 9_500;
-/// Memory of a process without connections, in bytes: ring, histograms, code.
+/// Memory in bytes of a process that has no connections: its ring, histograms and code.
 const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]
@@ -232,12 +234,9 @@ mod tests {
         );
         let text = needs.to_string();
         assert!(needs.are_met(), "{text}");
-        for part in [
-            "100000 over all parts",
-            "6100 at once",
-            "1000000 here, 10 a session",
-            "over 105 s",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["100000 over all parts", "6100 at once", "1000000 here, 10 a session", "over 105 s"];
+        for part in cases {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

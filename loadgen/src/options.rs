@@ -1,4 +1,4 @@
-//! Command line options, as given.
+//! The command line options as given by the user.
 
 use crate::scenario;
 use crate::schedule::{ArrivalSchedule, PlannedMoment, RunShare};
@@ -55,10 +55,11 @@ pub struct Reports {
 }
 
 impl Options {
-    /// Returns the source of the service's CPU time and memory, if a flag specifies one.
+    /// Returns the source of the service's CPU time and memory figures, or `None` if no flag specifies one.
     ///
     /// # Errors
-    /// Fails if it cannot be found or does not respond; exit code 2.
+    /// Returns an error if the process or the listener cannot be found or does not respond. The program then exits with
+    /// code 2.
     pub fn server(&self) -> Result<Option<Server>, String> {
         if let Some(pid) = self.server_pid {
             let server = Server::process(pid);
@@ -80,7 +81,8 @@ impl Options {
             .map_err(|error| format!("--admin {url}: {error}"))
     }
 
-    /// Reads the admin token from the file named by the flag or, without one, by the environment variable.
+    /// Reads the admin token from the file named by the flag. Without the flag, the environment variable names the
+    /// file.
     fn token(&self) -> Result<Option<String>, String> {
         let of_environment = std::env::var_os(TOKEN_FILE).filter(|value| !value.is_empty());
         let (name, path) = match (&self.token_file, of_environment) {
@@ -101,7 +103,7 @@ impl Options {
     }
 }
 
-/// Parses a number of seconds. If the text has a unit, the error suggests the number of seconds.
+/// Parses a number of seconds. If the text contains a unit, the error suggests the number in seconds.
 fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -127,9 +129,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 impl CommandLine {
-    /// Parses a command line, whose first word is the name of the program. Flags from a scenario file are inserted
-    /// before those of the command line. The error describes the fault in a flag or the scenario file, with its
-    /// position.
+    /// Parses a command line, whose first word is the name of the program. The flags in a scenario file are inserted
+    /// before those on the command line. The returned error describes what is wrong with a flag or with the scenario
+    /// file, and at which position.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -153,7 +155,7 @@ impl CommandLine {
             )
         })?;
         let mut all = words;
-        // A list is overridden as a whole.
+        // A list on the command line replaces the whole list in the scenario file.
         let given = |word: &String| word == "--target" || word.starts_with("--target=");
         let overrides = all.iter().any(given);
         all.splice(
@@ -175,7 +177,7 @@ fn program() -> clap::Command {
         .mut_subcommand("report", |it| it.after_help(REPORT_EXAMPLES))
 }
 
-/// Headings for the flags of `run` and `plan` in the help text, in display order.
+/// Headings for the flags of `run` and `plan` in the help text, in the order in which they are displayed.
 const TARGET: &str = "Target";
 const LOAD: &str = "Load";
 const CHANNELS: &str = "Signatures and channels";
@@ -216,7 +218,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Name of the mode, as used on the command line and in the document.
+    /// Returns the name of the mode, as used on the command line and in the document.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -228,7 +230,7 @@ impl Mode {
         }
     }
 
-    /// Whether sessions start on schedule regardless of how the target performs.
+    /// Returns whether sessions start on schedule, however the target performs.
     #[must_use]
     pub const fn is_open_loop(self) -> bool {
         match self {
@@ -457,7 +459,7 @@ pub struct ThresholdFlags {
     pub fail_on_threshold: bool,
 }
 
-/// A non-empty list of CPU numbers in ascending order.
+/// A nonempty list of CPU numbers in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct CpuList(pub Vec<usize>);
@@ -479,7 +481,7 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     Ok(CpuList(list))
 }
 
-/// Maximum number of CPUs in a list: the size of the kernel's default CPU mask.
+/// Maximum number of CPUs in a list. This is the size of the kernel's default CPU mask.
 const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A report as a self-contained HTML page that needs no network access, fonts or libraries.
+//! Renders a report as a self-contained HTML page that does not need network access, fonts or libraries.
 //!
 //! maud generates the head, the verdicts and a table of all figures, and escapes all text. `page/report.js` reads the
-//! JSON embedded in the page (`data`) and replaces the table with cards, plots and tables. Without scripts, the table
-//! remains.
+//! JSON that is embedded in the page (`data`), and replaces the table with cards, plots and tables. If scripts are
+//! disabled, the table remains.
 
 use crate::result::rows::{QUANTILES, Row, Sense, rows};
 use crate::result::{
@@ -27,7 +27,7 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
             format!("{} runs side by side", runs.len()),
         ),
     };
-    // Restricts the page to its own style and script, whatever text the reports contain.
+    // Restricts the page to its own style and script, even if a text in a report is HTML.
     let nonce = format!("{:032x}", fastrand::u128(..));
     let policy =
         format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'");
@@ -86,7 +86,7 @@ fn visible(text: &str) -> String {
     text.replace(steers, "\u{fffd}")
 }
 
-/// Maximum number of runs on a page: the number of easily distinguished colours.
+/// Maximum number of runs on a page. The plots have only eight colours that are easily distinguished.
 pub const RUNS_MAX: usize = 8;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -211,7 +211,7 @@ fn moment(text: &str) -> String {
     }
 }
 
-/// JSON data of the page. Contains no `<`, so that no text in the data can close the enclosing element.
+/// Returns the JSON data of the page. It contains no `<`, so that no text in the data can close the enclosing element.
 fn data(runs: &[Run], rows: &[Row]) -> String {
     let labels = LatencyFigures::default().all().map(|(label, _)| label);
     let kinds = runs.iter().flat_map(|run| run.document.errors.keys());
@@ -263,7 +263,7 @@ fn span(label: &str, spread: &Spread) -> Value {
     })
 }
 
-/// Percentile curve: quantiles as a function of the number of nines, -log10(1 - share).
+/// Returns the percentile curve: the quantiles as a function of the number of nines, which is -log10(1 - share).
 fn curve(spread: &Spread) -> Vec<(f64, Option<u64>)> {
     let point = |share: f64| {
         let nines = -(1.0 - share).log10();
@@ -280,7 +280,8 @@ fn curve(spread: &Spread) -> Vec<(f64, Option<u64>)> {
         .collect()
 }
 
-/// Merges intervals of a log that are too short for a rate, and others until at most [`POINTS_MAX`] are left.
+/// Merges the intervals of a log that are too short to compute a rate, and then merges more until at most
+/// [`POINTS_MAX`] are left.
 fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     let few = intervals.len().div_ceil(POINTS_MAX).max(1);
     let (mut begun_s, mut first) = (0.0, 0);
@@ -303,7 +304,7 @@ fn thinned(intervals: &[Interval]) -> Vec<Interval> {
             sessions: sum(|one| one.sessions),
             messages: sum(|one| one.messages),
             open: last.open,
-            // Quantiles cannot be averaged, so the highest one represents the merged intervals.
+            // Quantiles cannot be averaged, so the highest one is used for the merged intervals.
             p50_us: chunk.iter().filter_map(|one| one.p50_us).max(),
             p99_us: chunk.iter().filter_map(|one| one.p99_us).max(),
             errors: sum(|one| one.errors),
@@ -314,11 +315,11 @@ fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     points
 }
 
-/// Maximum number of points in a plotted time series, more than a screen can show.
+/// Maximum number of points in the plot of a time series. A screen cannot show more.
 const POINTS_MAX: usize = 400;
 const SHORTEST_S: f64 = 0.1;
 const CURVE_STEPS: u32 = 160;
-/// Maximum number of nines in a percentile curve (6 for 99.9999 %). With few values, the curve ends earlier.
+/// Maximum number of nines in a percentile curve (6 for 99.9999 %). If there are few values, the curve ends earlier.
 const NINES_MAX: f64 = 6.0;
 
 #[cfg(test)]
@@ -327,7 +328,7 @@ mod tests {
     use crate::result::{EventArguments, Messages, Saturated, ScheduleLag, spread};
     use proptest::prelude::*;
 
-    /// Run in which all figures are known, and all texts are `text`.
+    /// Returns a run in which all figures are known and all texts are `text`.
     fn run(text: &str) -> Run {
         let histogram = spread::histogram((1..2_000).map(|us| us * us));
         let arguments = EventArguments::from([(text.to_owned(), text.into())]);
@@ -364,7 +365,7 @@ mod tests {
         (1..=count).map(interval).collect()
     }
 
-    /// JSON embedded in a page.
+    /// Returns the JSON that is embedded in a page.
     fn held(html: &str) -> Value {
         let (_, after) = html.split_once("type=\"application/json\">").unwrap();
         assert_eq!(html.matches("</script").count(), 2, "{html}");
@@ -396,7 +397,7 @@ mod tests {
         assert!(html.contains(&format!("<style nonce=\"{nonce}\">")));
         let verdict = html.find("Messages went wrong").unwrap();
         assert!(html.find("CPU was busy").unwrap() < verdict);
-        // Without scripts, the page shows the verdict and every figure.
+        // If scripts are disabled, the page shows the verdict and every figure.
         for row in rows(&[&run("plain").document]) {
             let cells = format!("{}</th><td", row.label);
             let fine = html.contains(&cells) && html.contains(&row.texts[0]);
@@ -412,12 +413,9 @@ mod tests {
             let html = page(&runs).unwrap();
             assert!(!html.contains("<img") && !html.contains("<!--") && !html.contains('\u{1b}'));
             let held = held(&html);
-            for path in [
-                "/runs/0/name",
-                "/runs/0/mode",
-                "/failures/0/kind",
-                "/failures/0/id",
-            ] {
+            #[rustfmt::skip] // a list
+            let cases = ["/runs/0/name", "/runs/0/mode", "/failures/0/kind", "/failures/0/id"];
+            for path in cases {
                 assert_eq!(held.pointer(path).unwrap(), hostile, "{path}");
             }
             assert_eq!(held["runs"][0]["machine"][hostile][hostile][0], hostile);

@@ -1,43 +1,44 @@
-//! I/O-free parts of a simulated client: its name, its connection protocol, its messages, and the record of received
-//! messages.
+//! The parts of a simulated client that do no I/O: its name, its connection protocol, its messages, and the record of
+//! the messages it has received.
 //!
 //! Every message contains a [`PayloadStamp`] with its sender, recipient, sequence number and time, protected by a
-//! checksum; a recipient keeps a [`Sequence`] per sender. From the messages alone, the recipient thus detects missing,
-//! duplicated, late, corrupted and misrouted ones. The checks share no code with any service's routing.
+//! checksum. A recipient keeps a [`Sequence`] for each sender. From the messages alone, the recipient can thus detect
+//! messages that are missing, duplicated, late, corrupted or misrouted. The checks share no code with the routing of
+//! any service.
 
 use codec::ws::{self, FrameError, FrameRules, Item, Opcode, Receiver, Side, close};
 use fastrand::Rng;
 use std::fmt::Write;
 use std::ops::Range;
 
-/// Identity of a peer, constant for its lifetime.
+/// The identity of a peer, which never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// Channel number, counting from 0.
+    /// Number of the channel, counted from 0.
     pub channel: u32,
-    /// Number of the peer within its channel: 0 for the master, 1 and above for viewers.
+    /// Number of the peer within its channel. The master is 0, and viewers are numbered from 1.
     pub place: u32,
 }
 
-/// Common parts of channel names and ARNs.
+/// Parts shared by all channel names and ARNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     /// AWS region, such as `us-west-2`.
     pub region: String,
-    /// Account id of twelve digits.
+    /// Account id, which has twelve digits.
     pub account: String,
-    /// Prefix of all channel names, followed by the channel's number.
+    /// Prefix of all channel names. The number of the channel follows it.
     pub prefix: String,
 }
 
 impl Naming {
-    /// Name of a channel.
+    /// Returns the name of a channel.
     #[must_use]
     pub fn name(&self, channel: u32) -> String {
         format!("{}{channel}", self.prefix)
     }
 
-    /// ARN of a channel.
+    /// Returns the ARN of a channel.
     #[must_use]
     pub fn arn(&self, channel: u32) -> String {
         let Self {
@@ -49,7 +50,7 @@ impl Naming {
     }
 }
 
-/// Client id of the viewer with this number.
+/// Returns the client id of the viewer with this number.
 #[must_use]
 pub fn client_id(place: u32) -> String {
     let mut id = String::new();
@@ -57,7 +58,7 @@ pub fn client_id(place: u32) -> String {
     id
 }
 
-/// Path and query of an unsigned WebSocket upgrade request.
+/// Returns the path and query of an unsigned WebSocket upgrade request.
 #[must_use]
 pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
     let mut target = String::from("/?X-Amz-ChannelARN=");
@@ -78,10 +79,10 @@ pub(crate) fn place_of(client_id: &str) -> Option<u32> {
 }
 
 const VIEWER: &str = "viewer-";
-/// Creation time in every ARN, in milliseconds since 1970.
+/// The creation time in every ARN, in milliseconds since 1970.
 const CREATED_MS: u64 = 1_700_000_000_000;
 
-// Payload of a message: sender, recipient, sequence number, time, and a checksum.
+// The payload of a message, which contains the sender, recipient, sequence number, time and a checksum.
 //
 // ```text
 //  characters  8    8        8     8   16        16       8         the rest
@@ -89,37 +90,39 @@ const CREATED_MS: u64 = 1_700_000_000_000;
 //             │run │channel │from │to │sequence │sent_ns │checksum │filler                    │
 //             └────┴────────┴─────┴───┴─────────┴────────┴─────────┴──────────────────────────┘
 // ```
-// Numbers are hexadecimal: their digits are base64 characters, so the payload is valid base64 without encoding, and
-// legible in a trace. The checksum covers all other fields.
+// Numbers are hexadecimal. Hexadecimal digits are base64 characters, so the payload is valid base64 without being
+// encoded, and is legible in a trace. The checksum covers all other fields.
 
-/// Minimum length of a payload, in characters: a stamp without filler. A multiple of 4, to avoid padding in base64.
+/// Minimum length of a payload in characters: the length of a stamp without filler. A multiple of 4, so that base64
+/// needs no padding.
 pub const STAMP_BYTES: usize = 72;
 
-/// Maximum length of a payload, in characters. No service accepts longer messages.
+/// Maximum length of a payload in characters. No service accepts longer messages.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Metadata in the payload of a message.
+/// The metadata in the payload of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadStamp {
     /// Run id, which distinguishes the messages of different runs.
     pub run: u32,
-    /// Channel number, counting from 0.
+    /// Number of the channel, counted from 0.
     pub channel: u32,
-    /// Number of the sender within its channel: 0 for the master, 1 and above for viewers.
+    /// Number of the sender within its channel. The master is 0, and viewers are numbered from 1.
     pub from: u32,
     /// Number of the recipient within its channel.
     pub to: u32,
-    /// Sequence number of the message for this sender and recipient, counting from 0.
+    /// Sequence number of the message for this sender and this recipient, counted from 0.
     pub sequence: u64,
-    /// Time of composition, in nanoseconds of the run's clock.
+    /// Time at which the message was composed, in nanoseconds on the clock of the run.
     pub sent_ns: u64,
 }
 
 impl PayloadStamp {
-    /// Appends a payload of `payload_bytes` characters. `filler` must be a result of [`filler`].
+    /// Appends a payload of `payload_bytes` characters. `filler` must have been generated by [`filler`].
     ///
     /// # Panics
-    /// Panics if `payload_bytes` is outside [`STAMP_BYTES`] to [`PAYLOAD_BYTES_MAX`]; the plan validates the flags.
+    /// Panics if `payload_bytes` is not between [`STAMP_BYTES`] and [`PAYLOAD_BYTES_MAX`]. The plan validates the
+    /// flags.
     pub fn write(&self, out: &mut String, filler: &str, payload_bytes: usize) {
         let start = usize::try_from(self.sequence % FILLER_STARTS).unwrap_or_default();
         let filler = &filler[start..start + payload_bytes - STAMP_BYTES];
@@ -136,7 +139,8 @@ impl PayloadStamp {
         out.push_str(filler);
     }
 
-    /// Parses the stamp of a payload; `None` if it is too short, has invalid characters or a wrong checksum.
+    /// Parses the stamp of a payload. Returns `None` if the payload is too short, contains invalid characters or has a
+    /// wrong checksum.
     #[must_use]
     pub fn read(payload: &str) -> Option<Self> {
         let (text, filler) = payload.as_bytes().split_at_checked(STAMP_BYTES)?;
@@ -156,7 +160,7 @@ impl PayloadStamp {
     }
 }
 
-/// Generates random base64 characters. Each message takes its filler from them, at a different offset.
+/// Generates random base64 characters. Each message takes its filler from these characters, at a different offset.
 #[must_use]
 pub fn filler() -> String {
     let mut random = fastrand::Rng::with_seed(0x4865_6C69_6F67_7261);
@@ -172,7 +176,7 @@ fn put(text: &mut [u8], mut number: u64) {
     }
 }
 
-/// Parses up to 16 hexadecimal digits; `None` if there is any other character.
+/// Parses up to 16 hexadecimal digits. Returns `None` if the text contains any other character.
 fn take(text: &[u8]) -> Option<u64> {
     let mut number = 0;
     for &digit in text {
@@ -186,8 +190,9 @@ fn take(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// Checksum of two consecutive byte strings, computed 8 bytes at a time. Each step is a bijection of the state, so a
-/// change within one step always changes the state; folding to 32 bits leaves a collision probability of 2⁻³².
+/// Computes the checksum of two consecutive byte strings, 8 bytes at a time. Each step is a bijection of the state, so
+/// a change within one step always changes the state. Because the state is folded to 32 bits, the probability of a
+/// collision is 2⁻³².
 fn checksum(head: &[u8], tail: &[u8]) -> u32 {
     let mut state = 0xCBF2_9CE4_8422_2325 ^ (head.len() + tail.len()) as u64;
     for text in [head, tail] {
@@ -210,42 +215,42 @@ fn step(state: u64, word: u64) -> u64 {
 
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// Number of different filler offsets; prime, so that the offsets do not align with message windows.
+/// Number of different filler offsets. A prime, so that the offsets do not align with the windows of messages.
 const FILLER_STARTS: u64 = 4093;
 
-/// Record of the messages received from one sender. Takes no heap memory while nothing is missing.
+/// A record of the messages received from one sender. Takes no heap memory as long as no message is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
     next: u64,
-    /// Missing ranges of sequence numbers below `next`, in ascending order; at most [`GAPS_MAX`].
+    /// Ranges of sequence numbers below `next` that are missing, in ascending order. At most [`GAPS_MAX`] ranges.
     gaps: Vec<Range<u64>>,
-    /// Missing messages that are not tracked individually.
+    /// Number of missing messages that are no longer tracked individually.
     written_off: u64,
 }
 
-/// Classification of a received message.
+/// How a received message relates to those that arrived before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrivalKind {
-    /// In order: the highest sequence number so far.
+    /// In order: the message has the highest sequence number so far.
     InOrder,
-    /// Late: a message with a higher number arrived earlier.
+    /// Late: a message with a higher sequence number arrived before this message.
     Late,
-    /// Duplicate of a message that arrived earlier.
+    /// Duplicate: this message has arrived before.
     Again,
 }
 
-/// Maximum number of gaps tracked per sender and recipient (24 bytes each). If there are more, the messages in the
-/// oldest gap count as lost, and as duplicates if they arrive later.
+/// Maximum number of gaps tracked for each sender and recipient (24 bytes each). If there are more, the messages in the
+/// oldest gap count as lost. If such a message arrives later, it counts as a duplicate.
 const GAPS_MAX: usize = 256;
 
 impl Sequence {
-    /// Successor of the highest sequence number received.
+    /// Returns the successor of the highest sequence number received.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// Records the arrival of an intact message.
+    /// Records that an intact message has arrived.
     pub fn arrive(&mut self, number: u64) -> ArrivalKind {
         if number >= self.next {
             if number > self.next {
@@ -267,7 +272,7 @@ impl Sequence {
         ArrivalKind::Late
     }
 
-    /// Number of missing messages out of the first `sent`.
+    /// Returns how many of the first `sent` messages are missing.
     #[must_use]
     pub fn missing(&self, sent: u64) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|gap| gap.end - gap.start).sum();
@@ -283,13 +288,14 @@ impl Sequence {
     }
 }
 
-// Protocol of one client connection: upgrade request, frames, closing handshake. Converts bytes to [`Event`]s.
+// The protocol of one client connection: the upgrade request, frames and the closing handshake. Converts bytes to
+// [`Event`]s.
 
-/// Client side of a WebSocket connection without its socket. One per peer and connection.
+/// The client side of a WebSocket connection, without its socket. Each connection of a peer has its own link.
 #[derive(Debug)]
 pub struct PeerLink {
     state: LinkState,
-    /// Separate from the state, so that an event borrowed from the receiver does not prevent changes to the state.
+    /// Separate from the state, so that the state can be changed while an event is borrowed from the receiver.
     receiver: Receiver,
 }
 
@@ -297,29 +303,30 @@ pub struct PeerLink {
 enum LinkState {
     AwaitAnswer(Box<Opening>),
     Open,
-    /// This side has sent a close frame and awaits its echo. Messages may still arrive.
+    /// This side has sent a close frame and waits for its echo. Messages may still arrive.
     AwaitCloseEcho,
-    /// Both sides have closed, or the connection has failed. Received bytes are discarded.
+    /// Both sides have closed the connection, or it has failed. Received bytes are discarded.
     Ended,
 }
 
-/// Event decoded from the received bytes.
+/// An event decoded from the received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The service accepted the upgrade.
     Opened,
-    /// A message arrived; the text may be modified in place.
+    /// A message has arrived. Its text may be modified in place.
     Message(&'a mut [u8]),
-    /// The service closed the connection, with this code if it sent one. The close frame has been answered.
+    /// The service has closed the connection, with this code if it sent one. The close frame has been answered.
     ClosedByService(Option<u16>),
-    /// The service answered this side's close frame.
+    /// The service has answered this side's close frame.
     Closed,
 }
 
-/// Reason for the failure of a connection.
+/// The reason why a connection failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// The response to the upgrade is not a 101. Contains the status, and the AWS error type and request id if present.
+    /// The response to the upgrade is not a 101. Contains the status and, if the response has them, the AWS error type
+    /// and request id.
     Refused(u16, Option<Box<str>>, Option<Box<str>>),
     /// The response is not HTTP, is too long, or does not match the key that was sent.
     Answer,
@@ -328,7 +335,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Name under which the error is counted.
+    /// Returns the name under which the error is counted.
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
@@ -339,7 +346,7 @@ impl LinkError {
         }
     }
 
-    /// Request id of a refused upgrade, if the response contained one.
+    /// Returns the request id of a refused upgrade, if the response contained one.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
@@ -350,7 +357,7 @@ impl LinkError {
 }
 
 impl PeerLink {
-    /// Creates a link and appends its upgrade request to `out`; see [`ws::request`](codec::ws::request).
+    /// Creates a link and appends its upgrade request to `out`. See [`ws::request`](codec::ws::request).
     #[must_use]
     pub fn open(host: &str, target: &str, random: &mut Rng, out: &mut Vec<u8>) -> Self {
         let mut key = Vec::with_capacity(24);
@@ -364,7 +371,7 @@ impl PeerLink {
         }
     }
 
-    /// Creates a link in the ended state, without a connection.
+    /// Creates a link that has no connection and has already ended.
     #[must_use]
     pub const fn ended() -> Self {
         Self {
@@ -373,7 +380,7 @@ impl PeerLink {
         }
     }
 
-    /// Whether messages may be sent.
+    /// Returns whether messages may be sent.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.state, LinkState::Open)
@@ -387,9 +394,9 @@ impl PeerLink {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next event, if any, and returns the number of bytes consumed. The caller
-    /// repeats the call until all bytes are consumed. Immediate replies (to a ping or close) are appended to `out`. An
-    /// error ends the link.
+    /// Consumes `bytes` up to the end of the next event, if there is one, and returns how many bytes were consumed. The
+    /// caller must repeat the call until all bytes have been consumed. Immediate replies, to a ping or a close frame,
+    /// are appended to `out`. An error ends the link.
     pub fn next<'a>(
         &'a mut self,
         bytes: &'a mut [u8],
@@ -634,7 +641,7 @@ mod link_tests {
         format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into()
     }
 
-    /// Returns the events of `frames`, received in pieces of `piece` bytes, and the bytes sent in return.
+    /// Receives `frames` in pieces of `piece` bytes. Returns the events and the bytes that were sent in reply.
     fn feed(piece: usize, frames: &[u8]) -> (Vec<String>, Vec<u8>) {
         let (mut link, mut random, request) = opened();
         let mut stream = answer(&request);
@@ -667,12 +674,8 @@ mod link_tests {
         ws::close_frame(&mut frames, 1001, "bye");
         ws::frame(&mut frames, Opcode::Text, b"after the end");
         let whole = feed(usize::MAX, &frames);
-        let wanted = [
-            "Opened",
-            "Message([111, 110, 101])",
-            "Message([116, 119, 111])",
-            "ClosedByService(Some(1001))",
-        ];
+        #[rustfmt::skip] // a list
+        let wanted = ["Opened", "Message([111, 110, 101])", "Message([116, 119, 111])", "ClosedByService(Some(1001))"];
         assert_eq!(whole.0, wanted);
         assert_eq!(whole.1.len(), 7 + 8); // the pong and the echo
         for piece in 1..60 {

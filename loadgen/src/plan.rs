@@ -1,4 +1,5 @@
-//! Validated run: the plan of a command line, the permitted values of each flag, and the errors for invalid flags.
+//! A validated run: the plan that a command line describes, the permitted values of each flag, and the errors for
+//! invalid flags.
 
 use crate::address::{AddressError, SourceRange, Target};
 use crate::credentials::{LoadCredentials, MissingKeys};
@@ -11,14 +12,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Validated parameters of a run.
+/// The validated parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// Nodes of the service. Never empty.
+    /// The nodes of the service. There is at least one.
     pub targets: Vec<Target>,
-    /// Source addresses of connections; `None` lets the kernel choose.
+    /// Source addresses for the connections. If `None`, the kernel chooses.
     pub sources: Option<SourceRange>,
     /// Names of the channels.
     pub naming: Naming,
@@ -28,60 +29,61 @@ pub struct Plan {
     pub viewers: u32,
     /// Duration of the measured phase.
     pub duration: Duration,
-    /// CPUs to which the threads are pinned, one each; `None` for a single unpinned thread.
+    /// The CPUs to which the threads are pinned, one thread per CPU. `None` means a single thread that is not pinned.
     pub cores: Option<CpuList>,
-    /// Kernel interface to use.
+    /// The kernel interface to use.
     pub engine: EngineChoice,
-    /// Accepted server certificates.
+    /// The server certificates that are accepted.
     pub trust: CertificateTrust,
     /// Whether TLS sessions are resumed.
     pub resumes: bool,
-    /// Share of the channels, and thus of the sessions, that this process handles.
+    /// The share of the channels, and thus of the sessions, that this process handles.
     pub share: RunShare,
-    /// Start times of the sessions; `None` in closed-loop modes.
+    /// When the sessions start. `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Total rate at which the peers of all parts send messages on schedule, in messages per second; `None` in a closed
-    /// loop and in modes other than relay.
+    /// Total rate of scheduled messages from the peers of all parts, in messages per second. `None` in a closed loop
+    /// and in all modes except relay.
     pub pace: Option<f64>,
-    /// Parameters common to all parties.
+    /// Parameters shared by all parties.
     pub terms: visit::PartyTerms,
-    /// Time that a session stays connected after its last message.
+    /// How long a session stays connected after its last message.
     pub hold: Duration,
-    /// Maximum time from a session's connect to its last message.
+    /// Maximum time from when a session connects until its last message.
     pub patience: Duration,
-    /// Alternative target, and the percentage of sessions that use it.
+    /// An alternative target, and the percentage of sessions that use it.
     pub detour: Option<(Target, u32)>,
-    /// Credentials for signing requests.
+    /// The credentials with which requests are signed.
     pub credentials: Option<LoadCredentials>,
-    /// Whether each session discovers its endpoints by API calls.
+    /// Whether each session discovers its endpoints with API calls.
     pub discover: bool,
-    /// Whether discovered endpoints may be on other machines: requires an owned target, and a modest or confirmed load.
+    /// Whether discovered endpoints may be on other machines. Requires that the operator owns the target, and that the
+    /// load is modest or has been confirmed.
     pub abroad: bool,
     /// Whether channels are created before the run and deleted afterwards.
     pub create_channels: bool,
 }
 
-/// Accepted server certificates.
+/// The server certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateTrust {
     /// Certificates issued by the authority in this PEM file.
     Authority(PathBuf),
-    /// Certificates issued by an authority trusted by the system.
+    /// Certificates issued by an authority that the system trusts.
     System,
-    /// Any certificate. Permitted on loopback only.
+    /// Any certificate. Permitted only for loopback addresses.
     Anyone,
     /// No certificate, because the run does not use TLS.
     NotNeeded,
 }
 
 impl Plan {
-    /// Number of peers per channel, including the master even if it does not connect.
+    /// Returns the number of peers per channel. The master counts even if it does not connect.
     #[must_use]
     pub const fn peers_per_channel(&self) -> u32 {
         1 + self.viewers
     }
 
-    /// Peers of this share that stay connected: all peers in closed-loop modes, otherwise the masters.
+    /// Returns the peers of this share that stay connected: all peers in closed-loop modes, and otherwise the masters.
     pub fn held(&self, share: RunShare) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,
@@ -92,7 +94,8 @@ impl Plan {
         channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
     }
 
-    /// Number of concurrent connections of this share. In mode sessions, an estimate based on the schedule.
+    /// Returns the number of concurrent connections of this share. In mode sessions, this is an estimate based on the
+    /// schedule.
     #[must_use]
     pub fn connections(&self) -> u64 {
         let channels = self.share.channels(self.channels).count() as u64;
@@ -106,7 +109,8 @@ impl Plan {
         channels * u64::from(per_channel)
     }
 
-    /// Number of concurrent sessions of this share, if none takes longer than its hold time plus one second.
+    /// Returns the number of concurrent sessions of this share, on the assumption that none takes longer than its hold
+    /// time plus one second.
     fn sessions_at_once(&self) -> u64 {
         let Some(schedule) = &self.schedule else {
             return 0;
@@ -121,7 +125,7 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Whether the load on another machine is so heavy that it must be confirmed with `--yes`.
+    /// Returns whether the load on another machine is so heavy that it must be confirmed with `--yes`.
     fn is_bold(&self) -> bool {
         let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()
@@ -136,20 +140,20 @@ impl Plan {
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
     }
 
-    /// All targets, including the alternative one.
+    /// Returns all targets, including the alternative target.
     pub fn ways(&self) -> impl Iterator<Item = &Target> {
         let detour = self.detour.as_ref().map(|(target, _)| target);
         self.targets.iter().chain(detour)
     }
 
-    /// Creates a signer for the channels' region; `None` if requests are not signed.
+    /// Creates a signer for the region of the channels. Returns `None` if requests are not signed.
     #[must_use]
     pub fn signer(&self) -> Option<Signer<'_>> {
         let credentials = self.credentials.as_ref()?;
         Some(Signer::new(credentials.keys(), &self.naming.region))
     }
 
-    /// CPU of each thread; `None` for an unpinned thread.
+    /// Returns the CPU of each thread, or `None` for a thread that is not pinned.
     #[must_use]
     pub fn threads(&self) -> Vec<Option<usize>> {
         match &self.cores {
@@ -159,14 +163,15 @@ impl Plan {
     }
 }
 
-/// Limits above which a load on another machine must be confirmed: connections per second, and concurrent connections.
+/// Number of connections per second above which a load on another machine must be confirmed.
 const ABROAD_RATE_MAX: f64 = 100.0;
+/// Number of concurrent connections above which a load on another machine must be confirmed.
 const ABROAD_MAX: u64 = 1_000;
 
-/// Error in the flags; exit code 2.
+/// An error in the flags. The program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionError {
-    /// The value of a flag is out of range. Contains the flag and its permitted values.
+    /// The value of a flag is out of range. Contains the flag and the permitted values.
     #[error("{0}: expected {1}")]
     Range(&'static str, &'static str),
     /// The flag has no effect in storm mode.
@@ -175,7 +180,7 @@ pub enum OptionError {
          --channels times --viewers-per-channel"
     )]
     InStorm(&'static str),
-    /// `--insecure` was given for a target that is not on loopback.
+    /// `--insecure` was given for a target that is not a loopback address.
     #[error("--insecure: expected loopback addresses only")]
     InsecureAbroad,
     /// A heavy load on another machine was not confirmed with `--yes`.
@@ -184,19 +189,19 @@ pub enum OptionError {
          with --yes"
     )]
     Unconfirmed,
-    /// Invalid target or address range.
+    /// A target or an address range is invalid.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// Invalid schedule.
+    /// The schedule is invalid.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// Missing credentials.
+    /// The credentials are missing.
     #[error(transparent)]
     Keys(#[from] MissingKeys),
 }
 
 impl Options {
-    /// Validates the flags and builds a plan. `run` is the id of the run; `variable` looks up environment variables,
+    /// Validates the flags and builds a plan. `run` is the id of the run. `variable` looks up environment variables,
     /// which contain the credentials.
     pub fn plan(
         &self,
@@ -331,10 +336,10 @@ impl Options {
     }
 }
 
-/// Default number of sessions per second, if neither the rate nor the number of sessions is given.
+/// Default number of sessions per second. Used if neither the rate nor the number of sessions is given.
 const RATE: f64 = 10.0;
 
-/// Maximum number of targets. Each takes a TLS configuration and a route in every thread.
+/// Maximum number of targets. Each target needs a TLS configuration and a route in every thread.
 const TARGETS_MAX: usize = 64;
 
 impl Options {
@@ -495,7 +500,7 @@ const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;
-/// Maximum rate of scheduled messages, in messages per second. Exceeds the capacity of any machine.
+/// Maximum rate of scheduled messages per second. No machine can send as many.
 const PACE_MAX: f64 = 1e6;
 
 #[cfg(test)]

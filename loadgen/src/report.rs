@@ -1,10 +1,10 @@
-//! Document that describes a run; the engine fills in the results.
+//! Creates the document that describes a run. The engine then fills in the results.
 
 use crate::result::{Document, EventArguments};
 use crate::{edge::DriverMachine, options::Options};
 use serde::Serialize;
 
-/// Creates the document of a run before its start.
+/// Creates the document of a run before the run starts.
 #[must_use]
 pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     let mut versions = EventArguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]);
@@ -23,7 +23,7 @@ pub fn document(options: &Options, machine: &DriverMachine) -> Document {
     }
 }
 
-/// Converts the members of a value to a map for the document, for example flags by name.
+/// Converts the members of a value, such as the flags of a run, to a map for the document.
 #[must_use]
 pub fn members(value: &impl Serialize) -> EventArguments {
     match serde_json::to_value(value) {

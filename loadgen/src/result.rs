@@ -1,4 +1,4 @@
-//! Result of a run as data: the JSON document of schema 1, with its parsing and serialisation.
+//! The result of a run as data: the JSON document of schema 1, and how it is parsed and serialised.
 //!
 //! | module | contents |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`rows`] [`table`] | a document as rows; as a text table, several side by side |
 //!
 //! Each worker fills a [`Document`] with its counts, and [`merge()`] sums the documents of workers, processes and
-//! machines. The engine then adds the figures of the whole run, and finally calls [`Document::judge`]. This module uses
+//! machines. The engine then adds the figures of the whole run and finally calls [`Document::judge`]. This module uses
 //! no I/O and no clock.
 
 pub mod error_kind;
@@ -38,57 +38,61 @@ use thiserror::Error;
 pub use threshold::{Threshold, Thresholds};
 pub use verdict::{Ending, Verdict};
 
-// JSON document of a run, schema 1. Unknown figures are null.
+// The JSON document of a run, in schema 1. Figures that are not known are null.
 //
-// Parsing ignores unknown members, so that a file of a later build can be read, and rejects other schemas.
+// When parsing, unknown members are ignored, so that files written by later builds can be read. Other schemas are
+// rejected.
 
-/// Complete results of a run.
+/// The complete results of a run.
 ///
-/// Members in addition to schema 1, with their reasons: `verdict` (the file alone determines the exit code),
-/// `latency_us.setup`, `connections.cycles` (the result of mode connect), `targets`, `cut_off` and
-/// `latency_us.recovery` (services with several nodes), `connections.resumed`, figures per connection next to those per
-/// message, and `hdr` in intervals and the schedule lag, which make exact merging possible. The JSON also contains
-/// `thresholds` and `thresholds_met`, which are derived from other members and do not affect `ok`.
+/// The document has the following members in addition to those of schema 1: `verdict`, so that the file alone
+/// determines the exit code; `latency_us.setup`; `connections.cycles`, which is the result of mode connect; `targets`,
+/// `cut_off` and `latency_us.recovery`, for services with several nodes; `connections.resumed`; figures per connection
+/// in addition to those per message; and the schedule lag and the `hdr` of intervals, which make exact merging
+/// possible. The JSON also contains `thresholds` and `thresholds_met`, which are derived from other members and do not
+/// affect `ok`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
     pub schema: u32,
-    /// Mode: `sessions`, `relay`, `idle`, `connect` or `storm`.
+    /// The mode: `sessions`, `relay`, `idle`, `connect` or `storm`.
     pub mode: String,
-    /// Target as given on the command line; several targets are separated by commas.
+    /// The target as given on the command line. Several targets are separated by commas.
     pub target: String,
-    /// Flags of the command line with their values.
+    /// The flags of the command line and their values.
     pub arguments: EventArguments,
-    /// Start time of the run in RFC 3339 format, UTC.
+    /// Time at which the run started, in RFC 3339 format (UTC).
     pub started: String,
     /// Duration of the measured phase, in seconds.
     pub duration_s: f64,
     /// Whether the run succeeded according to [`Document::verdict`].
     pub ok: bool,
-    /// Verdict of the engine, if it reached one; otherwise [`Document::verdict`] derives one from the figures.
+    /// The verdict that the engine reached, if any. Otherwise, [`Document::verdict`] derives a verdict from the
+    /// figures.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// Resource that the load generator exhausted, if any. The figures then do not reflect the limits of the service.
+    /// The resource that the load generator exhausted, if any. If there is one, the figures do not reflect the limits
+    /// of the service.
     pub saturated: Option<Saturated>,
-    /// Delay of session starts or sent messages relative to the schedule, in microseconds.
+    /// How late sessions started or messages were sent, compared with the schedule, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
-    /// Sessions by outcome.
+    /// Number of sessions by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub sessions: Sessions,
-    /// Connections by outcome.
+    /// Number of connections by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub connections: ConnectionFigures,
-    /// Connections per target, if there are several targets.
+    /// Number of connections for each target, if there are several targets.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<TargetCounts>,
-    /// Channels that were cut off, and those that recovered.
+    /// Number of channels that were cut off, and number of those that recovered.
     #[serde(default, deserialize_with = "or_default")]
     pub cut_off: CutOff,
-    /// Messages by outcome.
+    /// Number of messages by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub messages: Messages,
-    /// Latencies by kind, in microseconds.
+    /// Latencies of each kind, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub latency_us: LatencyFigures,
     /// CPU time of the load generator and of the service.
@@ -97,13 +101,13 @@ pub struct Document {
     /// Memory of the load generator and of the service.
     #[serde(default, deserialize_with = "or_default")]
     pub memory: MemoryFigures,
-    /// Failures by kind.
+    /// Number of failures of each kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
     /// Request id of the first refused request of each kind, for use with `heliograph why ID`.
     #[serde(default, deserialize_with = "or_default")]
     pub request_ids: BTreeMap<String, String>,
-    /// Figures of each second.
+    /// The figures for each second.
     #[serde(default, deserialize_with = "or_default")]
     pub intervals: Vec<Interval>,
     /// Properties of the machine that generated the load: `cpu`, `cpus`, `kernel`, `memory_bytes`.
@@ -114,10 +118,10 @@ pub struct Document {
     pub versions: EventArguments,
 }
 
-/// Document with a name for display, such as its file name.
+/// A document and a name to display for it, such as its file name.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Name in headings and legends.
+    /// The name used in headings and legends.
     pub name: String,
     /// Results of the run.
     pub document: Document,
@@ -126,11 +130,11 @@ pub struct Run {
 /// JSON values by name, sorted by name.
 pub type EventArguments = BTreeMap<String, serde_json::Value>;
 
-/// Failures by name, sorted by name; [`crate::result::error_kind::ErrorKind`] classifies the names.
+/// Number of failures by name, sorted by name. [`crate::result::error_kind::ErrorKind`] classifies the names.
 pub type Errors = BTreeMap<String, u64>;
 
 impl Document {
-    /// Creates a document that describes the run without results; `ok` is false.
+    /// Creates a document that describes the run but contains no results. `ok` is false.
     #[must_use]
     pub fn new(mode: &str, target: &str, arguments: EventArguments, started: String) -> Self {
         Self {
@@ -160,7 +164,7 @@ impl Document {
         }
     }
 
-    /// Parses a document from JSON text of at most [`TEXT_BYTES_MAX`] bytes.
+    /// Parses a document from JSON text, which may be at most [`TEXT_BYTES_MAX`] bytes long.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         struct Head {
@@ -182,7 +186,7 @@ impl Document {
         Ok(document)
     }
 
-    /// Whether the load followed a schedule; in a closed loop, the service determines the pace of the load.
+    /// Returns whether the load followed a schedule. In a closed loop, the service determines the pace of the load.
     #[must_use]
     pub fn is_open_loop(&self) -> bool {
         let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
@@ -208,16 +212,16 @@ impl Document {
     }
 }
 
-/// Reason why a text is not a valid document. Shown to the operator.
+/// Error for a text that is not a valid document. It is shown to the operator.
 #[derive(Debug, Error)]
 pub enum DocumentError {
     /// The text exceeds the maximum length.
     #[error("{0} bytes, expected at most {TEXT_BYTES_MAX}")]
     Length(usize),
-    /// The text is not JSON, or a member has the wrong type. Contains the position and name of the member.
+    /// The text is not JSON, or a member has the wrong type. Contains the position and the name of the member.
     #[error("not a report of loadgen: {0}")]
     Json(serde_json::Error),
-    /// The `schema` member is missing.
+    /// The member `schema` is missing.
     #[error("not a report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
     /// The document has this schema, which is not supported.
@@ -228,7 +232,7 @@ pub enum DocumentError {
     Intervals(usize),
 }
 
-/// Deserialises a group of figures; `null` stands for a group of unknown figures.
+/// Deserialises a group of figures. A `null` stands for a group whose figures are not known.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -237,11 +241,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Schema version that this build reads and writes.
+/// The schema version that this build reads and writes.
 pub const SCHEMA: u32 = 1;
 /// Maximum length of a document, in bytes. A day of intervals with histograms takes less.
 pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Maximum number of intervals in a document, more than one per second for a day.
+/// Maximum number of intervals in a document. A day of one-second intervals has fewer.
 pub const INTERVALS_MAX: usize = 100_000;
 
 #[cfg(test)]
@@ -258,7 +262,7 @@ mod document_tests {
             "2026-01-01T00:00:00Z".into(),
         );
         let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
-        // Members may be added but not removed.
+        // Members may be added, but must not be removed.
         let known = json!({
             "schema": 1, "mode": "relay", "target": "http://t", "started": "2026-01-01T00:00:00Z", "duration_s": 0.0,
             "ok": false, "verdict": null, "saturated": null, "thresholds": [], "thresholds_met": true,

@@ -1,14 +1,14 @@
-//! Scenario files: the flags of a run in TOML, with comments.
+//! Scenario files, which contain the flags of a run in TOML, with comments.
 //!
-//! Keys are the names of flags, with `_` or `-` between words; values are those of the flags, or `true` for a flag
-//! without a value. Flags from the file are inserted before those of the command line, which override them.
+//! The keys are the names of flags, with `_` or `-` between words. The values are those of the flags, or `true` for a
+//! flag that takes no value. The flags in the file are inserted before those on the command line, which override them.
 
 use clap::{ArgAction, Command, CommandFactory};
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Error in a scenario file, with its position; exit code 2.
+/// An error in a scenario file, with its position. The program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{line}:{column}: {text}")]
 pub struct ScenarioError {
@@ -17,10 +17,10 @@ pub struct ScenarioError {
     text: String,
 }
 
-/// Converts a scenario to flags, in the order of the file. The plan validates the values.
+/// Converts a scenario to flags, in the order of the file. The values are validated later, by the plan.
 ///
 /// # Errors
-/// Fails at the first fault: invalid TOML, an unknown key, or a value of a type that no flag accepts.
+/// Returns the first error: invalid TOML, an unknown key, or a value of a type that no flag accepts.
 pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -65,7 +65,8 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     Ok(flags)
 }
 
-/// Index of the scenario in a command line: the first word that ends in `.toml` and is neither a flag nor its value.
+/// Returns the index of the scenario in a command line. The scenario is the first word that ends in `.toml` and is
+/// neither a flag nor the value of a flag.
 pub(crate) fn place(words: &[String]) -> Option<usize> {
     let command = crate::options::CommandLine::command();
     let run = command.find_subcommand("run")?;
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(found, (7, Mode::Idle, "http://127.0.0.1:1".to_owned()));
     }
 
-    /// Every scenario in the folder parses, and gives a valid plan once it has a target.
+    /// Checks that every scenario in the folder parses, and that each gives a valid plan when a target is added.
     #[test]
     fn scenarios_that_are_shipped_make_plans() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");

@@ -1,10 +1,10 @@
-//! Schedule of a load, and the split of a run into shares. The load is an open loop, whose start times are all fixed in
-//! advance.
+//! The schedule of a load, and the split of a run into shares. The load is an open loop, in which all start times are
+//! determined in advance.
 //!
-//! [`SessionSchedule::moment_ns`] depends only on the number of the session, the seed and the arrival distribution: no
-//! late or missing response of the target delays a later session. Latencies are measured from the due time, so a stall
-//! of the target is fully visible in them (no coordinated omission). Each [`RunShare`] computes its part of the
-//! schedule without communication.
+//! [`SessionSchedule::moment_ns`] depends only on the number of the session, the seed and the arrival distribution. A
+//! response that the target sends late, or not at all, therefore does not delay any later session. Latencies are
+//! measured from when a session is due, so a stall of the target is fully visible in them (no coordinated omission).
+//! Each [`RunShare`] computes its part of the schedule without communication.
 
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -35,24 +35,24 @@ pub enum ArrivalSchedule {
     Poisson,
 }
 
-/// Start times of all sessions in a run.
+/// The start times of all sessions in a run.
 #[derive(Clone, Debug)]
 pub struct SessionSchedule {
     arrival: ArrivalSchedule,
     sessions: u32,
     span_ns: u64,
     seed: u64,
-    /// Most recently drawn block of a Poisson schedule: its index, and its start times relative to the block.
+    /// The block of a Poisson schedule that was drawn last: its index, and its start times relative to the block.
     drawn: Option<(u32, Vec<u64>)>,
 }
 
-/// Reason why a schedule is invalid. Shown to the operator; exit code 2.
+/// Error for an invalid schedule. It is shown to the operator, and the program exits with code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// Too few of the sessions, rate and duration are given to determine a schedule.
+    /// At least two of the number of sessions, the rate and the duration are needed to determine a schedule.
     #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
-    /// The sessions, rate and duration are all given and contradict each other.
+    /// The number of sessions, the rate and the duration are all given, but contradict each other.
     #[error(
         "--sessions, --rate and --duration contradict each other under this --arrival: leave one of them out"
     )]
@@ -103,7 +103,7 @@ impl SessionSchedule {
         Ok(Self::over(arrival, whole(count), span_s, seed))
     }
 
-    /// Creates a schedule with all sessions due at time 0.
+    /// Creates a schedule in which all sessions are due at time 0.
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
@@ -131,19 +131,19 @@ impl SessionSchedule {
         }
     }
 
-    /// Number of sessions in the schedule.
+    /// Returns the number of sessions in the schedule.
     #[must_use]
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// Time from the start of the run to the end of the schedule, in nanoseconds. No session is due later.
+    /// Returns the time from the start of the run to the end of the schedule, in nanoseconds. No session is due later.
     #[must_use]
     pub const fn span_ns(&self) -> u64 {
         self.span_ns
     }
 
-    /// Maximum rate of session starts, in sessions per second; 0 if all sessions start at once.
+    /// Returns the maximum rate of session starts per second, or 0 if all sessions start at once.
     #[must_use]
     pub fn rate_max(&self) -> f64 {
         if self.span_ns == 0 {
@@ -152,14 +152,15 @@ impl SessionSchedule {
         f64::from(self.sessions) * 1e9 / (self.span_ns as f64 * self.arrival.mean())
     }
 
-    /// Due time of a session, in nanoseconds since the start of the run. The same for all callers, and monotonic in the
-    /// session number. Numbers beyond the last session are treated as the last.
+    /// Returns when a session is due, in nanoseconds since the start of the run. The result is the same for all
+    /// callers, and increases with the number of the session. Numbers beyond the last session are treated as the last
+    /// session.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));
         match self.arrival {
             ArrivalSchedule::Steady => self.part(share),
-            // The number of sessions grows with the square of the time.
+            // The number of started sessions grows with the square of the time.
             ArrivalSchedule::Ramp => self.part(share.sqrt()),
             ArrivalSchedule::Step => self.part(step(share)),
             ArrivalSchedule::Poisson => self.poisson(number),
@@ -183,7 +184,7 @@ impl SessionSchedule {
         let edge = |sessions: u32| self.part(f64::from(sessions) / f64::from(self.sessions));
         let (start, end) = (edge(first), edge(first + count));
         if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != block) {
-            // The generator mixes its seed, so neighbouring seeds give independent streams.
+            // The generator mixes its seed, so adjacent seeds give independent streams.
             let mut random =
                 Rng::with_seed(self.seed ^ u64::from(block).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut moments: Vec<u64> = (0..count).map(|_| random.u64(0..=end - start)).collect();
@@ -206,8 +207,8 @@ impl ArrivalSchedule {
     }
 }
 
-/// Fraction of a five-step schedule that has passed when this share of the sessions has started: step n starts n
-/// fifteenths of the sessions in a fifth of the time.
+/// Returns the fraction of the duration after which a fraction `share` of the sessions has started. There are five
+/// steps of equal duration, and step n starts n fifteenths of the sessions.
 fn step(share: f64) -> f64 {
     let mut before = 0.0;
     for stair in 0..5_u8 {
@@ -231,14 +232,14 @@ fn whole(count: f64) -> u32 {
 }
 
 const BLOCK: u32 = 1024;
-/// Maximum number of sessions in a run. Sessions plus masters fit into 32 bits with an ample margin.
+/// Maximum number of sessions in a run. The number of sessions and masters fits into 32 bits with an ample margin.
 const SESSIONS_MAX: u32 = 1_000_000_000;
-/// Maximum rate in sessions per second. Exceeds the capacity of any machine.
+/// Maximum rate in sessions per second. No machine can start as many.
 const RATE_MAX: f64 = 1e6;
-/// Maximum duration of a schedule, in seconds: one week.
+/// Maximum duration of a schedule in seconds. This is one week.
 const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 
-/// Share of a run, written `K/N`: every N-th channel from the K-th, with all sessions of those channels.
+/// A share of a run, written `K/N`: every N-th channel starting with the K-th, with all sessions of those channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunShare {
@@ -247,10 +248,11 @@ pub struct RunShare {
 }
 
 impl RunShare {
-    /// The whole run.
+    /// The share that comprises the whole run.
     pub const WHOLE: Self = Self { place: 0, of: 1 };
 
-    /// Returns sub-share `place` (counted from 0) of `of`; `None` if it does not exist or there are too many.
+    /// Divides this share into `of` equal shares and returns number `place`, counted from 0. Returns `None` if `place`
+    /// is too large or the run would have too many shares.
     #[must_use]
     pub fn split(self, place: u32, of: u32) -> Option<Self> {
         let all = self.of.checked_mul(of).filter(|&all| all <= SHARES_MAX)?;
@@ -260,30 +262,31 @@ impl RunShare {
         })
     }
 
-    /// Total number of shares.
+    /// Returns the total number of shares.
     #[must_use]
     pub const fn of(self) -> u32 {
         self.of
     }
 
-    /// Whether the share contains this channel.
+    /// Returns whether the share contains this channel.
     #[must_use]
     pub const fn has(self, channel: u32) -> bool {
         channel % self.of == self.place
     }
 
-    /// Channels of this share in a run with `channels` channels, in ascending order.
+    /// Returns the channels of this share in a run with `channels` channels, in ascending order.
     pub fn channels(self, channels: u32) -> impl Iterator<Item = u32> {
         (self.place..channels).step_by(self.of as usize)
     }
 
-    /// Index of one of the share's channels in [`Self::channels`].
+    /// Returns the index of a channel of this share among [`Self::channels`].
     #[must_use]
     pub const fn index(self, channel: u32) -> usize {
         (channel / self.of) as usize
     }
 
-    /// First session of this share at or after `session`, if any. Session n belongs to channel n modulo `channels`.
+    /// Returns the first session of this share whose number is at least `session`, if there is one. Session n belongs
+    /// to channel n modulo `channels`.
     #[must_use]
     pub fn session_from(self, session: u32, channels: u32, sessions: u32) -> Option<u32> {
         if self.place >= channels {
@@ -294,7 +297,7 @@ impl RunShare {
         let next = if channel + ahead < channels {
             session.checked_add(ahead)?
         } else {
-            // The share has no further session in this round: selects its first session in the next round.
+            // The share has no more sessions in this round, so its first session in the next round is selected.
             session
                 .checked_add(channels - channel)?
                 .checked_add(self.place)?
@@ -342,13 +345,13 @@ impl From<RunShare> for String {
 /// Maximum number of shares in a run: machines × processes × threads.
 const SHARES_MAX: u32 = 65_536;
 
-/// Time in the form of the command line: `2026-01-31T23:59:59Z`.
+/// A time in the form used on the command line: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct PlannedMoment(SystemTime);
 
 impl PlannedMoment {
-    /// Time on the system clock.
+    /// Returns the time on the system clock.
     #[must_use]
     pub const fn time(self) -> SystemTime {
         self.0
@@ -363,7 +366,7 @@ impl FromStr for PlannedMoment {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
         let moment = moment.filter(|moment| moment.unix_timestamp() >= 0);
         let moment = Self(moment.ok_or_else(wrong)?.into());
-        // Rejects fractions and other time zones, which do not format back to the same text.
+        // Fractions and other time zones do not format back to the same text, and are therefore rejected.
         (moment.to_string() == text)
             .then_some(moment)
             .ok_or_else(wrong)
@@ -387,11 +390,9 @@ mod arrival_tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[rustfmt::skip] // a list
     const ALL: [ArrivalSchedule; 4] = [
-        ArrivalSchedule::Steady,
-        ArrivalSchedule::Ramp,
-        ArrivalSchedule::Step,
-        ArrivalSchedule::Poisson,
+        ArrivalSchedule::Steady, ArrivalSchedule::Ramp, ArrivalSchedule::Step, ArrivalSchedule::Poisson,
     ];
 
     fn moments(schedule: &mut SessionSchedule) -> Vec<u64> {
@@ -426,7 +427,7 @@ mod arrival_tests {
 
     #[test]
     fn shapes_have_the_rates_that_they_promise() {
-        // Number of sessions started in each fifth of 10 s, at a full rate of 1,000 per second.
+        // The number of sessions started in each fifth of 10 s, at a full rate of 1,000 per second.
         for (arrival, fifths) in [
             (ArrivalSchedule::Steady, [2_000, 2_000, 2_000, 2_000, 2_000]),
             (ArrivalSchedule::Ramp, [200, 600, 1_000, 1_400, 1_800]),
@@ -579,11 +580,9 @@ mod start_tests {
 
     #[test]
     fn moments_are_read_as_they_are_written() {
-        for text in [
-            "1970-01-01T00:00:00Z",
-            "2024-02-29T12:30:00Z",
-            "2026-12-31T23:59:59Z",
-        ] {
+        #[rustfmt::skip] // a list
+        let rows = ["1970-01-01T00:00:00Z", "2024-02-29T12:30:00Z", "2026-12-31T23:59:59Z"];
+        for text in rows {
             let moment: PlannedMoment = text.parse().unwrap();
             assert_eq!(moment.to_string(), text);
         }

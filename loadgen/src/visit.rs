@@ -1,6 +1,6 @@
-//! I/O-free parties of one thread. In the open loop, viewers behave like real ones: they connect, send an offer,
-//! receive the answer, exchange candidates, hold the connection, and disconnect. In the closed loop, peers stay
-//! connected for the whole run, and use [`Relay`] if they relay messages.
+//! The parties that one thread handles, without I/O. In an open loop, viewers behave like real viewers: they connect,
+//! send an offer, receive the answer, exchange candidates, hold the connection, and disconnect. In a closed loop, peers
+//! stay connected for the whole run; if they relay messages, they use [`Relay`].
 //!
 //! ```text
 //!   viewer                                        master (lives for the whole run)
@@ -12,10 +12,10 @@
 //!     │ hold                                        │
 //!     └── close
 //! ```
-//! A future session uses no memory, since its due time is a function of its number. A running session is a [`Viewer`]
-//! in the [`Crew`] of its thread. A [`MessageBook`] records each direction of a session, without communication, because
-//! the master is on the same thread. The checks derive the expected recipient from the numbers in a message, and share
-//! no code with any routing.
+//! A future session uses no memory, because the time at which it is due is a function of its number. A running session
+//! is a [`Viewer`] in the [`Crew`] of its thread. A [`MessageBook`] records each direction of a session. No
+//! communication is needed for this, since the master is on the same thread. The checks derive the expected recipient
+//! from the numbers in a message, and share no code with any routing.
 
 mod crew;
 pub mod discovery;
@@ -29,46 +29,47 @@ pub use discovery::{Call, DiscoveryCalls, Reply, Role, write_call};
 pub use messages::{MessageDesk, PartyTerms};
 pub use recovery::Recovery;
 
-/// A viewer's session, which is running or waiting to reconnect.
+/// The session of a viewer, which is running or waiting to reconnect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
     /// Number of the session within the run.
     pub session: u32,
-    /// Connection attempts since the connection was last open.
+    /// Number of connection attempts since the connection was last open.
     pub attempts: u32,
     /// The current stage of the session.
     pub stage: Stage,
-    /// Whether the session lost its connection after an answer and awaits another answer.
+    /// Whether the session lost its connection after it had been answered, and is waiting for another answer.
     pub returns: bool,
-    /// Due time, in nanoseconds since the start of the run: as scheduled, or when the connection was lost.
+    /// When the session is due, in nanoseconds on the clock of the run: its scheduled time or, after it has lost its
+    /// connection, the time of that loss.
     pub due_ns: u64,
-    /// Start of the current stage, in nanoseconds of the run's clock.
+    /// When the connection was opened, in nanoseconds on the clock of the run. Until then, the same as `due_ns`.
     pub since_ns: u64,
-    /// Messages from the viewer to the master.
+    /// The messages from the viewer to the master.
     pub to_master: MessageBook,
-    /// Messages from the master to the viewer.
+    /// The messages from the master to the viewer.
     pub to_viewer: MessageBook,
 }
 
-/// Stage of a session, named after the awaited event.
+/// The stage of a session, named after the event that the session is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Awaits the responses to API calls.
+    /// Waiting for the responses to API calls.
     AwaitCalls,
-    /// Awaits the 101 response.
+    /// Waiting for the 101 response.
     AwaitOpen,
-    /// Awaits the master's SDP answer.
+    /// Waiting for the master's SDP answer.
     AwaitAnswer,
-    /// Awaits the remaining messages in both directions.
+    /// Waiting for the remaining messages in both directions.
     AwaitRest,
-    /// Awaits the end of the hold time or of the run.
+    /// Waiting for the hold time or the run to end.
     Hold,
-    /// Awaits the service's echo of the close frame.
+    /// Waiting for the service to echo the close frame.
     AwaitCloseEcho,
 }
 
 impl Stage {
-    /// Whether the connection is open or being closed.
+    /// Returns whether the connection is open or is being closed.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {
@@ -94,20 +95,20 @@ impl Viewer {
         }
     }
 
-    /// Messages in both directions that were composed but have not arrived.
+    /// Returns the number of messages, in both directions, that have been composed but have not arrived.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.to_master.missing() + self.to_viewer.missing()
     }
 
-    /// Whether all messages have arrived: from each side, an offer or answer and `candidates` candidates.
+    /// Returns whether all messages have arrived: from each side, an offer or answer, and `candidates` candidates.
     #[must_use]
     pub fn is_complete(&self, candidates: u32) -> bool {
         let all = u64::from(candidates) + 1;
         self.to_master.sent() == all && self.to_viewer.sent() == all && self.missing() == 0
     }
 
-    /// Discards the message records, for a new connection of the session.
+    /// Discards the records of messages, because the session starts again on a new connection.
     pub fn restart(&mut self, due_ns: u64) {
         let (attempts, returns) = (self.attempts, self.returns);
         *self = Self {
@@ -123,33 +124,35 @@ const _: () = assert!(
     "a million viewers that wait to connect again pay for each byte"
 );
 
-// Record of one direction of a session: one bit per message, so that a million books fit in memory.
+// The record of one direction of a session. It uses one bit per message, so that a million books fit in memory.
 
-/// Messages in one direction of a session: the offer or answer is number 0, candidates follow. Takes 8 bytes.
+/// The messages in one direction of a session. The offer or answer is number 0, and the candidates follow. Takes 8
+/// bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageBook {
     heard: u32,
     sent: u8,
 }
 
-/// Classification of a received message.
+/// How a received message relates to those that arrived before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// In order: all earlier messages have arrived before.
+    /// In order: all earlier messages have already arrived.
     InOrder,
-    /// Late: a later message arrived before this one.
+    /// Late: a later message arrived before this message.
     Late,
-    /// Duplicate of a message that arrived earlier.
+    /// Duplicate: this message has arrived before.
     Again,
-    /// No message with this number was composed.
+    /// No message with this number has been composed.
     Unknown,
 }
 
-/// Maximum number of candidates per side of a session: the bits of a book, less one for the offer or answer.
+/// Maximum number of candidates per side of a session. A [`MessageBook`] has one bit per message, and the offer or
+/// answer uses one of them.
 pub const CANDIDATES_MAX: u32 = 31;
 
 impl MessageBook {
-    /// Records the composition of a message and returns its number; `None` if the book is full.
+    /// Records that a message was composed, and returns its number. Returns `None` if the book is full.
     pub fn compose(&mut self) -> Option<u32> {
         let number = u32::from(self.sent);
         (number <= CANDIDATES_MAX).then(|| {
@@ -158,7 +161,7 @@ impl MessageBook {
         })
     }
 
-    /// Records the arrival of an intact message.
+    /// Records that an intact message has arrived.
     pub fn arrive(&mut self, number: u64) -> Arrival {
         let Ok(number @ 0..=CANDIDATES_MAX) = u32::try_from(number) else {
             return Arrival::Unknown;
@@ -179,13 +182,13 @@ impl MessageBook {
         }
     }
 
-    /// Number of messages composed.
+    /// Returns the number of messages that were composed.
     #[must_use]
     pub fn sent(self) -> u64 {
         u64::from(self.sent)
     }
 
-    /// Composed messages that have not arrived.
+    /// Returns the number of messages that were composed but have not arrived.
     #[must_use]
     pub fn missing(self) -> u64 {
         self.sent() - u64::from(self.heard.count_ones())

@@ -1,4 +1,4 @@
-//! A worker thread of a run: its connections, its crew, and its turn.
+//! A worker thread of a run: its connections, the parties that use them, and its event loop.
 
 mod advance;
 pub(crate) mod directory;
@@ -30,13 +30,13 @@ pub(crate) struct RunContext<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) document: &'a Document,
     pub(crate) board: &'a RunBoard,
-    /// Routes to the service: the targets, then the alternative target if there is one.
+    /// The routes to the service: one for each target, followed by one for the alternative target, if there is one.
     pub(crate) routes: &'a [Arc<Route>],
     pub(crate) lookup: Option<&'a Lookup>,
-    /// ARNs of this process's channels, in the order of its share; empty if they follow from the plan.
+    /// ARNs of this process's channels, in the order of its share. Empty if the ARNs are derived from the plan.
     pub(crate) arns: &'a [String],
     pub(crate) zero: Instant,
-    /// Start of the run's clock in seconds since 1970, for signatures.
+    /// When the clock of the run started, in seconds since 1970, for use in signatures.
     pub(crate) zero_s: u64,
 }
 
@@ -48,13 +48,13 @@ pub(crate) struct Worker<'a> {
     directory: Directory,
     crew: Crew,
     signer: Option<Signer<'a>>,
-    /// Start times of the sessions; `None` in closed-loop modes.
+    /// When the sessions start. `None` in closed-loop modes.
     schedule: Option<SessionSchedule>,
     timers: Timers,
     pace: Option<MessagePace>,
     next: Option<u32>,
     waiting: VecDeque<Name>,
-    /// Waiting peers that may be connected during the first phase.
+    /// How many of the waiting peers may be connected during the first phase.
     first: u64,
     opening: usize,
     masters_settled: u64,
@@ -63,7 +63,8 @@ pub(crate) struct Worker<'a> {
     connections: ConnectionCounts,
     by_target: Vec<ConnectionCounts>,
     opened: Opened,
-    /// Sessions that are running or waiting to reconnect, plus peers that have not lost their connection.
+    /// Number of sessions that are running or waiting to reconnect, plus the number of peers that have not lost their
+    /// connection.
     active: u64,
     log: IntervalLog,
     phase: RunPhase,
@@ -81,7 +82,7 @@ struct IntervalLog {
 }
 
 impl<'a> Worker<'a> {
-    /// Fails if the ring cannot be created, or if the run has too many shares.
+    /// Creates a worker. Returns an error if the ring cannot be created, or if the run has too many shares.
     pub(crate) fn new(shared: RunContext<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
@@ -91,7 +92,7 @@ impl<'a> Worker<'a> {
         let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
         let waiting: VecDeque<Name> = plan.held(share).collect();
         let is_closed = !plan.mode.is_open_loop();
-        // The first connections make the server allocate its base memory, which only these two modes measure.
+        // The first connections make the server allocate its base memory, which is measured only in these two modes.
         let first = match plan.mode {
             Mode::Relay | Mode::Idle => {
                 (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))
@@ -135,14 +136,14 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Runs this share through all phases and returns the worker's figures. Fails if the ring fails.
+    /// Runs this share through all phases and returns the worker's figures. Returns an error if the ring fails.
     pub(crate) fn run(mut self) -> io::Result<Document> {
         self.look_at_clock();
         loop {
             self.enter(self.shared.board.phase());
             self.open_waiting();
             if self.schedule.is_some() || self.pace.is_some() {
-                // Reads the clock again, since handling received bytes takes time and lateness is measured.
+                // The clock is read again, because handling received bytes takes time and delays are measured.
                 self.look_at_clock();
                 self.launch();
                 self.say_due();
@@ -170,12 +171,12 @@ impl<'a> Worker<'a> {
         self.phase
     }
 
-    /// Time of this turn, in nanoseconds of the run's clock.
+    /// Returns when the current turn of the event loop began, in nanoseconds on the clock of the run.
     pub(crate) const fn now_ns(&self) -> u64 {
         self.crew.desk.now_ns
     }
 
-    /// Whether all parties connect at the same time and reconnect on their own.
+    /// Returns whether all parties connect at the same time and reconnect on their own.
     fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
@@ -195,7 +196,7 @@ impl<'a> Worker<'a> {
         self.crew.relay.is_measured = phase == RunPhase::Measure;
         if phase == RunPhase::Measure {
             let tally = &self.crew.desk.tally;
-            // Without a warm-up, no rejections can have been seen.
+            // If there was no warm-up, no rejection can have been seen yet.
             self.crew.desk.asks = tally.throttled + tally.refused > 0 || tally.received == 0;
         }
         if relays && is_running && self.phase < RunPhase::WarmUp {
@@ -229,7 +230,8 @@ impl<'a> Worker<'a> {
         .min(LOOK_EVERY)
     }
 
-    /// Whether all connections are closed. Cuts late connections, and abandons them if the cut takes too long.
+    /// Returns whether all connections are closed. A connection that takes longer than [`CLOSE_PATIENCE`] to close is
+    /// cut. If it is still open after another such period, it is abandoned.
     fn is_over(&mut self) -> bool {
         let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
         if waited > CLOSE_PATIENCE {
@@ -248,7 +250,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Starts the first interval of the log once the start time is known. Earlier events are excluded.
+    /// Starts the first interval of the log once the start time is known, so that earlier events are excluded.
     fn begin_log(&mut self) {
         self.log.begins_ns = self.shared.board.begins_ns();
         let desk = &self.crew.desk;
@@ -372,18 +374,20 @@ impl IntervalLog {
     }
 }
 
-/// Connections opened in the first phase: one of every `FIRST_SHARE`, at most `FIRST_MAX`.
+/// Fraction of the connections that are opened in the first phase, as a reciprocal: 8 stands for one eighth.
 const FIRST_SHARE: u64 = 8;
+/// Maximum number of connections that all workers together open in the first phase.
 const FIRST_MAX: u64 = 1024;
-/// Maximum sleep of an idle worker before it checks the phase again.
+/// Maximum time for which an idle worker sleeps before it checks the phase again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Timeout of the closing handshakes at the end of a run.
+/// Timeout for the closing handshakes at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const INTERVAL_NS: u64 = 1_000_000_000;
-/// Minimum duration of the last interval in the log, in nanoseconds. A shorter one is omitted.
+/// Minimum duration of the last interval in the log, in nanoseconds. A shorter interval is omitted.
 const SHORTEST_NS: u64 = 100_000_000;
 
-/// Open connections, each counted once: an upgrade response immediately followed by a close is one event.
+/// The set of open connections. A connection may be removed without having been added, since an upgrade response that
+/// is immediately followed by a close is reported as a single event.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     lines: Vec<bool>,

@@ -1,5 +1,5 @@
-//! Compares two records of `cargo bench -p benches --bench relay`, or prints a single one: `compare BEFORE.json
-//! AFTER.json`.
+//! Compares two records of `cargo bench -p benches --bench relay`, or prints a single record. Usage: `compare
+//! BEFORE.json AFTER.json`, or `compare RECORD.json`.
 
 use benches::compare::record::Record;
 use benches::compare::table::{Change, Table};

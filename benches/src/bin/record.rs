@@ -1,8 +1,9 @@
-//! Writes criterion's figures as CSV: `module,case,library,ns_per_op`.
+//! Writes criterion's results as CSV, with the columns `module,case,library,ns_per_op`.
 //!
-//! Usage: `cargo run -p benches --bin record [DIRECTORY]`, where the directory is criterion's, `target/criterion` by
-//! default. An operation is one message, head or text, regardless of the number per iteration; the figure is
-//! criterion's median. Figures of earlier runs are included unless the directory was removed.
+//! Usage: `cargo run -p benches --bin record [DIRECTORY]`. `DIRECTORY` is criterion's output directory and defaults to
+//! `target/criterion`. An operation is one message, head or text, however many of them an iteration handles. The time
+//! is the median that criterion reports. Results of earlier runs are included unless the directory was removed before
+//! the run.
 
 use serde_json::Value;
 use std::fs;

@@ -1,4 +1,5 @@
-//! Serves one of the rivals: `rival NAME [--tls]`. Prints its port, and exits at the end of its standard input.
+//! Serves one of the rival relays: `rival NAME [--tls]`. Prints the port it listens on, and exits when standard input
+//! is closed.
 
 use benches::relay::Rival;
 use clap::Parser;
@@ -37,7 +38,7 @@ fn serve(rival: Rival, is_tls: bool) -> io::Result<()> {
         },
     )?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    // Same backlog as the broker; std uses 128.
+    // The broker uses the same backlog; std uses 128.
     rustix::net::listen(&listener, 4096)?;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
     thread::spawn(|| {

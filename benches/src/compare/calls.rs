@@ -1,5 +1,5 @@
-//! Load of API calls on persistent connections. Each connection alternates between the two calls that a client makes
-//! before it connects, with one call in flight. All calls are signed.
+//! A load of API calls on persistent connections. Each connection alternates between the two calls that a client makes
+//! before it connects, and has one call in flight at a time. All calls are signed.
 
 use crate::compare::run::Terms;
 use crate::compare::server::Running;
@@ -13,7 +13,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Drives a server over `connections` connections. The report has the format of `loadgen`.
+/// Sends calls to a server over `connections` connections. The returned report has the same format as a report of
+/// `loadgen`.
 ///
 /// # Errors
 /// Returns an error if a connection fails or a response is invalid.
@@ -81,12 +82,13 @@ impl Caller {
         Ok(())
     }
 
-    /// Makes both calls in turn on all connections until the time is over. Returns the number of responses.
+    /// Makes the two calls alternately on every connection until `span` has passed. Returns the number of responses.
     fn run(&mut self, span: Duration) -> io::Result<u64> {
         let begun = Instant::now();
         let mut calls = 0;
         while begun.elapsed() < span {
-            // Signed once per [`SIGNED_FOR`], since the time in a signature has a resolution of one second.
+            // The time in a signature has a resolution of one second, so each signed request is reused for
+            // [`SIGNED_FOR`].
             let endpoint = self.request(Call::Endpoint)?;
             let ice_servers = self.request(Call::IceServers)?;
             let signed = Instant::now();
@@ -131,7 +133,7 @@ impl Caller {
     }
 }
 
-/// Reads one response, which must be successful, and returns its body.
+/// Reads one response and returns its body. Returns an error if the status is not a success.
 fn answer<'a>(socket: &mut TcpStream, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     let mut filled = 0;
     buffer.resize(ANSWER_BYTES_MAX, 0);
@@ -170,10 +172,10 @@ fn answer<'a>(socket: &mut TcpStream, buffer: &'a mut Vec<u8>) -> io::Result<&'a
 }
 
 const REGION: &str = "us-west-2";
-/// Duration of the load before measurement starts.
+/// How long the load runs before measurement starts.
 const WARM_UP: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(50);
-/// Period for which a signed request is reused.
+/// How long a signed request is reused.
 const SIGNED_FOR: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 * 1024;

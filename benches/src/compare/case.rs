@@ -1,5 +1,6 @@
-//! Loads: flags of `loadgen`, and the figure taken from its report. API calls have a separate driver,
-//! [`crate::compare::calls`], whose report has the same format. All loads are in `cases.toml`.
+//! Defines the loads under which servers are compared. A load consists of flags for `loadgen` and the figure to take
+//! from its report. API calls are made by [`crate::compare::calls`] instead, whose report has the same format. All
+//! loads are listed in `cases.toml`.
 
 use serde::Deserialize;
 
@@ -7,17 +8,17 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// Name of the load in records.
+    /// Name of the load as it appears in records.
     pub name: String,
-    /// Description for readers.
+    /// Human-readable description of the load.
     pub what: String,
-    /// Figure to compare.
+    /// The figure to compare between servers.
     pub figure: Figure,
-    /// Mode, with the flags that do not depend on the size.
+    /// Mode of `loadgen`, followed by the flags that do not depend on the size of the load.
     mode: String,
-    /// Flags for the size of a measured run.
+    /// Flags that set the size of a measured run.
     size: String,
-    /// Flags for the size of a run that only checks the results.
+    /// Flags that set the size of a run that only checks the results.
     small: String,
     /// Whether the load uses TLS 1.3.
     #[serde(default)]
@@ -29,7 +30,7 @@ struct Cases {
     case: Vec<Case>,
 }
 
-/// Figure of a report that is compared.
+/// The figure of a report by which servers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Figure {
     /// CPU time of the server process per message, in microseconds.
@@ -40,14 +41,14 @@ pub enum Figure {
     PerSession,
     /// CPU time of the server process per API call, in microseconds.
     PerCall,
-    /// Growth of the server process per open connection, in bytes.
+    /// Growth of the server process's memory per open connection, in bytes.
     BytesHeld,
     /// 99th percentile of the message latency, in microseconds.
     MessageP99,
 }
 
 impl Figure {
-    /// Unit of the figure in records.
+    /// Returns the unit of the figure as it appears in records.
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
@@ -60,13 +61,13 @@ impl Figure {
         }
     }
 
-    /// Whether the figure is CPU time.
+    /// Returns whether the figure is a CPU time.
     #[must_use]
     pub const fn is_cpu_time(self) -> bool {
         !matches!(self, Self::BytesHeld | Self::MessageP99)
     }
 
-    /// JSON pointer to the figure in a report.
+    /// Returns the JSON pointer to the figure in a report.
     #[must_use]
     pub const fn pointer(self) -> &'static str {
         match self {
@@ -91,7 +92,7 @@ impl Case {
         cases.case
     }
 
-    /// Flags of `loadgen run` for the load.
+    /// Returns the flags of `loadgen run` for this load.
     pub fn flags(&self, is_small: bool) -> impl Iterator<Item = &str> {
         ["--mode"]
             .into_iter()
@@ -99,43 +100,43 @@ impl Case {
             .chain(self.size(is_small).split(' '))
     }
 
-    /// Whether the messages belong to sessions.
+    /// Returns whether the messages belong to sessions.
     #[must_use]
     pub fn has_sessions(&self) -> bool {
         self.has("sessions")
     }
 
-    /// Number of connections that make API calls; `None` for other loads.
+    /// Returns the number of connections that make API calls, or `None` if the load has no API calls.
     pub(crate) fn callers(&self, is_small: bool) -> Option<usize> {
         let size = self.size(is_small);
         self.has_calls().then(|| size.parse().ok()).flatten()
     }
 
-    /// Whether a share of the sessions uses TLS 1.3.
+    /// Returns whether some of the sessions connect to a second target over TLS 1.3.
     #[must_use]
     pub fn has_detour(&self) -> bool {
         self.has("--tls-percent")
     }
 
-    /// Whether the requests are signed.
+    /// Returns whether the requests are signed.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.has_calls() || self.has("--presign")
     }
 
-    /// Whether the load consists of API calls.
+    /// Returns whether the load consists of API calls.
     #[must_use]
     pub fn has_calls(&self) -> bool {
         self.has("calls")
     }
 
-    /// Whether TLS sessions are resumed.
+    /// Returns whether TLS sessions are resumed.
     #[must_use]
     pub fn resumes(&self) -> bool {
         self.has("--resume")
     }
 
-    /// Returns the load with this name.
+    /// Returns the load called `name`.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|case| case.name == name)

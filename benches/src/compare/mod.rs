@@ -1,5 +1,5 @@
-//! End-to-end comparison of the broker with its rivals: servers run as processes, are driven by `loadgen`, and are
-//! compared by CPU time.
+//! End-to-end comparison of the broker with its rivals. The servers run as processes, `loadgen` puts load on them, and
+//! their CPU times are compared.
 
 mod calls;
 pub mod case;

@@ -1,28 +1,28 @@
-//! Figures of a comparison as a file.
+//! The results of a comparison, as stored in a file.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 use std::{fs, io};
 
-/// All figures of a comparison.
+/// All results of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Start time: RFC 3339, UTC.
+    /// When the comparison started, in RFC 3339 format (UTC).
     pub started: String,
-    /// Properties of the machine, as reported by the driver.
+    /// Properties of the machine, as reported by the load driver.
     pub machine: Value,
     /// Output of `rustc --version`.
     pub compiler: String,
-    /// Measured time of each round, in seconds.
+    /// Duration of the measurement in each round, in seconds.
     pub seconds: f64,
-    /// CPUs of the servers and of the driver.
+    /// The CPU that runs the servers and the CPU that runs the driver.
     pub cores: (usize, usize),
-    /// Figures of each case and server, in the order of the runs.
+    /// Results for each load and server, in the order in which they ran.
     pub figures: Vec<Figures>,
 }
 
-/// Figures of one server under one load.
+/// Results of one server under one load.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Name of the load.
@@ -31,31 +31,33 @@ pub struct Figures {
     pub server: String,
     /// Unit of the values.
     pub unit: String,
-    /// Value of each round.
+    /// The values measured, one per round.
     pub values: Vec<f64>,
-    /// 99th percentile of the driver's schedule lag in each round, in microseconds, if messages are sent on schedule.
+    /// How late the driver sent messages compared with its schedule: the 99th percentile in microseconds, one value per
+    /// round. Empty if messages are not sent on a schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub driver_late_us: Vec<f64>,
-    /// User time contained in each value, if the figure is CPU time. The kernel counts user time in ticks of some
-    /// milliseconds from the first connection to the last, so only a median over many seconds is meaningful.
+    /// The part of each value that is user time. Empty if the values are not CPU times. Only a median over many seconds
+    /// is meaningful: the kernel counts user time in ticks of several milliseconds, and the count also includes the
+    /// time in which connections are opened and closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub user: Vec<f64>,
 }
 
 impl Figures {
-    /// Lowest value.
+    /// Returns the lowest value.
     #[must_use]
     pub fn best(&self) -> f64 {
         self.values.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// Median; the lower one of the two middle values if their number is even.
+    /// Returns the median. If the number of values is even, returns the lower of the two middle values.
     #[must_use]
     pub fn median(&self) -> f64 {
         median(&self.values)
     }
 
-    /// Median of the user time; `None` if it was not measured.
+    /// Returns the median of the user time, or `None` if it was not measured.
     #[must_use]
     pub fn user(&self) -> Option<f64> {
         (!self.user.is_empty()).then(|| median(&self.user))
@@ -70,7 +72,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 impl Record {
-    /// Adds the value of a round.
+    /// Adds the value measured in one round.
     pub fn add(&mut self, case: &str, server: &str, unit: &str, value: f64) {
         let there = self
             .figures
@@ -88,7 +90,7 @@ impl Record {
         }
     }
 
-    /// Adds the driver's schedule lag to the round added last.
+    /// Adds the driver's delay for the round that was added last.
     pub fn add_lateness(&mut self, case: &str, server: &str, us: f64) {
         let mut figures = self.figures.iter_mut();
         if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
@@ -96,7 +98,7 @@ impl Record {
         }
     }
 
-    /// Adds the user time to the value added last.
+    /// Adds the user time for the value that was added last.
     pub fn add_user(&mut self, case: &str, server: &str, us: f64) {
         let mut figures = self.figures.iter_mut();
         if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
@@ -104,7 +106,7 @@ impl Record {
         }
     }
 
-    /// Names of the cases, in order.
+    /// Returns the names of the loads, in the order in which they ran.
     #[must_use]
     pub fn cases(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
@@ -116,14 +118,14 @@ impl Record {
         names
     }
 
-    /// Figures of a case, in order.
+    /// Returns the results for one load, in the order in which its servers ran.
     pub fn of<'a>(&'a self, case: &'a str) -> impl Iterator<Item = &'a Figures> {
         self.figures
             .iter()
             .filter(move |figures| figures.case == case)
     }
 
-    /// Reads a record.
+    /// Reads a record from a file.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or is not a record.
@@ -135,7 +137,7 @@ impl Record {
         serde_json::from_slice(&bytes).map_err(|error| about(&error))
     }
 
-    /// Writes a record.
+    /// Writes the record to a file.
     ///
     /// # Errors
     /// Returns an error if the file cannot be written.

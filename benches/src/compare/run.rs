@@ -1,4 +1,4 @@
-//! Run of one server under one load.
+//! Runs one server under one load.
 
 use crate::compare::calls;
 use crate::compare::case::Case;
@@ -11,19 +11,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-/// Parameters of all runs.
+/// Parameters shared by all runs.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Measured time, in seconds.
+    /// Duration of the measurement, in seconds.
     pub seconds: f64,
-    /// Whether the run only checks the results, with a small load.
+    /// Whether the run uses a small load and only checks the results.
     pub is_small: bool,
-    /// CPUs of the servers and of the driver; `None` leaves the choice to the kernel.
+    /// The CPU for the servers and the CPU for the driver. If `None`, the kernel chooses.
     pub cores: Option<(usize, usize)>,
 }
 
-/// Starts the server, puts the load on it, and returns the driver's report. Every message was checked: each arrived
-/// once, in order, unmodified and at the right peer.
+/// Starts the server, puts the load on it, and returns the driver's report. The driver verifies that every message
+/// arrives exactly once, in order, unmodified, and at the intended peer.
 ///
 /// # Errors
 /// Returns an error if the server does not start or the driver found a fault.
@@ -74,7 +74,8 @@ pub fn run(
         ])
         .args(["--duration", &terms.seconds.to_string()])
         .args(["--server-pid", &running.pid().to_string()])
-        // A closed connection occupies its local port for some time.
+        // The driver connects from many addresses, because the port of a closed connection cannot be reused for some
+        // time.
         .args(["--source-addresses", "127.0.1.1/24", "--quiet", "--json"])
         .arg(&report)
         .stdin(Stdio::null())
@@ -102,12 +103,12 @@ pub fn run(
     Ok(report)
 }
 
-/// Share of user time; `None` if no tick elapsed.
+/// Returns the fraction of the CPU time that was user time. Returns `None` if no tick elapsed between the two samples.
 fn user_share(begun: [u64; 2], ended: [u64; 2]) -> Option<f64> {
     let [user, kernel] = [0, 1].map(|of| ended[of].saturating_sub(begun[of]) as f64);
     (user + kernel > 0.0).then(|| user / (user + kernel))
 }
 
-/// Minimum share of resumed handshakes in loads that resume sessions: the first handshakes have no ticket, and node
-/// issues two tickets to a new session but none to a resumed one.
+/// Minimum proportion of handshakes that must be resumed in loads that resume sessions. The proportion cannot be 1: the
+/// first handshakes have no ticket, and node issues two tickets to a new session but none to a resumed one.
 const RESUMED_MIN: f64 = 0.6;

@@ -1,4 +1,4 @@
-//! Programs under comparison: found or built, started on a core, stopped.
+//! Finds, builds, starts and stops the programs under comparison.
 
 use crate::compare::case::{Case, Figure};
 use crate::relay::{Identity, KEY_ID, Rival, SECRET};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 /// A program under comparison.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Name of the program in records.
+    /// Name of the program as it appears in records.
     pub name: String,
     kind: Kind,
 }
@@ -22,7 +22,7 @@ pub struct Server {
 enum Kind {
     Broker(Broker),
     Rival(Rival),
-    /// node with the package `ws`, installed in this directory.
+    /// node with the package `ws`, which is installed in this directory.
     Node(PathBuf),
 }
 
@@ -34,18 +34,19 @@ struct Broker {
     is_on_epoll: bool,
 }
 
-/// Programs of this workspace.
+/// Paths of this workspace's programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    /// Path of the broker.
+    /// Path of the broker's binary.
     pub broker: PathBuf,
-    /// Path of the driver.
+    /// Path of the load driver's binary.
     pub loadgen: PathBuf,
     rival: PathBuf,
 }
 
 impl Programs {
-    /// Builds the programs in a profile and returns their paths. `target` is the workspace's target directory.
+    /// Builds the programs with the release or the debug profile and returns their paths. `target` is the workspace's
+    /// target directory.
     ///
     /// # Errors
     /// Returns an error if cargo fails; cargo prints the reason.
@@ -61,7 +62,7 @@ impl Programs {
             status.success().then_some(()).ok_or_else(failed)
         };
         if is_release {
-            // Built one at a time, as users build them: a joint build would merge their features.
+            // Each package is built separately, as users build it. Building them together would unify their features.
             for (package, binary) in BINARIES {
                 cargo(
                     "build",
@@ -69,8 +70,8 @@ impl Programs {
                 )?;
             }
         } else {
-            // Building a test of each package also builds its programs as `cargo test` does. The rival is built with
-            // the bench that needs it.
+            // Building a test of a package also builds the package's programs, the same way as `cargo test` does. The
+            // rival is built together with the bench that needs it.
             let tests = [
                 "-p", "broker", "-p", "loadgen", "--test", "live", "--test", "load",
             ];
@@ -86,25 +87,25 @@ impl Programs {
 }
 
 impl Server {
-    /// The broker as in production, with quotas off.
+    /// Returns the broker as configured in production, but with quotas off.
     #[must_use]
     pub fn broker(name: &str, binary: PathBuf) -> Self {
         Self::of_broker(name, binary, 1, false)
     }
 
-    /// The broker with `--dev`.
+    /// Returns the broker with `--dev`.
     #[must_use]
     pub fn dev(name: &str, binary: PathBuf) -> Self {
         Self::of_broker(name, binary, 1, true)
     }
 
-    /// The broker with two shards on one core.
+    /// Returns the broker with two shards on one core.
     #[must_use]
     pub fn two_shards(name: &str, binary: PathBuf) -> Self {
         Self::of_broker(name, binary, 2, false)
     }
 
-    /// The broker on epoll.
+    /// Returns the broker with the epoll engine.
     #[must_use]
     pub fn on_epoll(name: &str, binary: PathBuf) -> Self {
         let mut server = Self::of_broker(name, binary, 1, false);
@@ -127,35 +128,37 @@ impl Server {
         }
     }
 
-    /// Whether channels must exist before clients connect, because production does not create them on connect.
+    /// Returns whether channels must be created before clients connect. In production, the broker does not create a
+    /// channel when a client connects.
     pub(crate) fn wants_channels(&self) -> bool {
         matches!(&self.kind, Kind::Broker(broker) if !broker.is_dev)
     }
 
-    /// Whether the server supports a load. Not all servers support TLS; floors support one form of messages; two shards
-    /// are compared by messages and connections only, and `--dev` by messages; no rival verifies the signature of an
-    /// upgrade (floors verify nothing).
+    /// Returns whether the server is measured under a load. Not every server supports TLS, and the floors understand
+    /// only messages of one form. A broker with two shards runs only a few of the loads, and a broker with `--dev` only
+    /// those whose figure is a cost per message. Of the rivals, only the floors receive signed upgrades. No rival
+    /// verifies their signature, and the floors verify nothing under any load.
     #[must_use]
     pub fn takes(&self, case: &Case) -> bool {
         match &self.kind {
             Kind::Broker(broker) if broker.is_dev => case.figure == Figure::PerMessage,
             Kind::Broker(broker) if broker.shards == 1 => true,
-            // One framework represents all of them: the check is the same code in each.
+            // Only axum is measured with API calls, because the signature check is the same code in every framework.
             Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
             Kind::Node(_) if case.has_calls() => false,
             Kind::Broker(..) => matches!(&*case.name, "pairs" | "fan-in" | "connect"),
             Kind::Rival(_) | Kind::Node(_) if case.is_signed() => {
                 Self::is_floor(&self.name) && !case.has_detour()
             }
-            // A floor copies from fixed offsets, which differ in the messages of sessions.
+            // A floor reads messages at fixed offsets, which are different in the messages of sessions.
             Kind::Rival(_) if Self::is_floor(&self.name) && case.has_sessions() => false,
             Kind::Rival(rival) => !case.is_tls || rival.has_tls(),
             Kind::Node(_) => true,
         }
     }
 
-    /// Rivals that can run on this machine: all of [`Rival`], and node if it and its package are installed. `clients`
-    /// contains the package once the tests with real clients have run.
+    /// Returns the rivals that can run on this machine: every variant of [`Rival`], and node if both it and the package
+    /// `ws` are installed. The tests with real clients install the package in `clients`.
     #[must_use]
     pub fn rivals(clients: &Path) -> Vec<Self> {
         let mut all: Vec<Self> = Rival::value_variants()
@@ -176,13 +179,14 @@ impl Server {
         all
     }
 
-    /// Whether the server is a floor, which is not a usable relay.
+    /// Returns whether `name` is the name of a floor, which measures the minimum cost and is not a usable relay.
     #[must_use]
     pub fn is_floor(name: &str) -> bool {
         name.starts_with("floor-")
     }
 
-    /// Starts the server for a load on a core. `directory` is emptied and receives the server's files.
+    /// Starts the server for a load, pinned to `core` if it is given. Empties `directory`, which then holds the
+    /// server's files.
     ///
     /// # Errors
     /// Returns an error if the server cannot be started or prints no port.
@@ -248,11 +252,11 @@ impl Server {
 impl Broker {
     fn command(&self, core: Option<usize>, case: &Case, directory: &Path) -> io::Result<Command> {
         let mut command = Command::new(self.binary.canonicalize()?);
-        // Older builds treat ":memory:" as a file name.
+        // Older builds treat ":memory:" as the name of a file in the working directory.
         command.current_dir(directory);
         command.args(["serve", "--admin", "off"]);
         command.arg("--shards").arg(self.shards.to_string());
-        // All shards run on the core on which this process starts the broker.
+        // `--cpus` names the core on which this process starts the broker, so all shards run on that core.
         if let Some(core) = core {
             command.arg("--cpus").arg(core.to_string());
         }
@@ -278,7 +282,8 @@ impl Broker {
     }
 }
 
-/// Returns the broker's configuration: production with quotas off, and channels in memory, created for each run.
+/// Returns the broker's configuration: production settings with quotas off. Channels are kept in memory and created
+/// anew for each run.
 fn production(case: &Case, directory: &Path) -> io::Result<String> {
     let place = |name: &str| directory.join(name).display().to_string();
     let auth = if case.is_signed() { "sigv4" } else { "none" };
@@ -302,18 +307,18 @@ const BINARIES: [(&str, &str); 3] = [
     ("benches", "rival"),
 ];
 
-/// A running server, stopped on drop.
+/// A running server, which is stopped on drop.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// Port of the server on 127.0.0.1.
+    /// Port on which the server listens on 127.0.0.1.
     pub port: u16,
-    /// TLS port, if the server is the broker and serves TLS.
+    /// Port on which the broker serves TLS. `None` for other servers, or if TLS is off.
     pub tls_port: Option<u16>,
 }
 
 impl Running {
-    /// Process id of the server.
+    /// Returns the process id of the server.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -322,13 +327,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The process may have exited by itself, which the driver has reported.
+        // If the process has exited on its own, the driver has already reported that.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the broker's credentials file, whose only key has all permissions.
+/// Returns the broker's credentials file. Its only key has all permissions.
 fn credentials() -> String {
     format!(
         "[[principal]]\nname = \"driver\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
@@ -338,7 +343,8 @@ fn credentials() -> String {
     )
 }
 
-/// Parses the port in a server's first line: the port alone, or the broker's ready line.
+/// Parses the port from the first line that a server prints. Rivals print the port alone; the broker prints its ready
+/// line.
 fn port(line: &str) -> Option<u16> {
     match line.strip_prefix("ready ") {
         Some(addresses) => after_host(addresses),
@@ -352,10 +358,10 @@ fn after_host(addresses: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
-/// Runs `start` on a core; processes that it starts stay on that core.
+/// Runs `start` on a core. Processes that `start` spawns stay on that core.
 ///
 /// # Errors
-/// Returns the error of `start` or of the kernel.
+/// Returns an error if `start` fails or the kernel rejects the affinity.
 pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let Some(core) = core else {
         return start();
@@ -369,7 +375,7 @@ pub fn on_core<T>(core: Option<usize>, start: impl FnOnce() -> io::Result<T>) ->
     started
 }
 
-/// Returns the first and the last CPU available to this process: those of the servers and of the driver.
+/// Returns the first and the last CPU available to this process. The servers use the first, the driver uses the last.
 ///
 /// # Errors
 /// Returns an error if the kernel does not report the CPUs.

@@ -1,20 +1,22 @@
-//! A record as a table of ratios, and two records side by side. Only ratios within one run are meaningful: machines
-//! differ, and a machine's speed varies over time.
+//! Prints a record as a table of ratios, or two records side by side. Only ratios within one run are meaningful, since
+//! machines differ and the speed of a machine varies over time.
 
 use crate::compare::record::{Figures, Record};
 use crate::compare::server::Server;
 use std::fmt::{self, Display, Formatter};
 
-/// A record as a table: best figure and median of each server, and its ratios to the floor and to the best rival.
+/// Displays a record as a table, with the best value and the median of each server and their ratios to the floor and to
+/// the best rival.
 #[derive(Debug)]
 pub struct Table<'a>(pub &'a Record);
 
-/// Comparison of two runs: the ratios of the broker and of the rivals to the floor in each run, and their change.
+/// Displays how two runs differ: the ratios of the broker and of its rivals to the floor in each run, and the change
+/// between them.
 #[derive(Debug)]
 pub struct Change<'a> {
-    /// Earlier run.
+    /// The earlier run.
     pub before: &'a Record,
-    /// Later run.
+    /// The later run.
     pub after: &'a Record,
 }
 
@@ -114,7 +116,7 @@ fn shown(figure: Option<f64>) -> String {
     figure.map_or_else(|| "–".into(), |figure| format!("{figure:.2}"))
 }
 
-/// Prefix of the names of the broker's binaries.
+/// Prefix that the names of all broker binaries share.
 pub const BROKER: &str = "heliograph";
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! axum with tokio-tungstenite, like the chat example in its documentation: one task and one channel per connection.
+//! A relay with axum and tokio-tungstenite, modelled on the chat example in axum's documentation: each connection has
+//! one task and one channel.
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
@@ -53,7 +54,7 @@ async fn upgrade(
 async fn connection(mut socket: WebSocket, place: Place, everybody: Everybody) {
     let (way, events) = unbounded_channel();
     let entered = lock(&everybody).enter(&place, way);
-    // Errors of connections are ignored: the driver counts them.
+    // Errors on connections are ignored here, because the driver counts them.
     let _ = relay(&mut socket, events, &place, &everybody).await;
     lock(&everybody).leave(&place, entered);
 }
@@ -70,12 +71,12 @@ async fn relay(
                 Some(Message::Text(text)) => {
                     translate(&text, place, |recipient, event| {
                         if let Some(way) = lock(everybody).find(place, recipient) {
-                            // Fails if the recipient is disconnecting.
+                            // Sending fails if the recipient is disconnecting.
                             let _ = way.send(event);
                         }
                     });
                 }
-                // The next receive answers a close and ends the loop.
+                // The next call to `recv` replies to a close frame and ends the loop.
                 Some(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
                 None => return Ok(()),
             },

@@ -1,4 +1,4 @@
-//! Connected clients: channels by name, and in each channel the master and the viewers by client id.
+//! The connected clients. Channels are looked up by name. Each channel holds its master, and its viewers by client id.
 
 use crate::relay::place::Place;
 use ahash::AHashMap;
@@ -6,7 +6,7 @@ use ahash::AHashMap;
 #[derive(Debug)]
 pub(crate) struct Directory<T> {
     channels: AHashMap<String, Channel<T>>,
-    /// Number of clients so far; distinguishes a client from its predecessor.
+    /// Number of clients that have been added so far. Stored with each client, to distinguish it from its predecessor.
     entered: u64,
 }
 
@@ -26,7 +26,7 @@ impl<T> Default for Directory<T> {
 }
 
 impl<T> Directory<T> {
-    /// Adds a client, replacing its predecessor. Returns the number for [`Self::leave`].
+    /// Adds a client and replaces its predecessor, if any. Returns the number to pass to [`Self::leave`].
     pub(crate) fn enter(&mut self, place: &Place, way: T) -> u64 {
         self.entered += 1;
         let entry = (self.entered, way);
@@ -44,7 +44,7 @@ impl<T> Directory<T> {
         self.entered
     }
 
-    /// Removes a client unless a successor has replaced it; removes an empty channel.
+    /// Removes a client unless a successor has already replaced it. Also removes the channel if it is now empty.
     pub(crate) fn leave(&mut self, place: &Place, entered: u64) {
         let Some(channel) = self.channels.get_mut(&place.channel) else {
             return;
@@ -66,7 +66,8 @@ impl<T> Directory<T> {
         }
     }
 
-    /// Returns the sender to the recipient of a message: the viewer that a master names, or a viewer's master.
+    /// Returns the entry of the client that should receive a message from `from`. For a master, this is the viewer that
+    /// the message names; for a viewer, it is the master of the channel.
     pub(crate) fn find(&self, from: &Place, recipient: Option<&str>) -> Option<&T> {
         let channel = self.channels.get(&from.channel)?;
         let found = match (&from.viewer, recipient) {

@@ -1,4 +1,5 @@
-//! fastwebsockets on a current-thread runtime: httparse, one task per half of a connection, one channel per connection.
+//! A relay with fastwebsockets and httparse on a current-thread runtime. Each connection has one channel and two tasks,
+//! one for reading and one for writing.
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
@@ -23,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 type Way = UnboundedSender<Frame<'static>>;
 type Everybody = Rc<RefCell<Directory<Way>>>;
 
-/// Serves a listener until it fails; uses TLS if there is an acceptor.
+/// Serves a listener until it fails. Uses TLS if `tls` is given.
 pub(crate) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -36,7 +37,7 @@ pub(crate) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Resu
             let (stream, _) = listener.accept().await?;
             let (everybody, tls) = (Rc::clone(&everybody), tls.clone());
             spawn_local(async move {
-                // Errors of connections are ignored: the driver counts them.
+                // Errors on connections are ignored here, because the driver counts them.
                 let _ = connection(stream, tls, everybody).await;
             });
         }
@@ -86,7 +87,7 @@ where
     ended
 }
 
-/// Answers an upgrade request; returns `None` if the request is not an upgrade.
+/// Replies to an upgrade request. Returns `None` if the request is not an upgrade.
 async fn shake(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Option<Place>> {
     let mut head = Vec::with_capacity(READ_BYTES);
     loop {
@@ -129,7 +130,7 @@ async fn relay(
     place: &Place,
     everybody: &Everybody,
 ) -> Result<(), WebSocketError> {
-    // Replies to pings and closes pass through the same channel as all other frames.
+    // Replies to ping and close frames are sent through the same channel as all other frames.
     let mut answer = |frame: Frame<'static>| {
         let _ = own.send(frame);
         ready(Ok::<_, Infallible>(()))
@@ -141,20 +142,20 @@ async fn relay(
             OpCode::Close => return Ok(()),
             OpCode::Continuation | OpCode::Binary | OpCode::Ping | OpCode::Pong => continue,
         }
-        // fastwebsockets has validated the text, but returns bytes.
+        // fastwebsockets has already validated the text, but returns it as bytes.
         let Ok(text) = simdutf8::basic::from_utf8(&frame.payload) else {
             return Ok(());
         };
         translate(text, place, |recipient, event| {
             if let Some(way) = everybody.borrow().find(place, recipient) {
-                // Fails if the recipient is disconnecting.
+                // Sending fails if the recipient is disconnecting.
                 let _ = way.send(Frame::text(Payload::Owned(event.into_bytes())));
             }
         });
     }
 }
 
-/// Writes all pending frames at once; ends when there are no senders.
+/// Writes all pending frames at once. Returns when all senders have been dropped.
 async fn write_all(
     mut socket: WebSocketWrite<BufWriter<impl AsyncWrite + Unpin>>,
     mut frames: UnboundedReceiver<Frame<'static>>,
@@ -169,5 +170,5 @@ async fn write_all(
     Ok(())
 }
 
-/// Maximum number of bytes per write: the events of a fan-in.
+/// Maximum number of bytes per write. Large enough for one event from each viewer in the load `fan-in`.
 const WRITE_BYTES: usize = 4 * 1024;

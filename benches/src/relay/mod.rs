@@ -1,20 +1,22 @@
-//! Rivals of the broker as programs: relays that do the same work on a message (frame, UTF-8, JSON, checks, look-up of
-//! the recipient, event, frame), and floors, which do none of it.
+//! The programs that the broker is compared with. Relays do the same work on a message as the broker: frame, UTF-8,
+//! JSON, checks, looking up the recipient, event, frame. Floors do none of this work.
 //!
-//! The binary `rival` serves one of them; `benches/relay.rs` drives all of them with `loadgen`, beside the broker.
+//! The binary `rival` serves one of these programs. `benches/relay.rs` runs `loadgen` against each of them and against
+//! the broker.
 //!
-//! * `axum`: axum with tokio-tungstenite. Best settings: a current-thread runtime, read buffers of 8 KiB, one flush for
-//!   all pending messages. Also answers API calls.
-//! * `fastwebsockets`: fastwebsockets on tokio. Best settings: a current-thread runtime, a task for each half of a
-//!   connection, one write for all pending frames.
-//! * `tungstenite`: one thread per connection. Best settings: each thread writes to its recipient's socket; small
-//!   stacks.
-//! * `floor-uring`: the floor on the broker's ring. Multishot accept and receive, one send per recipient and turn.
-//! * `floor-epoll`: the floor on epoll. One receive per wake-up, one send per recipient and round.
+//! * `axum`: axum with tokio-tungstenite. Its best settings are a current-thread runtime, read buffers of 8 KiB, and
+//!   one flush for all pending messages. Also answers API calls.
+//! * `fastwebsockets`: fastwebsockets on tokio. Its best settings are a current-thread runtime, a task for each half of
+//!   a connection, and one write for all pending frames.
+//! * `tungstenite`: one thread per connection. Its best settings are that each thread writes directly to the
+//!   recipient's socket, and small stacks.
+//! * `floor-uring`: the floor on the broker's ring. Uses a multishot accept and receive, and one send per recipient and
+//!   turn.
+//! * `floor-epoll`: the floor on epoll. Uses one receive per wake-up, and one send per recipient and round.
 //!
-//! All use `TCP_NODELAY`, no compression, mimalloc and the broker's build profile, and share the message checks in
-//! [`crate::rival::judge`]. None has signatures of upgrades, quotas, deadlines, memory limits, metrics, logs, or queues
-//! for absent peers.
+//! All of them use `TCP_NODELAY`, mimalloc and the broker's build profile, and none compresses. The relays share the
+//! message checks in [`crate::rival::judge`]. None verifies the signatures of upgrades or has quotas, deadlines, memory
+//! limits, metrics, logs, or queues for absent peers.
 
 mod axum_ws;
 mod directory;
@@ -34,7 +36,7 @@ use std::io;
 use std::net::TcpListener;
 pub use tls::Identity;
 
-/// Relay served by the binary `rival`.
+/// A relay that the binary `rival` can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rival {
     /// Floor on io_uring.
@@ -50,20 +52,20 @@ pub enum Rival {
 }
 
 impl Rival {
-    /// Name of the relay on the command line and in records.
+    /// Returns the name of the relay as used on the command line and in records.
     #[must_use]
     pub fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether the relay supports TLS. Only the fastest one does.
+    /// Returns whether the relay supports TLS. Only the fastest relay does.
     #[must_use]
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Fastwebsockets)
     }
 
-    /// Serves a listener until the process ends, over TLS 1.3 if requested.
+    /// Serves a listener until the process ends, over TLS 1.3 if `is_tls` is set.
     ///
     /// # Errors
     /// Returns an error if the listener fails, the kernel refuses a required feature, or the relay does not support

@@ -1,18 +1,18 @@
-//! Channel and role of a client, parsed from the target of its upgrade.
+//! The channel and role of a client, parsed from the request target of its upgrade.
 
 use codec::http::{decode, pairs};
 
-/// Channel and role of a client.
+/// The channel and role of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Name of the channel.
     pub channel: String,
-    /// Client id of a viewer; `None` for a master.
+    /// Client id of a viewer, or `None` for a master.
     pub viewer: Option<String>,
 }
 
 impl Place {
-    /// Parses the path and query of an upgrade; returns `None` if they name no channel.
+    /// Parses the path and query of an upgrade. Returns `None` if they do not name a channel.
     #[must_use]
     pub fn of_target(target: &str) -> Option<Self> {
         let (_, query) = target.split_once('?')?;

@@ -1,5 +1,5 @@
-//! API calls next to a relay: each signature (AWS Signature Version 4) is verified, and each response is constant.
-//! Derived keys are cached for a day, as in the broker.
+//! API calls that a relay answers. The relay verifies each signature (AWS Signature Version 4) and returns a constant
+//! response. It caches derived keys for a day, as the broker does.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -14,9 +14,9 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Id of the only valid key.
+/// Id of the only valid access key.
 pub const KEY_ID: &str = "AKIDOFTHEBENCHES";
-/// Secret of the key.
+/// Secret of the only valid access key.
 pub const SECRET: &str = "of-the-benches-and-nobody-else";
 
 pub(crate) fn routes() -> Router {
@@ -49,13 +49,13 @@ async fn call(
 
 #[derive(Default)]
 struct Checker {
-    /// Day and region of the last used key, and the derived key.
+    /// The signing key that was derived last, with the day and region in its scope.
     key: Option<(String, hmac::Key)>,
     text: Vec<u8>,
 }
 
 impl Checker {
-    /// Returns `None` if a call is not signed or its signature does not match.
+    /// Verifies a call. Returns `None` if the call is not signed or its signature does not match.
     fn check(&mut self, path: &str, headers: &HeaderMap, body: &[u8], now_s: u64) -> Option<()> {
         let line = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
         let mut parts = line("authorization")?
@@ -116,7 +116,7 @@ fn derive(day: &str, region: &str) -> hmac::Key {
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Tolerance between the time of a signature and the clock, in seconds.
+/// Maximum difference between the time of a signature and the clock, in seconds.
 const TOLERANCE_S: u64 = 300;
 const CHANNEL: &str =
     r#"{"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/bench/1700000000000"}"#;

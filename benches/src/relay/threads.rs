@@ -1,4 +1,5 @@
-//! tungstenite with one thread per connection, which reads from its own socket and writes to the sockets of recipients.
+//! A relay with tungstenite and one thread per connection. The thread reads from its own socket and writes directly to
+//! the sockets of recipients.
 
 use crate::relay::directory::Directory;
 use crate::relay::place::Place;
@@ -41,7 +42,7 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
         thread::Builder::new()
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                // Errors of connections are ignored: the driver counts them.
+                // Errors on connections are ignored here, because the driver counts them.
                 let _ = connection(stream, &everybody);
             })?;
     }
@@ -67,7 +68,7 @@ fn connection(stream: TcpStream, everybody: &Everybody) -> tungstenite::Result<(
     let Some(place) = place else {
         return Ok(());
     };
-    // Used only for writing: needs no read buffer.
+    // This half only writes, so it needs no read buffer.
     let config = WebSocketConfig::default().read_buffer_size(1);
     let writer = WebSocket::from_raw_socket(shared, Role::Server, Some(config));
     let entered = lock(everybody).enter(&place, Arc::new(Mutex::new(writer)));
@@ -82,14 +83,14 @@ fn relay(
     everybody: &Everybody,
 ) -> tungstenite::Result<()> {
     loop {
-        // The next read answers a close and ends the loop.
+        // The next call to `read` replies to a close frame and ends the loop.
         let Message::Text(text) = socket.read()? else {
             continue;
         };
         translate(&text, place, |recipient, event| {
             let way = lock(everybody).find(place, recipient).cloned();
             if let Some(way) = way {
-                // The recipient's own thread handles a broken connection.
+                // If the recipient's connection is broken, its own thread handles that.
                 let _ = lock(&way).send(Message::text(event));
             }
         });
@@ -100,5 +101,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Stack size of a connection's thread. The default of 2 MiB of address space would also work.
+/// Stack size of each connection's thread. The default, 2 MiB of address space, would also work.
 const STACK_BYTES: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! TLS 1.3 for rivals, configured like the broker: the same library and provider, the same cipher suite, a P-256 key,
+//! TLS 1.3 for rivals, configured as in the broker: the same library and provider, the same cipher suite, a P-256 key,
 //! and one stateless ticket.
 
 use rcgen::{CertificateParams, KeyPair};
@@ -11,17 +11,17 @@ use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
-/// Self-signed certificate for `localhost`, which the driver accepts with `--insecure`.
+/// A self-signed certificate for `localhost`. The driver accepts it with `--insecure`.
 #[derive(Debug)]
 pub struct Identity {
-    /// Certificate in PEM.
+    /// The certificate, in PEM.
     pub cert: String,
-    /// Private key in PEM.
+    /// The private key, in PEM.
     pub key: String,
 }
 
 impl Identity {
-    /// Generates a certificate and key.
+    /// Generates a key and a certificate.
     #[must_use]
     pub fn new() -> Self {
         let (key, cert) = certified();

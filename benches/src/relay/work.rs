@@ -1,15 +1,15 @@
-//! A rival's processing of a text: the same work as the broker's, with serde_json.
+//! Processes a text in a rival: the same steps as in the broker, but with serde_json.
 
 use crate::relay::place::Place;
 use crate::rival::SerdeJson;
 use crate::rival::serde_json::event_text;
 use codec::signal::{Delivery, Role};
 
-/// Size of a connection's read buffer in bytes, for libraries that need one: two SDPs.
+/// Size in bytes of a connection's read buffer, for libraries that require one. Two SDPs fit into the buffer.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
 
-/// Parses and checks a text from `from`. Passes the recipient named by a master and the text of the event to `see`.
-/// Returns `None` if a check fails.
+/// Parses and checks a text sent by `from`. Passes the text of the resulting event to `see`, together with the
+/// recipient if a master named one. Returns `None` if a check fails.
 pub(crate) fn translate<T>(
     text: &str,
     from: &Place,

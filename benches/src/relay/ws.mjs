@@ -1,6 +1,6 @@
-// A relay on node with the package `ws`, with the work of the other rivals: JSON, checks, look-up, event.
-// node ws.mjs DIRECTORY [CERT KEY]: the package is in DIRECTORY/node_modules; with a certificate and its key, as PEM,
-// it speaks TLS 1.3. Prints its port, and ends when stdin does.
+// A relay on node with the package `ws`. It does the same work as the other rivals: JSON, checks, look-up, event.
+// Usage: node ws.mjs DIRECTORY [CERT KEY]. The package is in DIRECTORY/node_modules. If a certificate and its key are
+// given, as PEM, the relay uses TLS 1.3. It prints its port, and exits when stdin is closed.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";

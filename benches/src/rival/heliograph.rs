@@ -1,15 +1,15 @@
-//! Heliograph's codec, as used in the broker.
+//! Heliograph's own codec, used in the same way as in the broker.
 
 use crate::rival::{Decode, Encode, Parse, ReadHead, Seen, Shake};
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, switching_protocols, upgrade};
 use codec::signal::{MessageRules, Parser, Request, Role};
 use codec::ws::{self, Item, Opcode, Receiver, Side};
 
-/// Adaptor for the codec.
+/// An adaptor for the codec.
 #[derive(Debug)]
 pub struct Heliograph<T>(T);
 
-/// State of one incoming connection.
+/// The state of one incoming connection.
 #[derive(Debug)]
 pub struct Intake {
     read: Box<[u8]>,
@@ -119,7 +119,7 @@ impl Shake for Heliograph<()> {
     }
 }
 
-/// Finds the end of a head, then parses the head, as the shard does.
+/// Finds the end of a head and then parses the head, as a shard does.
 fn head(bytes: &[u8]) -> Option<Head<'_>> {
     let limits = HeadLimits::default();
     let end = HeadScanner::new().end(bytes, &limits).ok()??;

@@ -1,14 +1,14 @@
-//! httparse alone: the grammar of a head without further rules, with uninitialised header slots.
+//! httparse alone: only the grammar of a head, parsed into uninitialised header slots.
 //!
-//! A floor rather than a rival: the codec calls httparse, and also limits the size of the head, rejects ambiguous
-//! requests, and checks `Host`.
+//! This is a floor rather than a rival. The codec itself calls httparse; in addition, it limits the size of the head,
+//! rejects ambiguous requests, and checks `Host`.
 
 use crate::rival::{ReadHead, Seen};
 use codec::limits::HEADER_LINES;
 use httparse::{Request, Status};
 use std::mem::MaybeUninit;
 
-/// Adaptor for httparse.
+/// An adaptor for httparse.
 #[derive(Debug)]
 pub struct Httparse;
 

@@ -1,5 +1,5 @@
-//! A relay's work on a message, built from common libraries, without sockets: tungstenite for frames, serde_json for
-//! parsing and serialising, a hash map of recipients, and one outbox per recipient.
+//! A relay's work on a message, without sockets, built from common libraries. It uses tungstenite for frames,
+//! serde_json for parsing and serialising, a hash map of recipients, and one outbox per recipient.
 
 use crate::rival::serde_json::SerdeJson;
 use crate::rival::tungstenite::{Pipe, Tungstenite};
@@ -8,7 +8,7 @@ use codec::signal::Delivery;
 use std::collections::HashMap;
 use tungstenite::WebSocket;
 
-/// Connection of one master, and the outboxes of its viewers.
+/// The connection of one master, and the outboxes of its viewers.
 #[derive(Debug)]
 pub struct Relay {
     master: Tungstenite<WebSocket<Pipe>>,
@@ -17,10 +17,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Name of the relay in groups.
+    /// Name of the relay in benchmark groups.
     pub const LIBRARY: &'static str = "tungstenite+serde_json";
 
-    /// Creates a channel whose master sends `read` with each read, addressed to one of `viewers`.
+    /// Creates a channel with a master and these viewers. Each read from the master returns `read`, whose messages are
+    /// addressed to the viewers.
     #[must_use]
     pub fn new(read: &[u8], viewers: &[String]) -> Self {
         let outbox = |viewer: &String| (viewer.clone(), Vec::new());
@@ -31,7 +32,8 @@ impl Relay {
         }
     }
 
-    /// Handles one read and appends each message to its recipient's outbox. Messages to unknown recipients are dropped.
+    /// Handles one read and appends each message to the outbox of its recipient. Messages to unknown recipients are
+    /// dropped.
     pub fn relay(&mut self) {
         let Self {
             master,
@@ -53,7 +55,7 @@ impl Relay {
         });
     }
 
-    /// Passes a viewer's pending output to `see`, then clears it.
+    /// Passes a viewer's pending output to `see` and then clears it. Returns `None` if there is no such viewer.
     pub fn flush<T>(&mut self, viewer: &str, see: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let outbox = self.outboxes.get_mut(viewer)?;
         let seen = see(outbox);

@@ -1,4 +1,4 @@
-//! serde_json: parses into borrowed strings, and serialises into a reused buffer.
+//! Parsing into borrowed strings, and serialising into a reused buffer, with serde_json.
 
 use crate::rival::Parse;
 use crate::rival::text::{Text, judge_from};
@@ -6,13 +6,13 @@ use codec::signal::{Delivery, Request, Role};
 use codec::ws::{self, Opcode};
 use serde::Serialize;
 
-/// Adaptor for serde_json, with the text of the last event.
+/// An adaptor for serde_json. Holds the text of the last event.
 #[derive(Debug)]
 pub struct SerdeJson(Vec<u8>);
 
 impl SerdeJson {
-    /// Appends the event as one unmasked text frame. The serializer does not know the length that begins a frame, so
-    /// the text is first written to a separate buffer.
+    /// Appends the event as one unmasked text frame. A frame begins with its length, which the serializer does not know
+    /// in advance, so the text is first written to a separate buffer.
     pub(crate) fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
         self.0.clear();
         serde_json::to_writer(&mut self.0, &Event::of(delivery))
@@ -20,12 +20,12 @@ impl SerdeJson {
         ws::frame(out, Opcode::Text, &self.0);
     }
 
-    /// Parses a master's text that has been validated as UTF-8.
+    /// Parses a text from a master. The text has already been validated as UTF-8.
     pub(crate) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         Self::parse_from(Role::Master, text, see)
     }
 
-    /// Parses a text of a client in this role that has been validated as UTF-8.
+    /// Parses a text from a client in this role. The text has already been validated as UTF-8.
     pub(crate) fn parse_from<T>(
         role: Role,
         text: &str,
@@ -43,7 +43,7 @@ impl Parse for SerdeJson {
         Self(Vec::new())
     }
 
-    /// Validates the whole text once, which is cheaper than serde_json's validation of each string.
+    /// Validates the whole text at once, which is cheaper than letting serde_json validate each string.
     fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         Self::parse_str(simdutf8::basic::from_utf8(text).ok()?, see)
     }
@@ -60,7 +60,7 @@ pub(crate) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Converts the payload to a `str` with the fastest check, because serde_json writes only strings.
+    /// Converts the payload to a `str` with the fastest available check, because serde_json writes only strings.
     pub(crate) fn of(delivery: &Delivery<'a>) -> Self {
         Self {
             payload: simdutf8::basic::from_utf8(delivery.payload).expect("base64 is ASCII"),

@@ -1,4 +1,5 @@
-//! simd-json alone, without a scanner before it: parses into a tape and serialises with serde, in reused buffers.
+//! simd-json alone, without a scanner in front of it. Parses into a tape and serialises with serde, both in reused
+//! buffers.
 
 use crate::rival::Parse;
 use crate::rival::text::{Text, judge};
@@ -8,11 +9,11 @@ use simd_json::{Buffers, StaticNode, fill_tape};
 use std::borrow::Cow;
 use std::mem;
 
-/// Adaptor for simd-json.
+/// An adaptor for simd-json.
 #[derive(Debug)]
 pub struct SimdJson<T>(T);
 
-/// Reusable buffers of the reader.
+/// The buffers that the reader reuses.
 pub struct Reader {
     buffers: Buffers,
     tape: Tape<'static>,
@@ -44,7 +45,8 @@ impl Parse for SimdJson<Reader> {
     }
 }
 
-/// Returns the known members of an object; `None` for other values, duplicate members, and members other than strings.
+/// Returns the known members of an object. Returns `None` if the value is not an object, a member is duplicated, or a
+/// member is not a string.
 fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
     let (Node::Object { .. }, mut rest) = nodes.split_first()? else {
         return None;

@@ -1,4 +1,4 @@
-//! Members that a JSON library found in a message, with the checks that the library leaves to its caller. The checks
+//! The members that a JSON library found in a message, and the checks that the library leaves to its caller. The checks
 //! call the same functions as the codec.
 
 use codec::base64::{Alphabet, alphabet, is_well_formed};
@@ -9,7 +9,8 @@ use serde::de::{Deserializer, Error, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Known members of a message, in both spellings, at most once, borrowed unless a string contains escapes.
+/// The known members of a message. Both spellings of a member's name are accepted, but each member may occur only once.
+/// A string is borrowed unless it contains escapes.
 #[derive(Debug, Default, Deserialize)]
 pub struct Text<'a> {
     /// `action`.
@@ -31,17 +32,18 @@ pub struct Text<'a> {
     pub correlation: Member<'a>,
 }
 
-/// Text of a known member; `None` if the member is absent or null.
+/// Text of a known member, or `None` if the member is absent or null.
 #[derive(Debug, Default)]
 pub struct Member<'a>(pub Option<Cow<'a, str>>);
 
-/// Applies the rules of the default profile to a master's message.
+/// Checks a master's message by the rules of the default profile. Returns `None` if it violates a rule.
 #[must_use]
 pub fn judge<'t>(text: &'t Text<'_>) -> Option<Request<'t>> {
     judge_from(Role::Master, text)
 }
 
-/// Applies the rules of the default profile to a message in this role. The recipient of a viewer's message is ignored.
+/// Checks a message from a client in this role by the rules of the default profile. If a viewer names a recipient, it
+/// is ignored.
 #[must_use]
 pub fn judge_from<'t>(role: Role, text: &'t Text<'_>) -> Option<Request<'t>> {
     let action = Action::parse(text.action.as_str()?.as_bytes())?;
@@ -80,7 +82,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Member<'a> {
     }
 }
 
-/// Visitor for strings, borrowed if possible (unlike the deserialiser of `Cow`), and null. Rejects other values.
+/// A visitor that accepts strings and null and rejects all other values. Unlike the deserialiser of `Cow`, it borrows
+/// strings where possible.
 struct Value;
 
 impl<'de> Visitor<'de> for Value {

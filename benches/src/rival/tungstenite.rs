@@ -1,10 +1,10 @@
-//! tungstenite: frames, masks and opening handshakes.
+//! Frames, masking and opening handshakes with tungstenite.
 //!
-//! Settings: tungstenite zeroes its free read buffer before each read, so a buffer that just holds a read is the
-//! fastest (for an ICE candidate, 7 times faster than the default of 128 KiB). A smaller buffer would save another
-//! seventh on large messages here, but would require several reads per message from a socket. Frames are written with
-//! `Frame` instead of the connection's write buffer, which is the shortest path from a payload to a frame in a caller's
-//! buffer.
+//! Settings: tungstenite zeroes the free part of its read buffer before each read, so a buffer that just fits one read
+//! is the fastest: for an ICE candidate, it is 7 times faster than the default of 128 KiB. A smaller buffer would save
+//! another seventh on large messages in this benchmark, but a real socket would then need several reads per message.
+//! Frames are written with `Frame` rather than through the connection's write buffer, since that is the shortest path
+//! from a payload to a frame in the caller's buffer.
 
 use crate::rival::{Decode, Encode, ReadHead, Seen, Shake};
 use std::io;
@@ -15,11 +15,11 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Bytes, Message, WebSocket};
 
-/// Adaptor for tungstenite.
+/// An adaptor for tungstenite.
 #[derive(Debug)]
 pub struct Tungstenite<T>(T);
 
-/// Stream that returns the same bytes for each read and discards written bytes.
+/// A stream that returns the same bytes on every read and discards everything written to it.
 #[derive(Debug)]
 pub struct Pipe {
     read: Box<[u8]>,
@@ -50,7 +50,7 @@ impl io::Write for Pipe {
 }
 
 impl Tungstenite<WebSocket<Pipe>> {
-    /// Handles one read and passes each received message to `see`.
+    /// Handles one read and passes each message it contained to `see`.
     pub(crate) fn messages(&mut self, mut see: impl FnMut(&str)) {
         self.0.get_mut().at = 0;
         while let Ok(message) = self.0.read() {

@@ -1,4 +1,4 @@
-// Redeems the code of this page's URL, when the button is pressed.
+// Redeems the code in this page's URL when the button is pressed.
 
 const [button, problem] = [document.getElementById('pair'), document.getElementById('problem')];
 

@@ -1,9 +1,9 @@
-// The camera: the master of its channel, with a peer connection for each viewer that sends an offer.
+// The camera is the master of its channel. It has a peer connection for each viewer that sends an offer.
 
 import { Line } from './line.js';
 import { watchGathering } from './network.js';
 
-const CONNECTED_WITHIN_MS = 20_000; // a viewer that went away meanwhile says nothing
+const CONNECTED_WITHIN_MS = 20_000; // a viewer that leaves in the meantime does not say so
 
 export class Camera {
     // `show` gets what changes: { state, viewers, problem, heard, hasNetwork }.
@@ -21,7 +21,7 @@ export class Camera {
     }
 
     async answer(offer, from) {
-        this.forget(from); // a page that was reloaded
+        this.forget(from); // the viewer's page was reloaded
         const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
         const viewer = { connection, chat: undefined, described: connection.setRemoteDescription(offer) };
         this.viewers.set(from, viewer);
@@ -38,7 +38,7 @@ export class Camera {
         connection.ondatachannel = ({ channel }) => {
             viewer.chat = channel;
             channel.onmessage = ({ data }) => this.show({ heard: [from, `${data}`] });
-            channel.onopen = () => this.count(); // the event that brings a channel may come before it is open
+            channel.onopen = () => this.count(); // the channel may be announced before it is open
             channel.onclose = end;
             this.count();
         };
@@ -71,7 +71,7 @@ export class Camera {
         this.show({ viewers: this.viewers.size, canSay: chats.length > 0 });
     }
 
-    // Another picture, for the viewers who are here and for those who come.
+    // Switches to another picture, for viewers that are connected and for those that will be.
     replace(stream) {
         this.stream = stream;
         const senders = this.connections().flatMap((connection) => connection.getSenders());

@@ -1,4 +1,4 @@
-// What a peer connection measures of itself, once a second, as short texts.
+// What a peer connection measures about itself, once a second, as short texts.
 
 // Calls `show` with the figures until the returned function is called.
 export function watch(connections, show) {

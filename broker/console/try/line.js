@@ -1,11 +1,11 @@
-// A signaling connection that comes back by itself: after a loss it is opened again, at growing distances.
+// A signaling connection that is opened again when it is lost, at increasing intervals.
 
 import { Signaling } from './signaling.js';
 
 const RETRY_MS = [300, 600, 1200, 2500, 5000];
 
 export class Line {
-    // `on` gets the messages that arrive; `show` what state the line is in.
+    // `on` gets the messages that arrive, and `show` the state of the connection.
     constructor(side, channel, context, show, on) {
         Object.assign(this, { side, show, iceServers: [], wanted: false, losses: 0 });
         this.signaling = new Signaling(side, channel, {
@@ -16,7 +16,7 @@ export class Line {
         });
     }
 
-    // Opens it; a first time that fails is not tried again, since then something is to be corrected.
+    // Opens the connection. If the first attempt fails, it is not repeated, since there is something to correct first.
     async open() {
         this.wanted = true;
         this.show({ state: 'connecting' });
@@ -53,7 +53,7 @@ export class Line {
         }
     }
 
-    // Ends the signaling and keeps the peer connections.
+    // Ends the signaling, but keeps the peer connections.
     drop() {
         this.wanted = false;
         clearTimeout(this.timer);

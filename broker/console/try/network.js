@@ -1,14 +1,14 @@
-// Whether ICE finds any address of this machine: where there is loopback alone, browsers find none.
+// Detects whether ICE finds any address of this machine. If a machine has only loopback, browsers find none.
 
-const WITHIN_MS = 3000; // an address takes some milliseconds; with loopback alone Chromium gathers without an end
+const WITHIN_MS = 3000; // an address takes some milliseconds; with only loopback, Chromium never stops gathering
 
-// Reports a connection that gathers no candidate, and takes the report back if one comes after all, or the other side
-// finds this one by itself.
+// Reports that a connection gathers no candidates. Withdraws the report if a candidate comes after all, or if the other
+// side reaches this one on its own.
 export function watchGathering(connection, show) {
     let [found, reported] = [false, false];
     const check = () => {
         const isOver = found || reported || connection.connectionState === 'closed';
-        // With a relay alone there are no addresses of this machine by intent.
+        // If only relays may be used, the addresses of this machine are left out on purpose.
         if (!isOver && connection.getConfiguration().iceTransportPolicy !== 'relay') {
             reported = true;
             show({ hasNetwork: false });

@@ -1,12 +1,12 @@
-// "Open on my phone": a code for a device of the local network, as a QR code and as a link. The server offers it under --lan, on the
-// computer that runs the broker.
+// "Open on my phone": a code for a device on the local network, as a QR code and as a link. The server offers it under
+// --lan, on the computer that runs the broker.
 
 import { headers } from '../api.js';
 import { h, svg } from '../dom.js';
 
 let over, card, picture, link, note;
 
-// The card is made when it is first wanted: a page without --lan has none.
+// The card is created when it is first needed. Without --lan, the page has none.
 function build() {
     picture = svg('svg', { role: 'img', 'aria-label': 'QR code of the link beside it' });
     link = h('a', { id: 'phone-link' });

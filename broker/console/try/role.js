@@ -1,12 +1,13 @@
-// A device that came by a QR code: it is the camera or the viewer, which is asked once. And what phones need: a screen that stays on.
+// A device that was paired by a QR code is asked once whether it is the camera or the viewer. Also contains what phones
+// need, such as a screen that stays on.
 
 const get = (id) => document.getElementById(id);
 const isPaired = document.documentElement.dataset.phone === 'paired';
 
-// Phones share no screen.
+// Phones cannot share their screen.
 document.querySelector('[name=source][value=screen]').closest('label').hidden = !navigator.mediaDevices?.getDisplayMedia;
 
-// Asks which role this device has, unless it is known; `start` starts a role, `stop` ends both.
+// Asks for the role of this device unless it is known. `start` starts a role, and `stop` ends both.
 export function askRole(computer, role, { start, stop }) {
     if (!isPaired) {
         return;
@@ -31,7 +32,7 @@ export function askRole(computer, role, { start, stop }) {
     }
 }
 
-// The other camera of the device: shown where there may be one.
+// Offers the other camera of the device, if it may have one.
 export function offerTurn(isShown, facing) {
     get('turn').hidden = !isShown || !(isPaired || matchMedia('(pointer: coarse)').matches);
     get('turn').textContent = facing === 'user' ? 'Back camera' : 'Front camera';
@@ -39,7 +40,7 @@ export function offerTurn(isShown, facing) {
 
 let lock;
 
-// Keeps the screen on while something runs here. Browsers give the lock back when the page is hidden.
+// Keeps the screen on while something is running here. Browsers release the lock when the page is hidden.
 export async function keepAwake(isWanted) {
     if (!isWanted) {
         lock?.release().catch(() => undefined);
@@ -49,7 +50,7 @@ export async function keepAwake(isWanted) {
     }
 }
 
-// One side on the whole screen. On an iPhone a video alone can be.
+// Fills the screen with one side. On an iPhone, only a video can fill the screen.
 export function fillScreen(screen) {
     if (document.fullscreenElement) {
         document.exitFullscreen();

@@ -1,5 +1,5 @@
-// What the broker saw of the sessions on this channel, drawn as in the console, while a side of this page runs. What only its own
-// peer connection knows goes along with the question.
+// While a side of this page is running, shows what the broker saw of the sessions on this channel, drawn as in the
+// console. Requests also tell the broker what only the peer connection of this page knows.
 
 import { get } from '../api.js';
 import { offset } from '../format.js';
@@ -14,12 +14,12 @@ let own = { client: '', at: 0, marks: [] };
 let newest, channel, runs;
 let running = () => undefined;
 
-// Something that the broker does not see.
+// Shows something that the broker cannot see.
 export const tell = (text) => {
     hint.textContent = text;
 };
 
-// A watch begins; `open` and what follows it are marks.
+// Begins to record a viewer's session. `open` and everything after it are marks.
 export function begin(client) {
     own = { client, at: 0, marks: [] };
 }
@@ -30,7 +30,8 @@ export function mark(word) {
     draw();
 }
 
-// Draws the channel that `find` says a side runs on, and once more when none does. The form may have a name that is half typed.
+// Draws the channel on which a side runs according to `find`, and draws it once more when no side runs any longer. The
+// name in the form is not used, since it may be only half typed.
 export function follow(find) {
     running = find;
     setInterval(() => {
@@ -61,7 +62,7 @@ async function draw() {
     sentence.textContent = data.sentence;
     place.append(drawing.whole);
     drawing.update(data);
-    // The events of the newest session are open, until somebody closes them.
+    // The events of the newest session are unfolded until somebody folds them.
     const lane = drawing.whole.querySelector(':scope > .lanes > .lane');
     if (lane !== newest) {
         newest = lane;

@@ -1,4 +1,4 @@
-// One side of the page: its picture, its experiments, and what it shows.
+// One side of the page, with its picture, its experiments, and what it shows.
 
 import { fillScreen } from './role.js';
 
@@ -8,7 +8,7 @@ const STATES = {
     dropped: 'signaling dropped; media stays', failed: 'not connected',
 };
 
-// The parts of a side, and what shows a change of it. `peer` is its camera or its viewer.
+// Returns the parts of a side, and a function that shows a change. `peer` is the side's camera or viewer.
 export function side(name, peer) {
     const card = get(name);
     const lab = document.querySelector(`[data-of=${name}]`);

@@ -1,25 +1,26 @@
-// A client of the signaling protocol: from a channel's name to an open WebSocket, and messages both ways. Where the broker
-// checks no signatures it makes the calls that an SDK makes; else the broker gives it a presigned URL for one channel and role.
-// `on` gets what arrives.
+// A client of the signaling protocol. Given the name of a channel, it opens a WebSocket and sends and receives
+// messages. If the broker does not check signatures, the client makes the calls that an SDK makes. Otherwise, the
+// broker gives it a presigned URL for one channel and role. `on` gets what arrives.
 
 const ACTIONS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
 
 export class Signaling {
-    // `side` is { role: 'master' | 'viewer', clientId }, `settings` what /try/settings answered, `admin` fetches from there.
+    // `side` is { role: 'master' | 'viewer', clientId }, `settings` is the answer of /try/settings, and `admin` fetches
+    // from the admin listener.
     constructor(side, channel, { settings, admin, on }) {
         Object.assign(this, { side, channel, settings, admin, on });
         this.session = undefined;
         this.socket = undefined;
     }
 
-    // Resolves with the ICE servers once the WebSocket is open. The error of a refusal carries its reason.
+    // Resolves with the ICE servers once the WebSocket is open. If it is refused, the error contains the reason.
     async open() {
         const { url, iceServers } = this.settings.signed ? await this.borrow() : await this.discover();
         await this.connect(url);
         return iceServers;
     }
 
-    // A session of the broker: its URL serves for reconnects too, until it expires.
+    // Obtains a session from the broker. Its URL can be used to reconnect as well, until it expires.
     async borrow() {
         if (this.session === undefined || Date.parse(this.session.credentials.expiration) < Date.now() + 10_000) {
             const body = JSON.stringify({ channel: this.channel, ...this.side });
@@ -34,7 +35,7 @@ export class Signaling {
         return this.session;
     }
 
-    // The channel's ARN, which is created if it is absent, and its ICE servers.
+    // Finds the channel's ARN, creating the channel if it does not exist, and the ICE servers.
     async discover() {
         const arn = (await this.find()) ?? (await this.call('CreateSignalingChannel', { ChannelName: this.channel })).ChannelARN;
         const ice = await this.call('GetIceServerConfig', { ChannelARN: arn, ClientId: this.side.clientId }, '/v1/get-ice-server-config');
@@ -98,7 +99,8 @@ export class Signaling {
         });
     }
 
-    // A browser does not show why a WebSocket was refused; the broker's list of refusals does, a moment after the answer.
+    // A browser does not tell why a WebSocket was refused. The broker's list of refusals does, a moment after the
+    // response.
     async why() {
         const query = new URLSearchParams({ channel: this.channel, limit: 1 });
         for (let tries = 0; tries < 20; tries += 1) {
@@ -110,7 +112,7 @@ export class Signaling {
                 return `${check}${fault ? ` (${fault})` : ''}: ${says} ${remedy}`;
             }
             if (!found?.answer?.refusals) {
-                break; // nothing answers, or the token is not known
+                break; // nothing answers, or the token is wrong
             }
             await new Promise((resolve) => setTimeout(resolve, 100));
         }
@@ -127,7 +129,7 @@ export class Signaling {
         }
     }
 
-    // Whether it was handed to the socket.
+    // Sends a message. Returns whether it was handed to the socket.
     send(action, payload, recipientClientId) {
         if (this.socket?.readyState !== WebSocket.OPEN) {
             return false;

@@ -1,10 +1,10 @@
-// A camera that sleeps: it is not connected until the broker's hook calls it. Under --dev the admin listener is the receiver of
-// such a hook, and the page waits there for the call.
+// A camera that sleeps, which means that it is not connected until a hook of the broker calls it. Under --dev, the
+// admin listener is the receiver of such a hook, and the page waits there for the call.
 
 const AGAIN_MS = 2000;
 
 export class Sleep {
-    // `place` has the switch, which calls `chosen`; `wake` starts the camera.
+    // `place` contains the switch, which calls `chosen`. `wake` starts the camera.
     constructor(place, { show, admin, chosen, wake }) {
         Object.assign(this, { place, show, admin, wake, times: 0 });
         this.choice = place.querySelector('input');
@@ -22,7 +22,7 @@ export class Sleep {
         return this.choice.checked;
     }
 
-    // Shows the switch where there is a receiver, and says so when no hook is configured for it.
+    // Shows the switch if there is a receiver. If no hook is configured for it, shows how to configure one.
     offer(settings) {
         this.place.hidden = !settings.sleeps;
         this.place.querySelector('details').hidden = settings.called;
@@ -33,7 +33,7 @@ export class Sleep {
         this.place.querySelector('pre').textContent = lines.join('\n');
     }
 
-    // Falls asleep; resolves at once. A viewer may come.
+    // Falls asleep and resolves at once, so that a viewer can start.
     async begin(channel) {
         if (this.isAsleep && this.channel === channel) {
             return true;

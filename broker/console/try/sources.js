@@ -1,8 +1,9 @@
-// Where the camera's picture comes from: a device, the screen, or a test card that needs no permission and no device.
+// Sources of the camera's picture: a device, the screen, or a test card, which needs neither a permission nor a device.
 
-export const canCapture = navigator.mediaDevices !== undefined; // absent where the page is not of loopback and not https
+export const canCapture = navigator.mediaDevices !== undefined; // needs loopback or https
 
-// A stream and what ends it. The error of a denied permission is a sentence that says what to do.
+// Opens a source. Returns its stream and a function that ends it. If permission is denied, the error is a sentence that
+// says what to do.
 export async function open(source, facingMode) {
     if (source === 'card') {
         return testCard();
@@ -26,7 +27,7 @@ const ADVICE = {
     NotReadableError: 'Another program uses the camera. Close it there, or use the test card.',
 };
 
-// The bars of EBU's test pattern at 75 %, a clock, and a dot that moves, so that a still picture is seen to be one.
+// The bars of the EBU test pattern at 75 %, a clock, and a moving dot, which shows that the picture is not frozen.
 export const BARS = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 0, 191], [191, 0, 0], [0, 0, 191]];
 
 function testCard() {

@@ -1,4 +1,4 @@
-// The page: what the buttons do, and what is shown of the two sides. #role=viewer&channel=NAME shows one side alone.
+// What the buttons of the page do, and how the two sides are shown. #role=viewer&channel=NAME shows only one side.
 
 import { forgetToken, hasToken, headers, keepToken } from '../api.js';
 import { millis } from '../format.js';
@@ -15,7 +15,7 @@ const get = (id) => document.getElementById(id);
 const hash = new URLSearchParams(location.hash.slice(1));
 const sides = { camera: side('camera', () => camera), viewer: side('viewer', () => viewer) };
 let settings, camera, source, viewer;
-let facing = 'environment'; // the camera of a phone that looks away from its user
+let facing = 'environment'; // a phone has a camera that faces away from its user
 const sleep = new Sleep(get('sleeps'), {
     show: sides.camera.show,
     admin,
@@ -25,7 +25,7 @@ const sleep = new Sleep(get('sleeps'), {
 
 const context = () => ({ settings, admin, mark: seen.mark });
 
-// Opens the picture that is chosen; where there is no camera, the test card. Undefined if it cannot be had, which is shown.
+// Opens the chosen picture, or the test card if there is no camera. On failure, shows why and returns undefined.
 async function openPicture() {
     const chosen = document.querySelector('[name=source]:checked').value;
     try {
@@ -44,7 +44,7 @@ async function openPicture() {
     }
 }
 
-// Another picture while the camera runs: its viewers stay.
+// Switches to another picture while the camera is running. Its viewers stay connected.
 async function changePicture() {
     const [started, opened] = [camera, await openPicture()];
     if (!opened || camera !== started || !camera) {
@@ -101,7 +101,7 @@ async function startViewer() {
     delete card.dataset.firstFrame;
     show({ problem: undefined });
     get('first').textContent = '…';
-    // Another id each time: an answer to the offer before does not reach this one.
+    // The id is different each time, so the answer to an earlier offer cannot reach this viewer.
     const clientId = `viewer-${random()}`;
     card.querySelector('.who').textContent = clientId;
     seen.begin(clientId);
@@ -138,20 +138,20 @@ function stopViewer() {
     show({ stream: undefined, problem: undefined });
 }
 
-// The sides that this page is for: both, unless it is for one.
+// Returns the sides that this page shows, which are both unless it was opened for one.
 function own() {
     const { alone } = document.body.dataset;
     return { camera: alone !== 'viewer', viewer: alone !== 'camera' };
 }
 
-// Whether all of them run on the channel that is named.
+// Returns whether all sides of this page run on the channel named in the form.
 function isRunning() {
     const name = get('channel').value;
     const wanted = [own().camera && camera, own().viewer && viewer].filter((side) => side !== false);
     return wanted.every((side) => side?.line.signaling.channel === name);
 }
 
-// Start, or Stop where all runs that can.
+// Labels the button Start, or Stop if every side of this page is running.
 function offer() {
     const runs = isRunning();
     get('both').textContent = runs ? 'Stop' : 'Start';
@@ -168,7 +168,7 @@ async function startAll() {
             return;
         }
     }
-    await (own().viewer && viewer === before && startViewer()); // its button decides, if it was pressed meanwhile
+    await (own().viewer && viewer === before && startViewer()); // if its own button was pressed meanwhile, it decides
 }
 
 function stopAll() {
@@ -176,14 +176,14 @@ function stopAll() {
     haltCamera();
 }
 
-// The camera stops, and sleeps if it is one that does.
+// Stops the camera or, if it is asleep, ends its sleep.
 function haltCamera() {
     stopCamera();
     sleep.end();
     sides.camera.show({ state: 'idle' });
 }
 
-// Fetches from the listener of this page, with the token if there is one. Where it wants another one, the page asks for it.
+// Fetches from the listener of this page, with the token if there is one. If another token is needed, asks for it.
 async function admin(path, body) {
     const kind = body && { 'Content-Type': 'application/json' };
     const response = await fetch(path, { method: body ? 'POST' : 'GET', headers: headers(kind), body });
@@ -203,7 +203,7 @@ async function begin() {
     }
     const { token, account } = document.documentElement.dataset;
     const asks = token === 'wanted' && !hasToken();
-    // Without a token an account of the console may do: its cookie goes along.
+    // Without a token, an account of the console may suffice. Its cookie is sent with the request.
     get('login').hidden = !asks || account === 'taken';
     if (!get('login').hidden) {
         return;
@@ -255,7 +255,7 @@ get('share').addEventListener('click', async () => {
 });
 get('turn').addEventListener('click', () => {
     facing = facing === 'user' ? 'environment' : 'user';
-    source.stop(); // phones open one camera at a time
+    source.stop(); // phones can open only one camera at a time
     changePicture();
 });
 get('login').addEventListener('submit', (event) => {

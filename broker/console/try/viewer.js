@@ -1,9 +1,9 @@
-// The viewer: one offer to the master of its channel, one peer connection.
+// The viewer sends one offer to the master of its channel and has one peer connection.
 
 import { Line } from './line.js';
 import { watchGathering } from './network.js';
 
-const CONNECTED_WITHIN_MS = 8000; // a browser takes half a minute to give up, and forever without any address
+const CONNECTED_WITHIN_MS = 8000; // a browser gives up only after half a minute, and never without any address
 
 export class Viewer {
     // `show` gets what changes: { state, stream, problem, heard, hasNetwork }.
@@ -19,7 +19,8 @@ export class Viewer {
         this.called = context.settings.called;
     }
 
-    // Says what an offer without an answer waits for, with the seconds counted. That is no fault: a camera may come later.
+    // Shows what an unanswered offer is waiting for, and for how many seconds. This is not an error, since a camera may
+    // come later.
     wait() {
         clearInterval(this.counted);
         if (this.offered === undefined) {
@@ -92,7 +93,7 @@ export class Viewer {
         await this.take((connection) => connection.addIceCandidate(candidate));
     }
 
-    // What the camera sends may find the connection closed, or be wrong.
+    // By the time something from the camera arrives, the connection may be closed. It may also be invalid.
     async take(apply) {
         const { connection } = this;
         try {
@@ -117,7 +118,7 @@ export class Viewer {
         }
     }
 
-    // Signaling is over, and no packet has come through.
+    // Signaling is done, but no packet has arrived.
     stuck() {
         clearTimeout(this.patience);
         const relay = this.line.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));

@@ -1,4 +1,4 @@
-// One channel: who is connected, what waits, what happened, and a way to end connections.
+// One channel: who is connected, what is pending, what has happened, and a way to close connections.
 
 import { get, isMissing, post } from '../api.js';
 import { card, copier, h, keyed, put, table } from '../dom.js';
@@ -47,7 +47,7 @@ export function channel(root, { name, parameters }) {
   const sentence = h('p', { class: 'lead', hidden: true });
   root.append(h('div', { class: 'row title' }, h('h1', {}, name), copy, save, end), sentence, facts, gone, refusals, content, dialog);
 
-  /** Whether no master is known, connected or not. */
+  /** Whether it is unknown if a master is connected. */
   let unseen = false;
   /** @type {any} */
   let last = null;
@@ -88,7 +88,7 @@ export function channel(root, { name, parameters }) {
     unseen = answer.data.master?.length === 0;
     if (answer.status === 200) { sessions = answer.data; trace.update(sessions); }
     else trace.absent(isMissing(answer) ? 'Not available: this broker records no session traces.' : answer.data.error);
-    // A first drawing is as wide as it turned out to be.
+    // The first drawing can be given its actual width only now.
     if (!isMissing(answer)) timer = setTimeout(loadTrace, trace.width() === width ? 2000 : 0);
   }
 
@@ -157,7 +157,7 @@ export function channel(root, { name, parameters }) {
     waiting.whole.hidden = kept.length === 0;
   }
 
-  /** Who waits for a master, and for how long that is kept. */
+  /** Shows who is waiting for a master, and how long their messages are kept. */
   function drawAwaiting(presence) {
     const waits = presence?.waiting ?? [];
     awaiting.whole.hidden = waits.length === 0;
@@ -194,10 +194,15 @@ export function channel(root, { name, parameters }) {
   };
 }
 
-/** Whether an error is that there is no such channel; its text is for readers of the API. */
+/**
+ * Returns whether an error means that the channel does not exist. The text of the error is meant for users of the API.
+ */
 const absent = (error) => String(error).startsWith('no such channel');
 
-/** Kept messages by their ends: how many of each action, their bytes, and the age of the oldest. Pure. */
+/**
+ * Groups pending messages by sender and recipient. Each group has the number of messages by action, their size, and the
+ * age of the oldest. Pure.
+ */
 export function folded(pending) {
   const ends = new Map();
   for (const one of pending) {
@@ -222,7 +227,7 @@ function peer(one, age) {
     ['Last frame', `${span(one.lastFrameAgeSeconds + age)} ago`], ['Outbox', outbox(one)]];
 }
 
-/** What waits for a connection, and what was sent to it and is not confirmed. */
+/** Describes what is queued for a connection, and what was sent but is not confirmed yet. */
 function outbox(peer) {
   const sent = peer.unconfirmedBytes > 0 ? `, ${bytes(peer.unconfirmedBytes)} not confirmed` : '';
   return `${bytes(peer.outboxBytes)}${sent}`;

@@ -1,14 +1,14 @@
-// All channels by name, with a search for a part of it and for what is wrong.
+// All channels by name. They can be searched by part of the name and by what is wrong.
 
 import { get } from '../api.js';
 import { h, keyed, put, table } from '../dom.js';
 import { ago, channelLink, number, presence, span } from '../format.js';
 
-/** Channels shown at first, and further ones at a time: as many as an answer has. */
+/** Number of channels shown at first, and number added each time, which is as many as a response contains. */
 const [FIRST, MORE] = [100, 1000];
-/** Between two looks at as many channels as one answer has, and at more. */
+/** Interval between requests if one response suffices, and if more are needed. */
 const [EVERY_MS, SELDOM_MS] = [5000, 30_000];
-/** After a change of what is not on the page, at least this passes before another look. */
+/** Delay of the next request after a channel that is not on the page has changed. */
 const CHANGED_MS = 1000;
 const STATES = [['', 'all'], ['awaited', 'viewer waiting, no camera'], ['no_master', 'no camera'], ['waiting', 'viewer or messages waiting'], ['doubtful', 'camera doubtful']];
 
@@ -30,13 +30,13 @@ export function channels(root, { parameters, node }) {
   let timer = 0;
   let loading = false;
   let soon = false;
-  /** What is on the page, by ARN. */
+  /** The channels on the page, by ARN. */
   let shown = new Map();
-  /** The last event of who is there, to see each once. */
+  /** The last presence event that was handled. Used to handle each event once. */
   let told = null;
   /** @type {number | null} */
   let total = null;
-  // Scrolling to the end shows more without a click.
+  // Scrolling to the end shows more channels without a click.
   const end = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && wanted > FIRST) grow(); });
   end.observe(more);
 
@@ -59,7 +59,7 @@ export function channels(root, { parameters, node }) {
       const limit = String(Math.min(MORE, wanted - found.length));
       const query = new URLSearchParams({ contains: part.value, state: state.value, limit, token, presence: 'true' });
       const { status, data } = await get(`/channels?${query}`);
-      if (number !== asked) return; // somebody typed on
+      if (number !== asked) return; // something else has been typed in the meantime
       if (status !== 200) { fault = data.error ?? `status ${status}`; break; }
       found.push(...data.channels);
       missing = data.missingNodes ?? [];
@@ -71,7 +71,7 @@ export function channels(root, { parameters, node }) {
     if (!soon) timer = setTimeout(load, found.length > MORE ? SELDOM_MS : EVERY_MS);
   }
 
-  /** Looks again in a moment, as often as things change. */
+  /** Requests the list again soon, but not more often than allowed. */
   function loadSoon() {
     if (soon) return;
     soon = true;
@@ -79,7 +79,10 @@ export function channels(root, { parameters, node }) {
     timer = setTimeout(load, CHANGED_MS);
   }
 
-  /** Somebody came, left or waits: on a row of the page at once, else it is looked for. */
+  /**
+   * Handles a client that connects, disconnects or waits. A channel on the page is updated at once; otherwise, the list
+   * is requested again.
+   */
   function changed(now) {
     const one = shown.get(now.channel?.arn);
     if (one !== undefined ? shown.size <= MORE : state.value !== '' && presence(now).word === 'awaited') loadSoon();

@@ -1,15 +1,15 @@
-// The cluster as this node knows it: the other nodes, who owns how many slots, etcd, the links with each node; what is wrong on all
-// nodes, and which slots moved.
+// The cluster as this node sees it: the other nodes, how many slots each owns, etcd, and the links to each node. Also
+// what is wrong on any node, and which slots have moved.
 
 import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { bytes, count, millis, number, span, stamp } from '../format.js';
 import { problemList } from './now.js';
 
-/** Colours of owners, in the order of the nodes; then they repeat. */
+/** The number of colours for owners. Nodes get them in order; after the last one they repeat. */
 const OWNERS = 5;
 
-/** Between two looks at this node, and at all of them. */
+/** Interval between requests about this node, and about all nodes. */
 const [EVERY_MS, ALL_EVERY_MS] = [2000, 10_000];
 
 export function cluster(root, { node }) {
@@ -38,7 +38,7 @@ export function cluster(root, { node }) {
     if (status === 200) draw(data);
     put(notice, status === 200 ? '' : data.error ?? `status ${status}`);
     notice.hidden = status === 200;
-    if (status !== 404) timer = setTimeout(load, EVERY_MS); // without etcd there is none, and none comes
+    if (status !== 404) timer = setTimeout(load, EVERY_MS); // without etcd, there is no such page and never will be
   }
 
   function draw(view) {
@@ -54,7 +54,7 @@ export function cluster(root, { node }) {
     keyed(links.body, linksOf(view), (one) => one.name, makeLink, updateLink);
   }
 
-  /** What all nodes say: a node that does not answer is named. */
+  /** Loads what all nodes report. A node that does not answer is named. */
   async function loadAll() {
     const [now, last] = await Promise.all([get('/problems'), get('/history?from=-1h&step=15m')]);
     if (ended) return;
@@ -73,7 +73,7 @@ export function cluster(root, { node }) {
   return { end() { ended = true; clearTimeout(timer); clearTimeout(timerOfAll); problems.end(); } };
 }
 
-/** What is wrong, in words. Pure. */
+/** Describes what is wrong. Pure. */
 export function troubles(view) {
   return [
     view.cut_off && 'No other node answers this one: it claims none of their slots. Check the network between the nodes.',
@@ -87,7 +87,7 @@ export function troubles(view) {
   ].filter(Boolean);
 }
 
-/** Value and note of each tile. Pure. */
+/** Returns the value and the note of each tile. Pure. */
 export function figures(view) {
   const { sent, received, lost } = view.messages;
   const { used, quota } = view.etcd_bytes;
@@ -100,7 +100,7 @@ export function figures(view) {
   ];
 }
 
-/** How a node is, in a word. Pure. */
+/** Describes the state of a node in one word. Pure. */
 export function stateOf(one, own) {
   if (one.name === own) return ['this node', 'good'];
   if (one.stranger) return [one.stranger, 'bad'];
@@ -126,7 +126,10 @@ function update(row, one, own) {
   put(epoch, number(one.newest_epoch));
 }
 
-/** Runs of slots with one owner: `[owner, slots]`, the owner as a place among the nodes or null. Pure. */
+/**
+ * Returns the runs of slots with the same owner, as `[owner, slots]`. The owner is an index into the nodes, or null.
+ * Pure.
+ */
 export function slotRuns(owners) {
   const runs = [];
   for (const owner of owners) {
@@ -136,7 +139,7 @@ export function slotRuns(owners) {
   return runs;
 }
 
-/** The slots as one strip, coloured by owner; its text says how many each has. */
+/** Draws the slots as one strip, coloured by owner. Its text states how many slots each owner has. */
 function drawSlots(strip, view) {
   const says = view.nodes.filter((one) => one.slots > 0).map((one) => `${one.name} ${number(one.slots)}`);
   strip.setAttribute('aria-label', `Slots by owner: ${[...says, ...(view.vacant > 0 ? [`nobody ${number(view.vacant)}`] : [])].join(', ')}`);
@@ -151,7 +154,7 @@ function drawSlots(strip, view) {
   }));
 }
 
-/** The links with each other node, both ways. Pure. */
+/** Returns the links to and from each other node. Pure. */
 export function linksOf(view) {
   const others = view.nodes.filter((one) => one.name !== view.node);
   return others.flatMap(({ name, links }) => [{ name: `to ${name}`, ...links.to }, { name: `from ${name}`, ...links.from }]);

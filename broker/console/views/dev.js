@@ -1,4 +1,4 @@
-// What tests use under --dev: messages as they pass, clocks, faults, and what the cloud service would have refused.
+// Tools for tests, under --dev: messages as they pass, clocks, faults, and what the cloud service would have refused.
 
 import { get, post } from '../api.js';
 import { card, h, keyed, put } from '../dom.js';
@@ -6,9 +6,9 @@ import { bytes, channelName, clock, count, number } from '../format.js';
 import { faults } from './faults.js';
 import { hooks } from './hooks.js';
 
-/** Messages shown. */
+/** Maximum number of messages shown. */
 const SHOWN = 500;
-/** Messages of one answer, and answers in a row: more than the broker keeps. */
+/** Messages per response, and maximum number of responses in a row. Together, they exceed what the broker keeps. */
 const [PAGE, PAGES_MAX] = [1000, 4];
 
 export function dev(root) {
@@ -35,7 +35,7 @@ function messages() {
   /** @type {any[]} */
   let found = [];
 
-  /** Reads on to the newest one: whatever comes in a second, the end of it is shown. */
+  /** Reads until the newest message. However many arrive in a second, the last ones are shown. */
   async function read() {
     const wanted = text.value.toLowerCase();
     for (let pages = 0; pages < PAGES_MAX; pages += 1) {
@@ -61,7 +61,7 @@ function messages() {
   };
 }
 
-/** Whether a message has a text in its names or its payload. */
+/** Returns whether the names or the payload of a message contain a text. */
 function has({ channel, action, from, to, outcome, payload }, text) {
   const parts = [channelName(channel), action, from, to, outcome, typeof payload === 'string' ? payload : JSON.stringify(payload)];
   return text === '' || parts.some((part) => part?.toLowerCase().includes(text));

@@ -1,10 +1,10 @@
-// Faults that tests set: those there are, and a form that writes the next one as JSON, which is what is sent.
+// Faults that tests set: a list of them, and a form that writes the next one as JSON, which can be edited and is sent.
 
 import { get, post, remove } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
 import { number } from '../format.js';
 
-/** What of a match is any text; its other members are of the closed sets of `/dev/faults/allowed`. */
+/** Members of a match that can be any text. All others come from the fixed sets in `/dev/faults/allowed`. */
 const PATTERNS = { channel: 'Channel', clientId: 'Client id' };
 const SETS = { role: 'Role', operation: 'Operation', action: 'Message' };
 
@@ -40,7 +40,7 @@ export function faults() {
   };
 }
 
-/** The fault with these members in place of its own; what else was written by hand stays. */
+/** Replaces these members of the fault. Anything else that was written by hand stays. */
 function merged(text, parts) {
   let fault;
   try { fault = JSON.parse(text); } catch { fault = null; }
@@ -48,7 +48,10 @@ function merged(text, parts) {
   return { ...parts, ...rest };
 }
 
-/** Three selects, and the text of a pattern. `write` gets `on`, `match` and `do` when one of them was changed. */
+/**
+ * Creates three selects, and a field for the text of a pattern. When one is changed, `write` gets `on`, `match` and
+ * `do`.
+ */
 function chooser(write) {
   const [on, match, act] = ['fault-on', 'fault-match', 'fault-do'].map((id) =>
     /** @type {HTMLSelectElement} */ (h('select', { id, input: (event) => chosen(event.target) })));
@@ -68,7 +71,7 @@ function chooser(write) {
     write({ on: on.value, match: matches, do: JSON.parse(act.value) });
   }
 
-  /** What goes with where the fault acts. What was chosen stays if it does. */
+  /** Offers what is possible where the fault acts. The current choice is kept if it is possible. */
   function offer() {
     const { match: keys, do: acts } = allowed.on.find(({ name }) => name === on.value);
     const [matched, done] = [match.value, act.value];

@@ -1,4 +1,4 @@
-// What has a text in its name: channels, connected viewers, sessions that did not go well, and what was refused.
+// Everything that has a text in its name: channels, connected viewers, sessions that did not go well, and refusals.
 
 import { get } from '../api.js';
 import { card, h, keyed, put, table } from '../dom.js';
@@ -6,7 +6,7 @@ import { channelLink, count, kindOf, stamp } from '../format.js';
 import { problemList } from './now.js';
 import { groupList } from './refused.js';
 
-/** Of each kind. */
+/** Maximum number of results of each kind. */
 const SHOWN = 20;
 
 export function find(root, { name, node }) {
@@ -53,7 +53,7 @@ export function find(root, { name, node }) {
         : `${count(rows.length, 'channel')}${named.data.nextToken ? ' shown' : ''}, ${count(troubleCount, 'problem')}, ${count(groups.data.found.groups, 'kind')} of refusal.`);
   }
 
-  /** Whether a troubled session has the text in a name of it, or in its address. */
+  /** Returns whether a troubled session contains the text in a name or in its address. */
   function ofName({ channel, clientId, remote, trouble }, part) {
     return [channel, clientId, remote, trouble].some((it) => it?.toLowerCase().includes(part.toLowerCase()));
   }
@@ -70,7 +70,7 @@ export function find(root, { name, node }) {
   return { end() { ended = true; problems.end(); } };
 }
 
-/** A session that did not go well; leads to its trace. */
+/** Shows a session that did not go well, with a link to its trace. */
 function session(one) {
   const client = one.clientId === null ? '' : `?client=${encodeURIComponent(one.clientId)}`;
   return h('li', { class: 'trouble' }, h('a', { href: `#/channels/${encodeURIComponent(one.channel)}${client}` }, `${one.channel} / ${one.clientId ?? 'camera'}`), ' ',

@@ -1,4 +1,5 @@
-// What happened before: figures, causes and marks of a quarter of an hour up to a month, over one axis, with one crosshair.
+// The past: figures, causes and marks of a span between a quarter of an hour and a month. All charts share one axis and
+// one crosshair.
 
 import { get, isMissing } from '../api.js';
 import { h, keyed, put, table } from '../dom.js';
@@ -8,16 +9,16 @@ import { problemList } from './now.js';
 
 const SPANS = [['-15m', '15 min'], ['-1h', '1 h'], ['-6h', '6 h'], ['-24h', '24 h'], ['-7d', '7 d'], ['-30d', '30 d']];
 const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** Between two looks where the end is the moment. */
+/** Interval between requests if the span ends at the current time. */
 const EVERY_MS = 10_000;
-/** The shortest span that a brush selects. */
+/** The shortest span that a brush can select. */
 const LEAST_MS = 60_000;
-/** Rows of the table, causes above the charts, and refusals of a moment. */
+/** Maximum number of rows in the table, of causes above the charts, and of refusals at a time. */
 const [ROWS, CAUSES, REFUSALS] = [120, 12, 20];
 const named = (pairs) => pairs.map(([name, column]) => ({ name, column }));
 
 const level = (value) => value;
-/** Counts of a row as a rate over a number of seconds. */
+/** Converts the count of a row to a rate over a number of seconds. */
 const rate = (seconds) => (value, step) => (value * seconds) / step;
 
 const CHARTS = () => [
@@ -50,11 +51,11 @@ export function history(root, { parameters, node }) {
   root.append(h('h1', {}, 'History'), h('div', { class: 'card sticky' }, h('div', { class: 'row' }, ...buttons, out, which, said), cursor), above, moment, plots);
 
   let [from, to, of] = [parameters.get('from') ?? '-1h', parameters.get('to') ?? 'now', parameters.get('node') ?? ''];
-  /** The moment that is chosen, and the one under the pointer. @type {number | null} */
+  /** The chosen time, and the time under the pointer. @type {number | null} */
   let chosen = Date.parse(parameters.get('at') ?? '') || null;
   /** @type {number | null} */
   let under = null;
-  /** As the broker said it, and of the chosen nodes. @type {any} */
+  /** The history as received from the broker, and the part of the chosen nodes. @type {any} */
   let [whole, data] = [null, null];
   let span = { from: 0, to: 1 };
   let end = 0;
@@ -73,7 +74,7 @@ export function history(root, { parameters, node }) {
     load();
   }
 
-  /** Shows this many times the time, about what is chosen or the middle. */
+  /** Changes the span by a factor. The centre is the chosen time or, if there is none, the middle. */
   function zoom(times) {
     const middle = chosen ?? (span.from + span.to) / 2;
     const half = Math.max(LEAST_MS, (span.to - span.from) * times) / 2;
@@ -101,7 +102,7 @@ export function history(root, { parameters, node }) {
 
   const own = () => node()?.name ?? 'this node';
 
-  /** Shows what is known of the chosen nodes. */
+  /** Shows what is known about the chosen nodes. */
   function show() {
     data = ofNodes(whole, own(), of);
     const [first, begins] = [momentOf(from, end), Date.parse(data.begins)];
@@ -127,7 +128,7 @@ export function history(root, { parameters, node }) {
     fill();
   }
 
-  /** A cause as a bar from its begin to its end. */
+  /** Shows a cause as a bar from its beginning to its end. */
   function lane(item, one) {
     const [left, right] = [Date.parse(one.first), endOf(one)].map((at) => Math.min(1, Math.max(0, placeOf(at, span))));
     item.className = `${one.ended === null ? one.look : 'none'}${left > 0.6 ? ' late' : ''}`;
@@ -147,7 +148,7 @@ export function history(root, { parameters, node }) {
     cursor.setAttribute('aria-valuetext', `${stamp(shown)} ${zone(shown)}: ${wordsAt(charts.slice(0, 3), shown)}`);
   }
 
-  /** Lists what was wrong at a moment. */
+  /** Lists what was wrong at a given time. */
   function choose(at) {
     [chosen, under] = [at, null];
     place('replaceState');
@@ -173,7 +174,7 @@ export function history(root, { parameters, node }) {
       : own.length > REFUSALS ? `${number(REFUSALS)} of ${count(own.length, 'kept refusal')}.` : '');
   }
 
-  /** The table, once it is opened: every row, or one of each group. */
+  /** Fills the table if it is open, with every row or with one row of each group. */
   function fill() {
     if (!detail.hasAttribute('open') || data === null) return;
     const names = Object.keys(data.columns).filter((name) => name !== 't');
@@ -227,25 +228,27 @@ export function history(root, { parameters, node }) {
   return { end() { ended = true; clearTimeout(timer); problems.end(); } };
 }
 
-/** The moment of `-24h` before another, or of RFC 3339. Pure. */
+/** Parses a time, which is RFC 3339 or relative to `end`, such as `-24h`. Pure. */
 export function momentOf(text, end) {
   const [, number, unit] = /^-(\d+)([mhd])$/.exec(text) ?? [];
   return number === undefined ? Date.parse(text) || end - UNITS.h : end - Number(number) * UNITS[unit];
 }
 
-/** What was measured at a moment. */
+/** Describes what was measured at a given time. */
 const wordsAt = (charts, at) => charts.map((one) => one.words(at)).filter((words) => words !== '').join('; ');
 
-/** When a cause ended; one that goes on has not. */
+/** Returns when a cause ended. An open cause has no end. */
 const endOf = (one) => (one.ended === null ? Infinity : Date.parse(one.ended));
 
-/** Whether something is of the chosen node; without a choice everything is. */
+/** Returns whether something belongs to the chosen node. If none is chosen, everything does. */
 const isOf = (chosen, one) => chosen === '' || one.node === undefined || one.node === chosen;
 
-/** Columns of counts, and those of levels, that nodes have together; of others the greatest counts. */
+/**
+ * Columns of counts and of levels, which are added up over all nodes. Of any other column, the greatest value is taken.
+ */
 const [COUNTS, LEVELS] = [/^(connects|refused_|offers|answers|unanswered|confirmed|returned|hooks|messages)/, /^(masters|viewers|channels|pending|memoryBytes)$/];
 
-/** The history of all nodes, or of the one that is chosen, as that of one. Pure. */
+/** Merges the history of all nodes, or of the chosen one, so that it looks like that of a single node. Pure. */
 export function ofNodes({ nodes, step, begins, columns, problems, marks, ...rest }, own, chosen) {
   const parts = Object.entries({ [own]: { step, begins, columns }, ...nodes }).filter(([name]) => nodes === undefined || isOf(chosen, { node: name }))
     .map(([, part]) => part).filter((part) => part.columns.t.length > 0);
@@ -254,7 +257,7 @@ export function ofNodes({ nodes, step, begins, columns, problems, marks, ...rest
   return { ...lists, ...(parts.length === 1 ? parts[0] : together(parts)) };
 }
 
-/** Rows of several nodes as one row for each moment up to which all are known. */
+/** Merges the rows of several nodes. There is one row per time, up to the time for which all nodes have rows. */
 function together(parts) {
   const step = Math.max(...parts.map((part) => part.step));
   const at = (moment) => Math.floor(moment / (step * 1000)) * step * 1000;

@@ -1,4 +1,4 @@
-// The receivers of events, and a test of each.
+// The receivers of events, and a way to test each of them.
 
 import { get, post } from '../api.js';
 import { card, h, keyed, put } from '../dom.js';

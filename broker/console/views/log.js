@@ -1,14 +1,15 @@
-// The log, searched by the broker: the newest line first, with its fields, and how many there are by time and level.
+// The log, which the broker searches. Shows lines and their fields, from newest to oldest, and their number by time and
+// level.
 
 import { get } from '../api.js';
 import { copier, h, keyed, put, svg } from '../dom.js';
 import { clock, count, number, stamp, zone } from '../format.js';
 
-/** Lines shown at first, and further ones at a time. */
+/** Number of lines shown at first, and number added each time. */
 const PAGE = 200;
-/** Lines shown at most. */
+/** Maximum number of lines shown. */
 const MOST = 5000;
-/** Between two looks. */
+/** Interval between requests. */
 const EVERY_MS = 2000;
 const TYPED_MS = 250;
 const LEVELS = ['ERROR', 'WARN', 'INFO', 'DEBUG', 'TRACE'];
@@ -44,7 +45,7 @@ export function log(root, { parameters }) {
 
   /** @type {any[]} */
   let lines = [];
-  /** Of the part of the picture that was chosen. @type {(string | null)[]} */
+  /** The time span that was chosen in the picture. @type {(string | null)[]} */
   let range = ['since', 'until'].map((name) => parameters.get(name));
   let wanted = PAGE;
   let paused = false;
@@ -52,7 +53,7 @@ export function log(root, { parameters }) {
   let asked = 0;
   let timer = 0;
 
-  /** Asks from the start, and keeps in the address what is asked. */
+  /** Searches from the start, and stores the search in the address. */
   function again() {
     wanted = PAGE;
     const [since, until] = range;
@@ -119,7 +120,7 @@ export function log(root, { parameters }) {
   return { end() { ended = true; clearTimeout(timer); } };
 }
 
-/** A line: when, how grave, what, and its fields. */
+/** Shows a line: its time, its level, its message and its fields. */
 function row(line) {
   const fields = Object.entries(line.fields ?? {}).map(([name, value]) => h('span', {}, h('i', {}, `${name}=`), typeof value === 'string' ? value : JSON.stringify(value)));
   return h('li', { class: line.level.toLowerCase(), title: line.text }, h('time', { datetime: line.at }, stamp(Date.parse(line.at), true)), ' ',

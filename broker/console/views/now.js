@@ -1,17 +1,17 @@
-// What is wrong: one list of causes as the broker has them, each with its number, since when, what to do, and on opening who is
-// affected and what they have in common.
+// What is wrong: one list of the broker's causes. Each shows its numbers, when it began, and what to do. An opened
+// cause also shows who is affected and what they have in common.
 
 import { get, post, remove } from '../api.js';
 import { notifier } from '../alarm.js';
 import { h, keyed, put, table } from '../dom.js';
 import { channelLink, count, number, stamp } from '../format.js';
 
-/** Causes before somebody asks for all, fewer on a phone; standing ones are always shown. */
+/** Number of causes shown unless all are requested. There are fewer on a phone. Persistent ones are always shown. */
 const SHOWN = matchMedia('(max-width: 40rem)').matches ? 3 : 5;
-/** Between two looks at a cause that is open. */
+/** Interval between requests about a cause that is opened. */
 const EVERY_MS = 5000;
 const HOURS = [[1, '1 hour'], [8, '8 hours'], [24, '1 day'], [168, '1 week']];
-/** What causes have in common, in words. */
+/** The kinds of values that causes have in common, in words. */
 const WHAT = { key: 'key', principal: 'principal', userAgent: 'user agent', network: 'network', node: 'node' };
 
 export function now(node) {
@@ -43,7 +43,9 @@ export function now(node) {
   return { whole, update(next) { state = next; draw(); }, end: rows.end };
 }
 
-/** A list of causes. While somebody points at it, is in it or has opened one, its rows stay where they are. */
+/**
+ * Creates a list of causes. The rows do not move while the pointer or the focus is in the list or a cause is opened.
+ */
 export function problemList(node) {
   const list = h('ul', { class: 'problems', role: 'list', 'aria-label': 'Problems, the gravest first',
     pointerleave: () => draw(), focusout: () => setTimeout(draw) });
@@ -63,13 +65,13 @@ export function problemList(node) {
   return { whole: list, update(next) { problems = next; draw(); }, end() { clearInterval(timer); } };
 }
 
-/** Causes in the order that they had; those that begin come last. Pure. */
+/** Returns the causes in their previous order. New causes come last. Pure. */
 export function settled(order, problems) {
   const place = ({ id }) => (order.includes(id) ? order.indexOf(id) : order.length);
   return problems.toSorted((a, b) => place(a) - place(b));
 }
 
-/** The last state of a row's cause. @type {WeakMap<Element, any>} */
+/** The latest state of the cause in each row. @type {WeakMap<Element, any>} */
 const newest = new WeakMap();
 
 function make(one, node) {
@@ -116,26 +118,26 @@ function update(item, one) {
   put(when, lasted(one));
 }
 
-/** Where a cause leads: a file that was not applied to its own line of the log. Pure. */
+/** Returns where a cause leads. For a file that was not applied, this is the line about it in the log. Pure. */
 export function leadsTo({ check, cause, href }) {
   if (check !== 'reload_failed' || href !== '#/log') return href ?? '';
   return `#/log?${new URLSearchParams({ level: 'WARN', search: `the ${cause.value} stays as it was` })}`;
 }
 
-/** When a cause began, was seen last, and ended. Pure. */
+/** Describes when a cause began, when it was last seen, and when it ended. Pure. */
 export function lasted({ first, last, ended, endedBy }) {
   const [from, to] = [first, ended ?? last].map((moment) => stamp(Date.parse(moment)));
   if (ended === null) return from === to ? `since ${from}` : `since ${from}, last ${to}`;
   return `from ${from}, ended ${to}${endedBy ? `, ${endedBy}` : ''}`;
 }
 
-/** "28 of 30 have network 10.0.4.0/24, and 2 of 4,000 others." Pure. */
+/** Describes what members share, as in "28 of 30 have network 10.0.4.0/24, and 2 of 4,000 others." Pure. */
 export function inCommon({ what, value, members, of, healthy, ofHealthy }) {
   const others = healthy === null ? (what === 'userAgent' ? '; of connected clients it is not kept' : '') : ofHealthy === 0 ? '' : `, and ${number(healthy)} of ${number(ofHealthy)} others`;
   return `${number(members)} of ${number(of)} have ${WHAT[what] ?? what} ${value}${others}.`;
 }
 
-/** Marks a cause as known until a time, with a reason for who looks next; or no longer. */
+/** Marks a cause as known until a given time, with a reason for whoever looks next. Can also remove the mark. */
 function known(id) {
   const path = `/problems/${encodeURIComponent(id)}/known`;
   const hours = /** @type {HTMLSelectElement} */ (h('select', { 'aria-label': 'Known for' }, ...HOURS.map(([value, text]) => h('option', { value }, text))));

@@ -1,4 +1,4 @@
-// The first page: what is wrong, then how the service does.
+// The first page: what is wrong, followed by how the service is doing.
 
 import { columns, spark, underPointer } from '../chart.js';
 import { card, h, keyed, put, table } from '../dom.js';
@@ -7,9 +7,9 @@ import { get } from '../api.js';
 import { series } from '../series.js';
 import { now as nowList } from './now.js';
 
-/** Groups of refusals in the chart, and between two looks at them. */
+/** Number of groups of refusals in the chart, and interval between requests for them. */
 const [GROUPS, EVERY_MS] = [200, 5000];
-/** Rates are means over this long; seconds of a row of the last hour. */
+/** Time over which rates are averaged, and the seconds covered by a row of the last hour. */
 const [RATE_MS, STEP_S] = [60_000, 4];
 
 export function overview(root, { node: place }) {
@@ -95,19 +95,22 @@ export function overview(root, { node: place }) {
   };
 }
 
-/** The keys of the configuration file that differ from what runs, by what applies them; nothing where none does. Pure. */
+/**
+ * Lists the keys of the configuration file that differ from the running settings, by what applies them. Empty if there
+ * are none. Pure.
+ */
 export function waiting(configuration) {
   const parts = [['a restart', configuration?.needsRestart], ['SIGHUP', configuration?.needsSighup]].filter(([, keys]) => keys?.length > 0);
   return parts.length === 0 ? '' : `The configuration file has changed since the start: ${parts.map(([what, keys]) => `${keys.join(', ')} (needs ${what})`).join('; ')}.`;
 }
 
-/** The column of a tile; connections are those of both roles. */
+/** Returns the column of a tile. Connections are those of both roles. */
 const ofTile = (history, column) => (column === 'masters' ? history.masters.map((one, place) => (one ?? 0) + (history.viewers[place] ?? 0)) : history[column]);
 
-/** Value and note of each tile. */
+/** Returns the value and the note of each tile. */
 function figures(now, history) {
   const { master, viewer } = now.connections;
-  // In a second without any, what was measured last.
+  // If nothing was measured in this second, the last measurement is shown.
   const last = (column, value) => value ?? history?.[column].findLast((one) => one !== null) ?? null;
   const checks = Object.entries(now.refusedPerSecond).toSorted((a, b) => b[1] - a[1]);
   const messages = mean(history, 'messagesPerSecond') ?? now.messagesPerSecond;
@@ -121,14 +124,14 @@ function figures(now, history) {
   ];
 }
 
-/** The mean of a column over the last minute of a history; null without one. Pure. */
+/** Returns the mean of a column over the last minute of a history, or null if there is no history. Pure. */
 export function mean(history, column) {
   const end = history?.t.at(-1) ?? 0;
   const found = (history?.[column] ?? []).filter((one, place) => one !== null && history.t[place] > end - RATE_MS);
   return found.length === 0 ? null : found.reduce((sum, one) => sum + one, 0) / found.length;
 }
 
-/** Kinds of sign-ins, in words. */
+/** The kinds of sign-ins, in words. */
 const KINDS = {
   certificate: 'Certificates of devices', federation: 'Federated users', role: 'Roles, by keys', session: 'Sessions of principals',
   web: 'Tokens of OpenID providers',
@@ -146,7 +149,7 @@ function updateSigned(row, [, { ok, refused }]) {
 const isSilent = (shard) => shard.silentSeconds !== null;
 const percent = (shard) => `${Math.round(shard.busy * 100)} %`;
 
-/** A cell of the heat strip: the busier the darker, in five steps. */
+/** Updates a cell of the heat strip. The busier the shard, the darker the cell, in five steps. */
 function updateCell(cell, shard) {
   cell.className = `cell ${isSilent(shard) ? 'silent' : `heat${Math.min(4, Math.floor(shard.busy * 5))}`}`;
   put(cell, isSilent(shard) ? `${shard.shard}: silent` : percent(shard));

@@ -1,19 +1,20 @@
-// Refusals by check and channel: one row each, with its number, the last hour, and on opening what to do and each of them.
+// Refusals by check and channel. Each group is a row with its number and its last hour. An opened row also shows what
+// to do and each refusal.
 
 import { get } from '../api.js';
 import { h, keyed, put, svg } from '../dom.js';
 import { clock, count, number } from '../format.js';
 
-/** Single refusals that an opened row shows at a time. */
+/** Number of refusals that an opened row shows at a time. */
 const ROWS = 50;
 
-/** Of a group: what tells it from others. */
+/** Returns the key of a group, which distinguishes it from all others. */
 const keyOf = (group) => [group.node, group.check, group.channel ?? `key ${group.keyId ?? ''}`, group.requestId ? '' : 'others'].join(' ');
 
-/** The last state of a row's group. @type {WeakMap<Element, any>} */
+/** The latest state of the group in each row. @type {WeakMap<Element, any>} */
 const newest = new WeakMap();
 
-/** A list of groups. While a row is open the others stay where they are, and new ones come below. */
+/** Creates a list of groups. While a row is open, the other rows do not move, and new ones are added at the end. */
 export function groupList() {
   const list = h('div', { class: 'refusals' });
   /** @type {Map<string, any>} */
@@ -64,29 +65,29 @@ function update(row, group) {
   put(times.children[2], group.last ?? group.at ? clock(Date.parse(group.last ?? group.at)) : '');
 }
 
-/** Client, key and address of a refusal, in words. */
+/** Describes the client, key and address of a refusal. */
 function named(one, withKey) {
   return [one.clientId ? `client ${one.clientId}` : null, withKey && one.keyId ? `key ${one.keyId}` : null,
     one.principal ? `principal ${one.principal}` : null, one.remote ? `from ${one.remote}` : null].filter((it) => it !== null);
 }
 
-/** Bars of a picture of 60 by 16. Pure. */
+/** Draws the bars of a picture of 60 by 16. Pure. */
 export function bars(minutes) {
   const most = Math.max(1, ...minutes);
   return minutes.map((one, place) => (one === 0 ? '' : `M${place} 16V${(15 * (1 - one / most)).toFixed(1)}h.8V16z`)).join('');
 }
 
-/** A text of which parts stand between backticks. */
+/** Shows a text whose parts between backticks are code. */
 function coded(text) {
   return text.split('`').map((part, place) => (place % 2 === 0 ? part : h('code', {}, part)));
 }
 
-/** The number of a group's refusals, in words. */
+/** Describes how many refusals a group has. */
 function summed(group) {
   return group.refusals > 1 ? `${count(group.refusals, 'refusal')} since ${clock(Date.parse(group.first))}. The newest:` : '';
 }
 
-/** The opened part of a row. */
+/** Fills the opened part of a row. */
 function fill(body, row) {
   const group = newest.get(row);
   const facts = [['Request id', group.requestId], ['Operation', group.operation], ['Channel', group.channel],
@@ -105,7 +106,7 @@ function fill(body, row) {
   if (group.refusals > 1) body.append(singles(row));
 }
 
-/** Each refusal of a group that is kept, the newest first. */
+/** Lists every refusal of a group that is kept, from newest to oldest. */
 function singles(row) {
   const group = newest.get(row);
   const rows = h('ol', { class: 'rows' });

@@ -1,4 +1,4 @@
-// `#/session/SHARD/CONNECTION`, as exemplars of the metrics name a session: leads to the trace of its viewer.
+// `#/session/SHARD/CONNECTION`: leads to the trace of a viewer. Exemplars of the metrics name sessions in this way.
 
 import { get } from '../api.js';
 import { h, put } from '../dom.js';

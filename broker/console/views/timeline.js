@@ -1,10 +1,10 @@
-// What happened in the sessions of a channel: all of them on one axis, a lane for each viewer as the broker draws it, its
-// events as the broker writes them, and hints in words.
+// What has happened in the sessions of a channel. Shows all sessions on one axis, and a lane for each viewer, as drawn
+// by the broker. Also shows the events in the broker's words, and hints.
 
 import { drawn, h, keyed, put } from '../dom.js';
 import { clock, count, number } from '../format.js';
 
-/** Masters shown before somebody asks for all. */
+/** Number of masters shown unless all are requested. */
 const MASTERS = 5;
 
 const keyOf = (one) => `${one.clientId} ${one.connection} ${one.joined}`;
@@ -37,7 +37,7 @@ export function timeline() {
     put(older, `All ${number(known.length)} cameras`);
   }
 
-  /** Shows the lane of a session, and opens the run that it is in. */
+  /** Shows the lane of a session, and opens the run that contains it. */
   function show(one) {
     if (one === undefined) return;
     for (const row of lanes.querySelectorAll(':scope > .fold')) if (newest.get(row)?.sessions.includes(one)) row.setAttribute('open', '');
@@ -46,7 +46,7 @@ export function timeline() {
 
   return {
     whole,
-    /** Width of a lane, for the broker to draw. */
+    /** Returns the width of a lane, for the broker to draw. */
     width: () => Math.round(lanes.querySelector('.lane svg')?.clientWidth || 600),
     update(trace) {
       shown = trace.viewers ?? [];
@@ -83,18 +83,18 @@ function since(trace) {
   return trace.truncated ? `${reach} Only the newest events are shown.` : reach;
 }
 
-/** When a master was connected, and why it left. */
+/** Describes when a master was connected, and why it left. */
 function master(one) {
   const from = `Camera ${one.remote} from ${clock(Date.parse(one.joined))}`;
   return one.left === null ? `${from} until now${one.superseded ? ', superseded' : ''}` : `${from} to ${clock(Date.parse(one.left))}: ${one.says ?? one.reason ?? ''}`;
 }
 
-/** The last state of a folded run. @type {WeakMap<Element, any>} */
+/** The latest state of each folded run. @type {WeakMap<Element, any>} */
 const newest = new WeakMap();
-/** The picture that an element has, as the broker sent it. @type {WeakMap<Element, string>} */
+/** The picture that each element shows, as sent by the broker. @type {WeakMap<Element, string>} */
 const pictures = new WeakMap();
 
-/** Shows a picture, if it is another one than before. */
+/** Shows a picture, unless it is shown already. */
 function picture(place, tree) {
   const text = JSON.stringify(tree);
   if (pictures.get(place) !== text) place.replaceChildren(drawn(tree));
@@ -107,7 +107,7 @@ function makeRun({ sessions }) {
   return row;
 }
 
-/** A session, or several that are alike: their lanes once somebody opens them. */
+/** Shows one session, or several that are alike. The lanes of the latter are shown when the run is opened. */
 function drawRun(row, run) {
   if (run.sessions.length === 1) { draw(row, run.sessions[0]); return; }
   newest.set(row, run);
@@ -130,14 +130,14 @@ function draw(row, one) {
   put(details.lastElementChild, one.text ?? '');
 }
 
-/** Whether a viewer is connected, in words. */
+/** Describes whether a viewer is connected. */
 function standing(one) {
   if (one.connection === null) return 'not connected';
   if (one.left === null || one.left === undefined) return `connected since ${clock(Date.parse(one.joined))}`;
   return `${clock(Date.parse(one.joined))}, left: ${one.says ?? one.reason ?? ''}`;
 }
 
-/** What hints at trouble; of a session that is done the last line is none. */
+/** Shows the hints. They indicate trouble, except for the last one of a session that is done. */
 function drawHints(list, hints, done = false) {
   const lines = (hints ?? []).map((text, place) => ({ text, look: done && place === hints.length - 1 ? 'done' : '' }));
   keyed(list, lines, (hint) => hint.text, () => h('li'), (item, hint) => {

@@ -1,13 +1,14 @@
-// Why requests were refused: by check and channel, with their numbers; searched by any name, address or request id.
+// Why requests were refused: refusals by check and channel, with their numbers. Can be searched by any name, address or
+// request id.
 
 import { get, isMissing } from '../api.js';
 import { h, put } from '../dom.js';
 import { count, kindOf, number, partsOf } from '../format.js';
 import { groupList } from './refused.js';
 
-/** Groups shown at first, and further ones at a time. */
+/** Number of groups shown at first, and number added each time. */
 const PAGE = 100;
-/** Between two looks, when nothing is heard of. */
+/** Interval between requests if no events arrive. */
 const EVERY_MS = 5000;
 
 export function why(root, { name, parameters }) {

@@ -1,17 +1,18 @@
-//! Counts connections that have not been admitted yet, by address; selects the connection to evict when the table is
-//! full.
+//! Counts connections that have not been admitted yet, by address, and selects the connection to evict when the table
+//! is full.
 //!
-//! No connection is refused while there is free capacity, so a single address may use all of it. When the table is
-//! full, the address with the most connections loses one to a newcomer whose address has fewer. A connection that has
-//! been silent for [`GRACE_MS`] may be evicted for any newcomer. A single address therefore cannot lock out the others,
-//! and clients that share an address do not evict each other.
+//! No connection is refused while the table has free capacity, so a single address may use all of it. When the table is
+//! full, a newcomer evicts a connection of the address that has the most connections. The newcomer's own address must
+//! have fewer, including the newcomer. A connection that has been silent for [`GRACE_MS`] may be evicted in favour of
+//! any newcomer. As a result, a single address cannot lock out the others, and clients that share an address do not
+//! evict each other.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// Origin of a connection: an IPv4 address or an IPv6 /64 network. A client with one address of a /64 network usually
-/// controls all of it.
+/// The origin of a connection: an IPv4 address or an IPv6 /64 network. A client that has one address of a /64 network
+/// usually controls the whole network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// An IPv4 address.
@@ -34,7 +35,7 @@ impl Origin {
     }
 }
 
-/// Converts an IPv4-mapped IPv6 address, which a listener on `[::]` reports for IPv4 clients, to IPv4.
+/// Converts an IPv4-mapped IPv6 address to IPv4. A listener on `[::]` reports IPv4 clients with such addresses.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -43,20 +44,20 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connections (members), indexed by origin and age.
+/// The connections of a table (its members), indexed by origin and age.
 ///
-/// A member takes about 200 bytes. Each operation takes logarithmic time; queries also sort up to [`UNFILED_MAX`] of
-/// the newest members. The owner bounds the number of members.
+/// A member takes about 200 bytes. Each operation takes logarithmic time, and queries also sort up to [`UNFILED_MAX`]
+/// of the newest members. The number of members is not limited here. The table must limit it.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
     ranks: BTreeMap<Rank, K>,
     silent: BTreeMap<u64, K>,
     counts: BTreeMap<Origin, usize>,
-    /// Origins by number of members, in ascending order.
+    /// Pairs of a member count and its origin, in ascending order.
     sizes: BTreeSet<(usize, Origin)>,
-    /// Newest members, not indexed yet because most leave before an eviction is needed. At most [`UNFILED_MAX`]
-    /// entries, including members that have left.
+    /// The newest members, which are not in the index yet. Most of them leave before an eviction requires the index.
+    /// Holds at most [`UNFILED_MAX`] entries, including entries of members that have already left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
@@ -86,19 +87,19 @@ impl<K> Default for Crowd<K> {
 }
 
 impl<K: Copy + Ord> Crowd<K> {
-    /// Number of members.
+    /// Returns the number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether there are no members.
+    /// Returns `true` if there are no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Number of members of one origin.
+    /// Returns the number of members from one origin.
     #[must_use]
     pub fn count(&mut self, origin: Origin) -> usize {
         self.file_all();
@@ -116,7 +117,7 @@ impl<K: Copy + Ord> Crowd<K> {
             .map(|(&key, member)| (key, member.rank.0))
     }
 
-    /// Adds a silent member; does nothing if the member exists.
+    /// Adds a member that has not sent anything yet. Does nothing if the member already exists.
     pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
         if self.members.contains_key(&key) {
             return;
@@ -134,7 +135,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.unfiled.push_back((self.next, key));
     }
 
-    /// Records that a member has sent data. Silent members are evicted first.
+    /// Records that a member has sent data. Members that have not sent any are evicted first.
     pub fn spoke(&mut self, key: K) {
         let Some(member) = self.members.get_mut(&key) else {
             return;
@@ -179,7 +180,7 @@ impl<K: Copy + Ord> Crowd<K> {
         };
         let rank @ (origin, spoke, current) = member.rank;
         if current != number {
-            return; // it left and came again since
+            return; // the member has left and returned in the meantime
         }
         member.filed = true;
         self.ranks.insert(rank, key);
@@ -189,7 +190,8 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// Returns the member to evict in favour of a connection from `newcomer`; `None` if the newcomer must be refused.
+    /// Returns the member to evict in favour of a new connection from `newcomer`, or `None` if the new connection must
+    /// be refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();
@@ -202,14 +204,15 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// Returns the member to evict for another connection from the same origin, for tables that limit each origin.
+    /// Returns the member to evict in favour of another connection from the same origin. Used by tables with a limit
+    /// per origin.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
         self.outstayed(first, now).then_some(first)
     }
 
-    /// Returns the first member of an origin in eviction order, regardless of its age.
+    /// Returns the member of an origin that is first in eviction order, regardless of its age.
     #[must_use]
     pub fn first_of(&mut self, origin: Origin) -> Option<K> {
         self.file_all();
@@ -217,7 +220,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.ranks.range(all).next().map(|(_, &key)| key)
     }
 
-    /// Whether a member has been silent for longer than [`GRACE_MS`].
+    /// Returns `true` if a member has been silent for at least [`GRACE_MS`].
     fn outstayed(&self, key: K, now: Now) -> bool {
         self.members
             .get(&key)
@@ -237,11 +240,11 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// Silence in milliseconds after which a member may be evicted for any newcomer. A lost first packet is retransmitted
-/// after one second (RFC 6298 section 2).
+/// Milliseconds of silence after which a member may be evicted in favour of any newcomer. This is long enough for a
+/// lost first packet to be retransmitted, which happens after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// Maximum number of unindexed members; exceeds the arrivals and departures of one turn.
+/// Maximum number of members that are not indexed yet. The number of arrivals and departures in one turn is smaller.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]
@@ -327,7 +330,7 @@ mod tests {
         assert!(crowd.counts.is_empty() && crowd.sizes.is_empty() && crowd.unfiled.is_empty());
     }
 
-    /// An unsorted crowd that scans all members for each query.
+    /// A reference implementation that keeps its members unsorted and scans all of them for each query.
     #[derive(Default)]
     struct Plain(Vec<(u64, Origin, bool, Now)>);
 

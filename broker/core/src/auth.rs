@@ -8,9 +8,9 @@
 //!              ├ Credentials: the parsed file; one snapshot for all shards, replaced as a whole
 //!              └ SessionKeys: temporary credentials carry their encrypted grant in their token
 //! ```
-//! Checks run in a fixed order: this module checks the signature, the token and the expiry; the code that handles the
-//! request then checks policies and existence. This module uses no clock, I/O or randomness: times, file contents and
-//! nonces are arguments.
+//! Checks run in a fixed order. This module checks the signature, the token and the expiry; the code that handles the
+//! request then evaluates policies and checks whether the resource exists. This module uses no clock, I/O or
+//! randomness: times, file contents and nonces are passed as arguments.
 
 mod assume_role;
 mod caller;
@@ -67,16 +67,16 @@ use std::sync::Arc;
 /// Signature requirements configured by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
-    /// Region of the server's channels, which the credential scope must name; `None` accepts any region.
+    /// The region of the server's channels. The credential scope must name it. `None` accepts any region.
     pub region: Option<Arc<str>>,
-    /// Tolerated error of a caller's clock, in seconds.
+    /// Maximum clock skew of a caller, in seconds.
     pub clock_tolerance_s: u64,
-    /// Disables two extensions to AWS's rules: clock tolerances per principal, and an empty token with a key that needs
-    /// no token.
+    /// Disables two extensions to the AWS rules: clock tolerances for individual principals, and empty session tokens
+    /// in requests whose key needs no token.
     pub strict: bool,
 }
 
-/// Verifies signatures. Each shard has its own instance with its buffers and derived keys.
+/// Verifies signatures. Each shard has its own instance, with its own buffers and derived keys.
 pub struct Authenticator {
     rules: SignatureRules,
     verifier: Verifier,
@@ -93,7 +93,7 @@ enum Signing<'a> {
     Player(&'a str),
 }
 
-/// Owner of the access key in a request whose signature has not been verified yet.
+/// The owner of the access key in a request, before the request's signature has been verified.
 enum Signer {
     Principal(Arc<Principal>),
     /// Temporary credentials with their secret key.
@@ -101,7 +101,7 @@ enum Signer {
 }
 
 impl Authenticator {
-    /// Limits the cache of derived keys to `keys` entries.
+    /// Sets the maximum number of derived keys in the cache.
     #[must_use]
     pub fn keeping(self, keys: usize) -> Self {
         Self {
@@ -126,21 +126,21 @@ impl Authenticator {
         }
     }
 
-    /// Replaces the credentials and drops all derived keys. Returns the old credentials, which the caller frees outside
-    /// the shard's thread.
+    /// Replaces the credentials and drops all derived keys. Returns the old credentials, which the caller must free
+    /// outside the shard's thread.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();
         std::mem::replace(&mut self.credentials, credentials)
     }
 
-    /// Whether this instance opens tokens with the given keys.
+    /// Returns `true` if this instance opens tokens with these session keys.
     #[must_use]
     pub fn opens_with(&self, session_keys: &Arc<SessionKeys>) -> bool {
         Arc::ptr_eq(&self.session_keys, session_keys)
     }
 
-    /// Rejects a request that is invalid regardless of its body, before the body is read. `now_s` is in seconds since
-    /// 1970 UTC.
+    /// Rejects a request if its head alone shows that it is invalid. Called before the body is read. `now_s` is in
+    /// seconds since 1970 UTC.
     pub fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -153,10 +153,11 @@ impl Authenticator {
         Ok(check_region(&self.rules, service, claim.region())?)
     }
 
-    /// Identifies the signer of a complete request: verifies the signature, the token, and the expiry of the key.
+    /// Identifies the signer of a complete request by verifying the signature, the token and the expiry of the key.
     ///
     /// # Errors
-    /// A foreign token, or one whose principal was removed or has a different secret, is reported as an unknown key.
+    /// A token that another server issued is reported as an unknown key. The same applies to a token whose principal
+    /// has since been removed or been given a different secret.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -168,8 +169,8 @@ impl Authenticator {
         verified.map(|(caller, _)| caller)
     }
 
-    /// Identifies the signer of an upgrade request and returns the signed path, which may differ from the requested
-    /// path; see [`codec::sigv4::Verified::path`].
+    /// Identifies the signer of an upgrade request. Also returns the path that was signed. It may differ from the
+    /// requested path; see [`codec::sigv4::Verified::path`].
     pub fn check_upgrade<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -179,10 +180,10 @@ impl Authenticator {
     }
 
     /// Identifies the signer of a player's token without reading the body; see [`whep::token`]. The client id is
-    /// [`whep::client_id`].
+    /// returned by [`whep::client_id`].
     ///
     /// # Errors
-    /// [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS of `/whep/NAME`.
+    /// Fails with [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS of `/whep/NAME`.
     pub fn check_whep<'a>(&'a mut self, head: &'a Head<'a>, now_s: u64) -> Result<Caller, Refusal> {
         let verified = self.verify(head, &[], Signing::Player(whep::token(head)), now_s);
         verified.map(|(caller, _)| caller)
@@ -237,13 +238,13 @@ impl Authenticator {
         Ok((caller, verified.path))
     }
 
-    /// Number of bytes hashed by signature verification; see [`Verifier::hashed_bytes`].
+    /// Returns the number of bytes hashed to verify signatures; see [`Verifier::hashed_bytes`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.verifier.hashed_bytes()
     }
 
-    /// Region of the server's channels; `None` accepts any region.
+    /// Returns the region of the server's channels. `None` accepts any region.
     #[must_use]
     pub const fn region(&self) -> Option<&Arc<str>> {
         self.rules.region.as_ref()
@@ -255,13 +256,15 @@ impl Authenticator {
         &self.credentials
     }
 
-    /// Returns how the signed request differs from the one that was sent, for diagnostics; see [`Verifier::signed_as`].
+    /// Determines how the signed request differs from the request that was received, for diagnostics; see
+    /// [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)
     }
 
-    /// Returns the canonical request and the string to sign of the last request, possibly incomplete.
+    /// Returns the canonical request and the string to sign, as computed for the last request. Either may be
+    /// incomplete.
     #[must_use]
     pub fn compared(&self) -> (&[u8], &[u8]) {
         (
@@ -271,7 +274,8 @@ impl Authenticator {
     }
 }
 
-/// Replaces a refusal's check with a more precise one, based on the state of the key's owner; for logs only.
+/// Replaces the check in a refusal with a more specific one that depends on the owner of the key. The result is used
+/// only in logs.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {
@@ -360,7 +364,8 @@ fn find(
     Ok(Signer::Session(Box::new(session), opened.secret_access_key))
 }
 
-/// Resolves the role and session policies of a token; `None` if the role, a role in its chain or a policy was removed.
+/// Resolves the role and the session policies of a token. Returns `None` if the role, a role in its chain or one of the
+/// policies has been removed.
 fn of_role(
     credentials: &Credentials,
     named: RoleGrant,
@@ -414,7 +419,7 @@ fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestR
     }
 }
 
-/// Checks the region in a request's scope. The scope of STS requests may also name [`STS_GLOBAL_REGION`].
+/// Checks the region in a request's credential scope. STS requests may also name [`STS_GLOBAL_REGION`].
 fn check_region(
     rules: &SignatureRules,
     service: Service,
@@ -433,8 +438,8 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// Region that older SDKs use for STS regardless of their configuration. Source: AWS SDKs and Tools Reference Guide,
-/// "AWS STS Regional endpoints", `legacy`.
+/// The region that older SDKs use for STS regardless of their configuration. Source: AWS SDKs and Tools Reference
+/// Guide, "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 
 #[cfg(test)]

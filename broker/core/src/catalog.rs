@@ -1,12 +1,12 @@
-//! The catalog: records of all channels in the process, sorted by name, and each account's channels, record bytes and
-//! rate usage.
+//! The catalog holds the records of all channels in the process, sorted by name. It also tracks each account's number
+//! of channels, the size of its records and its rate usage.
 //!
-//! A channel's home shard publishes the record once it is durable, and removes it when the channel is deleted, in both
-//! cases before any caller receives a response. Every shard reads the catalog directly, so that lists and quota checks
-//! need no letter.
+//! The shard that owns a channel publishes the channel's record once the record is durable, and removes it when the
+//! channel is deleted. In both cases it does so before any caller receives a response. Every shard reads the catalog
+//! directly, so lists and quota checks require no messages between shards.
 //!
-//! Chunks hold the records. A reader clones the handles of a page's chunks and reads them without the lock; a writer
-//! copies a chunk only while a reader uses it.
+//! Records are stored in chunks. A reader clones the handles of a page's chunks and reads the chunks without holding
+//! the lock. A writer copies a chunk only while a reader is using it.
 
 use crate::id::Identity;
 use crate::limits::CATALOG_CHUNK;
@@ -22,25 +22,27 @@ use std::sync::Arc;
 
 /// The catalog of the process, shared by all shards.
 ///
-/// A step runs under a lock and takes microseconds: it must not block, log, or call anything but the catalog.
+/// Steps are closures that run under a lock and take microseconds. A step must not block, log, or call anything other
+/// than the catalog.
 pub trait SharedCatalog: Send + Sync {
     /// Runs `step` exactly once.
     fn with(&self, step: &mut dyn FnMut(&mut Catalog));
 }
 
 impl dyn SharedCatalog + '_ {
-    /// Runs a step and returns its result.
+    /// Runs `step` under the lock and returns its result.
     ///
     /// # Panics
-    /// If the implementation does not run the step.
+    /// Panics if the implementation does not run the step.
     pub fn ask<R>(&self, step: impl FnOnce(&mut Catalog) -> R) -> R {
         let (mut step, mut result) = (Some(step), None);
         self.with(&mut |catalog| result = step.take().map(|step| step(catalog)));
         result.expect("the step runs once")
     }
 
-    /// Returns at least one and at most `limit` channels whose identities begin with `prefix` and sort after `after`,
-    /// and whether more exist. Omits channels whose creation is not durable.
+    /// Returns the channels whose identities begin with `prefix` and sort after `after`, and whether there are more. A
+    /// page contains at least one and at most `limit` channels. Channels are omitted while their creation is not
+    /// durable yet.
     #[must_use]
     pub fn page(
         &self,
@@ -66,14 +68,14 @@ impl dyn SharedCatalog + '_ {
     }
 }
 
-/// Records of all channels, and the resource usage and rates of accounts.
+/// The records of all channels, and the resource usage and rates of all accounts.
 #[derive(Debug)]
 pub struct Catalog {
-    /// Chunks by a lower bound of their keys; the first bound is the empty string.
+    /// Chunks of records, each indexed by a lower bound of its keys. The first bound is the empty string.
     chunks: BTreeMap<Box<str>, Arc<Vec<CatalogEntry>>>,
-    /// Channels and bytes per account and region.
+    /// The number of channels and bytes held by each account in each region.
     pub(crate) holdings: Holdings,
-    /// Rate buckets, by account and operation.
+    /// Rate limit buckets, by account and operation.
     rates: BTreeMap<(Identity, Operation), Bucket>,
 }
 
@@ -94,7 +96,7 @@ impl CatalogEntry {
 pub enum Shortage {
     /// The account's maximum number of channels.
     Channels,
-    /// The maximum total size of the account's records; contains the bytes in use.
+    /// The maximum total size of the account's records. Contains the bytes in use.
     Account(u64),
     /// The maximum total size of all accounts' records.
     Process,
@@ -111,7 +113,7 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    /// Publishes a record, replacing any earlier record of the same name.
+    /// Publishes a record. Replaces an earlier record with the same name.
     pub fn put(&mut self, record: Arc<Record>, status: ChannelStatus) {
         let entry = CatalogEntry { record, status };
         let Some((_, chunk)) = self.floor(entry.key()) else {
@@ -122,7 +124,7 @@ impl Catalog {
         match place {
             Ok(place) => chunk.splice(place..=place, [entry]).for_each(drop),
             Err(place) if chunk.len() < CATALOG_CHUNK => chunk.insert(place, entry),
-            // Records that arrive in order fill their chunks.
+            // Appending to a full chunk starts a new one, so records that arrive in sorted order fill their chunks.
             Err(CATALOG_CHUNK) => self.add_chunk(vec![entry]),
             Err(_) => {
                 let rest = chunk.split_off(CATALOG_CHUNK / 2);
@@ -138,7 +140,7 @@ impl Catalog {
         }
     }
 
-    /// Removes a record, if it was published.
+    /// Removes a record if it has been published.
     pub fn remove(&mut self, arn: &ChannelArn) {
         let key = arn.identity();
         let Some((floor, chunk)) = self.floor(key) else {
@@ -174,7 +176,7 @@ impl Catalog {
         }
     }
 
-    /// Returns the chunks of the next `wanted` records, starting at a key.
+    /// Returns the chunks that contain the next `wanted` records, starting at a key.
     fn chunks_from(&self, key: &str, wanted: usize) -> Vec<Arc<Vec<CatalogEntry>>> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let floor = self.chunks.range::<str, _>(range).next_back();
@@ -193,18 +195,20 @@ impl Catalog {
 }
 
 impl Catalog {
-    /// Returns the usage of a tenant (`region:account:`).
+    /// Returns the number of channels and bytes of a tenant (`region:account:`).
     #[must_use]
     pub fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// Reserves channels and bytes for an account until the change fails or the channel is removed.
+    /// Reserves channels and bytes for an account. The reservation lasts until the creation or update fails or the
+    /// channel is removed.
     ///
-    /// `elsewhere` is the account's usage on other nodes; `most` is its quota of channels, 0 for no quota.
+    /// `elsewhere` is the account's usage on other nodes. `most` is the account's channel quota; 0 means that there is
+    /// none.
     ///
     /// # Errors
-    /// The exceeded limit; nothing is reserved.
+    /// Returns the limit that would be exceeded. In that case, nothing is reserved.
     pub(crate) fn reserve(
         &mut self,
         tenant: &str,
@@ -227,7 +231,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Counts a call of an account; returns `false` without counting it if the rate is exceeded.
+    /// Counts a call of an account. If the rate is exceeded, returns `false` and does not count the call.
     pub(crate) fn take(
         &mut self,
         account: Identity,
@@ -244,11 +248,11 @@ impl Catalog {
     }
 }
 
-/// Channels and bytes of each account with channels.
+/// The number of channels and bytes of each account that has channels.
 ///
-/// A channel counts with the larger of its record and the pending replacement, so that a change still fits once it is
-/// durable. Stored records and those of an incoming slot always count, so the total may exceed its limit; in that case,
-/// only growth is refused.
+/// The size of a channel is the size of its record or of a replacement that is not durable yet, whichever is larger. A
+/// change therefore still fits once it is durable. Stored records and the records of an incoming slot are always
+/// counted. The total may therefore exceed its limit, in which case only growth is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     tenants: BTreeMap<Box<str>, Holding>,
@@ -269,7 +273,7 @@ impl Holdings {
         self.bytes
     }
 
-    /// Returns the total bytes if they exceed `most` and did not at the previous call.
+    /// Returns the total number of bytes if it has risen above `most` since the previous call.
     pub(crate) fn exceeded(&mut self, most: usize) -> Option<u64> {
         let is_over = self.bytes > most as u64;
         let was_noted = std::mem::replace(&mut self.noted, is_over);
@@ -324,7 +328,7 @@ mod tests {
         })
     }
 
-    /// The names and creation times of all pages.
+    /// Returns the names and creation times of the channels on all pages.
     fn pages(catalog: &dyn SharedCatalog, prefix: &str, limit: usize) -> Vec<(String, u64)> {
         let (mut all, mut after) = (Vec::new(), None::<String>);
         loop {

@@ -1,7 +1,7 @@
-//! A channel: its master, viewers, pending messages and waiting Alexa calls.
+//! A channel: its master, its viewers, pending messages and waiting calls.
 //!
-//! A pure state machine over session keys. The channel decides *where* a message goes; the caller moves the bytes.
-//! Sockets, session state and other channels are out of scope.
+//! The channel is a pure state machine over session keys. It decides *where* a message goes, and the caller moves the
+//! bytes. Sockets, session state and other channels are out of scope.
 
 pub(crate) mod alexa_calls;
 pub(crate) mod endpoint_requests;
@@ -25,7 +25,8 @@ use std::sync::Arc;
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
 
-/// A channel on its home shard. Most of up to a million channels are idle, so the state of active ones is boxed.
+/// A channel on the shard that owns it. Most channels (up to a million) are idle, so the state of active channels is
+/// boxed.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub record: Arc<Record>,
@@ -33,25 +34,25 @@ pub(crate) struct Channel {
     /// Bitmask of the hooks that watch the channel; see [`crate::settings::Hook`].
     pub hooks: u16,
     pub timer: TimerId,
-    /// Admitted connections that have not ended, including closing ones.
+    /// Number of admitted connections that have not ended, including those that are closing.
     pub connections: u32,
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// `None` while all token buckets are full.
+    /// Buckets of the rate limits; `None` while all of them are full.
     rates: Option<Box<Rates>>,
 }
 
-/// Lifecycle of a channel. Changes that are not durable are visible only here.
+/// The lifecycle of a channel. Changes that are not durable yet are visible only here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// The creation is not durable: the name is taken, but callers cannot see the channel.
+    /// The creation is not durable yet. The name is taken, but callers cannot see the channel.
     Creating,
     Active,
-    /// The deletion is not durable: clients cannot connect.
+    /// The deletion is not durable yet. Clients can no longer connect.
     Deleting,
 }
 
-// Bytes per channel and per active channel, without names and tables.
+// Limits the memory of a channel and of an active channel's live state, not counting names and tables.
 const _: () = assert!(size_of::<Channel>() <= 112 && size_of::<Live>() <= 112);
 
 #[derive(Debug, Default)]
@@ -69,7 +70,7 @@ impl Live {
         self.order
     }
 
-    /// Earliest expiry of a pending message, a waiting call or a held slot.
+    /// Returns the next deadline of a pending message, a waiting call, an unanswered offer, or a held or vacant slot.
     #[must_use]
     fn next_expiry(&self) -> Option<Now> {
         let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
@@ -94,7 +95,7 @@ impl Channel {
         }
     }
 
-    /// Whether the rate limits of the channel and of the caller's share allow one more event.
+    /// Returns `true` if the rate limits of the channel, and the caller's share of them, allow another event.
     #[must_use]
     pub(crate) fn may(
         &self,
@@ -107,7 +108,7 @@ impl Channel {
         rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
     }
 
-    /// Counts an event; returns `false` without counting it if a rate limit is exceeded.
+    /// Counts an event. If a rate limit is exceeded, returns `false` and does not count the event.
     pub(crate) fn count(
         &mut self,
         what: Metered,
@@ -122,7 +123,8 @@ impl Channel {
         rates.take(what, caller, quotas, now)
     }
 
-    /// Next expiry, or the time at which refilled token buckets can be dropped.
+    /// Returns when the channel's live state or rate limits must be checked again. Refilled rate limit buckets are
+    /// dropped.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -144,13 +146,13 @@ impl Channel {
         self.live.as_deref_mut()
     }
 
-    /// Returns the live state; creates it if the channel is idle.
+    /// Returns the live state, and creates it if the channel is idle.
     pub(crate) fn wake(&mut self) -> &mut Live {
         self.live.get_or_insert_default()
     }
 
-    /// Frees the live state of an idle channel, unless it has connections: they may return messages, which refer to the
-    /// channel's order of acceptance.
+    /// Frees the live state of an idle channel. The state is kept while the channel has connections, because it numbers
+    /// the messages that they may return.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
@@ -167,25 +169,26 @@ impl Channel {
     }
 }
 
-// Recipients of messages: codec/PROTOCOL.md, ROUTE.
+// Recipients of messages; see codec/PROTOCOL.md, ROUTE.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     To(SessionKey),
-    /// The recipient is not connected: queue.
+    /// Queue the message, because the recipient is not connected.
     Keep(Towards),
-    /// The message answers a call or is a candidate for a player's call.
+    /// The message answers a call, or contains a candidate for a player's call.
     AnswersCall,
-    /// Drop: a candidate for an Alexa call, which has no trickle ICE, or a message for a call that has ended.
+    /// Drop the message, because its call has ended, or because it is a candidate for an Alexa call (Alexa has no
+    /// trickle ICE).
     ForCall,
 }
 
 impl Live {
-    /// Returns the destination of a message. `viewer` is the id of the sending viewer, or of the recipient that the
-    /// master named.
+    /// Returns the destination of a message. `viewer` is the id of the viewer that sent the message, or of the
+    /// recipient that the master named.
     ///
-    /// A waiting call takes precedence over viewers (ALEXA-2). The caller has already refused disallowed offers from
-    /// a master.
+    /// A waiting call takes precedence over viewers (ALEXA-2). The caller has already rejected offers that a master may
+    /// not send.
     #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {

@@ -1,17 +1,18 @@
-//! The closed set of reasons for refusing requests.
+//! The closed set of reasons for which requests are refused.
 //!
-//! Every refusal of an API call, an upgrade or a malformed head carries exactly one check: the rule that was violated.
-//! Callers receive the service's error, which often reveals less, since a stranger must not learn which channels exist;
-//! operators find the check in the log, in `heliograph_refusals_total{check}` and by the response's request id.
+//! Every refusal of an API call, an upgrade or a malformed head carries exactly one check, which is the rule that was
+//! violated. Callers receive the service's error. It often reveals less than the check, because a stranger must not
+//! learn which channels exist. Operators find the check in the log, in `heliograph_refusals_total{check}`, and by the
+//! request id in the response.
 //!
-//! The table "Checks" in `deploy/REFUSALS.md` must have the same entries; a test compares them.
+//! The table "Checks" in `deploy/REFUSALS.md` must have the same entries. A test compares the two.
 
 use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
 
-/// Rule violated by a refused request.
+/// The rule that a refused request violated.
 ///
-/// The doc comment of each variant is the explanation shown to operators; `message` is the remedy. Names and numbers
-/// never change, since the ids of refusals contain the numbers; new checks are appended.
+/// The doc comment of each variant is the explanation shown to operators, and `message` is the remedy. Names and
+/// numbers never change, because the ids of refusals contain the numbers. New checks are appended.
 #[derive(
     Clone,
     Copy,
@@ -471,38 +472,38 @@ pub enum Check {
     WhepFull = 98,
 }
 
-/// Number of checks.
+/// The number of checks.
 pub const CHECKS: usize = Check::COUNT;
 
 impl Check {
     /// All checks, in the order of [`Check::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Number of the check, also its index in tables.
+    /// Returns the number of the check. The number is also the check's index in tables.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Returns the check with this number; `None` if the number is unknown.
+    /// Returns the check with this number, or `None` if the number is unknown.
     #[must_use]
     pub const fn of_index(number: u8) -> Option<Self> {
         Self::from_repr(number)
     }
 
-    /// Stable id, used as a metric label, in the log and in JSON.
+    /// Returns the stable id of the check, as used in metric labels, in the log and in JSON.
     #[must_use]
     pub fn id(self) -> &'static str {
         self.into()
     }
 
-    /// Explanation for operators, in one sentence.
+    /// Returns the explanation for operators, in one sentence.
     #[must_use]
     pub fn says(self) -> &'static str {
         self.get_documentation().unwrap_or_default()
     }
 
-    /// Suggested remedy.
+    /// Returns the suggested remedy.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         self.get_message().unwrap_or_default()
@@ -514,7 +515,7 @@ const _: () = assert!(
     "an id of a refusal has eight bits for its check"
 );
 
-/// Counters by check.
+/// A counter for each check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByCheck([u64; CHECKS]);
 

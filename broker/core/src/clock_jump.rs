@@ -1,17 +1,18 @@
-//! Simulated jumps of a shard's clock in tests, which visit each deadline in turn.
+//! Simulates jumps of a shard's clock in tests, stopping at each deadline in turn.
 //!
-//! In a single step, everything due would fire at the same moment: a connection at its maximum age would close without
-//! the preceding GO_AWAY. Therefore, the driver [announces](Machine::leap) the end of the jump and ticks at each moment
-//! that [`Leap::next`] returns.
+//! If the clock jumped in a single step, everything that is due would fire at the same moment. For example, a
+//! connection that has reached its maximum age would be closed without the GO_AWAY that precedes it. The driver
+//! therefore [announces](Machine::leap) in advance when the jump will end, and ticks at each moment that [`Leap::next`]
+//! returns.
 //!
-//! Peers cannot act during a jump. Timeouts for a peer's reaction (a pong or a close frame) that start during the jump
-//! therefore count from its end, and a WebSocket that reaches its maximum age during the jump is not closed for earlier
-//! silence. A shard preserves the order of events; shards jump independently.
+//! Peers cannot act during a jump. If a peer must react in time (with a pong or a close frame) and the timeout starts
+//! during the jump, the timeout counts from the end of the jump. Likewise, a WebSocket that reaches its maximum age
+//! during the jump is not closed for earlier silence. A shard preserves the order of events. Shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
 
-/// A clock jump in progress.
+/// A clock jump that is in progress.
 #[derive(Debug)]
 pub struct Leap {
     at: Moment,
@@ -30,8 +31,8 @@ impl Leap {
         }
     }
 
-    /// Returns the moment of the next tick, or `None` at the end of the jump. `deadline` is the machine's next
-    /// deadline.
+    /// Returns the moment of the next tick, or `None` when the jump is complete. `deadline` is the next deadline of the
+    /// machine.
     pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
         let now = deadline?.max(self.at.now);
         if now >= self.until.now || self.steps == LEAP_STEPS_MAX {
@@ -73,7 +74,7 @@ mod tests {
             assert_eq!(at.wall.0 - at.now.0, 1_000_000);
             Some(at.now.0)
         };
-        // An overdue deadline is due at once, repeatedly if necessary.
+        // A deadline that has passed is due immediately, repeatedly if necessary.
         assert_eq!([step(0), step(0)], [Some(1000), Some(1000)]);
         assert_eq!([step(3000), step(2000)], [Some(3000), Some(3000)]);
         let found = [step(4999), step(5000), step(9000)];

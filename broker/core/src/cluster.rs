@@ -1,18 +1,19 @@
-//! Cluster logic: which node owns which channels. Uses no I/O, clock or randomness.
+//! The logic of a cluster, which determines the node that owns each channel. Uses no I/O, clock or randomness.
 //!
 //! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. Each slot has one owner, recorded
-//! under a key in etcd; the *epoch* is the revision of that key. Slot keys have no lease, so a node that loses its
-//! lease keeps its slots.
+//! under a key in etcd. The *epoch* of a slot is the revision of that key. The keys of slots have no lease, so a node
+//! that loses its lease keeps its slots.
 //!
-//! * **Claiming** a slot needs etcd: its owner's registration must be absent, *and* the owner must not have told the
-//!   claimant that it serves the slot ([`slot_claims`], [`liveness`]). The claim's transaction compares the epoch and
-//!   the registration.
-//! * **Serving** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
-//! * **Transferring** a slot sends the pending messages first and then changes the owner's key ([`slot_departures`]).
+//! * **Claiming** a slot requires etcd. The registration of the slot's owner must be absent, *and* the owner must not
+//!   have told the claimant that it serves the slot ([`slot_claims`], [`liveness`]). The transaction that claims the
+//!   slot compares the epoch and the registration.
+//! * **Serving** a slot does not require etcd. An owner serves until it learns of a newer epoch, or until it is alone
+//!   ([`authority`]).
+//! * **Transferring** a slot sends the pending messages first, and then changes the owner's key ([`slot_departures`]).
 //!
 //! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and the caller polls all
-//! outputs before the next input. Times are those of the node's monotonic clock, which continues while the machine
-//! sleeps. Decisions: broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
+//! outputs before the next input. Times are those of the node's monotonic clock, which continues while the machine is
+//! suspended. Decisions: broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
 //! 0026-another-history.md, 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
 //! | module | contents |
@@ -67,37 +68,39 @@ use types::{
     SlotRecord,
 };
 
-// Effects of inputs on one node. `etcd` handles replies of etcd, `slots` and `slot_departures` handle slots.
+// How inputs affect one node. The module `etcd` handles replies from etcd; `slots` and `slot_departures` handle slots.
 
-/// Startup configuration of a process.
+/// The configuration of a process at startup.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The node and this process's incarnation.
+    /// The node, and the incarnation of this process.
     pub me: Owner,
     /// Address on which this process listens.
     pub address: Address,
     /// Number of slots in the cluster: [`crate::cluster::limits::SLOTS`], or fewer in tests.
     pub slots: u16,
-    /// Time spans derived from the lease requested from etcd.
+    /// Time spans derived from the lease that is requested from etcd.
     pub spans: Spans,
-    /// State from the data directory; the default if the operator accepts etcd's current state.
+    /// State that was read from the data directory. Use the default value if the operator has accepted the current
+    /// state of etcd.
     pub memory: Memory,
     /// Seed for random choices.
     pub seed: u64,
 }
 
-/// Facts about etcd that the data directory keeps across restarts.
+/// Facts about etcd that are stored in the data directory and survive restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Highest etcd revision seen.
+    /// The highest etcd revision seen.
     pub newest: Revision,
     /// Id of the etcd cluster.
     pub etcd: Option<EtcdId>,
-    /// Whether etcd showed another history that no operator has accepted.
+    /// Whether etcd's history differs from the one seen before (for example, after a restore from a backup) and no
+    /// operator has accepted this yet.
     pub other_history: bool,
 }
 
-/// State machine of one node. One per process, outside the shards.
+/// The state machine of one node. Each process has one, outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,
@@ -123,19 +126,19 @@ pub(crate) struct ActionTimes {
     next_round: Now,
 }
 
-/// Conditions that prevent the node from acting.
+/// Conditions under which the node must not act.
 #[derive(Debug)]
 struct Obstacles {
     other_history: bool,
-    /// Whether a shard hangs; the node then neither registers nor answers peers.
+    /// Whether a shard has hung. In that case, the node neither registers nor answers peers.
     pub(crate) stuck: bool,
-    /// Whether another process may use this node's name.
+    /// Whether the node waits because another process may be using its name.
     awaits_name: bool,
     pub(crate) ended: bool,
 }
 
 impl Cluster {
-    /// Creates the state of a process that starts at `now` with the state from its data directory.
+    /// Creates the state of a process that starts at `now`, using the state from its data directory.
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
         let (memory, spans) = (config.memory, config.spans);
@@ -166,7 +169,7 @@ impl Cluster {
         }
     }
 
-    /// Handles one input. The caller must poll [`Self::poll_output`] until it returns `None`.
+    /// Handles one input. Afterwards, the caller must call [`Self::poll_output`] until it returns `None`.
     pub fn handle(&mut self, input: NodeInput, now: Now) {
         if self.obstacles.ended {
             return;
@@ -204,13 +207,13 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Sets a node's key. Must be called in ascending order of node numbers, before any input names the node.
-    /// Unnecessary if all nodes use the same numbers.
+    /// Sets the key of a node. Keys must be set in ascending order of node numbers, before any input refers to the
+    /// node. Not needed if all nodes use the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
 
-    /// Applies the lease granted by etcd.
+    /// Applies the lease that etcd has granted.
     fn set_spans(&mut self, spans: Spans) {
         self.times.spans = spans;
         self.silence.set_spans(spans);
@@ -223,7 +226,7 @@ impl Cluster {
         self.outputs.pop_front()
     }
 
-    /// Returns the slot with its epoch if clients of `slot` are admitted at `now`.
+    /// Returns the slot and its epoch if clients of `slot` are admitted at `now`.
     #[must_use]
     pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
         let own = self.slots.own(slot)?;
@@ -232,94 +235,96 @@ impl Cluster {
         (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
-    /// Time until which clients of served slots may be admitted.
+    /// Returns the time until which clients of served slots may be admitted.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.authority.valid_until()
     }
 
-    /// Why this node does or does not serve its slots.
+    /// Returns why this node serves or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.authority.standing()
     }
 
-    /// Whether etcd answered recently. Otherwise, the node writes nothing and claims or transfers no slot.
+    /// Returns `true` if etcd has answered recently. Otherwise, the node writes nothing, and neither claims nor
+    /// transfers slots.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.authority.has_etcd(now)
     }
 
-    /// Whether a channel outside this node's slots can be reported as nonexistent: etcd showed the slots less than a
-    /// lease ago, or no peer can have claimed a slot since.
+    /// Returns `true` if a channel outside this node's slots can be reported as nonexistent. Either etcd must have
+    /// returned the slots within the last lease, or no peer can have claimed a slot since etcd last returned them.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
         !self.authority.is_outdated(now) || !self.may_be_taken()
     }
 
-    /// Number of owned slots, served or not.
+    /// Returns the number of owned slots, whether or not they are served.
     #[must_use]
     pub fn owned(&self) -> usize {
         self.slots.count()
     }
 
-    /// Number of owned slots whose channels are loaded.
+    /// Returns the number of owned slots whose channels are loaded.
     #[must_use]
     pub fn served(&self) -> usize {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
     }
 
-    /// Whether the node is transferring all its slots.
+    /// Returns `true` if the node is transferring all of its slots.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.transfers.is_draining()
     }
 
-    /// Number of observed changes of owners and epochs.
+    /// Returns how many changes of owners and epochs have been observed.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
     }
 
-    /// Whether `node` is registered as a peer.
+    /// Returns `true` if `node` is registered as a peer.
     #[must_use]
     pub fn is_registered(&self, node: NodeId) -> bool {
         self.view.registration(node).is_some()
     }
 
-    /// Returns the registered nodes of other clusters, and why each registration is ignored.
+    /// Returns the registered nodes of other clusters, with the reason why each registration is ignored.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
         let strangers = self.view.strangers();
         strangers.map(|(node, registration)| (node, registration.kinship))
     }
 
-    /// Whether other nodes are registered but none of them answers. This node then claims none of their slots.
+    /// Returns `true` if other nodes are registered but none of them answers. This node then claims none of their
+    /// slots.
     #[must_use]
     pub fn is_cut_off(&self, now: Now) -> bool {
         Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
     }
 
-    /// Whether this process waits because another one may use its node's name.
+    /// Returns `true` if this process waits because another process may be using the name of its node.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
         self.obstacles.awaits_name
     }
 
-    /// Lease of the current registration.
+    /// Returns the lease of the current registration.
     #[must_use]
     pub fn lease(&self) -> Option<LeaseId> {
         let registration = self.registering.current(&self.view)?;
         Some(registration.lease)
     }
 
-    /// Whether `node` answered recently.
+    /// Returns `true` if `node` has answered recently.
     #[must_use]
     pub fn hears(&self, node: NodeId, now: Now) -> bool {
         self.silence.reaches(node, now)
     }
 
-    /// Returns the process that last answered under a node's name, to detect duplicate names; for the node's own name,
-    /// this process.
+    /// Returns the process that last answered under a node's name. Used to detect duplicate names. For this node's own
+    /// name, returns this process.
     #[must_use]
     pub fn heard(&self, node: NodeId, now: Now) -> Option<Heard> {
         let own = (self.me.incarnation, now);
@@ -333,19 +338,20 @@ impl Cluster {
         })
     }
 
-    /// Returns the known record of a slot, by which its channels are located.
+    /// Returns the known record of a slot. The record determines where the channels of the slot are located.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
     }
 
-    /// Whether the known roster lists `node` as present.
+    /// Returns `true` if `node` is present in the roster as known to this node.
     #[must_use]
     pub fn expects(&self, node: NodeId) -> bool {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Whether this node queries `node`: it is present in the roster, is registered or owns a slot.
+    /// Returns `true` if this node sends queries to `node`. That is the case if `node` is present in the roster, is
+    /// registered or owns a slot.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
@@ -355,7 +361,7 @@ impl Cluster {
             || self.view.slots().iter().any(owns)
     }
 
-    /// Returns the facts about etcd to keep in the data directory.
+    /// Returns the facts about etcd that must be stored in the data directory.
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {
@@ -387,8 +393,9 @@ impl Cluster {
         self.outputs.push_back(NodeOutput::Tell(from, answer));
     }
 
-    /// Processes a peer's answer after its slot changes were applied. An answer to another process with this node's
-    /// name shows which slots are served; it does not count as contact, because its times may come from another clock.
+    /// Processes a peer's answer and the slot changes in it. The answer may be addressed to another process with this
+    /// node's name. Such an answer shows which slots are served, but not that the peer is reachable, because its times
+    /// may come from another clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;

@@ -1,5 +1,5 @@
-//! Responses to API calls that depend on more than a channel's record: endpoints and ICE servers. Pure functions of
-//! configuration, request and time.
+//! Responses to API calls that depend on more than a channel's record, namely endpoints and ICE servers. All functions
+//! are pure: the result depends only on configuration, request and time.
 
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
@@ -12,24 +12,25 @@ use std::net::Ipv4Addr;
 
 // GetSignalingChannelEndpoint; see codec/PROTOCOL.md, EP.
 
-/// Properties of a GetSignalingChannelEndpoint request that determine the response.
+/// The properties of a GetSignalingChannelEndpoint request that determine the response.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
-    /// Requested protocols, without duplicates.
+    /// The requested protocols, without duplicates.
     pub protocols: &'a [Protocol],
-    /// Role in which the client will connect.
+    /// The role in which the client will connect.
     pub role: Role,
-    /// `Host` header of the request.
+    /// The `Host` header of the request.
     pub host: &'a str,
-    /// Connection that the request arrived on.
+    /// The connection on which the request arrived.
     pub peer: Peer,
-    /// Whether, according to a proxy, the client reached that proxy at `host` with the scheme of `peer`.
+    /// Whether a proxy reported the scheme used by the client. In that case, `peer` states this scheme, and `host` is
+    /// kept with its port.
     pub proxied: bool,
-    /// Whether the master's endpoint gets a path if both roles share a host (CON-2).
+    /// Whether the master's endpoint is given a path if both roles share a host (CON-2).
     pub role_path: bool,
 }
 
-/// Writes the response body of GetSignalingChannelEndpoint.
+/// Writes the body of the response to GetSignalingChannelEndpoint.
 pub fn endpoint(
     out: &mut Vec<u8>,
     settings: &Settings,
@@ -48,7 +49,7 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// Returns a channel's WebSocket endpoint without a path, for a client that reaches this machine as `host`.
+/// Returns the WebSocket endpoint of a channel, without a path, for a client that reaches this machine as `host`.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let port = settings.listen.first().map_or(0, |own| own.addr.port());
@@ -91,12 +92,13 @@ fn url(
         let hex = named.map_or_else(|| hex(&identity.text()), node_label);
         format!("{label}-{hex}.{domain}")
     });
-    // In production, these names belong to a service on port 443; in development, there is no proxy in front.
+    // In production, these names belong to a service on port 443. In development, no proxy is in front of the server.
     if let Some(named) = named.as_ref().filter(|_| !settings.dev) {
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
-    // A client id identifies a viewer, and some clients take everything after `wss://` for a host.
+    // A viewer is identified by its client id, so only the master's endpoint contains the role. The path is not used if
+    // the host name contains the role, because some clients treat everything after `wss://` as the host.
     let says_role = web_socket && asked.role_path && named.is_none();
     let path = match asked.role {
         Role::Master if says_role => MASTER_PATH,
@@ -125,7 +127,7 @@ fn url(
         (Scheme::Http, false) => ("http", 80),
     };
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
-    // Of a container's ports, only the one that the client used has a known published number.
+    // In a container, only the published number of the port that the client used is known.
     let known = settings.container && own.is_some_and(|own| own.scheme == listener.scheme);
     let port = if known {
         port_of(asked.host).unwrap_or(default_port)
@@ -139,8 +141,8 @@ fn url(
     }
 }
 
-/// Returns the TLS listener that received the request; otherwise, the first TLS listener; otherwise, the plain listener
-/// that received the request.
+/// Returns the TLS listener that received the request. If a plain listener received it, returns the first TLS listener
+/// or, if there is none, that plain listener.
 fn listener(settings: &Settings, peer: Peer) -> Listen {
     let own = settings.listen.get(usize::from(peer.listener)).copied();
     let first = settings.listen.iter().copied();
@@ -156,7 +158,7 @@ fn listener(settings: &Settings, peer: Peer) -> Listen {
     secure.or(own).or_else(fallback).unwrap_or(nothing)
 }
 
-/// Returns the host without its port; keeps the brackets of an IPv6 address.
+/// Returns the host without its port. The brackets of an IPv6 address are kept.
 pub(crate) fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
@@ -171,23 +173,24 @@ pub(crate) fn port_of(host: &str) -> Option<u16> {
     rest.strip_prefix(':')?.parse().ok()
 }
 
-/// Label that identifies a node in the host names of its channels if `[cluster] direct` is set. Follows the prefix
-/// `m-`, `v-` or `r-` and precedes the domain.
+/// Returns the label that identifies a node in the host names of its channels if `[cluster] direct` is set. The label
+/// follows the prefix `m-`, `v-` or `r-` and precedes the domain.
 #[must_use]
 pub fn node_label(node: &str) -> String {
     hex(node)
 }
 
-/// Returns the first four bytes of the text's SHA-256 in hexadecimal; stable across restarts and machines.
+/// Returns the first four bytes of the text's SHA-256 hash in hexadecimal. The result is the same after restarts and on
+/// all machines.
 fn hex(text: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
 }
 
-// GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
+// GetIceServerConfig returns the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-/// Writes the response body: one entry per configured server, or a STUN entry if none is configured, because clients do
-/// not start with an empty list.
+/// Writes the response body, with one entry per configured server. If no servers are configured, writes a STUN entry,
+/// because clients do not start with an empty list.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -205,7 +208,7 @@ pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wal
 }
 
 /// Writes a `Link` header line for each URI of the configured servers (draft-ietf-wish-whep, "STUN/TURN Server
-/// Configuration"). Omits servers whose credentials are not visible ASCII.
+/// Configuration"). Servers whose credentials are not visible ASCII are omitted.
 pub(crate) fn ice_links(out: &mut String, servers: &[Ice], name: &str, wall: Wall) {
     for server in servers {
         let entry = Entry::of(server, name, wall);
@@ -265,7 +268,7 @@ impl Entry {
         }
     }
 
-    /// Creates an entry with placeholder credentials: the C SDK rejects an entry without credentials, and another
+    /// Creates an entry with placeholder credentials. The C SDK rejects an entry without credentials, and another
     /// client splits the username at its colon.
     fn placeholder(uris: Vec<String>, ttl_seconds: u32) -> Self {
         Self {
@@ -292,7 +295,7 @@ impl Entry {
     }
 }
 
-/// Returns the password of a time-limited username: base64(HMAC-SHA1(secret, name)). Source:
+/// Returns the password for a time-limited username: base64(HMAC-SHA1(secret, name)). Source:
 /// draft-uberti-behave-turn-rest-00, section 2.2.
 fn password(secret: &str, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
@@ -374,7 +377,7 @@ mod endpoint_tests {
         assert_eq!(session, "ws://localhost:8080");
     }
 
-    /// A development server has no proxy in front: names below the domain lead to its listener.
+    /// A development server has no proxy in front of it, so names below the domain lead to its listener.
     #[test]
     fn names_below_a_domain_have_the_port_of_a_development_server() {
         let mut settings = Settings::new(Profile::Default, true);

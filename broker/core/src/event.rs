@@ -1,4 +1,4 @@
-//! Event counters, each defined once. Counters are plain numbers of one shard; a scrape adds up all shards.
+//! Event counters. Each shard has its own counters, which are plain numbers. A scrape adds them up.
 
 mod access;
 mod histogram;
@@ -16,7 +16,7 @@ pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// Kind of a received message in counters: an action, or `unknown` if the message could not be parsed.
+/// The kind of a received message, as used in counters: an action, or `unknown` if the message could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -26,11 +26,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Metric labels in the order of [`Kind::index`].
+    /// Labels in metrics, in the order of [`Kind::index`].
     pub const LABELS: [&'static str; KINDS] =
         ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
 
-    /// Returns the action, if known.
+    /// Returns the action, if it is known.
     #[must_use]
     pub const fn action(self) -> Option<Action> {
         match self {
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// Index in tables of counters.
+    /// Returns the index of the kind in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -51,33 +51,33 @@ impl Kind {
     }
 }
 
-/// Number of kinds.
+/// The number of kinds.
 pub const KINDS: usize = 4;
 
-/// Outcome of a received message. Each message gets exactly one.
+/// The outcome of a received message. Each message has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Acknowledged by the recipient's TCP stack, or delivered to an Alexa caller.
+    /// The recipient's TCP stack acknowledged the message, or an Alexa caller received it.
     Delivered,
-    /// Expired before its recipient connected.
+    /// The message expired before its recipient connected.
     Expired,
-    /// Replaced by a newer message, or dropped from the bounded candidate list.
+    /// The message was replaced by a newer one, or was dropped from the bounded list of candidates.
     Overwritten,
-    /// Dropped because the channel was deleted, the Alexa caller disconnected, the answer was too late for its Alexa
-    /// call, the server is shutting down, or a newer connection of the sender sent a message while this message was
-    /// held back.
+    /// The message was dropped because the channel was deleted, the Alexa caller disconnected, the answer came too late
+    /// for its Alexa call, or the server is shutting down. Also used if the message was held back and a newer
+    /// connection of its sender sent a message in the meantime.
     Withdrawn,
-    /// Refused because a rule was violated.
+    /// The message was refused because it violated a rule.
     Refused,
-    /// Refused because of the sender's rate limit.
+    /// The message was refused because its sender exceeded a rate limit.
     Throttled,
-    /// Refused because the queue was full.
+    /// The message was refused because the queue was full.
     Overflow,
-    /// Evicted from its queue in favour of a channel or account that uses less, or because it exceeds the maximum
-    /// message length of the newly connected recipient.
+    /// The message was evicted from its queue in favour of a channel or account with less usage. Also used if the
+    /// recipient that has just connected does not accept messages of this length.
     Evicted,
-    /// Passed to the kernel, then dropped in favour of newer messages before its acknowledgement.
+    /// The message was passed to the kernel, but was dropped in favour of newer messages before it was acknowledged.
     DeliveredUnproved,
 }
 
@@ -85,7 +85,7 @@ impl Outcome {
     /// Labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Returns the outcome of a message refused for this reason.
+    /// Returns the outcome of a message that was refused for this reason.
     #[must_use]
     pub const fn of(reason: Unaccepted) -> Self {
         match reason {
@@ -104,74 +104,74 @@ impl Outcome {
         }
     }
 
-    /// Name in metrics, pages and the log.
+    /// Returns the name used in metrics, on pages and in the log.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
     }
 
-    /// Index of the outcome in tables of counters.
+    /// Returns the index of the outcome in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Number of outcomes.
+/// The number of outcomes.
 pub const OUTCOMES: usize = Outcome::COUNT;
 
-/// Role of a connection in the gauge `heliograph_connections{role}`.
+/// The role of a connection in the gauge `heliograph_connections{role}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum ConnectionRole {
-    /// Performing its TLS handshake.
+    /// The connection is performing its TLS handshake.
     Handshake,
-    /// Serving HTTP requests.
+    /// The connection serves HTTP requests.
     Http,
-    /// Current master of a channel.
+    /// The connection is the current master of a channel.
     Master,
-    /// Current connection of a viewer.
+    /// The connection is a viewer's current connection.
     Viewer,
-    /// Superseded by a newer connection and still open.
+    /// The connection was superseded by a newer one and is still open.
     Superseded,
 }
 
-/// Number of roles.
+/// The number of roles.
 pub const CONNECTION_ROLES: usize = ConnectionRole::COUNT;
 
 impl ConnectionRole {
     /// Labels in the order of [`ConnectionRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index of the role in tables of gauges.
+    /// Returns the index of the role in tables of gauges.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Counters of one shard, or their sum over all shards. Excludes gauges that can be computed from a table.
+/// The counters of one shard, or their sum over all shards. Gauges that can be computed from a table are not included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Messages received, by kind.
     pub received: [u64; KINDS],
     /// Messages with an outcome, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
-    /// Refused messages by reason. For each outcome that has reasons, their counts add up to its count in `outcomes`.
+    /// Refused messages, by reason. For each outcome, the counts of its reasons add up to its count in `outcomes`.
     pub unaccepted: [u64; UNACCEPTED],
-    /// Messages queued for a disconnected recipient.
+    /// Messages queued for a recipient that is not connected.
     pub pending_messages: u64,
-    /// Bytes of messages queued for a disconnected recipient.
+    /// Bytes of messages queued for a recipient that is not connected.
     pub pending_bytes: u64,
-    /// Messages passed completely to the kernel and not acknowledged.
+    /// Messages that have been fully passed to the kernel but not acknowledged.
     pub written_messages: u64,
-    /// Bytes of unacknowledged messages.
+    /// Bytes of messages that have not been acknowledged.
     pub unconfirmed_bytes: u64,
-    /// Messages written to a connection and then returned to their queue.
+    /// Messages that were written to a connection and then returned to their queue.
     pub returned: u64,
     /// Returned messages that had in fact been acknowledged.
     pub repeated: u64,
-    /// Messages in outboxes that have not been passed completely to the kernel.
+    /// Messages in outboxes that have not been fully passed to the kernel.
     pub outbox_messages: u64,
     /// Bytes of messages in outboxes.
     pub outbox_bytes: u64,
@@ -181,38 +181,38 @@ pub struct Counters {
     pub waiting_calls: u64,
     /// Upgrades by role and outcome.
     pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
-    /// HTTP requests by purpose and by status, in the order of [`STATUS`].
+    /// HTTP requests by purpose and status. Statuses are in the order of [`STATUS`].
     pub requests: [[u64; STATUSES]; REQUESTED],
-    /// Requests refused by signature or policy.
+    /// Requests refused because of their signature or by a policy.
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Refusals by check.
     pub refusals: ByCheck,
-    /// Delivered frames that were longer than each of [`LARGE_FRAMES`].
+    /// Number of delivered frames that were longer than each length in [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
-    /// Time from reading a message until its last byte was passed to the kernel. Excludes returned messages and those
-    /// queued for a disconnected recipient.
+    /// Time from reading a message until its last byte was passed to the kernel. Does not include messages that were
+    /// returned or queued for a recipient that was not connected.
     pub delivery: Histogram,
     /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
-    /// WebSocket connections ended, by reason.
+    /// WebSocket connections that have ended, by reason.
     pub connection_ends: [u64; END_REASONS],
-    /// Sessions by outcome, superseded connections and short connections.
+    /// Outcomes of sessions, superseded connections and short connections.
     pub sessions: Sessions,
-    /// Refusals not logged because of the log's rate limit.
+    /// Entries (mostly refusals) that were not logged because of the log's rate limits.
     pub log_suppressed: u64,
-    /// Changes refused because the log had no space for their audit entry.
+    /// Changes that were refused because the log had no space for their audit entry.
     pub audit_refused: u64,
-    /// Requests of players, by outcome.
+    /// Requests from players, by outcome.
     pub players: [u64; PLAYER_OUTCOMES],
-    /// Time from a player's request to its answer.
+    /// Time from a player's request until its answer.
     pub player_setup: Histogram,
-    /// Pattern-matching steps of policies; see [`codec::policy::Policy::decide`].
+    /// Pattern matching steps taken to evaluate policies; see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
-    /// Bytes hashed by signature verification; see [`codec::sigv4::Verifier::hashed_bytes`].
+    /// Bytes hashed to verify signatures; see [`codec::sigv4::Verifier::hashed_bytes`].
     pub hashed_bytes: u64,
 }
 
-/// Frame lengths, with headers, that overflow the buffers of old C SDK builds. Source: the metrics contract.
+/// Lengths of frames, including headers, that overflow the buffers of old C SDK builds. Source: the metrics contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {
@@ -228,7 +228,7 @@ impl Counters {
         self.end_many(kind, outcome, 1);
     }
 
-    /// Counts `many` messages of a kind with the same outcome.
+    /// Counts `many` messages of one kind that have the same outcome.
     pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
         if let Some(count) = self
             .outcomes
@@ -239,7 +239,7 @@ impl Counters {
         }
     }
 
-    /// Counts a message refused for this reason.
+    /// Counts a message that was refused for this reason.
     pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.end(kind, Outcome::of(reason));
         if let Some(count) = self.unaccepted.get_mut(reason.index()) {
@@ -270,7 +270,7 @@ impl Counters {
         }
     }
 
-    /// Counts the end of a WebSocket connection.
+    /// Counts a WebSocket connection that has ended.
     pub fn connection_end(&mut self, reason: EndReason) {
         if let Some(count) = self.connection_ends.get_mut(reason.index()) {
             *count += 1;
@@ -328,7 +328,8 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// Number of received messages that neither have an outcome nor are counted by a gauge. Always 0.
+    /// Returns the number of received messages that neither have an outcome nor are counted by a gauge. Must always be
+    /// 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
@@ -340,7 +341,8 @@ impl Counters {
             - i128::from(self.written_messages)
     }
 
-    /// Whether every refused message has a reason: the counts of each outcome's reasons add up to the outcome's count.
+    /// Returns `true` if every refused message has a reason. For each outcome, the counts of its reasons must add up to
+    /// the count of the outcome.
     #[must_use]
     pub fn all_have_their_reason(&self) -> bool {
         [Outcome::Refused, Outcome::Throttled, Outcome::Overflow]
@@ -363,17 +365,17 @@ fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u
     }
 }
 
-// Counters of sessions, since all connections may be open although masters do not answer.
+// Counters of sessions. They reveal masters that do not answer. The number of open connections does not show this.
 
-/// Outcome of a viewer's connection, known at its end; exactly one per connection.
+/// The outcome of a viewer's connection, determined when the connection ends. Each connection has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionOutcome {
     /// The viewer received an answer.
     Answered,
-    /// The viewer sent an offer and disconnected or fell silent before it received an answer.
+    /// The viewer sent an offer, but disconnected or fell silent before it received an answer.
     Unanswered,
-    /// The viewer sent no offer.
+    /// The viewer did not send an offer.
     NoOffer,
     /// The viewer sent an offer, but the broker closed the connection before an answer arrived.
     CutShort,
@@ -403,13 +405,13 @@ impl SessionOutcome {
     }
 }
 
-/// Role labels, in the order of their counters.
+/// The labels of roles, in the order of their counters.
 pub const ROLES: [&str; 2] = ["master", "viewer"];
 
-/// Session counters of one shard, or their sum over all shards.
+/// The session counters of one shard, or their sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
-    /// Ended viewer connections, by outcome.
+    /// Viewer connections that have ended, by outcome.
     pub outcomes: [u64; SESSION_OUTCOMES],
     /// Superseded connections, by role.
     pub superseded: [u64; ROLES.len()],
@@ -417,12 +419,12 @@ pub struct Sessions {
     pub short: [u64; ROLES.len()],
 }
 
-/// Duration in milliseconds below which a connection counts as short. Short connections are normal for answered
-/// viewers, but not for masters.
+/// Duration in milliseconds up to which a connection is considered short. Short connections are normal for viewers that
+/// have received an answer, but not for masters.
 pub const SHORT_MS: u64 = 10_000;
 
 impl Sessions {
-    /// Counts the end of a connection.
+    /// Counts a connection that has ended.
     pub fn ended(&mut self, end: &ConnectionEnd) {
         if end.role == Role::Viewer {
             self.outcomes[SessionOutcome::of(end) as usize] += 1;

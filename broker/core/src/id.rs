@@ -1,89 +1,90 @@
-//! Identifiers of the broker: distinct types around integers.
+//! The broker's identifiers: distinct types that wrap integers.
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-/// Maximum number of slots in a table: a key has a 24-bit slot number.
+/// Maximum number of slots in a table. A key contains a 24-bit slot number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
-/// A shard of the process, counted from 0. The number never changes while the process runs.
+/// A shard of the process, counted from 0. The number of a shard never changes while the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
 impl ShardId {
-    /// Index in a list of all shards.
+    /// Returns the index of the shard in a list of all shards.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// Number of a node in this node's list of names, below the cluster's `NODES_MAX`.
+/// A node of the cluster, as an index into this node's list of node names. Always below the cluster's `NODES_MAX`.
 ///
-/// Nodes may number the names differently: in a message between nodes, the number is an index into that message's list
-/// of names.
+/// Other nodes may list the names in a different order. A message between nodes therefore contains its own list of
+/// names, and a node in it is an index into that list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
 impl NodeId {
-    /// Index in a list of all nodes.
+    /// Returns the index of the node in a list of all nodes.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// A slot: one part of the channel space; below the cluster's `SLOTS`.
+/// One of the slots among which all channels of a cluster are divided. Always below the cluster's `SLOTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// Index in a list of all slots.
+    /// Returns the index of the slot in a list of all slots.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// Returns the shard that holds the slot's channels on a node with `shards` shards. All nodes with the same inner
-    /// version compute the same shard.
+    /// Returns the shard that holds the slot's channels on a node with `shards` shards. All nodes that speak the same
+    /// version of the inner protocol compute the same result.
     #[must_use]
     pub fn shard(self, shards: u16) -> ShardId {
-        // Spreads any pattern of slots: the odd number is 2^16 divided by the golden ratio.
+        // Spreads any pattern of slots evenly. The odd number is 2^16 divided by the golden ratio.
         let spread = u32::from(self.0.wrapping_mul(0x9e37));
         ShardId(u16::try_from((spread * u32::from(shards)) >> 16).unwrap_or(0))
     }
 }
 
-/// Entry of a session or channel in its shard's timer wheel; empty before the first deadline.
+/// The entry of a session or channel in its shard's timer wheel. There is no entry until the first deadline is set.
 ///
-/// Not `Clone`: each owner has one entry, so the wheel never has more entries than owners.
+/// Not `Clone`: each owner has at most one entry, so the wheel never has more entries than there are owners.
 #[derive(Debug, Default)]
 pub struct TimerId(Option<NonZeroU32>);
 
 impl TimerId {
-    /// Creates the id of an entry; 0 means none.
+    /// Creates the id of an entry. 0 means that there is no entry.
     #[must_use]
     pub fn at(place: u32) -> Self {
         Self(NonZeroU32::new(place))
     }
 
-    /// Returns the number of the entry, if any.
+    /// Returns the number of the entry, if there is one.
     #[must_use]
     pub fn place(&self) -> Option<u32> {
         self.0.map(NonZeroU32::get)
     }
 }
 
-/// A key that consists of a slot number and a generation, 24 bits each, for tables generic over their keys.
+/// A key that consists of a slot number and a generation, 24 bits each. Used by tables that are generic over their
+/// keys.
 pub trait Key: Copy {
-    /// See [`SessionKey::new`].
+    /// Creates a key; see [`SessionKey::new`].
     fn new(slot: u32, generation: u32) -> Self;
-    /// The slot's number.
+    /// Returns the number of the slot.
     fn slot(self) -> usize;
-    /// The slot's generation.
+    /// Returns the generation of the slot.
     fn generation(self) -> u32;
 }
 
@@ -100,32 +101,33 @@ macro_rules! generational_key {
             /// Creates a key for `slot` (below [`SLOTS_MAX`]) in its `generation` (truncated to 24 bits).
             ///
             /// # Panics
-            /// If `slot` is out of range; no table grows that large.
+            /// Panics if `slot` is out of range. No table grows that large.
             #[must_use]
             pub fn new(slot: u32, generation: u32) -> Self {
                 assert!((slot as usize) < SLOTS_MAX);
                 Self { slot, generation: generation & 0x00ff_ffff }
             }
 
-            /// The slot's number.
+            /// Returns the number of the slot.
             #[must_use]
             pub fn slot(self) -> usize {
                 self.slot as usize
             }
 
-            /// Generation of the slot. A key from an earlier generation is not found.
+            /// Returns the generation of the slot for which the key was created. A lookup finds nothing if the slot has
+            /// moved on to a later generation.
             #[must_use]
             pub fn generation(self) -> u32 {
                 self.generation
             }
 
-            /// Packs the key into 48 bits, the slot in the low bits, for the user data of ring operations.
+            /// Packs the key into 48 bits, with the slot in the low bits, for use as the user data of ring operations.
             #[must_use]
             pub fn pack(self) -> u64 {
                 u64::from(self.generation) << 24 | u64::from(self.slot)
             }
 
-            /// Inverse of [`Self::pack`]; higher bits of `bits` are ignored.
+            /// Reverses [`Self::pack`]. Higher bits of `bits` are ignored.
             #[must_use]
             pub fn unpack(bits: u64) -> Self {
                 let low = |bits: u64| u32::try_from(bits & 0x00ff_ffff).expect("24 bits fit");
@@ -150,22 +152,23 @@ macro_rules! generational_key {
 }
 
 generational_key! {
-    /// A connection's session on its shard. The edge uses the same key for the connection.
+    /// The key of a session on the shard that serves it. The edge uses the same key for the session's connection.
     SessionKey
 }
 generational_key! {
-    /// A channel on its home shard.
+    /// The key of a channel on the shard that owns it.
     ChannelKey
 }
 
-/// Identity of a channel without its creation time: the text of [`ChannelArn::identity`].
+/// The identity of a channel without its creation time, stored as the text of [`ChannelArn::identity`].
 ///
-/// Region, account and name contain neither a colon nor a slash, so the names of an account sort bytewise.
+/// Neither the region, the account nor the name contains a colon or a slash. Identities of the same account are
+/// therefore sorted bytewise by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// Returns the identity of an ARN's channel, ignoring the creation time.
+    /// Returns the identity of the channel in an ARN. The creation time is ignored.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self(arn.identity().into())
@@ -174,50 +177,50 @@ impl Identity {
     /// Creates the identity of the channel `name` in an account and region.
     #[must_use]
     pub fn new(region: &str, account: &str, name: &str) -> Self {
-        // Called for every API call: one allocation, and no formatting.
+        // Called for every API call, so it makes a single allocation and does not use formatting.
         Self([region, ":", account, KIND, name].concat().into_boxed_str())
     }
 
-    /// Creates the identity of `region:account:name`. With only a prefix of a name, the result is a bound for range
-    /// queries.
+    /// Creates the identity from `region:account:name`. With an incomplete name, the result can serve as the bound of a
+    /// range query.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let (tenant, name) = text.rsplit_once(':').unwrap_or_default();
         Self([tenant, KIND, name].concat().into_boxed_str())
     }
 
-    /// The identity as `region:account:name`.
+    /// Returns the identity as `region:account:name`.
     #[must_use]
     pub fn text(&self) -> String {
         [self.tenant(), self.name()].concat()
     }
 
-    /// Storage key of the channel's record: [`ChannelArn::identity`].
+    /// Returns the key under which the channel's record is stored: [`ChannelArn::identity`].
     #[must_use]
     pub fn key(&self) -> &str {
         &self.0
     }
 
-    /// The region: the text before the first colon.
+    /// Returns the region (the text before the first colon).
     #[must_use]
     pub fn region(&self) -> &str {
         self.0.split(':').next().unwrap_or_default()
     }
 
-    /// The account: the text between the colons.
+    /// Returns the account (the text between the colons).
     #[must_use]
     pub fn account(&self) -> &str {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
-    /// Common prefix of all channels of the account in this region: `region:account:`.
+    /// Returns the common prefix of all channels of the account in this region: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
         let end = self.0.len() - self.name().len() - (KIND.len() - 1);
         self.0.get(..end).unwrap_or_default()
     }
 
-    /// The channel's name: the text after the last slash.
+    /// Returns the name of the channel (the text after the last slash).
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
@@ -226,22 +229,22 @@ impl Identity {
 
 const KIND: &str = ":channel/";
 
-/// A call that waits for a letter, identified by its shard, session and number.
+/// Identifies a call that waits for a message from another shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
-    /// Shard that serves the caller's connection.
+    /// The shard that serves the caller's connection.
     pub shard: ShardId,
-    /// Session of the caller's connection.
+    /// The session of the caller's connection.
     pub session: SessionKey,
-    /// Number of the call in its session; used to drop answers to earlier calls.
+    /// The number of the call in its session. Used to drop answers to earlier calls.
     pub serial: u32,
-    /// Account of the caller. The call counts against its limits.
+    /// The account of the caller. The call counts towards the limits of this account.
     pub account: Account,
-    /// Whether the call waits for the store and counts against the limit of changes.
+    /// Whether the call changes the registry. If so, it waits for the store and counts towards the limit of changes.
     pub change: bool,
 }
 
-/// An account: the integer of its 12 digits.
+/// An account, stored as the integer that its 12 digits represent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
@@ -252,7 +255,7 @@ impl Account {
         Self::of_digits(arn.account())
     }
 
-    /// Creates the account with these digits; [`Display`](fmt::Display) prints at least twelve.
+    /// Creates the account from its digits. [`Display`](fmt::Display) pads the number with zeros to 12 digits.
     #[must_use]
     pub fn of_digits(digits: &str) -> Self {
         let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
@@ -266,13 +269,14 @@ impl fmt::Display for Account {
     }
 }
 
-/// A caller among those that share a channel, stored as a hash keyed per shard. A connection has only two bytes for the
-/// hash; if two callers have the same of its 65,535 values, they share one allowance until the process ends.
+/// One of the callers that share a channel, identified by a hash whose key is specific to the shard. A connection
+/// stores only two bytes of the hash, so there are 65,535 values. Two callers with the same value share one allowance
+/// until the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 
 impl CallerId {
-    /// Creates the caller with this hash.
+    /// Creates the id of the caller with this hash.
     #[must_use]
     pub fn of_hash(hash: u64) -> Self {
         let part = u16::try_from(hash % u64::from(u16::MAX)).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Log entries as plain data. Shards record them; a separate thread formats and writes them.
+//! Log entries as plain data. Shards record the entries, and a separate thread formats and writes them.
 //!
 //! No entry has a field for a query string, a payload, a signature or a secret, so none of these can be logged by
-//! accident. Text from clients (client ids, names, ARNs) is escaped and truncated when written.
+//! accident. Text that comes from clients (client ids, names, ARNs) is escaped and truncated when it is written.
 
 pub(crate) mod end_reasons;
 mod rate_limits;
@@ -21,25 +21,26 @@ use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantArray, VariantNames};
 
-/// Receiver of log entries that never blocks. When full, it drops and counts entries.
+/// Receives log entries without ever blocking. When the journal is full, further entries are dropped and counted.
 pub trait Journal: Send {
     /// Records an entry.
     fn note(&mut self, entry: Entry);
 
-    /// Reserves space for the audit entry of an account's change. Returns `false` if no space is left, in which case
-    /// the change must not be made. Each reservation ends with [`Journal::note_kept`] or [`Journal::give_back`].
+    /// Reserves space for the audit entry of a change by an account. Returns `false` if there is no space left, in
+    /// which case the change must not be made. Each reservation is completed by [`Journal::note_kept`] or
+    /// [`Journal::give_back`].
     fn keep_place(&mut self, account: Account) -> bool {
         let _ = account;
         true
     }
 
-    /// Records an entry in its reserved space; it is never dropped.
+    /// Records an entry in its reserved space. Such an entry is never dropped.
     fn note_kept(&mut self, account: Account, entry: Entry) {
         let _ = account;
         self.note(entry);
     }
 
-    /// Returns a reservation whose change was not made.
+    /// Releases the space reserved for a change, because the change was not made.
     fn give_back(&mut self, account: Account) {
         let _ = account;
     }
@@ -48,177 +49,180 @@ pub trait Journal: Send {
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A WebSocket connection ended. Rate-limited per shard; see [`LimitedJournal::ended`].
+    /// A WebSocket connection has ended. Rate-limited per shard; see [`LimitedJournal::ended`].
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Rate-limited per shard; see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Refusals of a window that were not logged; see [`LimitedJournal::window_over`].
+    /// Some of the refusals in a time window were not logged; see [`LimitedJournal::window_over`].
     Suppressed {
-        /// Number of suppressed refusals.
+        /// The number of refusals that were not logged.
         refusals: u64,
-        /// Number of suppressed refusals by check and subject.
+        /// The number of refusals that were not logged, by check and subject.
         counts: Box<[RefusalCount]>,
     },
-    /// Connection ends of a second that were not logged.
+    /// Some connections that ended within a second were not logged.
     EndsSuppressed {
-        /// Number of unlogged connection ends.
+        /// The number of connections that ended without being logged.
         ends: u64,
     },
     /// A message was refused. Rate-limited per shard; see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
     /// A connection was superseded. Rate-limited per shard; see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
-    /// A call that changed something or that a policy denied.
+    /// A call that has changed something, or that was denied by a policy.
     Audit(Audit),
-    /// Another node did not respond.
+    /// Another node has not responded.
     NodeTrouble {
         /// Name of the node.
         node: Box<str>,
         /// Why the node did not respond, in a few words.
         why: &'static str,
-        /// Requests answered with 503 since the last entry of this kind.
+        /// The number of requests answered with 503 since the last entry of this kind.
         requests: u64,
     },
-    /// Reloaded credentials forbid some open connections.
+    /// The reloaded credentials forbid some of the open connections.
     Forbidden(Forbidden),
-    /// The registry's store failed.
+    /// The store of the registry has failed.
     StoreTrouble {
-        /// The store's error message; contains nothing received from clients.
+        /// The error message of the store. It contains nothing that was received from clients.
         error: Box<str>,
     },
 }
 
-/// The end of a WebSocket connection.
+/// A WebSocket connection that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionEnd {
-    /// Role in which the connection was admitted.
+    /// The role in which the connection was admitted.
     pub role: Role,
-    /// Client id, if the connection is a viewer's.
+    /// The client id, if the connection belongs to a viewer.
     pub client_id: Option<Box<str>>,
-    /// Name of the channel, even if it was deleted; `None` would indicate a bug in telemetry.
+    /// The name of the channel, even if the channel has been deleted. `None` only if there is a bug in the telemetry.
     pub channel: Option<Box<str>>,
-    /// Account of the channel; not logged.
+    /// The account of the channel. Not logged.
     pub account: Account,
     /// Address of the peer.
     pub remote: SocketAddr,
-    /// Time from admission to end, in milliseconds.
+    /// Time from the admission of the connection until it ended, in milliseconds.
     pub duration_ms: u64,
-    /// Received messages, including refused ones.
+    /// Number of messages received, including refused ones.
     pub messages_in: u32,
-    /// Messages delivered completely to the connection.
+    /// Number of messages that were completely delivered to the client.
     pub messages_out: u32,
-    /// Messages delivered to this connection that were not acknowledged and were queued again for the next one.
+    /// Number of messages that were sent on this connection but not acknowledged, and were queued again for the
+    /// client's next connection.
     pub returned: u32,
-    /// Time from a viewer's admission to its first offer, in milliseconds; `None` if it sent no offer.
+    /// Time from the admission of a viewer until its first offer, in milliseconds; `None` if it sent no offer.
     pub offered_ms: Option<u32>,
-    /// Time from a viewer's admission to its first answer, in milliseconds; `None` if it received no answer.
+    /// Time from the admission of a viewer until its first answer, in milliseconds; `None` if it received no answer.
     pub answered_ms: Option<u32>,
-    /// Why the connection ended.
+    /// The reason why the connection ended.
     pub reason: EndReason,
-    /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the key, role,
-    /// policy or sign-in that was removed.
+    /// The cause, if the connection was closed for lack of permission: the policy statement that denies it, or the key,
+    /// role, policy or sign-in that was removed.
     pub refused_by: Option<Box<str>>,
 }
 
-/// Open connections that reloaded credentials forbid.
+/// How many open connections the reloaded credentials forbid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     /// Number of open connections.
     pub connections: u64,
     /// Number of open connections that the credentials forbid.
     pub forbidden: u64,
-    /// Whether closing is postponed because more than half of all connections are forbidden and another reload may
-    /// follow.
+    /// Whether the connections are closed only after a delay. This is the case if more than half of all connections are
+    /// forbidden, because the operator may reload corrected credentials meanwhile.
     pub waits: bool,
 }
 
 /// A message that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnacceptedMessage {
-    /// The channel's name.
+    /// The name of the channel.
     pub channel: Box<str>,
-    /// Account of the channel; not logged.
+    /// The account of the channel. Not logged.
     pub account: Account,
     /// Role of the sender.
     pub role: Role,
-    /// Client id of the sender, if it is a viewer.
+    /// The client id of the sender, if the sender is a viewer.
     pub client_id: Option<Box<str>>,
     /// Address of the sender.
     pub remote: SocketAddr,
-    /// Action of the message, if it could be parsed.
+    /// The action of the message, if it could be parsed.
     pub action: Option<Action>,
-    /// Why the message was refused.
+    /// The reason why the message was refused.
     pub reason: Unaccepted,
-    /// Length of an oversized payload; otherwise, length of the frame for the recipient, or 0 if there is none.
+    /// The length of the payload, if the payload is too long. Otherwise, the length of the frame that the recipient
+    /// would receive, or 0 if there is no such frame.
     pub bytes: usize,
-    /// Maximum payload length if the payload is oversized; otherwise, 0.
+    /// The maximum length of a payload if the payload is oversized; otherwise, 0.
     pub most: usize,
-    /// Refused messages not logged since the last entry of this kind.
+    /// Number of refused messages that were not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// A connection superseded by a newer one of the same role and client id.
+/// A connection that was superseded by a newer one with the same role and client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded {
-    /// The channel's name.
+    /// The name of the channel.
     pub channel: Box<str>,
-    /// Account of the channel; not logged.
+    /// The account of the channel. Not logged.
     pub account: Account,
     /// Role of both connections.
     pub role: Role,
-    /// Client id, for viewers.
+    /// The client id, if the connections belong to a viewer.
     pub client_id: Option<Box<str>>,
     /// Address of the older connection.
     pub remote: SocketAddr,
     /// Address of the newer connection.
     pub by: SocketAddr,
-    /// Time between the two admissions, in milliseconds.
+    /// Time between the admissions of the two connections, in milliseconds.
     pub after_ms: u64,
-    /// Whether the newer connection counts as the master only because nothing specifies its role; it may be a viewer
-    /// without a client id. Only under `--dev`.
+    /// Whether the newer connection is a master's only by default, because its request does not specify a role. The
+    /// client may be a viewer that sends no client id. Set only under `--dev`.
     pub unnamed: bool,
-    /// Superseded connections not logged since the last entry of this kind.
+    /// Number of superseded connections that were not logged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// Caller in an audit entry. The session name alone proves no identity, since the caller chose it.
+/// The caller, as recorded in an audit entry. The session name alone does not prove the caller's identity, because the
+/// caller chooses it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
-    /// The principal, `federated-user/NAME`, `ROLE/SESSION`, or the identity of the sign-in.
+    /// The name of the caller: a principal, `federated-user/NAME`, `ROLE/SESSION`, or the identity that signed in.
     pub name: Box<str>,
     /// Account of the caller.
     pub account: Box<str>,
-    /// Access key id of the signature; `None` for a sign-in.
+    /// The access key id that signed the request; `None` for a sign-in.
     pub key_id: Option<Box<str>>,
     /// Source identity: the person or program on whose behalf the session acts.
     pub source_identity: Option<Box<str>>,
-    /// Certificate or token from which the session originates.
+    /// The certificate or the token with which the caller signed in to obtain the session.
     pub sign_in: Presented,
 }
 
-/// An audited API call: it changes something, or a policy denied it.
+/// An API call that is audited, because it changes something or was denied by a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The caller; `None` if the request needed no signature.
+    /// The caller; `None` if the request required no signature.
     pub caller: Option<Box<AuditCaller>>,
-    /// AWS name of the operation, `ConnectAsMaster` or `ConnectAsViewer`.
+    /// The name of the AWS operation, or `ConnectAsMaster` or `ConnectAsViewer` for an upgrade.
     pub operation: &'static str,
-    /// ARN of the channel, or as much of it as is known.
+    /// The ARN of the channel, or as much of it as is known.
     pub channel_arn: Option<Box<str>>,
-    /// Session requested by an STS call: the federated user, or `ROLE/SESSION`.
+    /// The session requested by an STS call: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
-    /// Access key id of the issued temporary credentials.
+    /// The access key id of the temporary credentials that were issued.
     pub new_key_id: Option<Box<str>>,
-    /// `ok`, or the error type of the response; `unanswered` if the caller disconnected or timed out before the outcome
+    /// `ok`, or the error type in the response. `unanswered` if the caller disconnected or timed out before the outcome
     /// was known.
     pub outcome: &'static str,
-    /// Request id of the response.
+    /// The request id in the response.
     pub request_id: Box<str>,
     /// Address of the peer.
     pub remote: SocketAddr,
 }
 
-/// Why a WebSocket connection ended. If there are several causes, the first one is reported.
+/// The reason why a WebSocket connection ended. If there are several causes, the first one is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
@@ -228,21 +232,21 @@ pub enum EndReason {
     PeerGone,
     /// No bytes were received within the idle timeout.
     Idle,
-    /// The connection reached its maximum age.
+    /// The connection has reached its maximum age.
     Age,
-    /// The connection was superseded, then evicted because too many newer connections of its slot were superseded as
-    /// well.
+    /// The connection had been superseded, and was evicted because its slot had too many superseded connections that
+    /// were newer.
     SupersededEvicted,
-    /// The connection was superseded, and its peer did not accept the rest of a partially sent message.
+    /// The connection had been superseded while a message was partly sent, and its peer did not read the rest of the
+    /// message.
     SupersededStuck,
-    /// The connection was superseded, the newer connection has left, and this one was closed so that its client
-    /// reconnects.
+    /// The connection had been superseded by a connection that has since ended. Closed so that its client reconnects.
     SupersededVacant,
-    /// The peer sent no frame after a ping.
+    /// The peer has not sent a frame after a ping.
     Unanswered,
-    /// The operator asked clients to fetch ICE servers again, and this client must reconnect to do so.
+    /// The operator asked all clients to fetch the ICE servers again. This client must reconnect to do so.
     IceReconnect,
-    /// The client read too slowly and filled its outbox.
+    /// The client read too slowly, and its outbox was full.
     SlowConsumer,
     /// The channel was deleted.
     ChannelDeleted,
@@ -258,20 +262,20 @@ pub enum EndReason {
     Flood,
     /// The operator closed the connection.
     Operator,
-    /// Evicted in favour of another connection, because its account or caller had the most connections.
+    /// The connection was evicted in favour of another one, because its account or caller had the most connections.
     MadeRoom,
-    /// The caller lost its permission to connect because the credentials or the channel's tags have changed.
+    /// The caller is no longer permitted to connect, because the credentials or the tags of the channel have changed.
     Forbidden,
 }
 
-/// Number of reasons; all protocol errors count as one.
+/// The number of reasons. All protocol errors count as one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {
-    /// Names of all reasons, in the order of [`EndReason::index`].
+    /// The names of all reasons, in the order of [`EndReason::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index of the reason in tables of counters.
+    /// Returns this reason's index in tables of counters.
     #[must_use]
     pub fn index(self) -> usize {
         let word: &str = self.into();
@@ -279,7 +283,7 @@ impl EndReason {
         place.unwrap_or_default()
     }
 
-    /// Status code and text of the close frame that starts the close handshake (RFC 6455 section 7.4).
+    /// Returns the status code and the text of the close frame that starts the close handshake (RFC 6455 section 7.4).
     #[must_use]
     pub const fn close(self) -> (u16, &'static str) {
         match self {
@@ -306,7 +310,7 @@ impl EndReason {
     }
 }
 
-/// Formats the reason as a name from a closed set, followed by the close code of a protocol error.
+/// Formats the reason as one of a fixed set of names. The name of a protocol error is followed by its close code.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.into())?;
@@ -317,7 +321,8 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// Why a message was refused. Every refused, throttled or overflowed message has exactly one reason.
+/// The reason why a message was refused. Every message that is refused, throttled or dropped for lack of space has
+/// exactly one reason.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray,
 )]
@@ -331,32 +336,33 @@ pub enum Unaccepted {
     NotBase64,
     /// The payload is not a single JSON object.
     NotJson,
-    /// A member is repeated or has the wrong type, or the correlation id does not match its pattern.
+    /// A JSON member is repeated or has the wrong type, or the correlation id does not match the required pattern.
     Malformed,
     /// The action is missing or unknown.
     UnknownAction,
     /// The recipient named by the master is missing or is not a client id.
     UnknownRecipient,
-    /// The master sent an offer, which only viewers may send under these rules.
+    /// The master sent an offer, but the configuration allows only viewers to send offers.
     MasterOffer,
-    /// An injected test fault refused the message; only under `--dev`.
+    /// An injected test fault refused the message. Occurs only under `--dev`.
     FaultInjected,
     /// The sender has exceeded its rate limit.
     TooFast,
-    /// No space is left to forward or queue the message.
+    /// There is no space left to forward or queue the message.
     NoRoom,
     /// The recipient cannot receive a message of this length.
     TooLongForRecipient,
 }
 
-/// Number of reasons.
+/// The number of reasons.
 pub const UNACCEPTED: usize = Unaccepted::COUNT;
 
 impl Unaccepted {
     /// All reasons, in the order of [`Unaccepted::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the reason for a fault, and the payload's length if it is oversized, or 0 otherwise.
+    /// Converts a fault of a message into the reason for refusing it. The second value is the length of the payload if
+    /// it is too long; otherwise, 0.
     #[must_use]
     pub const fn of(fault: FaultKind) -> (Self, usize) {
         match fault {
@@ -371,14 +377,14 @@ impl Unaccepted {
         }
     }
 
-    /// Name in metrics, pages and the log.
+    /// Returns the name used in metrics, in the log and on the pages for operators.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
     }
 
-    /// Explains the reason, including the limit. `bytes` and `most` are the length and limit of an oversized payload or
-    /// message, or 0 if unknown.
+    /// Returns a sentence that explains the reason and states the limit that was exceeded. `bytes` and `most` are the
+    /// actual and the maximum length of an oversized payload or message, or 0 if they are unknown.
     #[must_use]
     pub fn says(self, bytes: usize, most: usize) -> Cow<'static, str> {
         if most > 0 {
@@ -426,7 +432,7 @@ impl Unaccepted {
         }
     }
 
-    /// Index of the reason in tables of counters.
+    /// Returns this reason's index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize

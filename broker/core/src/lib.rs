@@ -1,9 +1,9 @@
-//! The broker without its edge: sessions, channels and shards as state machines, and their shared types.
+//! The broker without its edge: sessions, channels and shards as state machines, and the types that they share.
 //!
-//! Bytes, time and random seeds are arguments, and outputs are return values: this crate uses no files, sockets,
-//! clocks, threads, locks or system randomness. Its dependencies include no async runtime, TLS library or database, and
-//! `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md). `broker/ARCHITECTURE.md` is an
-//! overview of the whole broker. In reading order:
+//! Bytes, time and random seeds are passed as arguments, and outputs are returned. This crate uses no files, sockets,
+//! clocks, threads, locks or system randomness. None of its dependencies is an async runtime, a TLS library or a
+//! database, and `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md).
+//! `broker/ARCHITECTURE.md` gives an overview of the whole broker. The modules in reading order:
 //!
 //! | module | contents |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Placement of channels: which node and which shard own a channel.
+//! Determines which node and which shard own a channel.
 
 use crate::cluster::slot_maps::SlotMap;
 use crate::id::{Identity, NodeId, ShardId, Slot};
@@ -10,15 +10,15 @@ use std::sync::Arc;
 /// The owner of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// This shard of this process.
+    /// The channel belongs to this shard of this process.
     Here(ShardId),
-    /// Another node.
+    /// The channel belongs to another node.
     There(NodeId),
-    /// No known node serves the channel's slot.
+    /// No node is known to serve the slot of the channel.
     Nobody,
 }
 
-/// Locates channels. Created at startup and copied to each shard.
+/// Locates channels. Created at startup and copied to every shard.
 #[derive(Clone, Debug)]
 pub struct Placement {
     hasher: RandomState,
@@ -27,10 +27,11 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Creates a placement over `shards` shards, keyed by `seeds` so that outsiders cannot target a single shard.
+    /// Creates a placement over `shards` shards. The placement is keyed by the secret `seeds`, so that clients cannot
+    /// choose names that all map to the same shard.
     ///
     /// # Panics
-    /// If `shards` is 0, which the configuration rejects.
+    /// Panics if `shards` is 0, which the configuration rejects.
     #[must_use]
     pub fn new(seeds: [u64; 4], shards: u16) -> Self {
         assert!(shards > 0, "a process has at least one shard");
@@ -42,7 +43,7 @@ impl Placement {
         }
     }
 
-    /// Adds the slot map of a cluster.
+    /// Sets the slot map of the cluster to which this node belongs.
     #[must_use]
     pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Placement {
         }
     }
 
-    /// Slot map of the cluster; `None` for a single process.
+    /// Returns the slot map of the cluster; `None` for a single process.
     #[must_use]
     pub fn cluster(&self) -> Option<&SlotMap> {
         self.cluster.as_deref()
@@ -63,7 +64,7 @@ impl Placement {
         self.cluster.clone()
     }
 
-    /// Returns the home of a channel at `now`. A name and its ARN have the same home, since the creation time is
+    /// Returns the owner of a channel at `now`. A name and its ARN have the same owner, because the creation time is
     /// ignored.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
@@ -77,14 +78,14 @@ impl Placement {
         }
     }
 
-    /// Returns the slot of a channel; `None` outside a cluster or while the cluster's key is unknown.
+    /// Returns the slot of a channel. Returns `None` outside a cluster, and as long as the cluster's key is unknown.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         self.cluster.as_ref()?.slot(identity)
     }
 
-    /// Returns the shard of this process that owns a channel of this node. In a cluster, the slot determines the shard,
-    /// so that other nodes can compute it.
+    /// Returns the shard that owns a channel of this node. In a cluster, the shard is derived from the slot, so that
+    /// other nodes can compute it as well.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
         if let Some(slot) = self.slot(identity) {
@@ -94,13 +95,14 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// Returns the hash of a caller: the same on all shards of this process, and not predictable by clients.
+    /// Returns the hash of a caller. The hash is the same on all shards of this process and cannot be predicted by
+    /// clients.
     #[must_use]
     pub fn caller(&self, identity: impl Hash) -> u64 {
         self.hasher.hash_one(identity)
     }
 
-    /// Number of shards.
+    /// Returns the number of shards.
     #[must_use]
     pub fn shards(&self) -> u16 {
         self.shards

@@ -1,11 +1,12 @@
-//! Presence of watched channels as plain data: connected members, viewers that wait for an absent master, and
-//! unreported changes.
+//! The presence of watched channels as plain data: the connected master and viewers, the viewers that wait for an
+//! absent master, and the changes that have not been reported yet.
 //!
-//! A hook in the configuration selects the channels that it watches; while an operator's page follows all channels, all
-//! are watched. After each input that changed a watched channel, its shard reports the channel's complete state, not a
-//! delta, so that lost or replaced reports do no harm. A shard's sequence numbers never repeat or decrease while the
-//! process runs. The epoch, which takes precedence, orders the states of different processes: it is the process's own
-//! epoch or, in a cluster, that of the channel's slot since this process began to serve the slot.
+//! A hook in the configuration selects the channels that it watches. While an operator's page follows all channels, all
+//! of them are watched. After each input that has changed a watched channel, the shard reports the complete state of
+//! the channel rather than a delta. A report may therefore be lost or replaced by a newer one without harm. The
+//! sequence numbers of a shard never repeat or decrease while the process runs. States from different processes are
+//! ordered by their epoch, which takes precedence. The epoch is that of the process or, in a cluster, that of the
+//! channel's slot since this process began to serve the slot.
 
 use crate::id::{Account, CallerId, ChannelKey, Slot};
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
@@ -17,42 +18,43 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// State of a channel's presence at one moment.
+/// The state of a channel's presence at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// The channel's name.
+    /// The name of the channel.
     pub name: Box<str>,
-    /// The channel's ARN.
+    /// The ARN of the channel.
     pub arn: Box<str>,
-    /// The channel's account.
+    /// The account of the channel.
     pub account: Account,
-    /// Bitmask of the hooks that watch the channel: bit n is entry n of `[[hook]]`.
+    /// Bitmask of the hooks that watch the channel. Bit n stands for entry n of `[[hook]]`.
     pub hooks: u16,
-    /// The channel's slot, if slots can move between nodes.
+    /// The slot of the channel, if slots can move between nodes.
     pub slot: Option<Slot>,
-    /// Epoch of the state. If the channel's owner changes, the new owner's epoch is higher.
+    /// The epoch of the state. When the owner of the channel changes, the new owner's epoch is higher.
     pub epoch: u64,
-    /// Sequence number of the state, increasing within an epoch.
+    /// The sequence number of the state, which increases within an epoch.
     pub sequence: u64,
-    /// Time of this state.
+    /// The time of this state.
     pub at: Wall,
-    /// Kind of the most recent change.
+    /// The kind of the most recent change.
     pub cause: PresenceCause,
-    /// Why the master or viewer in `cause` left, as in the log.
+    /// Why the master or viewer in `cause` left, as named in the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
     pub master: Option<Master>,
     /// Number of connected viewers.
     pub viewers: u32,
-    /// Viewers and calls with messages queued for an absent master, oldest first; at most
-    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). A truncated list includes the newest of each caller.
+    /// Viewers and calls with messages queued for an absent master, oldest first. There are at most
+    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). If the list is truncated, it still includes the newest
+    /// entry of each caller.
     pub waiting: Vec<Waiter>,
-    /// Number of waiting viewers omitted from `waiting`.
+    /// Number of waiting viewers that `waiting` omits.
     pub more: u32,
 }
 
 impl Presence {
-    /// Whether anyone is connected or waiting.
+    /// Returns `true` if a master or viewer is connected or a viewer is waiting for a master.
     #[must_use]
     pub fn has_anybody(&self) -> bool {
         self.master.is_some() || self.viewers > 0 || !self.waiting.is_empty()
@@ -85,28 +87,29 @@ impl Presence {
 pub struct Master {
     /// When the master connected.
     pub since: Wall,
-    /// Address of the master.
+    /// The address of the master.
     pub remote: SocketAddr,
-    /// When the master became suspect, if it is suspect: it left a message unacknowledged too long and must be woken.
+    /// When the master became suspect, if it is suspect. A master is suspect if it has left a message unacknowledged
+    /// for too long. It must then be woken.
     pub doubtful_since: Option<Wall>,
 }
 
 impl Master {
-    /// Whether the master is suspect and woken as if absent.
+    /// Returns `true` if the master is suspect. It is then woken as if it were absent.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful_since.is_some()
     }
 }
 
-/// A viewer or call waiting for a master.
+/// A viewer or a call that waits for a master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
-    /// Client id of the viewer, or sender id of an Alexa call.
+    /// The client id of the viewer, or the sender id of an Alexa call.
     pub client_id: Box<str>,
-    /// Action of the oldest queued offer or, if there is no offer, of the oldest message.
+    /// The action of the oldest queued offer or, if there is no offer, of the oldest queued message.
     pub action: Action,
-    /// Caller of the viewer's connection, if callers have their own shares.
+    /// The caller of the viewer's connection; `None` if the limits per caller do not apply to it.
     pub caller: Option<CallerId>,
     /// When the message with `action` was accepted.
     pub since: Wall,
@@ -114,15 +117,15 @@ pub struct Waiter {
     pub until: Wall,
 }
 
-/// Kinds of changes to a channel's presence.
+/// The kinds of changes to a channel's presence.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantNames,
 )]
 pub enum PresenceCause {
-    /// A viewer began to wait: its message was queued for an absent master.
+    /// A viewer began to wait, because its message was queued for an absent master.
     #[strum(serialize = "viewer.waiting")]
     Waiting,
-    /// A viewer stopped waiting: its messages were delivered or expired.
+    /// A viewer stopped waiting, because its messages were delivered or expired.
     #[strum(serialize = "viewer.served")]
     Served,
     /// A viewer joined.
@@ -131,22 +134,22 @@ pub enum PresenceCause {
     /// A viewer left.
     #[strum(serialize = "viewer.left")]
     ViewerLeft,
-    /// A changed tag caused another hook to watch the channel.
+    /// A tag changed, and a hook now watches the channel that did not watch it before.
     #[strum(serialize = "channel.watched")]
     Watched,
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
-    /// A master that was reported gone turned out to be connected.
+    /// A master that had been reported as gone turned out to be connected.
     #[strum(serialize = "master.confirmed")]
     MasterConfirmed,
-    /// A newer master superseded the current one, or a superseded one regained its slot.
+    /// A newer master superseded the current one, or a superseded master regained its slot.
     #[strum(serialize = "master.replaced")]
     MasterReplaced,
     /// The master left.
     #[strum(serialize = "master.left")]
     MasterLeft,
-    /// A hook stopped watching the channel because a tag was removed. Reported to that hook only, as a channel without
+    /// A tag was removed, so a hook stopped watching the channel. Reported only to that hook, as a channel without
     /// members.
     #[strum(serialize = "channel.unwatched")]
     Unwatched,
@@ -155,30 +158,32 @@ pub enum PresenceCause {
     Deleted,
 }
 
-/// A shard's report to its audience.
+/// A report about presence that a shard passes to its [`Audience`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The state of a channel.
     Presence(Box<Presence>),
-    /// A full queue dropped some final states of deleted channels.
+    /// The queue was full, so the final states of some deleted channels were dropped.
     Lost,
 }
 
-/// Receiver of shards' reports; must not block.
+/// Receives the presence reports of a shard. Must not block.
 pub trait Audience: Send {
     /// Delivers a report.
     ///
     /// # Errors
-    /// The report itself if there is no space for it. The shard retries later with the channel's state at that time.
+    /// Returns the report itself if there is no space for it. The shard then retries with the state that the channel
+    /// has at that time.
     fn tell(&mut self, told: Told) -> Result<(), Told>;
 
-    /// Whether anyone reads the states of all channels, including unwatched ones. Queried at each join and leave.
+    /// Returns `true` if the states of all channels must be reported, even of channels that no hook watches. Called
+    /// whenever a client joins or leaves.
     fn is_read(&self) -> bool {
         false
     }
 }
 
-/// An audience that discards all reports, for tests and benchmarks.
+/// An audience that discards all reports. For tests and benchmarks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
@@ -188,24 +193,24 @@ impl Audience for Nobody {
     }
 }
 
-// Unreported presence changes of a shard's channels.
+// Changes of presence that a shard has not reported yet.
 
-/// The latest change of a channel and, if the master or a viewer left, the reason.
+/// The latest change of a channel's presence, and the reason if a master or viewer left.
 pub type Change = (PresenceCause, Option<&'static str>);
 
-/// Unreported changes of a shard, at most one per watched channel. If a state cannot be delivered, a retry sends the
-/// state at that time, so nothing is lost except final states of deleted channels beyond [`PARTING_MAX`]; such a loss
-/// is reported as well.
+/// Changes of presence that a shard has not reported yet, at most one per watched channel. If a report cannot be
+/// delivered, a later retry sends the state of the channel at that time. Nothing is lost, except for the final states
+/// of deleted channels beyond [`PARTING_MAX`]. Such a loss is itself reported.
 pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
-    /// Channel whose state was sent last. The next one in order follows, so that a channel that changes constantly does
-    /// not starve the others.
+    /// The channel that was reported last. The next report is about the channel after it, so that a channel that
+    /// changes constantly does not delay the others forever.
     turn: Option<ChannelKey>,
     parting: VecDeque<Box<Presence>>,
     lost: bool,
-    /// Time until which reports wait for space in the audience.
+    /// When to continue, if reports wait for the next turn or for space in the audience's queue.
     waits: Option<Now>,
 }
 
@@ -216,7 +221,7 @@ impl Default for News {
 }
 
 impl News {
-    /// Creates an empty queue that reports to `audience`.
+    /// Creates an empty queue whose reports go to `audience`.
     #[must_use]
     pub fn new(audience: Box<dyn Audience>) -> Self {
         Self {
@@ -230,14 +235,15 @@ impl News {
         }
     }
 
-    /// Whether anyone reads the state of a channel watched by these hooks.
+    /// Returns `true` if a channel watched by these hooks must be reported.
     #[inline]
     #[must_use]
     pub fn is_watched(&self, hooks: u16) -> bool {
         hooks != 0 || self.audience.is_read()
     }
 
-    /// Records a change of a watched channel. Of several unreported changes, the most significant one remains.
+    /// Records a change of a watched channel. If the channel has several unreported changes, only the most significant
+    /// one is kept.
     pub fn changed(&mut self, channel: ChannelKey, change: Change) {
         let last = self.changed.entry(channel).or_insert(change);
         if change.0 >= last.0 {
@@ -245,13 +251,13 @@ impl News {
         }
     }
 
-    /// Whether a channel has an unreported change.
+    /// Returns `true` if a channel has a change that has not been reported.
     #[must_use]
     pub fn is_untold(&self, channel: ChannelKey) -> bool {
         self.changed.contains_key(&channel)
     }
 
-    /// Records the final state of a channel that was deleted or that some hooks stopped watching.
+    /// Records the final state of a channel that was deleted, or that some hooks have stopped watching.
     pub fn parted(&mut self, channel: ChannelKey, last: Box<Presence>) {
         self.changed.remove(&channel);
         self.parting.push_back(last);
@@ -261,32 +267,32 @@ impl News {
         }
     }
 
-    /// Drops the unreported change of a channel that another process has taken over.
+    /// Drops the unreported change of a channel that now belongs to another process.
     pub fn forget(&mut self, channel: ChannelKey) {
         self.changed.remove(&channel);
     }
 
-    /// Whether a report is due at `now`.
+    /// Returns `true` if a report is due at `now`.
     #[inline]
     #[must_use]
     pub fn is_due(&self, now: Now) -> bool {
         !self.is_empty() && self.waits.is_none_or(|until| until <= now)
     }
 
-    /// When to retry, if anything is unreported.
+    /// Returns when to retry, if there is anything to report.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.waits.filter(|_| !self.is_empty())
     }
 
-    /// Whether there is nothing to report.
+    /// Returns `true` if there is nothing to report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.parting.is_empty() && !self.lost
     }
 
-    /// Sends the due reports. `presence` returns a channel's state for the given sequence number, or `None` if there is
-    /// nothing to report.
+    /// Sends the reports that are due. `presence` returns the current state of a channel, with the given sequence
+    /// number, or `None` if there is nothing to report.
     pub fn tell(
         &mut self,
         at: Moment,
@@ -331,7 +337,7 @@ impl News {
         self.changed.remove_entry(&channel)
     }
 
-    /// Returns the sequence number for a state that is read at this moment.
+    /// Returns the sequence number to use for a state that is read now.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
@@ -421,7 +427,7 @@ mod news_tests {
         assert!(last.sequence > 2 && news.is_empty());
     }
 
-    /// One channel changes before each turn, and each turn has space for one state.
+    /// The same channel changes before each turn, and each turn has space for one state.
     #[test]
     fn a_channel_that_changes_all_the_time_keeps_no_other_waiting() {
         let (sender, receiver) = sync_channel(1);

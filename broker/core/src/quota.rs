@@ -1,24 +1,24 @@
 //! Token buckets for rate limits.
 //!
-//! A bucket is stored as its *debt*: the tokens that were taken and not refilled. An unused bucket is therefore all
-//! zeros, and a full one can be dropped. Source: KVS WebRTC service quotas; the burst is specific to this service
-//! (codec/PROTOCOL.md, RATE-2).
+//! A bucket is stored as its *debt*: the number of tokens that have been taken and not refilled. An unused bucket is
+//! therefore all zeros, and a full bucket can be dropped. Source: KVS WebRTC service quotas. The burst is specific to
+//! this service (codec/PROTOCOL.md, RATE-2).
 
 use crate::time::Now;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Parameters of a token bucket; a rate of 0 means no limit.
+/// The parameters of a token bucket. A rate of 0 means that there is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
-    /// Refill rate in tokens per second.
+    /// Refill rate, in tokens per second.
     pub rate: u32,
     /// Capacity of the bucket, in tokens.
     pub burst: u32,
 }
 
 impl Rate {
-    /// Creates the parameters for `rate` with a burst of five seconds.
+    /// Creates the parameters for `rate`, with a burst of five seconds.
     #[must_use]
     pub fn of(rate: u32) -> Self {
         Self {
@@ -28,23 +28,25 @@ impl Rate {
     }
 }
 
-/// A token bucket. Its [`Rate`] is an argument, because millions of buckets share a few rates.
+/// A token bucket. Its [`Rate`] is passed as an argument, because millions of buckets share a few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// Missing tokens, in thousandths, so that a rate in tokens per second equals thousandths per millisecond.
+    /// The number of missing tokens, in thousandths. In this unit, a rate in tokens per second is the refill per
+    /// millisecond.
     debt: u32,
-    /// When `debt` was computed, in milliseconds; wraps after 49 days. An idle bucket may then seem to have been used
-    /// later than it was, and refills from that time.
+    /// When `debt` was computed, in milliseconds. The value wraps after 49 days. A bucket that was idle that long may
+    /// then appear to have been used more recently, and refills only from that time.
     at: u32,
 }
 
 impl Bucket {
-    /// Takes a token; takes nothing and returns `false` if none is available. A rate of 0 means no limit.
+    /// Takes a token. Returns `false` and leaves the bucket unchanged if no token is available. A rate of 0 means that
+    /// there is no limit.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         self.take_several(1, rate, now)
     }
 
-    /// Takes several tokens at once. A full bucket always suffices, even with a smaller burst.
+    /// Takes several tokens at once. A full bucket always suffices, even if its burst is smaller than `tokens`.
     pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
@@ -67,7 +69,7 @@ impl Bucket {
         rate.rate == 0 || has_tokens(tokens, self.debt_at(rate, now), rate)
     }
 
-    /// Milliseconds until the bucket is full.
+    /// Returns the number of milliseconds until the bucket is full.
     #[must_use]
     pub(crate) fn full_in(&self, rate: Rate, now: Now) -> u64 {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
@@ -85,7 +87,8 @@ impl Bucket {
         }
     }
 
-    /// Returns the bucket's time if it is ahead of `now` by less than a minute; otherwise, returns `now`.
+    /// Returns the time of the bucket's last update if it is less than a minute ahead of `now`. Otherwise, returns
+    /// `now`.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -110,7 +113,8 @@ impl SharedBucket {
         bucket.has(rate, bucket.not_before(now))
     }
 
-    /// Atomic [`Bucket::take`]. Shards read their clocks at different times, so the bucket's time is never set back.
+    /// Does the same as [`Bucket::take`], but atomically. Shards read their clocks at different times, so the bucket's
+    /// time is never moved backwards.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;
         let taken = self.0.fetch_update(order, order, |bits| {
@@ -123,7 +127,7 @@ impl SharedBucket {
     }
 }
 
-/// Whether a bucket with this debt contains this many tokens.
+/// Returns `true` if a bucket with this debt contains at least `tokens` tokens.
 fn has_tokens(tokens: u32, debt: u32, rate: Rate) -> bool {
     let full = debt == 0 && rate.burst > 0;
     full || debt.saturating_add(tokens * TOKEN) <= rate.burst.saturating_mul(TOKEN)
@@ -133,7 +137,8 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// A token, in thousandths. A burst is at most a million tokens (`[quotas]`), or 10⁹ thousandths.
+/// One token, in thousandths. A burst is at most a million tokens (`[quotas]`). This makes 10⁹ thousandths, so a `u32`
+/// suffices.
 const TOKEN: u32 = 1000;
 
 #[cfg(test)]
@@ -176,7 +181,7 @@ mod tests {
         assert_eq!((0..100).filter(|_| take(FIVE, 0)).count(), 12);
         assert!(!take(FIVE, 199) && take(FIVE, 200), "one was left");
         assert!(!take(FIVE, 599) && take(FIVE, 600));
-        // Two tokens can be taken even with a burst of one, and the rate still applies to both.
+        // Two tokens can be taken even if the burst is one, and the rate still applies to both.
         let slow = Rate { rate: 1, burst: 1 };
         assert!(take(slow, 100_000) && !take(slow, 101_999) && take(slow, 102_000));
     }

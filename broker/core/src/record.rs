@@ -1,4 +1,4 @@
-//! Channel records: everything stored about a channel, without its connections.
+//! Records of channels. A record contains everything that is stored about a channel except its connections.
 
 use crate::time::Wall;
 use codec::control::{ChannelStatus, Tag};
@@ -9,10 +9,11 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Length of a version, in characters of `[A-Za-z0-9]`, as in the cloud service.
+/// Length of a version in characters of `[A-Za-z0-9]`. The cloud service uses the same length.
 pub const VERSION_BYTES: usize = 20;
 
-/// A channel's version, which changes on every update. Protects Update and Delete against stale data.
+/// The version of a channel. Every update changes the version. Update and Delete can name the version that they expect,
+/// which protects against acting on stale data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "[u8; VERSION_BYTES]")]
 pub struct Version([u8; VERSION_BYTES]);
@@ -26,7 +27,7 @@ impl Version {
         }))
     }
 
-    /// Restores a version; `None` unless it consists of letters and digits.
+    /// Creates a version from stored bytes. Returns `None` if any of them is not a letter or digit.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
         bytes
@@ -35,7 +36,7 @@ impl Version {
             .then_some(Self(bytes))
     }
 
-    /// The version as text.
+    /// Returns the version as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -50,24 +51,25 @@ impl TryFrom<[u8; VERSION_BYTES]> for Version {
     }
 }
 
-/// A channel record.
+/// The record of a channel.
 ///
-/// Source: KVS API reference, "`ChannelInfo`". All channels are of type `SINGLE_MASTER` and are ACTIVE once created.
+/// A channel record. Source: KVS API reference, "`ChannelInfo`". All channels have the type `SINGLE_MASTER`, and are
+/// ACTIVE once created.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The ARN: region, account, name and creation time.
     pub arn: ChannelArn,
-    /// Lifetime of undelivered messages, in seconds: 5 to 120.
+    /// Lifetime of undelivered messages in seconds, from 5 to 120.
     pub ttl_seconds: u32,
-    /// Creation time.
+    /// When the channel was created.
     pub created: Wall,
     /// The current version.
     pub version: Version,
-    /// Keys and values, at most 50 pairs, in the given order.
+    /// The tags, in the order in which they were given: at most 50 pairs of key and value.
     pub tags: Tags,
 }
 
-/// Tags of a channel. Takes one machine word if there are none, as for nearly all channels.
+/// The tags of a channel. Nearly all channels have no tags, so an empty list takes only one machine word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(
     #[expect(
@@ -78,7 +80,7 @@ pub struct Tags(
 );
 
 impl Tags {
-    /// The tags as a vector.
+    /// Returns the tags as a vector.
     #[must_use]
     pub fn into_vec(self) -> Vec<Tag> {
         self.0.map_or_else(Vec::new, |tags| *tags)
@@ -86,7 +88,7 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    /// Frees the spare capacity, which [`Record::bytes`] does not count.
+    /// Shrinks the list to its length, because [`Record::bytes`] does not count spare capacity.
     fn from(mut tags: Vec<Tag>) -> Self {
         tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
@@ -101,23 +103,24 @@ impl Deref for Tags {
     }
 }
 
-/// A channel's entry in a list: everything except the tags, which may take about 80 KiB.
+/// The entry of a channel in a list. Contains everything except the tags, because these may take about 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedChannel {
-    /// See [`Record::arn`].
+    /// The ARN; see [`Record::arn`].
     pub arn: ChannelArn,
-    /// See [`Record::ttl_seconds`].
+    /// The lifetime of messages; see [`Record::ttl_seconds`].
     pub ttl_seconds: u32,
-    /// See [`Record::created`].
+    /// When the channel was created; see [`Record::created`].
     pub created: Wall,
-    /// See [`Record::version`].
+    /// The current version; see [`Record::version`].
     pub version: Version,
-    /// Status of the channel.
+    /// The status of the channel.
     pub status: ChannelStatus,
 }
 
 impl Record {
-    /// Shard memory that the record takes in bytes, including its table entries and the allocator's overhead.
+    /// Returns the number of bytes of shard memory that the record takes, including its table entries and the overhead
+    /// of the allocator.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());
@@ -128,7 +131,7 @@ impl Record {
         RECORD_BYTES_FIXED + arn + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// Returns the channel's share of its account's totals.
+    /// Returns how much the channel adds to the totals of its account.
     #[must_use]
     pub fn holding(&self) -> Holding {
         Holding {
@@ -137,7 +140,7 @@ impl Record {
         }
     }
 
-    /// Returns the channel's entry for a list.
+    /// Returns the channel's entry for a list of channels.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> ListedChannel {
         ListedChannel {
@@ -150,7 +153,7 @@ impl Record {
     }
 }
 
-/// A record as a map key, sorted by identity without a separate copy of the text.
+/// A record that is its own map key. Records are ordered by identity, so no separate copy of the identity is needed.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedRecord(pub(crate) Arc<Record>);
 
@@ -180,12 +183,12 @@ impl Ord for NamedRecord {
     }
 }
 
-/// Number and total record size of an account's channels, on one or more shards.
+/// Number and total record size of the channels of an account, on one or more shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// Number of channels, including those being created.
+    /// Number of channels, including those that are being created.
     pub channels: u64,
-    /// Total bytes of the records.
+    /// Total size of the records, in bytes.
     pub bytes: u64,
 }
 
@@ -200,8 +203,9 @@ impl Holding {
     }
 }
 
-/// Many records in the given order. Stored in chunks, each freed when its last record is taken, so that converting a
-/// million records does not need memory for both representations.
+/// A large number of records, in the order in which they were added. They are stored in chunks, and each chunk is freed
+/// when its last record is taken. Converting a million records to another representation therefore never needs memory
+/// for both at the same time.
 #[derive(Debug, Default)]
 pub struct Records(Vec<Vec<Record>>);
 
@@ -218,13 +222,13 @@ impl Records {
         }
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
 
-    /// Whether there are no records.
+    /// Returns `true` if there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -248,17 +252,17 @@ impl IntoIterator for Records {
     }
 }
 
-/// Maximum memory of an allocation of this size, in bytes: the allocator's size classes are one eighth apart, and at
-/// least 16 bytes.
+/// Returns the maximum memory that an allocation of this size takes, in bytes. Neighbouring size classes of the
+/// allocator differ by one eighth, but by at least 16 bytes.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Bytes of a channel in tables, without its texts: its slot, the entries in a half-full map and a half-full catalog
-/// chunk, and the entries in the list of free slots and in that of a node's slots.
+/// Number of bytes that a channel takes in tables, in addition to its texts. The channel has a slot, entries in a map
+/// and in a catalog chunk that are half full, and entries in the list of free slots and in the node's list of slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
-/// Records per chunk, about 48 KiB.
+/// Number of records in a chunk of about 48 KiB.
 const CHUNK: usize = 512;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Refusals: the only way to refuse a request.
+//! Refusals. Every refused request is represented by a [`Refusal`].
 //!
-//! A refusal contains the check that failed, the error for the client, and details for operators only. Its wire format
-//! depends on the purpose of the request: JSON for the API, XML for STS, `{"message":"…"}` if no operation is known.
-//! `codec` knows neither checks nor operators and has two types of its own: [`sigv4::Refusal`], which this module
-//! converts, and `signal::Fault`, which is answered with a message on the WebSocket.
+//! A refusal contains the check that failed, the error for the client, and details that only operators see. How it is
+//! encoded depends on the purpose of the request: JSON for the API, XML for STS, and `{"message":"…"}` if the operation
+//! is unknown. `codec` knows neither checks nor operators, and has two error types of its own. This module converts one
+//! of them, [`sigv4::Refusal`]. The other, `signal::Fault`, is answered with a message on the WebSocket.
 
 use crate::check::Check;
 use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
@@ -13,31 +13,31 @@ use codec::sigv4::{self, Malformed, Scope, Window};
 use codec::sts;
 use std::borrow::Cow;
 
-/// Why a request is refused: the error for the client, and the check that explains it to operators.
+/// Describes why a request is refused: the error for the client, and the failed check as the explanation for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The rule that was violated.
     pub check: Check,
     /// The error for the client.
     pub error: ErrorCode,
-    /// Message text of the error.
+    /// The message text of the error.
     pub message: Cow<'static, str>,
-    /// Policy and statement that denied the request, or another reason; for operators only.
+    /// The policy and the statement that denied the request, or another reason. For operators only.
     pub policy: Option<Box<str>>,
 }
 
-/// Type and status of a refusal's error.
+/// The error type and the HTTP status of the response to a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// An API error; its status depends on the request's purpose.
+    /// An API error, whose status depends on the purpose of the request.
     Api(ErrorKind),
     /// An STS error.
     Sts(sts::ErrorKind),
-    /// An invalid or missing signature.
+    /// A missing or invalid signature.
     Signature(sigv4::Refusal),
     /// A fixed status and type, regardless of the operation.
     Fixed(u16, &'static str),
-    /// Status and type requested by a test (`--dev`), in the error format of this operation.
+    /// A status and an error type requested by a test (`--dev`), in the error format of the given operation.
     Injected(u16, &'static str, Option<Operation>),
 }
 
@@ -57,7 +57,7 @@ impl Refusal {
         }
     }
 
-    /// Creates the refusal of a request that the server temporarily cannot serve.
+    /// Creates the refusal of a request that the server cannot serve at the moment.
     #[must_use]
     pub fn unavailable(check: Check, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(check, ErrorKind::ServiceUnavailable, message)
@@ -76,12 +76,12 @@ impl Refusal {
         Self::new(check, ErrorCode::Fixed(status, error_type), message)
     }
 
-    /// Creates a finding about a request that is served all the same, listed with the refusals.
+    /// Creates a finding: an entry that is listed with the refusals although its request is served.
     pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
     }
 
-    /// Sets the policy and statement that denied the request.
+    /// Sets the policy and the statement that denied the request.
     #[must_use]
     pub fn by_policy(self, policy: Option<Box<str>>) -> Self {
         Self { policy, ..self }
@@ -105,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the response body with this request id, and its content type.
+    /// Returns the body of the error response, which contains this request id, and its content type.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
         if purpose == Purpose::Whep {
             return (self.problem(), "application/problem+json");
@@ -132,8 +132,8 @@ impl Refusal {
         body
     }
 
-    /// Returns the error for the request's purpose: STS has its own names for invalid signatures, and reports every API
-    /// error as a lack of capacity.
+    /// Returns the error for the purpose of the request. STS has its own error names for invalid signatures. For STS
+    /// calls, every API error is reported as a lack of capacity.
     fn error_for(&self, purpose: Purpose) -> ErrorCode {
         match (purpose, self.error) {
             (Purpose::Sts(_), ErrorCode::Api(_)) => sts::ErrorKind::ServiceUnavailable.into(),
@@ -168,7 +168,7 @@ impl Refusal {
         self.error == ErrorCode::Signature(sigv4::Refusal::Missing)
     }
 
-    /// Returns the outcome that a refused upgrade is counted as.
+    /// Returns the outcome under which a refused upgrade is counted.
     pub(crate) fn upgrade_outcome(&self) -> UpgradeOutcome {
         if self.check == Check::Draining {
             return UpgradeOutcome::Draining;
@@ -202,7 +202,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the outcome that a player's refused offer is counted as.
+    /// Returns the outcome under which a player's refused offer is counted.
     pub(crate) fn player_outcome(&self) -> PlayerOutcome {
         match (self.check, self.status(Purpose::Whep)) {
             (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
@@ -215,7 +215,7 @@ impl Refusal {
         }
     }
 
-    /// Reason for operators; for some STS errors, the text of the response.
+    /// Returns the reason that operators see. For some STS errors, this is the text of the response.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         let is_text = matches!(self.error, ErrorCode::Sts(_))
@@ -269,7 +269,7 @@ impl From<sigv4::Refusal> for Refusal {
 }
 
 impl From<ApiError> for Refusal {
-    /// Converts an API error in the body of a call.
+    /// Converts an error that was found in the body of an API call.
     fn from(error: ApiError) -> Self {
         let check = match error.kind {
             ErrorKind::Serialization => Check::BodyMalformed,

@@ -1,14 +1,15 @@
-//! Request ids of refusals. Each id encodes the reason, so nothing has to be stored.
+//! Request ids of refusals. Each id encodes the reason for the refusal, so nothing has to be stored.
 //!
 //! ```text
 //! id    = AES-128( block ), one block, printed as a UUID
 //! block = 0 16 | milliseconds since 1970 42 | shard 8 | status - 400 8 | check 8 | purpose 6 | counter 40      bits
 //! key   = HKDF-SHA-256(session key)
 //! ```
-//! Leading zeros and fields with few valid values distinguish these ids from others; about one in a hundred million
-//! random UUIDs is mistaken for one. Time, shard and counter make each block unique, so no id repeats, and a single
-//! block needs no mode of operation. Only holders of the session key can decode an id; to clients it looks random. Ids
-//! can be decoded while `session.key` contains their key, as the current one or as the predecessor.
+//! Leading zeros, and fields with few valid values, distinguish these ids from others. About one in a hundred million
+//! random UUIDs is mistaken for one. The time, the shard and the counter make each block unique, so no id repeats, and
+//! a single block requires no mode of operation. Only holders of the session key can decode an id; to clients, it looks
+//! random. An id can be decoded as long as `session.key` contains its key, either as the current key or as the previous
+//! one.
 
 use crate::event::{PURPOSES, Purpose};
 use crate::{auth::SessionKeys, check::Check, id::ShardId, limits::SHARDS_MAX, time::Wall};
@@ -18,37 +19,38 @@ use aws_lc_rs::cipher::{
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// Decoded contents of a refusal's request id.
+/// The decoded contents of a refusal's request id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalId {
-    /// Time of the response.
+    /// When the response was sent.
     pub at: Wall,
-    /// Shard that sent the response.
+    /// The shard that sent the response.
     pub shard: ShardId,
-    /// Status of the response: 400 to 599.
+    /// The status of the response, from 400 to 599.
     pub status: u16,
     /// The check that failed.
     pub check: Check,
-    /// Purpose of the response.
+    /// The purpose of the response.
     pub purpose: Purpose,
 }
 
-/// Generator of request ids for one shard's refusals.
+/// Generates the request ids for the refusals of one shard.
 pub struct RefusalIds {
-    /// `None` if the crypto library unexpectedly rejected the key; ids then cannot be decoded.
+    /// The key that encrypts the ids. `None` if the crypto library unexpectedly rejected it, in which case the ids
+    /// cannot be decoded.
     key: Option<EncryptingKey>,
     shard: ShardId,
     counter: u64,
 }
 
-/// Decoder of request ids from any shard.
+/// Decodes request ids from any shard.
 pub struct RefusalReader {
     keys: Vec<DecryptingKey>,
 }
 
 impl RefusalIds {
-    /// Creates the generator of a shard. `first` is a random number, of which 40 bits are used, that distinguishes the
-    /// ids of nodes with the same session key.
+    /// Creates the generator for a shard. `first` is a random number, of which 40 bits are used. It keeps the ids of
+    /// nodes that share a session key distinct.
     #[must_use]
     pub fn new(keys: &SessionKeys, shard: ShardId, first: u64) -> Self {
         let [current, _] = keys.refusal_keys();
@@ -81,7 +83,7 @@ impl RefusalIds {
 }
 
 impl RefusalReader {
-    /// Creates a decoder for ids under the current session key and its predecessor.
+    /// Creates a decoder for ids that were generated under the current session key or the previous one.
     #[must_use]
     pub fn new(keys: &SessionKeys) -> Self {
         let keys = keys.refusal_keys().into_iter().flatten();
@@ -94,8 +96,8 @@ impl RefusalReader {
         }
     }
 
-    /// Decodes an id. Returns `None` if it is not the id of a refusal under these keys, is dated after `now`, or is
-    /// from an unknown shard (not below `shards`).
+    /// Decodes a request id. Returns `None` if the id was not generated for a refusal under these keys, if its date is
+    /// after `now`, or if its shard number is not below `shards`.
     #[must_use]
     pub fn read(&self, id: &str, now: Wall, shards: u16) -> Option<RefusalId> {
         let encrypted = bytes_of(id)?;
@@ -149,7 +151,7 @@ impl RefusalId {
     }
 }
 
-/// Fields of a block, the last one in the lowest bits.
+/// The fields of a refusal id packed into one encryption block, with the last field in the lowest bits.
 struct Block(u128);
 
 impl Block {
@@ -202,7 +204,7 @@ impl fmt::Debug for RefusalReader {
     }
 }
 
-/// Bits of the timestamp, sufficient until the year 2109.
+/// Number of bits of the timestamp. Sufficient until the year 2109.
 const AT_BITS: u32 = 42;
 const SHARD_BITS: u32 = 8;
 const STATUS_BITS: u32 = 8;

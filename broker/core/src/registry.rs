@@ -1,7 +1,7 @@
-//! The registry: channel records that outlive the process.
+//! The registry: the channel records, which outlive the process.
 //!
-//! Home shards keep records in memory; a [`Store`] makes changes durable. This module defines the encoding of a record.
-//! Sessions and messages are not stored.
+//! The shards that own the channels keep the records in memory, and a [`Store`] makes changes durable. This module
+//! defines how a record is encoded. Sessions and messages are not stored.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};
@@ -13,18 +13,18 @@ use std::fmt;
 /// One change to the registry.
 #[derive(Debug)]
 pub enum Change<'a> {
-    /// Stores a new record or replaces the one with the same identity.
+    /// Stores a new record, or replaces the one with the same identity.
     Put(&'a Record),
     /// Deletes the channel.
     Remove(&'a ChannelArn),
 }
 
-/// Why a change could not be stored. The call is answered with `ServiceUnavailable`.
+/// The reason why a change could not be stored. The call that made the change is answered with `ServiceUnavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// Too many changes are in flight. A retry may succeed.
     Busy,
-    /// The store failed; contains the error and its remedy.
+    /// The store failed. Contains the error and its remedy.
     Failed(Box<str>),
 }
 
@@ -39,19 +39,19 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// State of a submitted change.
+/// The state of a change that has been submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// Stored as durably as this store supports.
+    /// The change has been stored, as durably as this store supports.
     Kept,
-    /// Pending; the result arrives in a letter with the same key.
+    /// The change is pending. Its result arrives in a message to the shard, under the same channel key.
     Later,
 }
 
-/// Destination of a pending change's result.
+/// Identifies where to send the result of a pending change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Home shard of the channel.
+    /// The shard that owns the channel.
     pub shard: ShardId,
     /// The channel.
     pub channel: ChannelKey,
@@ -59,29 +59,30 @@ pub struct Ticket {
 
 /// Persistent storage of records. Each shard has its own store for its channels. Never blocks.
 pub trait Store: Send {
-    /// Submits a change of the channel `of`, which must have no other change in flight.
+    /// Submits a change of the channel `of`. The channel must not have another change in flight.
     ///
     /// # Errors
-    /// The change could not be stored and has no effect.
+    /// Fails if the change could not be stored, in which case it has no effect.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
-// Encoding of a record.
+// Encoding of a record:
 //
 // ```text
 //  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
 //  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
 // ```
-// An additional field needs another format number; the program then decodes both formats. An unknown format is refused,
-// since a dropped field would be lost with the next change. The store returns bytes as written, so another program
-// wrote whatever cannot be decoded.
+// An additional field requires another format number, and the program then decodes both formats. An unknown format is
+// refused, because a field that is dropped would be lost with the next change. The store returns bytes as they were
+// written, so bytes that cannot be decoded were written by another program.
 
-/// Why bytes cannot be decoded as a record.
+/// The reason why bytes cannot be decoded as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The record has this format number, which belongs to a later version of this program.
+    /// The record has this format number, which the program does not know. The record was probably written by a later
+    /// version.
     Format(u8),
-    /// The bytes end within a field or continue after the last one.
+    /// The bytes end within a field, or more bytes follow the last field.
     Length,
     /// A text field is not valid UTF-8.
     Text,
@@ -114,8 +115,8 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Maximum size of an encoded record in bytes: the longest ARN of a request and the maximum number of tags with the
-/// longest text, at four bytes per character.
+/// Maximum size of an encoded record in bytes. Allows for the longest ARN that a request can contain, and for the
+/// maximum number of tags with the longest text, at four bytes per character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
 /// Returns the key of a channel's record. At most one channel with the same identity exists at a time.
@@ -127,7 +128,7 @@ pub fn key(arn: &ChannelArn) -> &str {
 /// Encodes a record into at most [`ENCODED_BYTES_MAX`] bytes.
 ///
 /// # Panics
-/// If a text is longer than the API permits.
+/// Panics if a text is longer than the API permits.
 #[must_use]
 pub fn encode(record: &Record) -> Box<[u8]> {
     let Record {
@@ -151,7 +152,7 @@ pub fn encode(record: &Record) -> Box<[u8]> {
     bytes.into()
 }
 
-/// Decodes the record stored under a key.
+/// Decodes the record that is stored under a key.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     let mut rest = Rest(bytes);
     match rest.take(1)? {
@@ -216,7 +217,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// Panics if the text is longer than the API permits.
+/// Appends the length of a text to the encoded record. Panics if the text is longer than the API permits.
 fn put_length(bytes: &mut Vec<u8>, len: usize) {
     let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
     bytes.extend(len.to_le_bytes());

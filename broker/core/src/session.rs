@@ -1,5 +1,5 @@
-//! Protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Refers to channels only by
-//! their keys.
+//! The protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Channels are referred to
+//! only by their keys.
 
 pub(crate) mod http;
 pub(crate) mod outbox;
@@ -17,7 +17,8 @@ use outbox::Outbox;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use web_socket::{Due, Role, Tally, WebSocket};
 
-/// State of one connection. Rare states are boxed because nearly all connections are open, idle WebSockets.
+/// The state of one connection. Rare states are boxed, because nearly all connections are open WebSockets that are
+/// idle.
 #[derive(Debug)]
 pub(crate) struct Session {
     remote: Remote,
@@ -26,20 +27,20 @@ pub(crate) struct Session {
     pub state: SessionState,
     pub outbox: Outbox,
     pub timer: TimerId,
-    /// Gauge that counts the connection.
+    /// The role under which the connection is counted in the gauge of connections.
     pub place: ConnectionRole,
     pub sending: SendState,
-    /// Whether the socket was full and the queue has not been drained since.
+    /// Whether the socket was full, and the queued bytes have not all been sent since then.
     pub behind: bool,
-    /// Whether the connection was aborted because its peer does not read.
+    /// Whether the connection was aborted because its peer stopped reading.
     pub cut: bool,
-    /// Bytes that this connection adds to the shard's telemetry of slow connections.
+    /// The number of bytes that this connection contributes to the shard's telemetry about slow connections.
     pub weight: u32,
     pub asking: ProofQueries,
 }
 
-/// Flags in one byte: whether a connection is listed for acknowledgement queries, whether a test simulates a
-/// disconnected peer, and how many bytes the kernel has accepted since the last query.
+/// The state of acknowledgement queries, packed into one byte: whether the connection is listed for queries, whether a
+/// test simulates a disconnected peer, and how many bytes the kernel has accepted since the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProofQueries(u8);
 
@@ -52,8 +53,8 @@ impl ProofQueries {
         self.0 & Self::HALF_OPEN != 0
     }
 
-    /// Starts or stops the simulation of a disconnected peer, from which nothing is read and which acknowledges
-    /// nothing.
+    /// Starts or stops simulating that the peer has disconnected. While the simulation runs, nothing is read from the
+    /// peer and its acknowledgements are ignored.
     pub(crate) fn set_half_open(&mut self, half_open: bool) {
         self.0 = self.0 & !Self::HALF_OPEN | if half_open { Self::HALF_OPEN } else { 0 };
     }
@@ -62,15 +63,16 @@ impl ProofQueries {
         self.0 & Self::LISTED != 0
     }
 
-    /// Adds the connection to the list for acknowledgement queries, or removes it; returns whether it was listed.
+    /// Adds the connection to the list for acknowledgement queries or removes it. Returns `true` if the connection was
+    /// already listed.
     pub(crate) fn list(&mut self, listed: bool) -> bool {
         let before = self.is_listed();
         self.0 = self.0 & !Self::LISTED | if listed { Self::LISTED } else { 0 };
         before
     }
 
-    /// Adds bytes accepted by the kernel, in steps of [`ASK_STEP_BYTES`]. Returns `true` and restarts the count if the
-    /// next query is due.
+    /// Counts bytes that the kernel has accepted, in steps of [`ASK_STEP_BYTES`]. If the next query is due, returns
+    /// `true` and starts counting again.
     pub(crate) fn took(&mut self, bytes: usize) -> bool {
         let steps = usize::from(self.0 & !Self::FLAGS) + bytes.div_ceil(ASK_STEP_BYTES);
         let is_due = steps >= UNREAD_BYTES_FREE / ASK_STEP_BYTES;
@@ -94,7 +96,7 @@ enum Entry {
     InnerTls,
 }
 
-/// An address in 16 bytes instead of 32; IPv6 addresses are boxed.
+/// An IP address and port in 16 bytes instead of 32. IPv6 addresses are boxed.
 #[derive(Debug)]
 enum Remote {
     V4(SocketAddrV4),
@@ -105,9 +107,9 @@ enum Remote {
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     pub(crate) proxy: SocketAddr,
-    /// Address of the client, or of the proxy if the client's is unclear.
+    /// The address of the client, or of the proxy if the client's address is unclear.
     pub(crate) client: SocketAddr,
-    /// Whether the client uses TLS, if the proxy reports it.
+    /// Whether the client uses TLS, if the proxy reports this.
     pub(crate) tls: Option<bool>,
     pub(crate) unclear: Option<Unclear>,
 }
@@ -123,13 +125,13 @@ impl Remote {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendState {
-    /// Nothing is announced; the edge takes bytes only after an announcement.
+    /// No send has been announced. The edge takes bytes only after an announcement.
     Idle,
-    /// An [`crate::machine::Output::Send`] is emitted and not processed yet.
+    /// An [`crate::machine::Output::Send`] has been emitted, but the edge has not processed it yet.
     Announced,
-    /// Withheld by a test fault until the fault ends.
+    /// A test fault withholds the bytes until the fault ends.
     Withheld,
-    /// Withheld by a test fault until the connection ends.
+    /// A test fault withholds the bytes until the connection ends.
     WithheldForGood,
 }
 
@@ -137,31 +139,31 @@ pub(crate) enum SendState {
 pub(crate) enum SessionState {
     Http(Box<Http>),
     Open(WebSocket),
-    /// A close frame is queued, and the peer's is awaited; everything else from the peer is discarded.
+    /// A close frame is queued and the peer's close frame is awaited. Everything else from the peer is discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
-    /// The edge closes or aborts the connection and reports when the descriptor is free.
+    /// The edge is closing or aborting the connection, and will report when the descriptor is free.
     AwaitGone(Box<Ending>),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
-    /// When to abort an incomplete close; `NEVER` after the abort.
+    /// When to abort the connection if it has not closed by then; `NEVER` after it has been aborted.
     pub deadline: Now,
     pub was: Option<(ChannelKey, Role)>,
-    /// Statistics of a WebSocket, for the log.
+    /// Statistics of a WebSocket for the log.
     pub tally: Option<Tally>,
-    /// Why the connection ended; the first of several causes.
+    /// The reason why the connection ended. If there are several causes, the first one is kept.
     pub reason: Option<EndReason>,
-    /// If the connection was closed for lack of permission: the policy and statement that forbid it, or the removed
-    /// key, role, policy or sign-in.
+    /// The cause, if the connection was closed for lack of permission: the policy statement that denies it, or the key,
+    /// role, policy or sign-in that was removed.
     pub refused_by: Option<Box<str>>,
     pub peer_is_done: bool,
     pub program: Program,
 }
 
 impl Session {
-    /// Creates the session of an accepted connection, which must complete its TLS handshake or send its first request
-    /// head before `deadline`.
+    /// Creates the session of an accepted connection. By `deadline`, the client must have completed the TLS handshake
+    /// or sent the head of its first request.
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
@@ -185,7 +187,7 @@ impl Session {
         }
     }
 
-    /// Awaits the TLS handshake, the PROXY protocol header, or both.
+    /// Makes the session wait for the TLS handshake, for the PROXY protocol header, or for both.
     pub(crate) fn shakes_hands(&mut self) {
         if let Some(http) = self.http_mut() {
             http.stage = HttpStage::AwaitTls;
@@ -197,7 +199,7 @@ impl Session {
         self.remote = Remote::of(client);
     }
 
-    /// Returns the client that sent the request, connected or reported by a proxy.
+    /// Returns the client that sent the request: the connected peer, or the client reported by a proxy in between.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         let says = self.forwarded().and_then(|it| it.tls);
@@ -218,13 +220,13 @@ impl Session {
         }
     }
 
-    /// Whether the connection itself uses TLS.
+    /// Returns `true` if this connection uses TLS, whatever a proxy reports about the client's connection.
     #[must_use]
     pub(crate) fn has_tls(&self) -> bool {
         matches!(self.entry, Entry::Tls | Entry::InnerTls)
     }
 
-    /// Client of this request, as reported by a proxy.
+    /// Returns the client of the current request, as reported by a proxy.
     #[must_use]
     pub(crate) fn forwarded(&self) -> Option<&Forwarded> {
         match &self.remote {
@@ -233,14 +235,14 @@ impl Session {
         }
     }
 
-    /// Replaces a proxy's report about the previous request.
+    /// Sets what a proxy reported about the current request, in place of the previous one.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
             self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
         }
     }
 
-    /// Takes a proxy's report about the request, for a session that continues on another shard or node.
+    /// Takes what a proxy reported about the request, because the session continues on another shard or node.
     pub(crate) fn take_forwarded(&mut self) -> Option<Box<Forwarded>> {
         let own = Remote::of(self.origin());
         match std::mem::replace(&mut self.remote, own) {
@@ -249,7 +251,7 @@ impl Session {
         }
     }
 
-    /// Whether the connection is a stream of a link, forwarded by another node.
+    /// Returns `true` if the connection is a stream of a link, which means that another node forwarded it.
     #[inline]
     #[must_use]
     pub(crate) fn is_inner(&self) -> bool {
@@ -290,7 +292,8 @@ impl Session {
         }
     }
 
-    /// Whether the next request waits, because the peer has not read its responses or a response is withheld.
+    /// Returns `true` if the next request must wait. This is the case if the peer has not read the earlier responses,
+    /// or if a test fault withholds a response.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
         self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
@@ -300,7 +303,7 @@ impl Session {
         matches!(self.state, SessionState::Http(_)) && self.sending == SendState::Withheld
     }
 
-    /// Bytes that the edge may send: the queued bytes unless withheld.
+    /// Returns the bytes that the edge may send. These are the queued bytes, unless they are withheld.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -310,7 +313,8 @@ impl Session {
         }
     }
 
-    /// Returns the first unsent bytes that may share TLS records: only the first frame if the client's buffer is small.
+    /// Returns the first unsent bytes that may share TLS records. If the client's buffer is small, these are only the
+    /// bytes of the first frame.
     #[inline]
     #[must_use]
     pub(crate) fn unsent_record(&self) -> &[u8] {
@@ -327,7 +331,7 @@ impl Session {
         unsent
     }
 
-    /// Whether there are queued bytes to announce; marks them as announced.
+    /// Returns `true` if there are queued bytes that have not been announced to the edge, and marks them as announced.
     #[inline]
     pub(crate) fn announces(&mut self) -> bool {
         let announces = self.sending == SendState::Idle && !self.outbox.unsent().is_empty();
@@ -337,7 +341,7 @@ impl Session {
         announces
     }
 
-    /// Records that the edge has taken the announced bytes, or that they were returned.
+    /// Records that the edge has taken the announced bytes, or that they were returned to the queue.
     #[inline]
     pub(crate) fn was_taken(&mut self) {
         if self.sending == SendState::Announced {
@@ -345,7 +349,8 @@ impl Session {
         }
     }
 
-    /// Whether no timer applies: bytes are withheld, and the connection is open or cannot end until they are released.
+    /// Returns `true` if the session has no timer because a test fault withholds its bytes. The connection is either
+    /// open, or cannot end without these bytes.
     #[must_use]
     pub(crate) fn stands_still(&self) -> bool {
         let for_a_time = match self.sending {
@@ -360,8 +365,8 @@ impl Session {
         }
     }
 
-    /// Deadline of an HTTP connection. While requests wait for their turn or for the peer to read responses, only the
-    /// deadline for reading responses applies; during a call, only the call's deadline.
+    /// Returns the deadline of an HTTP connection. During a call, only the deadline of the call applies. While requests
+    /// wait for their turn, or until the peer has read responses, only the deadline for reading responses applies.
     #[must_use]
     fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -374,15 +379,15 @@ impl Session {
         }
     }
 
-    /// Bytes held beyond the free allowance: unfinished or waiting requests and unread responses of an HTTP connection,
-    /// or an unfinished message of a WebSocket.
+    /// Returns the number of bytes that the connection holds in excess of its free allowance. On an HTTP connection,
+    /// these are unfinished or waiting requests and unread responses. On a WebSocket, they are an unfinished message.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
         let waiting = if self.outbox.in_flight() || answers >= ANSWER_BYTES_MAX {
             answers
         } else {
-            0 // goes out at the end of the turn
+            0 // sent at the end of the turn
         };
         let held = match &self.state {
             SessionState::Http(http) => http.held() + waiting,
@@ -394,7 +399,7 @@ impl Session {
         if held > REQUEST_BYTES_FREE { held } else { 0 }
     }
 
-    /// Channel of a WebSocket, even after its end.
+    /// Returns the channel of a WebSocket, even if the WebSocket has ended.
     #[must_use]
     pub(crate) fn channel(&self) -> Option<ChannelKey> {
         match &self.state {
@@ -405,7 +410,7 @@ impl Session {
         }
     }
 
-    /// Channel and role of a WebSocket, even after its end.
+    /// Returns the channel and the role of a WebSocket, even if the WebSocket has ended.
     #[must_use]
     pub(crate) fn membership(&self) -> Option<(ChannelKey, Role)> {
         let of = |web_socket: &WebSocket| Some((web_socket.channel, web_socket.role.clone()));
@@ -446,8 +451,8 @@ impl Session {
         }
     }
 
-    /// Takes the policy and statement that forbid the WebSocket, or the name of the removed key, role, policy or
-    /// sign-in.
+    /// Takes the cause of a lack of permission: the policy and the statement that forbid the WebSocket, or the name of
+    /// the key, role, policy or sign-in that was removed.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.held.take_refused(),
@@ -457,8 +462,8 @@ impl Session {
         }
     }
 
-    /// Whether the peer sends nothing more: its close frame has started the close (RFC 6455 section 5.5.1), and no ping
-    /// that it might still answer is in flight.
+    /// Returns `true` if the peer will send nothing more. This is the case if the peer started the closing handshake
+    /// (RFC 6455 section 5.5.1) and no ping is in flight that it might still answer.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
@@ -499,33 +504,33 @@ impl Session {
     }
 }
 
-/// Deadline of a state that has none.
+/// The deadline used for a state that has no deadline.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-/// Event that is guaranteed to end a state.
+/// An event that is guaranteed to happen and ends the state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The shard's timer fires, at this time at the latest; the session is in the timer wheel.
+    /// The shard's timer fires at this time at the latest. The session is in the timer wheel.
     Until(Now),
-    /// The shard's next turn, which answers waiting requests.
+    /// The shard's next turn answers the waiting requests.
     OwnTurn,
-    /// The end of an aborted connection: the edge reports it after the kernel's last completions, which do not depend
-    /// on the peer.
+    /// An aborted connection ends. The edge reports this once the kernel has completed all operations, which does not
+    /// depend on the peer.
     Aborted,
 }
 
 impl Session {
-    /// Returns the event that ends the session's state if nothing else does.
+    /// Returns the event that ends the current state of the session if nothing else ends it earlier.
     ///
-    /// The match is exhaustive, so that every state is handled here; the simulation checks after every step that the
-    /// returned event is armed.
+    /// The match is exhaustive, so a new state must be handled here. After every step, the simulation checks that the
+    /// returned event will occur.
     #[must_use]
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
-                // The timeout `answer` if responses wait. Otherwise, in the order of the stages: `tls`; `head`, or
-                // `keep_alive` between two requests; `body`; a call's longest wait; the wait that a device requested;
-                // `head` to hand the request over; the next look for an owner.
+                // The timeout `answer` applies if responses wait. Otherwise, the following apply in the order of the
+                // stages: `tls`; `head`, or `keep_alive` between two requests; `body`; the longest wait of a call; the
+                // wait that a device requested; `head` for handing over the request; the next check for an owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
@@ -539,7 +544,7 @@ impl Session {
                     due => Wait::Until(due),
                 },
             },
-            // Due no later than the `idle` timeout.
+            // The action is due no later than the `idle` timeout.
             SessionState::Open(web_socket) => match web_socket.due(timeouts, now) {
                 Due::At(next) => Wait::Until(next),
                 Due::Ping
@@ -549,7 +554,8 @@ impl Session {
                 | Due::Old
                 | Due::SlowMessage => Wait::Until(now),
             },
-            // The `close` timeout applies twice: to the peer's close frame, then to the unsent bytes and the end.
+            // The `close` timeout applies twice: until the peer's close frame, and then until the unsent bytes are sent
+            // and the connection ends.
             SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
             SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
             SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),
@@ -615,8 +621,8 @@ mod tests {
 
     #[test]
     fn a_session_stays_small() {
-        // Bytes per idle viewer, without the surrounding tables; a shard may have a million viewers. 16 bytes store the
-        // caller, which is rechecked when the credentials change.
+        // Bytes per idle viewer, not counting the surrounding tables. A shard may have a million viewers. 16 of the
+        // bytes store the caller, so that it can be rechecked when the credentials change.
         assert!(size_of::<Session>() <= 168, "{}", size_of::<Session>());
     }
 }

@@ -1,8 +1,8 @@
-//! The validated configuration as plain data, written once at startup.
+//! The validated configuration as plain data. Written once at startup.
 //!
-//! Defaults depend on only two switches: the [`Profile`] determines the numbers, and `--dev` the listeners, the
-//! authentication and the rate limits. A key in the file or a flag overrides both. The table [`KEYS`] lists the keys
-//! with their ranges and defaults.
+//! Defaults depend on only two switches. The [`Profile`] determines the numbers, and `--dev` determines the listeners,
+//! the authentication and the rate limits. A key in the file or a flag overrides both. The table [`KEYS`] lists the
+//! keys with their ranges and defaults.
 
 mod changes;
 mod clients;
@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 pub use table::KEYS;
 
-/// Declares the struct and its constructor `blank`, in which every field is empty or 0, to be filled from the table's
-/// defaults.
+/// Declares the struct and its constructor `blank`, which leaves every field empty or 0. The defaults from the table
+/// are filled in afterwards.
 macro_rules! with_blank {
     ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
@@ -49,72 +49,75 @@ macro_rules! with_blank {
 }
 
 with_blank! {
-/// The complete configuration. One per process, shared by all threads as `Arc<Settings>`; documented in
+/// The complete configuration. Each process has one, which all threads share as `Arc<Settings>`. Documented in
 /// `deploy/broker.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// AWS region in the ARNs of created channels, such as `us-west-2`.
+    /// The AWS region in the ARNs of created channels, for example `us-west-2`.
     pub region: String,
-    /// AWS account of created channels: 12 digits.
+    /// The AWS account that owns created channels (12 digits).
     pub account_id: String,
-    /// Client listeners, in the order of `--listen`; at least one.
+    /// Listeners for clients, in the order of the `--listen` flags. There is at least one.
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
-    /// Path of the configuration file, parts of which can be reloaded.
+    /// Path of the configuration file. Parts of the file can be reloaded.
     pub config: Option<PathBuf>,
     /// Number of shards, from 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
-    /// Whether to start fewer shards if too little memory can be locked; only under `--dev` without an explicit number.
+    /// Whether to start fewer shards if too little memory can be locked. Only under `--dev`, and only if no number is
+    /// given explicitly.
     pub fewer_shards: bool,
-    /// Kernel interface of the shards, resolved at startup.
+    /// The kernel interface that shards use, as determined at startup.
     pub engine: EngineChoice,
-    /// CPUs to which shards are pinned in turn; at least one. See [`Settings::cpu`].
+    /// The CPUs to which shards are pinned, in turn. There is at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
-    /// Profile of the default numbers.
+    /// The profile that determines the default numbers.
     pub profile: Profile,
     /// How callers must authenticate.
     pub auth: Auth,
     /// Whether permissions of open connections are rechecked when the credentials or the tags of their channel change.
     pub auth_recheck: bool,
-    /// Development mode: accepts any region and account, and creates an unknown channel when a client connects to it.
+    /// Whether development mode is on. Development mode accepts any region and account, and creates an unknown channel
+    /// when a client connects to it.
     pub dev: bool,
-    /// Origins, besides loopback, whose pages may use a server without signatures, in the form that browsers send.
-    /// Empty if requests are signed, since any origin is then permitted.
+    /// Origins, other than loopback, of pages that may use a server without signatures. They are written as browsers
+    /// send them. Empty if requests are signed, because pages of any origin are permitted then.
     pub dev_origins: Vec<String>,
-    /// Whether listeners without signatures may have addresses other than loopback (`--dev` only).
+    /// Whether listeners without signatures may have addresses other than loopback. Only under `--dev`.
     pub allow_remote: bool,
-    /// Whether clients connect through published ports of a container (`--dev` only). `Host` then contains the client's
-    /// port, and the admin listener requires a token generated at startup.
+    /// Whether clients connect through the published ports of a container. Only under `--dev`. The endpoints returned
+    /// to a client use the port in its `Host` header. The admin listener requires a token generated at startup.
     pub container: bool,
-    /// Names and addresses, besides loopback, by which clients reach a development server. The server's certificate
-    /// includes them, and pages served under them may use the server.
+    /// Names and addresses, other than loopback, by which clients reach a development server. The server's certificate
+    /// contains them, and pages loaded from them may use the server.
     pub dev_hosts: Vec<String>,
-    /// Address on the local network by which devices reach the server and its pages (`--dev` only).
+    /// The address on the local network by which devices reach the server and its pages. Only under `--dev`.
     pub lan: Option<Ipv4Addr>,
-    /// Whether to open the page `/try` in a browser at startup (`--dev` only).
+    /// Whether to open the page `/try` in a browser at startup. Only under `--dev`.
     pub open_try: bool,
-    /// Whether to accept etcd's state even if it contradicts the data directory; set only by a flag.
+    /// Whether to accept the state of etcd even if it contradicts the data directory. Set only by a flag.
     pub accept_etcd: bool,
-    /// Whether to keep copies of messages for `/dev/messages` (`--dev` only).
+    /// Whether to keep copies of messages for `/dev/messages`. Only under `--dev`.
     pub dev_capture: bool,
-    /// Whether endpoints returned by discovery use the scheme and port of the request (`--dev` only).
+    /// Whether the endpoints returned by discovery use the scheme and the port of the request. Only under `--dev`.
     pub plain: bool,
-    /// File that receives the ready line once all listeners accept connections.
+    /// The file to which the server writes its ready line once all listeners accept connections.
     pub ready_file: Option<PathBuf>,
     /// Directory for the files of the process.
     pub data_dir: PathBuf,
-    /// Whether to delete `data_dir` at exit.
+    /// Whether to delete the data directory when the process exits.
     pub data_dir_ends: bool,
-    /// Format of log lines on stderr.
+    /// The format of log lines on stderr.
     pub log_format: LogFormat,
-    /// Minimum level of log entries; the environment may override it.
+    /// The minimum level of log entries. An environment variable may override it.
     pub log_level: LogLevel,
-    /// Credentials file used with `--auth sigv4`.
+    /// The credentials file used with `--auth sigv4`.
     pub credentials: Option<PathBuf>,
-    /// The operator's certificate. If there is none, TLS listeners present the development certificate (`--dev` only).
+    /// The operator's certificate. If there is none, TLS listeners present the development certificate, but only under
+    /// `--dev`.
     pub tls: Option<TlsFiles>,
-    /// Endpoints that discovery returns.
+    /// The endpoints that discovery returns.
     pub advertise: Advertise,
     /// Reverse proxies in front of the broker.
     pub proxy: Proxy,
@@ -124,40 +127,40 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Rate limits of clients.
     pub quotas: Quotas,
-    /// Notices to clients, and confirmation of deliveries.
+    /// Settings for notices to clients, and for how deliveries are confirmed.
     pub signaling: Signaling,
-    /// Limits of client programs, by `User-Agent`.
+    /// The limits of client programs, which are recognized by their `User-Agent`.
     pub clients: Vec<Client>,
-    /// Settings of the shards' flight recorder.
+    /// Settings of the flight recorders of the shards.
     pub recorder: RecorderSettings,
-    /// Retention of data that identifies people or devices.
+    /// How long data that identifies people or devices is kept.
     pub privacy: Privacy,
     /// Settings for players without an SDK.
     pub whep: Whep,
     /// Extensions beyond the AWS service.
     pub options: Options,
-    /// This node's cluster, if any.
+    /// The cluster to which this node belongs, if any.
     pub cluster: ClusterSettings,
-    /// Presence settings of all hooks.
+    /// Presence settings that apply to all hooks.
     pub presence: PresenceRules,
     /// Receivers of channel events.
     pub hooks: Vec<Hook>,
-    /// STUN and TURN servers, in the order of GetIceServerConfig.
+    /// STUN and TURN servers, in the order returned by GetIceServerConfig.
     pub ice: Vec<Ice>,
-    /// Files that the ICE servers' secrets were read from.
+    /// The files from which the secrets of the ICE servers were read.
     pub ice_files: Vec<PathBuf>,
 }
 }
 
 impl Default for Settings {
-    /// Returns the settings of an empty configuration file without `--dev`, with one shard.
+    /// Returns the settings for an empty configuration file, without `--dev` and with one shard.
     fn default() -> Self {
         Self::new(Profile::Default, false)
     }
 }
 
 impl Settings {
-    /// Whether connections to the client listener with this index begin with a PROXY protocol header.
+    /// Returns `true` if connections to the client listener with this index begin with a PROXY protocol header.
     #[must_use]
     pub fn awaits_proxy(&self, listener: u16) -> bool {
         let Proxy {
@@ -170,7 +173,7 @@ impl Settings {
             && listen.is_some_and(|it| protocol_on.is_empty() || protocol_on.contains(it))
     }
 
-    /// Returns the defaults of `profile`, with or without `--dev`, with one shard pinned to CPU 0.
+    /// Returns the defaults of `profile`, with or without `--dev`, for one shard that is pinned to CPU 0.
     #[must_use]
     pub fn new(profile: Profile, dev: bool) -> Self {
         let mut settings = Self {
@@ -191,14 +194,14 @@ impl Settings {
         settings
     }
 
-    /// CPU of `shard` (counted from 0). If there are more shards than CPUs, they share the CPUs in turn.
+    /// Returns the CPU of `shard` (counted from 0). If there are more shards than CPUs, they share the CPUs in turn.
     #[must_use]
     pub fn cpu(&self, shard: usize) -> Option<usize> {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// Returns the requirements for signatures: `--dev` accepts any region; the strict profile accepts only AWS's clock
-    /// tolerance.
+    /// Returns the rules for checking signatures. Under `--dev`, any region is accepted. The strict profile accepts
+    /// only the clock difference that AWS tolerates.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -213,13 +216,13 @@ impl Settings {
         }
     }
 
-    /// Whether the strict profile is selected.
+    /// Returns `true` if the strict profile is selected.
     #[must_use]
     pub fn strict(&self) -> bool {
         self.profile == Profile::Strict
     }
 
-    /// Port of the first listener with `scheme`, as configured.
+    /// Returns the port of the first listener with `scheme`, as configured.
     #[must_use]
     pub fn port(&self, scheme: Scheme) -> Option<u16> {
         self.listen
@@ -232,14 +235,14 @@ impl Settings {
 /// A client listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Plain or TLS.
+    /// Whether the listener uses plain text or TLS.
     pub scheme: Scheme,
-    /// Address and port. Port 0 in the configuration means any free port; shards receive the actual one.
+    /// Address and port. In the configuration, port 0 means any free port. Shards receive the actual port.
     pub addr: SocketAddr,
 }
 
 impl fmt::Display for Listen {
-    /// Formats the listener as in the configuration file, such as `https://127.0.0.1:8443`.
+    /// Formats the listener as it is written in the configuration file, for example `https://127.0.0.1:8443`.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
@@ -249,7 +252,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Protocol of a listener. Both serve the HTTP API and WebSocket.
+/// The protocol of a listener. Both protocols serve the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain text: HTTP API and `ws`.
@@ -261,21 +264,21 @@ pub enum Scheme {
 /// The admin listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// Address of the listener; `None` for `off`.
+    /// The address of the listener; `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Origins of the console besides the listener's own, for a proxy that terminates TLS.
+    /// Additional origins from which the console may be used. Needed if a proxy terminates TLS.
     pub origins: Vec<String>,
-    /// File with the bearer token that every request must carry, regardless of its address.
+    /// The file with the bearer token that every request must carry, regardless of the address it comes from.
     pub token_file: Option<PathBuf>,
     /// Whether `/metrics` can be read without the bearer token.
     pub metrics_open: bool,
     /// Whether `/try` is served without `--dev`.
     pub try_page: bool,
-    /// OpenID provider whose accounts may use the console instead of the token.
+    /// The OpenID sign-in for the console. Accounts of the provider may use the console without the token.
     pub oidc: Option<Oidc>,
 }
 
-/// Profile: the set of default numbers.
+/// The profile: a set of default numbers.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
@@ -284,22 +287,22 @@ pub enum Profile {
     /// Suited to current browsers, with payloads up to 32 KiB.
     #[default]
     Default,
-    /// The numbers that AWS documents, and no extensions.
+    /// The numbers that AWS documents, without extensions.
     Strict,
 }
 
-/// Kernel interface that shards use for I/O.
+/// The kernel interface that shards use for I/O.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum EngineChoice {
-    /// `io_uring` if available to all shards; otherwise `epoll`.
+    /// `io_uring` if it is available to all shards; otherwise, `epoll`.
     #[default]
     Auto,
-    /// `io_uring`; startup fails if unavailable.
+    /// `io_uring`. Startup fails if it is not available.
     IoUring,
-    /// `epoll`, available on every Linux.
+    /// `epoll`. Available on every Linux system.
     Epoll,
 }
 
@@ -310,22 +313,22 @@ pub enum Auth {
     /// AWS Signature Version 4.
     #[default]
     Sigv4,
-    /// No signature is required. Permitted on loopback only.
+    /// No signature is required. Permitted only on loopback.
     None,
 }
 
-/// Format of log lines.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// Human-readable text.
     #[default]
     Text,
-    /// A single JSON object per line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Minimum level of log lines.
+/// The minimum level of log lines.
 #[derive(
     Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
 )]
@@ -344,25 +347,25 @@ pub enum LogLevel {
     Trace,
 }
 
-/// The operator's certificates: one, or one per key type.
+/// The operator's certificates: a single one, or one for each key type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// PEM files: the leaf certificate first, followed by its chain.
+    /// PEM files with the leaf certificates, each followed by its chain.
     pub cert: Vec<PathBuf>,
-    /// PEM files: the private key of each leaf certificate, in the same order.
+    /// PEM files with the private key of each leaf certificate, in the same order.
     pub key: Vec<PathBuf>,
-    /// PEM file: certificate authorities for client certificates.
+    /// PEM file with the certificate authorities for client certificates.
     pub client_ca: Option<PathBuf>,
     /// How an expired certificate is handled.
     pub expired: Expired,
 }
 
-/// How an expired certificate is handled. Files with any other defect are rejected.
+/// How an expired certificate is handled. Files with any other defect are always rejected.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Expired {
-    /// Present the certificate and log an error. Clients that do not verify it and clients of plain listeners are still
-    /// served.
+    /// Present the certificate anyway, and log an error. Clients that do not verify it, and clients of plain listeners,
+    /// can still connect.
     #[default]
     Serve,
     /// Reject the files.
@@ -374,53 +377,54 @@ pub enum Expired {
 pub struct Proxy {
     /// Networks of proxies that begin each connection with a PROXY protocol header.
     pub protocol_from: Vec<IpNet>,
-    /// Client listeners on which these proxies use the PROXY protocol; all if empty.
+    /// The client listeners on which proxies use the PROXY protocol. If empty, proxies use it on all listeners.
     pub protocol_on: Vec<Listen>,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` header is trusted.
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// Endpoints that discovery returns; if none is set, it returns the host of the request.
+/// The endpoints that discovery returns. If none is configured, discovery returns the host of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
-    /// Domain of the host names, one per channel and role.
+    /// The domain of the host names that discovery returns. Each channel and role has its own host name in this domain.
     pub domain: Option<String>,
-    /// WebSocket endpoint, such as `wss://signaling.example.com`, without a trailing slash.
+    /// The WebSocket endpoint without a trailing slash, for example `wss://signaling.example.com`.
     pub wss: Option<String>,
-    /// HTTPS endpoint, such as `https://signaling.example.com`, without a trailing slash.
+    /// The HTTPS endpoint without a trailing slash, for example `https://signaling.example.com`.
     pub https: Option<String>,
 }
 
-/// Notices to clients, and confirmation of deliveries.
+/// Settings for notices to clients, and for how deliveries are confirmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
-    /// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER.
+    /// The clients that receive GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
     /// How the delivery of a message to its recipient is confirmed.
     pub proof: Proof,
-    /// Time in milliseconds for which a master's connection must be open before it receives the offers that a previous
-    /// connection left unanswered; 0 disables redelivery.
+    /// How long a master's connection must have been open, in milliseconds, before it receives the offers that its
+    /// previous connection left unanswered. 0 disables redelivery.
     pub repeat_offers_ms: u64,
 }
 
-/// How a delivery to the recipient's machine is confirmed.
+/// How the broker confirms that a message has reached the recipient's machine.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Proof {
-    /// By TCP acknowledgements of the machine that terminates the connection.
+    /// Deliveries are confirmed by TCP acknowledgements from the machine that terminates the connection.
     #[default]
     Tcp,
-    /// By the pong to a ping sent after the message, for connections that a proxy terminates (RFC 6455 section 5.5.3).
+    /// Deliveries are confirmed by the pong to a ping that is sent after the message (RFC 6455 section 5.5.3). For
+    /// connections that a proxy terminates.
     Pong,
 }
 
-/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. Other clients are closed with 1001 instead.
+/// The clients that receive GO_AWAY and RECONNECT_ICE_SERVER. Other connections are closed with 1001 instead.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
-    /// All clients except those whose `[clients]` row disables it and those that offered the subprotocol `wss`: the C
-    /// SDK, whose receiving thread deadlocks after either message (observed with 1.16; the code is unchanged since
-    /// 1.7.3).
+    /// All clients, with two exceptions: those whose row in `[clients]` disables the messages, and those that offered
+    /// the subprotocol `wss`. The latter are C SDK clients, whose receiving thread deadlocks after either message. This
+    /// was observed with version 1.16, and the code has not changed since 1.7.3.
     #[default]
     Auto,
     /// All clients, as in the cloud service.
@@ -429,29 +433,29 @@ pub enum GoAway {
     Never,
 }
 
-/// Settings of the flight recorder of each shard, which keeps notes about events on channels.
+/// Settings of the flight recorder of each shard. A flight recorder keeps notes about events on channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecorderSettings {
-    /// Number of notes per shard, a power of two; 0 disables the recorder. See [`Settings::recorder_notes_of_shard`].
+    /// Number of notes per shard, a power of two. 0 disables the recorder. See [`Settings::recorder_notes_of_shard`].
     pub notes: usize,
 }
 
-/// Retention of data that identifies people or devices.
+/// How long data that identifies people or devices is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// Age in milliseconds at which these are erased: refusals, troubled sessions, log lines, recorder notes, and the
-    /// marks and causes in the history; 0 means never.
+    /// Age in milliseconds at which data is erased: refusals, troubled sessions, log lines, recorder notes, and the
+    /// marks and causes in the history. 0 means never.
     pub keep_ms: u64,
 }
 
-/// Settings for players without an SDK, which POST their offer to `/whep/NAME`.
+/// Settings for players that use no SDK and POST their offer to `/whep/NAME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Whep {
-    /// Whether `/whep/` is served; never under the strict profile.
+    /// Whether `/whep/` is served. Never served under the strict profile.
     pub on: bool,
-    /// Time in milliseconds without a further candidate after which the camera's candidates count as complete.
+    /// If the camera sends no further candidate for this long, in milliseconds, its candidates are considered complete.
     pub quiet_ms: u64,
-    /// Maximum time in milliseconds from the camera's first message to the end of a call.
+    /// Maximum time in milliseconds from the camera's first message until the call ends.
     pub gather_max_ms: u64,
     /// Maximum duration of a call, in milliseconds.
     pub wait_ms: u64,
@@ -464,10 +468,11 @@ pub struct Options {
     pub master_offers: bool,
 }
 
-// URLs of the admin listener's pages.
+// The URLs of the pages that the admin listener serves.
 
 impl Settings {
-    /// Returns the admin listener's URL, without a trailing slash, for a client that reached this machine as `host`.
+    /// Returns the URL of the admin listener, without a trailing slash, for a client that uses `host` to reach this
+    /// machine.
     #[must_use]
     pub fn admin_url(&self, host: &str) -> Option<String> {
         let addr = self.admin.listen?;
@@ -478,13 +483,13 @@ impl Settings {
         })
     }
 
-    /// Whether the page `/try` is served.
+    /// Returns `true` if the page `/try` is served.
     #[must_use]
     pub fn has_try_page(&self) -> bool {
         self.dev || self.admin.try_page
     }
 
-    /// URL of the page `/try` for a browser on this machine; `None` if it is not served.
+    /// Returns the URL of the page `/try` for a browser on this machine; `None` if the page is not served.
     #[must_use]
     pub fn try_url(&self) -> Option<String> {
         let host = self.dev_hosts.first().map_or("localhost", String::as_str);
@@ -496,8 +501,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// Returns a warning if clients behind a proxy that terminates TLS would receive wrong endpoints because none is
-    /// configured.
+    /// Returns a warning if clients would receive wrong endpoints. This is the case if a proxy in front of the broker
+    /// terminates TLS and no endpoints are configured.
     #[must_use]
     pub fn unadvertised(&self) -> Option<String> {
         let Advertise { domain, wss, https } = &self.advertise;
@@ -515,7 +520,7 @@ impl Settings {
         })
     }
 
-    /// Returns a warning if other machines can reach a development server.
+    /// Returns a warning if a development server can be reached from other machines.
     #[must_use]
     pub fn exposure(&self) -> Option<&'static str> {
         if self.container {
@@ -533,20 +538,20 @@ impl Settings {
         }
     }
 
-    /// TLS listener for devices on the local network, under `--lan`.
+    /// Returns the TLS listener for devices on the local network, as used under `--lan`.
     #[must_use]
     pub fn lan_listener(&self) -> Option<&Listen> {
         self.listen.iter().find(|listen| self.is_of_lan(listen))
     }
 
-    /// Whether this listener serves pages to devices on the local network.
+    /// Returns `true` if this listener serves the pages for devices on the local network.
     #[must_use]
     pub fn has_pages(&self, listener: u16) -> bool {
         let listen = self.listen.get(usize::from(listener));
         listen.is_some_and(|listen| self.is_of_lan(listen))
     }
 
-    /// Base URL of the pages for devices on the local network, such as `https://192.168.1.20:8443`.
+    /// Returns the base URL of the pages for devices on the local network, for example `https://192.168.1.20:8443`.
     #[must_use]
     pub fn lan_url(&self) -> Option<String> {
         let port = self.lan_listener()?.addr.port();
@@ -571,30 +576,31 @@ pub fn host_text(host: &str) -> String {
     }
 }
 
-// Console accounts of an OpenID provider: `[admin.oidc]`.
+// Accounts of an OpenID provider that may use the console: `[admin.oidc]`.
 
-/// Accounts of an OpenID provider that may use the console. Contains paths of secret files, not the secrets.
+/// Determines which accounts of an OpenID provider may use the console. Contains the paths of secret files, but not the
+/// secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oidc {
-    /// Issuer of a provider listed in the credentials file, without `https://`.
+    /// The issuer of the provider, without `https://`. The credentials file must list the provider.
     pub provider: String,
-    /// Claim of the id token that grants access: a string, or a list of strings.
+    /// The claim of the id token that grants access. The claim may be a string or a list of strings.
     pub claim: String,
-    /// Value that the claim must equal or, if the claim is a list, contain.
+    /// The value that the claim must have or, if the claim is a list, must contain.
     pub value: String,
-    /// Client id of the console at the provider; `None` for the only one in the credentials file.
+    /// The client id of the console at the provider. If `None`, the only one in the credentials file is used.
     pub client_id: Option<String>,
-    /// File with the console's client secret; if unset, the console is a public client.
+    /// The file with the client secret of the console. If not set, the console is a public client.
     pub client_secret_file: Option<PathBuf>,
-    /// Requested scopes; [`SCOPES`](Self::SCOPES) if empty.
+    /// The requested scopes; [`SCOPES`](Self::SCOPES) if empty.
     pub scopes: Vec<String>,
 }
 
 impl Oidc {
-    /// Default scopes. Source: OpenID Connect Core 1.0, section 5.4.
+    /// The default scopes. Source: OpenID Connect Core 1.0, section 5.4.
     pub const SCOPES: [&'static str; 3] = ["openid", "email", "profile"];
 
-    /// Whether the settings specify who may sign in.
+    /// Returns `true` if the settings are complete: they state who may sign in.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         ![&self.provider, &self.claim, &self.value]
@@ -602,7 +608,7 @@ impl Oidc {
             .any(|text| text.is_empty())
     }
 
-    /// Scopes as sent in a request.
+    /// Returns the scopes as they are sent in a request.
     #[must_use]
     pub fn scope(&self) -> String {
         if self.scopes.is_empty() {
@@ -618,18 +624,19 @@ impl Oidc {
 /// A server in the response to GetIceServerConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ice {
-    /// `stun:`, `turn:` and `turns:` URLs, 1 to 4, in the order of the response.
+    /// The URLs of the server (`stun:`, `turn:` and `turns:`), in the order of the response. There are 1 to 4.
     pub urls: Vec<String>,
-    /// The client's credential for the server.
+    /// The credential that clients use for the server.
     pub credential: IceCredential,
-    /// Validity of the response: 30 to 86,400 seconds. Source: GetIceServerConfig, `Ttl`.
+    /// How long the response is valid, from 30 to 86,400 seconds. Source: GetIceServerConfig, `Ttl`.
     pub ttl_seconds: u32,
 }
 
-/// A client's credential for a STUN or TURN server. Never shown in logs or debug output.
+/// A credential that clients use for a STUN or TURN server. Never shown in logs or debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
-    /// None, for STUN only. The response contains placeholders because clients reject entries without credentials.
+    /// No credential; permitted for STUN only. The response contains placeholders instead, because clients reject
+    /// entries without credentials.
     None,
     /// A fixed username and password.
     Fixed {
@@ -638,8 +645,8 @@ pub enum IceCredential {
         /// The password.
         password: String,
     },
-    /// Secrets of time-limited credentials, at least one. The first (coturn's `static-auth-secret`) generates
-    /// credentials; the TURN server may accept the others during a rotation.
+    /// Secrets for time-limited credentials. There is at least one. The first one (coturn's `static-auth-secret`) is
+    /// used to generate credentials. The others are those that the TURN server also accepts during a rotation.
     Secrets(Vec<String>),
 }
 
@@ -656,10 +663,10 @@ impl fmt::Debug for IceCredential {
     }
 }
 
-// Conflicts between listening addresses.
+// Conflicts between the addresses of listeners.
 
-/// Whether a socket bound to one address prevents binding the other: the addresses are equal, or one is a wildcard.
-/// `[::]` includes IPv4 unless the socket is restricted to IPv6.
+/// Returns `true` if two sockets cannot be bound to these addresses at the same time. The ports must be equal, and the
+/// IP addresses must be equal or one of them a wildcard. `[::]` includes IPv4, unless the socket is restricted to IPv6.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());

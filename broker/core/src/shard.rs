@@ -1,10 +1,11 @@
-//! State of one core: sessions, channels, deadlines and counters. The only module that accesses all of them.
+//! The state of one shard: its sessions, channels, deadlines and counters. Only this module has access to all of them
+//! at once.
 //!
-//! State is divided into four parts: [`Sockets`] (connections), [`Directory`] (channels homed here), [`Telemetry`]
-//! (counters and notes) and [`Gate`] (signatures). Each step borrows the parts it modifies. Follow-up work for other
-//! parts (a WebSocket left its channel, a call was answered, a channel's deadline moved) is queued in a
-//! [`Todo`](crate::shard::todo::Todo) list, which the shard drains before the next step. This file dispatches each
-//! input to its first step; the shard's loops are in `event_loop`:
+//! The state is divided into four parts: [`Sockets`] (connections), [`Directory`] (the channels that this shard owns),
+//! [`Telemetry`] (counters and notes) and [`Gate`] (signatures). Each step borrows the parts that it needs.
+//! Follow-up work for other parts, for example when a WebSocket has left its channel or a call was answered, is queued
+//! in a [`Todo`](crate::shard::todo::Todo) list. The shard drains this list before the next step. This file dispatches
+//! each input to its first step. The shard's loops are in `event_loop`:
 //! ```text
 //!  handle(Received)
 //!    ├─ event_loop                HTTP: one head or body per step; WebSocket: one frame per step
@@ -104,16 +105,16 @@ use todo::TodoList;
 pub use trace::{Forget, TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use usage::{Usage, UsageTable};
 
-/// A shard: its state and the machine that processes one input at a time.
+/// A shard: its state, and the `Machine` implementation that processes one input at a time.
 pub struct Shard {
     state: State,
-    /// Number of inputs since startup, counted in debug builds.
+    /// Number of inputs since startup. Counted in debug builds only.
     inputs: usize,
 }
 
 impl Shard {
-    /// Creates a shard, restoring the channels of a previous process. Channels beyond the limits are dropped, which
-    /// cannot occur with a valid configuration.
+    /// Creates a shard and restores the channels of the previous process. Channels that exceed the limits are dropped,
+    /// which cannot happen if the configuration is valid.
     #[must_use]
     pub fn new(start: Start) -> Self {
         let Start {
@@ -186,7 +187,7 @@ impl Shard {
         shard
     }
 
-    /// Returns the bytes queued for a connection, including any that are being held back.
+    /// Returns the bytes queued for a connection, including bytes that are currently held back.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
@@ -194,7 +195,7 @@ impl Shard {
         session.map_or(&[], |session| session.outbox.unsent())
     }
 
-    /// Returns the number of sessions and channels that have a due deadline but no timer; always 0.
+    /// Returns the number of sessions and channels whose deadline has no timer. Tests assert that this is 0.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
@@ -486,7 +487,7 @@ impl Machine for Shard {
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
         self.state.cx.at = at;
         let reply = self.answer_operator(question);
-        // If a channel ended, its pending calls were answered, so the requests behind them start.
+        // If a channel ended, its pending calls were answered. The requests that waited behind those calls start now.
         self.work_off();
         self.check();
         reply
@@ -532,8 +533,8 @@ const _: () = assert!(NEVER.0 == u64::MAX);
 // Invariants of all parts, checked in debug builds.
 
 impl Shard {
-    /// Checks every part's invariants after each input, once all deferred work is done. The checks run less often on
-    /// shards with many connections, to keep the cost per input constant.
+    /// Checks the invariants of all parts of the state. Called after each input, once all deferred work is done. If
+    /// there are many sessions, the session table is checked less often, to keep the cost per input constant.
     #[inline]
     pub(crate) fn check(&mut self) {
         if !cfg!(debug_assertions) {
@@ -558,5 +559,5 @@ impl Shard {
     }
 }
 
-/// Average number of session table entries that a debug build checks per input.
+/// Average number of session table entries that a debug build checks after each input.
 const PLACES_CHECKED_PER_INPUT: usize = 128;

@@ -1,5 +1,5 @@
-//! Fixtures of tests and benchmarks: a shard that checks no signature, stores nothing and logs nothing. Only with the
-//! feature `testing`, which no product enables.
+//! Fixtures for tests and benchmarks: a shard that checks no signatures, stores nothing and logs nothing. Only
+//! available with the feature `testing`, which no released program enables.
 
 use crate::auth::{Nonces, SessionKeys};
 use crate::catalog::{Catalog, SharedCatalog};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Start {
-    /// A shard that checks no signature, stores nothing and logs nothing.
+    /// Creates a shard that checks no signatures, stores nothing and logs nothing.
     #[must_use]
     pub fn bare(
         settings: Arc<Settings>,
@@ -48,7 +48,7 @@ impl Start {
 }
 
 impl StartKeys {
-    /// Keys of a shard that checks no signature, with nonces that are not secret.
+    /// Creates the keys of a shard that checks no signatures. The nonces are not secret.
     #[must_use]
     pub fn bare(id: ShardId, session_keys: Arc<SessionKeys>) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl StartKeys {
 }
 
 impl Readiness {
-    /// Readiness of a serving process.
+    /// Returns the readiness of a process that serves clients.
     #[must_use]
     pub fn ready() -> Self {
         let readiness = Self::default();
@@ -70,7 +70,7 @@ impl Readiness {
 }
 
 impl Hook {
-    /// A hook for the states of all channels, without a secret.
+    /// Creates a hook that receives the states of all channels and has no secret.
     #[must_use]
     pub fn bare(name: &str) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Hook {
     }
 }
 
-/// The catalog of shards that run one after the other.
+/// A catalog for tests, whose shards run one at a time.
 #[derive(Debug, Default)]
 #[expect(
     clippy::disallowed_types,
@@ -107,7 +107,7 @@ impl SharedCatalog for TestCatalog {
     }
 }
 
-/// A store that keeps no records: channels live as long as the process.
+/// A store that keeps no records, so channels live only as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore;
 
@@ -117,7 +117,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// A journal that drops everything.
+/// A journal that drops all entries.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SilentJournal;
 

@@ -1,43 +1,44 @@
-//! Time as plain numbers; only the edge reads the clocks.
+//! Types for times, as plain numbers. Only the edge reads the clocks.
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Milliseconds on the monotonic clock since the process started. Deadlines use this clock.
+/// Milliseconds since the process started, on the monotonic clock. Deadlines use this clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Now(pub u64);
 
 impl Now {
-    /// Returns the time `ms` milliseconds later; saturates at the maximum, "never".
+    /// Returns the time that is `ms` milliseconds later. Saturates at the maximum, which stands for "never".
     #[must_use]
     pub fn after(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to `self`; 0 if `earlier` is later.
+    /// Returns the milliseconds from `earlier` to `self`; 0 if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Milliseconds since 1970-01-01 UTC. The clock may jump; use it only for dates, signatures and certificates.
+/// Milliseconds since 1970-01-01 UTC. The wall clock may jump, so this type is only for dates, signatures and
+/// certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Wall(pub u64);
 
-/// Removes and returns the front of a queue if it is due.
+/// Removes and returns the first item of a queue if `is_due` returns `true` for it.
 pub fn take_due<T>(queue: &mut VecDeque<T>, is_due: impl FnOnce(&T) -> bool) -> Option<T> {
     let is_due = queue.front().is_some_and(is_due);
     if is_due { queue.pop_front() } else { None }
 }
 
-/// Both clocks, read once per turn.
+/// The current time on both clocks, read once per turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// Time on the monotonic clock.
+    /// The time on the monotonic clock.
     pub now: Now,
-    /// Time on the wall clock.
+    /// The time on the wall clock.
     pub wall: Wall,
-    /// Microseconds on the monotonic clock, for short intervals; wraps about every 71 minutes.
+    /// Microseconds on the monotonic clock, for measuring short intervals. Wraps about every 71 minutes.
     pub micros: u32,
 }

@@ -1,26 +1,28 @@
-//! Timer wheel: finds due deadlines without a scan, and needs no ticks while there are no deadlines.
+//! A timer wheel. Finds the deadlines that are due without scanning all of them. Needs no ticks while there are no
+//! deadlines.
 //!
 //! ```text
 //!   near   256 slots of 64 ms, 16 s in all     each slot is a doubly linked list of entries
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
-//! Each owner (a session or channel) has one entry, identified by its [`TimerId`], in at most one list. An earlier
-//! deadline moves the entry in constant time, so there are never more entries than owners. A later deadline changes
-//! nothing (the owner is called early and checks whether its deadline has moved), so a busy session causes no work in
-//! the wheel. An entry beyond the far ring waits in the ring's last slot and is then inserted again. An entry fires at
-//! most one near slot late, and never early.
+//! Each owner (a session or a channel) has one entry, identified by its [`TimerId`], which is in at most one list. An
+//! earlier deadline moves the entry in constant time, so there are never more entries than owners. A later deadline
+//! changes nothing: the owner is called early, and checks whether its deadline has moved. A busy session therefore
+//! causes no work in the wheel. An entry whose deadline lies beyond the far ring waits in the last slot of the ring,
+//! and is then inserted again. An entry fires at most one near slot late, and never early.
 
 use crate::{id::TimerId, time::Now};
 
-/// Deadlines of owners of type `T`.
+/// A timer wheel for deadlines. Each deadline has an item of type `T`.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// Heads of the near slots' lists, then of the far slots'. A list is circular and includes its head.
+    /// The heads of the lists of entries: first those of the near slots, then those of the far slots. Each list is
+    /// circular and includes its head.
     heads: Vec<ListLinks>,
     near: TakenTimers,
     far: TakenTimers,
     entries: Entries<T>,
-    /// Last near slot reached, counted from time 0. Remaining entries of this slot are due.
+    /// The last near slot that has been reached, counted from time 0. The entries that remain in this slot are due.
     tick: u64,
 }
 
@@ -37,7 +39,7 @@ struct Entry<T> {
     what: T,
 }
 
-// One entry per session and channel with a deadline.
+// There is one entry for each session and each channel that has a deadline.
 const _: () = assert!(size_of::<Entry<u64>>() <= 24);
 
 impl<T: Copy> Default for Wheel<T> {
@@ -57,7 +59,8 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Schedules a call of `owner` with `what` at `at` or shortly after, unless an earlier call is scheduled.
+    /// Schedules a call for `owner`, with the item `what`, at `at` or shortly after. Does nothing if an earlier call is
+    /// already scheduled.
     pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = match owner.place() {
@@ -78,7 +81,7 @@ impl<T: Copy> Wheel<T> {
         self.put(place, tick);
     }
 
-    /// Whether a call of this owner is scheduled for `at`, shortly after it, or earlier.
+    /// Returns `true` if a call for this owner is scheduled for `at` or shortly after, or for an earlier time.
     #[cfg(feature = "testing")]
     pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
@@ -87,14 +90,14 @@ impl<T: Copy> Wheel<T> {
         entry.is_some_and(|entry| entry.tick <= tick)
     }
 
-    /// Returns the item in the owner's entry, if any.
+    /// Returns the item in the entry of this owner, if the owner has an entry.
     #[must_use]
     pub fn entry(&self, owner: &TimerId) -> Option<T> {
         let entry = self.entries.get(owner.place()?)?;
         Some(entry.what)
     }
 
-    /// Frees the owner's entry.
+    /// Frees the entry of the owner.
     pub fn forget(&mut self, owner: &mut TimerId) {
         if let Some(place) = std::mem::take(owner).place() {
             self.unlink(place);
@@ -124,7 +127,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Time of the next [`Wheel::pop`], at the latest.
+    /// Returns when [`Wheel::pop`] must be called next, at the latest.
     #[must_use]
     pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
@@ -138,13 +141,13 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    /// Number of entries in use; at most the number of owners.
+    /// Returns the number of entries in use. There are at most as many as owners.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.used
     }
 
-    /// Moves the entries of a far slot to the near slots of their deadlines.
+    /// Moves the entries of a far slot to the near slots that match their deadlines.
     fn bring_near(&mut self, slot: u64) {
         while let Some(place) = self.first(far_head(slot)) {
             let tick = self.entries.get(place).map_or(0, |entry| entry.tick);
@@ -219,13 +222,14 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether an entry is in a list; an unlinked entry is its own neighbour.
+    /// Returns `true` if an entry is in a list. The neighbours of an entry that is in no list are the entry itself.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }
 }
 
-/// Entries in chunks, so that growth never copies them. Indexes start at [`HEADS`].
+/// The entries of a wheel. They are stored in chunks, so they are never copied when the wheel grows. Indexes start at
+/// [`HEADS`].
 #[derive(Debug)]
 struct Entries<T> {
     chunks: Vec<Vec<Entry<T>>>,
@@ -244,7 +248,7 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
-    /// Adds an unlinked entry; returns its index.
+    /// Adds an entry that is not in a list yet, and returns its index.
     fn add(&mut self, what: T) -> u32 {
         self.used += 1;
         let entry = |place| Entry {
@@ -311,8 +315,8 @@ impl TakenTimers {
         self.0 == [0; WORDS]
     }
 
-    /// Returns the first nonempty slot after `slot`, with wrap-around. Runs in every turn, so it checks a word of slots
-    /// at a time.
+    /// Returns the first non-empty slot after `slot`, wrapping around at the end. Called in every turn, so it checks a
+    /// whole word of slots at a time.
     fn first_after(&self, slot: u64) -> Option<u64> {
         let first = Self::index(slot + 1);
         let (word, bit) = (first / WORD, first % WORD);
@@ -350,10 +354,10 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Number of list heads, whose indexes precede those of entries.
+/// Number of list heads. Their indexes precede those of the entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
-/// Entries per allocation, about 32 KiB.
+/// Number of entries per allocation, of about 32 KiB.
 const CHUNK: usize = 1024;
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! Encoding of data that Heliograph's nodes and programs exchange: `postcard` with types that derive `serde`'s traits.
+//! The encoding of data that Heliograph's nodes and programs exchange: `postcard`, with types that derive `serde`'s
+//! traits.
 //!
-//! A type's definition determines its encoding: fields follow one another without names, and a variant is encoded as
-//! its number. An encoding can be extended only by appending a variant to an `enum`; any other change gives a different
-//! encoding, which the first bytes must indicate.
+//! The definition of a type determines its encoding. Fields are encoded in order and without names, and a variant is
+//! encoded as its number. An encoding can only be extended by appending a variant to an `enum`. Any other change
+//! results in a different encoding, which must be indicated by the first bytes.
 //!
-//! Only holders of the cluster's secret write such bytes, but they are decoded as untrusted input: the length is
-//! checked first, trailing bytes are rejected, and no memory is reserved beyond a limit. Strings and byte strings are
-//! slices of the input and bounded by its length; a list may take far more memory than its encoding, so each list has
-//! its own limit ([`at_most`]).
+//! Only processes that know the cluster's secret write such bytes, but the decoder does not trust them. It checks the
+//! length first, rejects trailing bytes, and reserves no memory beyond a limit. Strings and byte strings are slices of
+//! the input, so the length of the input bounds them. A list may take far more memory than its encoding, so each list
+//! has its own limit ([`at_most`]).
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -23,13 +24,14 @@ pub fn write(value: &impl Serialize) -> Vec<u8> {
 /// Appends an encoded value to a buffer.
 ///
 /// # Panics
-/// If the length of a sequence is not known in advance, which is not the case for any type here.
+/// Panics if the length of a sequence is not known in advance. No type that is used here contains such a sequence.
 #[must_use]
 pub fn append(to: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, to).expect("a sequence knows its length, and memory does not end")
 }
 
-/// Decodes a value from at most `most` bytes. Returns `None` if the input is longer or is not exactly one value.
+/// Decodes a value from at most `most` bytes. Returns `None` if the input is longer, or does not consist of exactly one
+/// value.
 #[must_use]
 pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     if bytes.len() > most {
@@ -39,13 +41,13 @@ pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     rest.is_empty().then_some(value)
 }
 
-/// Decodes the value at the start of the input, and returns it with the remaining bytes.
+/// Decodes the value at the start of the input, and returns it together with the remaining bytes.
 #[must_use]
 pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
     postcard::take_from_bytes(bytes).ok()
 }
 
-/// Encoding of byte strings as a whole; `serde` encodes slices element by element.
+/// Encodes a byte string as a whole. By default, `serde` encodes a slice element by element.
 pub mod bytes {
     use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
@@ -53,7 +55,7 @@ pub mod bytes {
     /// Serializes a byte string, for `serialize_with`.
     ///
     /// # Errors
-    /// The serializer's error.
+    /// Returns the error of the serializer.
     pub fn serialize<S: Serializer>(bytes: &impl AsRef<[u8]>, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes.as_ref())
     }
@@ -61,16 +63,17 @@ pub mod bytes {
     /// Deserializes a byte string, for `deserialize_with`.
     ///
     /// # Errors
-    /// The input ends too early.
+    /// Fails if the input ends too early.
     pub fn deserialize<'b, D: Deserializer<'b>>(from: D) -> Result<Vec<u8>, D::Error> {
         <&[u8]>::deserialize(from).map(Into::into)
     }
 }
 
-/// Deserializes a list of at most `MOST` elements, for `deserialize_with`. Checks their number before reserving memory.
+/// Deserializes a list of at most `MOST` elements. The number of elements is checked before memory is reserved. For use
+/// with `deserialize_with`.
 ///
 /// # Errors
-/// The number of elements exceeds the limit or the remaining bytes, or an element is invalid.
+/// Fails if the number of elements exceeds the limit or the number of remaining bytes, or if an element is invalid.
 pub fn at_most<'b, D, T, L, const MOST: usize>(from: D) -> Result<L, D::Error>
 where
     D: Deserializer<'b>,

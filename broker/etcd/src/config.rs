@@ -1,4 +1,4 @@
-//! Configuration of a node, and options of its connections to etcd.
+//! The configuration of a node, and the options for its connections to etcd.
 
 use crate::limits::INNER_PORTS_MAX;
 use broker_core::cluster::secret::ProofKeys;
@@ -9,46 +9,48 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Configuration of a node, one per process.
+/// The configuration of a node. There is one per process.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Name of the cluster, part of every key, so that several clusters can share one etcd.
+    /// Name of the cluster. It is part of every key, so several clusters can share one etcd.
     pub cluster: Box<str>,
     /// Name of this node, unique in the cluster.
     pub node: Box<str>,
-    /// Address to which other nodes forward client connections.
+    /// Address at which this node accepts client connections that other nodes forward.
     pub inner: InnerAddress,
-    /// Host and port to which other nodes send messages.
+    /// Host and port at which this node receives messages from other nodes.
     pub peers: Box<str>,
-    /// Data directory, which must exist; two processes must not share it.
+    /// Data directory. It must exist, and two processes must not share it.
     pub directory: PathBuf,
-    /// Keys with which a process proves in its registration that it knows the cluster's secret.
+    /// Keys with which the process proves, in its registration, that it knows the cluster's secret.
     pub proofs: ProofKeys,
-    /// Members of etcd, and connection options.
+    /// The etcd members, and the options for connecting to them.
     pub etcd: Options,
-    /// Size limit of etcd's database in bytes, if its members do not report one.
+    /// Size limit of etcd's database in bytes, used if the etcd members do not report one.
     pub etcd_quota_bytes: u64,
-    /// Lifetime of a registration without a keepalive, in milliseconds: 5 to 60 whole seconds.
+    /// How long a registration lives without a keepalive, in milliseconds: 5 to 60 whole seconds.
     pub lease_ms: u64,
-    /// Presence epoch of this process; the epochs of its slots are higher.
+    /// Presence epoch of this process. Every slot that the process owns has a higher presence epoch.
     pub presence: u64,
-    /// Whether the operator accepts etcd's current state, regardless of what the data directory recorded.
+    /// Whether the operator accepts the current state of etcd, even if it contradicts what the data directory recorded.
     pub accept_etcd: bool,
-    /// Commit of this program, and start time of the process in seconds since 1970, for operators.
+    /// The commit from which this program was built, and the start time of the process in seconds since 1970. Both are
+    /// shown to operators.
     pub build: (Box<str>, u64),
 }
 
-/// Address to which other nodes forward client connections.
+/// An address at which a node accepts client connections that other nodes forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InnerAddress {
     /// Host and port.
     pub address: Box<str>,
-    /// All distinct ports of the host that accept forwarded client connections, at most [`INNER_PORTS_MAX`].
+    /// The distinct ports on which the host accepts client connections that other nodes forward. At most
+    /// [`INNER_PORTS_MAX`].
     pub ports: Box<[u16]>,
 }
 
 impl InnerAddress {
-    /// Creates an address with all of its ports. Drops invalid ports and those beyond the limit.
+    /// Creates an address from `HOST:PORT` and any further ports. Drops invalid ports and ports beyond the limit.
     #[must_use]
     pub fn new(address: &str, ports: &[u16]) -> Self {
         let own = address.rsplit_once(':');
@@ -65,7 +67,7 @@ impl InnerAddress {
         }
     }
 
-    /// Returns all ports; empty if the address's own is the only one.
+    /// Returns all ports. Returns an empty list if the only port is the one in the address.
     pub(crate) fn several(&self) -> Vec<u16> {
         match &*self.ports {
             [] | [_] => Vec::new(),
@@ -74,7 +76,7 @@ impl InnerAddress {
     }
 }
 
-/// Formats the address and any further ports, as ranges such as `7445-7447` where possible.
+/// Formats the address, followed by any further ports. Consecutive ports are shown as ranges such as `7445-7447`.
 impl fmt::Display for InnerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)?;
@@ -90,17 +92,17 @@ impl fmt::Display for InnerAddress {
     }
 }
 
-/// Endpoints of etcd, and options for connecting to them.
+/// The endpoints of etcd, and the options for connecting to them.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Endpoints: `http://` or `https://` with host and port, one per etcd member.
+    /// One endpoint per etcd member: `http://` or `https://`, followed by the host and the port.
     pub endpoints: Vec<Box<str>>,
     /// TLS configuration for `https://`; see [`tls`].
     pub tls: Option<Arc<ClientConfig>>,
     /// User name and password, if etcd requires them.
     pub user: Option<(Box<str>, Box<str>)>,
-    /// Returns the current options, if they are read from files that may change. Called before each connection attempt;
-    /// may block.
+    /// A callback that returns the current options. Set if the options come from files that may change. Called before
+    /// each connection attempt. May block.
     pub renew: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
 }
 
@@ -123,12 +125,12 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Why TLS certificates cannot be used.
+/// The reason why the files with TLS certificates cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
-    /// The file with the CA certificates, the client certificate or the key is not PEM or lacks the expected items.
+    /// A file is not PEM, or lacks the expected items. The string describes the items that were expected.
     Pem(&'static str),
-    /// Rejected by the TLS library.
+    /// The TLS library rejected the certificates.
     Refused(rustls::Error),
 }
 
@@ -143,11 +145,11 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// Creates the TLS configuration for connections to etcd from PEM files: the CA certificates with which etcd's
-/// certificates are verified, and a client certificate with its key if etcd requires one.
+/// Creates the TLS configuration for connections to etcd from PEM files. `ca` contains the CA certificates that issue
+/// etcd's certificates. `identity` contains a client certificate and its key, and is needed only if etcd requires one.
 ///
 /// # Errors
-/// A [`TlsError`] if a file is unusable.
+/// Returns a [`TlsError`] if a file is unusable.
 pub fn tls(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca, "authorities")? {

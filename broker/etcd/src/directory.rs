@@ -1,11 +1,11 @@
-//! State that a node keeps across restarts, in two files in its data directory.
+//! The state that a node keeps across restarts, in two files in its data directory.
 //!
 //! ```text
 //!  DIR/cluster.lock   held while the node runs: one process at a time
 //!  DIR/cluster.json   the directory's number, its number of starts, and what was seen of etcd
 //! ```
-//! The directory's number is generated once. The number of a start is persisted before it is used, and exceeds the
-//! previous one by a random amount, so that no two processes ever have the same incarnation, even if a directory is
+//! The directory's number is generated once. The number of a start is persisted before it is used. It exceeds the
+//! previous number by a random amount, so no two processes ever have the same incarnation, even if a directory is
 //! copied.
 
 use crate::driver::event::{Event, TaskEvents};
@@ -28,12 +28,12 @@ const STATE: &str = "cluster.json";
 const YOUNG: &str = "cluster.json.new";
 const FORMAT: u32 = 1;
 
-/// Why a data directory cannot be used.
+/// The reason why a data directory cannot be used.
 #[derive(Debug)]
 pub enum DirectoryError {
-    /// Another process is using the directory.
+    /// Another process is using the data directory.
     Locked(PathBuf),
-    /// Another version of this program wrote the file, or it is damaged.
+    /// The state file was written by another version of this program, or is damaged.
     Unreadable(PathBuf, Box<str>),
     /// A file system operation failed.
     System(PathBuf, io::Error),
@@ -102,7 +102,7 @@ impl Kept {
         same == *other
     }
 
-    /// Discards everything known about etcd because the operator accepts its current state.
+    /// Discards everything that this node has recorded about etcd. Called if the operator accepts etcd's current state.
     pub(crate) fn forget(&mut self) {
         self.newest = 0;
         self.etcd = None;
@@ -118,8 +118,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Locks an existing directory and counts a start. `drawn` contains two random numbers: the directory's number,
-    /// used if it has none yet, and the amount beyond one by which the start's number increases.
+    /// Locks an existing data directory and increases its start number. `drawn` contains two random numbers. If the
+    /// directory has no number yet, it gets the first one. The start number increases by one plus the second.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {
@@ -166,7 +166,8 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
     }
 }
 
-/// Replaces the file by renaming a complete one over it; syncs file and directory if it must survive a crash.
+/// Replaces the state file by renaming a complete new file over it. If `is_synced`, also syncs the file and the
+/// directory, so that the change survives a crash.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);
     let mut file = File::options()
@@ -208,8 +209,8 @@ impl Keeping {
         }
     }
 
-    /// Writes the data directory if anything has changed: immediately, or at most once per second if only the revision
-    /// has increased. `cluster` is the cluster's id, if known.
+    /// Writes the state file if anything has changed. If only the revision has increased, writes at most once per
+    /// second. `cluster` is the id of the cluster, if it is known.
     pub(crate) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
         let wanted = self.kept.with(memory).with_cluster(cluster);
         if self.writing.is_some() || wanted == self.kept {
@@ -231,7 +232,7 @@ impl Keeping {
         });
     }
 
-    /// Handles the end of a write. A failed write is retried on the next tick.
+    /// Handles the result of a write. A failed write is repeated on the next tick.
     pub(crate) fn written(&mut self, result: Result<(), Box<str>>) {
         let written = self.writing.take();
         match result {

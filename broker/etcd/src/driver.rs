@@ -1,4 +1,4 @@
-//! The node: a thread that passes events to the core and executes its outputs.
+//! The node: a thread that passes events to the core and carries out the core's outputs.
 //!
 //! ```text
 //!  Handle ── commands ──►┌─ Node ───────────────────────────────────────────────┐
@@ -8,16 +8,17 @@
 //!                        │ Post      messages, the hosts of other nodes         │
 //!                        └──────────────────────────────────────────────────────┘
 //! ```
-//! Each input is processed together with everything that results from it before the next one. [`DriverNode`] passes it
-//! to the responsible component. Components have private fields; they receive what they need from others as arguments,
-//! and return the remaining work, which only the node carries out.
+//! Each input, together with everything that results from it, is processed before the next one. [`DriverNode`] passes
+//! an input to the responsible component. Components have private fields. They receive what they need from other
+//! components as arguments, and return the remaining work, which only the node carries out.
 //!
-//! * this page: the components, the data between them, and reports of tasks;
+//! * this file: the components, the data that flows between them, and the reports of tasks;
 //! * `handle`: the thread, and the process's handle to it;
 //! * `core`: the rules;
-//! * `connection`, `control`, `records`: etcd; `capacity`, `orders`: its database usage, and operators' orders in it;
-//! * `messages`: other nodes;
-//! * `news`, `inspection`, `log`: what the node publishes, shows and logs.
+//! * `connection`, `control`, `records`: communication with etcd; `capacity`, `orders`: the usage of its database, and
+//!   the orders that operators write into it;
+//! * `messages`: communication with other nodes;
+//! * `news`, `inspection`, `log`: what the node publishes, shows to operators and logs.
 
 mod capacity;
 mod connection;
@@ -215,7 +216,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 if let Some((from, Message::Seek(asked))) = post.read(&name, &bytes, translator) {
                     let heard = self.core.cluster().heard(from, now());
                     let found = Message::Found(asked, heard);
-                    // A late reply has no receiver.
+                    // If the reply is late, nobody is waiting for it any more.
                     let _ = reply.send(wire::encode(&found, &translator.names));
                 }
             }
@@ -252,7 +253,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 let translator = &self.translator;
                 self.post.part_taken((from, &name), id, number, translator);
             }
-            // This query arrives only over a separate connection.
+            // This query arrives only on a separate connection.
             Message::Seek(_) => {}
             Message::Inquiry(number, bytes) => self.service.inquired(name, number, bytes),
             Message::Reply(number, bytes) => self.service.replied(name, number, bytes),
@@ -299,7 +300,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.records.submit(change, slot_key, inputs, service);
     }
 
-    /// Passes all queued inputs to the core and executes its outputs.
+    /// Passes all queued inputs to the core and carries out the core's outputs.
     pub(crate) fn settle(&mut self) {
         self.obey();
         self.core.give_keys(&self.translator.names);
@@ -312,7 +313,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.publish();
     }
 
-    /// Whether the node has ended; the caller then calls [`Self::close`] and [`Self::exit`].
+    /// Returns `true` if the node has ended. The caller must then call [`Self::close`] and [`Self::exit`].
     fn has_ended(&self) -> bool {
         self.core.ending().is_some()
     }
@@ -321,8 +322,8 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         records::refuse(change, &mut self.service);
     }
 
-    /// Starts shutting down and refuses changes without an outcome. The future completes when the last messages are
-    /// sent.
+    /// Starts shutting down, and refuses all changes whose outcome is not known. The returned future completes once the
+    /// last messages have been sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
@@ -333,7 +334,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.control.is_idle()
     }
 
-    /// Reports the node's end to the process, unless the handle was dropped.
+    /// Reports to the process that the node has ended, unless the handle was dropped.
     pub(crate) fn exit(&mut self) {
         if let Some(ending) = self.core.ending() {
             let others = self.others(ending);
@@ -341,7 +342,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Returns the nodes that cause this process to end, formatted for operators.
+    /// Returns descriptions, for operators, of the nodes that caused this process to end.
     fn others(&self, ending: Ending) -> Vec<String> {
         match ending {
             Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {
@@ -426,7 +427,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Requests the meta key, unless etcd shows another history.
+    /// Reads the meta key from etcd, unless etcd's history contradicts what this node has recorded.
     fn ask_meta(&mut self) {
         if !self.core.cluster().memory().other_history {
             self.control.ask_meta(&self.translator.keys);
@@ -479,7 +480,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.journal.write(cluster, me, &self.translator.names);
     }
 
-    /// Publishes the news since the previous call.
+    /// Publishes everything that has changed since the previous call.
     fn publish(&mut self) {
         let service = &mut self.service;
         self.known.slot_key(self.control.slot_key(), service);

@@ -1,5 +1,5 @@
-//! Entry point of fuzzers and the seeded test: no input may cause a panic, and whatever can be decoded must survive
-//! encoding and decoding.
+//! Entry points for fuzzers and for the randomized test with fixed seeds. No input may cause a panic, and everything
+//! that can be decoded must survive a round trip through the encoder.
 
 use crate::names::{Name, Names};
 use crate::parcels::Part;
@@ -10,10 +10,10 @@ use broker_core::cluster::types::{
 };
 use broker_core::time::Now;
 
-/// Decodes `data` as a message, both as is and with the current form byte prepended.
+/// Decodes `data` as a message: first as it is, then preceded by the byte that identifies the current message format.
 ///
 /// # Panics
-/// If a decoded message does not survive encoding and decoding, which would be a bug.
+/// Panics if a decoded message does not survive being encoded and decoded again, which would be a bug.
 pub fn fuzz(data: &[u8]) {
     let mut names = names();
     for bytes in [data, &[&[FORM][..], data].concat()] {
@@ -24,7 +24,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// Returns one sample message of each kind, as a seed corpus.
+/// Returns one sample message of each kind, for use as a seed corpus.
 #[must_use]
 pub fn samples() -> Vec<Vec<u8>> {
     let giver = Incarnation {

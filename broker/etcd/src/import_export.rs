@@ -1,7 +1,8 @@
-//! Import of a store on disk into etcd, export in the other direction, and addition of records to those in etcd.
+//! Copies the records of a store on disk into etcd, or those in etcd into a store on disk. Also adds single records to
+//! etcd.
 //!
-//! Import and export read a consistent snapshot of their source. An import requires that no node is registered; each of
-//! its transactions verifies this, so that a node that starts in the meantime aborts the import.
+//! Import and export read a consistent snapshot of their source. An import requires that no node is registered. Each of
+//! its transactions verifies this, so a node that starts in the meantime aborts the import.
 
 use crate::config::Options;
 use crate::limits::{BATCH_BYTES_MAX, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
@@ -25,19 +26,19 @@ use tokio::task::{JoinSet, LocalSet};
 /// How an import treats records that are already in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Import nothing if etcd has records.
+    /// If etcd has any records, import nothing.
     Refuse,
-    /// Replace all records, so that etcd contains exactly those of the directory.
+    /// Replace all records, so that etcd afterwards contains exactly those of the store.
     Replace,
 }
 
-/// Copies all records of the store in `directory`, which must not be in use, into etcd. Returns their number.
+/// Copies all records of the store in `directory` into etcd, and returns their number. The store must not be in use.
 ///
-/// The first import into a cluster without nodes creates the cluster. Later presence epochs will be higher than
-/// `epoch`.
+/// Creates the cluster if it does not exist. Also ensures that all presence epochs assigned in the cluster from now on
+/// are higher than `epoch`.
 ///
 /// # Errors
-/// Why the import failed.
+/// Returns the reason why the import failed.
 pub fn import(
     etcd: &Options,
     cluster: &str,
@@ -85,11 +86,12 @@ pub fn import(
     })
 }
 
-/// Creates a store in `directory`, which must not have one, with all records of the cluster. Returns their number and
-/// the highest presence epoch so far. Nodes may run, since the export reads a single revision.
+/// Creates a store in `directory` with all records of the cluster. The directory must not contain a store yet. Returns
+/// the number of records and the highest presence epoch so far. Nodes may be running, since the export reads a single
+/// revision.
 ///
 /// # Errors
-/// Why the export failed; no store is left behind.
+/// Returns the reason why the export failed. In this case, no store is left behind.
 pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<(u64, u64), CommandError> {
     let runtime = runtime()?;
     let end = runtime.block_on(End::connect(etcd, cluster))?;
@@ -156,7 +158,7 @@ impl End {
         Ok(Self { lines, keys })
     }
 
-    /// Returns the cluster's slot key; creates the cluster if needed.
+    /// Returns the cluster's slot key. Creates the cluster if it does not exist.
     pub(crate) async fn found(&self) -> Result<[u8; 16], CommandError> {
         let drawn = random().zip(random());
         let (id, slot_key) =
@@ -194,7 +196,7 @@ impl End {
         }
     }
 
-    /// Removes all records, slot by slot to keep transactions small.
+    /// Removes all records. Several slots are cleared per transaction, to keep transactions small.
     async fn clear(&self) -> Result<(), CommandError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
@@ -205,8 +207,8 @@ impl End {
         Ok(())
     }
 
-    /// Writes batches, several at a time, if no node is registered. `next` returns a batch and whether more follow;
-    /// `done` counts the records confirmed to be in etcd.
+    /// Writes several batches at a time, as long as no node is registered. `next` returns a batch and whether more
+    /// batches follow. `done` is incremented by the number of records in each confirmed batch.
     async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
@@ -249,7 +251,7 @@ impl End {
         Ok(answer(self.lines.txn(transaction)).await?)
     }
 
-    /// Calls `give` with the key and value of each record, at a single revision.
+    /// Calls `give` with the key and value of each record. All records are read at the same revision.
     async fn each_row(
         &self,
         mut give: impl FnMut(&str, &[u8]) -> Result<(), CommandError>,
@@ -273,8 +275,8 @@ impl End {
         Ok(())
     }
 
-    /// Reads the rows from `next` up to `last`, and returns whether more follow. All pages have the revision of the
-    /// first.
+    /// Reads one page of the rows from `next` up to `last`. Returns the rows and whether there are more. To obtain a
+    /// consistent result, all pages are read at the revision of the first one.
     async fn page(
         &self,
         next: Vec<u8>,
@@ -294,12 +296,13 @@ impl End {
     }
 }
 
-// Records added to those in etcd while no node runs.
+// Adding records to those in etcd while no node runs.
 
-/// Calls `give` with each record of the cluster in etcd, at a single revision; never if the cluster does not exist.
+/// Calls `give` with each record of the cluster in etcd, all at a single revision. If the cluster does not exist,
+/// `give` is never called.
 ///
 /// # Errors
-/// Why the read failed; the records passed so far are incomplete.
+/// Returns the reason why the read failed. The records passed to `give` so far are incomplete.
 pub fn each_record(
     etcd: &Options,
     cluster: &str,
@@ -316,10 +319,11 @@ pub fn each_record(
     })
 }
 
-/// Writes the records that etcd does not have yet, in batches. Creates the cluster if needed.
+/// Writes, in batches, the records that etcd does not have yet. Creates the cluster if it does not exist.
 ///
 /// # Errors
-/// The number of records confirmed to be in etcd, and why the write failed. The other records can be written again.
+/// Returns the number of records that are confirmed to be in etcd, and why the write failed. The remaining records can
+/// be written again.
 pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64, CommandError)> {
     let runtime = runtime().map_err(|error| (0, error))?;
     let mut done = 0;
@@ -345,7 +349,7 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
     added.map_err(|error| (done, error))
 }
 
-// Presence epochs of a cluster whose channels come from, or move to, a single broker.
+// The presence epochs of a cluster whose channels come from a single broker, or move to one.
 
 impl End {
     pub(crate) async fn presence(&self) -> Result<u64, CommandError> {
@@ -366,7 +370,7 @@ impl End {
         Ok(epochs.max().unwrap_or(0))
     }
 
-    /// Ensures that all future presence epochs exceed `epoch`. No node may run.
+    /// Ensures that all future presence epochs are higher than `epoch`. No node may be running.
     async fn raise_presence(&self, epoch: u64) -> Result<(), CommandError> {
         let key = self.keys.meta();
         let read = self.transact(TxnRequest {

@@ -1,5 +1,5 @@
-//! Clusters of several nodes on etcd: carries out the decisions of [`broker_core::cluster`] in a real etcd, which also
-//! stores the channel records.
+//! Runs a cluster of several nodes that share their state through etcd. This crate carries out the decisions of
+//! [`broker_core::cluster`] and stores the channel records in etcd.
 //!
 //! ```text
 //!            Service (shards)                    Peers (other nodes)
@@ -14,15 +14,16 @@
 //! ```
 //! The modules, in suggested reading order:
 //!
-//! * [`NodeConfig`], [`Options`], `limits`: configuration of a node, and bounds;
+//! * [`NodeConfig`], [`Options`], `limits`: the configuration of a node, and limits;
 //! * `schema`, `translate`, `names`: keys and values in etcd, and their conversion to the types of the core;
 //! * `wire`, `parcels`, [`Peers`], [`TcpPeers`]: messages between nodes;
-//! * `rpc`: connections to etcd, calls over them, and what a failure means;
-//! * `writer`: batches of record changes, each made exactly once despite lost messages;
+//! * `rpc`: connections to etcd, calls over them, and the meaning of a failed call;
+//! * `writer`: batches of record changes, each applied exactly once even if messages are lost;
 //! * `directory`: what a node remembers across restarts;
-//! * [`Driver`], [`Handle`], [`HostService`]: the node; [`EtcdStore`]: one shard's store in etcd;
-//! * [`import`], [`export`], [`add`]: records from a store on disk into etcd, and back; records added to those in etcd;
-//! * [`operator`]: operators' commands.
+//! * [`Driver`], [`Handle`], [`HostService`]: the node; [`EtcdStore`]: the etcd store of one shard;
+//! * [`import`], [`export`], [`add`]: moving records from a store on disk into etcd and back, and adding records to
+//!   those in etcd;
+//! * [`operator`]: the commands of operators.
 //!
 //! # From etcd to the shards
 //!
@@ -32,16 +33,17 @@
 //!  watch ──► Event::Watched ──► Input::Changed ──► rules ──► Output::Order ──► SlotOrder ──► each shard
 //!  (task)      (driver)             (core)        (core)        (core)       (from the rules to the shard)
 //! ```
-//! [`HostService::order`] receives the [`SlotOrder`] in the core's output, and the shards receive the same order with
-//! the records and messages that the service holds. In the other direction, the service reports which slots a shard
-//! serves or has packed, and sends parcels through [`Commands`].
+//! [`HostService::order`] receives the [`SlotOrder`] from the core's output. The shards receive the same order,
+//! together with the records and messages that the service holds. In the other direction, the service uses [`Commands`]
+//! to report which slots a shard serves or has packed, and to send parcels.
 //!
 //! [`SlotOrder`]: broker_core::cluster::message::SlotOrder
 //!
 //! # What a lost answer means
 //!
-//! An unanswered call may have been carried out, or may be carried out later, since a request can wait in a frozen
-//! member. The core reads back its changes to slots and registrations; `writer` describes the handling of records.
+//! If etcd does not answer a call, the call may already have been carried out. It may even be carried out much later,
+//! if the request is stuck in a frozen etcd member. The core therefore reads its changes to slots and registrations
+//! back. For changes to records, see `writer`.
 
 mod config;
 mod directory;

@@ -1,5 +1,5 @@
-//! Node names, and the core's numbers for them. Numbers are local to a process; on the wire and in etcd, nodes have
-//! names.
+//! Names of nodes, and the numbers that stand for them in the core. A number is valid only within one process. Messages
+//! and keys in etcd contain names.
 
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Name of a node or a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`], so that it fits into a key
-/// and a host name.
+/// The name of a node or a cluster. Consists of letters, digits, `-` and `.`, and has at most [`NAME_BYTES_MAX`] bytes,
+/// so it fits into a key and a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Creates a name; `None` if `text` is empty, too long or contains other characters.
+    /// Creates a name. Returns `None` if `text` is empty, too long or contains other characters.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
@@ -30,7 +30,7 @@ impl Name {
         &self.0
     }
 
-    /// Number of the node in the cluster, the same on all nodes and in all versions.
+    /// Returns the key of the node in its cluster. It is the same on all nodes and in all versions.
     pub(crate) fn key(&self) -> NodeKey {
         NodeKey(hash(&self.0))
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Escapes and truncates a text from etcd, which may be foreign, for the log or a terminal.
+/// Escapes and truncates text from etcd for the log or a terminal, since a foreign program may have written it.
 pub(crate) fn shown(text: &str) -> String {
     let mut rest = text.chars();
     let begin: String = rest.by_ref().take(SHOWN_CHARS).collect();
@@ -67,22 +67,22 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{}{dots}", begin.escape_debug())
 }
 
-/// Maximum number of characters shown of a text from etcd; exceeds the longest name of this program.
+/// Maximum number of characters shown of text from etcd. Longer than any name that this program writes.
 const SHOWN_CHARS: usize = 200;
 
-/// Nodes known to this process. Never shrinks; bounded by [`NODES_MAX`].
+/// The nodes known to this process. The table never shrinks, and has at most [`NODES_MAX`] entries.
 #[derive(Debug)]
 pub(crate) struct Names {
     names: Vec<Name>,
     numbers: HashMap<Name, NodeId>,
 }
 
-/// The number of nodes exceeds a cluster's maximum.
+/// The error returned if there are more nodes than a cluster may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyNodes;
 
 impl Names {
-    /// Creates the names of a process that knows only itself, as number 0.
+    /// Creates a table that contains only the node `me`, under the number 0.
     pub(crate) fn new(me: Name) -> Self {
         let mut names = Self {
             names: Vec::new(),
@@ -92,7 +92,7 @@ impl Names {
         names
     }
 
-    /// Returns a node's number; a new node is assigned one.
+    /// Returns the number of a node. Assigns one if the node is new.
     pub(crate) fn number(&mut self, name: &Name) -> Result<NodeId, TooManyNodes> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(number);

@@ -1,8 +1,8 @@
-//! Operators' commands that use etcd: they show the state of a cluster, remove nodes, and send orders to nodes. Each
+//! Operators' commands that use etcd. They show the state of a cluster, remove nodes, and send orders to nodes. Each
 //! call connects, performs its requests and disconnects, within a bounded time.
 //!
-//! This file has what the commands share: a session with etcd, the nodes of a cluster at one revision, and the lease
-//! that etcd grants.
+//! This file contains what the commands share: a session with etcd, the nodes of a cluster at one revision, and the
+//! check of the lease that etcd grants.
 
 mod drain;
 pub(crate) mod member;
@@ -47,7 +47,7 @@ pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
     Err(why)
 }
 
-/// A session that reconnects after a failed connection.
+/// A session that reconnects after its connection has failed.
 struct Session<'a> {
     options: &'a Options,
     keys: Keys,
@@ -82,17 +82,18 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether etcd accepts no changes because its quota is exhausted.
+/// Returns whether an error message indicates that etcd rejects changes because its quota is exhausted.
 fn is_full(why: &str) -> bool {
     why.contains("database space exceeded")
 }
 
-/// Why a command failed, in one line.
+/// The reason why a command failed, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
-    /// The operator must correct something first: a name, a node that should or should not run, existing records.
+    /// The operator must fix something first, such as an invalid name, a node that must be started or stopped, or
+    /// existing records.
     Refused(Box<str>),
-    /// etcd, a node or the disk failed. The outcome is unknown; the operator checks, or runs the command again.
+    /// etcd, a node or the disk failed. The outcome is unknown, so the operator must check it or run the command again.
     Failed(Box<str>),
 }
 
@@ -143,7 +144,7 @@ fn block_on<T, E: From<ConnectError>>(
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let built = builder.enable_all().build();
     let runtime = built.map_err(|error| ConnectError::from(error.to_string()))?;
-    // Connections belong to one thread.
+    // Connections are bound to one thread.
     tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
 
@@ -152,7 +153,7 @@ const NOBODY: &str = "no node is registered: start the nodes first";
 const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
                     then try again";
 
-// The nodes of a cluster at one revision, and orders to them, for commands that order something.
+// The nodes of a cluster at one revision, and the code that sends orders to them.
 
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
@@ -162,7 +163,7 @@ pub(crate) struct Picture {
 
 #[derive(Debug, Default)]
 pub(crate) struct SeenNode {
-    /// Whether the roster expects the node to run; `None` for a non-member.
+    /// Whether the roster expects the node to run. `None` if the roster does not list the node.
     pub(crate) is_here: Option<bool>,
     pub(crate) registered: Option<Registered>,
     pub(crate) order: Option<OrderWord>,
@@ -180,7 +181,7 @@ pub(crate) struct Registered {
 }
 
 impl SeenNode {
-    /// Whether the node runs as expected.
+    /// Returns whether the node is running as expected by the roster.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
@@ -191,14 +192,15 @@ impl SeenNode {
         found.map_or(0, |(_, count)| *count)
     }
 
-    /// Number of slots owned by the node's registered process.
+    /// Returns the number of slots owned by the node's registered process.
     pub(crate) fn slots(&self) -> usize {
         let registered = self.registered.as_ref();
         registered.map_or(0, |found| self.slots_of(found.process))
     }
 }
 
-/// Reads the watched keys. Fails if a key of this version has an unreadable value, whose meaning would be unknown.
+/// Reads the watched keys. Fails if this version recognizes a key but cannot parse its value, since the meaning of that
+/// value is unknown.
 pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
@@ -235,7 +237,7 @@ impl Picture {
                 });
             }
             Some(WatchedSubject::Report(node)) => {
-                // A report of a later version counts as absent.
+                // A report from a later version is treated as absent.
                 self.node(node).report = schema::read(&row.value).ok();
             }
             Some(WatchedSubject::Slot(_)) => {
@@ -255,7 +257,7 @@ impl Picture {
         self.nodes.entry(name).or_default()
     }
 
-    /// Returns the nodes that run as expected.
+    /// Returns the nodes that are running as expected by the roster.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
@@ -270,8 +272,9 @@ impl SeenNode {
     }
 }
 
-/// Writes an order for nodes if their registrations are unchanged. Returns the revision of the first order, which the
-/// reports name; `None` if a registration has changed.
+/// Writes an order for each of the given nodes, provided that none of their registrations has changed. Returns the
+/// revision of the first order, or `None` if a registration has changed. A report on any of the orders contains this
+/// revision or a later one.
 pub(crate) async fn order(
     lines: &Lines,
     keys: &Keys,
@@ -302,11 +305,11 @@ pub(crate) async fn order(
     Ok(first)
 }
 
-/// Requests a lease of this many seconds and revokes it. Returns the number of seconds granted, which is higher if
-/// etcd's elections take longer than two thirds of the requested duration.
+/// Requests a lease of this many seconds and revokes it. Returns the number of seconds that etcd granted. etcd grants
+/// more than requested if its elections take longer than two thirds of the requested duration.
 ///
 /// # Errors
-/// Why no lease was granted, in one line.
+/// Returns the reason why no lease was granted, in one line.
 pub fn granted(options: &Options, seconds: i64) -> Result<i64, Box<str>> {
     block_on(async {
         let lines = connect(options).await?;

@@ -1,4 +1,5 @@
-//! Parcels of pending messages between nodes. A parcel that exceeds a message is sent in parts, one after another.
+//! Transfers the pending messages of slots (parcels) between nodes. A parcel that exceeds the size of a message is sent
+//! in parts, one after another.
 //!
 //! ```text
 //!  sender                          receiver
@@ -8,8 +9,8 @@
 //!  part 1 of 8, again ───────────► …
 //!  part 7 of 8 ──────────────────► complete: offered to the core like any parcel, which accepts or refuses it
 //! ```
-//! Parcels are all or nothing: no part is used before the last one arrives. Both sides drop a parcel whose parts stop
-//! arriving; the core then offers another one.
+//! A parcel is received completely or not at all: no part is used before the last one has arrived. If the parts of a
+//! parcel stop arriving, both sides drop the parcel. The core then offers another one.
 
 use crate::limits::{PART_AGAIN_MS, PART_BYTES, PARTS_KEPT_MS, PARTS_MAX, SENDING_MAX};
 use crate::names::Name;
@@ -29,7 +30,7 @@ pub(crate) struct Part {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Parcels being sent, at most [`SENDING_MAX`] and [`KEPT_PARCEL_BYTES_MAX`] bytes.
+/// The parcels being sent. There are at most [`SENDING_MAX`], with a total of at most [`KEPT_PARCEL_BYTES_MAX`] bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SendingParcels(BTreeMap<ParcelId, SentParcel>);
 
@@ -44,7 +45,7 @@ struct SentParcel {
 }
 
 impl SendingParcels {
-    /// Starts sending a parcel and returns its first part; `None` at the limit.
+    /// Starts sending a parcel and returns its first part. Returns `None` if a limit has been reached.
     pub(crate) fn begin(
         &mut self,
         to: Name,
@@ -69,7 +70,7 @@ impl SendingParcels {
         Some(first)
     }
 
-    /// Handles the acknowledgement of a part; returns the next one, if any.
+    /// Handles the acknowledgement of a part. Returns the next part of the parcel, if there is one.
     pub(crate) fn taken(
         &mut self,
         from: &Name,
@@ -94,7 +95,8 @@ impl SendingParcels {
         self.0.remove(&id);
     }
 
-    /// Returns unacknowledged parts to resend, and drops parcels that have timed out.
+    /// Returns the parts that have not been acknowledged in time and must be sent again. Drops parcels that have timed
+    /// out.
     pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
         self.0
             .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
@@ -108,7 +110,7 @@ impl SendingParcels {
 }
 
 impl SentParcel {
-    /// Returns the part in flight; `None` after the last part.
+    /// Returns the part in flight, or `None` after the last part.
     fn part(&self) -> Option<Part> {
         let count = u16::try_from(self.bytes.len().div_ceil(PART_BYTES)).ok()?;
         let bytes = self.bytes.chunks(PART_BYTES).nth(self.number.into())?;
@@ -121,7 +123,7 @@ impl SentParcel {
     }
 }
 
-/// Parcels being received, with the same total limit as complete parcels.
+/// The parcels being received. The limit on their total size is the same as for complete parcels.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 
@@ -135,13 +137,13 @@ struct ReceivedParcels {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PartArrival {
-    /// Stored, or received before; to be acknowledged.
+    /// The part was stored, or had been received before. It must be acknowledged.
     Taken,
-    /// The last part; contains the parcel's messages. To be acknowledged.
+    /// The last part was received. Contains the parcel's messages. The part must be acknowledged.
     Whole(Vec<u8>),
-    /// Out of sequence or invalid.
+    /// The part is out of sequence or invalid.
     Strange,
-    /// Refused: no capacity for the parcel.
+    /// There is no capacity for the parcel.
     Refused,
 }
 
@@ -236,7 +238,7 @@ mod tests {
 
     const FROM: NodeId = NodeId(1);
 
-    /// A parcel of 30 MiB, while every third message between the nodes is lost, in both directions.
+    /// Sends a parcel of 30 MiB while every third message between the nodes is lost, in both directions.
     #[test]
     fn a_parcel_arrives_whole_whatever_is_lost() {
         let wanted = messages(30 << 20);

@@ -1,4 +1,4 @@
-//! Messages between nodes, and the transport that carries them.
+//! Messages between nodes, and the interface of the transport that carries them.
 
 use crate::limits::{MAIL_BYTES_MAX, MAIL_MAX};
 use crate::names::Name;
@@ -8,37 +8,37 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Transport for messages to other nodes. Messages that cannot be delivered are lost, which the core tolerates.
+/// The transport for messages to other nodes. Messages that cannot be delivered are lost, which the core tolerates.
 pub trait Peers: 'static {
-    /// Sends a message to a node, at one of these addresses if any are known. Never blocks.
+    /// Sends a message to a node at one of these addresses. The message is lost if there are none. Never blocks.
     fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Queries a node at one of these addresses over a separate connection, so as not to disturb another process with
-    /// the same name. The reply, if any, arrives as a message from the node. Never blocks; does nothing while the
-    /// previous query to the node is unanswered.
+    /// Sends a query to a node at one of these addresses, over a separate connection. An existing connection to another
+    /// process with the same name is therefore not disturbed. The reply, if any, arrives as a message from the node.
+    /// Never blocks. Does nothing if the previous query to the node is still unanswered.
     fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Stops accepting messages. The future completes when all sent messages are delivered or lost.
+    /// Stops accepting messages. The returned future completes once all accepted messages have been delivered or lost.
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(ready(()))
     }
 }
 
-/// A message from another node, or an event on the connection to it.
+/// A message from another node, or an event on the connection to that node.
 #[derive(Debug)]
 pub enum PeerMail {
     /// A message from a node that the transport has authenticated.
     Message(Name, Vec<u8>),
-    /// A message from a node that waits for a reply on the same connection ([`Peers::ask`]), and the channel for the
-    /// reply.
+    /// A message from a node that waits for a reply on the same connection ([`Peers::ask`]). The reply must be sent
+    /// through the last field.
     Asked(Name, Vec<u8>, oneshot::Sender<Vec<u8>>),
-    /// A node's host refused the connection: no process is listening.
+    /// A node's host refused the connection, because no process is listening.
     Refused(Name),
-    /// A connection to a node failed for another reason or reached another node, so the node may have moved.
+    /// A connection to a node failed for another reason, or reached another node. The node may have moved.
     Unreached(Name),
 }
 
-/// The transport's end of the message queue. Each connection has a clone.
+/// The transport's end of the queue of incoming messages. Each connection has a clone.
 #[derive(Clone, Debug)]
 pub struct PeerMailbox {
     letters: mpsc::Sender<Letter>,
@@ -48,8 +48,8 @@ pub struct PeerMailbox {
 type Letter = (PeerMail, OwnedSemaphorePermit);
 
 impl PeerMailbox {
-    /// Queues a message or event. Returns `false` if it is lost: [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] is reached, or the
-    /// node has ended.
+    /// Queues a message or an event. Returns `false` if it is lost because the node has ended, or because [`MAIL_MAX`]
+    /// or [`MAIL_BYTES_MAX`] has been reached.
     pub fn put(&self, mail: PeerMail) -> bool {
         let bytes = match &mail {
             PeerMail::Message(_, message) | PeerMail::Asked(_, message, _) => {
@@ -72,7 +72,7 @@ impl PeerMailbox {
 pub(crate) struct Inbox(mpsc::Receiver<Letter>);
 
 impl Inbox {
-    /// Receives the next message or event; `None` once all mailboxes are dropped.
+    /// Receives the next message or event. Returns `None` once all mailboxes have been dropped.
     pub(crate) async fn recv(&mut self) -> Option<PeerMail> {
         self.0.recv().await.map(|(mail, _)| mail)
     }

@@ -1,11 +1,11 @@
-//! etcd's gRPC interface: its messages, and calls over a connection.
+//! The gRPC interface of etcd: its messages, and calls over a connection.
 //!
-//! * `connection`: one connection to one member, and the attempts to open it;
-//! * `calls`: single calls, paged reads of a slot's records, and what a failed call means;
+//! * `connection`: a connection to one member, and the code that opens it;
+//! * `calls`: single calls, paged reads of a slot's records, and the meaning of a failed call;
 //! * `streams`: the keepalives of a lease, and a watch.
 //!
-//! `tonic-prost-build` generates `generated.rs` from `proto/rpc.proto`; the test in `broker/etcd/generator` checks that
-//! they match, and is the only part that needs `protoc`.
+//! `tonic-prost-build` generates `generated.rs` from `proto/rpc.proto`. The test in `broker/etcd/generator` checks that
+//! the two match. Only this test needs `protoc`.
 
 pub(crate) mod calls;
 pub(crate) mod connection;
@@ -36,7 +36,7 @@ impl RangeRequest {
         }
     }
 
-    /// Creates a read of all keys from `first` to the exclusive `end`.
+    /// Creates a request that reads all keys from `first` up to, but not including, `end`.
     pub(crate) fn range((first, end): (impl Into<Vec<u8>>, impl Into<Vec<u8>>)) -> Self {
         Self {
             range_end: end.into(),
@@ -67,7 +67,7 @@ impl RequestOp {
         Self::delete_range((key, Vec::new()))
     }
 
-    /// Creates a deletion of all keys from `first` to the exclusive `end`.
+    /// Creates an operation that deletes all keys from `first` up to, but not including, `end`.
     pub(crate) fn delete_range((first, end): (impl Into<Vec<u8>>, impl Into<Vec<u8>>)) -> Self {
         let (key, range_end) = (first.into(), end.into());
         Request::RequestDeleteRange(DeleteRangeRequest { key, range_end }).into()
@@ -89,7 +89,7 @@ impl Compare {
         Self::new(key, CompareTarget::Create, CompareResult::Equal, created)
     }
 
-    /// Requires that the key was last changed at this revision; 0 requires that it does not exist.
+    /// Requires that the key was last changed at this revision. 0 requires that the key does not exist.
     pub(crate) fn unchanged(key: impl Into<Vec<u8>>, at: i64) -> Self {
         let changed = TargetUnion::ModRevision(at);
         Self::new(key, CompareTarget::Mod, CompareResult::Equal, changed)
@@ -101,7 +101,8 @@ impl Compare {
         Self::new(key, CompareTarget::Mod, CompareResult::Less, changed)
     }
 
-    /// Extends the compare to all keys up to an exclusive end; the compare holds if there are none.
+    /// Extends the comparison to all keys up to, but not including, `end`. If there are no keys in this range, the
+    /// comparison succeeds.
     pub(crate) fn up_to(self, end: impl Into<Vec<u8>>) -> Self {
         Self {
             range_end: end.into(),
@@ -126,7 +127,7 @@ impl Compare {
 }
 
 impl TxnResponse {
-    /// Returns the rows of each read, in the order of the reads.
+    /// Returns the rows found by each read, in the order of the reads.
     pub(crate) fn reads(&self) -> impl Iterator<Item = &[KeyValue]> {
         let responses = self.responses.iter();
         let read = responses.filter_map(|response| response.response.as_ref());

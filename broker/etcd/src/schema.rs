@@ -1,4 +1,4 @@
-//! A cluster's keys and values in etcd. `translate.rs` converts them to and from the core's types.
+//! The keys and values of a cluster in etcd. `translate.rs` converts them to and from the core's types.
 
 use crate::names::{Name, shown};
 use crate::{
@@ -28,7 +28,7 @@ use std::sync::Arc;
 //  /heliograph/<cluster>/s/<slot>                         a slot's owner              ┘
 //  /heliograph/<cluster>/w/<node>/<lane>                  the last batch of records   never watched
 // ```
-// A slot is three hexadecimal digits.
+// A slot is written as three hexadecimal digits.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
@@ -84,7 +84,7 @@ impl Keys {
         format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
     }
 
-    /// Returns the range of all watched keys: the first key and the exclusive end.
+    /// Returns the range of all watched keys: the first key, and the end, which is exclusive.
     pub(crate) fn watched(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),
@@ -92,7 +92,7 @@ impl Keys {
         )
     }
 
-    /// Returns the range of the records in a slot; the first key is their common prefix.
+    /// Returns the range of the records in a slot. The first key is also their common prefix.
     pub(crate) fn records(&self, slot: Slot) -> (String, String) {
         let start = format!("{}c/{:03x}/", self.prefix, slot.0);
         let end = format!("{}c/{:03x}0", self.prefix, slot.0);
@@ -117,7 +117,7 @@ impl Keys {
         )
     }
 
-    /// Returns the ranges below the prefix without keys of this version; any key in them is foreign.
+    /// Returns the ranges below the cluster's prefix that this version does not use. Any key found there is foreign.
     pub(crate) fn of_others(&self) -> [(String, String); 4] {
         let prefix = &self.prefix;
         let end = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -130,7 +130,7 @@ impl Keys {
         ]
     }
 
-    /// Parses a watched key; `None` for any other key.
+    /// Parses a watched key. Returns `None` for any other key.
     pub(crate) fn parse(&self, key: &[u8]) -> Option<WatchedSubject> {
         let key = std::str::from_utf8(key).ok()?;
         let key = key.strip_prefix(&*self.prefix)?;
@@ -158,19 +158,19 @@ fn slot_of(digits: &str) -> Option<Slot> {
     (number < SLOTS).then_some(Slot(number))
 }
 
-// Values in etcd: JSON, so that operators can read them, each with the number of its format.
+// Values in etcd are JSON, so that operators can read them. Each contains the number of its format.
 //
-// Unknown fields are ignored, so that a later version may add some; another format is refused.
+// Unknown fields are ignored, so a later version may add fields. Values of another format are refused.
 
 const FORMAT: u32 = 1;
 
 #[derive(Debug)]
 pub(crate) enum ValueError {
-    /// The format of another version.
+    /// The value has the format of another version.
     Format(u32),
-    /// Invalid JSON, or a missing field.
+    /// The value is not valid JSON, or lacks a field.
     Json(serde_json::Error),
-    /// Longer than any value of this program.
+    /// The value is longer than any value that this program writes.
     Length(usize),
 }
 
@@ -193,7 +193,7 @@ impl fmt::Display for ValueError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotValue {
     format: u32,
-    /// Absent if the last owner could not serve the slot.
+    /// The owner of the slot. Absent if the previous owner gave the slot up without a successor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,33 +246,33 @@ pub(crate) struct RegistrationValue {
     pub(crate) version: Box<str>,
     #[serde(default)]
     pub(crate) commit: Box<str>,
-    /// Start of the process by its own clock, in seconds since 1970.
+    /// When the process started, by its own clock, in seconds since 1970.
     #[serde(default)]
     pub(crate) started: u64,
     #[serde(default)]
     pub(crate) inner: u32,
-    /// Proofs, in hexadecimal, that the process knows the cluster's secret; one per line of the secret.
+    /// Proofs that the process knows the cluster's secret, in hexadecimal. There is one for each line of the secret.
     #[serde(default)]
     proof: Vec<Box<str>>,
 }
 
-/// A node's registration, for operators.
+/// The registration of a node, as shown to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationRecord {
     /// Version of the node's program.
     pub version: Box<str>,
-    /// Number of the start, from the data directory.
+    /// The process's start number, counted in the node's data directory.
     pub start: u64,
-    /// Commit of the node's program. Empty if the program does not write it.
+    /// Commit from which the node's program was built. Empty if the program does not state it.
     pub commit: Box<str>,
-    /// Inner version of the program, which determines the form of its messages to other nodes.
+    /// Version of the protocol between nodes that the program uses. It determines the format of the program's messages.
     pub inner: u32,
-    /// When the process started, by its own clock, in seconds since 1970; 0 if unknown.
+    /// When the process started, by its own clock, in seconds since 1970. 0 if unknown.
     pub started: u64,
 }
 
 impl RegistrationValue {
-    /// Converts the registration for operators; escapes and truncates its texts.
+    /// Converts the registration for display to operators. Its strings are escaped and truncated.
     pub(crate) fn registration(&self) -> RegistrationRecord {
         RegistrationRecord {
             version: shown(&self.version).into(),
@@ -301,8 +301,8 @@ impl RegistrationValue {
         }
     }
 
-    /// Determines whether the registered process belongs to the cluster of a process with these keys. The proofs must
-    /// cover `registrant`.
+    /// Determines whether the registered process belongs to the same cluster as a process with these keys. `registrant`
+    /// is the data that the proofs in the registration must cover.
     pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
         let proofs: Vec<Vec<u8>> = self
             .proof
@@ -314,18 +314,18 @@ impl RegistrationValue {
     }
 }
 
-/// Maximum number of checked proofs per registration. A secret has at most two lines.
+/// Maximum number of proofs checked per registration. A secret has at most two lines.
 const PROOFS_MAX: usize = 2;
 
-/// A member's entry in the roster.
+/// The entry of a member in the roster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterValue {
     format: u32,
-    /// Address for client connections that other nodes forward.
+    /// Address for client connections that other nodes forward to this member.
     pub(crate) address: Box<str>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<u16>,
-    /// Address for messages from other nodes.
+    /// Address to which other nodes send their messages.
     #[serde(default)]
     pub(crate) peers: Box<str>,
     pub(crate) state: RosterState,
@@ -347,20 +347,20 @@ impl RosterValue {
     }
 }
 
-/// Properties of a cluster, written by its first node. Only the minimum inner version and the presence epoch ever
-/// change.
+/// The properties of a cluster, written by its first node. Only the minimum inner version and the presence epoch change
+/// later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
-    /// Random id, which distinguishes the cluster from one with the same name in another etcd.
+    /// Random id, which distinguishes the cluster from a cluster with the same name in another etcd.
     pub(crate) id: Box<str>,
     pub(crate) slots: u16,
     /// Key of the hash that maps channels to slots: 16 bytes in hexadecimal.
     slot_key: Box<str>,
-    /// Minimum inner version; a node with a lower [`INNER_VERSION`] does not start. Raised by operators.
+    /// Minimum protocol version between nodes, raised by operators. Nodes with a lower [`INNER_VERSION`] do not start.
     #[serde(default)]
     pub(crate) lowest: u32,
-    /// Last presence epoch of a broker whose channels were imported; the epochs of all slots exceed it.
+    /// Last presence epoch of the broker from which channels were imported. All slots start with a higher epoch.
     #[serde(default)]
     pub(crate) presence: u64,
 }
@@ -386,11 +386,11 @@ impl MetaValue {
     }
 }
 
-/// An operator's order to a process, under the lease of its registration.
+/// An order from an operator to a process, under the lease of the process's registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OrderValue {
     format: u32,
-    /// Receiver of the order; a later process of the node does not carry it out.
+    /// The process that must carry out the order. A later process of the node ignores it.
     #[serde(flatten)]
     pub(crate) process: Incarnation,
     pub(crate) order: OrderWord,
@@ -401,7 +401,7 @@ pub(crate) struct OrderValue {
 pub(crate) enum OrderWord {
     /// Transfer all slots, then shut down.
     Drain,
-    /// Transfer slots beyond an equal share.
+    /// Transfer the slots that exceed an equal share to other nodes.
     Rebalance,
     /// Only write a report.
     Report,
@@ -417,20 +417,20 @@ impl OrderValue {
     }
 }
 
-/// A process's report on its last order, updated every second during a drain, under the lease of its registration.
+/// A process's report on its last order, under the lease of its registration. Updated every second during a drain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,
     pub(crate) order: u64,
-    /// Time of the report by the process's clock, in milliseconds since 1970.
+    /// When the report was written, by the process's clock, in milliseconds since 1970.
     pub(crate) unix_ms: u64,
-    /// Number of messages that wait for peers.
+    /// Number of messages on the node that still wait for their recipients.
     pub(crate) waiting: u64,
-    /// Nodes that answered the reporting node recently.
+    /// The nodes that recently answered the reporting node.
     pub(crate) reaches: Vec<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<Box<str>>,
-    /// Links with other nodes, both directions, by node name.
+    /// Links with other nodes in both directions, by node name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) links: BTreeMap<Arc<str>, LinkFigures>,
 }
@@ -486,7 +486,7 @@ pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
     serde_json::to_vec(value).expect("names and numbers are JSON")
 }
 
-/// Replaces the number in a field of a serialized value; keeps fields of later versions.
+/// Replaces the number in a field of a serialized value. Preserves any fields added by later versions.
 pub(crate) fn with_number(bytes: &[u8], field: &str, number: u64) -> Option<Vec<u8>> {
     let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     value.as_object_mut()?.insert(field.into(), number.into());
@@ -540,18 +540,13 @@ mod keys_tests {
     #[test]
     fn keys_of_others_are_passed_over() {
         let keys = Keys::new(&Name::new("prod").unwrap());
-        for text in [
-            "/heliograph/prod2/s/000",
-            "/heliograph/prod/s/00",
-            "/heliograph/prod/s/0000",
-            "/heliograph/prod/s/+00",
-            "/heliograph/prod/s/00A",
-            "/heliograph/prod/live/",
-            "/heliograph/prod/live/a/b",
-            "/heliograph/prod/metadata",
-            "/heliograph/prod/other/x",
-            "",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "/heliograph/prod2/s/000", "/heliograph/prod/s/00", "/heliograph/prod/s/0000", "/heliograph/prod/s/+00",
+            "/heliograph/prod/s/00A", "/heliograph/prod/live/", "/heliograph/prod/live/a/b",
+            "/heliograph/prod/metadata", "/heliograph/prod/other/x", "",
+        ];
+        for text in cases {
             assert_eq!(keys.parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(keys.parse(b"\xff"), None);
@@ -591,19 +586,9 @@ mod keys_tests {
             let mut ranges = keys.of_others().into_iter();
             ranges.any(|(first, end)| first.as_str() <= key && key < end.as_str())
         };
-        for name in [
-            "",
-            "a",
-            "c",
-            "c0",
-            "d/x",
-            "s0",
-            "t/1",
-            "w",
-            "w0",
-            "x",
-            "\u{10ffff}",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["", "a", "c", "c0", "d/x", "s0", "t/1", "w", "w0", "x", "\u{10ffff}"];
+        for name in cases {
             assert!(is_of_others(&format!("/heliograph/prod/{name}")), "{name}");
         }
         for key in [

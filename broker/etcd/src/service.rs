@@ -1,5 +1,5 @@
-//! Interface between the driver and the surrounding process: orders for its shards, parcels, news, and its exit. Also
-//! the registry store of one shard.
+//! The interface between the driver and the process that contains it. Through it, the process receives orders for its
+//! shards, parcels and news, and is told to exit. Also contains the registry store of one shard.
 
 use crate::{limits::CHANGES_MAX, names::Name};
 use broker_core::cluster::link::LinkTable;
@@ -12,54 +12,59 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-/// The process around the driver. The driver calls the methods in order on its thread; they must not block.
+/// The process that contains the driver. The driver calls the methods in order, on its own thread. They must not block.
 pub trait HostService: Send + 'static {
-    /// Passes an order from the core to the shards.
+    /// Receives an order from the core, which must be passed to the shards.
     fn order(&mut self, order: SlotOrder);
 
-    /// Starts loading the records of a slot; drops records of an earlier load.
+    /// Starts loading the records of a slot. Records of an earlier load must be dropped.
     fn load(&mut self, held: Held);
 
-    /// Delivers some records, possibly none, of a slot that is being loaded. They take effect with [`SlotOrder::Serve`]
-    /// for `held`.
+    /// Delivers a possibly empty batch of records of a slot that is being loaded. The records take effect when
+    /// [`SlotOrder::Serve`] is received for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
-    /// Stores the messages of another node's parcel until an order names the parcel or [`Self::discard`] is called.
-    /// Returns `false` if there is no capacity; the other node then keeps the slot.
+    /// Stores the messages of a parcel from another node until an order refers to the parcel or [`Self::discard`] is
+    /// called. Returns `false` if there is no capacity, in which case the other node keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
 
     /// Drops a parcel.
     fn discard(&mut self, parcel: ParcelId);
 
-    /// Requests that the messages of a parcel for the node `to` be passed to [`crate::Commands::parcel`] once the
-    /// shards have packed them.
+    /// Requests the pending messages of a slot, which are to be transferred to the node `to`. Once the shards have
+    /// packed them, they must be passed to [`crate::Commands::parcel`].
     fn send(&mut self, to: Name, parcel: Parcel);
 
-    /// Reports the outcome of a record change, exactly once per accepted change.
+    /// Reports the outcome of a record change. Called exactly once for each accepted change.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
-    /// Number of messages on all shards that wait for peers, for operators. May be several seconds old.
+    /// Returns how many messages on all shards still wait for their recipients, for display to operators. The number
+    /// may be several seconds old.
     fn waiting(&self) -> u64;
 
-    /// SHA-256 of the node's credentials files, for operators; `None` if there are none.
+    /// Returns the SHA-256 of the node's credentials files for display to operators, or `None` if there are no such
+    /// files.
     fn credentials(&self) -> Option<[u8; 32]>;
 
-    /// Links with other nodes, for operators. May be several seconds old.
+    /// Returns the links with other nodes, for display to operators. The figures may be several seconds old.
     fn links(&self) -> LinkTable;
 
-    /// Receives a change in what the node knows about its cluster, after the orders that the change causes.
+    /// Receives a change in what the node knows about its cluster. If the change also results in orders, these are
+    /// delivered first.
     fn learn(&mut self, news: News);
 
-    /// Receives a query from another node's process, which [`crate::Commands::reply`] may answer with the same number.
+    /// Receives a query from the process of another node. [`crate::Commands::reply`] may answer it with the same
+    /// number.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
 
     /// Receives the reply of another node's process to the query with this number.
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 
-    /// Starts a graceful shutdown for an operator; [`crate::Handle::drain`] must follow.
+    /// Starts a graceful shutdown that an operator has ordered. [`crate::Handle::drain`] must follow.
     fn drain(&mut self);
 
-    /// Ends the process; the last call. `others` lists the nodes that caused the end, with their addresses if known.
+    /// Ends the process. No other method is called afterwards. `others` lists the nodes that are the reason for the
+    /// exit, with their addresses if known.
     fn exit(&mut self, ending: Ending, others: Vec<String>);
 }
 
@@ -68,37 +73,37 @@ pub trait HostService: Send + 'static {
 pub enum News {
     /// Key of the hash that maps channels to slots. Sent once.
     SlotKey([u8; 16]),
-    /// Addresses of a node: each port of its host, from the roster and from resolving its name. A number always refers
-    /// to the same name.
+    /// The addresses and ports of a node. Addresses are those in the roster, or those to which the host name in the
+    /// roster resolves. A node number always refers to the same name.
     Node {
         /// Number of the node.
         node: NodeId,
         /// Name of the node.
         name: Name,
-        /// Addresses of the node's host, with the first shard's port; empty until its name is resolved.
+        /// Addresses of the node's host, with the port of its first shard. Empty until its name has been resolved.
         hosts: Box<[SocketAddr]>,
         /// All ports of the host.
         ports: Box<[u16]>,
     },
-    /// Owner of a slot; `NodeId(0)` is this node, which may not serve the slot yet.
+    /// The owner of a slot has changed. `NodeId(0)` is this node, which may not serve the slot yet.
     Owner {
         /// The slot.
         slot: Slot,
-        /// Owner of the slot, if any.
+        /// The new owner of the slot, or `None` if there is none.
         owner: Option<NodeId>,
-        /// Whether the previous owner transferred the slot, as indicated by the parcel in the slot's value; otherwise,
-        /// the owner claimed it.
+        /// Whether the previous owner transferred the slot. In that case, the slot's value in etcd names a parcel. If
+        /// `false`, the new owner claimed the slot.
         is_given: bool,
     },
     /// Number of registered nodes, including this one.
     Registered(u16),
-    /// Whether etcd uses four fifths of its quota or more.
+    /// Whether etcd uses at least four fifths of its quota.
     NearlyFull(bool),
-    /// Clients of served slots may be admitted until this time, on a clock that continues while the machine is
-    /// suspended.
+    /// Until when clients of served slots may be admitted. The clock on which this time is based continues while the
+    /// machine is suspended.
     ValidUntil(Now),
-    /// Whether a channel outside this node's slots is known not to exist. Otherwise, another node may have claimed the
-    /// slots.
+    /// Whether a channel outside this node's slots can be reported as nonexistent. If `false`, another node may have
+    /// claimed the slots.
     KnowsAbsence(bool),
 }
 
@@ -108,7 +113,7 @@ pub(crate) struct Submission {
     /// Identity of the channel, which determines the slot.
     pub(crate) identity: Identity,
     pub(crate) key: Box<str>,
-    /// `None` removes the record.
+    /// The new value of the record, or `None` to remove the record.
     pub(crate) value: Option<Box<[u8]>>,
 }
 
@@ -116,10 +121,10 @@ pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) 
     mpsc::channel(CHANGES_MAX)
 }
 
-/// Registry store of one shard, in etcd. [`HostService::written`] reports the outcome of each change.
+/// The registry store of one shard, in etcd. [`HostService::written`] reports the outcome of each change.
 ///
-/// A change is made if this node serves the channel's slot and etcd responds; otherwise, it is refused within a second.
-/// If etcd does not answer a change, its outcome is reported once it is known.
+/// A change is made if this node serves the channel's slot and etcd responds. Otherwise, the change is refused within a
+/// second. If etcd has received a change but does not answer, the outcome is reported as soon as it is known.
 #[derive(Debug)]
 pub struct EtcdStore {
     shard: ShardId,

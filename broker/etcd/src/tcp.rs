@@ -4,19 +4,21 @@
 //!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
 //!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
 //! ```
-//! Each node connects to all others, sends only on its own connections and receives on theirs. An answer therefore uses
-//! another connection than its query, and a link that works in one direction counts as cut.
+//! Each node connects to all other nodes. It sends only on the connections that it has opened, and receives on those
+//! opened by others. An answer therefore uses another connection than the query, and a link that works in only one
+//! direction counts as cut.
 //!
-//! TLS proves that the peer knows the cluster's secret ([`link`]); in the hello that follows, each side states its name
-//! and the node that it intends to reach. All nodes with the secret are trusted to state their names, since each could
-//! derive the keys of the others. TLS was chosen over a per-frame HMAC because parcels contain client data, which must
-//! remain confidential regardless of `[cluster] link`. TLS also rejects frames from other connections.
+//! TLS proves that the peer knows the cluster's secret ([`link`]). In the hello that follows, each side states its name
+//! and the node that it intends to reach. All nodes with the secret are trusted to state their own names, since each of
+//! them could derive the keys of the others. TLS was chosen over a per-frame HMAC because parcels contain client data,
+//! which must remain confidential regardless of `[cluster] link`. TLS also rejects frames recorded on other
+//! connections.
 //!
-//! If another process may use the same name, a process sends queries over a separate connection, with one message in
-//! each direction, so as not to disturb the existing connections under that name.
+//! A process that suspects that another process uses the same name sends its queries over a separate connection, which
+//! carries one message in each direction. This does not disturb existing connections under that name.
 //!
 //! A message is lost if its node has no address, if the queue is full, or if the connection breaks or cannot be
-//! established. After a failure and a delay, the next message retries the connection.
+//! established. After a failure and a delay, the next message triggers another connection attempt.
 
 mod frames;
 mod incoming;
@@ -45,7 +47,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Listener for other nodes: bound, so that its address is known, but not accepting yet.
+/// A listener for other nodes. It is bound, so its address is known, but does not accept connections yet.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -56,13 +58,13 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// Address of the listener, with the port chosen by the system if the configured one was 0.
+    /// Returns the address of the listener. If the configured port was 0, the system has chosen the port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns the message counters, which remain valid after [`Self::start`].
+    /// Returns the message counters, which remain in use after [`Self::start`].
     #[must_use]
     pub fn counts(&self) -> Arc<PeerCounts> {
         Arc::clone(&self.counts)
@@ -91,21 +93,21 @@ impl PeerListener {
     }
 }
 
-/// Connections of a node to the others, one set per process. Dropping this closes them.
+/// The connections of a node to the other nodes. There is one set per process. Dropping it closes them.
 pub struct TcpPeers {
     shared: Rc<NodeShared>,
     accepting: JoinHandle<()>,
     nodes: HashMap<Name, Outgoing>,
-    /// The last query to each node over a separate connection.
+    /// For each node, the task of the last query that was sent over a separate connection.
     asking: HashMap<Name, JoinHandle<()>>,
     outgoing: Arc<Semaphore>,
 }
 
 impl TcpPeers {
-    /// Binds a listener for the other nodes of the cluster with this secret.
+    /// Binds a listener for the other nodes of the cluster that has this secret.
     ///
     /// # Errors
-    /// The address cannot be used, or the system does not provide random bytes.
+    /// Returns an error if the address cannot be used, or if the system does not provide random bytes.
     pub fn bind(
         address: SocketAddr,
         node: &Name,
@@ -127,7 +129,7 @@ impl TcpPeers {
     }
 }
 
-/// Creates a listening socket with a backlog above the kernel's default of 128, for when this process is busy.
+/// Creates a listening socket. Its backlog is above the kernel's default of 128, because this process may be busy.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -189,8 +191,8 @@ impl Drop for TcpPeers {
     }
 }
 
-/// Maximum number of connections that the kernel completes before they are accepted: a quarter of a second at the
-/// maximum rate.
+/// Maximum number of established connections that wait to be accepted. Enough for a quarter of a second at the maximum
+/// rate.
 const BACKLOG: i32 = 1_024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Conversion between keys and values in etcd and the core's types.
+//! Converts keys and values in etcd to the core's types and back.
 
 use crate::config::{InnerAddress, NodeConfig};
 use crate::limits::ADDRESS_BYTES_MAX;
@@ -17,14 +17,14 @@ use broker_core::cluster::types::{
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Facts about the cluster's keys that the core does not have: names, addresses and the meta key.
+/// What the core does not know about the cluster: the names and addresses of nodes, and the meta key.
 #[derive(Debug)]
 pub(crate) struct Translator {
     pub(crate) keys: Keys,
     pub(crate) names: Names,
-    /// Id of the cluster, once the meta key was read.
+    /// Id of the cluster, once the meta key has been read.
     cluster: Option<Box<str>>,
-    /// Key of the hash that maps channels to slots, valid once the meta key was read.
+    /// Key of the hash that maps channels to slots. Valid once the meta key has been read.
     slot_key: [u8; 16],
     proofs: ProofKeys,
     build: (Box<str>, u64),
@@ -33,16 +33,17 @@ pub(crate) struct Translator {
     peers: Box<str>,
     addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
     registrations: BTreeMap<NodeId, RegistrationRecord>,
-    /// Whether an address has changed since [`Self::take_moved`].
+    /// Whether any address has changed since [`Self::take_moved`].
     moved: bool,
     order: Option<(Revision, OrderValue)>,
-    /// Highest minimum inner version seen in the meta key.
+    /// Highest minimum inner version seen in the meta key so far.
     pub(crate) lowest: u32,
-    /// Lower bound, exclusive, of all presence epochs written to etcd.
+    /// Presence epochs that are written to etcd must be higher than this.
     presence: u64,
 }
 
-/// A key of this version has an unreadable value, so its response is discarded.
+/// The error returned if this version recognizes a key but cannot parse its value. The whole response is then
+/// discarded.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     key: String,
@@ -114,7 +115,7 @@ impl Translator {
         self.slot_key = meta.slot_key().unwrap_or_default();
     }
 
-    /// Returns the data that a registration of a node's process must prove.
+    /// Returns the data that is covered by the proofs in the registration of a node's process.
     fn registrant<'a>(&'a self, node: &'a Name, incarnation: Incarnation) -> Registrant<'a> {
         Registrant {
             cluster: self.cluster.as_deref().unwrap_or_default(),
@@ -124,12 +125,12 @@ impl Translator {
         }
     }
 
-    /// Returns the address for messages to a node, from its roster entry.
+    /// Returns the address for messages to a node, as stated in the roster.
     pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
         self.addresses.get(&node).map(|(_, peers)| &**peers)
     }
 
-    /// Returns the address for forwarded client connections to a node, from its roster entry.
+    /// Returns the address for client connections forwarded to a node, as stated in the roster.
     pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
         self.addresses.get(&node).map(|(inner, _)| inner)
     }
@@ -138,13 +139,13 @@ impl Translator {
         self.registrations.get(&node)
     }
 
-    /// Returns all nodes with their addresses for forwarded client connections.
+    /// Returns all nodes, with their addresses for forwarded client connections.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
         let all = self.addresses.iter();
         all.map(|(node, (inner, _))| (*node, inner))
     }
 
-    /// Returns the addresses of all other nodes, for client connections and for messages.
+    /// Returns the addresses of all other nodes, both for client connections and for messages.
     pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
         let others = self.addresses.iter().filter(|(node, _)| **node != OWN);
         others.flat_map(|(_, (inner, peers))| [&*inner.address, &**peers])
@@ -154,13 +155,13 @@ impl Translator {
         std::mem::take(&mut self.moved)
     }
 
-    /// Takes the last order for this node and its revision.
+    /// Takes the last order for this node, together with its revision.
     pub(crate) fn take_order(&mut self) -> Option<(Revision, OrderValue)> {
         self.order.take()
     }
 
-    /// Converts all watched keys of one revision. Keys of another cluster with the same name belong to another history,
-    /// which the core recognises by etcd's id.
+    /// Converts all watched keys, as read at one revision. If the meta key belongs to another cluster with the same
+    /// name, the result contains a different etcd id, so that the core recognizes that etcd's data has been replaced.
     pub(crate) fn snapshot(
         &mut self,
         header: Option<&ResponseHeader>,
@@ -180,8 +181,8 @@ impl Translator {
         })
     }
 
-    /// Converts the latest change of a watched key; `None` for the meta key and foreign keys. A key without a version
-    /// is deleted.
+    /// Converts a change to a watched key. Returns `None` if the core does not know keys of this kind, as for the meta
+    /// key. A row without a version represents a deletion.
     pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
         let Some(watched) = self.keys.parse(&row.key) else {
             return Ok(None);
@@ -220,7 +221,7 @@ impl Translator {
         lease: LeaseId,
     ) -> Result<Option<(Key, Option<Value>)>, Why> {
         Ok(Some(match watched {
-            // The full read reports an unreadable meta key.
+            // An unreadable meta key is reported by the full read.
             WatchedSubject::Meta => {
                 let meta: Option<MetaValue> = value.and_then(|bytes| schema::read(bytes).ok());
                 if let Some(meta) = meta {
@@ -289,8 +290,8 @@ impl Translator {
         })
     }
 
-    /// Converts a transaction of the core to etcd's, at this wall-clock time in milliseconds since 1970. Records are
-    /// handled by [`crate::writer`].
+    /// Converts a transaction of the core to an etcd transaction. `wall_ms` is the wall-clock time in milliseconds
+    /// since 1970. Records are handled by [`crate::writer`].
     pub(crate) fn transaction(&self, transaction: &Transaction, wall_ms: u64) -> TxnRequest {
         let compares = transaction.compares.iter();
         let puts = transaction.puts.iter();
@@ -367,7 +368,7 @@ impl Translator {
     }
 }
 
-/// Number of this node in its own process.
+/// The number of this node within its own process.
 const OWN: NodeId = NodeId(0);
 
 pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
@@ -393,7 +394,7 @@ pub(crate) fn revision_of(number: i64) -> Revision {
 
 #[cfg(test)]
 mod tests {
-    //! Values that three nodes of earlier versions wrote (`deploy/ci/fixtures.py`), read by this version.
+    //! Values written by three nodes of earlier versions (`deploy/ci/fixtures.py`) must be readable by this version.
 
     use super::*;
     use crate::schema::ReportValue;
@@ -468,7 +469,7 @@ mod tests {
         }
     }
 
-    /// Each order or report is for one program, so the node skips those of a newer format.
+    /// Each order or report is meant for a single process, so the node skips those with a newer format.
     #[test]
     fn a_key_of_a_newer_format_is_refused_by_its_name_and_number() {
         for version in versions() {
@@ -501,7 +502,7 @@ mod tests {
         }
     }
 
-    /// Returns a node of a version's cluster, and all keys of that cluster.
+    /// Returns a node in the cluster of an earlier version, and all keys of that cluster.
     fn cluster(version: &Path) -> (Translator, Vec<KeyValue>) {
         let mut gzip = std::process::Command::new("gzip");
         let keys = gzip.arg("-dc").arg(version.join("etcd.json.gz")).output();
@@ -552,7 +553,7 @@ mod tests {
         rows.filter(move |(key, _)| (first.as_str()..end.as_str()).contains(key))
     }
 
-    /// Returns the folders of earlier versions.
+    /// Returns the directories with data of earlier versions.
     fn versions() -> Vec<PathBuf> {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
         let entries = std::fs::read_dir(data).expect("a folder");

@@ -1,10 +1,10 @@
-//! Encoding of messages between nodes.
+//! The encoding of messages between nodes.
 //!
 //! ```text
 //!  form (1) | a WireEnvelope, by broker_core::wire
 //! ```
 //! Nodes have numbers within a process and names everywhere else, so each message contains its own list of names. A
-//! malformed message is rejected as a whole, never decoded in part.
+//! malformed message is rejected as a whole. No part of it is decoded.
 
 use crate::names::{Name, Names};
 use crate::{limits::MESSAGE_BYTES_MAX, parcels::Part};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A message between nodes. Kinds may be appended; earlier versions ignore them.
+/// A message between nodes. New kinds may be appended, since earlier versions ignore kinds that they do not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Message {
     Question(Question),
@@ -26,19 +26,19 @@ pub(crate) enum Message {
     Parcel(Parcel, #[serde(with = "bytes")] Vec<u8>),
     Receipt(ParcelId, bool),
     Part(Part),
-    /// Acknowledgement of the part with this number.
+    /// Acknowledges the part with this number.
     PartTaken(ParcelId, u16),
-    /// A query from one node's process to another's, with the querying process's number.
+    /// A query from one node's process to another's. The number was assigned by the process that sent it.
     Inquiry(u64, #[serde(with = "bytes")] Vec<u8>),
     Reply(u64, #[serde(with = "bytes")] Vec<u8>),
-    /// A query over a separate connection: which process last answered under the sender's name? Contains the time by
+    /// Asks which process last answered under the sender's name. Sent over a separate connection. Contains the time by
     /// the sender's clock.
     Seek(Now),
-    /// Reply to `Seek`, with its time.
+    /// The reply to `Seek`, with the time from the query.
     Found(Now, Option<Heard>),
 }
 
-/// A message in which indexes into a list of names stand for the owners of slots.
+/// A message in the form that is encoded. Owners of slots are represented by indexes into a list of names.
 #[derive(Serialize, Deserialize)]
 struct WireEnvelope<'m> {
     #[serde(deserialize_with = "at_most::<_, _, _, NODES_MAX>")]
@@ -46,12 +46,12 @@ struct WireEnvelope<'m> {
     message: Cow<'m, Message>,
 }
 
-/// Why bytes cannot be decoded as a message.
+/// The reason why bytes cannot be decoded as a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadableMessage {
-    /// The message is in another form, which is identified by the inner version that introduced it.
+    /// The message is in an unsupported format. The format is identified by the inner version that introduced it.
     Form(u8),
-    /// The message is too long, truncated, or contains more nodes than this process can hold.
+    /// The message is too long, truncated, or mentions more nodes than this process can hold.
     Damaged,
 }
 
@@ -67,14 +67,14 @@ impl fmt::Display for UnreadableMessage {
     }
 }
 
-/// Current form, identified by the inner version that introduced it.
+/// The current message format, identified by the inner version that introduced it.
 pub(crate) const FORM: u8 = 5;
 const _: () = assert!(FORM as u32 <= INNER_VERSION);
 
-/// Encodes a message with this process's `names`.
+/// Encodes a message with the `names` of this process.
 ///
 /// # Panics
-/// If an owner has no name in `names`. This cannot happen, since owners' numbers are assigned there.
+/// Panics if an owner has no name in `names`. This cannot happen, since `names` assigns the numbers of owners.
 pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
     let envelope = if let Message::Answer(answer) = message {
         with_places(answer.clone(), names)

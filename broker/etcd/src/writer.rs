@@ -1,15 +1,18 @@
-//! Batches of record changes, each made exactly once even if messages are lost.
+//! Batches of record changes, each of which is applied exactly once even if messages are lost.
 //!
-//! A slot's epoch fences a change, so that an owner that has lost the slot cannot change anything. If the answer to a
-//! batch is lost, the batch may have been made, or a copy may wait in a frozen member and be made later. The batch is
-//! resent until its outcome is known, and late copies have no effect:
+//! A change is fenced by the epoch of its slot: a node that no longer owns the slot cannot change anything. If the
+//! answer to a batch is lost, it is unknown whether the batch was applied, and a copy stuck in a frozen etcd member may
+//! still be applied later. The batch is therefore sent again until its outcome is known. Late copies have no effect:
 //!
-//! * *Puts* use a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is made,
-//!   its copies and those of earlier batches fail, and the lane's value names the last batch.
-//! * *Removals* write nothing else, so that they are possible when etcd's quota is exhausted. They compare that the
-//!   record was not written after their request: a copy cannot remove the next channel of that name.
+//! * *Puts* use a *lane*. A lane is a key of this node that every batch in the lane compares and writes. Once a batch
+//!   has been applied, its copies and those of earlier batches fail, and the value of the lane identifies the last
+//!   batch.
+//! * *Removals* write nothing else, so they are possible even when etcd's quota is exhausted. They require that the
+//!   record has not been written since the removal was requested. A late copy therefore cannot remove a new channel
+//!   with the same name.
 //!
-//! The writer uses no I/O and no clock: it returns requests as [`Request`] and takes their results as [`Answer`].
+//! The writer performs no I/O and has no clock. It returns requests as [`Request`] and takes their results as
+//! [`Answer`].
 
 use crate::limits::{
     BATCH_BYTES_MAX, CHANGES_MAX, LANES, PUTS_PER_BATCH, REMOVALS_PER_BATCH, WRITE_AGAIN_MS,
@@ -24,10 +27,10 @@ use std::rc::Rc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change<T> {
     pub(crate) call: CallId,
-    /// Slot of the record, and the epoch that permits the change.
+    /// The slot of the record, and the epoch that permits the change.
     pub(crate) held: Held,
     pub(crate) key: Rc<str>,
-    /// `None` removes the record.
+    /// The new value of the record, or `None` to remove the record.
     pub(crate) value: Option<Rc<[u8]>>,
     pub(crate) ticket: T,
     pub(crate) since: Now,
@@ -35,39 +38,39 @@ pub(crate) struct Change<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// The change was made, at this revision or earlier.
+    /// The change was applied, at this revision or earlier.
     Made(Revision),
-    /// The change was not and will not be made: another writer had changed the slot or the record by this revision.
+    /// The change was not and will not be applied. By this revision, another writer had changed the slot or the record.
     Fenced(Revision),
-    /// The change was not and will not be made: etcd refused it.
+    /// The change was not and will not be applied, because etcd refused it.
     Refused,
 }
 
-/// A transaction. If a compare fails, nothing is changed, and the compared keys are read instead.
+/// A transaction. If a comparison fails, nothing is changed, and the compared keys are read instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Last revision and next value of the lane's key, for puts.
+    /// For puts: the revision of the last change of the lane's key, and the value to write to it.
     pub(crate) lane: Option<(Revision, Box<str>)>,
-    /// Slots to compare, with their epochs.
+    /// The slots to compare, with their epochs.
     pub(crate) slots: Vec<(Slot, Epoch)>,
-    /// Records to put or to remove, never both.
+    /// The records to put or to remove. A request never does both.
     pub(crate) records: Vec<Row>,
-    /// For removals: no record may have been written after this revision.
+    /// For removals: the batch fails if a record was written after this revision.
     pub(crate) before: Revision,
 }
 
-/// Slot, key and value of a record; `None` removes it.
+/// The slot, key and value of a record. `None` removes the record.
 type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) made: bool,
     pub(crate) revision: Revision,
-    /// After a failed put: last revision and value of the lane's key.
+    /// After a failed put: the value of the lane's key, and the revision of its last change.
     pub(crate) lane: (Revision, Box<str>),
-    /// After a failure: last revision of each slot's key.
+    /// After a failure: the revision of the last change of each slot's key.
     pub(crate) slots: Vec<Revision>,
-    /// After a failed removal: last revision of each record, 0 if absent.
+    /// After a failed removal: the revision of the last change of each record, or 0 if the record does not exist.
     pub(crate) records: Vec<Revision>,
 }
 
@@ -75,13 +78,14 @@ pub(crate) struct Answer {
 pub(crate) struct Writer<T> {
     process: Incarnation,
     queue: VecDeque<Change<T>>,
-    /// Keys with a change in a lane. Further changes of such a key wait, so that they are made in order.
+    /// Keys with a change in flight. Further changes to these keys wait, so that the changes to a key are applied in
+    /// order.
     busy: HashSet<Rc<str>>,
     lanes: [Lane<T>; LANES],
     batches: u64,
     /// When a batch was last answered.
     progress: Now,
-    /// A revision at least as high as that of the last known change to any record.
+    /// Revision up to which this process has seen all record changes.
     newest: Revision,
 }
 
@@ -95,7 +99,7 @@ struct Lane<T> {
 enum State<T> {
     Idle,
     UnderWay(WriteBatch<T>),
-    /// The batch will be resent at this time.
+    /// The batch will be sent again at this time.
     Waiting(WriteBatch<T>, Now),
 }
 
@@ -129,7 +133,7 @@ impl<T> Writer<T> {
         self.queue.push_back(change);
     }
 
-    /// Records that this process knows record changes up to this revision.
+    /// Records that this process has seen all record changes up to this revision.
     pub(crate) fn knows(&mut self, revision: Revision) {
         self.newest = self.newest.max(revision);
     }
@@ -154,7 +158,7 @@ impl<T> Writer<T> {
         None
     }
 
-    /// Handles the answer to a request; returns the settled changes.
+    /// Handles the answer to a request. Returns the changes whose outcome is now known.
     pub(crate) fn answered(
         &mut self,
         lane: usize,
@@ -176,7 +180,7 @@ impl<T> Writer<T> {
             let (revision, value) = &answer.lane;
             self.lanes[lane].revision = *revision;
             if *value == batch.tag {
-                // An earlier copy of the batch was made.
+                // An earlier copy of the batch was applied.
                 return self.settle(batch.changes, |_| Settled::Made(*revision));
             }
         }
@@ -192,7 +196,8 @@ impl<T> Writer<T> {
         settled
     }
 
-    /// Handles a request that etcd refused or that was not sent (see `is_sent`), so this copy changes nothing.
+    /// Handles a request that etcd refused (`is_sent`) or that was not sent. Either way, this copy of the batch has no
+    /// effect.
     pub(crate) fn refused(
         &mut self,
         lane: usize,
@@ -213,7 +218,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Handles an unanswered request, which may have been carried out or may be carried out later.
+    /// Handles a request that was not answered. It may have been carried out, or may still be carried out later.
     pub(crate) fn unknown(&mut self, lane: usize, now: Now) {
         if let Some(mut batch) = self.under_way(lane) {
             batch.is_unsure = true;
@@ -221,7 +226,8 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Takes changes that have waited too long to be sent while no batch was answered; none of them was made.
+    /// Removes and returns the changes that could not be sent in time because no batch was answered. None of them was
+    /// applied.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
         if now.since(self.progress) < WRITE_WAIT_MS {
             return Vec::new();
@@ -238,7 +244,7 @@ impl<T> Writer<T> {
             .collect()
     }
 
-    /// Takes all changes without an outcome, at shutdown.
+    /// Removes and returns all changes whose outcome is not known. Called at shutdown.
     pub(crate) fn end(&mut self) -> Vec<Change<T>> {
         let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
         for lane in &mut self.lanes {
@@ -262,7 +268,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Returns changes to the front of the queue, in order.
+    /// Puts changes back at the front of the queue, in order.
     fn put_back(&mut self, changes: Vec<Change<T>>) {
         for change in changes.into_iter().rev() {
             self.busy.remove(&change.key);
@@ -283,7 +289,7 @@ impl<T> Writer<T> {
         settled.collect()
     }
 
-    /// Returns the next batch: changes of one kind, in order per key.
+    /// Returns the next batch. It contains changes of one kind, and preserves the order of changes to the same key.
     fn batch(&mut self) -> Option<WriteBatch<T>> {
         let mut changes: Vec<Change<T>> = Vec::new();
         let mut passed: HashSet<Rc<str>> = HashSet::new();
@@ -330,16 +336,16 @@ impl<T> Writer<T> {
     }
 }
 
-// Changes made together: the request for them, and the outcome of each by the answer.
+// Changes that are applied together: the request for them, and the outcome of each according to the answer.
 
 /// A batch of changes, either all puts or all removals.
 #[derive(Debug)]
 pub(crate) struct WriteBatch<T> {
-    /// The lane's value after the batch.
+    /// The value that the batch writes to its lane's key, which identifies the batch.
     pub(crate) tag: Box<str>,
     pub(crate) before: Revision,
     pub(crate) changes: Vec<Change<T>>,
-    /// Whether an unanswered copy of the batch may still be applied.
+    /// Whether a copy of the batch has not been answered and may still be applied.
     is_unsure: bool,
 }
 
@@ -375,7 +381,8 @@ pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     }
 }
 
-/// Splits a batch that was not made into settled changes, with their outcomes, and a batch to resend.
+/// Splits a batch that was not applied. Returns the changes whose outcome is known and a batch of those that must be
+/// sent again.
 fn judge<T>(
     mut batch: WriteBatch<T>,
     answer: &Answer,

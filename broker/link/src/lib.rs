@@ -1,11 +1,13 @@
-//! TLS between the nodes of a cluster: version 1.3, mutually authenticated by a key that every node derives from the
-//! cluster's shared secret.
+//! TLS between the nodes of a cluster. Version 1.3 is used. Both sides authenticate each other with a key that every
+//! node derives from the cluster's shared secret.
 //!
-//! There are no certificates. Both sides present a raw public key (RFC 7250), and accept only keys derived from the
-//! secret. Therefore nothing expires, clocks do not matter, and no authority has to be trusted or renewed. Any holder
-//! of the secret counts as a node; the protocols on top of TLS establish which one. See broker/decisions/0028-links.md.
+//! There are no certificates. Each side presents a raw public key (RFC 7250), and accepts only keys derived from the
+//! secret. As a result, nothing expires, clocks do not matter, and no certificate authority is needed. Everyone who
+//! knows the secret is considered a node; which node it is must be determined by the protocols on top of TLS. See
+//! broker/decisions/0028-links.md.
 //!
-//! Both sides agree on the purpose of a connection by ALPN (RFC 7301); a listener refuses other purposes.
+//! Both sides agree on the purpose of a connection by ALPN (RFC 7301). A listener refuses connections for other
+//! purposes.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
@@ -29,17 +31,17 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// Purpose of a connection between nodes.
+/// The purpose of a connection between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Exchange of messages between nodes.
     Messages,
-    /// Link that carries clients' connections as streams.
+    /// A link that carries the connections of clients as streams.
     Link,
 }
 
 impl Purpose {
-    /// ALPN protocol name of the purpose.
+    /// Returns the name of the ALPN protocol for the purpose.
     #[must_use]
     pub const fn protocol(self) -> &'static [u8] {
         match self {
@@ -49,7 +51,7 @@ impl Purpose {
     }
 }
 
-/// Keys of the nodes in one cluster. Debug output hides the keys.
+/// The keys of the nodes in one cluster. Hidden in debug output.
 #[derive(Clone)]
 pub struct Keys {
     shown: Arc<CertifiedKey>,
@@ -85,8 +87,8 @@ impl Keys {
         })
     }
 
-    /// Creates the configuration of the connecting side, which resumes sessions with tickets stored by server name.
-    /// Each thread should use its own, because the ticket store contains a lock.
+    /// Creates the configuration of the connecting side. Sessions are resumed with tickets that are stored by server
+    /// name. Each thread should use its own configuration, because the ticket store contains a lock.
     pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -118,9 +120,9 @@ impl Keys {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = match purpose {
-            // A node needs no ticket, since it keeps a single connection.
+            // A node needs no ticket, because it keeps a single connection.
             Purpose::Messages => 0,
-            // One ticket, for the next link.
+            // The ticket is used for the next link.
             Purpose::Link => 1,
         };
         Ok(config)
@@ -146,7 +148,8 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Whether a handshake failed because the other side derived different keys, from another secret or cluster name.
+/// Returns `true` if a handshake failed because the other side derived different keys, from another secret or another
+/// cluster name.
 #[must_use]
 pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -164,7 +167,7 @@ pub(crate) struct AcceptedKeys {
 }
 
 impl AcceptedKeys {
-    /// Checks that a public key is accepted. The handshake signature proves possession of the private key.
+    /// Checks that a public key is accepted. Possession of the private key is proved by the signature in the handshake.
     fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
         let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
         let refusal = CertificateError::ApplicationVerificationFailure;
@@ -172,7 +175,8 @@ impl AcceptedKeys {
     }
 }
 
-/// Methods of both verifier traits: verify TLS 1.3 signatures with raw keys, and refuse TLS 1.2 with `$refusal`.
+/// Implements methods of both verifier traits. They verify TLS 1.3 signatures with raw keys, and refuse TLS 1.2 with
+/// `$refusal`.
 macro_rules! raw_keys_of_tls13 {
     ($refusal:ident) => {
         fn verify_tls12_signature(
@@ -238,7 +242,7 @@ impl ClientCertVerifier for AcceptedKeys {
     raw_keys_of_tls13!(ServerDoesNotSupportTls12Or13);
 }
 
-/// Maximum number of stored tickets, eight per node. Further links start with full handshakes.
+/// Maximum number of stored tickets, eight per node. Further links begin with full handshakes.
 const TICKETS_MAX: usize = 8 * 64;
 
 #[cfg(test)]

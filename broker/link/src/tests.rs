@@ -8,7 +8,7 @@ fn keys(byte: &str, cluster: &str) -> Keys {
     Keys::derive(&secret, cluster).unwrap()
 }
 
-/// Both ends of a connection within the test.
+/// The two ends of a connection within a test.
 struct Pair {
     client: Connection,
     server: Connection,
@@ -28,7 +28,8 @@ impl Pair {
         }
     }
 
-    /// Carries bytes until nothing is left to carry, or one side gives up and the other one has its alert.
+    /// Carries bytes between the two ends until nothing is left to carry, or until one end has failed and the other one
+    /// has received its alert.
     fn run(&mut self) -> Ends {
         let (mut client, mut server) = (Ok(()), Ok(()));
         while self.client.wants_write() || self.server.wants_write() {
@@ -83,8 +84,8 @@ fn another_secret_or_cluster_is_refused_and_both_sides_know_why() {
     }
 }
 
-/// At no time while the secret is replaced, node by node: the old one, both with the old one first, both with the new
-/// one first, the new one.
+/// Replaces the secret node by node, in four steps: the old secret, both with the old one first, both with the new one
+/// first, and the new secret. Nodes can talk to each other at any time.
 #[test]
 fn nodes_speak_with_each_other_while_the_secret_is_replaced() {
     let [old, new] = ["0f", "0e"].map(|byte| byte.repeat(32));
@@ -105,8 +106,8 @@ fn nodes_speak_with_each_other_while_the_secret_is_replaced() {
     assert!(shake_hands(&steps[0], &steps[3]).0.is_err());
 }
 
-/// The side that accepts looks at the other's key itself: a client without one, or with another one, that does not mind
-/// ours is refused too.
+/// The accepting side checks the other side's key itself. It also refuses a client that would accept our key but
+/// presents no key or another one.
 #[test]
 fn a_client_that_accepts_any_server_is_refused_as_well() {
     let (own, other) = (keys("0f", "prod"), keys("0e", "prod"));
@@ -126,7 +127,7 @@ fn a_client_that_accepts_any_server_is_refused_as_well() {
     assert_eq!(refused.unwrap_err(), rustls::Error::NoCertificatesPresented);
 }
 
-/// A key that is shown without its private half.
+/// A node that presents a public key must also have the private key.
 #[test]
 fn a_public_key_alone_is_of_no_use() {
     let (own, other) = (keys("0f", "prod"), keys("0e", "prod"));
@@ -151,7 +152,7 @@ fn a_connection_for_another_purpose_is_refused() {
     assert!(client.is_err() && server.is_err());
 }
 
-/// As many at a time as there were at a time before, up to eight.
+/// As many sessions are resumed at the same time as there were before, up to eight.
 #[test]
 fn sessions_are_resumed() {
     let keys = keys("0f", "prod");
@@ -176,7 +177,7 @@ fn nothing_of_the_keys_is_shown() {
     assert_eq!(format!("{:?}", keys("0f", "prod")), "Keys");
 }
 
-/// A client that shows no key.
+/// A client that presents no key.
 #[derive(Debug)]
 struct Nobody;
 

@@ -1,7 +1,7 @@
-//! Completions, which contain the caller's key and the result of the operation; and sends in flight, whose buffers the
-//! ring owns until the send completes.
+//! Completions of operations. A completion carries the caller's key and the result. Also holds the buffers of sends in
+//! flight, which belong to the ring until the send completes.
 //!
-//! The user data of an entry consists of one byte of operation and seven bytes of key:
+//! The user data of an entry consists of one byte for the operation and seven bytes for the key:
 //! ```text
 //!  63      56 55                                             0
 //! ┌──────────┬───────────────────────────────────────────────┐
@@ -13,89 +13,91 @@ use crate::pool::Lent;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// The caller's identifier of an operation: 56 bits, returned unchanged with each completion. Operations of one kind
-/// with the same key cannot be distinguished, so a key should identify one connection in one generation.
+/// The caller's identifier for an operation: 56 bits, returned unchanged with each completion. Operations of the same
+/// kind with equal keys cannot be distinguished, so each key should identify one connection in one generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
 impl Key {
-    /// Creates a key from these bits.
+    /// Creates a key from its bits.
     ///
     /// # Panics
-    /// Panics if one of the highest 8 bits is set; the ring uses these.
+    /// Panics if any of the highest 8 bits is set. The ring uses these bits itself.
     #[must_use]
     pub const fn new(bits: u64) -> Self {
         assert!(bits & !KEY_MASK == 0, "a key has 56 bits");
         Self(bits)
     }
 
-    /// Bits of the key.
+    /// Returns the bits of the key.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 }
 
-/// Result of one operation. If `more` is true, the operation is still armed and will complete again; otherwise, this is
-/// its final completion, and the kernel no longer uses the descriptor for it.
+/// The result of an operation. If `more` is true, the operation remains armed and will complete again. Otherwise, this
+/// is its last completion, and the operation no longer uses the descriptor.
 #[derive(Debug)]
 pub enum Completion {
-    /// Completion of [`Ring::accept`](crate::Ring::accept).
+    /// A listener armed with [`Ring::accept`](crate::Ring::accept) accepted a connection, or failed.
     Accepted {
         /// Key of the listener.
         key: Key,
-        /// Accepted connection (close-on-exec). An error always comes with `more == false`.
+        /// The accepted connection (close-on-exec). An error always comes with `more == false`.
         socket: io::Result<OwnedFd>,
         /// Whether the listener is still armed.
         more: bool,
     },
-    /// Completion of [`Ring::receive_once`](crate::Ring::receive_once) or
-    /// [`Ring::receive_many`](crate::Ring::receive_many).
+    /// A receive armed with [`Ring::receive_once`](crate::Ring::receive_once) or
+    /// [`Ring::receive_many`](crate::Ring::receive_many) delivered bytes, or ended.
     Received {
         /// Key of the connection.
         key: Key,
-        /// Received bytes, EOF, or an error.
+        /// The received bytes, EOF, or an error.
         received: Received,
         /// Whether the receive is still armed.
         more: bool,
     },
-    /// Completion of [`Ring::send`](crate::Ring::send), which returns the buffer.
+    /// A [`Ring::send`](crate::Ring::send) completed. The buffer is returned.
     Sent {
         /// Key of the connection.
         key: Key,
-        /// Buffer, unchanged.
+        /// The buffer that was sent, unchanged.
         bytes: Vec<u8>,
-        /// Number of bytes passed to the kernel, from the start of the send; all bytes unless the connection broke.
+        /// Number of bytes passed to the kernel since the start of the send. This is less than the total only if the
+        /// connection broke.
         result: io::Result<usize>,
     },
-    /// Completion of [`Ring::connect`](crate::Ring::connect).
+    /// A [`Ring::connect`](crate::Ring::connect) completed.
     Connected {
         /// Key of the connection.
         key: Key,
-        /// `Ok` for an established connection; otherwise the error.
+        /// `Ok` if the connection was established.
         result: io::Result<()>,
     },
-    /// Another thread rang a bell ([`Ring::bell`](crate::Ring::bell)).
+    /// Another thread wrote to an eventfd that is watched as a bell ([`Ring::bell`](crate::Ring::bell)).
     Rang {
         /// Key of the bell.
         key: Key,
         /// Whether the ring still watches the bell.
         more: bool,
     },
-    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) expired; no timeout is armed.
+    /// The timeout set with [`Ring::wake_by`](crate::Ring::wake_by) has expired, and no timeout is armed any more.
     TimedOut,
 }
 
 /// Result of a receive.
 #[derive(Debug)]
 pub enum Received {
-    /// At least one byte, in a buffer of the pool, to be returned with `give_back`.
+    /// At least one byte, in a buffer that must be returned to the pool with `give_back`.
     Bytes(Lent),
-    /// The peer sent EOF.
+    /// The peer closed its side of the connection.
     End,
-    /// The pool was empty. The connection is intact: return buffers, then arm the receive again.
+    /// The pool had no free buffer. The connection is intact: return buffers, then arm the receive again.
     NoBuffers,
-    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended the receive. Unreported bytes remain in the socket.
+    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended the receive. Bytes that were not reported remain in
+    /// the socket.
     Cancelled,
     /// The connection broke.
     Failed(io::Error),
@@ -119,7 +121,8 @@ impl Op {
         u64::from(self as u8) << 56 | bits
     }
 
-    /// Inverse of [`Self::tag`]. Panics on other user data, which cannot occur: the kernel returns user data unchanged.
+    /// Inverse of [`Self::tag`]. Panics on any other user data, which cannot occur because the kernel returns user data
+    /// unchanged.
     pub(crate) fn untag(data: u64) -> (Self, Key) {
         let [op, ..] = data.to_be_bytes();
         let op = match op {
@@ -138,7 +141,8 @@ impl Op {
 
 const KEY_MASK: u64 = (1 << 56) - 1;
 
-/// Slab of sends in flight. The user data of a send is its index, so a completion finds the buffer without a search.
+/// A slab of the sends in flight. The user data of a send contains its index, so the buffer of a completed send is
+/// found without a search.
 #[derive(Default)]
 pub(crate) struct Flight {
     places: Vec<SendSlot>,
@@ -151,7 +155,7 @@ enum SendSlot {
 }
 
 impl Flight {
-    /// Stores the buffer of a send. Its heap block does not move before [`Self::land`], even if the slab grows.
+    /// Stores the buffer of a send. Its heap block does not move until [`Self::land`], even if the slab grows.
     pub(crate) fn launch(&mut self, key: Key, bytes: Vec<u8>) -> u32 {
         let taken = SendSlot::Taken { key, bytes };
         if let Some(place) = self.free.pop() {
@@ -171,7 +175,7 @@ impl Flight {
         }
     }
 
-    /// Removes the buffer of a completed send. Panics if a completion arrived twice.
+    /// Removes the buffer of a completed send. Panics if the send completes twice.
     pub(crate) fn land(&mut self, place: Key) -> (Key, Vec<u8>) {
         let place = u32::try_from(place.bits()).expect("made by launch");
         match std::mem::replace(&mut self.places[place as usize], SendSlot::Free) {
@@ -190,15 +194,9 @@ mod tests {
 
     #[test]
     fn user_data_carries_operation_and_key() {
-        for op in [
-            Op::Accept,
-            Op::Receive,
-            Op::Send,
-            Op::Connect,
-            Op::Bell,
-            Op::Timeout,
-            Op::Quiet,
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [Op::Accept, Op::Receive, Op::Send, Op::Connect, Op::Bell, Op::Timeout, Op::Quiet];
+        for op in cases {
             for bits in [0, 1, KEY_MASK] {
                 assert_eq!(Op::untag(op.tag(bits)), (op, Key::new(bits)));
             }

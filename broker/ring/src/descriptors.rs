@@ -1,8 +1,8 @@
-//! Descriptors of an epoll set, with the operations armed on each and its known readiness.
+//! The descriptors of an epoll set. Each is stored with the operations armed on it and its last known readiness.
 //!
-//! A descriptor is registered from the first operation armed on it until its release. Each slot has a generation, which
-//! the kernel's events contain: an event from before a release matches no slot, even if the slot or the descriptor's
-//! number has been reused.
+//! A descriptor is registered when the first operation is armed on it, and remains registered until it is released.
+//! Each slot has a generation, which the kernel returns with every event. Events that occurred before a release are
+//! therefore ignored, even if the slot or the descriptor number has been reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
@@ -33,12 +33,13 @@ pub(crate) struct Slot {
     pub(crate) write: Writing,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Whether to read again after a read that left room, because EOF, urgent data or an error has arrived.
+    /// Whether EOF, urgent data or an error has been signalled. If so, another read is needed even if the last one did
+    /// not fill its buffer.
     pub(crate) goes_on: bool,
     pub(crate) listed: bool,
 }
 
-/// Bounds the memory of an idle connection, which also has a map entry.
+/// Limits the memory of an idle connection, which has a slot in addition to a map entry.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
@@ -52,7 +53,7 @@ impl Slot {
     }
 }
 
-/// A slot and its generation, as passed to the kernel.
+/// A slot and its generation, as stored in the kernel's user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) slot: u32,
@@ -100,7 +101,7 @@ impl DescriptorSet {
         }
     }
 
-    /// Frees the slot of a descriptor, if any; references to the slot become stale.
+    /// Frees the slot of a descriptor, if it has one. References to the slot become stale.
     pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
         let slot = self.by_number.remove(&fd)?;
         let freed = self.at(slot);

@@ -1,24 +1,24 @@
 //! The epoll engine: the kernel reports readiness, and the ring performs the operations.
 //!
-//! Theory of operation. A descriptor is registered once, edge-triggered, for all events. The ring remembers its
-//! readiness until a system call finds that it is not ready. Arming, cancelling and rearming therefore only change a
-//! slot (`descriptors.rs`), without a system call:
+//! Theory of operation. A descriptor is registered once, edge-triggered, for all events. The ring remembers that a
+//! descriptor is ready until a system call finds that it is not. Arming, cancelling and rearming therefore only change
+//! a slot (`descriptors.rs`) and need no system call:
 //! ```text
 //!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
 //!        ▲                            ▲                     │
 //!        │                            └── still ready ──────┤
 //!        └───── epoll_wait ◄──────── no longer ready ───────┘
 //! ```
-//! Each enter performs at most one receive and one send per listed slot, even if more data is ready, so that a flood on
-//! one connection does not delay others. An enter does not block while slots are listed. A receive that leaves room in
-//! its buffer has read everything, except for EOF or bytes after urgent data, which the kernel reports beforehand;
-//! sends continue until the socket is full.
+//! Each enter performs at most one receive and one send per listed slot, even if more data is ready, so a flood on one
+//! connection does not delay the others. An enter does not block while any slot is listed. A receive that leaves room
+//! in its buffer has read everything except for EOF or bytes after urgent data, and the kernel reports those before the
+//! receive. Sends continue until the socket is full.
 //!
-//! Final completions of operations that were cancelled or could not begin are deferred until the next enter, after the
-//! received bytes.
+//! If an operation is cancelled or cannot be started, its final completion is deferred to the next
+//! [`Ring::enter`](crate::Ring::enter), so that it follows any bytes already received.
 //!
-//! Only the system calls are specific to Linux: kqueue also supports edge-triggered events (`EV_CLEAR`) and user data
-//! that can hold a slot.
+//! Only the system calls are specific to Linux. kqueue would work too, since it supports edge-triggered events
+//! (`EV_CLEAR`) and user data large enough for a slot.
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
 
 use crate::completion::{Completion, Key, Received};
@@ -97,7 +97,8 @@ impl Epoll {
 
 impl Epoll {
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
-        // Accept has no non-blocking flag, so the listener needs it. The set refuses descriptors that are not sockets.
+        // Accept has no non-blocking flag, so the listener itself must be non-blocking. An error is ignored here,
+        // because the epoll set refuses descriptors that are not sockets.
         let _ = SockRef::from(&listener).set_nonblocking(true);
         self.read(listener, ReadState::Accept, key);
     }
@@ -156,7 +157,7 @@ impl Epoll {
                 let armed = self.descriptors.at(slot);
                 debug_assert!(armed.write == Writing::Nothing, "one send at a time");
                 (armed.write, armed.write_key) = (Writing::Send, key);
-                // Tries the send regardless of reported space, which other senders may have used since.
+                // Tries to send even if no space has been reported, since the last report may be out of date.
                 armed.writable = true;
                 self.list(slot);
             }
@@ -168,7 +169,7 @@ impl Epoll {
     }
 
     pub(crate) fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
-        // Connects before registering, because a socket that is not connecting reports a hang-up.
+        // Connects before registering the socket, because an unconnected socket would report a hang-up.
         let begun = begin_connect(socket, to).and_then(|()| self.registered(socket));
         match begun {
             Ok(slot) => {
@@ -255,7 +256,7 @@ impl Epoll {
         self.completions.extend(self.ended.drain(..));
         let want = want as usize;
         let until = match (want, limit) {
-            (0, _) => None, // not polled: there is no wait
+            (0, _) => None, // // polling only: does not wait
             (_, limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
         };
         loop {
@@ -277,7 +278,8 @@ impl Epoll {
         }
     }
 
-    /// Time until `until` or the armed timeout, whichever is earlier; at most [`WAIT_MAX`].
+    /// Returns how long to wait: until `until` or the armed timeout, whichever comes first, but never longer than
+    /// [`WAIT_MAX`].
     fn wait_until(&self, until: Option<Instant>) -> Duration {
         let next = until.into_iter().chain(self.due).min();
         next.map_or(WAIT_MAX, |next| {
@@ -326,7 +328,7 @@ impl Epoll {
                 ReadState::Accept if slot.readable => self.accept_some(place.slot),
                 ReadState::Once | ReadState::Many if slot.readable => self.receive(place.slot),
                 ReadState::Bell if slot.readable => {
-                    slot.readable = false; // never read: each ring of the bell is an edge
+                    slot.readable = false; // // never read: each write to the bell is an edge
                     let (key, more) = (slot.read_key, true);
                     self.completions.push_back(Completion::Rang { key, more });
                 }
@@ -359,7 +361,7 @@ impl Epoll {
             let key = listener.read_key;
             match rustix::net::accept_with(descriptor(listener.fd), SocketFlags::CLOEXEC) {
                 Ok(socket) => {
-                    // The former descriptor with this number has been closed.
+                    // The descriptor that had this number before has been closed.
                     self.descriptors.forget(socket.as_raw_fd());
                     self.completions.push_back(Completion::Accepted {
                         key,
@@ -370,7 +372,7 @@ impl Epoll {
                 Err(Errno::AGAIN) => return listener.readable = false,
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
                 Err(error) => {
-                    // Pending connections remain for the next accept.
+                    // Pending connections stay in the backlog until the next accept.
                     listener.read = ReadState::Nothing;
                     let last = not_begun(ReadState::Accept, key, error.into());
                     return self.completions.push_back(last);
@@ -416,7 +418,7 @@ impl Epoll {
             Ok(sent) => {
                 sending.done += sent;
                 if sent < rest.len() {
-                    return; // retried: the kernel reports space only after a refused send
+                    return; // // retried: the kernel reports space only after it has refused a send
                 }
                 None
             }
@@ -459,7 +461,7 @@ fn received(key: Key, received: Received, more: bool) -> Completion {
     }
 }
 
-/// Creates the completion of an operation that could not begin, or the final completion of one that has ended.
+/// Creates the completion of an operation that could not be started, or the final completion of one that has ended.
 fn not_begun(reading: ReadState, key: Key, error: io::Error) -> Completion {
     let more = false;
     match reading {
@@ -484,16 +486,16 @@ fn begin_connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
 }
 
 fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the caller has an operation armed on the descriptor, and keeps it open until the operation has ended (the
-    // second rule of this crate). The borrow ends with the call.
+    // SAFETY: the caller has an operation armed on the descriptor and keeps it open until the operation has ended (rule
+    // 2 of this crate). The borrow ends with the call.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Maximum number of events per poll. The next poll reports the remaining ready descriptors.
+/// Maximum number of events per poll. Any others are reported by the next poll.
 const EVENTS: usize = 256;
 
-/// Maximum number of connections accepted from a listener per enter, before others are served.
+/// Maximum number of connections that one `enter` accepts from a listener before it serves other descriptors.
 const ACCEPTS: usize = 64;
 
-/// Maximum wait per system call; before Linux 5.11, no call supports waits of more than 24 days.
+/// Maximum wait per system call. Before Linux 5.11, no call can wait for more than 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

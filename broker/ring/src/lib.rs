@@ -1,20 +1,21 @@
-//! Network I/O of one thread: a safe interface to an io_uring instance or an epoll set.
+//! Network I/O for a single thread: a safe interface to an io_uring instance or an epoll set.
 //!
 //! A [`Ring`] belongs to the thread that created it. It accepts and opens connections, receives into buffers of a
-//! shared [pool](Lent), sends buffers that it owns until the send has completed, and waits for completions, one timeout
-//! and bells rung by other threads. The contents of the bytes are not interpreted. Rationale:
-//! broker/decisions/0001-own-ring.md; reasons for the two engines: broker/decisions/0053-two-engines.md.
+//! shared [pool](Lent), and sends buffers, which it owns until the send has completed. It waits for completions, for
+//! one timeout, and for "bells", which are eventfds that other threads write to. The bytes are not interpreted. See
+//! broker/decisions/0001-own-ring.md for the rationale, and broker/decisions/0053-two-engines.md for the reasons for
+//! having two engines.
 //!
 //! In reading order:
-//! * [`Engine`], [`RingSettings`], [`Ring`] (`ring.rs`): the interface for callers; the turn ([`Ring::next`],
+//! * [`Engine`], [`RingSettings`], [`Ring`] (`ring.rs`): the public interface. It consists of the turn ([`Ring::next`],
 //!   [`Ring::enter`]), the operations (from [`Ring::accept`] on), and their cancellation.
-//! * [`Key`] and [`Completion`] (`completion.rs`): results of operations, and the buffers of sends in flight.
-//! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back.
-//! * The io_uring engine (`uring.rs`), its operations (`operations.rs`), and retries of entries that the kernel refuses
-//!   (`patience.rs`).
-//! * The epoll engine (`epoll.rs`), and its descriptors (`descriptors.rs`).
-//! * [`unacknowledged`], [`round_trip_us`] (`operations.rs`): acknowledgements of a peer's host, and their delay.
-//! * [`probe`] (`probe.rs`): whether this machine supports io_uring, and the remedy if not.
+//! * [`Key`] and [`Completion`] (`completion.rs`): the results of operations, and the buffers of sends in flight.
+//! * [`Lent`] (`pool.rs`): a received buffer, which the caller can read until it gives the buffer back.
+//! * The io_uring engine (`uring.rs`), its operations (`operations.rs`), and the retries of entries that the kernel
+//!   refuses (`patience.rs`).
+//! * [`unacknowledged`], [`round_trip_us`] (`operations.rs`): how many bytes the peer's host has not acknowledged, and
+//!   the round-trip time.
+//! * [`probe`] (`probe.rs`): checks whether this machine supports io_uring, and explains the remedy if not.
 //! * [`lockable_bytes`], [`unregister_buffers`] (`memlock.rs`): the locked memory that io_urings are charged for.
 //!
 //! ```text
@@ -26,14 +27,14 @@
 //!             └─ give_back(lent)  ── it may be filled again
 //! ```
 //!
-//! The caller must follow five rules; violations can cause hangs, but not undefined behaviour:
-//! 1. Completions appear only during [`Ring::enter`]; an event on the registered eventfd only means that an enter is
-//!    due.
-//! 2. A descriptor stays open until the final completion (`more == false`) of all operations armed on it. `close` under
-//!    an armed multishot receive sends no FIN: `shutdown` first.
-//! 3. [`Received::NoBuffers`] ends a receive: give buffers back or [add some](Ring::add_buffers), then arm it again.
-//! 4. The ring decides whether a descriptor blocks: it sets the mode of its engine when an operation is armed.
-//! 5. A descriptor is [released](Ring::release) before it is closed or moves to another ring.
+//! The caller must follow five rules. Violating them can cause hangs, but not undefined behaviour:
+//! 1. Completions appear only during [`Ring::enter`]. An event on the registered eventfd only means that the caller
+//!    should call it.
+//! 2. A descriptor must stay open until every operation armed on it has had its final completion (`more == false`).
+//!    Closing a socket under an armed multishot receive sends no FIN, so call `shutdown` first.
+//! 3. [`Received::NoBuffers`] ends a receive. Give buffers back or [add some](Ring::add_buffers), then arm it again.
+//! 4. The ring decides whether a descriptor blocks. It sets the mode that its engine needs when an operation is armed.
+//! 5. A descriptor must be [released](Ring::release) before it is closed or moves to another ring.
 
 mod completion;
 mod descriptors;

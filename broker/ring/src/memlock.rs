@@ -1,10 +1,11 @@
-//! Locked memory: the amount that the kernel charges for rings and their registered buffers, and the remaining amount.
+//! Locked memory: how much the kernel charges for rings and their registered buffers, and how much is left.
 //!
 //! Theory of operation. The kernel counts locked pages per user, not per process, and refuses requests beyond
 //! `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (since Linux 6.14; older kernels
 //! charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered for fixed
-//! I/O (by all kernels; includes the whole huge page of a buffer, once per ring). A process with `CAP_IPC_LOCK` is not
-//! charged. No file contains the count, so it is determined by locking memory and releasing it again.
+//! I/O. All kernels charge the latter, once per ring, and include the whole huge page that contains a buffer. A process
+//! with `CAP_IPC_LOCK` is not charged. The count is not exposed in any file, so it is determined by locking memory and
+//! releasing it again.
 #![expect(
     unsafe_code,
     reason = "registers memory of its own to learn what is left of a limit"
@@ -15,13 +16,13 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// Minimum locked-memory limit required to start an executor, in bytes. glommio enforces this minimum itself.
+/// Minimum locked-memory limit at which an executor can start, in bytes. glommio enforces the same minimum.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Recommended locked-memory limit, in bytes: the Debian default, enough for 16 shards.
+/// Recommended locked-memory limit, in bytes. This is the Debian default, and is enough for 16 shards.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
-/// Explains how to raise the hard limit of locked memory, for a shell, logins, services and containers.
+/// Explains how to raise the hard limit of locked memory for shells, logins, services and containers.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
@@ -32,7 +33,8 @@ pub fn memlock_remedy(bytes: u64) -> String {
     )
 }
 
-/// Raises the soft limit of locked memory to the hard limit, if permitted. Returns it in bytes; `None` if unlimited.
+/// Raises the soft limit of locked memory to the hard limit, if permitted. Returns the limit in bytes, or `None` if
+/// there is no limit.
 #[must_use]
 pub fn raise_memlock() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
@@ -50,8 +52,9 @@ pub(crate) fn memlock() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Determines how many bytes, up to `max`, processes of this user can still lock, by registering memory and releasing
-/// it again. Exact to the page, except for the two pages of a ring. Takes some milliseconds, and `max` bytes of memory.
+/// Determines how many bytes the processes of this user can still lock, up to `max`. To find out, registers memory and
+/// releases it again. The result is accurate to a page, not counting the two pages that the ring itself takes. Takes a
+/// few milliseconds and `max` bytes of memory.
 ///
 /// # Errors
 /// Returns an error if the address space has no room for `max` bytes.
@@ -74,11 +77,11 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     Ok(fits * page)
 }
 
-/// Releases all buffers that rings of this process have registered for fixed I/O, and returns the number of these
-/// rings. A [`Ring`](crate::Ring) registers no such buffers and is not affected.
+/// Releases all buffers that the rings of this process have registered for fixed I/O. Returns the number of rings that
+/// had some. A [`Ring`](crate::Ring) registers no such buffers and is not affected.
 ///
-/// A runtime that registers a buffer in each of its rings is charged for each one, and pins the huge page of the
-/// buffer. Without `/proc`, no rings are found and the buffers stay registered, which only costs memory.
+/// Each registered buffer is charged in full and pins the whole huge page that contains it. If `/proc` is not
+/// available, no rings are found and the buffers stay registered, which costs memory but is otherwise harmless.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -154,7 +157,7 @@ const UNREGISTER_BUFFERS: libc::c_uint = 1;
 mod tests {
     use super::*;
 
-    /// Only an upper bound is tested, since concurrent tests lock memory of the same user.
+    /// Tests only an upper bound, since concurrent tests lock memory of the same user.
     #[test]
     fn what_is_left_of_locked_memory_is_learned() {
         let page = page_size();

@@ -1,5 +1,5 @@
-//! Operations on io_uring, each queued as an entry that the next enter submits; queries for acknowledgements of peers;
-//! and control of socket buffer sizes.
+//! The operations of the io_uring engine. Each is queued as an entry that the next enter submits. Also contains
+//! functions that query unacknowledged bytes and control the sizes of socket buffers.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -96,7 +96,8 @@ impl Uring {
         let (span, id) = (std::ptr::from_ref(&**self.span), Op::Timeout.tag(0));
         let entry = match self.due {
             None => opcode::Timeout::new(span).build().user_data(id),
-            // If the old timeout fires first, the update fails quietly, and the completion prompts another check.
+            // If the old timeout fires first, the update fails silently, and the completion of the old one prompts
+            // another check.
             Some(_) => opcode::TimeoutUpdate::new(id, span)
                 .build()
                 .user_data(Op::Quiet.tag(0)),
@@ -118,17 +119,19 @@ impl Uring {
     }
 }
 
-/// Makes a descriptor blocking, so that the kernel waits on it; otherwise, operations would return `EAGAIN`.
+/// Makes a descriptor blocking, so that the kernel waits on it. On a non-blocking descriptor, operations would return
+/// `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
     // Fails only if the descriptor is not a socket; the operation itself then reports the error.
     let _ = SockRef::from(&socket).set_nonblocking(false);
 }
 
-// State of the acknowledgements by a peer's host. Each function makes a system call, since the ring has no cheaper
-// operation.
+// Queries about what a peer's host has acknowledged. Each function makes a system call, since io_uring has no cheaper
+// operation for it.
 
-/// Returns the bytes of a TCP connection that the kernel has accepted but the peer's host has not acknowledged
-/// (`SIOCOUTQ`). Includes bytes of a send in flight, and one for the connection's own FIN. `None` without a connection.
+/// Returns how many bytes of a TCP connection the kernel has accepted but the peer's host has not acknowledged
+/// (`SIOCOUTQ`). Includes the bytes of a send in flight, and counts one for the connection's own FIN. Returns `None` if
+/// the socket is not connected.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut bytes: libc::c_int = 0;
@@ -143,7 +146,8 @@ pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| u32::try_from(bytes).unwrap_or(0))
 }
 
-/// Returns the smoothed round-trip time of a TCP connection in microseconds (`TCP_INFO`). `None` without a connection.
+/// Returns the smoothed round-trip time of a TCP connection in microseconds (`TCP_INFO`), or `None` if the socket is
+/// not connected.
 #[must_use]
 pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -162,8 +166,8 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }
 
-/// Lets the kernel adapt a socket's buffer sizes again after `SO_SNDBUF` fixed them (`SO_BUF_LOCK`). Returns `false`
-/// before Linux 5.14, which does not support this.
+/// Lets the kernel adjust a socket's buffer sizes automatically again, after `SO_SNDBUF` had fixed them. Returns
+/// `false` if the kernel does not support `SO_BUF_LOCK`, which Linux 5.14 introduced.
 #[must_use]
 pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
     let unlocked: libc::c_int = 0;

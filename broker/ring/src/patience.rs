@@ -1,15 +1,15 @@
 //! Retry policy while the kernel accepts no entries.
 //!
-//! `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions have not been served) are temporary: the
-//! entries stay queued and are submitted again. Serving completions helps in both cases, so a turn with completions
-//! continues immediately; otherwise the thread pauses, because immediate retries would occupy a whole core. If the
-//! kernel accepts nothing for [`REFUSED_MAX`], the ring fails permanently: it cannot serve any connection, and a
-//! restart may free the missing resource.
+//! Two errors are temporary: `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions have not been
+//! served). The entries stay queued and are submitted again. Serving completions helps in both cases, so if there are
+//! any, the thread continues immediately. Otherwise it pauses, because immediate retries would occupy a whole core. If
+//! the kernel accepts nothing for [`REFUSED_MAX`], the ring fails permanently, since it can no longer serve any
+//! connection. A restart may free the missing resource.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Start of the period in which the kernel refuses entries; `None` while it accepts them. One per ring.
+/// When the kernel began to refuse entries, or `None` while it accepts them. There is one per ring.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
@@ -20,9 +20,9 @@ impl Patience {
         self.since = None;
     }
 
-    /// Records that the kernel refused entries with `error`. Returns the pause before the next attempt, which depends
-    /// on whether there are completions to serve. Fails with `TimedOut`, with `error` in its text, after
-    /// [`REFUSED_MAX`].
+    /// Records that the kernel refused entries with `error`. Returns how long to pause before the next attempt. The
+    /// pause depends on whether there are completions to serve. After [`REFUSED_MAX`], fails with a `TimedOut` error
+    /// whose message contains `error`.
     pub(crate) fn refused(
         &mut self,
         error: &io::Error,
@@ -45,7 +45,8 @@ impl Patience {
     }
 }
 
-/// Maximum time for which the kernel may refuse all entries: the time limit of a service manager's watchdog.
+/// How long the kernel may refuse all entries before the ring fails. Equals the timeout of the service manager's
+/// watchdog.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between attempts, which limits them to a thousand system calls per second.

@@ -1,12 +1,13 @@
-//! Receive buffers, taken for each receive by the kernel ("provided buffers") or by the epoll engine.
+//! Receive buffers. A receive takes one when data arrives: the kernel does this itself ("provided buffers"), or the
+//! epoll engine does it.
 //!
-//! Theory of operation. A buffer always has one of two owners: the receiver, or the caller (a [`Lent`] with its number
-//! exists). A completion transfers the buffer to the caller, and returning it transfers it back. `Lent` cannot be
-//! copied and is consumed when the buffer is returned, so a buffer that may be written to is never read. [`Buffers`] is
-//! the memory. With [`Pool`], the kernel is the receiver: the buffers' numbers are in a ring of descriptors between the
-//! kernel's head and the pool's tail, and a buffer is returned by writing a descriptor and advancing the tail. With
-//! [`Stack`], the engine is the receiver: the most recently returned buffer, which is still in the core's cache, is
-//! used first.
+//! Theory of operation. A buffer always has one of two owners: the receiver, or the caller, who then holds a [`Lent`]
+//! with its number. A completion transfers the buffer to the caller, and giving it back returns it to the receiver.
+//! `Lent` cannot be copied and is consumed when the buffer is given back, so a buffer that may be written to is never
+//! read. [`Buffers`] is the memory. With [`Pool`], the kernel is the receiver. The numbers of its buffers are in a ring
+//! of descriptors, between the kernel's head and the pool's tail. A buffer is given back by writing a descriptor and
+//! advancing the tail. With [`Stack`], the engine is the receiver. It uses the most recently returned buffer first,
+//! because that one is still in the core's cache.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -22,7 +23,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer with received bytes, owned by the caller until it is returned. A dropped buffer is lost to its pool.
+/// A buffer with received bytes, which the caller owns until it gives the buffer back. If a `Lent` is dropped instead,
+/// the pool loses the buffer.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -32,7 +34,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Number of received bytes; at least 1.
+    /// Returns the number of received bytes, which is at least 1.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -48,12 +50,13 @@ impl Lent {
     }
 }
 
-/// Memory of all buffers of one ring. Never moves.
+/// The memory of all buffers of a ring. It never moves.
 pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// Number of buffers handed out so far, in ascending order; the memory of the others has never been touched.
+    /// Number of buffers that have been taken into use so far, starting with buffer 0. The memory of the others has
+    /// never been touched.
     pub(crate) offered: u16,
     lent: u16,
     used: bool,
@@ -80,14 +83,16 @@ impl Buffers {
         }
     }
 
-    /// Returns the numbers of the buffers to hand out next, so that `most` buffers, or all, have been handed out.
+    /// Increases the number of buffers in use to `most`, or to all buffers if there are fewer. Returns the numbers of
+    /// the added buffers.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
         self.offered = most.clamp(first, self.count);
         first..self.offered
     }
 
-    /// Lends the buffer with this number, containing `len` received bytes. Panics if the buffer was not handed out.
+    /// Lends out the buffer with this number, which contains `len` received bytes. Panics if the buffer was not handed
+    /// out.
     pub(crate) fn lend(&mut self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
@@ -121,9 +126,9 @@ impl Buffers {
         lent.id
     }
 
-    /// Releases the memory to the system, unless a buffer is lent or none has been lent since the last release. The
-    /// next receives map it again. The caller must ensure that every filled buffer has been lent. Returns whether it
-    /// was released.
+    /// Returns the memory of all buffers to the system, and returns whether it did so. The memory is mapped again as
+    /// data arrives. Does nothing while a buffer is lent out, or if none has been lent out since the last release. The
+    /// caller must ensure that no buffer contains data that has not been reported.
     pub(crate) fn release(&mut self) -> bool {
         if self.lent > 0 || !std::mem::take(&mut self.used) {
             return false;
@@ -153,7 +158,8 @@ impl Drop for Buffers {
     }
 }
 
-/// Buffers of one io_uring, with the descriptors from which the kernel takes them. Dropped after the kernel's ring.
+/// The buffers of an io_uring, with the descriptors from which the kernel takes them. Must be dropped after the
+/// kernel's ring.
 pub(crate) struct Pool {
     pub(crate) buffers: Buffers,
     entries: NonNull<BufRingEntry>,
@@ -163,7 +169,7 @@ pub(crate) struct Pool {
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
-    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes, without handing any to the kernel.
+    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes. None of them is handed to the kernel yet.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         let layout = entries_layout(count);
         // SAFETY: the size of the layout is above 0, see `entries_layout`.
@@ -185,7 +191,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands further buffers to the kernel, for a total of `most` or all buffers. Returns whether any were left.
+    /// Increases the number of buffers that the kernel may use to `most`, or to all buffers if there are fewer. Returns
+    /// whether any buffers were added.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -241,7 +248,8 @@ impl Stack {
         stack
     }
 
-    /// Takes further buffers into use, for a total of `most` or all buffers. Returns whether any were left.
+    /// Increases the number of buffers in use to `most`, or to all buffers if there are fewer. Returns whether any
+    /// buffers were added.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -249,7 +257,7 @@ impl Stack {
         is_more
     }
 
-    /// Receives into the most recently returned buffer, which returns to the stack if nothing was received.
+    /// Receives into the most recently returned buffer. If nothing was received, the buffer goes back to the stack.
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Filled {
         let Some(id) = self.free.pop() else {
             return Filled::NoBuffers;
@@ -276,12 +284,12 @@ pub(crate) enum Filled {
     Failed(Errno),
 }
 
-/// Memory layout of the descriptors: page-aligned, as the kernel requires, and never of size 0.
+/// Returns the memory layout of the descriptors. It is page-aligned, as the kernel requires, and never of size 0.
 fn entries_layout(count: u16) -> Layout {
     layout(usize::from(count) * size_of::<BufRingEntry>())
 }
 
-/// Memory layout of the buffers; never of size 0.
+/// Returns the memory layout of the buffers, which is never of size 0.
 fn buffers_layout(count: u16, bytes: u32) -> Layout {
     layout(usize::from(count) * bytes as usize)
 }

@@ -1,4 +1,4 @@
-//! Startup check of whether a ring can be created on this machine, with an error that an operator can act on.
+//! A startup check that a ring can be created on this machine. Its errors tell the operator what to do.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
@@ -6,7 +6,7 @@ use rustix::param::page_size;
 use std::io;
 use thiserror::Error;
 
-/// Reason why no ring is available, with the remedy in the message.
+/// The reason why no ring can be created. The message contains the remedy.
 #[derive(Debug, Error)]
 pub enum Unsupported {
     /// A seccomp filter refuses `io_uring_setup` with `EPERM`.
@@ -15,7 +15,7 @@ pub enum Unsupported {
          container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
     )]
     Filtered(io::Error),
-    /// `kernel.io_uring_disabled` (1 or 2) disables `io_uring_setup`.
+    /// The sysctl `kernel.io_uring_disabled` (1 or 2) disables `io_uring_setup`. The second field is its value.
     #[error(
         "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; expected 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
@@ -25,28 +25,30 @@ pub enum Unsupported {
         }
     )]
     Disabled(io::Error, u8),
-    /// Kernel release that lacks `io_uring_setup`.
+    /// The kernel lacks `io_uring_setup`. Contains the kernel release.
     #[error("io_uring is absent here (ENOSYS, kernel {0}){rest}", rest = why_absent(.0))]
     Absent(String),
-    /// Kernel release that lacks `IORING_SETUP_DEFER_TASKRUN`.
+    /// The kernel lacks `IORING_SETUP_DEFER_TASKRUN`. Contains the kernel release.
     #[error(
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
-    /// Kernel release that is recent enough but returns `EINVAL`, and the page size in bytes.
+    /// The kernel is recent enough, yet io_uring setup fails with `EINVAL`. Contains the kernel release and the page
+    /// size in bytes.
     #[error(
         "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter supports only a \
          part of it, or the kernel rejects the alignment of its buffers (pages of {1} bytes; tried: 4096 and 16384): \
          run it outside of the sandbox, or report this line"
     )]
     Refused(String, usize),
-    /// Value of `RLIMIT_MEMLOCK` in bytes, which is below [`MEMLOCK_BYTES_MIN`].
+    /// The limit `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]. Contains its value in bytes.
     #[error(
         "the hard limit of locked memory is {} KiB, expected {} KiB or more: raise it: {}",
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
     )]
     MemlockLow(u64),
-    /// Value of `RLIMIT_MEMLOCK` in bytes, all of which other processes of this user have locked.
+    /// Other processes of this user have locked all the memory that `RLIMIT_MEMLOCK` allows. Contains the limit in
+    /// bytes.
     #[error(
         "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or raise \
          it: {}",
@@ -75,7 +77,7 @@ const PROFILE: &str = "run it with the profile that allows it: `heliograph secco
                        `--security-opt seccomp=seccomp.json`";
 
 /// Sets up a small ring with every feature that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
-/// executor starts: an executor aborts the process in cases where this function returns an error.
+/// executor starts. If this function returns an error, starting an executor would abort the process.
 pub fn probe() -> Result<(), Unsupported> {
     let limit = memlock();
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
@@ -91,7 +93,7 @@ pub fn probe() -> Result<(), Unsupported> {
 
 struct KernelRelease {
     release: String,
-    /// Value of `kernel.io_uring_disabled`; 0 without this setting.
+    /// Value of `kernel.io_uring_disabled`, or 0 if the kernel does not have this setting.
     disabled: u8,
 }
 

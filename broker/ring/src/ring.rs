@@ -1,4 +1,4 @@
-//! Interface of a ring, which dispatches calls to one of two engines.
+//! The interface of a ring, which dispatches each call to one of two engines.
 
 use crate::completion::{Completion, Key};
 use crate::epoll::Epoll;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// Kernel interface used by a ring.
+/// The kernel interface that a ring uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// The kernel performs the operations and reports their completion.
@@ -20,7 +20,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Name of the engine in the ready line and on pages.
+    /// Returns the name of the engine, as shown in the startup message and on admin pages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,30 +30,33 @@ impl Engine {
     }
 }
 
-/// Sizes of a ring. All memory is reserved when the ring is created, but touched only on use.
+/// The sizes of a ring. All memory is reserved when the ring is created, but touched only when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSettings {
-    /// Kernel interface of the ring.
+    /// The kernel interface that the ring uses.
     pub engine: Engine,
-    /// Entries that can be queued for one [`Ring::enter`], a power of two; a full queue is submitted early. Unused on
-    /// epoll.
+    /// Number of entries that can be queued for one [`Ring::enter`]. Must be a power of two. A full queue is submitted
+    /// early. Not used on epoll.
     pub submissions: u32,
-    /// Completions that the kernel can hold without a slow path, 16 bytes each: a power of two, at least `submissions`.
-    /// On epoll, the maximum number per [`Ring::enter`].
+    /// Number of completions that the kernel can hold before it resorts to a slower path. Each takes 16 bytes. Must be
+    /// a power of two and at least `submissions`. On epoll, this is the maximum number of completions per
+    /// [`Ring::enter`].
     pub completions: u32,
-    /// Receive buffers, a power of two up to 32,768. Each receive takes one; a receive that finds none must be rearmed.
+    /// Number of receive buffers, a power of two up to 32,768. Each receive takes one buffer. A receive that finds no
+    /// free buffer must be armed again.
     pub buffers: u16,
-    /// Size of one receive buffer, from 64 bytes to 1 MiB.
+    /// Size of a receive buffer, from 64 bytes to 1 MiB.
     pub buffer_bytes: u32,
-    /// Buffers in use at first; [`Ring::add_buffers`] adds more. The kernel cycles through all buffers in use.
+    /// Number of buffers in use at first. [`Ring::add_buffers`] adds more. The kernel uses all of these buffers in
+    /// turn.
     pub buffers_at_start: u16,
 }
 
 impl Default for RingSettings {
-    /// Defaults to 512 buffers of 8 KiB: 4 MiB per ring. Newer kernels charge 144 KiB as locked memory: 64 KiB each for
-    /// submissions and completions, plus descriptors. The completions between two turns are bounded by their sources:
-    /// the buffers, the submissions, and at worst a listener's backlog of 4096; the kernel keeps any others in an
-    /// overflow list.
+    /// Defaults to 512 buffers of 8 KiB, which is 4 MiB per ring. Newer kernels charge 144 KiB as locked memory: 64 KiB
+    /// each for submissions and completions, plus the descriptors of the buffers. The number of completions between two
+    /// turns is limited by what can cause them: the buffers, the submissions, and at worst a listener's backlog of 4096
+    /// connections. The kernel keeps any excess in an overflow list.
     fn default() -> Self {
         Self {
             engine: Engine::default(),
@@ -82,7 +85,7 @@ impl RingSettings {
     }
 }
 
-/// A thread's ring: its engine and its buffers. Must stay on the thread that created it.
+/// A ring: its engine and its buffers. Must stay on the thread that created it.
 pub struct Ring(EngineDriver);
 
 enum EngineDriver {
@@ -103,7 +106,7 @@ impl Ring {
     /// Creates a ring for the calling thread.
     ///
     /// # Errors
-    /// Returns `InvalidInput` if a size is out of range; otherwise the kernel's error, see [`probe`](crate::probe).
+    /// Returns `InvalidInput` if a size is out of range, or the kernel's error otherwise; see [`probe`](crate::probe).
     pub fn new(settings: &RingSettings) -> io::Result<Self> {
         settings.check()?;
         Ok(Self(match settings.engine {
@@ -112,7 +115,7 @@ impl Ring {
         }))
     }
 
-    /// Returns the next completion found by the last [`Self::enter`], oldest first.
+    /// Returns the oldest completion that the last [`Self::enter`] produced and that has not been returned yet.
     #[expect(
         clippy::should_implement_trait,
         reason = "between two calls the caller arms operations on the same ring"
@@ -122,26 +125,27 @@ impl Ring {
         ask!(self, engine => engine.next())
     }
 
-    /// Whether a completion is queued, or [`Self::enter`] would find one without waiting. Makes no system call.
+    /// Returns whether a completion is queued, or [`Self::enter`] would find one without waiting. Makes no system call.
     pub fn has_completions(&mut self) -> bool {
         ask!(self, engine => engine.has_completions())
     }
 
-    /// Performs the ready operations, and waits until there are `want` completions or `limit` has passed. Does not wait
-    /// if `want` is 0. Only this method produces completions.
+    /// Performs the operations that are ready, then waits until there are `want` completions or `limit` has passed.
+    /// Does not wait if `want` is 0. Only this method produces completions.
     ///
-    /// Each call does a bounded amount of work: while there are completions, the caller should enter again after
-    /// serving them; likewise while there are [submissions](Self::has_submissions), which stay queued while the kernel
-    /// lacks a resource.
+    /// Each call does a bounded amount of work. This method should be called again after the completions have been
+    /// served, and as long as there are [submissions](Self::has_submissions), which stay queued while the kernel lacks
+    /// a resource.
     ///
     /// # Errors
-    /// Returns errors that leave the ring unusable. An expired limit, a signal and a busy kernel are not errors, unless
-    /// the kernel is busy for 10 s.
+    /// Returns errors that leave the ring unusable. It is not an error if the limit expires, a signal arrives or the
+    /// kernel is busy, unless the kernel stays busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         ask!(self, engine => engine.enter(want, limit))
     }
 
-    /// Whether there are operations that the kernel has not accepted, so that [`Self::enter`] must be called.
+    /// Returns whether there are operations that the kernel has not accepted yet. If so, [`Self::enter`] must be
+    /// called.
     pub fn has_submissions(&mut self) -> bool {
         match &mut self.0 {
             EngineDriver::Uring(engine) => engine.has_submissions(),
@@ -158,7 +162,7 @@ impl Ring {
         ask!(self, engine => engine.pool.buffers.bytes(lent))
     }
 
-    /// Whether a receive filled its buffer, so that the socket may contain more data.
+    /// Returns whether a receive filled its buffer, in which case the socket may contain more data.
     #[inline]
     pub fn fills(&mut self, lent: &Lent) -> bool {
         ask!(self, engine => engine.pool.buffers.fills(lent))
@@ -173,21 +177,21 @@ impl Ring {
         ask!(self, engine => engine.pool.give_back(lent));
     }
 
-    /// Doubles the number of buffers, after a receive that found none. Returns whether there are more than at the last
-    /// [`Self::enter`], so that receives without buffers may be rearmed immediately.
+    /// Doubles the number of buffers if a receive found none free. Returns whether buffers were added since the last
+    /// [`Self::enter`]. If so, the receives that ended for lack of a buffer may be armed again immediately.
     pub fn add_buffers(&mut self) -> bool {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Releases the memory of all buffers to the system; useful before a long sleep. Does nothing while received bytes
-    /// or buffers are outstanding. Returns whether memory was released.
+    /// Releases the memory of all buffers to the system, which is useful before a long sleep. Does nothing while there
+    /// are unserved completions or lent buffers. Returns whether memory was released.
     pub fn release_buffers(&mut self) -> bool {
         // The kernel fills buffers only in `enter` (deferred task work).
         !self.has_completions() && ask!(self, engine => engine.pool.buffers.release())
     }
 
-    /// Signals completions on `eventfd`, so that another event loop can wait for this ring. Disabled until
-    /// [`Self::eventfd_on`].
+    /// Signals completions on `eventfd`, so that another event loop can wait for this ring. Signalling is off until
+    /// [`Self::eventfd_on`] is called.
     ///
     /// # Errors
     /// Fails with `EBUSY` if an eventfd is already registered, and with `Unsupported` on epoll.
@@ -198,7 +202,7 @@ impl Ring {
         }
     }
 
-    /// Starts signalling on the registered eventfd that new completions await [`Self::enter`].
+    /// Enables signalling: the registered eventfd is written to whenever completions wait for [`Self::enter`].
     pub fn eventfd_on(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();
@@ -213,33 +217,35 @@ impl Ring {
     }
 }
 
-// Operations, which start with the next enter.
+// The operations. Each starts with the next [`Ring::enter`].
 
 impl Ring {
     /// Accepts all connections of a listener until the operation is cancelled or fails (for example with `EMFILE`).
-    /// Completes as [`Completion::Accepted`].
+    /// Completes with [`Completion::Accepted`].
     pub fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.accept(listener, key));
     }
 
-    /// Receives once into a buffer of the pool; the connection can then move to another ring. Completes as
+    /// Receives once into a buffer of the pool. The connection can then move to another ring. Completes with
     /// [`Completion::Received`].
     pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_once(socket, key));
     }
 
     /// Receives repeatedly into buffers of the pool, until EOF, an error, an empty pool, or [`Self::cancel_receive`].
+    /// Completes with [`Completion::Received`] each time.
     pub fn receive_many(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.receive_many(socket, key));
     }
 
-    /// Cancels the receive armed on this socket under `key`. Received bytes are reported first, then the final
-    /// completion, [`Received::Cancelled`](crate::Received::Cancelled) unless the receive has already ended.
+    /// Cancels the receive armed on this socket under `key`. Bytes that have already been received are reported first.
+    /// The final completion is [`Received::Cancelled`](crate::Received::Cancelled), unless the receive had already
+    /// ended for another reason.
     pub fn cancel_receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_receive(socket, key));
     }
 
-    /// Cancels the accept armed on this listener under `key`; its final completion is an error (`ECANCELED`).
+    /// Cancels the accept armed on this listener under `key`. Its final completion is an error (`ECANCELED`).
     pub fn cancel_accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_accept(listener, key));
     }
@@ -254,31 +260,32 @@ impl Ring {
         ask!(self, engine => engine.send(socket, key, bytes, from));
     }
 
-    /// Connects a socket. Completes as [`Completion::Connected`].
+    /// Connects a socket. Completes with [`Completion::Connected`].
     pub fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
         ask!(self, engine => engine.connect(socket, key, to));
     }
 
-    /// Cancels the connect of this socket under `key`; its completion is `ECANCELED`, unless it has already finished.
+    /// Cancels the connect of this socket under `key`. It completes with `ECANCELED`, unless it had already finished.
     pub fn cancel_connect(&mut self, socket: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.cancel_connect(socket, key));
     }
 
-    /// Completes as [`Completion::Rang`] each time another thread writes to this eventfd, which need not be read.
+    /// Completes with [`Completion::Rang`] each time another thread writes to this eventfd. The eventfd need not be
+    /// read.
     pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
         ask!(self, engine => engine.bell(eventfd, key));
     }
 
-    /// Completes as [`Completion::TimedOut`] at `due` or earlier; on epoll, up to a millisecond later. A ring has one
-    /// timeout: a later time than the armed one has no effect, an earlier one replaces it.
+    /// Arms the ring's only timeout. It completes with [`Completion::TimedOut`] at `due`, or up to a millisecond later
+    /// on epoll. If the timeout is already armed, an earlier `due` replaces it, and a later one has no effect.
     pub fn wake_by(&mut self, due: Instant, now: Instant) {
         ask!(self, engine => engine.wake_by(due, now));
     }
 
-    /// Releases a descriptor on which no operation is armed, before it is closed or moves to another ring.
+    /// Releases a descriptor before it is closed or moves to another ring. No operation may be armed on it.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
-            EngineDriver::Uring(_) => {} // io_uring keeps no state of a descriptor without operations
+            EngineDriver::Uring(_) => {} // // io_uring keeps no state for a descriptor without operations
             EngineDriver::Epoll(engine) => engine.release(descriptor),
         }
     }

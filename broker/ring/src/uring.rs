@@ -16,15 +16,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// A thread's io_uring, with its receive buffers and the buffers of its sends.
+/// An io_uring with its receive buffers and the buffers of its sends.
 ///
-/// Not `Send`, because the kernel refuses calls from any thread but the creating one (`SINGLE_ISSUER`). Drop cancels
-/// and awaits all armed operations; memory that the kernel does not release is leaked rather than freed.
+/// Not `Send`, because the kernel refuses calls from any thread other than the one that created the ring
+/// (`SINGLE_ISSUER`). Dropping it cancels all armed operations and waits for them. If the kernel does not release some
+/// memory, that memory is leaked rather than freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
     pub(crate) flight: ManuallyDrop<Flight>,
-    /// Duration of the armed timeout; read by the kernel when its entry is submitted.
+    /// Duration of the armed timeout. The kernel reads this value when the entry is submitted.
     pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
     #[expect(
         clippy::vec_box,
@@ -32,7 +33,8 @@ pub(crate) struct Uring {
     )]
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     pub(crate) due: Option<Instant>,
-    /// Entries that did not fit into the submission queue, for the next enter. Bounded: each is counted in `armed`.
+    /// Entries that did not fit into the submission queue and wait for the next enter. Their number is bounded, since
+    /// each of them is counted in `armed`.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     grown: bool,
@@ -142,7 +144,7 @@ impl Uring {
         match (checked(result), buffer) {
             (Ok(0), None) => Received::End,
             (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
-            // Never observed: if the kernel uses a buffer for EOF or an error, the buffer is returned unread.
+            // Never observed: the kernel took a buffer for EOF or an error. The buffer is returned unread.
             (Ok(_), Some(id)) => {
                 let unread = self.pool.buffers.lend(id, 0);
                 self.pool.give_back(unread);
@@ -196,7 +198,8 @@ impl Drop for Uring {
     }
 }
 
-/// Setup options of the engine. `TASKRUN_FLAG` is not set, because every turn enters anyway.
+/// Returns the setup options of the engine. `TASKRUN_FLAG` is not set, since the kernel is entered in every turn
+/// anyway.
 pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder
@@ -223,7 +226,7 @@ impl Uring {
     pub(crate) fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
         self.grown = false;
-        // Does not block while entries wait for space in the queue.
+        // Does not wait for completions while entries wait for space in the queue.
         let want = if self.waiting.is_empty() { want } else { 0 };
         let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
         let result = self.call(count, want, limit);
@@ -239,7 +242,8 @@ impl Uring {
         }
     }
 
-    /// Handles a refusal by the kernel: runs the kernel's deferred work, whose completions free missing resources.
+    /// Handles a refusal by letting the kernel run its deferred work. The resulting completions may free what the
+    /// kernel lacked.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -284,11 +288,11 @@ impl Uring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
-    /// Queues an entry, and submits a full queue. Entries that the kernel refuses wait for the next enter.
+    /// Queues an entry, and submits the queue if it is full. Entries that the kernel refuses wait for the next enter.
     ///
     /// # Safety
-    /// All memory that the entry points to must be in a field of this ring until the entry's completion or, if the
-    /// kernel copies the data, until the entry has been submitted.
+    /// All memory that the entry points to must stay in a field of this ring until the entry has completed. If the
+    /// kernel copies the data, it need only stay there until the entry has been submitted.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
         // SAFETY: guaranteed by the caller.
@@ -336,7 +340,7 @@ mod enter_tests {
         Uring::new(&settings).unwrap()
     }
 
-    /// Arming must terminate even if the queue is full and the kernel accepts no entry.
+    /// Arming must return even if the queue is full and the kernel accepts no entries.
     #[test]
     fn arming_does_not_wait_for_a_kernel_that_takes_nothing() {
         let mut ring = small();
@@ -354,7 +358,7 @@ mod enter_tests {
         for (ours, _) in &mut pairs.iter() {
             (&*ours).write_all(b"x").unwrap();
         }
-        // All entries are submitted in order, although the queue has room for only a fifth of them.
+        // All entries are submitted in order, even though the queue has room for only a fifth of them.
         for expected in 0..10 {
             let completion = next(&mut ring);
             let Completion::Received {
@@ -408,7 +412,7 @@ mod enter_tests {
         ring.refusals = [libc::EAGAIN].into();
         let ended = ring.enter(0, None).unwrap_err();
         assert!(ended.to_string().contains("no entries for 10 s"), "{ended}");
-        // An accepted entry resets the time.
+        // Once the kernel accepts an entry, the time starts anew.
         ring.enter(0, None).unwrap();
         ring.refusals = [libc::EAGAIN].into();
         ring.enter(0, None).unwrap();

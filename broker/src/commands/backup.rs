@@ -6,9 +6,9 @@
 //! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key, presence.epoch}
 //!                                                        ──► verified ──► synced ──► DIR
 //! ```
-//! The broker never writes to a path taken from a request: the command writes the files, with its user's permissions. A
-//! backup contains the registry, the key of temporary credentials and the last presence epoch, but no files written by
-//! operators (configuration, credentials, certificates).
+//! The broker never writes to a path taken from a request. Instead, the command writes the files, with the permissions
+//! of the user who runs it. A backup contains the registry, the key of temporary credentials and the last presence
+//! epoch. It contains no files written by operators, such as the configuration, credentials or certificates.
 
 use crate::backup_stream::{self, Part, Reader};
 use crate::failure::Failure;
@@ -26,8 +26,8 @@ use zeroize::Zeroizing;
 /// Makes a backup and returns a message that ends with a newline.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the backup fails. In both
-/// cases no directory remains, not even a partial one.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the backup fails. In
+/// both cases no directory is left behind, not even a partial one.
 pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
     let folder = PartialFolder::begin(&flags.directory).map_err(|error| {
@@ -81,7 +81,7 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// Parts copied from a data directory, except the rows, which have already been written to the folder.
+/// The rest of a backup, which has yet to be written to the folder. The folder already contains the channels.
 struct Copied {
     channels: u64,
     key: SessionKeyText,
@@ -90,7 +90,7 @@ struct Copied {
 
 enum SessionKeyText {
     Found(Zeroizing<String>),
-    /// Reason why there is no key.
+    /// The key is missing. Contains the reason.
     Missing(String),
 }
 
@@ -186,7 +186,7 @@ fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     })
 }
 
-/// Reads the written files back, as a broker would at startup.
+/// Opens the backup the way a broker would at startup, to check that it is usable.
 fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     let mut found = 0;
     let opened = registry::open(folder.path(), |_| found += 1);
@@ -200,16 +200,16 @@ fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
         .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
 }
 
-// Request for a backup: `POST /backup` to the admin listener of a running broker.
+// The request for a backup: `POST /backup`, sent to the admin listener of a running broker.
 
 pub(crate) struct Answer {
-    /// Unread response body, which ends when the connection closes.
+    /// The unread part of the response body, which ends when the connection is closed.
     pub(crate) body: BufReader<TcpStream>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) epoch: Option<u64>,
 }
 
-/// Requests a backup. The error states the cause and the remedy.
+/// Requests a backup. The error states what went wrong and suggests a remedy.
 pub(crate) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
     let answer = listener.ask("POST", "/backup").map_err(|error| {
         Failure::Fatal(format!(

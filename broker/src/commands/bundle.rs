@@ -1,5 +1,5 @@
-//! `heliograph bundle`: collects a broker's diagnostics for support in a tar archive readable only by its owner. The
-//! pages and command outputs in the archive contain no secrets.
+//! `heliograph bundle`: collects a broker's diagnostics for support in a tar archive that only its owner can read. None
+//! of the pages and command outputs in the archive contains secrets.
 
 use crate::admin_client::AdminListener;
 use crate::commands::{cluster, doctor};
@@ -18,8 +18,8 @@ use std::path::PathBuf;
 /// Queries the broker, inspects the machine, and writes the archive. Returns a message that ends with a newline.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the file cannot be written.
-/// A broker that does not answer is not an error, but is noted in the archive.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the file cannot be
+/// written. A broker that does not answer is not an error: the archive then states that it did not answer.
 pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     let now_ms = calendar().0;
     let stamp: String = rfc3339(now_ms)
@@ -62,7 +62,7 @@ struct Part {
     content: String,
 }
 
-/// Files in the archive, each with the page of the broker whose content it stores.
+/// The pages of the broker to fetch: the name of each page's file in the archive, and the path of the page.
 const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),
@@ -74,8 +74,8 @@ const PAGES: [(&str, &str); 8] = [
     ("cluster.json", "/cluster"),
 ];
 
-/// Fetches the broker's pages, including error responses. If the broker does not answer, the error is stored in place
-/// of the page and the remaining pages are skipped.
+/// Fetches the broker's pages. Error responses are kept as well. If the broker does not answer at all, the error takes
+/// the place of the page, and the remaining pages are skipped.
 fn of_broker(listener: &AdminListener) -> Vec<Part> {
     let mut parts = Vec::new();
     for (file, target) in PAGES {
@@ -85,14 +85,14 @@ fn of_broker(listener: &AdminListener) -> Vec<Part> {
         let content = text.unwrap_or_else(|error| format!("{error}\n"));
         parts.push(Part { file, content });
         if !is_answered {
-            break; // the other pages would time out, too
+            break; // the other pages would time out as well
         }
     }
     parts
 }
 
-/// Collects what the command itself determines: the build, the state of the machine and, in a cluster, the state of
-/// etcd.
+/// Collects information that does not come from the broker: the build, the state of the machine and, in a cluster, the
+/// state of etcd.
 fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
     let doctor = doctor::report(&DoctorFlags {
         asked: asked.clone(),
@@ -128,7 +128,7 @@ fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
     found
 }
 
-/// Creates a new file readable only by its owner, and removes it if the write fails.
+/// Creates a new file that only its owner can read. If writing fails, the file is removed.
 fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     let mut options = File::options();
     let mut file = options
@@ -143,8 +143,9 @@ fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Appends a file to an archive in the POSIX.1-1988 (ustar) format: a header with octal numbers in fields at fixed
-/// offsets, then the content, both padded to a multiple of 512 bytes.
+/// Appends a file to an archive in the POSIX.1-1988 (ustar) format. The file is stored as a header followed by the
+/// content, each padded to a multiple of 512 bytes. The header's fields are at fixed offsets, and its numbers are in
+/// octal.
 fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     let mut head = [0; BLOCK];
     let mut put =
@@ -155,7 +156,7 @@ fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     put(116, "0000000");
     put(124, &format!("{:011o}", content.len()));
     put(136, &format!("{time_s:011o}"));
-    put(148, "        "); // the checksum is computed over blanks in its field
+    put(148, "        "); // the checksum is computed with blanks in its own field
     put(156, "0");
     put(257, "ustar\u{0}00");
     let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
@@ -177,9 +178,7 @@ mod tests {
 
     #[test]
     fn an_archive_is_unpacked_by_tar() {
-        let folder = std::env::temp_dir().join(format!("heliograph-tar-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
+        let folder = testkit::Directory::temporary();
         let mut archive = Vec::new();
         for (name, length) in [("a/empty", 0), ("a/block", BLOCK), ("a/more", BLOCK + 1)] {
             entry(&mut archive, name, &vec![b'x'; length], 1_795_176_001);
@@ -209,6 +208,5 @@ mod tests {
                 "{name}"
             );
         }
-        fs::remove_dir_all(folder).unwrap();
     }
 }

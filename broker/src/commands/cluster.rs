@@ -1,9 +1,9 @@
-//! `heliograph cluster`: shows and changes the state of a configured cluster. Each command accesses etcd directly, and
-//! gives instructions to nodes through etcd.
+//! `heliograph cluster`: shows and changes the state of a configured cluster. Every command accesses etcd directly, and
+//! instructs nodes by writing to etcd.
 //!
-//! Contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and `export`.
-//! Commands that only inspect it are in `cluster_check.rs` and `cluster_status.rs`. `cluster_status.rs` also contains
-//! helpers for all cluster commands.
+//! This file contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and
+//! `export`. Commands that only inspect the cluster are in `cluster_check.rs` and `cluster_status.rs`. The latter also
+//! contains helpers that all cluster commands share.
 
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{PartialFolder, cluster_check};
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 /// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] if etcd or an I/O
-/// operation fails, or if a check finds an error.
+/// Returns [`Failure::Configuration`] for an error that the operator must correct, and [`Failure::Fatal`] if etcd or an
+/// I/O operation fails or a check finds an error.
 pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(config) = &flags.config else {
         let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
@@ -46,8 +46,8 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     write(out, &text)
 }
 
-/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration
-/// specifies no etcd, or a file is unusable.
+/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration has
+/// no etcd, or if one of its files cannot be used.
 pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
     Place::of(config).map(|place| cluster_check::findings(&place))
 }
@@ -101,8 +101,8 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
     }
 }
 
-/// Distributes the slots evenly among the running nodes. Prints the distribution at the start, after each change, and
-/// at the end.
+/// Distributes the slots evenly among the running nodes. Prints the distribution at the start and after each change,
+/// and finally a comparison of the first and the last.
 pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut broken = None;
     let mut before: Option<Parts> = None;
@@ -140,7 +140,8 @@ fn comparison(before: &Parts, after: &Parts) -> String {
     table(&rows)
 }
 
-/// Raises the minimum inner version, so that nodes of the previous version can no longer start.
+/// Raises the lowest inner version (the version of the protocol between nodes) that the cluster accepts. Nodes of the
+/// previous version can then no longer start.
 fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
@@ -176,7 +177,7 @@ pub(crate) fn import(place: &Place, directory: &Path, replace: bool) -> Result<S
     Ok(format!("{count} channels are in etcd\n"))
 }
 
-/// Imports channels from JSON documents, leaving channels already in etcd unchanged.
+/// Imports channels from JSON documents. Channels that already exist in etcd are left unchanged.
 fn import_files(place: &Place, files: &[PathBuf], replace: bool) -> Result<String, Failure> {
     if replace {
         let text = "--replace needs the data directory of a broker, not files";
@@ -219,7 +220,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-/// Converts the error of a command to a failure, whose message begins with `of`.
+/// Converts a command's error to a failure whose message begins with `of`.
 fn failure(of: &str, error: &CommandError) -> Failure {
     let text = plain(&format!("{of}{error}"));
     match error {

@@ -1,5 +1,6 @@
-//! `heliograph cluster check`: checks a cluster, before its nodes start or at any later time. First checks etcd, then
-//! queries the nodes. Each line is `ok`, a `warning` or an `error`; only errors result in exit code 1.
+//! `heliograph cluster check`: checks a cluster, either before its nodes start or while they run. Checks etcd first,
+//! then queries the nodes. Each line is an `ok`, a `warning` or an `error`; only an error makes the command exit with
+//! code 1.
 
 use crate::commands::cluster_status::{Place, bytes};
 use crate::etcd_options;
@@ -58,7 +59,7 @@ fn certificate(place: &Place) -> Option<Finding> {
     })
 }
 
-/// Compares the granted lease with the requested one. etcd grants longer leases if its election timeout is long.
+/// Compares the lease duration that etcd grants with the requested one. A long election timeout makes etcd grant more.
 fn lease(place: &Place) -> Finding {
     let asked_s = place.settings.cluster.lease_ms / 1_000;
     let seconds = i64::try_from(asked_s).unwrap_or(i64::MAX);
@@ -96,7 +97,7 @@ fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
 fn of_member(member: &EtcdMember) -> Vec<Finding> {
     let endpoint = &member.endpoint;
     match &member.status {
-        // Only a warning, since the survey of etcd is read from any endpoint that answers.
+        // Only a warning, since the survey of etcd is read from whichever endpoint answers.
         Err(why) => vec![warning(format!("{endpoint}: {why}"))],
         Ok(status) => {
             let mut findings = vec![version(status), quota(status)];
@@ -125,7 +126,7 @@ fn version(status: &MemberStatus) -> Finding {
     ))
 }
 
-/// Returns whether an etcd release is free of the bug that revokes leases despite keepalives.
+/// Returns whether this etcd release is free of the bug that revokes leases while they are being renewed.
 fn is_recommended(version: &str) -> bool {
     let digits = |part: &str| {
         let end = part.find(|c: char| !c.is_ascii_digit());
@@ -238,7 +239,7 @@ pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
         .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned();
-    // The system resolver has no timeout; a late result is discarded.
+    // The system resolver has no timeout. A result that arrives too late is discarded.
     std::thread::spawn(move || {
         let found = (host.as_str(), 443).to_socket_addrs();
         let _ = tell.send(found.map(|found| found.map(|at| at.ip()).collect()));
@@ -249,21 +250,21 @@ pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     }
 }
 
-/// Largest storage quota recommended by etcd's documentation, in bytes; enough for the records and revision history of
-/// two million channels.
+/// Largest storage quota recommended by etcd's documentation, in bytes. Enough for the records of two million channels
+/// and their revision history.
 const QUOTA: u64 = 8 << 30;
 
-/// Maximum apparent difference between two correct clocks, in seconds: times are compared in whole seconds, and one
-/// clock is read slightly later.
+/// Largest difference, in seconds, that two correct clocks can show. Clocks are compared in whole seconds, and one is
+/// read slightly later.
 const CLOCK_OFF_S: u64 = 2;
 
-/// Number of revisions above which missing compaction causes a warning; creating the slots of a new cluster takes 4,096
-/// revisions.
+/// Number of revisions from which the command warns that etcd is not being compacted. Creating the slots of a new
+/// cluster takes 4,096 revisions.
 const REVISIONS: i64 = 10_000;
 
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
-// Checks of nodes: their clocks, the links between them, and the addresses to which their names resolve.
+// Checks of the nodes: their clocks, the links between them, and the addresses that their names resolve to.
 
 fn node_findings(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -304,7 +305,7 @@ fn stranger(kinship: Kinship) -> String {
     }
 }
 
-/// Resolves the nodes' host names on this machine. Nodes use their own resolvers, whose answers may differ.
+/// Resolves the nodes' host names on this machine. The nodes may use other resolvers and obtain other addresses.
 fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
@@ -369,7 +370,7 @@ fn clocks(reports: &NodeReports) -> Vec<Finding> {
     findings
 }
 
-/// Returns a warning or an error for a clock difference; `None` below [`CLOCK_WARNING_MS`].
+/// Returns the finding about a clock difference, or `None` for a difference below [`CLOCK_WARNING_MS`].
 fn differs(by_ms: u64, text: String) -> Option<Finding> {
     if by_ms >= CLOCK_ERROR_MS {
         let text = format!("{text}: signatures are refused from 300 s on");
@@ -421,7 +422,8 @@ fn credentials(reports: &NodeReports) -> Option<Finding> {
     )))
 }
 
-/// Checks each node's host names under `cluster.direct`. A wildcard record is reported, since it resolves to any node.
+/// Checks each node's host names under `cluster.direct`. Names that resolve through a wildcard record are reported,
+/// since connections to them may reach any node.
 fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let settings = &place.settings;
     let Some(domain) = settings
@@ -434,7 +436,7 @@ fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     };
     let anywhere = match resolve(&format!("{ABSENT}.{domain}")) {
         Ok(anywhere) => anywhere,
-        // Further queries to an unreachable resolver would each take as long.
+        // If the resolver is unreachable, every further query would take just as long to fail.
         Err(why) => return vec![warning(format!("no name below {domain} resolves: {why}"))],
     };
     let nodes = survey.nodes.iter();
@@ -468,19 +470,20 @@ fn named(
     ok(text)
 }
 
-/// Number of SHA-256 hex digits shown, enough to tell files apart.
+/// Number of SHA-256 hex digits to show, which is enough to tell files apart.
 const SHA256_SHOWN: usize = 12;
 
-/// Host name prefixes of endpoints: masters, viewers and API calls.
+/// Prefixes of the host names of endpoints, for masters, viewers and API calls.
 pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
-/// A host name label that resolves only through a wildcard, since no node's label begins with `x`.
+/// A label that no node has, since no node's label begins with `x`. It resolves only through a wildcard record.
 const ABSENT: &str = "x-00000000";
 
-/// Clock difference that causes a warning, in milliseconds; machines synchronized with a time server differ by less.
+/// Clock difference that causes a warning, in milliseconds. Machines that synchronize with a time server differ by
+/// less.
 const CLOCK_WARNING_MS: u64 = 2_000;
 
-/// Clock difference that causes an error, in milliseconds: a fifth of the clock tolerance for signatures.
+/// Clock difference that causes an error, in milliseconds. Signed requests are accepted up to five times this.
 const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]
@@ -489,14 +492,9 @@ mod tests {
 
     #[test]
     fn releases_with_the_fault_of_leases_are_not_recommended() {
-        for version in [
-            "3.5.13",
-            "3.5.14-rc.1",
-            "3.4.31",
-            "3.6.0",
-            "4.0.0",
-            "3.10.1",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["3.5.13", "3.5.14-rc.1", "3.4.31", "3.6.0", "4.0.0", "3.10.1"];
+        for version in cases {
             assert!(is_recommended(version), "{version}");
         }
         for version in [
@@ -556,7 +554,7 @@ mod nodes_tests {
     use broker_etcd::InnerAddress;
     use broker_etcd::operator::{NodeReport, NodeStatus};
 
-    /// Offset of a node's clock, and the names of the nodes that it reaches.
+    /// The report of a node: the offset of its clock in milliseconds, and the names of the nodes that it can reach.
     type Said<'a> = Option<(i64, &'a [&'a str])>;
 
     fn reports(nodes: &[(&str, Said<'_>)]) -> NodeReports {
@@ -650,11 +648,7 @@ mod nodes_tests {
         }
         let found = hosts(&survey);
         assert_eq!(levels(&found), [Level::Ok, Level::Warning]);
-        assert!(
-            found[0]
-                .text
-                .starts_with("localhost, where nodes reach n3, is ")
-        );
+        testkit::assert_begins(&found[0].text, "localhost, where nodes reach n3, is ");
     }
 
     #[test]

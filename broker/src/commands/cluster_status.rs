@@ -1,5 +1,5 @@
-//! `heliograph cluster status`: shows the members of the cluster and of its etcd, the owners of slots, which nodes are
-//! reachable, and the links between them. Also contains [`Place`] and [`table`], used by all cluster commands.
+//! `heliograph cluster status`: shows the members of the cluster and of etcd, the owners of slots, which nodes can be
+//! reached, and the links between nodes. Also contains [`Place`] and [`table`], which all cluster commands use.
 
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};
@@ -63,7 +63,7 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     table(&rows)
 }
 
-/// Formats the number of reporting nodes that can reach a registered node, and the names of those that cannot.
+/// Formats how many of the reporting nodes can reach the node `name`, followed by the names of those that cannot.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
@@ -174,7 +174,7 @@ fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
     format!("\nprograms:\n{}", table(&rows))
 }
 
-/// Formats the time since `started` in the largest unit of which at least two have passed.
+/// Formats the time since `started`, in the largest unit of which at least two have passed.
 fn uptime(started: u64, now: SystemTime) -> String {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
@@ -262,7 +262,8 @@ impl Place {
         })
     }
 
-    /// Returns the keys for proofs in registrations of nodes; `None` if this user cannot read the secret.
+    /// Returns the keys for verifying the registrations of nodes, or `None` if this user cannot read the cluster's
+    /// secret.
     pub(crate) fn proofs(&self) -> Option<ProofKeys> {
         let path = self.settings.cluster.secret_file.as_ref()?;
         let secret = cluster_secret(path).ok()?;

@@ -1,8 +1,8 @@
 //! `heliograph things`: manages devices that sign in with certificates.
 //!
-//! * [`import`]: converts things and certificates printed by the AWS CLI to the registry of `[things]`.
+//! * [`import`]: converts the AWS CLI's output about things and certificates to the registry of `[things]`.
 //! * [`check`]: reports whether a server would accept a certificate.
-//! * [`issue`]: issues a certificate for a test device of `serve --dev`; production servers have no certificate
+//! * [`issue`]: issues a certificate for a test device of `serve --dev`. Production servers have no certificate
 //!   authority.
 
 use crate::config::{
@@ -35,7 +35,8 @@ use x509_parser::public_key::PublicKey;
 /// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for an error that the operator must correct, [`Failure::Fatal`] for an I/O error.
+/// Returns [`Failure::Configuration`] for an error that the operator must correct, and [`Failure::Fatal`] for an I/O
+/// error.
 pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
     let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
@@ -45,7 +46,8 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
     terminal::write(out, &text)
 }
 
-// `heliograph things import`: converts things and certificates printed by the AWS CLI to the registry of `[things]`.
+// `heliograph things import`: converts the AWS CLI's output about things and certificates to the registry of
+// `[things]`.
 //
 // ```text
 //  {"things": [{"thingName", "thingTypeName"}, …]}                  aws iot list-things
@@ -53,9 +55,10 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 //  {"certificates": [{"certificateId", "status"}, …]}               aws iot list-certificates
 //  -----BEGIN CERTIFICATE-----                                      a certificate: its id is checked
 // ```
-// A certificate's id is the SHA-256 of its DER. The SHA-256 of each given PEM file must be an id in the documents.
+// A certificate's id is the SHA-256 of its DER. Each PEM file must be a certificate whose id is listed in the
+// documents.
 
-/// A JSON document to import. Unknown members are ignored, since the service may add some.
+/// A JSON document to import. Unknown members are ignored, since AWS may add members.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IotDocument {
@@ -89,8 +92,8 @@ struct GatheredThings {
     faults: Vec<String>,
 }
 
-/// Writes the registry, or returns it as text. Fails with [`Failure::Configuration`], which lists the faults found;
-/// nothing is written in this case.
+/// Writes the registry, or returns it as text. If there are faults, writes nothing and fails with
+/// [`Failure::Configuration`], which lists them.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = GatheredThings::default();
     for file in &flags.files {
@@ -174,7 +177,7 @@ impl GatheredThings {
             } => {
                 let name = named(name)?;
                 for arn in principals {
-                    // The other principals are Cognito identities, which sign in with tokens.
+                    // All other principals are Cognito identities, which sign in with tokens.
                     if let Some((_, id)) = arn.split_once(":cert/") {
                         self.things
                             .entry(certificate_of(id)?)
@@ -248,13 +251,13 @@ const HEAD: &str = "# SHA-256 of the DER, thing name, thing type, inactive, poli
 
 const FAULTS_SHOWN_MAX: usize = 20;
 
-/// Maximum size of a file in bytes, enough for a million things with their principals.
+/// Maximum size of an input file in bytes, enough for a million things with their principals.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
 // `heliograph things check`: reports whether a server with this credentials file would accept a certificate.
 
 /// Checks a sign-in with a certificate and returns the result as text. Fails with [`Failure::Configuration`] if the
-/// certificate would be refused, or a file cannot be read.
+/// server would refuse the certificate or a file cannot be read.
 pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
     let path = &flags.certificate;
     let account = Settings::default().account_id;
@@ -289,8 +292,8 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     Ok(text)
 }
 
-/// Loads a credentials file and a certificate, and verifies the certificate as the server would. Fails with
-/// [`Failure::Configuration`] if the handshake would reject the certificate, or a file cannot be read.
+/// Loads a credentials file and a certificate, and verifies the certificate the way the server would. Fails with
+/// [`Failure::Configuration`] if the certificate would fail the handshake or a file cannot be read.
 pub(crate) fn shown(
     certificate: &Path,
     credentials: &Path,
@@ -394,10 +397,9 @@ const RSA_BITS_MIN: usize = 2048;
 
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-// `heliograph things issue`: a certificate and key for a test device.
+// `heliograph things issue`: issues a certificate and its key for a test device.
 
-/// Writes a certificate and key for a test device, and returns the environment variables that configure the C SDK to
-/// use them.
+/// Writes a certificate and its key for a test device. Returns the environment variables that make the C SDK use them.
 pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
     let ThingsIssueFlags {
         name,

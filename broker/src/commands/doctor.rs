@@ -1,9 +1,9 @@
-//! `heliograph doctor`: checks for problems that prevent a broker from running on this machine, now or soon, and prints
-//! a line with a remedy for each. Leaves no files behind and does not disturb a running broker.
+//! `heliograph doctor`: finds problems that prevent a broker from running on this machine, now or soon. Prints a line
+//! for each check, with a remedy if there is a problem. Leaves no files behind and does not disturb a running broker.
 //!
-//! In order: the whole report; checks of the running broker, or of the ports needed to start one; checks of the
-//! configuration, the certificate and the data directory; checks of the machine (kernel, limits, CPUs, clock); the type
-//! of a report line.
+//! This file contains, in this order: the report as a whole; the checks of a running broker, or of the ports that a new
+//! one needs; the checks of the configuration, the certificate and the data directory; the checks of the machine
+//! (kernel, limits, CPUs and clock); and the type of a report line.
 
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
@@ -23,11 +23,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use store::Store;
 
-/// Runs all checks and prints a line for each; with `--ready` only queries the running broker.
+/// Runs all checks and prints a line for each. With `--ready`, only asks the running broker whether it is ready.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] if a check found an error, [`Failure::Warnings`] if there were only warnings,
-/// [`Failure::Fatal`] if the queried broker is not ready.
+/// Returns [`Failure::Configuration`] if a check found an error, [`Failure::Warnings`] if checks found only warnings,
+/// and [`Failure::Fatal`] if `--ready` was given and the broker is not ready.
 pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     if flags.ready {
         return ready(&AdminListener::of(&flags.asked)?.at_once(), out);
@@ -84,7 +84,7 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
     lines
 }
 
-/// Checks the running broker of this configuration or, if there is none, whether one could start.
+/// Checks the running broker that uses this configuration. If there is none, checks whether one could start.
 fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
     let is_asked = settings.admin.listen.is_some() || flags.asked.admin.is_some();
     let asked = is_asked.then(|| AdminListener::of(&flags.asked).map(AdminListener::at_once));
@@ -135,7 +135,7 @@ fn document(lines: &[Line]) -> serde_json::Value {
 // Checks of the running broker, or of the ports needed to start one.
 
 /// Returns the status reported by a running broker, such as `ok` or `draining`. Fails with [`io::ErrorKind::TimedOut`]
-/// if a process listens but does not answer, with any other error if nothing listens.
+/// if a process listens but does not answer, and with another error if nothing listens.
 pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     let answer = listener.ask("GET", "/ready")?;
     let text = answer.text(STATUS_BYTES_MAX)?;
@@ -144,7 +144,7 @@ pub(crate) fn status(listener: &AdminListener) -> io::Result<String> {
     status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Checks whether a broker is ready. Fails with [`Failure::Fatal`] if the broker is not ready, or does not answer.
+/// Checks whether a broker is ready. Fails with [`Failure::Fatal`] if it is not ready or does not answer.
 pub(crate) fn ready(listener: &AdminListener, out: &mut dyn Write) -> Result<(), Failure> {
     let host = &listener.host;
     match status(listener) {
@@ -221,15 +221,15 @@ fn of_ports(settings: &Settings) -> Vec<Line> {
         .collect()
 }
 
-/// Returns the files whose reload the running broker rejected, according to its metrics.
+/// Returns the files that the running broker refused to reload, according to its metrics.
 fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
     labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
 }
 
-/// Returns the changed configuration keys that take effect only after `needs` (a restart or a SIGHUP), from the
-/// metrics.
+/// Returns the configuration keys that have changed but take effect only after `needs` (a restart or a SIGHUP),
+/// according to the broker's metrics.
 fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix("heliograph_config_waiting{key=\""));
@@ -237,7 +237,7 @@ fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
     labels.filter_map(move |line| Some(plain(line.strip_suffix(&*end)?)))
 }
 
-/// Returns the value of a label in a metric's first sample.
+/// Returns the value of a label in the first sample of a metric.
 fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
     let mut lines = metrics.lines();
     let sample = |line: &'_ str| {
@@ -258,7 +258,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const STATUS_BYTES_MAX: u64 = 4 << 10;
 const METRICS_BYTES_MAX: u64 = 16 << 20;
 
-// Checks of the configuration and the files that it names: credentials, certificate, data directory.
+// Checks of the configuration and of the files that it names: credentials, certificate and data directory.
 
 pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
     let text = error.to_string();
@@ -326,7 +326,7 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     lines
 }
 
-/// Checks the free space on the data directory's file system, and its fsync latency.
+/// Checks how much space is free on the data directory's file system, and how long an fsync takes.
 fn of_data_dir(data_dir: &Path) -> Vec<Line> {
     let Some(place) = existing(data_dir) else {
         let text = format!("{} has no parent that exists", data_dir.display());
@@ -379,7 +379,7 @@ fn of_lock(data_dir: &Path) -> Line {
     )
 }
 
-/// Checks that a starting broker could read the channels and the key of temporary credentials, if they exist.
+/// Checks that the stored channels and the key of temporary credentials, if there are any, can be read at startup.
 fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
@@ -426,21 +426,21 @@ fn fsync_time(place: &Path) -> io::Result<Duration> {
     Ok(times.get(FSYNCS / 2).copied().unwrap_or_default())
 }
 
-/// Free space below which to warn, in bytes: enough for the store, its copy during compaction, and several years of
-/// growth of a small fleet.
+/// Free space below which a warning is given, in bytes. This is enough for the store, its copy during compaction, and
+/// several years of growth of a small fleet.
 const FREE_USUAL: u64 = 1 << 30;
 
-/// Free space below which the disk is considered full, in bytes.
+/// If less than this many bytes are free, the disk is considered full.
 const FREE_LEAST: u64 = 64 << 20;
 
 const FSYNCS: usize = 5;
 
-/// fsync latency above which a warning is given: the disk is probably rotational or busy.
+/// fsync latency above which a warning is given. A slower disk is probably rotational or busy.
 const FSYNC_MAX: Duration = Duration::from_millis(50);
 
 // Checks of the machine: kernel, process limits, CPUs and clock.
 
-/// Checks the kernel's release, and whether it permits an io_uring with the broker's flags, by creating one.
+/// Checks the kernel's release, and tries to create an io_uring with the flags that the broker uses.
 fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
@@ -466,7 +466,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
     match preflight::descriptors(settings) {
-        // Nine tenths of the configured connections suffice. Development machines need fewer.
+        // A limit of nine tenths of the configured connections is good enough. On development machines, any limit is.
         Ok(room) if room >= wanted / 10 * 9 || settings.dev => {
             Line::ok(check, format!("room for {room} connections"))
         }
@@ -476,7 +476,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
                 "the limit of open files leaves room for {room} connections, limits.connections allows {wanted}: raise \
                  it (`ulimit -Hn {}`, LimitNOFILE= in the unit, --ulimit nofile= of the container), or lower \
                  limits.connections",
-                // The broker keeps a twentieth of its other descriptors free.
+                // Of the descriptors not counted in `DESCRIPTORS_BESIDE`, the broker keeps a twentieth free.
                 wanted.saturating_mul(20) / 19 + DESCRIPTORS_BESIDE
             ),
         ),
@@ -484,7 +484,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     }
 }
 
-/// Checks the limits on locked memory, threads and total memory by creating the shards.
+/// Checks the limits on locked memory, threads and total memory by creating the configured shards.
 pub(crate) fn shards(settings: &Settings) -> Line {
     let (check, wanted) = ("locked memory", settings.shards);
     match preflight::shards(settings) {
@@ -506,7 +506,7 @@ pub(crate) fn shards(settings: &Settings) -> Line {
     }
 }
 
-/// Compares the number of shards with the CPUs available to the process and its cgroup's CPU quota.
+/// Compares the number of shards with the CPUs that the process may use and with the CPU quota of its cgroup.
 fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     let (shards, count) = (settings.shards, cpus.count);
     let text = format!("{} on {}", counted(shards, "shard"), counted(count, "CPU"));
@@ -522,8 +522,7 @@ fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     )
 }
 
-/// Checks whether systemd reports the machine's clock as synchronized, since signatures and certificates depend on the
-/// time.
+/// Checks whether systemd considers the machine's clock synchronized. Signatures and certificates depend on the time.
 pub(crate) fn clock() -> Line {
     let check = "clock";
     match answer_of(
@@ -543,7 +542,7 @@ pub(crate) fn clock() -> Line {
     }
 }
 
-/// Runs a program and returns the beginning of its output, if it succeeds in time.
+/// Runs a program and returns the beginning of its output. Returns `None` if the program fails or takes too long.
 fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
@@ -567,7 +566,7 @@ fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     ended.filter(|ended| ended.success()).map(|_| text)
 }
 
-/// Descriptors that a process with few shards needs in addition to its connections; used to suggest a limit.
+/// Number of descriptors, in addition to connections, that a process with few shards needs. Used to suggest a limit.
 const DESCRIPTORS_BESIDE: usize = 1_024;
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);

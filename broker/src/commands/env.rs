@@ -1,5 +1,5 @@
-//! `heliograph env`: prints the environment for clients of a running broker, in the format of a shell, a file or a CI
-//! service.
+//! `heliograph env`: prints the environment variables that clients of a running broker need, formatted for a shell, a
+//! file or a CI service.
 
 use crate::config::{EnvFlags, EnvFormat};
 use crate::server::ready::NAMES;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 /// Queries the broker and returns the text to print.
 ///
 /// # Errors
-/// Fails if the broker does not answer, or is not a test broker.
+/// Fails if the broker does not answer or was not started with `--dev`.
 pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     match listener.get("/dev/environment")?? {
@@ -35,8 +35,8 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     }
 }
 
-/// Returns whether a variable is safe to pass to a shell: a known name, and a value without a line break. Shells
-/// evaluate the output, and the response may come from any local process that listens on the port.
+/// Returns whether a variable is safe to pass to a shell: its name is known, and its value contains no line break. Any
+/// local process may be listening on the port, and a shell evaluates what this command prints.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
@@ -57,8 +57,8 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
     variables.iter().map(line).collect()
 }
 
-/// Quotes a value. A value with characters that shells and parsers expand between double quotes gets single quotes,
-/// unless the value contains a single quote.
+/// Quotes a value. Single quotes are used if the value contains characters that are special in double quotes, but no
+/// single quote. Otherwise, double quotes are used, and such characters are escaped.
 fn dotenv(value: &str) -> String {
     let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
     if value.contains(replaced) && !value.contains('\'') {
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// Shells also read such a file (`set -a; . ./.env`), and must not execute any part of a value.
+    /// Shells may read a dotenv file, too (`set -a; . ./.env`), and must not execute any part of a value.
     #[test]
     fn a_file_of_variables_runs_nothing_in_a_shell() {
         for value in ["$(id)`id`\"x\\", "it's $(id) `id` \"x\" \\"] {

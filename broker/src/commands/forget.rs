@@ -1,14 +1,14 @@
-//! `heliograph forget`: erases the data that a running broker keeps about a client.
+//! `heliograph forget`: erases what a running broker has stored about a client.
 
 use crate::terminal::{self, counted};
 use crate::{admin_client::AdminListener, config::ForgetFlags, failure::Failure};
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Requests the erasure and prints the number of entries erased.
+/// Requests the erasure and prints how many entries were erased.
 ///
 /// # Errors
-/// Returns [`Failure::Fatal`] if the broker, or any node of its cluster, does not answer.
+/// Returns [`Failure::Fatal`] if the broker or any node of its cluster does not answer.
 pub fn run(flags: &ForgetFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let body = json!({ "text": flags.text }).to_string();
     let removed = AdminListener::of(&flags.asked)?.post_json("/forget", &body)??;

@@ -1,5 +1,5 @@
-//! `heliograph policy test`: evaluates the policies of a credentials file for one caller and action, and reports the
-//! deciding statement.
+//! `heliograph policy test`: evaluates the policies in a credentials file for one caller and one action, and reports
+//! which statement decided.
 
 use crate::config::{PolicyCommand, PolicyTestFlags, load_credentials};
 use crate::edge::turn::calendar;
@@ -21,7 +21,7 @@ use std::time::SystemTime;
 /// Writes the result to `out`, and returns whether the action is allowed.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for a faulty credentials file, an unknown name or invalid flags,
+/// Returns [`Failure::Configuration`] for a faulty credentials file, an unknown name or invalid flags, and
 /// [`Failure::Fatal`] if the result cannot be written.
 pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure> {
     let PolicyCommand::Test(flags) = command;
@@ -74,7 +74,8 @@ struct TestAnswer {
     who: String,
     may: bool,
     decided_by: Box<str>,
-    /// Result of the sign-in to the role, if tested; the inner value is the reason for a refusal.
+    /// The result of signing in, if a role is tested. `Some(None)` means that signing in succeeds, and
+    /// `Some(Some(reason))` that it is refused.
     signs_in: Option<Option<String>>,
 }
 
@@ -208,7 +209,7 @@ fn sign_in(
             name: Some(name.as_str().into()),
             thing_type: first.and_then(|it| it.thing_type).map(Into::into),
             alias: alias.unwrap_or_default().into(),
-            grounds: 0, // no issued keys depend on it
+            grounds: 0, // no keys are issued that could depend on it
             authority: None,
         })));
     }
@@ -233,7 +234,7 @@ fn sign_in(
             _ => add_claim(&mut identity.claims, name, value),
         }
     }
-    // Every other claim that a policy of the role tests is absent from the token.
+    // Claims that the role's policies test but that were not given are treated as absent from the token.
     let named = role.into_iter().flat_map(|role| &role.policies);
     for claim in named.flat_map(|policy| policy.claims()) {
         let name = claim.strip_prefix(&**provider);
@@ -274,7 +275,8 @@ fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-// Decides whether a role is granted: evaluates the policies of the provider or thing, then the role's trust policy.
+// Decides whether a role is granted. The policies of the provider or thing are evaluated first, then the role's trust
+// policy.
 
 pub(crate) struct SignInTest<'a> {
     pub(crate) credentials: &'a Credentials,
@@ -284,8 +286,8 @@ pub(crate) struct SignInTest<'a> {
     pub(crate) shown: Option<&'a ShownCertificate>,
 }
 
-/// Returns the identities of a thing: the one with the given certificate, or one for each certificate valid for the
-/// thing.
+/// Returns the identity of a thing that presents the certificate `shown`. Without `shown`, returns an identity for each
+/// certificate that is valid for the thing.
 fn identities<'a>(
     things: &'a Things,
     name: &'a str,

@@ -1,5 +1,5 @@
-//! `heliograph report`: summarizes a broker's activity since a given time as text for a support ticket: figures, marks
-//! and resolved causes.
+//! `heliograph report`: summarizes a broker's activity since a given time, as text for a support ticket. The summary
+//! contains figures, the causes of problems, and marks such as restarts.
 
 use crate::config::ReportFlags;
 use crate::edge::turn::calendar;
@@ -16,8 +16,8 @@ use std::io::Write;
 /// Requests the history and prints it.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer,
-/// or refuses the request.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the broker does not
+/// answer or refuses the request.
 pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let clock = if flags.utc {
@@ -40,7 +40,7 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     terminal::write(out, &text)
 }
 
-/// Formats the report. Lines have at most 80 characters, except messages from the broker.
+/// Formats the report. Lines are at most 80 characters long, except for messages of the broker, which are not wrapped.
 fn text(document: &Value, clock: ReportClock) -> String {
     let at = |name: &str| document[name].as_str().and_then(parsed);
     let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
@@ -60,8 +60,8 @@ fn text(document: &Value, clock: ReportClock) -> String {
 
 // Table of figures.
 
-/// Formats a row per period (ten minutes, an hour or a day): the minimum, mean and maximum number of masters, then sums
-/// and maxima of the other figures. Returns an empty text if there are no rows.
+/// Formats one row for each period of ten minutes, an hour or a day. Each row shows the minimum, mean and maximum
+/// number of masters, followed by sums or maxima of the other figures. Returns an empty string if there are no rows.
 fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
         0..=3 => 10 * 60_000,
@@ -160,7 +160,7 @@ enum ReportClock {
 }
 
 impl ReportClock {
-    /// Returns the offset from UTC at the given time in milliseconds.
+    /// Returns the offset from UTC in milliseconds at the time `at_ms`.
     fn ahead_ms(self, at_ms: u64) -> i64 {
         match self {
             Self::Utc => 0,
@@ -193,7 +193,7 @@ impl ReportClock {
     fn yesterday(self, now_ms: u64) -> u64 {
         let of_day = now_ms.saturating_add_signed(self.ahead_ms(now_ms)) % (24 * HOUR_MS);
         let begin = now_ms.saturating_sub(of_day + 24 * HOUR_MS);
-        // Corrects for a change of daylight saving time since the start of yesterday.
+        // Adjusts for a change to or from daylight saving time since the start of yesterday.
         begin.saturating_add_signed(self.ahead_ms(now_ms) - self.ahead_ms(begin))
     }
 }

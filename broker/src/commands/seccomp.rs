@@ -1,5 +1,5 @@
-//! `heliograph seccomp-profile`: prints the seccomp profile of `deploy/`, for containers whose binary was shipped
-//! without it.
+//! `heliograph seccomp-profile`: prints the seccomp profile from `deploy/`, for containers that were built with the
+//! binary but without the profile.
 
 use crate::files;
 use crate::{config::SeccompFlags, failure::Failure};
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Returns the profile as text, or an empty text if it was written to a file.
 ///
 /// # Errors
-/// Fails if the file cannot be written, or exists with different content.
+/// Fails if the file cannot be written, or if it exists with different content.
 pub fn run(flags: &SeccompFlags) -> Result<String, Failure> {
     match &flags.output {
         None => Ok(PROFILE.into()),
@@ -39,5 +39,5 @@ fn write(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Profile that is part of the repository, and that its tests apply.
+/// The profile in the repository. Tests run under the same profile.
 const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

@@ -1,5 +1,5 @@
-//! `heliograph tail`: prints a running broker's refusals and warnings as they occur, one aligned line each; with `-v`,
-//! prints every log line verbatim.
+//! `heliograph tail`: prints a running broker's refusals and warnings as they occur, each on one aligned line. With
+//! `-v`, prints every log line unchanged.
 
 use crate::admin_client::AdminListener;
 use crate::config::{TailFlags, TailLevel};
@@ -11,8 +11,8 @@ use std::io::Write;
 /// Prints lines until the output is closed or the broker stops.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer,
-/// or stops.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the broker does not
+/// answer or stops.
 pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut events = listener.events("refusals,log")?;
@@ -27,8 +27,8 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// Returns the lines of an event that match the flags, with their levels. A snapshot yields at most the newest
-/// [`BEFORE`] lines.
+/// Returns those lines of an event that match the flags, each with its level. Of a snapshot, only the newest lines are
+/// returned, at most [`BEFORE`].
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
     let level = flags.level.unwrap_or(if flags.verbose {
@@ -38,7 +38,7 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
     });
     let wanted = |it: &(TailLevel, String)| it.0 <= level;
     match (name, data["topic"].as_str()) {
-        // Snapshots list refusals newest first.
+        // A snapshot lists refusals from newest to oldest.
         ("snapshot", Some("refusals")) => last(
             list("refusals")
                 .iter()
@@ -186,7 +186,7 @@ fn colour(level: TailLevel) -> Option<Colour> {
     }
 }
 
-/// Maximum number of earlier lines shown at the start, for log lines and for refusals.
+/// Maximum number of past log lines, and of past refusals, that are shown at the start.
 const BEFORE: usize = 10;
 
 #[cfg(test)]
@@ -257,23 +257,14 @@ mod tests {
             "timestamp": "2026-01-02T03:04:07.1Z", "target": "broker", "fields": { "message": "m", "a": 1 },
         });
         let json = json.to_string();
-        for (name, data, wanted) in [
-            (
-                "refusal",
-                refusal,
-                "03:04:05  refused  unknown_key               cam-1 / v1                No key.",
-            ),
-            (
-                "log",
-                json!({ "level": "WARN", "text": text }),
-                "03:04:06  warn     server::reload            a file was refused: x error=no",
-            ),
-            (
-                "log",
-                json!({ "level": "ERROR", "text": json }),
-                "03:04:07  error    broker                    m a=1",
-            ),
-        ] {
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("refusal", refusal, "03:04:05  refused  unknown_key               cam-1 / v1                No key."),
+            ("log", json!({ "level": "WARN", "text": text }),
+                "03:04:06  warn     server::reload            a file was refused: x error=no"),
+            ("log", json!({ "level": "ERROR", "text": json }), "03:04:07  error    broker                    m a=1"),
+        ];
+        for (name, data, wanted) in cases {
             assert_eq!(shown(name, &data, &[]), [wanted]);
         }
     }
@@ -288,10 +279,9 @@ mod tests {
             &json!({ "topic": "log", "lines": rows }),
             &["-v"],
         );
-        assert_eq!(
-            (lines.len(), &*lines[0], &*lines[9]),
-            (10, "line-10", "line-19")
-        );
+        assert_eq!(lines.len(), 10);
+        assert_eq!(&*lines[0], "line-10");
+        assert_eq!(&*lines[9], "line-19");
         let rows: Vec<Value> = (0..20)
             .map(|n| json!({ "at": format!("T{n}"), "check": "draining" }))
             .collect();

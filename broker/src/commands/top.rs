@@ -11,11 +11,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-/// Refreshes the screen until `q` is pressed or the broker stops; without a terminal, prints the screen once.
+/// Refreshes the screen until `q` is pressed or the broker stops. Without a terminal, prints the screen once.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the broker does not answer,
-/// or stops.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the broker does not
+/// answer or stops.
 pub fn run(flags: &TopFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     if !screen.is_terminal() || !io::stdin().is_terminal() {
@@ -61,7 +61,7 @@ fn draw(
     Ok(())
 }
 
-/// Waits briefly for a key. Returns `true` if the key ends the command or the terminal is closed.
+/// Waits briefly for a key. Returns `true` if the pressed key ends the command, or if the terminal was closed.
 fn is_over() -> bool {
     let mut stdin = io::stdin();
     let wait = Timespec {
@@ -81,7 +81,7 @@ fn is_over() -> bool {
     }
 }
 
-/// Disables the terminal's line buffering and echo until dropped.
+/// A guard that disables line buffering and echo of the terminal until it is dropped.
 struct Keys(Termios);
 
 impl Keys {
@@ -101,14 +101,14 @@ impl Drop for Keys {
     }
 }
 
-/// Switches to the alternate screen and hides the cursor. [`LEAVE`] reverts both.
+/// Switches to the alternate screen and hides the cursor. [`LEAVE`] undoes both.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
 const WAIT_NS: i64 = 200_000_000;
 const CTRL_C: u8 = 3;
 const ESCAPE: u8 = 27;
 
-// Screen layout: figures first, then as many problems as fit, by cause.
+// Screen layout: the figures come first, followed by as many problems as fit on the screen, grouped by cause.
 
 #[derive(Debug, Default)]
 struct State {
@@ -212,7 +212,8 @@ impl State {
         ];
         let row = |(name, text): (&str, String)| {
             let name = screen.paint(Colour::Bold, &format!("{name:<12}"));
-            // Spaces take the place of the name, since its colour sequences would count as columns.
+            // The line is cut before it is coloured, with spaces in place of the name: colour sequences would count as
+            // columns.
             let text = screen.cut(&format!("{:<13}{text}", ""));
             format!("{name} {}", text.trim_start())
         };
@@ -263,7 +264,8 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats each shard's load, or for how long it has not responded. If there are many, the worst come first.
+/// Formats the load of each shard. For a shard that does not respond, shows for how long. If there are many shards, the
+/// worst come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {
         let silent = row["silentSeconds"].is_number();
@@ -282,7 +284,7 @@ fn shards(rows: &Value) -> String {
     fitting("", shown)
 }
 
-/// Joins as many parts as fit next to the row's name; an ellipsis replaces the others.
+/// Appends as many parts to `begin` as fit on one line. An ellipsis stands for those that are left out.
 fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
     let mut line = begin.to_owned();
     for (place, part) in parts.into_iter().enumerate() {
@@ -365,11 +367,9 @@ mod tests {
         let text = state.text(Screen::PLAIN, usize::MAX);
         let wide = text.lines().find(|line| line.chars().count() > COLUMNS);
         assert_eq!(wide, None);
-        for part in [
-            "36.0 a second: signature_mismatch_8 8.0, ",
-            "3 silent for 14 s, 63 busy 98 %, ",
-            "…\n",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["36.0 a second: signature_mismatch_8 8.0, ", "3 silent for 14 s, 63 busy 98 %, ", "…\n"];
+        for part in cases {
             assert!(text.contains(part), "{part} {text}");
         }
     }

@@ -8,11 +8,11 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-/// Requests the trace and writes it; with `--follow`, polls every second and writes only new events.
+/// Requests the trace and prints it. With `--follow`, polls every second and prints only new events.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if the channel does not exist,
-/// the broker does not answer, or the output is closed.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments. Returns [`Failure::Fatal`] if the channel does
+/// not exist, the broker does not answer, or the output is closed.
 pub fn run(flags: &TraceFlags, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
     let mut printer = Printer::default();
     let mut last = Value::Null;
@@ -45,7 +45,7 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     if refusal.status != "404" {
         return Err(refusal.into());
     }
-    // Suggests the nearest name, in case of a misspelling.
+    // The name may be misspelt, so the nearest existing name is suggested.
     let channels = listener.get("/channels?limit=1000")?.unwrap_or_default();
     let names = channels["channels"].as_array().into_iter().flatten();
     let names: Vec<&str> = names.filter_map(|one| one["name"].as_str()).collect();
@@ -55,10 +55,10 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Number of events to request: the most that a response may contain.
+/// Number of events to request. A response cannot contain more.
 const EVENTS: usize = 5_000;
 
-/// Returns the colour of a client heading, a suggestion or a failure; `None` for other lines.
+/// Returns the colour of a client's heading, of a suggestion or of a failure, and `None` for any other line.
 fn colour(line: &str) -> Option<Colour> {
     let begins = ["channel ", "master ", "viewer "];
     let wrong = ["  refused", "  dropped", "  throttled", "  expired"];

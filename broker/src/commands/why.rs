@@ -7,11 +7,12 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// Requests a refusal by its id, or all matching refusals, grouped if requested. Returns text that ends with a newline.
+/// Requests one refusal by its id, or all refusals that match, grouped if requested. Returns text that ends with a
+/// newline.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, [`Failure::Fatal`] if nothing was found, or the
-/// broker does not answer.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if nothing was found or
+/// the broker does not answer.
 pub fn run(flags: &WhyFlags, screen: Screen) -> Result<String, Failure> {
     let mut document = ask(flags)?;
     let is_of_id = !document["requestId"].is_null();
@@ -54,7 +55,7 @@ fn found(document: &Value) -> Vec<&Value> {
     }
 }
 
-/// Sends the requests in order. Returns the first response with a match, otherwise the last response.
+/// Sends the requests in order. Returns the first response that contains a match, or the last response if none does.
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let mut last = Value::Null;
@@ -73,7 +74,8 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     Ok(last)
 }
 
-/// Lists closed connections that the channel's trace attributes to a proxy's timeout. They have no refusals.
+/// Lists connections that, according to the channel's trace, were closed by a proxy's timeout. There are no refusals
+/// for these connections.
 fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(channel) = channel else {
         return Ok(Vec::new());
@@ -94,8 +96,8 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// Returns the requests to send, in order. An argument without a flag is taken for an id, an ARN or an address by its
-/// form, otherwise for a channel, a client id, a key, or part of another name.
+/// Returns the requests to send, in order. An argument without a flag is interpreted by its form: as an id, an ARN or
+/// an address if it looks like one, and otherwise as a channel, a client id, a key, or part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];
@@ -269,21 +271,13 @@ mod tests {
     fn parameters_are_escaped() {
         let id = "0192f3a0-1B2c-8d4e-9f60-123456789abc";
         let arn = "arn:aws:kinesisvideo:r:1:channel/c/1";
-        for (line, wanted) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (&[][..], &["?limit=20"][..]),
-            (
-                &["--group", "--check", "unknown_key"],
-                &["/groups?limit=20&check=unknown_key"],
-            ),
-            (
-                &["--client", "v&1", "--remote", "::1", "--limit", "3"],
-                &["?limit=3&client=v%261&remote=%3A%3A1"],
-            ),
+            (&["--group", "--check", "unknown_key"], &["/groups?limit=20&check=unknown_key"]),
+            (&["--client", "v&1", "--remote", "::1", "--limit", "3"], &["?limit=3&client=v%261&remote=%3A%3A1"]),
             (&[id], &["/0192f3a0-1B2c-8d4e-9f60-123456789abc"]),
-            (
-                &[arn],
-                &["?limit=20&channel=arn%3Aaws%3Akinesisvideo%3Ar%3A1%3Achannel%2Fc%2F1"],
-            ),
+            (&[arn], &["?limit=20&channel=arn%3Aaws%3Akinesisvideo%3Ar%3A1%3Achannel%2Fc%2F1"]),
             (&[" 10.0.0.1:9"], &["?limit=20&remote=10.0.0.1%3A9"]),
             (&["[::1]"], &["?limit=20&remote=%5B%3A%3A1%5D"]),
             (
@@ -295,7 +289,8 @@ mod tests {
                     "/groups?limit=20&text=cam%2F1",
                 ],
             ),
-        ] {
+        ];
+        for (line, wanted) in cases {
             let wanted: Vec<String> = wanted.iter().map(|it| format!("/refusals{it}")).collect();
             assert_eq!(targets(&flags(line)), wanted);
         }
@@ -331,11 +326,9 @@ mod text_tests {
         many["first"] = "2026-01-02T03:00:00.000Z".into();
         many["last"] = many["at"].clone();
         let text = group(&many);
-        assert!(
-            text.starts_with(
-                "signature_mismatch: 412 times, 2026-01-02T03:00:00.000Z to 2026-01-02T03:04:05.000Z\n  It differs.\n"
-            ),
-            "{text}"
+        testkit::assert_begins(
+            &text,
+            "signature_mismatch: 412 times, 2026-01-02T03:00:00.000Z to 2026-01-02T03:04:05.000Z\n  It differs.\n",
         );
         let alone = json!({"requestId": "0-1", "check": "draining", "source": "id"});
         assert!(refusal(&alone).contains("read from the id alone"));

@@ -1,5 +1,5 @@
-//! The credentials file: principals, roles and policies. All errors are reported in one pass; likely oversights are
-//! warnings.
+//! The credentials file, which contains principals, roles and policies. All errors are reported in one pass. Likely
+//! oversights are reported as warnings.
 
 mod devices;
 mod files;
@@ -24,26 +24,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Content of a credentials file.
+/// The content of a credentials file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Principals, roles and policies.
+    /// The principals, roles and policies.
     pub credentials: Arc<Credentials>,
-    /// Devices that may sign in with certificates, for the TLS listeners.
+    /// The devices that may sign in with certificates. Used by the TLS listeners.
     pub devices: Option<Arc<Devices>>,
-    /// Warnings about valid but suspicious entries, one per line, without secrets.
+    /// Warnings about entries that are valid but suspicious, one per line. They contain no secrets.
     pub warnings: Vec<String>,
-    /// All files read, the credentials file first. A change to any of them reloads all.
+    /// All files that were read, beginning with the credentials file. A change to any of them causes all to be
+    /// reloaded.
     pub files: Vec<PathBuf>,
-    /// Stamps of `files`, each taken just before its file was opened.
+    /// The stamps of `files`, for detecting changes. Each was taken just before the file was opened.
     pub(crate) stamps: Vec<FileStamp>,
 }
 
-/// Reads a credentials file and the files named in it, relative to its folder. `account_id` is the default account of
-/// principals. `console` is the provider of console accounts, which needs no role.
+/// Reads a credentials file and the files that it names. Paths in the file are relative to its folder. Principals
+/// without an account belong to `account_id`. `console` is the OpenID provider of the console's accounts; no role has
+/// to trust it.
 ///
 /// # Errors
-/// Returns all faults, each with the line and column of its key.
+/// Returns all faults, each with the line and column of the key.
 pub fn load_credentials(
     path: &Path,
     account_id: &str,
@@ -109,7 +111,8 @@ struct CredentialsDraft {
     principals: Vec<(usize, Principal)>,
 }
 
-/// Reads a policy, from a file or inline; `None` if it is invalid. `others` is the number of policies read before.
+/// Reads a policy that is given inline or in a file. Returns `None` if it is invalid. `others` is the number of
+/// policies read so far.
 fn policy(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -263,7 +266,8 @@ impl CredentialsDraft {
         principals.chain(roles).chain(things)
     }
 
-    /// Returns the ARNs of all principals and roles; empty without roles, since only trust policies need ARNs.
+    /// Returns the ARNs of all principals and roles. Without roles, returns an empty set, since only the trust policies
+    /// of roles need ARNs.
     fn arns_for_trusts(&self) -> BTreeSet<String> {
         if self.roles.is_empty() {
             return BTreeSet::new();
@@ -272,8 +276,7 @@ impl CredentialsDraft {
         principals.chain(self.roles.iter().map(Role::arn)).collect()
     }
 
-    /// Warns about a policy that depends on channel tags, if other principals or roles of the account can change these
-    /// tags.
+    /// Returns a warning if a policy depends on channel tags that other principals or roles of the account can change.
     fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
@@ -316,15 +319,16 @@ fn now_s() -> u64 {
     now.map_or(0, |since| since.as_secs())
 }
 
-/// Parses an access key id. Source: IAM API Reference, `accessKeyIdType`. Its minimum length of 16 is not enforced,
-/// since test ids are shorter.
+/// Parses an access key id. Source: IAM API Reference, `accessKeyIdType`. The minimum length of 16 given there is not
+/// enforced, since ids used in tests are shorter.
 fn key_id(text: &str) -> Checked<String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let rule = "expected 1 to 128 of the characters A-Z a-z 0-9 _";
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
-/// Parses a secret. AWS secrets have 40 characters; a much shorter one could be guessed from a single signature.
+/// Parses a secret. AWS secrets have 40 characters. If a secret were much shorter, one signature would suffice to guess
+/// it.
 fn secret_key(text: &str) -> Checked<Secret> {
     let is_visible = |byte: u8| byte.is_ascii_graphic();
     let rule = "expected 16 to 128 visible ASCII characters";

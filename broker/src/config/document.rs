@@ -1,7 +1,7 @@
-//! Reads a TOML document key by key; faults are recorded with their positions, and reading continues after them.
+//! Reads a TOML document key by key. Faults are recorded with their positions, and reading continues after a fault.
 //!
-//! A [`Document`] is a text with the findings so far; a [`TableReader`] reads one of its tables. Reading a key marks it
-//! as known; any key that has not been read by the end of its table is reported as unknown.
+//! A [`Document`] holds the text and the findings so far, and a [`TableReader`] reads one of its tables. Reading a key
+//! marks it as known. Keys that have not been read when their table ends are reported as unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
 use crate::terminal::nearest;
@@ -13,7 +13,8 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Document<'d> {
     text: &'d str,
     lines: Vec<usize>,
-    /// Whether to omit the values of unknown keys from error messages, since a misspelt key may hold a secret.
+    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys, since a
+    /// misspelt key may hold a secret.
     confidential: bool,
     findings: Findings,
 }
@@ -31,7 +32,7 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Creates a document whose values may be secrets.
+    /// Creates a document in which any value may be a secret.
     pub(crate) fn confidential(text: &'d str) -> Self {
         Self {
             confidential: true,
@@ -39,8 +40,8 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// Reads the root table with `read`, then reports the keys that `read` did not request. The error states why the
-    /// text is not valid TOML; `read` is not called in this case.
+    /// Reads the root table with `read`, then reports all keys that `read` did not look up. If the text is not valid
+    /// TOML, returns an error that states why, without calling `read`.
     pub(crate) fn read(
         self,
         read: impl FnOnce(&mut TableReader<'_, '_>),
@@ -78,7 +79,7 @@ impl<'d> Document<'d> {
         self.findings.fault(key, value, rule);
     }
 
-    /// Quotes a value from the file on one line, truncated if long.
+    /// Quotes a value from the document on a single line. Long values are truncated.
     fn excerpt(&self, key: &str, value: &Spanned<Raw<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
         let secret = ["secret", "password", "token"]
@@ -98,14 +99,14 @@ impl<'d> Document<'d> {
 
 pub(crate) struct TableReader<'d, 'r> {
     document: &'r mut Document<'d>,
-    /// Path of the table with a trailing dot; empty for the document itself.
+    /// Path of the table, with a trailing dot. Empty for the root table.
     path: String,
     table: &'d DeTable<'d>,
     known: Vec<&'static str>,
 }
 
 impl<'d> TableReader<'d, '_> {
-    /// Reads a table with `read`, then reports the keys that `read` did not request.
+    /// Reads a table with `read`, then reports all keys that `read` did not look up.
     fn walk<'r>(
         document: &'r mut Document<'d>,
         path: String,
@@ -122,8 +123,8 @@ impl<'d> TableReader<'d, '_> {
         section.refuse_unknown_keys();
     }
 
-    /// Reads the value of `key` with `check`. Returns `None` if the key is absent, or if its value is invalid, which is
-    /// recorded as a fault.
+    /// Reads the value of `key` with `check`. Returns `None` if the key is absent or its value is invalid; an invalid
+    /// value is recorded as a fault.
     pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
@@ -132,7 +133,7 @@ impl<'d> TableReader<'d, '_> {
         self.read_with_faults(key, |value| check(value).map_err(|rule| vec![rule]))
     }
 
-    /// Like [`Self::read`], but `check` may report several faults for one value.
+    /// Like [`Self::read`], except that `check` may report several faults for one value.
     pub(crate) fn read_with_faults<T>(
         &mut self,
         key: &'static str,
@@ -210,17 +211,18 @@ impl<'d> TableReader<'d, '_> {
         }
     }
 
-    /// Returns the text of `key` if it is a string; records no faults.
+    /// Returns the value of `key` if it is a string. Records no faults.
     pub(crate) fn peek(&self, key: &str) -> Option<&'d str> {
         self.table.get(key)?.get_ref().as_str()
     }
 
-    /// Returns whether `key` is present, valid or not.
+    /// Returns whether `key` is present, with a valid or an invalid value.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Returns whether a value in this table is invalid. Callers then omit faults that may result from this.
+    /// Returns whether the table has an invalid value. Callers then do not report further faults that may only be
+    /// consequences of it.
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(&self.path))
@@ -295,7 +297,7 @@ struct Removed {
     instead: &'static str,
 }
 
-/// Removed keys that the file of an earlier version may contain (deploy/UPGRADE.md).
+/// Keys that have been removed but may still occur in the file of an earlier version (deploy/UPGRADE.md).
 const REMOVED: &[Removed] = &[];
 
 fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> String {
@@ -314,7 +316,8 @@ pub(crate) fn text<'d, T>(
 ) -> Checked<T> {
     match value.as_str() {
         Some(text) => check(text),
-        // The fault states the allowed values, as for an empty text, or only the type if an empty text is allowed.
+        // Reports the rule that an empty text breaks, which names the expected values. If an empty text is valid,
+        // reports the expected type.
         None => Err(match check("") {
             Ok(_) => "expected a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),
@@ -322,7 +325,8 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// Formats an integer as it would be written in a flag. Other values yield an empty text, which every rule rejects.
+/// Formats an integer as it would be written on the command line. Any other value becomes an empty string, which every
+/// rule rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
@@ -330,7 +334,8 @@ pub(crate) fn digits(value: &Raw<'_>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// Reads a list of at least `least` entries, each parsed with `check`. `entries` names them in errors.
+/// Reads a list of at least `least` entries and parses each with `check`. Error messages refer to the entries as
+/// `entries`.
 pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,
     least: usize,

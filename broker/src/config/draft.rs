@@ -1,5 +1,5 @@
-//! Settings as read, with all errors found so far, including those of referenced files. Also defines the format of
-//! errors.
+//! The settings read so far, with all errors in them and in the files that they name. Also defines how errors are
+//! displayed.
 
 use crate::terminal::plain;
 use broker_core::settings::Settings;
@@ -8,11 +8,12 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Settings read from flags and a file. Created by [`crate::config::draft`], consumed by [`Draft::finish`].
+/// Settings that have been read from flags and a file. Created by [`crate::config::draft`] and consumed by
+/// [`Draft::finish`].
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
-    /// `None` if the text is not valid TOML. Defaults replace invalid values.
+    /// The settings, with defaults in place of invalid values. `None` if the configuration is not valid TOML.
     settings: Option<Settings>,
     findings: Findings,
     pub(crate) sha256: Box<str>,
@@ -29,31 +30,32 @@ impl Draft {
         }
     }
 
-    /// Settings read so far, for further checks. They may be invalid; only [`Draft::finish`] returns valid settings.
+    /// Returns the settings read so far, for further checks. They may be invalid; only [`Draft::finish`] returns valid
+    /// settings.
     #[must_use]
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
     }
 
-    /// Records that the value of `key` breaks a rule, such as `expected a readable file`.
+    /// Records that the value of `key` breaks a rule such as `expected a readable file`.
     pub fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         self.findings.push(key, value, rule);
     }
 
-    /// Returns whether any fault concerns a key with this prefix.
+    /// Returns whether any key that begins with `beginning` has a fault.
     pub(crate) fn has_faults_of(&self, beginning: &str) -> bool {
         let mut faults = self.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(beginning))
     }
 
-    /// Discards the faults of keys outside one table. A TOML syntax error is kept.
+    /// Discards all faults except those of `table` and TOML syntax errors.
     pub(crate) fn only(&mut self, table: &str) {
         let stays = |fault: &Fault| fault.key.is_empty() || fault.is_of(table);
         self.findings.faults.retain(stays);
     }
 
-    /// Returns the settings if neither they nor the referenced files have faults. `others` are the faults of those
-    /// files.
+    /// Returns the settings, or all faults if there are any. `others` contains the faults in the files that the
+    /// settings name.
     ///
     /// # Errors
     /// Returns all faults.
@@ -70,12 +72,12 @@ impl Draft {
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     places: BTreeMap<String, ValuePlace>,
-    /// Keys with an unreadable value. Faults of the defaults that replace such values are not recorded.
+    /// Keys whose values could not be read. Their settings have defaults, for which no faults are recorded.
     wrong: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Records the position of `key`. A position on the command line replaces a position in the file.
+    /// Records where the value of `key` was given. A flag on the command line takes precedence over the file.
     pub(crate) fn written(&mut self, key: &str, place: ValuePlace) {
         self.places.insert(key.into(), place);
     }
@@ -84,7 +86,7 @@ impl Findings {
         self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
-    /// Records that the value of `key` breaks a rule, unless the value is recorded as unreadable.
+    /// Records that the value of `key` breaks a rule. Does nothing if the value could not be read in the first place.
     pub(crate) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         if !self.wrong.contains(key) {
             self.push(key, value, rule);
@@ -115,38 +117,38 @@ impl Findings {
     }
 }
 
-// Errors of a configuration: position, cause, and allowed values.
+// Configuration errors. An error states the position, the cause and the expected values.
 
-/// Fault, shown as `FILE:LINE:COL: key = value: expected …` or `--flag value: expected …`.
+/// A fault, displayed as `FILE:LINE:COL: key = value: expected …` or `--flag value: expected …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Position of the faulty value.
+    /// The position of the faulty value.
     pub place: ValuePlace,
-    /// Full path of the key, such as `limits.payload_bytes`; empty if the fault concerns the whole file.
+    /// The full path of the key, such as `limits.payload_bytes`. Empty if the fault concerns the whole file.
     pub key: String,
-    /// Value as written, truncated if long; `<redacted>` for a secret.
+    /// The value as written, truncated if long. A secret is replaced by `<redacted>`.
     pub value: String,
-    /// Broken rule, such as `expected 1 to 10`.
+    /// The rule that the value breaks, such as `expected 1 to 10`.
     pub rule: String,
 }
 
-/// Position of a value.
+/// The position of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValuePlace {
-    /// In the file. Line and column start at 1. Columns count characters.
+    /// In the configuration file. Lines and columns are counted from 1, and columns are counted in characters.
     File {
-        /// Line number.
+        /// The line number.
         line: usize,
-        /// Column number.
+        /// The column number.
         column: usize,
     },
-    /// On the command line, in this flag.
+    /// In a flag on the command line.
     Flag(&'static str),
-    /// Default of an unspecified key.
+    /// The key was not specified and has its default value, so there is no position.
     Default,
 }
 
-/// Faults of a configuration, at least one. Displayed with one line per fault.
+/// The faults of a configuration, of which there is at least one. Displayed with one line per fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
@@ -155,7 +157,7 @@ pub struct ConfigError {
 }
 
 impl Fault {
-    /// Creates the fault of a text that is not valid TOML.
+    /// Creates the fault for a text that is not valid TOML.
     pub(crate) fn of_text(place: ValuePlace, rule: String) -> Self {
         let (key, value) = (String::new(), String::new());
         Self {
@@ -166,7 +168,7 @@ impl Fault {
         }
     }
 
-    /// Returns whether the fault concerns `key`, or a key in the table `key`.
+    /// Returns whether the fault concerns `key` or, if `key` is a table, one of its keys.
     pub(crate) fn is_of(&self, key: &str) -> bool {
         let rest = self.key.strip_prefix(key);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -209,7 +211,7 @@ impl ConfigError {
         Self { others, ..self }
     }
 
-    /// Returns the faults of the file and the flags, in display order.
+    /// Returns the faults of the file and the flags, in the order in which they are displayed.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -217,8 +219,8 @@ impl ConfigError {
 }
 
 impl ConfigError {
-    /// Formats the faults for a terminal, each with its line of the configuration file and a marker below the column.
-    /// Lines that may contain a secret are not shown.
+    /// Formats the faults for a terminal. Each fault is followed by its line of the configuration file, with a marker
+    /// below the column. Lines that may contain a secret are left out.
     #[must_use]
     pub fn marked(&self) -> String {
         let text = self
@@ -240,7 +242,8 @@ impl ConfigError {
     }
 }
 
-/// Formats a line of the file with a marker below one column. A long line is cut to the characters around that column.
+/// Formats a line of the file with a marker below the given column. If the line is long, shows only the part around
+/// that column.
 fn mark(line: usize, column: usize, whole: &str) -> String {
     let at = column.saturating_sub(1);
     let from = if whole.chars().count() > SHOWN {
@@ -259,7 +262,7 @@ fn mark(line: usize, column: usize, whole: &str) -> String {
     )
 }
 
-/// Maximum number of characters of a line that are shown, so that the line and its number fit a terminal.
+/// Maximum number of characters of a line that are shown, so that the line and its number fit the width of a terminal.
 const SHOWN: usize = 70;
 
 const SECRETS: [&str; 3] = ["secret", "password", "key"];

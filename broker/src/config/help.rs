@@ -1,4 +1,4 @@
-//! Help texts: the list of commands in groups, and exit codes and an example below the flags of each command.
+//! Help texts: the list of commands by group and, below the flags of each command, its exit codes and an example.
 
 use crate::config::Arguments;
 use crate::terminal;
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use std::ffi::OsString;
 
 impl Arguments {
-    /// Parses the command line of the process; exits after printing help or a usage error.
+    /// Parses the command line of the process. On a request for help or a usage error, prints the text and exits.
     #[must_use]
     pub fn of_process() -> Self {
         let words: Vec<OsString> = std::env::args_os().collect();
@@ -18,7 +18,7 @@ impl Arguments {
     }
 }
 
-/// Adds a hint to the error if the unknown word is valid after another command.
+/// Adds a hint to the error if the unknown word would be valid with another command.
 fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let written = kinds.into_iter().find_map(|kind| match error.get(kind) {
@@ -63,7 +63,8 @@ fn nearest_of(command: &str, written: &str) -> String {
     format!("the nearest is {dashes}{name}")
 }
 
-/// Words known from other programs, each with the command that precedes it (empty for any) and its equivalent here.
+/// Words that users may know from other programs. Each entry contains the command (empty for any command), the word,
+/// and what to use instead.
 const ELSEWHERE: [(&str, &str, &str); 6] = [
     (
         "",
@@ -105,7 +106,7 @@ pub fn program() -> Command {
     program.help_template(TEMPLATE).before_help(groups)
 }
 
-/// Generates shell completions from the program's declaration.
+/// Generates shell completions from the declaration of the program.
 #[must_use]
 pub fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
@@ -123,7 +124,7 @@ fn below(command: Command, path: &[&str], text: &'static str) -> Command {
 fn groups(program: &Command) -> String {
     let mut out = String::new();
     for (title, names) in GROUPS {
-        // Bold and underlined like clap's own headings.
+        // Bold and underlined, like clap's own headings.
         out.push_str(&format!("\u{1b}[1m\u{1b}[4m{title}:\u{1b}[0m\n"));
         for name in names {
             let about = program.find_subcommand(name).and_then(Command::get_about);
@@ -144,7 +145,7 @@ const TEMPLATE: &str = "\
 
 heliograph COMMAND --help has the flags of each, and an example.";
 
-/// Groups of commands. Each command belongs to exactly one.
+/// The groups of commands. Each command belongs to exactly one group.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "Commands to run a broker",
@@ -342,7 +343,7 @@ const BELOW: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
-    /// Collects all commands with their paths.
+    /// Collects a command and all commands below it in `found`, each with its path.
     fn all(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
         for below in command.get_subcommands() {
             let path = format!("{path} {}", below.get_name()).trim().to_owned();

@@ -1,4 +1,4 @@
-//! The settings as JSON with the key names of the configuration file, without secrets; served at `/config`.
+//! The settings as JSON, as served at `/config`. Names are those of the configuration file. Secrets are left out.
 
 use crate::config::document::REDACTED;
 use crate::hooks::address;
@@ -6,7 +6,7 @@ use broker_core::settings::value::ConfigSpan;
 use broker_core::settings::{Hook, Ice, IceCredential, KEYS, Settings};
 use serde_json::{Value, json};
 
-/// Returns all settings. Secrets are shown as `<redacted>`; files with secrets are named but not read.
+/// Returns all settings. Secrets are shown as `<redacted>`. Files that contain secrets are named but not read.
 #[must_use]
 pub fn json(settings: &Settings) -> Value {
     let ice: Vec<_> = settings.ice.iter().map(ice).collect();
@@ -33,7 +33,7 @@ pub fn json(settings: &Settings) -> Value {
     document
 }
 
-/// Formats a hook. The part of its URL after the host is hidden, since it may contain a secret.
+/// Formats a hook. Its URL is cut after the host, since the rest may contain a secret.
 fn hook(hook: &Hook) -> Value {
     let mut events = vec![];
     events.extend(hook.wakes.then_some("wake"));

@@ -1,4 +1,5 @@
-//! The flags of `heliograph serve` that override keys of the configuration file, generated from the table of keys.
+//! The flags of `heliograph serve` that override keys of the configuration file. They are generated from the table of
+//! keys.
 
 use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
@@ -7,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// Flags of the command line, by the paths of their keys. A flag for a list may have several values.
+/// The flags given on the command line, by the path of the key. The flag of a list may have several values.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
 
@@ -16,7 +17,7 @@ impl KeyFlags {
         Self(BTreeMap::from([(path, vec![value.into()])]))
     }
 
-    /// Returns the value of the flag for the key at `path`; the last one if repeated.
+    /// Returns the value of the flag for the key at `path`. If the flag was repeated, the last value counts.
     #[must_use]
     pub fn given(&self, path: &str) -> Option<&OsStr> {
         self.0.get(path)?.last().map(OsString::as_os_str)
@@ -93,7 +94,7 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
     argument.value_parser(|text: &str| key.check(text).map(|()| text.to_owned()))
 }
 
-/// Formats the default, and the default under `--dev` if it differs.
+/// Formats the default of a flag, and its default under `--dev` if that differs.
 fn default(key: &Key, flag: &Flag) -> String {
     let of = |dev| key.default_of(Profile::Default, dev).unwrap_or_default();
     let (usual, dev) = (of(false), of(true));

@@ -1,5 +1,6 @@
-//! Applies `--container` (listeners on all addresses) and `--lan` (a TLS listener on the machine's local network
-//! address, which is also added to the names of the development certificate). Also selects the local network address.
+//! Applies `--container`, which makes listeners bind all addresses, and `--lan`, which adds a TLS listener on the
+//! machine's local network address and adds that address to the names in the development certificate. Also selects the
+//! local network address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -7,7 +8,8 @@ use broker_core::settings::{Listen, Scheme, Settings};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, io};
 
-/// Admits devices on the local network, at the address `wanted` or at the only suitable one.
+/// Applies `--lan` to the settings: adds a TLS listener at `wanted` or, if it is `None`, at the only suitable address
+/// of this machine.
 pub(crate) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
@@ -41,11 +43,11 @@ pub(crate) fn apply(
     }
 }
 
-/// Serves the published ports of a container, whose traffic may arrive at any address. Listeners without a configured
-/// address bind all addresses. The data directory is in memory unless configured.
+/// Prepares the settings for a container, where traffic to a published port may arrive at any address. Listeners
+/// without a configured address bind all addresses. If no data directory is configured, data is kept in memory.
 pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     (settings.container, settings.allow_remote) = (true, true);
-    // A socket on `[::]` accepts both address families. Hosts without IPv6 have no `[::]`.
+    // A socket on `[::]` accepts both IPv4 and IPv6. On a host without IPv6, `[::]` cannot be bound.
     let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
     let all: IpAddr = match both {
         true => Ipv6Addr::UNSPECIFIED.into(),
@@ -64,13 +66,13 @@ pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     }
 }
 
-/// Default port of the TLS listener, as under `--dev`.
+/// Default port of the TLS listener, the same as under `--dev`.
 const TLS_PORT: u16 = 8443;
 
-// Local network addresses of this machine, and the address that `--lan` selects.
+// The local network addresses of this machine, and the choice of the address that `--lan` uses.
 //
-// Reads the kernel's tables: addresses from `/proc/net/fib_trie`, and the networks and default routes of each interface
-// from `/proc/net/route`.
+// The addresses are read from `/proc/net/fib_trie`. The networks and default routes of each interface are read from
+// `/proc/net/route`.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Networks(Vec<LanAddress>);
@@ -78,13 +80,13 @@ pub(crate) struct Networks(Vec<LanAddress>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LanAddress {
     address: Ipv4Addr,
-    /// Network interface of the address; empty if no route names one.
+    /// The network interface to which the address belongs. Empty if it cannot be determined from the routes.
     interface: String,
     is_default: bool,
 }
 
 impl Networks {
-    /// Reads the addresses in this process's network namespace. Fails if the kernel's tables are unreadable.
+    /// Reads the addresses in this process's network namespace. Fails if the kernel's tables cannot be read.
     pub(crate) fn read() -> io::Result<Self> {
         let trie = fs::read_to_string("/proc/net/fib_trie")?;
         let routes = fs::read_to_string("/proc/net/route")?;
@@ -118,9 +120,9 @@ impl Networks {
         Self(own_addresses(trie).into_iter().map(local).collect())
     }
 
-    /// Selects the address for devices on the local network: `wanted`, or the only suitable address. Prefers addresses
-    /// on an interface with a default route. Fails if no address is suitable, if several are, or if `wanted` is not a
-    /// private address of this machine; the message states what is expected.
+    /// Selects the address for devices on the local network. If `wanted` is given, returns it if it is a private
+    /// address of this machine. Otherwise, returns the only suitable address, preferring addresses on an interface with
+    /// a default route. The error states what was expected.
     fn choose(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
         if let Some(wanted) = wanted {
             return self.check(wanted);
@@ -166,7 +168,7 @@ impl Networks {
     }
 }
 
-/// Line of `/proc/net/route`. Its numbers are in native byte order.
+/// A line of `/proc/net/route`. The numbers are in native byte order.
 struct Route<'t> {
     interface: &'t str,
     destination: u32,
@@ -198,7 +200,8 @@ impl<'t> Route<'t> {
     }
 }
 
-/// Extracts the distinct addresses of this machine from entries `|-- ADDRESS` followed by `/32 host LOCAL`.
+/// Extracts this machine's addresses, without duplicates. In the trie, an address of this machine is an entry
+/// `|-- ADDRESS` followed by `/32 host LOCAL`.
 fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     let mut entry = None;
@@ -214,14 +217,14 @@ fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// Returns whether an address belongs to a local network: private (RFC 1918), link-local (RFC 3927) or shared (RFC
-/// 6598).
+/// Returns whether an address belongs to a local network. Private (RFC 1918), link-local (RFC 3927) and shared (RFC
+/// 6598) addresses do.
 fn is_lan(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)
 }
 
-/// Returns whether an interface belongs to containers, virtual machines or a VPN, whose networks phones cannot join.
+/// Returns whether an interface belongs to containers, virtual machines or a VPN. Phones cannot join such a network.
 fn is_virtual(interface: &str) -> bool {
     VIRTUAL.iter().any(|name| interface.starts_with(name))
 }
@@ -357,10 +360,10 @@ mod lan_tests {
         |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 172.17.0.1\n        /32 host LOCAL\n     \
         |-- 10.8.0.2\n        /32 host LOCAL\nLocal:\n     |-- 192.168.1.20\n        /32 host LOCAL\n";
 
-    /// Interface, destination, gateway and mask.
+    /// A line of the routing table: interface, destination, gateway and mask.
     type Line = (&'static str, [u8; 4], [u8; 4], [u8; 4]);
 
-    /// A table with these lines.
+    /// Formats a table with these lines.
     fn routes(lines: &[Line]) -> String {
         let hex = |octets: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(octets));
         let line = |(interface, to, by, mask): &Line| {
@@ -399,11 +402,9 @@ mod lan_tests {
             vec![WLAN, DOCKER, CABLE],
         ] {
             let said = choose(&all, None).unwrap_err();
-            assert!(
-                said.contains(
-                    "192.168.1.20 (wlan0), 10.8.0.2 (eth0); choose one with --lan=ADDRESS"
-                ),
-                "{said}"
+            testkit::assert_has(
+                &said,
+                &["192.168.1.20 (wlan0), 10.8.0.2 (eth0); choose one with --lan=ADDRESS"],
             );
             assert!(!said.contains("172.17"), "{said}");
             assert_eq!(choose(&all, Some([10, 8, 0, 2])).unwrap(), "10.8.0.2");

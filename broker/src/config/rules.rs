@@ -1,5 +1,5 @@
-//! Rules across several keys: limits of lists, conflicting listeners, and numbers whose lower bound is another key.
-//! Rules with a fixed error text are in the table [`RULES`].
+//! Rules that involve several keys: limits on the lengths of lists, conflicts between listeners, and numbers for which
+//! another key sets the minimum. Rules with a fixed error message are in the table [`RULES`].
 
 use crate::config::Cpus;
 use crate::config::document::A_TABLE;
@@ -11,7 +11,8 @@ use broker_core::settings::{
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Records a fault for each rule that `settings` breaks. Faults at the same position keep the order of these checks.
+/// Records a fault for each rule that `settings` breaks. If several faults have the same position, they are reported in
+/// the order of these checks.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = SettingsCheck {
         settings,
@@ -45,7 +46,8 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     check.inner_listeners();
 }
 
-/// Records a fault for each certificate without a key and each key without a certificate, then drops these files.
+/// Records a fault unless there is one certificate with its key, or two certificates with two keys. If there is a
+/// fault, removes the TLS files from the settings.
 pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
@@ -64,7 +66,7 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
 
 pub(crate) struct SettingsCheck<'s> {
     pub(crate) settings: &'s Settings,
-    /// Faults found while reading, before any rule is checked.
+    /// The faults found while the settings were read, before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }
@@ -74,8 +76,8 @@ impl SettingsCheck<'_> {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
-    /// Returns whether the value of `key`, or of a key in that table, is known to be invalid. Callers then omit faults
-    /// that may result from this.
+    /// Returns whether `key` or, if it is a table, one of its keys already has an invalid value. Callers then do not
+    /// report further faults that may only be consequences.
     fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
     }
@@ -118,7 +120,7 @@ impl SettingsCheck<'_> {
         }
         for (larger, smaller) in AT_LEAST {
             let (bytes, least) = (self.limit(larger), self.limit(smaller));
-            // 0 stands for a share of the total, which always suffices.
+            // 0 selects a share of the total, which is always large enough.
             if bytes != 0 && bytes < least {
                 let rule = format!("expected at least {least}, which is limits.{smaller}");
                 self.broken(&format!("limits.{larger}"), rule);
@@ -154,7 +156,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks the listeners for other nodes: their addresses must not conflict, and other nodes must be able to find
+    /// Checks the listeners for other nodes. Their addresses must not conflict, and other nodes must be able to find
     /// them.
     fn inner_listeners(&mut self) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
@@ -171,7 +173,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that a listener for other nodes conflicts neither with the client and admin listeners nor with `own`.
+    /// Checks that a listener for other nodes does not conflict with a client listener, the admin listener or `own`.
     fn inner_listener(&mut self, key: &str, addr: SocketAddr, own: &[SocketAddr]) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let clashes = own.iter().any(|other| clash(*other, addr));
@@ -189,8 +191,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that the port for messages between nodes, by default the port after `cluster.listen`, is free. Otherwise
-    /// records a fault and returns `false`.
+    /// Checks that a port is available for messages between nodes. Unless `cluster.peers` names a port, they use the
+    /// one after `cluster.listen`. If another listener uses that port, records a fault and returns `false`.
     fn has_next_port(&mut self) -> bool {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let is_free = |peers| !is_taken(peers, settings);
@@ -203,7 +205,7 @@ impl SettingsCheck<'_> {
         has_one
     }
 
-    /// Checks the ports of the other shards. With etcd, they follow the port of the first shard.
+    /// Checks the ports of all shards but the first. With etcd, these follow the port of the first shard.
     fn further_ports(&mut self, listen: SocketAddr, inner: Option<&[SocketAddr]>) {
         let (settings, shards) = (self.settings, self.settings.shards);
         let Some(inner) = inner else {
@@ -243,7 +245,7 @@ impl SettingsCheck<'_> {
     }
 }
 
-/// Formats the value of a key for a fault; a table is shown as a placeholder.
+/// Formats the value of a key for an error message. A table is shown as a placeholder.
 fn shown(path: &str, settings: &Settings) -> String {
     Key::of(path).map_or_else(|| A_TABLE.into(), |key| key.value(settings).to_string())
 }
@@ -266,13 +268,13 @@ fn once(one: &Listen, other: &Listen) -> String {
     format!("{rule}: it overlaps {one}")
 }
 
-/// Returns whether two listeners conflict: their ports are equal, and their addresses are equal or one covers the
-/// other. `[::]` covers all addresses, `0.0.0.0` all IPv4 addresses.
+/// Returns whether two listeners conflict. Listeners on the same port conflict if their addresses are equal, or if one
+/// address covers the other. `[::]` covers all addresses, and `0.0.0.0` covers all IPv4 addresses.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
-/// Keys of `[limits]`, each with the key whose value is its lower bound.
+/// Keys of `[limits]` that have a minimum, each with the key whose value is the minimum.
 const AT_LEAST: [(&str, &str); 5] = [
     ("outbox_bytes", "pending_bytes_per_channel"),
     ("outbox_bytes_per_shard", "outbox_bytes"),
@@ -287,26 +289,26 @@ const LOOPBACK_WITHOUT_AUTH: &str =
 /// Maximum number of ICE entries. The C SDK rejects more (`MAX_ICE_CONFIG_COUNT`).
 const ICE_MAX: usize = 5;
 
-/// Maximum number of listeners. Each takes a descriptor per shard.
+/// Maximum number of listeners. Each listener takes a descriptor on every shard.
 const LISTENERS_MAX: usize = 64;
 
-/// Maximum number of hosts. Each becomes a name in the development certificate.
+/// Maximum number of hosts. Each host becomes a name in the development certificate.
 const DEV_HOSTS_MAX: usize = 16;
 
-/// Maximum number of origins. Each request compares its origin with all of them.
+/// Maximum number of origins. The origin of each request is compared with all of them.
 const ORIGINS_MAX: usize = 64;
 
-/// Maximum number of etcd members; etcd's documentation recommends at most five.
+/// Maximum number of etcd members. etcd's documentation recommends at most five.
 const MEMBERS_MAX: usize = 16;
 
-// Table of rules across several keys. Rules with a loop, or with a number in their text, are functions of
-// [`SettingsCheck`].
+// The table of rules that involve several keys. Rules that need a loop, or whose error text contains a number, are
+// methods of [`SettingsCheck`] instead.
 
 struct Rule {
     key: &'static str,
     is_broken: fn(&Settings) -> bool,
     allowed: &'static str,
-    /// Other keys and tables on which the rule depends. The rule is skipped if one of them is invalid.
+    /// Other keys and tables that the rule uses. If any of them is invalid, the rule is not checked.
     others: &'static [&'static str],
 }
 
@@ -319,7 +321,7 @@ fn check_rules(check: &mut SettingsCheck<'_>) {
     }
 }
 
-/// Rules. The errors of a key are reported in the order of its rules.
+/// The rules. The errors of a key are reported in the order in which its rules appear here.
 #[rustfmt::skip] // a table with a rule per entry
 const RULES: &[Rule] = &[
     rule("auth", |s| s.auth == Auth::Sigv4 && s.credentials.is_none(),
@@ -451,7 +453,7 @@ fn has_whole_lease(settings: &Settings) -> bool {
     settings.cluster.lease_ms.is_multiple_of(1_000)
 }
 
-/// Dependency of the rules about etcd, which are skipped if the URLs of etcd are invalid.
+/// The key on which all rules about etcd depend. If the URLs of etcd are invalid, these rules are not checked.
 const ETCD: &[&str] = &["cluster.etcd"];
 
 const WITH_ETCD: &str = "needs etcd";
@@ -465,7 +467,7 @@ mod rules_tests {
     use super::*;
     use broker_core::settings::{KEYS, Key};
 
-    /// A misspelt key would appear as a table in faults, and would never cause a rule to be skipped.
+    /// A misspelt key would appear in faults as a table, and would never cause a rule to be skipped.
     #[test]
     fn rules_are_about_keys_and_tables_that_there_are() {
         let is_table = |path: &str| KEYS.iter().any(|key| key.table() == path);

@@ -1,4 +1,4 @@
-//! Summaries of a configuration, of permissions and of devices for operators.
+//! Summarizes a configuration, permissions and devices for operators.
 
 use crate::config::credentials::Loaded;
 use crate::{memory, terminal::plain};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Summarizes the settings, with the maximum memory that they and the principals may use. Contains no secrets.
+/// Summarizes the settings, including the maximum memory that they and the principals may use. Contains no secrets.
 #[must_use]
 pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let filled = |text: &str| {
@@ -24,7 +24,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
             }
         })
     };
-    // A disabled admin listener has no URL.
+    // If the admin listener is disabled, the setting has no URL.
     let keys = SUMMARY
         .iter()
         .map(|(name, text)| (*name, filled(text).replace("http://off", "off")));
@@ -50,8 +50,8 @@ const SUMMARY: [(&str, &str); 9] = [
     ("timeouts", "idle {timeouts.idle}, drain {timeouts.drain}"),
 ];
 
-/// Formats a line for each principal, role, provider, role alias and device authority, at most 100 of each kind, then
-/// the warnings. Contains no secrets.
+/// Formats one line for each principal, role, provider, role alias and device authority, at most 100 of each kind,
+/// followed by the warnings. Contains no secrets.
 #[must_use]
 pub fn credentials_summary(loaded: &Loaded) -> String {
     let credentials = &loaded.credentials;

@@ -1,4 +1,4 @@
-//! Revocation lists of device authorities, and the numbers by which revoked certificates are identified.
+//! The revocation lists of device CAs, and the numbers that identify revoked certificates.
 
 use crate::devices::{fingerprint, seconds};
 use crate::terminal::plain;
@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
-/// Revocation lists of one table. All of them apply to each authority of the table.
+/// The revocation lists of a configuration table. All lists apply to every CA of the table.
 #[derive(Debug, Default)]
 pub struct RevocationLists {
     all: Vec<RevocationList>,
@@ -25,12 +25,12 @@ struct RevocationList {
 enum ListSigner {
     Authority,
     Between,
-    /// Authority that is no longer configured. Its list still applies.
+    /// A CA that is no longer configured. Its list still applies.
     Unknown,
 }
 
 impl RevocationLists {
-    /// Parses the lists. Their issuers are authorities, or intermediates between authorities and devices.
+    /// Parses the lists. They are issued by CAs, or by intermediates between a CA and its devices.
     ///
     /// # Errors
     /// Returns a message that identifies the unreadable list.
@@ -64,7 +64,7 @@ impl RevocationLists {
         Ok(Self { all })
     }
 
-    /// Returns the names of issuers that are neither in `ca` nor in `intermediates`.
+    /// Returns the names of those issuers of lists that are neither in `ca` nor in `intermediates`.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         let lists = self.all.iter();
         let lists = lists.filter(|list| list.signer == ListSigner::Unknown);
@@ -83,15 +83,14 @@ impl RevocationLists {
         self.all.iter().map(|list| list.der.clone())
     }
 
-    /// Returns the number of certificates revoked by the authority with this DER-encoded name; `None` if it has no
-    /// list.
+    /// Returns how many certificates the CA with this DER-encoded name has revoked, or `None` if it has no list.
     pub(crate) fn revoked_by(&self, authority: &[u8]) -> Option<usize> {
         let own = self.all.iter().filter(|list| *list.issuer == *authority);
         let counts = own.map(|list| list.revoked.len());
         counts.reduce(|sum, count| sum + count)
     }
 
-    /// Returns the earliest next update of the lists of an authority and its intermediates.
+    /// Returns the earliest next update among the lists of a CA and its intermediates.
     pub(crate) fn end_s(&self, authority: &[u8]) -> Option<u64> {
         let hangs_on = |list: &&RevocationList| match list.signer {
             ListSigner::Authority => *list.issuer == *authority,
@@ -102,12 +101,13 @@ impl RevocationLists {
         lists.filter_map(|list| list.ends_s).min()
     }
 
-    /// Returns the time of each list's next update, in seconds since 1970 UTC.
+    /// Returns when the next update of each list is due, in seconds since 1970 UTC.
     pub(crate) fn ends_s(&self) -> impl Iterator<Item = u64> {
         self.all.iter().filter_map(|list| list.ends_s)
     }
 
-    /// Returns whether a list of an issuer of these certificates was due for an update before this second.
+    /// Returns whether a revocation list of an issuer of these certificates should have been updated before this
+    /// second.
     pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
         let overdue = self.all.iter();
         let mut overdue =
@@ -116,13 +116,14 @@ impl RevocationLists {
     }
 }
 
-/// Derives a number from a certificate's issuer and serial number, which identify a certificate (RFC 5280, section
-/// 4.1.2.2). A collision would revoke a certificate by mistake; with 64 bits of the digest, one is improbable.
+/// Derives a number from the issuer and the serial number of a certificate, which together identify it (RFC 5280,
+/// section 4.1.2.2). A collision would revoke a certificate by mistake, but is improbable with 64 bits of the digest.
 pub(crate) fn number_of(certificate: &X509Certificate<'_>) -> u64 {
     number(certificate.issuer().as_raw(), certificate.raw_serial())
 }
 
-/// Hashes the issuer and the serial number. Ignores leading zeros, in which certificates and lists may differ.
+/// Hashes the issuer and the serial number. Ignores leading zeros, which a certificate and a list may write
+/// differently.
 fn number(issuer: &[u8], serial: &[u8]) -> u64 {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     let serial = serial.get(zeros..).unwrap_or_default();

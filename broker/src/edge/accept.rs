@@ -1,10 +1,11 @@
-//! Accepted connections, and connections handed over by another shard: each is either admitted, possibly by evicting
-//! another, or refused.
+//! Handles connections that were accepted or handed over by another shard. Each connection is either admitted, which
+//! may require evicting another one, or refused.
 //!
-//! A multishot accept takes the whole backlog at once, before anything can be counted, so there are two limits. Above
-//! the soft limit, connections are answered with 503 and accepting pauses briefly; descriptors are reserved for these
-//! responses, so that no client waits in the backlog without one. If descriptors run out nevertheless, the accept ends
-//! with an error, and accepting pauses as well: after an error, the accept is never rearmed immediately.
+//! A multishot accept takes the whole backlog at once, before any connection can be counted. There are therefore two
+//! limits. Above the soft limit, connections are answered with 503, and accepting pauses briefly. Descriptors are
+//! reserved for these responses, so that clients do not have to wait in the backlog for a free one. If descriptors run
+//! out nevertheless, the accept fails. Accepting then pauses as well, since an accept is never rearmed immediately
+//! after an error.
 
 use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 impl<M: Machine> Edge<M> {
-    /// Handles a completion of an accept.
+    /// Handles the completion of an accept.
     pub(crate) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
         let place = listener_place(key);
         if !more {
@@ -58,7 +59,7 @@ impl<M: Machine> Edge<M> {
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
-        // A proxied connection gets its engine later, when its client is known.
+        // A connection from a proxy gets its TLS engine later, once its client is known.
         let Ok(engine) = self.engine(tls && !is_proxied, origin) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
@@ -100,7 +101,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.accept_link(socket, origin, &mut self.io);
     }
 
-    /// Takes over a connection handed over by another shard.
+    /// Takes over a connection that another shard has handed over.
     pub(crate) fn adopt(&mut self, handover: Handover<M>) {
         let Handover { parcel, connection } = handover;
         let at = self.io.turn.at();
@@ -116,7 +117,7 @@ impl<M: Machine> Edge<M> {
             self.io.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
             let machine = self.sessions.machine_mut();
-            // `None` if the connection has been reset.
+            // The address is unknown if the connection has been reset.
             let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
             if let Some(tls) = &mut tls {
@@ -126,7 +127,7 @@ impl<M: Machine> Edge<M> {
                     is_last: true,
                 };
                 let mut cipher = Vec::new();
-                tls.seal(piece, &mut cipher); // on failure, only the end of the stream follows
+                tls.seal(piece, &mut cipher); // // if this fails, only the end of the stream follows
                 answer = cipher;
             }
             say_and_close(&socket, &answer);
@@ -138,8 +139,8 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Evicts a connection to make room for one from `origin`: preferably an unauthenticated connection to the inner
-    /// listener, otherwise a guest. Returns `false` if none can be evicted.
+    /// Evicts a connection to make room for one from `origin`. Prefers an unauthenticated connection to the inner
+    /// listener over a client that has not been admitted. Returns `false` if no connection can be evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
         if self.sessions.end_stranger(&mut self.io) {
             return true;
@@ -148,7 +149,7 @@ impl<M: Machine> Edge<M> {
         connections.make_room(origin, &mut self.io)
     }
 
-    /// Whether an address belongs to one of the listener's proxies.
+    /// Returns whether an address belongs to one of the listener's proxies.
     fn is_proxy(&self, place: usize, remote: SocketAddr) -> bool {
         let proxies = self.listeners.at(place).proxies.iter();
         proxies
@@ -156,7 +157,7 @@ impl<M: Machine> Edge<M> {
             .any(|network| network.contains(&remote.ip()))
     }
 
-    /// Closes a connection to a proxy listener from an address that is not a listed proxy.
+    /// Closes a connection to a proxy listener because its peer is not one of the configured proxies.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
         let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
@@ -165,7 +166,7 @@ impl<M: Machine> Edge<M> {
         self.io.descriptors.closed();
     }
 
-    /// Continues with a connection once its PROXY protocol header is complete, so that its client is known.
+    /// Continues with a connection after its PROXY protocol header has been received, which identifies the client.
     pub(crate) fn name(&mut self, session: SessionKey) {
         let connections = self.sessions.connections_mut();
         let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
@@ -193,7 +194,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Creates a TLS engine for a connection from `origin`; `None` for a plain connection.
+    /// Creates a TLS engine for a connection from `origin`. Returns `None` for a plain connection.
     fn engine(&mut self, tls: bool, origin: Origin) -> Result<Option<Box<Tls>>, Refused> {
         if !tls {
             return Ok(None);
@@ -206,8 +207,8 @@ impl<M: Machine> Edge<M> {
         Ok(Some(engine))
     }
 
-    /// Responds with 503 and closes the connection. On a TLS listener no response is possible without a handshake, so
-    /// the connection is only closed.
+    /// Responds with 503 and closes the connection. On a TLS listener, a response would require a handshake, so the
+    /// connection is closed without one.
     pub(crate) fn refuse(&mut self, socket: OwnedFd, peer: SocketAddr, tls: bool, why: TurnedAway) {
         self.io.counts.accept_errors.limit += 1;
         let request_id = self
@@ -224,5 +225,6 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// Error for a connection that cannot start a TLS handshake because a limit was reached or there is no engine.
+/// The error returned if a connection cannot start a TLS handshake, because a limit was reached or no engine could be
+/// created.
 struct Refused;

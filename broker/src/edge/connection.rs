@@ -1,6 +1,6 @@
 //! The edge's state of a connection (48 bytes).
 //!
-//! Stages of a connection, by what it waits for:
+//! The stages of a connection, and what moves it from one to the next:
 //! ```text
 //!        HandOver, PassOn, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, another node)
@@ -26,13 +26,13 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// Whether a socket's peer has closed its side (possibly with bytes still unread), or the connection is broken. Does
-/// not block.
+/// Returns whether a socket's peer has closed its side (possibly with bytes still unread), or the connection is broken.
+/// Does not block.
 pub(crate) fn has_left(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::RDHUP, PollFlags::HUP | PollFlags::ERR)
 }
 
-/// Whether a socket has unread bytes. Does not block.
+/// Returns whether a socket has unread bytes. Does not block.
 pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::IN, PollFlags::empty())
 }
@@ -48,25 +48,25 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
-/// Lets the kernel adapt a socket's send buffer to the network path. Called once the socket carries messages, whose
-/// unacknowledged bytes are limited elsewhere.
+/// Lets the kernel adapt a socket's send buffer to the network path. Called once the socket carries WebSocket messages,
+/// since their unacknowledged bytes are limited elsewhere.
 pub(crate) fn widen(socket: &OwnedFd) {
     if !ring::adapts_buffers(socket.as_fd()) {
         let _ = SockRef::from(socket).set_send_buffer_size(WEB_SOCKET_SEND_BYTES);
     }
 }
 
-/// Whether the kernel would retain many unacknowledged bytes if the socket were closed now.
+/// Returns whether the kernel would retain many unacknowledged bytes if the socket were closed now.
 pub(crate) fn leaves_orphan(socket: &OwnedFd) -> bool {
     ring::unacknowledged(socket.as_fd()).is_some_and(|bytes| bytes > ORPHAN_BYTES)
 }
 
-/// Makes the kernel reset the connection when the socket is closed, which frees its buffers.
+/// Makes the kernel reset the connection when the socket is closed, which frees the socket's buffers.
 pub(crate) fn reset_at_close(socket: &OwnedFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-/// An open connection. An idle plain connection owns only its socket; an idle TLS connection also owns its engine.
+/// An open connection. An idle plain connection owns only its socket. An idle TLS connection also owns its engine.
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) generation: u32,
@@ -74,7 +74,7 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) receive: Receive,
     pub(crate) standing: Standing,
-    /// Whether the connection is listed to be flushed at the end of this turn.
+    /// Whether the connection will be flushed at the end of this turn.
     pub(crate) dirty: bool,
     /// Whether a send through the ring is in flight.
     pub(crate) sending: bool,
@@ -82,34 +82,34 @@ pub(crate) struct Connection {
     pub(crate) ended: bool,
     /// Whether the connection can no longer send.
     pub(crate) broken: bool,
-    /// Number of receive buffers used in the turn `turn`.
+    /// Number of receive buffers that the peer has used so far in the turn numbered `turn`.
     pub(crate) taken: u8,
-    /// Up to [`CALM_RECEIVES`]: number of receives since the peer's last flood that did not fill their buffer. Above
-    /// it: the excess is the number of consecutive receives that did.
+    /// Two counters in one field. Values up to [`CALM_RECEIVES`] count the receives, since the peer's last flood, that
+    /// did not fill their buffer. Above that value, the excess counts consecutive receives that did.
     conduct: u8,
     pub(crate) turn: u32,
     /// Number of plaintext bytes in the send in flight.
     pub(crate) launched: u32,
-    /// Number of bytes read and discarded while lingering.
+    /// Number of bytes that were read and discarded while lingering.
     pub(crate) discarded: u32,
-    /// The edge's next deadline for this connection; far in the future if there is none.
+    /// The edge's next deadline for this connection. [`NEVER`] if there is none.
     pub(crate) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
-/// Stage of a connection: what it waits for.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The next output of the machine.
+    /// Waits for the next output of the machine.
     Open,
-    /// Completion of everything armed or in flight, after which the connection moves to its destination.
+    /// Waits for pending operations to complete before the connection moves to its destination.
     Leaving(Destination),
-    /// Transmission of the remaining bytes.
+    /// Waits until the remaining bytes have been sent.
     Closing,
-    /// The peer's FIN, after ours has been sent.
+    /// Waits for the peer's FIN after sending its own.
     Lingering,
-    /// The final completions, without any more reads or writes.
+    /// Waits for the final completions of pending operations. Nothing more is read or written.
     Shut,
 }
 
@@ -118,7 +118,7 @@ pub(crate) enum Stage {
 pub(crate) enum Destination {
     /// Another shard.
     Shard(ShardId),
-    /// Another node, as a stream of a link.
+    /// Another node, where the client becomes a stream of a link.
     Node(NodeId),
     /// The side thread, which serves the pages of the admin listener.
     Admin,
@@ -127,35 +127,35 @@ pub(crate) enum Destination {
 /// Whether a connection may be evicted to admit others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A guest: not admitted by the machine, and nothing received from the peer yet.
+    /// A connection that has not been admitted and from which nothing has been received.
     Silent,
-    /// A guest that has sent something.
+    /// A connection that has not been admitted, but from which bytes have been received.
     Guest,
-    /// A guest whose client is unknown until its PROXY protocol header has arrived.
+    /// A connection that has not been admitted, and whose client is unknown until its PROXY protocol header arrives.
     Unnamed,
-    /// Never evicted: a connection that the machine has admitted, that comes from another shard, or that is closing.
+    /// A connection that is never evicted, because it has been admitted, comes from another shard, or is closing.
     Admitted,
 }
 
-/// State of a socket's receive operation.
+/// The state of a socket's receive operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receive {
     /// Not armed.
     Idle,
-    /// Not armed, but listed to be rearmed.
+    /// Not armed, but on the list of receives to be rearmed.
     Listed,
-    /// Not armed: received bytes are queued until a turn has a handshake step left.
+    /// Not armed. The received handshake bytes are queued until a turn has capacity for another handshake step.
     Queued,
     /// A single receive is armed.
     Once,
     /// A multishot receive is armed.
     Many,
-    /// Armed but being cancelled; the final completion is still to come.
+    /// Armed, but being cancelled. Its final completion has not arrived yet.
     Cancelling,
 }
 
 impl Receive {
-    /// Whether a receive on the socket is pending in the kernel.
+    /// Returns whether a receive on the socket is pending in the kernel.
     pub(crate) fn armed(self) -> bool {
         match self {
             Self::Idle | Self::Listed | Self::Queued => false,
@@ -165,8 +165,8 @@ impl Receive {
 }
 
 impl Connection {
-    /// Returns the number of bytes that the kernel has accepted and the peer has not yet acknowledged; the maximum
-    /// value if unknown.
+    /// Returns the number of bytes that the kernel has accepted and the peer has not yet acknowledged. Returns the
+    /// maximum value if the number is unknown.
     pub(crate) fn unacknowledged(&self) -> u32 {
         ring::unacknowledged(self.socket.as_fd()).unwrap_or(u32::MAX)
     }
@@ -177,7 +177,7 @@ impl Connection {
         us.unwrap_or(0).div_ceil(1000)
     }
 
-    /// Creates a connection with no operation armed.
+    /// Creates a connection on which no operation is armed.
     pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {
             socket,
@@ -199,18 +199,18 @@ impl Connection {
         }
     }
 
-    /// Whether no operation on the connection is armed or in flight in the kernel.
+    /// Returns whether the kernel has no pending operation on the connection.
     pub(crate) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
     }
 
-    /// Whether the connection's bytes may be passed to the machine.
+    /// Returns whether the connection's bytes may be passed to the machine.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Whether the connection can proceed only once nothing is armed on it.
+    /// Returns whether the connection must wait for all pending operations to complete before it can proceed.
     #[inline]
     pub(crate) fn awaits_rest(&self) -> bool {
         match self.stage {
@@ -219,7 +219,7 @@ impl Connection {
         }
     }
 
-    /// Makes the kernel send RST instead of FIN, where possible.
+    /// Makes the kernel send an RST instead of a FIN, if possible.
     pub(crate) fn reset(&self) {
         let _ = connect_unspec(&self.socket);
     }
@@ -233,7 +233,7 @@ impl Connection {
         let _ = SockRef::from(&self.socket).set_tcp_keepalive(&keepalive);
     }
 
-    /// Whether the TLS handshake is in progress.
+    /// Returns whether the TLS handshake is in progress.
     pub(crate) fn handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
@@ -244,7 +244,7 @@ impl Connection {
         begun.map_or(NEVER, |begun| begun.after(io.settings.record_ms))
     }
 
-    /// Records whether a receive filled its buffer, and returns whether the peer has just begun to flood: see
+    /// Records whether a receive filled its buffer. Returns whether this makes the peer a flooding one; see
     /// [`FILLED_IN_A_ROW`].
     pub(crate) fn filled(&mut self, whole: bool) -> bool {
         if !whole {
@@ -259,12 +259,13 @@ impl Connection {
         floods
     }
 
-    /// Whether the peer may use more than one buffer at a time: see [`CALM_RECEIVES`].
+    /// Returns whether the peer may use more than one buffer at a time; see [`CALM_RECEIVES`].
     pub(crate) fn is_calm(&self) -> bool {
         self.conduct >= CALM_RECEIVES
     }
 
-    /// Counts receive buffers used in this turn, and returns whether the peer has exhausted its share.
+    /// Adds `buffers` to the number of receive buffers that the peer has used in this turn. Returns whether the peer
+    /// has exhausted its share.
     pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
@@ -274,10 +275,11 @@ impl Connection {
     }
 }
 
-// Bytes and the end of a connection: the same steps for sessions, for clients on links, and for links.
+// Sending, receiving and closing. Sessions, clients on links, and links all use the same steps.
 
 impl Connection {
-    /// Queues received handshake bytes for a later turn if this turn has no steps left; otherwise returns them.
+    /// Queues received handshake bytes for a later turn if this turn has no handshake steps left. Otherwise, returns
+    /// the bytes.
     pub(crate) fn put_off(&mut self, mut lent: Lent, whose: Shaking, io: &mut Io) -> Option<Lent> {
         let waits = io.handshakes.wait() && self.handshaking() && self.receive == Receive::Idle;
         let Some(tls) = self.tls.as_mut().filter(|_| waits) else {
@@ -290,7 +292,7 @@ impl Connection {
         None
     }
 
-    /// Appends received bytes to `io.plain`, decrypting them if necessary.
+    /// Appends received bytes to `io.plain`. Decrypts them if necessary.
     pub(crate) fn read(&mut self, mut lent: Lent, io: &mut Io) -> Read {
         let bytes = io.ring.bytes(&mut lent);
         let read = match &mut self.tls {
@@ -304,8 +306,8 @@ impl Connection {
         read
     }
 
-    /// Counts the bytes of a connection's incomplete TLS record; for connections without a session. Returns `false` if
-    /// the record has grown while the shard's total exceeds its limit.
+    /// Adjusts the shard's counters to the size of this connection's incomplete TLS record. Used for connections
+    /// without a session. Returns `false` if the record has grown although the shard's total exceeds its limit.
     pub(crate) fn charge(&mut self, io: &mut Io) -> bool {
         let Some(tls) = &mut self.tls else {
             return true;
@@ -316,7 +318,7 @@ impl Connection {
         io.counts.partial_record_bytes <= most || after.secured <= before.secured
     }
 
-    /// Removes the connection's incomplete TLS record from this shard's count.
+    /// Subtracts the connection's incomplete TLS record from the shard's counters.
     pub(crate) fn discharge(&mut self, io: &mut Io) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();
@@ -324,8 +326,9 @@ impl Connection {
         }
     }
 
-    /// Encrypts and sends a piece, which may be empty, after any pending output of the engine. The ring sends what the
-    /// socket does not accept, under `key`. `None` if the connection is broken. No send may be in flight.
+    /// Encrypts and sends a piece, which may be empty, after any pending output of the TLS engine. Bytes that the
+    /// socket does not accept immediately are sent by the ring, under `key`. Returns `None` if the connection is
+    /// broken. Must not be called while a send is in flight.
     pub(crate) fn write(&mut self, key: Key, piece: Piece<'_>, io: &mut Io) -> Option<Written> {
         let mut is_sound = true;
         let wire = match &mut self.tls {
@@ -340,14 +343,15 @@ impl Connection {
             return is_sound.then(Written::default);
         }
         io.counts.sends += 1;
-        // The FIN follows immediately and shares a packet with the bytes held back here. Nothing is held back after the
-        // peer's FIN: the descriptor may then be closed without another send, and a reset would drop those bytes.
+        // The FIN follows immediately, and shares a packet with the bytes held back here. After the peer's FIN, nothing
+        // is held back, because the descriptor may then be closed without another send, and a reset would drop the
+        // bytes.
         let is_held_back = self.stage == Stage::Closing && !self.ended;
         let flags = if is_held_back { libc::MSG_MORE } else { 0 };
         let on_wire = send_at_once(&self.socket, wire, flags)?;
         io.counts.sent_bytes += on_wire as u64;
         if !is_sound {
-            return None; // the alert that explains the failure has been sent
+            return None; // // the alert that explains the failure has been sent
         }
         let rest = wire.get(on_wire..).unwrap_or_default();
         if rest.is_empty() {
@@ -370,8 +374,8 @@ impl Connection {
         Some(Written { plain, on_wire })
     }
 
-    /// Completes a send of the ring, of which the kernel accepted `on_wire` bytes. Returns the number of plaintext
-    /// bytes among these, and whether that was everything.
+    /// Handles the completion of a send through the ring. The kernel has accepted `on_wire` bytes of it. Returns the
+    /// number of plaintext bytes that were accepted, and whether the send was accepted as a whole.
     pub(crate) fn landed(&mut self, flight: Vec<u8>, on_wire: usize, io: &mut Io) -> (usize, bool) {
         let is_whole = on_wire == flight.len();
         io.counts.sent_bytes += on_wire as u64;
@@ -386,8 +390,8 @@ impl Connection {
         (plain, is_whole)
     }
 
-    /// Shuts down both directions, so that armed and in-flight operations complete; if `reset`, the peer receives a
-    /// RST.
+    /// Shuts down both directions, so that armed and in-flight operations complete. If `reset` is set, the peer
+    /// receives an RST.
     pub(crate) fn shut(&self, reset: bool) {
         if reset {
             self.reset();
@@ -397,7 +401,7 @@ impl Connection {
         }
     }
 
-    /// Closes a connection that has no session and no pending operations in the kernel.
+    /// Closes a connection that has no session and no operation pending in the kernel.
     pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(io);
         if !io.stopping && leaves_orphan(&self.socket) {
@@ -409,19 +413,19 @@ impl Connection {
     }
 }
 
-/// Bytes of a write that the kernel has accepted; the rest is in flight ([`Connection::launched`]).
+/// How many bytes of a write the kernel has accepted. The remaining bytes are in flight ([`Connection::launched`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
-    /// Number of bytes of the piece. With TLS: 0 unless everything was accepted.
+    /// Number of plaintext bytes accepted. With TLS, 0 unless the whole piece was accepted.
     pub(crate) plain: usize,
-    /// Number of bytes on the wire.
+    /// Number of bytes accepted, including the overhead of TLS.
     pub(crate) on_wire: usize,
 }
 
-/// No deadline.
+/// The value of a deadline that means "never".
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-/// The edge's own deadlines of connections, at most one per connection ([`Connection::due`]).
+/// The edge's own deadlines for connections. Each connection has at most one ([`Connection::due`]).
 pub(crate) struct Deadlines<K>(BTreeSet<(Now, K)>);
 
 impl<K> Default for Deadlines<K> {
@@ -431,7 +435,7 @@ impl<K> Default for Deadlines<K> {
 }
 
 impl<K: Copy + Ord> Deadlines<K> {
-    /// Sets the deadline of a connection, or clears it with [`NEVER`].
+    /// Sets the deadline of a connection, or clears it if `due` is [`NEVER`].
     pub(crate) fn set(&mut self, key: K, connection: &mut Connection, due: Now) {
         let before = std::mem::replace(&mut connection.due, due);
         if before != due {
@@ -440,7 +444,7 @@ impl<K: Copy + Ord> Deadlines<K> {
         }
     }
 
-    /// Returns the earliest deadline and its connection.
+    /// Returns the earliest deadline, with its connection.
     pub(crate) fn next(&self) -> Option<(Now, K)> {
         self.0.first().copied()
     }
@@ -465,13 +469,13 @@ pub(crate) fn session(key: Key) -> SessionKey {
 mod tests {
     use super::*;
 
-    /// The party that ends a stage if the peer does nothing. The edge needs no timers for connections: as long as it
-    /// has one, the machine has its session, which has a deadline.
+    /// The party that ends a stage if the peer does nothing. The edge needs no timers for connections. As long as it
+    /// has a connection, the machine has the session, and sessions have deadlines.
     #[derive(Debug, PartialEq, Eq)]
     enum EndedBy {
         /// The session's deadline, at which the machine emits [`broker_core::machine::Output::Close`] or `Abort`.
         Session,
-        /// The kernel, which completes operations that are being cancelled or whose socket was shut down.
+        /// The kernel, which completes operations that are being cancelled or whose socket has been shut down.
         Kernel,
     }
 
@@ -482,7 +486,7 @@ mod tests {
         for _ in 0..2 {
             for _ in 0..CALM_RECEIVES {
                 assert!(!connection.is_calm());
-                // Receives that fill their buffer do not count. As single receives, they are no flood.
+                // Receives that fill their buffer do not count. As they are single receives, they are no flood.
                 assert!((0..1_000).all(|_| !connection.filled(true)));
                 assert!(!connection.filled(false));
             }

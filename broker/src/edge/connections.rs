@@ -1,7 +1,7 @@
-//! The client connections of a shard: pending work, armed operations, deadlines, and aborts.
+//! The client connections of a shard: their pending work, armed operations, deadlines, and aborts.
 //!
-//! Sends no bytes, and passes none to the machine. The type of a single connection and the table of all connections are
-//! in `connection.rs`; `eviction.rs` selects connections to evict.
+//! This module sends no bytes, and passes none to the machine. The type of a connection and the table of all
+//! connections are in `connection.rs`. `eviction.rs` selects the connections to evict.
 
 use crate::edge::connection::{Connection, Deadlines, NEVER, Receive, Stage, ring_key};
 use crate::edge::limits::{
@@ -17,15 +17,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-/// The connections of one shard, keyed by the machine's session keys.
+/// The client connections of a shard, by the session keys that the state machine assigns.
 #[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) table: Table,
     /// Sessions to flush at the end of this turn, without duplicates.
     touched: Vec<SessionKey>,
-    /// Connections whose receive must be rearmed, as a queue.
+    /// A queue of connections whose receive must be rearmed.
     listed: VecDeque<SessionKey>,
-    /// Bytes received on connections that were already leaving, which are handed over with them. Nearly always empty.
+    /// Bytes received on connections that were about to leave this shard. They are handed over together with the
+    /// connection. Nearly always empty.
     unread: BTreeMap<SessionKey, Vec<u8>>,
     pub(crate) deadlines: Deadlines<SessionKey>,
     /// Connections that the machine has not admitted, grouped by address.
@@ -45,7 +46,7 @@ impl Connections {
         self.table.keys()
     }
 
-    /// Returns the connection of a session; see [`Table::get`].
+    /// Returns the connection of a session. See [`Table::get`].
     #[inline]
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         self.table.get(session)
@@ -56,7 +57,7 @@ impl Connections {
         self.table.get_mut(session)
     }
 
-    /// Adds a connection under the machine's key.
+    /// Adds a connection under the key that the machine assigned to its session.
     pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection, io: &mut Io) {
         if let Some(tls) = &connection.tls {
             io.counts.handshaking += u64::from(tls.handshaking());
@@ -67,7 +68,7 @@ impl Connections {
         io.counts.connections = self.table.sockets() as u64;
     }
 
-    /// Removes a connection, on which nothing may be armed.
+    /// Removes a connection. No operation may be armed on it.
     pub(crate) fn remove(
         &mut self,
         session: SessionKey,
@@ -102,8 +103,8 @@ impl Connections {
         Some(connection)
     }
 
-    /// Advances the stage of a connection. Stages never go back: a closing connection cannot leave any more, and a shut
-    /// one stays shut.
+    /// Moves a connection to a later stage. Requests for an earlier stage are ignored: a closing connection can no
+    /// longer leave, and a shut connection stays shut.
     pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -126,7 +127,7 @@ impl Connections {
         }
     }
 
-    /// Lists a session to be flushed in this turn, whatever its transport.
+    /// Marks a session to be flushed in this turn, regardless of its transport.
     #[inline]
     pub(crate) fn touch(&mut self, session: SessionKey) {
         let dirty = match self.table.transport(session) {
@@ -139,17 +140,17 @@ impl Connections {
         }
     }
 
-    /// Takes the flush list, which must be returned with [`Self::keep_touched`] once processed.
+    /// Takes the flush list. The caller must process the list and return it with [`Self::keep_touched`].
     pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// See [`keep`].
+    /// Takes back a processed flush list. See [`keep`].
     pub(crate) fn keep_touched(&mut self, touched: Vec<SessionKey>) {
         keep(&mut self.touched, touched);
     }
 
-    /// Queues a connection, whose receive has ended but should continue, after all others.
+    /// Queues a connection to be rearmed after all others, if its receive has ended.
     pub(crate) fn list(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Idle
@@ -159,32 +160,33 @@ impl Connections {
         }
     }
 
-    /// Whether there are connections to flush or to rearm.
+    /// Returns whether there are connections to flush or to rearm.
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty() || !self.listed.is_empty()
     }
 
-    /// Stores bytes received while a connection is leaving. Returns `false` if they exceed the limit.
+    /// Stores bytes that were received on a connection that is about to leave this shard. Returns `false` if they
+    /// exceed the limit.
     pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
         let unread = self.unread.entry(session).or_default();
         unread.extend_from_slice(bytes);
         unread.len() <= LEAVING_BYTES
     }
 
-    /// Takes the bytes received while a connection was leaving.
+    /// Takes the bytes that were received while a connection was about to leave this shard.
     pub(crate) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
         self.unread.remove(&session).unwrap_or_default()
     }
 }
 
-// Reading: the operations armed on a connection's socket, and each peer's share of a turn.
+// Reading: the operations armed on a connection's socket, and the share of a turn that each peer may use.
 
 impl Connections {
-    /// Ensures that a connection is read as required: its receive is armed, listed or paused, or the connection waits
-    /// for its end.
+    /// Ensures that a connection is read as required. Afterwards, its receive is armed, listed or paused, or the
+    /// connection waits to be closed.
     ///
-    /// Must be called after anything that may change this. An open connection that is neither armed nor listed nor
-    /// paused would never be read again.
+    /// Must be called after every change that may affect this. Otherwise, an open connection whose receive is neither
+    /// armed nor listed nor paused would never be read again.
     pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -229,7 +231,7 @@ impl Connections {
         }
     }
 
-    /// Rearms some of the listed receives, at a point where all buffers of this turn have been returned.
+    /// Rearms some of the listed receives. Called when all buffers of this turn have been returned.
     pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
         for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
             let Some(session) = self.listed.pop_front() else {
@@ -244,8 +246,8 @@ impl Connections {
         }
     }
 
-    /// Charges a peer for one receive buffer, weighted by the work it caused: many small messages count as several
-    /// buffers.
+    /// Charges a peer for one receive buffer and for the work that its messages have caused. Many small messages can
+    /// cost as much as several buffers.
     #[inline]
     pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
@@ -257,7 +259,8 @@ impl Connections {
         }
     }
 
-    /// Cancels the receive of a peer that has exhausted its share of a turn; the receive is rearmed after all others.
+    /// Cancels the receive of a peer that has used up its share of the turn. The receive is rearmed after those of all
+    /// other peers.
     pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.get_mut(session)
             && connection.receive == Receive::Many
@@ -272,8 +275,9 @@ impl Connections {
 
 // The edge's own deadlines.
 //
-// The machine tracks the deadlines of sessions, and requests aborts. The edge tracks those that the machine cannot see:
-// of an incomplete TLS record, and of a connection that was handed over but cannot leave. Thus every stage ends:
+// The machine keeps track of the deadlines of sessions, and requests aborts. The edge keeps track of deadlines that the
+// machine cannot see: for an incomplete TLS record, and for a connection that has been handed over but cannot leave.
+// Every stage therefore ends:
 //
 // | stage | ends by |
 // |---|---|
@@ -282,14 +286,15 @@ impl Connections {
 // | closing, lingering | the machine's deadline of the session's end |
 // | shut | by itself: operations on a socket that is shut down complete at once |
 
-/// Appends connections touched in the meantime to a processed list, whose allocation is reused.
+/// Puts a processed list back to reuse its allocation. Entries that were added to the list in the meantime are
+/// appended.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;
 }
 
 impl Connections {
-    /// Sets a deadline for a connection's incomplete TLS record, starting at its first byte.
+    /// Sets a deadline for a connection's incomplete TLS record. The time counts from the first byte of the record.
     pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
@@ -312,7 +317,7 @@ impl Connections {
         }
     }
 
-    /// Aborts a connection whose deadline has passed, unless it has been given a later one.
+    /// Aborts a connection whose deadline has passed, unless the deadline has been postponed.
     fn end_if_late(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -337,16 +342,16 @@ impl Connections {
     }
 }
 
-// Abrupt end of a connection.
+// Aborting connections.
 
 impl Connections {
-    /// Aborts a connection at the machine's request, because the session's deadline has passed.
+    /// Aborts a connection at the machine's request, because the deadline of its session has passed.
     pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
     }
 
-    /// Ends a connection without sending anything more, and lets armed operations complete.
+    /// Ends a connection without sending anything more. Operations that are still armed complete later.
     pub(crate) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Failed, counts);
         let Some(connection) = self.get_mut(session) else {
@@ -358,7 +363,7 @@ impl Connections {
             if let Some(tls) = &mut connection.tls {
                 tls.let_go();
             }
-            self.recharge(session, counts); // leaving bytes do not count against others
+            self.recharge(session, counts); // // a connection that is closing no longer counts against others
             self.settle_guest(session);
         }
         self.touch(session);
@@ -385,35 +390,35 @@ impl Connections {
     }
 }
 
-/// Reason why a handshake is abandoned.
+/// Why a handshake is abandoned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GivenUp {
     Failed,
-    /// Timed out.
+    /// The handshake timed out.
     Late,
 }
 
-// Connections on proxy listeners, until a PROXY protocol header identifies their client.
+// Connections to proxy listeners whose client is not known until a PROXY protocol header has arrived.
 //
 // Until the header is complete, a connection counts towards no address, has no TLS engine, and times out after
-// `[timeouts] tls`, as if it were in its TLS handshake. Bytes after the header are queued with the handshake steps of a
-// turn.
+// `[timeouts] tls`, as if it were in its TLS handshake. If bytes follow the header, the connection waits for one of the
+// handshake steps of a turn.
 
-/// Bytes of each connection whose header is incomplete, and whether TLS follows the header. At most a header and one
-/// receive per connection.
+/// The connections whose PROXY protocol header is incomplete. Stores for each whether TLS follows the header, and the
+/// bytes received so far: at most a header and one further receive.
 #[derive(Default)]
 pub(crate) struct Unnamed(BTreeMap<SessionKey, (bool, Vec<u8>)>);
 
-/// Whether TLS follows, the client's address, and the bytes after the header.
+/// The result of a complete header: whether TLS follows, the address of the client, and the bytes after the header.
 type Named = (bool, Option<SocketAddr>, Vec<u8>);
 
 impl Unnamed {
-    /// Adds a connection; `tls` states whether TLS follows the header.
+    /// Adds a connection. `tls` states whether TLS follows the header.
     pub(crate) fn enter(&mut self, session: SessionKey, tls: bool) {
         self.0.insert(session, (tls, Vec::new()));
     }
 
-    /// Appends received bytes, and returns whether the header is complete.
+    /// Appends received bytes. Returns whether the header is complete.
     ///
     /// # Errors
     /// Fails if the bytes are not a valid header.
@@ -425,7 +430,7 @@ impl Unnamed {
         Ok(parse(bytes)?.is_some())
     }
 
-    /// Removes a connection if its header is complete.
+    /// Removes a connection if its header is complete. Returns the contents of the header, and the bytes after it.
     pub(crate) fn take_whole(&mut self, session: SessionKey) -> Option<Named> {
         let (_, bytes) = self.0.get(&session)?;
         let Header { client, bytes } = parse(bytes).ok()??;
@@ -434,7 +439,7 @@ impl Unnamed {
         Some((tls, client, rest))
     }
 
-    /// Removes a connection and returns its bytes.
+    /// Removes a connection. Returns whether TLS follows its header, and the bytes received so far.
     pub(crate) fn take(&mut self, session: SessionKey) -> Option<(bool, Vec<u8>)> {
         self.0.remove(&session)
     }

@@ -1,4 +1,4 @@
-//! Counters of the edge: plain numbers of one shard, copied when metrics are scraped.
+//! The counters of the edge. They are plain numbers of one shard, and are copied when metrics are scraped.
 
 use crate::edge::tls::Held;
 use broker_core::cluster::link::Death;
@@ -6,7 +6,7 @@ use broker_core::machine::PassFailure;
 use std::io;
 use strum::EnumCount;
 
-/// Counters of one shard's edge since it started. All values except the gauges only increase.
+/// The counters of a shard's edge since it started. All values except the gauges only increase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounts {
     /// Connections accepted.
@@ -17,7 +17,7 @@ pub struct EdgeCounts {
     pub handovers: u64,
     /// Connections taken over from another shard.
     pub adopted: u64,
-    /// Letters rejected because the destination shard's mailbox was full.
+    /// Messages to other shards that were rejected because the mailbox of the destination shard was full.
     pub mailbox_refused: u64,
     /// TLS handshakes by outcome.
     pub handshakes: Handshakes,
@@ -33,7 +33,7 @@ pub struct EdgeCounts {
     pub capped: u64,
     /// Number of send(2) calls.
     pub sends: u64,
-    /// Bytes accepted by the kernel, as written to the socket.
+    /// Bytes accepted by the kernel, including the overhead of TLS.
     pub sent_bytes: u64,
     /// Sends completed through the ring because the socket's buffer was full.
     pub queued_sends: u64,
@@ -41,27 +41,27 @@ pub struct EdgeCounts {
     pub turns: u64,
     /// Turns that took longer than `LONG_TURN_US`, measured like `longest_turn_us`.
     pub long_turns: u64,
-    /// Waits in the shard's own ring, which are those within a second after traffic.
+    /// Waits that began within a second of the last traffic. They take place in the shard's own ring.
     pub parks_in_ring: u64,
-    /// Waits that began more than a second after traffic: through the executor if there is one, otherwise also in the
-    /// ring.
+    /// Waits that began more than a second after the last traffic. They take place in the executor if there is one, and
+    /// otherwise in the ring.
     pub parks_deep: u64,
-    /// Longest turn, in microseconds, which is the longest time that any connection waited for its turn. CPU time if
-    /// [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) is set.
+    /// Duration of the longest turn in microseconds. No connection waits longer than this for its turn. Measured in CPU
+    /// time if [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) is set.
     pub longest_turn_us: u64,
     /// Maximum work performed in one turn, in units of [`broker_core::work_units`].
     pub most_work: u64,
     /// Time during which the shard was not waiting, in microseconds.
     pub busy_us: u64,
-    /// Gauge: the shard's clock, in microseconds since it started.
+    /// Gauge: time since the shard started, in microseconds, according to its own clock.
     pub clock_us: u64,
     /// Gauge: connections on this shard.
     pub connections: u64,
-    /// Gauge: limit on the process's client connections, across all shards.
+    /// Gauge: limit on the number of client connections in the process, across all shards.
     pub connections_max: u64,
     /// Gauge: connections in their TLS handshake.
     pub handshaking: u64,
-    /// Connections evicted to admit others: see [`broker_core::address_shares`].
+    /// Connections evicted to admit others; see [`broker_core::address_shares`].
     pub evicted: u64,
     /// Connections aborted by the edge because a TLS record, or the move to another shard, took too long.
     pub overdue: u64,
@@ -69,11 +69,11 @@ pub struct EdgeCounts {
     pub handshake_bytes: u64,
     /// Gauge: bytes of incomplete TLS records after handshakes.
     pub partial_record_bytes: u64,
-    /// Gauge: links that carry clients as streams, in both directions.
+    /// Gauge: links, in both directions, that carry clients as streams.
     pub links: u64,
-    /// Gauge: clients connected to this node that are served by another node.
+    /// Gauge: clients that are connected to this node and served by another node.
     pub link_clients: u64,
-    /// Clients that another node began to serve, counting each retry of a request.
+    /// Clients that were passed to another node. If a request is retried, each attempt is counted.
     pub link_clients_opened: u64,
     /// Requests to which other nodes did not respond, by [`PassFailure`].
     pub pass_failures: [u64; PassFailure::COUNT],
@@ -90,7 +90,7 @@ pub struct EdgeCounts {
 }
 
 impl EdgeCounts {
-    /// Updates the gauges after one connection's incomplete records have changed.
+    /// Updates the gauges after the incomplete records of one connection have changed.
     pub(crate) fn count_held(&mut self, before: Held, after: Held) {
         self.handshake_bytes = self.handshake_bytes + after.handshake - before.handshake;
         self.partial_record_bytes = self.partial_record_bytes + after.secured - before.secured;
@@ -102,15 +102,15 @@ impl EdgeCounts {
 pub struct InnerRefusals {
     /// A limit was reached.
     pub limit: u64,
-    /// The handshake or hello timed out, or the connection ended before completion.
+    /// The handshake or hello timed out, or the connection ended before they were complete.
     pub incomplete: u64,
-    /// The peer sent malformed bytes, or an unsupported version.
+    /// The peer sent malformed bytes, or uses an unsupported version.
     pub malformed: u64,
     /// The peer authenticated with the key of another cluster.
     pub forged: u64,
 }
 
-/// Ended links, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
+/// Links that ended, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkDeaths {
     /// Counts [`Death::Reset`].
@@ -145,7 +145,7 @@ pub struct AcceptErrors {
     pub fd_limit: u64,
     /// The kernel has run out of memory or socket buffers.
     pub memory: u64,
-    /// A limit was reached: on connections, on handshakes in progress, or in the machine.
+    /// A limit on connections, on handshakes in progress, or within the state machine was reached.
     pub limit: u64,
     /// Any other error.
     pub other: u64,

@@ -1,9 +1,10 @@
-//! Evictions: to admit another connection, to admit a handshake, or to limit the bytes of incomplete TLS records.
+//! Evicts connections, either to make room for another connection or handshake, or to limit the bytes of incomplete TLS
+//! records.
 //!
-//! Connections that the machine has admitted (their sockets carry frames) are never evicted here: the machine evicts
-//! those, according to the shares of accounts, and reserves capacity for connections it has not admitted yet. The
-//! latter are *guests*, listed by address in a [`Crowd`](broker_core::address_shares::Crowd), as are handshakes in
-//! progress.
+//! Connections that the state machine has admitted are never evicted here. The state machine evicts them itself,
+//! according to the shares of accounts, and reserves capacity for connections that it has not admitted yet. The latter
+//! are called *guests*. Guests and handshakes in progress are grouped by address in a
+//! [`Crowd`](broker_core::address_shares::Crowd).
 
 use crate::edge::connection::{Stage, Standing};
 use crate::edge::io::{Io, remote};
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
 impl Connections {
-    /// Lists an accepted connection as a guest.
+    /// Lists an accepted connection as a guest, which may be evicted until the machine admits it.
     pub(crate) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool, now: Now) {
         if let Some(connection) = self.table.get_mut(session) {
             connection.standing = Standing::Silent;
@@ -25,8 +26,9 @@ impl Connections {
         }
     }
 
-    /// Lists a connection as a guest if it was refused after it came from another shard, or was returned, since its
-    /// peer may delay its end until a deadline.
+    /// Adds a connection to the guests again, because the state machine refused it after it arrived from another shard
+    /// or was returned. Until the connection is closed, which its peer may delay up to a deadline, it can then be
+    /// evicted.
     pub(crate) fn note_refused(&mut self, key: SessionKey, remote: Option<SocketAddr>, now: Now) {
         if let Some(connection) = self.get(key)
             && connection.stage == Stage::Closing
@@ -37,13 +39,14 @@ impl Connections {
         }
     }
 
-    /// Evicts a guest to make room for a connection from `origin`. Returns `false` if none can be evicted.
+    /// Evicts a connection that the machine has not admitted, to make room for a connection from `origin`. Returns
+    /// `false` if there is none to evict.
     pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let victim = self.guests.victim(origin, io.turn.at().now);
         self.evict(victim, &mut io.counts)
     }
 
-    /// Whether a handshake with `origin` may begin, possibly after evicting another handshake.
+    /// Returns whether a handshake with `origin` may begin. If necessary, evicts another handshake.
     pub(crate) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let most = io.settings.handshakes_per_address;
@@ -67,7 +70,7 @@ impl Connections {
         true
     }
 
-    /// Removes a connection from the list of guests because the machine has admitted it, or because it is ending.
+    /// Removes a connection from the list of guests, because the machine has admitted it or because it is ending.
     pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
@@ -87,13 +90,13 @@ impl Connections {
         }
     }
 
-    /// Removes a connection from the list of handshakes, whatever the outcome of its handshake.
+    /// Removes a connection from the list of handshakes once its handshake has ended, whatever the outcome.
     pub(crate) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         counts.handshaking -= 1;
         self.shaking.leave(session);
     }
 
-    /// Updates the counters of incomplete records for one connection's current bytes.
+    /// Updates the counters of incomplete records with the bytes that this connection holds now.
     pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
@@ -103,7 +106,8 @@ impl Connections {
         }
     }
 
-    /// Enforces the two budgets for incomplete records by closing connections of the address that holds the most bytes.
+    /// Enforces the two limits on the bytes of incomplete records. Closes connections of the address that holds the
+    /// most bytes.
     pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
         if let Some(excess) = excess(io.counts.handshake_bytes, most) {
@@ -137,7 +141,7 @@ impl Connections {
     }
 }
 
-/// Returns the number of bytes to free if more than `most` are held; see [`RELIEF_PART`].
+/// Returns how many bytes to free if more than `most` are held; see [`RELIEF_PART`].
 pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
     let most = most as u64;
     (held > most).then(|| held - (most - most / RELIEF_PART))
@@ -153,8 +157,9 @@ pub(crate) struct Holder {
     pub(crate) begun: Now,
 }
 
-/// Selects the holders to close in order to free `excess` bytes: guests first, then holders from the address with the
-/// most bytes, the largest and oldest first.
+/// Selects connections to close in order to free `excess` bytes. Guests are closed before others. Within each of the
+/// two groups, the addresses that hold the most bytes come first. Within an address, the largest connections come
+/// first, then the oldest.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

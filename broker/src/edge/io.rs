@@ -1,5 +1,5 @@
-//! I/O shared by all parts of a shard's edge: the ring and its buffers, the turn, counters and limits; handshakes
-//! waiting for a step; responses to connections without a session.
+//! The I/O state that all parts of a shard's edge share: the ring and its buffers, the turn, the counters and the
+//! limits. Also contains the queue of waiting handshakes, and the responses to connections that have no session.
 
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
@@ -17,25 +17,25 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// The ring of one shard, with everything needed to use it. Passed to each step that performs I/O.
+/// The ring of a shard, with everything needed to use it. Passed to each step that performs I/O.
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) turn: Turn,
     pub(crate) handshakes: WaitingHandshakes,
-    /// Decrypted bytes for the machine.
+    /// Scratch buffer for decrypted bytes that are passed to the machine.
     pub(crate) plain: Vec<u8>,
-    /// Encrypted bytes for a socket.
+    /// Scratch buffer for encrypted bytes that are sent on a socket.
     pub(crate) cipher: Vec<u8>,
     pub(crate) spares: SpareBuffers,
     pub(crate) counts: EdgeCounts,
     pub(crate) settings: EdgeSettings,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// Whether the shard is stopping, in which case no new operations are started.
+    /// Whether the shard is stopping. If so, no new operations are started.
     pub(crate) stopping: bool,
 }
 
 impl Io {
-    /// Creates the I/O state with no operation armed and empty buffers.
+    /// Creates the I/O state, with no operation armed and empty buffers.
     pub(crate) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
         Self {
             ring,
@@ -51,7 +51,7 @@ impl Io {
         }
     }
 
-    /// Counts an opened descriptor, and returns whether the connection limit is exceeded.
+    /// Counts an opened descriptor. Returns whether the connection limit is exceeded.
     pub(crate) fn count_descriptor(&self) -> bool {
         self.descriptors.opened() > self.settings.connections
     }
@@ -65,7 +65,7 @@ impl Io {
             .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
     }
 
-    /// Returns the buffer of a receive whose connection no longer exists.
+    /// Gives back the buffer of a receive whose connection no longer exists.
     pub(crate) fn drop_received(&mut self, received: Received) {
         debug_assert!(false, "a connection outlives what is armed on it");
         if let Received::Bytes(lent) = received {
@@ -73,7 +73,7 @@ impl Io {
         }
     }
 
-    /// Counts a handshake step, and also the handshake if it has finished.
+    /// Counts a handshake step. If the handshake has finished, counts it as well.
     pub(crate) fn count_handshake(&mut self, kind: Option<Kind>) {
         self.handshakes.stepped();
         self.turn.add_work(work_units::HANDSHAKE_STEP);
@@ -85,7 +85,7 @@ impl Io {
     }
 }
 
-/// Pool of empty buffers for sends through the ring.
+/// A pool of empty buffers for sends through the ring.
 pub(crate) struct SpareBuffers {
     buffers: Vec<Vec<u8>>,
     most: usize,
@@ -97,13 +97,13 @@ impl SpareBuffers {
         Self { buffers, most }
     }
 
-    /// Takes a buffer from the pool; returns a new, empty one if the pool is empty.
+    /// Takes a buffer from the pool, or creates one if the pool is empty.
     #[inline]
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
 
-    /// Returns the buffer of a finished send to the pool, unless the pool is full or the buffer too large.
+    /// Puts the buffer of a finished send back into the pool, unless the pool is full or the buffer is too large.
     pub(crate) fn recycle(&mut self, mut flight: Vec<u8>) {
         if self.buffers.len() < self.most && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
             flight.clear();
@@ -112,9 +112,9 @@ impl SpareBuffers {
     }
 }
 
-// Handshakes waiting for a step. Clients and other nodes share the steps of a turn.
+// Handshakes that wait for a step. Clients and other nodes share the steps of a turn.
 
-/// A connection with queued handshake bytes.
+/// A connection that has queued handshake bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shaking {
     /// A client's session.
@@ -123,7 +123,7 @@ pub(crate) enum Shaking {
     Link(u32),
 }
 
-/// Handshakes of one shard whose received bytes are waiting to be processed.
+/// The handshakes of a shard whose received bytes are waiting to be processed.
 #[derive(Default)]
 pub(crate) struct WaitingHandshakes {
     waiting: VecDeque<Shaking>,
@@ -137,7 +137,7 @@ impl WaitingHandshakes {
         self.steps = 0;
     }
 
-    /// Returns the oldest handshake that may still take a step in this turn.
+    /// Takes the oldest handshake from the queue, unless all steps of this turn have been used.
     pub(crate) fn next(&mut self) -> Option<Shaking> {
         if self.steps >= HANDSHAKE_STEPS_PER_TURN {
             return None;
@@ -145,7 +145,8 @@ impl WaitingHandshakes {
         self.waiting.pop_front()
     }
 
-    /// Whether another handshake must wait because this turn's steps are used up or others are queued.
+    /// Returns whether a handshake must be queued, because this turn has no steps left or because other handshakes are
+    /// already waiting.
     #[inline]
     pub(crate) fn wait(&self) -> bool {
         self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()
@@ -160,13 +161,14 @@ impl WaitingHandshakes {
         self.steps += 1;
     }
 
-    /// Whether no handshake is queued.
+    /// Returns whether no handshake is queued.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 }
 
-// Responses to connections without a session: no capacity, or no TLS on a TLS port.
+// Responses to connections that get no session because there is no capacity, or because the client does not use TLS on
+// a TLS port.
 
 /// Writes a complete 503 response for a connection that cannot be served.
 pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
@@ -201,8 +203,8 @@ fn refusal(out: &mut Vec<u8>, wall: Wall, id: &str, status: u16, error_type: &st
     );
 }
 
-/// Drains received bytes, since closing with unread bytes would reset the connection before the response arrives; then
-/// writes the response and shuts the socket down. Never blocks.
+/// Writes a response and shuts the socket down, without blocking. Received bytes are drained first, since closing a
+/// socket with unread bytes would reset the connection before the response arrives.
 pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);
@@ -212,12 +214,12 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
             break;
         }
     }
-    // A client that does not get the response has left or gets a reset, which is equivalent.
+    // A client that does not get the response has either left, or receives a reset, from which it learns the same.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// Calls send(2) once without blocking; returns the number of bytes that the kernel accepted, or `None` if the socket
+/// Calls send(2) once, without blocking. Returns the number of bytes that the kernel accepted, or `None` if the socket
 /// is broken.
 pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
@@ -230,7 +232,8 @@ pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<
     }
 }
 
-/// Returns the peer's address, as displayed and counted: IPv4 for IPv4 clients of a listener on `[::]`.
+/// Returns the peer's address as it is displayed and counted. An IPv4 client of a listener on `[::]` has an IPv4
+/// address.
 pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
     Some(canonical(remote))

@@ -1,4 +1,5 @@
-//! Letters between shards, and from the side thread to a shard: defines their types, and sends them.
+//! Messages that shards send to each other and that the side thread sends to shards ("letters"). Contains their types,
+//! and the code that sends them.
 
 use crate::devices::Devices;
 use crate::edge::{counters::EdgeCounts, start::ShardEvent, turn::Shift};
@@ -11,54 +12,57 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// A letter in a shard's mailbox.
+/// A message in the mailbox of a shard.
 ///
-/// Send [`Post::Handover`], [`Post::Link`] and [refusable](Machine::refusable) letters with `Mailbox::post`, and all
-/// others with `Mailbox::post_always`.
+/// [`Post::Handover`], [`Post::Link`] and letters that are [refusable](Machine::refusable) must be sent with
+/// `Mailbox::post`. All others must be sent with `Mailbox::post_always`.
 pub enum Post<M: Machine> {
-    /// A connection handed over to the receiving shard. Dropping the letter closes the connection.
+    /// A connection that is handed over to the receiving shard. Dropping this message closes the connection.
     Handover(Box<Handover<M>>),
-    /// A link from another node, for the receiving shard. Dropping the letter closes the connection.
+    /// A link from another node that belongs to the receiving shard. Dropping this message closes the link.
     Link(Box<Travelling>),
-    /// A letter for the machine, from another shard's machine or from the side thread (drain, reload).
+    /// A message for the receiving shard's state machine. Sent by the state machine of another shard, or by the side
+    /// thread (to drain or reload).
     Letter(M::Letter),
-    /// A request for the counters, answered between two turns. The receiver may be dropped.
+    /// A request for the shard's counters, answered between two turns. The requester may have dropped the receiver by
+    /// then.
     Scrape(Sender<Scraped<M::Snapshot>>),
-    /// An operator's request, answered between two turns. The receiver may be dropped. Boxed because it is rare and
-    /// larger than other letters, for which mailboxes reserve millions of entries.
+    /// A request from an operator, answered between two turns. The requester may have dropped the receiver by then. The
+    /// question is boxed, because it is rare and large, and mailboxes reserve space for millions of messages.
     Inspect(Box<M::Question>, Sender<(ShardId, M::Reply)>),
-    /// Shifts the shard's clocks relative to the system's. Acknowledged with the new time, once all work due by then is
-    /// done.
+    /// Shifts the shard's clocks relative to the system's. The shard reports the new time once it has done all work
+    /// that is due by then.
     Shift(Shift, Sender<(ShardId, Moment)>),
-    /// Sets the TLS configuration of connections accepted from now on.
+    /// Sets the TLS configuration for connections accepted from now on.
     Tls(Arc<ServerConfig>),
-    /// Sets the devices, and with them the server names for which a certificate is requested, for connections accepted
-    /// from now on.
+    /// Sets the devices for connections accepted from now on. These include the server names for which a certificate is
+    /// requested.
     Devices(Option<Arc<Devices>>),
-    /// Stops accepting but leaves the listening sockets open: new connections wait in the kernel's queue.
+    /// Stops accepting, but leaves the listening sockets open. New connections wait in the kernel's queue.
     StopAccepting,
     /// Closes the listeners, aborts every connection, and ends the shard once all descriptors are closed.
     Stop,
 }
 
-/// A connection being handed over, with its session.
+/// A connection that is handed over to another shard together with its session.
 pub struct Handover<M: Machine> {
-    /// The session, taken from the machine of the shard that accepted the connection.
+    /// The session, as exported by the state machine of the shard that accepted the connection.
     pub parcel: M::Parcel,
-    /// The connection, taken from the edge of the shard that accepted it.
+    /// The connection, as exported by the edge of the shard that accepted it.
     pub connection: Travelling,
 }
 
-/// A connection with no operation armed or in flight.
+/// A connection that is being moved, for example to another shard. It has no pending operations.
 pub struct Travelling {
     pub(crate) socket: OwnedFd,
-    /// The established TLS state, including the bytes of an incomplete record.
+    /// The state of the established TLS connection, including the bytes of an incomplete record.
     pub(crate) tls: Option<Box<crate::edge::tls::Tls>>,
-    /// Received bytes not yet passed to a machine, as read from the socket; for a link, the bytes after its handshake.
+    /// Bytes that were read from the socket but not passed to a machine yet. For a link, these are the bytes after its
+    /// handshake.
     pub(crate) unread: Vec<u8>,
 }
 
-/// A shard's response to [`Post::Scrape`].
+/// The response of a shard to [`Post::Scrape`].
 #[derive(Clone, Debug)]
 pub struct Scraped<S> {
     /// The responding shard.
@@ -67,17 +71,18 @@ pub struct Scraped<S> {
     pub snapshot: S,
     /// The edge's counters.
     pub edge: EdgeCounts,
-    /// Open links with other nodes.
+    /// The open links with other nodes.
     pub links: LinkTable,
 }
 
-// This shard's letters to others, and its reports to the thread that started it.
+// The letters that this shard sends to others, and its reports to the thread that started it.
 
-/// A shard's id, the mailboxes of all shards, and the letters that a mailbox has refused.
+/// The id of this shard, the mailboxes of all shards, and the messages that were refused by a full mailbox.
 pub(crate) struct Mail<M: Machine> {
     id: ShardId,
     mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// Letters of the machine that a full mailbox refused, to be returned to the machine.
+    /// Messages from the state machine that were refused because a mailbox was full. They are passed back to the state
+    /// machine.
     refused: VecDeque<M::Letter>,
     events: Sender<ShardEvent>,
 }
@@ -102,20 +107,21 @@ impl<M: Machine> Mail<M> {
         self.id
     }
 
-    /// Returns the shard's own mailbox.
+    /// Returns this shard's own mailbox.
     #[inline]
     pub(crate) fn own(&self) -> &Mailbox<Post<M>> {
         &self.mailboxes[self.id.index()]
     }
 
-    /// Passes a link on to its shard. Returns `false`, closing the link, if that shard's mailbox is full.
+    /// Passes a link on to the shard that must serve it. If that shard's mailbox is full, closes the link and returns
+    /// `false`.
     pub(crate) fn pass_link(&self, to: ShardId, arrived: Travelling) -> bool {
         let letter = Post::Link(Box::new(arrived));
         self.mailboxes[to.index()].post(letter).is_ok()
     }
 
-    /// Posts a letter of the machine. A request may be refused, whereas letters that must arrive may use the mailbox's
-    /// reserve.
+    /// Posts a message from the state machine. If the mailbox is full, a refusable message is refused. All other
+    /// messages must arrive, so they may use the mailbox's reserve.
     pub(crate) fn post(&mut self, to: ShardId, letter: M::Letter, counts: &mut EdgeCounts) {
         let mailbox = &self.mailboxes[to.index()];
         let posted = if M::refusable(&letter) {
@@ -131,13 +137,14 @@ impl<M: Machine> Mail<M> {
         self.refused.push_back(letter);
     }
 
-    /// Takes the next refused letter.
+    /// Takes the next of the refused messages.
     #[inline]
     pub(crate) fn next_refused(&mut self) -> Option<M::Letter> {
         self.refused.pop_front()
     }
 
-    /// Hands a connection over to its shard. Returns the connection if that shard's mailbox is full.
+    /// Hands a connection over to the shard that must serve it. If that shard's mailbox is full, returns the
+    /// connection.
     pub(crate) fn hand_over(
         &self,
         to: ShardId,
@@ -157,8 +164,8 @@ impl<M: Machine> Mail<M> {
         Some(back)
     }
 
-    /// Reports that the machine has drained. The server owns the receiver; if the receiver has been dropped, the
-    /// process is ending anyway.
+    /// Reports that the state machine has finished draining. If the server has dropped the receiver, the process is
+    /// ending anyway.
     pub(crate) fn report_drained(&self) {
         let _ = self.events.try_send(ShardEvent::Drained(self.id));
     }

@@ -1,9 +1,10 @@
-//! Links as seen by the edge: addresses and TLS of the other nodes, and the keys of their connections in the ring.
+//! The data with which the edge opens and identifies links: the addresses and TLS configurations of the other nodes,
+//! and the ring keys of connections without a session.
 //!
-//! Links are not sessions, so they are not in the shard's table. Their keys use the highest session slot, which no
-//! table of this process reaches ([`LINK_SLOT`]): a completion is first looked up in the table, like that of any
-//! session; if not found there, it belongs to a link, or to a client without a session here. Links therefore add no
-//! cost to other connections.
+//! Links are not sessions, so they are not in the shard's session table. Their ring keys use the highest session slot
+//! ([`LINK_SLOT`]), which no session of this process can have. Each completion is first looked up in the session table.
+//! If its key is not found there, the completion belongs to a link, or to a client without a session on this shard.
+//! Links therefore add no cost to other connections.
 
 use broker_core::id::{NodeId, ShardId};
 use ring::Key;
@@ -12,27 +13,28 @@ use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-/// Links between this node and the rest of a cluster. One per process.
+/// The links between this node and the other nodes of a cluster. Each process has one `Links`.
 #[derive(Debug)]
 pub struct Links {
     /// Identity of this node.
     pub own: OwnNode,
-    /// Name and inner addresses of each node, by [`NodeId`]. Read for each link.
+    /// The name and inner addresses of each node, indexed by [`NodeId`]. Read once for each link that is opened.
     nodes: RwLock<Vec<Option<Reached>>>,
-    /// TLS configuration for links opened by other nodes.
+    /// TLS configuration for links that other nodes open.
     pub server: Arc<ServerConfig>,
-    /// TLS configurations for links to other nodes, one per shard, so that each shard has its own session tickets.
+    /// TLS configurations for links to other nodes. There is one per shard, so that each shard has its own session
+    /// tickets.
     pub clients: Vec<Arc<ClientConfig>>,
 }
 
-/// Identity of this node, as stated in a hello.
+/// The identity of this node, as stated in a hello.
 #[derive(Debug)]
 pub struct OwnNode {
     /// Name of the cluster.
     pub cluster: Box<str>,
     /// Name of this node.
     pub name: Box<str>,
-    /// Number that identifies this start of the process.
+    /// A number that distinguishes this process from earlier processes of the node.
     pub start: u64,
     /// Number of shards of this node.
     pub shards: u16,
@@ -48,25 +50,26 @@ type RwLock<T> = std::sync::RwLock<T>;
 #[derive(Clone, Debug)]
 struct Reached {
     name: Arc<str>,
-    /// Addresses of the node's host; every port is available at each of them.
+    /// The addresses of the node's host. The node listens on all of its ports at each of these addresses.
     hosts: Box<[SocketAddr]>,
     ports: Box<[u16]>,
 }
 
-/// A node's next address, for one shard.
+/// The next address to which a shard connects, as indexes into the node's lists of ports and hosts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     port: usize,
     host: usize,
 }
 
-/// Each node's next address, for one shard. A shard cycles through all ports of a node, so that the node's shards share
-/// the handshakes.
+/// For each node, the next address to which a shard connects. A shard cycles through all ports of a node, so that the
+/// handshakes are spread over the node's shards.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Vec<Turn>);
 
 impl Turns {
-    /// Returns the next address of a node and advances; different shards start at different positions.
+    /// Returns the next address of a node, and selects another port for the following call. Different shards start at
+    /// different ports.
     fn take(&mut self, shard: ShardId, node: NodeId) -> Turn {
         while self.0.len() <= node.index() {
             let (port, host) = (shard.index(), 0);
@@ -78,7 +81,8 @@ impl Turns {
         taken
     }
 
-    /// Records that connecting to a node failed, so that the next address of its host is tried, if there is one.
+    /// Records that connecting to a node failed. The next attempt uses another address of the node's host, if there is
+    /// one.
     pub(crate) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
@@ -98,7 +102,7 @@ impl Links {
         }
     }
 
-    /// Sets the addresses of a node: each of these ports on each of the hosts.
+    /// Sets the name and addresses of a node. The node can be reached on each of `ports` at each of `hosts`.
     pub fn put(&self, node: NodeId, name: &str, hosts: &[SocketAddr], ports: &[u16]) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         let places = nodes.len().max(node.index() + 1);
@@ -117,7 +121,7 @@ impl Links {
         Some(Arc::clone(&reached.name))
     }
 
-    /// Returns the next address at which a shard connects to a node; `None` for an unknown node.
+    /// Returns the next address at which this shard connects to a node, or `None` if the node is unknown.
     pub(crate) fn address(
         &self,
         node: NodeId,
@@ -134,8 +138,8 @@ impl Links {
         Some(address)
     }
 
-    /// Returns the TLS configuration with which a shard opens a link to a node, and the name under which its session
-    /// tickets are stored.
+    /// Returns the TLS configuration with which a shard opens a link to a node, and the name under which the link's
+    /// session tickets are stored.
     pub(crate) fn client(
         &self,
         shard: ShardId,
@@ -146,12 +150,12 @@ impl Links {
     }
 }
 
-/// A connection without a session, identified by a ring key.
+/// The connection without a session to which a ring key belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEnd {
-    /// A client on a link.
+    /// The client on a link that has this number.
     Client(u32),
-    /// A link.
+    /// The link that has this number.
     Link(u32),
 }
 
@@ -164,7 +168,7 @@ pub(crate) fn link_key(end: LinkEnd) -> Key {
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
 
-/// Returns the link or client to which a ring key belongs; `None` for a session's key.
+/// Returns the link or client to which a ring key belongs, or `None` if the key belongs to a session.
 pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
     let place = u32::try_from(rest & PLACES).ok()?;
@@ -180,7 +184,7 @@ const PLACE_BITS: u32 = 28;
 /// Highest number of a link or client.
 pub(crate) const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
-/// Session slot that no shard can reach, the 16,777,216th: a process cannot have that many descriptors.
+/// The 16,777,216th session slot. No shard can reach it, since a process cannot have that many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]
@@ -212,14 +216,10 @@ mod tests {
             found.map(|at| at.to_string()).unwrap_or_default()
         };
         let times = [0; 4];
+        #[rustfmt::skip] // a list
         assert_eq!(
             times.map(|_| next(2)),
-            [
-                "10.0.0.1:7445",
-                "10.0.0.1:7446",
-                "10.0.0.1:7443",
-                "10.0.0.1:7445"
-            ]
+            ["10.0.0.1:7445", "10.0.0.1:7446", "10.0.0.1:7443", "10.0.0.1:7445"]
         );
         assert_eq!(next(1), "10.0.0.1:7443");
         assert_eq!([next(0), next(3), next(4)], ["", "", ""]);

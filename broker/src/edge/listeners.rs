@@ -1,4 +1,4 @@
-//! A shard's listeners: which of them accept connections, and when paused ones resume.
+//! The listeners of a shard. This module tracks which of them accept connections, and when paused listeners resume.
 
 use crate::devices::{DeviceTls, Devices};
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
@@ -11,13 +11,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The listeners of one shard, and the certificates that TLS listeners present.
+/// The listeners of a shard, and the certificates that TLS listeners present.
 pub(crate) struct Listeners {
     all: Vec<Accepting>,
     tls: Option<Arc<ServerConfig>>,
-    /// Devices that may sign in, if any.
+    /// The devices that may sign in, if any.
     devices: Option<Arc<Devices>>,
-    /// Server names for which device certificates are requested, with the TLS configuration of their connections.
+    /// The server names for which a device certificate is requested, with the TLS configuration for their connections.
     door: Option<Arc<DeviceTls>>,
     /// Whether all listeners have been stopped permanently.
     stopped: bool,
@@ -32,7 +32,7 @@ struct Accepting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Armed,
-    /// Being cancelled, or ended on its own; the final completion is still to come.
+    /// The accept operation has ended or is being cancelled, but its final completion has not arrived yet.
     Ending,
     /// Paused until this time.
     Resting(Instant),
@@ -41,7 +41,7 @@ enum State {
 }
 
 impl Listeners {
-    /// Creates the listeners, which do not accept connections yet.
+    /// Creates the listeners. They do not accept connections yet.
     pub(crate) fn new(
         listeners: Vec<Listener>,
         tls: Option<Arc<ServerConfig>>,
@@ -63,14 +63,14 @@ impl Listeners {
         listeners
     }
 
-    /// Sets the TLS configuration of connections accepted from now on.
+    /// Sets the TLS configuration for connections accepted from now on.
     pub(crate) fn present(&mut self, tls: Arc<ServerConfig>) {
         self.tls = Some(tls);
         self.hang_door();
     }
 
-    /// Sets the devices, and with them the server names for which a certificate is requested, for connections accepted
-    /// from now on.
+    /// Sets the devices that may sign in on connections accepted from now on. This also determines the server names for
+    /// which a certificate is requested.
     pub(crate) fn ask(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
         self.hang_door();
@@ -83,7 +83,7 @@ impl Listeners {
         self.door = door.map(Arc::new);
     }
 
-    /// Creates a TLS engine for a connection from `origin`; `None` if that fails.
+    /// Creates a TLS engine for a connection from `origin`. Returns `None` if that fails.
     pub(crate) fn engine(&self, origin: Origin) -> Option<Box<Tls>> {
         let tls = self.tls.as_ref()?;
         match &self.door {
@@ -96,13 +96,13 @@ impl Listeners {
         &self.all[place].listener
     }
 
-    /// Whether all listeners are closed.
+    /// Returns whether all listeners are closed.
     pub(crate) fn closed(&self) -> bool {
         let mut all = self.all.iter();
         all.all(|accepting| accepting.state == State::Closed)
     }
 
-    /// Returns the earliest time at which a listener is to be rearmed.
+    /// Returns the earliest time at which a listener must be rearmed.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.all.iter().filter_map(Accepting::due).min()
     }
@@ -120,13 +120,14 @@ impl Listeners {
             if self.all[place].due().is_none_or(|due| due > io.turn.now()) {
                 continue;
             }
-            // Armed even at the limit: a new connection may evict another one, or gets a response.
+            // Rearms even if the limit has been reached. A new connection may evict another one, or is refused with a
+            // response.
             self.arm(place, &mut io.ring);
         }
     }
 
-    /// Handles the final completion of an accept, which may have failed with an error: rearms the listener, immediately
-    /// or after a pause.
+    /// Handles the final completion of an accept operation. `error` is set if the operation failed. Rearms the
+    /// listener, either immediately or after a pause.
     pub(crate) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
         let was_relieved = self.all[place].state == State::Ending;
         let rest_ms = match error {
@@ -145,7 +146,7 @@ impl Listeners {
         }
     }
 
-    /// Pauses an armed listener because there is no capacity for more connections.
+    /// Pauses a listener, if it is armed, because there is no capacity for more connections.
     pub(crate) fn relieve(&mut self, place: usize, ring: &mut Ring) {
         let accepting = &mut self.all[place];
         if accepting.state == State::Armed {
@@ -155,7 +156,7 @@ impl Listeners {
         }
     }
 
-    /// Stops all listeners. Connections may still be accepted until the final completions.
+    /// Stops all listeners. Connections may still be accepted until the final completions arrive.
     pub(crate) fn stop(&mut self, ring: &mut Ring) {
         self.stopped = true;
         for (place, accepting) in self.all.iter_mut().enumerate() {
@@ -179,7 +180,7 @@ impl Listeners {
 }
 
 impl Accepting {
-    /// Returns the time at which the listener is to be rearmed.
+    /// Returns the time at which the listener must be rearmed, if it is paused.
     fn due(&self) -> Option<Instant> {
         match self.state {
             State::Resting(due) => Some(due),
@@ -188,7 +189,7 @@ impl Accepting {
     }
 }
 
-/// Whether an accept ended because it was cancelled, which is not a system error.
+/// Returns whether an accept operation failed only because it was cancelled.
 fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }

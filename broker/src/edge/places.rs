@@ -1,19 +1,19 @@
-//! Connections that have no session in the machine, identified by reusable numbers: those of links, and of clients on
-//! links.
+//! Connections without a session in the machine: links, and the clients on them. Each connection is identified by a
+//! number. The number can be reused after the connection is closed.
 
 use crate::edge::connection::{Connection, Deadlines, NEVER};
 use crate::edge::links::PLACES;
 use broker_core::time::Now;
 
-/// A table of connections, identified by reusable numbers. A number becomes free once no operation on its connection is
-/// armed or in flight.
+/// A table of connections, identified by reusable numbers. The number of a connection becomes free once no operation on
+/// the connection is armed or in flight.
 pub(crate) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
     len: usize,
     /// Connections to serve at the end of the turn, without duplicates.
     touched: Vec<u32>,
-    /// Deadlines by which connections are served even if no event occurs.
+    /// The times at which connections are served even if no event occurs.
     due: Deadlines<u32>,
 }
 
@@ -34,7 +34,7 @@ impl<T: AsMut<Connection>> Places<T> {
         self.len
     }
 
-    /// Claims a free number for [`Self::put`]; `None` if all are used.
+    /// Claims a free number for [`Self::put`]. Returns `None` if all numbers are in use.
     pub(crate) fn claim(&mut self) -> Option<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
@@ -58,7 +58,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// Removes a connection, which frees its number.
+    /// Removes a connection and frees its number.
     pub(crate) fn remove(&mut self, place: u32) -> Option<T> {
         let mut thing = *self.places.get_mut(place as usize)?.take()?;
         self.due.set(place, thing.as_mut(), NEVER);
@@ -83,7 +83,7 @@ impl<T: AsMut<Connection>> Places<T> {
         used.map(|(place, _)| place).collect()
     }
 
-    /// Lists a connection to be served at the end of the turn.
+    /// Schedules a connection to be served at the end of the turn.
     pub(crate) fn touch(&mut self, place: u32) {
         if let Some(thing) = self.get_mut(place)
             && !std::mem::replace(&mut thing.as_mut().dirty, true)
@@ -92,7 +92,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// Takes the list of connections to serve, including at most `most` whose deadline has passed.
+    /// Takes the list of connections to serve. Adds up to `most` connections whose deadline has passed.
     pub(crate) fn take_touched(&mut self, now: Now, most: usize) -> Vec<u32> {
         for _ in 0..most {
             let Some((_, place)) = self.due.next().filter(|(due, _)| *due <= now) else {
@@ -104,12 +104,12 @@ impl<T: AsMut<Connection>> Places<T> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Returns the list, once all its connections have been served, so that its allocation is reused.
+    /// Gives the list back after its connections have been served, so that its allocation is reused.
     pub(crate) fn keep_touched(&mut self, touched: Vec<u32>) {
         crate::edge::connections::keep(&mut self.touched, touched);
     }
 
-    /// Whether any connection is listed to be served.
+    /// Returns whether any connection is listed to be served.
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty()
     }

@@ -1,19 +1,20 @@
-//! The drive loop and its thread: runs one turn after another, and puts the shard to sleep in between.
+//! The drive loop and its thread. Runs one turn after another, and puts the shard to sleep in between.
 //!
-//! Theory of operation. On epoll, a shard is a plain thread that always sleeps in its ring: a single system call waits,
-//! and other shards wake it through a bell polled there. On io_uring, it is a glommio executor that sleeps in one of
-//! two ways. During the second after traffic, it waits inside its own ring, again with a single system call, which
-//! submits, runs the kernel's deferred work and waits. After a second without traffic, it waits through glommio, by
-//! reading the eventfd on which its ring announces completions; the executor's own rings are then served too. Each way
-//! follows a fixed order in which no wake-up is lost:
+//! Theory of operation. On epoll, a shard is a plain thread that always sleeps in its ring. A single system call waits,
+//! and other shards wake it through a bell that is polled there. On io_uring, a shard is a glommio executor that sleeps
+//! in one of two ways. During the second after traffic, it waits inside its own ring. This also takes a single system
+//! call, which submits, runs the kernel's deferred work and waits. After a second without traffic, it waits through
+//! glommio, by reading the eventfd on which its ring announces completions. The executor's own rings are then served
+//! too. Each way follows a fixed order, so that no wake-up is lost:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
 //!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
 //!                                                                          later announces itself
 //!                   4. completions or letters? then do not wait            5. read the eventfd
 //! ```
-//! The bell is polled only in the ring, and letters write to the eventfd only while IN_GLOMMIO is published, because
-//! polling one eventfd does not reliably signal another (the kernel defers nested signals and may drop them).
+//! The bell is polled only while the shard waits in its ring, and senders of letters write to the eventfd only while
+//! IN_GLOMMIO is published. The reason is that polling one eventfd does not reliably signal another: the kernel defers
+//! nested signals and may drop them.
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
@@ -33,14 +34,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// Work passed to a prepared thread.
+/// The work that is passed to a prepared thread.
 pub(crate) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
     started: Sender<()>,
 }
 
-/// Starts the thread and waits until it has created its ring and, if needed, its executor.
+/// Starts the thread, and waits until it has created its ring and, if needed, its executor.
 pub(crate) fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -68,7 +69,7 @@ pub(crate) fn prepare<M: Machine + 'static>(
     Ok(ShardThread { handle, work })
 }
 
-/// Runs a shard's thread in glommio.
+/// Starts the thread of a shard as a glommio executor.
 fn executor<M: Machine + 'static>(
     name: &str,
     cpu: Option<usize>,
@@ -83,7 +84,7 @@ fn executor<M: Machine + 'static>(
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
             // Even so, the executor registers 64 KiB in each of its three rings for file I/O, which would count as
-            // locked memory. Without these buffers, this runtime cannot read files directly (`O_DIRECT`).
+            // locked memory. Without these buffers, this runtime cannot perform direct file I/O (`O_DIRECT`).
             ring::unregister_buffers();
             match beginning.await_work()? {
                 Some(begun) => begun.run_in_glommio().await,
@@ -105,7 +106,7 @@ fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// A shard's thread that has not received its work yet.
+/// The thread of a shard that has not received its work yet.
 struct Beginning<M: Machine> {
     id: ShardId,
     settings: ring::RingSettings,
@@ -114,17 +115,17 @@ struct Beginning<M: Machine> {
     failure: Arc<OnceLock<String>>,
 }
 
-/// A shard's thread that has received its work.
+/// The thread of a shard that has received its work.
 struct Begun<M: Machine> {
-    /// Boxed because it is large and should not be moved along the stack.
+    /// Boxed because it is large and should not be moved on the stack.
     edge: Box<Edge<M>>,
     started: Sender<()>,
     ended: Ended,
 }
 
 impl<M: Machine> Beginning<M> {
-    /// Creates the ring, reports the result, and waits for work on the otherwise idle thread. `None` if the thread is
-    /// dropped without work.
+    /// Creates the ring, reports that it is ready, and blocks the thread until the work arrives. Returns `None` if the
+    /// [`ShardThread`](crate::edge::ShardThread) is dropped without work.
     fn await_work(self) -> io::Result<Option<Begun<M>>> {
         let ring = Ring::new(&self.settings)?;
         let _ = self.prepared.send(());
@@ -156,7 +157,7 @@ impl<M: Machine> Begun<M> {
         self.over(ended)
     }
 
-    /// Closes everything, and then reports that the shard ended, with its error if any.
+    /// Closes everything, records the error if the shard failed, and then reports that the shard has ended.
     fn over(self, ended: io::Result<()>) -> io::Result<()> {
         drop(self.edge);
         if let Err(error) = &ended {
@@ -166,11 +167,11 @@ impl<M: Machine> Begun<M> {
     }
 }
 
-/// Checks whether an executor's threads can be started, since glommio panics if its second thread cannot.
+/// Checks whether the threads of an executor can be started, since glommio panics if it cannot start its second thread.
 fn can_start_threads() -> io::Result<()> {
     let mut begun = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
-        // Both threads exist at the same time, since each waits until this function ends.
+        // All of these threads exist at the same time, since each waits until this function returns.
         let (stay, end) = crossbeam_channel::bounded::<()>(0);
         let thread = thread::Builder::new().spawn(move || {
             let _ = end.recv();
@@ -196,12 +197,12 @@ pub(crate) fn start<M: Machine>(
         make_machine,
         started,
     };
-    // If the thread has ended, the next line detects this by its closed channel.
+    // If the thread has ended, `wait_for` detects this, because the thread's channel is closed.
     let _ = thread.work.send(work);
     wait_for(&running, thread.handle)
 }
 
-/// Waits for the thread's report; if the thread ends instead, returns its error.
+/// Waits until the thread reports that it is ready. If the thread ends instead, returns its error.
 fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle> {
     match word.recv() {
         Ok(()) => Ok(thread),
@@ -212,7 +213,7 @@ fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle>
     }
 }
 
-/// Guard that reports the end of the thread when dropped, whatever the cause.
+/// A guard that reports, when it is dropped, that the thread has ended.
 struct Ended {
     events: Sender<ShardEvent>,
     id: ShardId,
@@ -247,7 +248,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Runs [`Self::run`] on an executor.
+    /// Like [`Self::run`], but runs on a glommio executor.
     async fn run_in_glommio(&mut self, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
@@ -281,7 +282,7 @@ impl<M: Machine> Edge<M> {
         })
     }
 
-    /// Runs one turn, measures its duration, and returns what to do next.
+    /// Runs one turn and measures how long it takes. Returns what to do next.
     fn go_on(&mut self, rest: &mut Rest) -> AfterTurn {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
@@ -317,7 +318,7 @@ impl<M: Machine> Edge<M> {
         AfterTurn::Sleep(slept_at)
     }
 
-    /// Runs the steps of one turn in a fixed order; returns whether there was traffic.
+    /// Runs the steps of a turn in a fixed order. Returns whether there was traffic.
     fn turn(&mut self) -> bool {
         self.io.turn.begin(self.sessions.machine().work());
         self.io.counts.turns += 1;
@@ -350,12 +351,13 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Returns the work done so far in this turn, in units.
+    /// Returns the amount of work done so far in this turn, in units.
     pub(crate) fn work_of_turn(&self) -> u64 {
         self.io.turn.work(self.sessions.machine().work())
     }
 
-    /// Informs the machine that this turn's sends are complete, if there were any, and returns the time.
+    /// Informs the machine that the sends of this turn are complete, and returns the current time. Returns `None` if
+    /// this turn sent nothing.
     fn tell_flushed(&mut self) -> Option<Instant> {
         let (now, at) = self.io.turn.after_sends()?;
         self.sessions.machine_mut().flushed(at);
@@ -373,7 +375,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Whether there is work for which no completion will arrive.
+    /// Returns whether there is work that can be done without waiting.
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
             || self.sessions.streams().has_work()
@@ -383,13 +385,13 @@ impl<M: Machine> Edge<M> {
             || self.is_due()
     }
 
-    /// Whether a deadline has passed.
+    /// Returns whether a deadline has passed.
     pub(crate) fn is_due(&self) -> bool {
         let now = self.io.turn.at().now;
         self.next_deadline().is_some_and(|due| due <= now)
     }
 
-    /// Returns the earliest deadline of the machine and of the edge, including links.
+    /// Returns the earliest deadline of the machine or of the edge, including the deadlines of links.
     fn next_deadline(&self) -> Option<Now> {
         let deadlines = [
             self.sessions.machine().deadline(),
@@ -399,8 +401,8 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Returns the time at which something is due even without input, or at which the shard must show that it is still
-    /// running.
+    /// Returns the next time at which the shard must run even without input. This includes the time at which the shard
+    /// must show that it is alive.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
@@ -411,7 +413,8 @@ impl<M: Machine> Edge<M> {
         self.listeners.next_due().into_iter().chain(others).min()
     }
 
-    /// Waits for completions and letters until the next deadline, but no longer than `most`.
+    /// Waits for completions and for messages from other shards. Returns at the next deadline or at `most`, whichever
+    /// is earlier.
     fn sleep_in_ring(&mut self, now: Instant, most: Option<Instant>) -> io::Result<()> {
         let until = self.next_due().into_iter().chain(most).min();
         self.sessions.mail().own().fall_asleep(Sleep::InRing);
@@ -428,7 +431,7 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_on();
         self.sessions.mail().own().fall_asleep(Sleep::InGlommio);
-        // Does not wait, but runs deferred work until a completion or until none is left.
+        // Runs deferred work until there is a completion or no work is left. Does not wait.
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
         if at_rest && self.sessions.mail().own().is_empty() {
@@ -441,7 +444,7 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_off();
         self.sessions.mail().own().wake_up();
-        // Letters announced by the eventfd are visible only after this.
+        // Completions that the eventfd has announced become visible only with this call.
         self.io.ring.enter(0, None)
     }
 
@@ -451,21 +454,21 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// Action to take after a turn.
+/// The action to take after a turn.
 enum AfterTurn {
-    /// Run another turn, since there is work for which no completion will arrive.
+    /// Run another turn, since there is work that can be done without waiting.
     Turn,
-    /// Sleep, since nothing has been due since this time.
+    /// Sleep. Holds the time at which the turn ran out of work.
     Sleep(Instant),
     /// End, since everything is closed.
     End,
 }
 
-/// State of a shard between turns.
+/// The state of a shard between turns.
 struct Rest {
-    /// Time until which the shard stays awake after the most recent traffic.
+    /// The time until which the shard stays awake after the most recent traffic.
     awake_until: Instant,
-    /// Whether the last turn followed a sleep.
+    /// Whether the shard slept after the last turn.
     slept: bool,
 }
 
@@ -474,9 +477,9 @@ const BELL: Key = Key::new(0);
 /// Number of threads of an executor: its own, and one for blocking calls.
 const THREADS: usize = 2;
 
-/// Number of entries in each of the executor's rings. The drive loop has one read in flight, and the executor a few
-/// timers; a ring of up to this size takes two pages.
+/// Number of entries in each of the executor's rings. The drive loop has one read in flight, and the executor has a few
+/// timers. A ring of up to this size takes two pages.
 const RING_DEPTH: usize = 64;
 
-/// Preemption interval of the executor, long because nothing else runs on it during the loop.
+/// Preemption interval of the executor. It is long because nothing else runs on the executor during the loop.
 const PREEMPT: Duration = Duration::from_millis(100);

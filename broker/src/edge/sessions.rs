@@ -1,12 +1,12 @@
-//! Sessions of a shard: the machine, and the data passed to and from it.
+//! The sessions of a shard, and the exchange of inputs and outputs with its machine.
 //!
-//! Enforces the rule of the machine's interface: after each input, all outputs are drained. Handling an output only
-//! marks the connection; its socket is affected once per turn, when touched connections are flushed. Therefore no
-//! output is handled while another is being processed.
+//! The interface of the machine requires that all outputs are drained after each input, which this module ensures.
+//! Handling an output only marks the connection. Its socket is used once per turn, when touched connections are
+//! flushed. Outputs are therefore never handled recursively.
 //!
-//! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (the end of a connection on
-//! this shard), `front.rs` (clients whose channels are on other nodes), `links.rs` (links), `stream.rs`
-//! (sessions on streams of links).
+//! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (how a connection on this
+//! shard ends), `front.rs` (clients whose channels are on other nodes), `links.rs` (links), `stream.rs` (sessions on
+//! streams of links).
 
 mod end;
 mod flush;
@@ -27,21 +27,22 @@ use broker_core::{address_shares::Origin, id::SessionKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The machine of one shard, and its sessions, wherever they are: on a connection, on a link, or in transit to another
+/// The machine of a shard, and its sessions. A session may be on a connection, on a link, or in transit to another
 /// shard.
 pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     streams: Streams<M>,
-    /// Responses to the machine's queries for unacknowledged bytes: session, number of bytes, and round-trip time.
+    /// Answers to the machine's queries about unacknowledged bytes: the session, the number of bytes, and the
+    /// round-trip time in milliseconds.
     told: VecDeque<(SessionKey, u32, u32)>,
-    /// Current devices, against which the certificates of open connections are checked.
+    /// The current devices, against which the certificates of open connections are checked.
     devices: Option<Arc<Devices>>,
     mail: Mail<M>,
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Creates the sessions of a machine, at first only those with which the machine starts.
+    /// Creates the sessions of a machine. Initially, only the sessions with which the machine starts exist.
     pub(crate) fn new(machine: M, mail: Mail<M>, streams: Streams<M>) -> Self {
         Self {
             machine,
@@ -58,7 +59,8 @@ impl<M: Machine> Sessions<M> {
         &self.machine
     }
 
-    /// Returns the machine for calls that are not inputs. Outputs may follow: see [`Self::drain`].
+    /// Returns the machine, for calls that are not inputs. Such calls may produce outputs, which the caller must handle
+    /// with [`Self::drain`].
     #[inline]
     pub(crate) fn machine_mut(&mut self) -> &mut M {
         &mut self.machine
@@ -79,7 +81,7 @@ impl<M: Machine> Sessions<M> {
         self.devices = devices;
     }
 
-    /// Returns the shard's links and the streams on them.
+    /// Returns the links of the shard and the streams on them.
     #[inline]
     pub(crate) fn streams(&self) -> &Streams<M> {
         &self.streams
@@ -90,7 +92,8 @@ impl<M: Machine> Sessions<M> {
         &self.mail
     }
 
-    /// Opens a session for an accepted connection, evicting another one if `full`. `None` if none can be evicted.
+    /// Opens a session for an accepted connection. If `full` is set, evicts another session to make room. Returns
+    /// `None` if no session can be evicted.
     pub(crate) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
         if full {
             self.machine.open_instead(peer, at)
@@ -99,7 +102,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Adds the connection of a newly opened session; `tls` states that a handshake follows.
+    /// Adds the connection of a newly opened session. `tls` states whether a TLS handshake follows.
     pub(crate) fn enter(
         &mut self,
         session: SessionKey,
@@ -113,26 +116,26 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Ensures that a connection is read as required; see [`Connections::watch`].
+    /// Ensures that the receive of a connection is armed or paused as required. See [`Connections::watch`].
     #[inline]
     pub(crate) fn watch(&mut self, session: SessionKey, io: &mut Io) {
         self.connections.watch(session, &self.machine, &mut io.ring);
     }
 
-    /// Rearms some of the listed receives; see [`Connections::rearm_some`].
+    /// Rearms some of the receives that were postponed. See [`Connections::rearm_some`].
     pub(crate) fn rearm_some(&mut self, io: &mut Io) {
         self.connections.rearm_some(&self.machine, &mut io.ring);
     }
 
-    /// Passes an input to the machine and handles its outputs. Not for [`Input::Received`], whose bytes are borrowed
-    /// from this struct: callers pass that to the machine themselves, and then call [`Self::drain`].
+    /// Passes an input to the machine and handles the resulting outputs. Cannot be used for [`Input::Received`], whose
+    /// bytes are borrowed from this struct. Callers pass that input to the machine themselves, and then call
+    /// [`Self::drain`].
     pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
     }
 
-    /// Reports to the machine how many of its bytes the kernel has accepted, and how many bytes they occupy on the
-    /// wire.
+    /// Reports to the machine how many bytes of a session the kernel has accepted, and their size on the wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {
@@ -165,8 +168,9 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Determines how many bytes a session's peer has not acknowledged, before any other operation on the session's
-    /// socket. A connection that lingers only for acknowledgements is closed once almost no bytes are left.
+    /// Determines how many bytes a session's peer has not acknowledged, and queues the answer for the machine. If the
+    /// connection lingers only to wait for acknowledgements, closes it once almost no bytes are left. Must run before
+    /// any other operation on the session's socket.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
             return self.look_at_stream(session);
@@ -217,7 +221,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Changes the stage of a session that is ending or leaving.
+    /// Advances the stage of a session that is ending or leaving.
     fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         match self.connections.table.stream(session) {
             None => self.connections.restage(session, to, io),
@@ -225,7 +229,7 @@ impl<M: Machine> Sessions<M> {
                 stream.is_closing = true;
                 self.connections.touch(session);
             }
-            Some(_) => self.abort_stream(session), // a link already ends at its channels' shard
+            Some(_) => self.abort_stream(session), // // a stream already ends at the shard of its channel
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Steps of a turn that involve several parts of the edge: dispatching the ring's completions and queued handshakes;
-//! processing letters; ending the turn.
+//! The steps of a turn that involve several parts of the edge: dispatching the ring's completions and queued
+//! handshakes, processing messages from the mailbox, and ending the turn.
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
@@ -14,7 +14,8 @@ use broker_core::work_units;
 use ring::Completion;
 
 impl<M: Machine> Edge<M> {
-    /// Handles one completion; returns whether it counts as traffic, which keeps the shard from sleeping deeply.
+    /// Handles a completion. Returns whether it counts as traffic. After traffic, the shard avoids deep sleep for a
+    /// while.
     pub(crate) fn complete(&mut self, completion: Completion) -> bool {
         let (sessions, io) = (&mut self.sessions, &mut self.io);
         match completion {
@@ -73,8 +74,9 @@ impl<M: Machine> Edge<M> {
 }
 
 impl<M: Machine> Edge<M> {
-    /// Processes letters, up to a limit; returns whether any of them counts as traffic. The server's own requests do
-    /// not: they arrive every other second, and each would wake a shard without clients three times.
+    /// Processes messages from the mailbox, up to a limit. Returns whether any of them counts as traffic. Requests from
+    /// the server itself do not count. They arrive every two seconds, and each would otherwise wake an idle shard three
+    /// times.
     pub(crate) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {
@@ -123,8 +125,8 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Shifts the clocks. When advancing, performs and sends the work of one deadline after another, before handling
-    /// anything received in the meantime.
+    /// Shifts the clocks. If the clocks advance, handles the deadlines that have passed one by one and sends the
+    /// results. Data received in the meantime is handled afterwards.
     fn leap(&mut self, shift: Shift) {
         let (advances, until) = self.io.turn.shift(shift);
         if advances {
@@ -172,11 +174,11 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-// The end of a turn: touched connections are flushed, and leaving connections move to their destinations.
+// Ending a turn: touched connections are flushed, and leaving connections move to their destinations.
 
 impl<M: Machine> Edge<M> {
-    /// Flushes all sessions touched in this turn, and performs the actions required by their stages. Sessions touched
-    /// by these actions are flushed in the next turn.
+    /// Flushes all sessions that were touched in this turn, and does what their stages require. Sessions that are
+    /// touched while this happens are flushed in the next turn.
     pub(crate) fn flush_touched(&mut self) {
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {

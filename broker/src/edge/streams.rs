@@ -1,23 +1,24 @@
-//! A shard's links: connections with other nodes that carry many clients, with one stream per client.
+//! The links of a shard: connections to other nodes that carry many clients, with one stream per client.
 //!
 //! ```text
 //!  client ──► connection ──► splice.rs ──► Link ══ TLS ══ Link ──► sessions/stream.rs ──► machine
 //!             that has left the table      front            owner     a session without a socket
 //! ```
-//! A link connects a shard of the front to the owner's shard that owns the channels of its streams: the hello names
-//! that shard, and the connection is handed over once, before any frames. A stream's messages therefore take a single
-//! path on both nodes, without letters. The front opens a link when a client needs it, and closes the link after a
-//! minute without streams; the link protocol is in [`broker_core::cluster::link`].
+//! A link connects a shard of the front to the owner's shard that owns the channels of its streams. The hello names
+//! that shard, and the connection is handed over to it once, before any frames. The messages of a stream therefore take
+//! a single path on both nodes, and are never passed between shards. The front opens a link when a client needs it, and
+//! closes the link after a minute without streams. For the protocol, see [`broker_core::cluster::link`].
 //!
 //! ```text
 //!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes
 //!  owner: accept ───► Hello ──► other shard ──► Open ──┘
 //! ```
-//! A peer of an inner listener is a stranger until the handshake proves that it is a node. The number of strangers is
-//! limited; at the limit the oldest is evicted. No stranger gets a response, since only nodes should reach that port.
+//! A peer of an inner listener is a stranger until the handshake has proved that the peer is a node. The number of
+//! strangers is limited. At the limit, the oldest stranger is evicted. Strangers get no response, since only nodes
+//! should be able to reach that port.
 //!
-//! At the end of a turn, sessions and clients exchange their bytes with links; then each link that was touched or is
-//! due is ticked and written to once.
+//! At the end of a turn, sessions and clients exchange their bytes with links. Then each link that was touched, or
+//! whose deadline has passed, is ticked and flushed once.
 
 pub(crate) mod splice;
 pub(crate) mod wire;
@@ -43,12 +44,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use wire::{Local, Stage, Wire, connecting, keep_alive};
 
-/// The links of one shard, and the local ends of their streams.
+/// The links of a shard, and the local ends of their streams.
 pub(crate) struct Streams<M: Machine> {
     pub(crate) shard: ShardId,
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) wires: Places<Wire>,
-    /// Connections to the inner listener that are in their handshake, oldest first.
+    /// Connections to the inner listener whose handshake is in progress, oldest first.
     strangers: BTreeSet<(Now, u32)>,
     /// Links to other nodes, by node and by the shard of that node.
     routes: BTreeMap<(NodeId, u16), u32>,
@@ -56,17 +57,17 @@ pub(crate) struct Streams<M: Machine> {
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
     pub(crate) clients: Places<Splice<M>>,
-    /// Clients waiting for a link, grouped by address, with the sizes of their requests.
+    /// Clients that wait for a link, grouped by address, with the sizes of their requests.
     pub(crate) waiting: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
-    /// Frames to be passed to a link's TLS engine.
+    /// Scratch buffer for frames that are passed to a link's TLS engine.
     frames: Vec<u8>,
 }
 
-/// State of the link for a new stream.
+/// Whether a link is available for a new stream.
 pub(crate) enum Route {
     Ready(u32),
-    /// Being opened, and not yet available.
+    /// The link is being opened, and is not available yet.
     Awaited,
     None(PassFailure),
 }
@@ -88,7 +89,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Whether there are no links and no clients, including those that are closing.
+    /// Returns whether there are no links and no clients, not even closing ones.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = self.wires.len() == 0 && self.clients.len() == 0;
         debug_assert!(
@@ -102,7 +103,7 @@ impl<M: Machine> Streams<M> {
         is_empty
     }
 
-    /// Whether links or clients are to be served at the end of the turn.
+    /// Returns whether any links or clients must be served at the end of the turn.
     pub(crate) fn has_work(&self) -> bool {
         self.wires.has_work() || self.clients.has_work()
     }
@@ -118,7 +119,7 @@ impl<M: Machine> Streams<M> {
         self.wires.get_mut(place)?.link()
     }
 
-    /// Returns the open links, for operators.
+    /// Returns the open links, for display to operators.
     pub(crate) fn table(&self) -> LinkTable {
         let mut table = LinkTable::new();
         let places = self.wires.all().into_iter();
@@ -138,7 +139,7 @@ impl<M: Machine> Streams<M> {
 
     // Links to other nodes.
 
-    /// Returns the link for a channel in this slot, opening one if there is none.
+    /// Returns the link to the shard of a node that owns the channels in this slot. Opens a link if there is none.
     pub(crate) fn route(&mut self, node: NodeId, slot: Slot, io: &mut Io) -> Route {
         let shards = self.shards.get(&node);
         let shard = shards.map_or(ANY_SHARD, |shards| slot.shard(*shards).0);
@@ -172,7 +173,7 @@ impl<M: Machine> Streams<M> {
         }
         let socket = connecting(address, &io.settings).map_err(|error| {
             match error.raw_os_error() {
-                // An address family that this machine does not support.
+                // The machine does not support this address family.
                 Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => {
                     self.turns.failed(node);
                     PassFailure::Connect
@@ -193,7 +194,7 @@ impl<M: Machine> Streams<M> {
         Ok(())
     }
 
-    /// Whether another link may be opened.
+    /// Returns whether another link may be opened.
     fn has_room(&self) -> bool {
         self.wires.len() - self.strangers.len() < LINKS_PER_SHARD_MAX
     }
@@ -225,8 +226,8 @@ impl<M: Machine> Streams<M> {
         self.count(io);
     }
 
-    /// Takes over a connection whose peer has authenticated as a node. Closes the connection and returns `None` if
-    /// there are too many links, or the shard is stopping.
+    /// Takes over a connection whose peer has authenticated as a node. If there are too many links, or the shard is
+    /// stopping, closes the connection and returns `None`.
     pub(crate) fn enter(&mut self, arrived: Travelling, io: &mut Io) -> Option<u32> {
         let has_room = self.has_room() && !io.stopping;
         let place = Some(arrived)
@@ -242,7 +243,7 @@ impl<M: Machine> Streams<M> {
 
     fn put(&mut self, arrived: Travelling, io: &Io) -> Option<u32> {
         let place = self.wires.claim()?;
-        let _ = keep_alive(&SockRef::from(&arrived.socket)); // a failed front sends nothing on an idle link
+        let _ = keep_alive(&SockRef::from(&arrived.socket)); // // if its host fails, nothing arrives on an idle link
         let stage = Stage::Hello(arrived.unread);
         let wire = Wire::new(arrived.socket, arrived.tls, stage, io.turn.at().now);
         self.wires.put(place, wire);
@@ -250,8 +251,8 @@ impl<M: Machine> Streams<M> {
         Some(place)
     }
 
-    /// Records that a connection's peer has authenticated as a node. Returns `false` if there are too many links; links
-    /// opened by this shard are counted from the start.
+    /// Records that a connection's peer has authenticated as a node. Returns `false` if there are too many links. Links
+    /// that this shard opens itself are counted even before they are authenticated.
     pub(crate) fn is_node(&mut self, place: u32, io: &mut Io) -> bool {
         let has_room = self.has_room();
         let was_stranger = self.forget_stranger(place);
@@ -264,8 +265,8 @@ impl<M: Machine> Streams<M> {
         wire.is_some_and(|wire| self.strangers.remove(&(wire.began, place)))
     }
 
-    /// Closes an unauthenticated connection that has taken longer to authenticate than a node needs. Returns `false` if
-    /// there is none.
+    /// Closes an unauthenticated connection that has already had enough time to authenticate. Returns `false` if there
+    /// is none.
     pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let late = |began: Now| began.after(STRANGER_PATIENCE_MS) <= now;
@@ -281,7 +282,8 @@ impl<M: Machine> Streams<M> {
         io.counts.links = (self.wires.len() - self.strangers.len()) as u64;
     }
 
-    /// Removes a link that belongs to another shard, unless an operation on it is armed.
+    /// Removes a link that will be handed over to another shard. Returns `None` while an operation on the link is
+    /// armed.
     pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Travelling> {
         let wire = self.wires.get(place);
         wire.filter(|wire| wire.connection.at_rest())?;
@@ -301,8 +303,8 @@ impl<M: Machine> Streams<M> {
         })
     }
 
-    /// Records the number of shards of a link's node, and which of them is the peer. Returns the clients that are
-    /// waiting for a link to that node.
+    /// Records how many shards a link's node has, and which of them the link is connected to. Returns the clients that
+    /// are waiting for a link to that node.
     pub(crate) fn greeted(&mut self, place: u32, shard: u16, shards: u16) -> Vec<u32> {
         let Some(to) = self.wires.get_mut(place).and_then(|wire| wire.to.as_mut()) else {
             return Vec::new();
@@ -328,7 +330,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Prevents new streams from using a link.
+    /// Removes a link from the routes, so that no new streams use it.
     pub(crate) fn forget_route(&mut self, place: u32) {
         let to = self.wires.get(place).and_then(|wire| wire.to);
         if let Some(to) = to.filter(|to| self.routes.get(to) == Some(&place)) {
@@ -336,7 +338,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Handles a link that ended before it was open. Returns the clients that were waiting for its node.
+    /// Handles a link that ended before it was open. Returns the clients that were waiting for a link to its node.
     pub(crate) fn failed(&mut self, place: u32) -> Vec<u32> {
         let wire = self.wires.get(place);
         let Some((node, _)) = wire.filter(|wire| wire.begins()).and_then(|wire| wire.to) else {
@@ -348,7 +350,7 @@ impl<M: Machine> Streams<M> {
         self.waiting_for(node)
     }
 
-    /// Counts a connection from another node that ended before it was open.
+    /// Counts a connection from another node that ended before its link was open.
     pub(crate) fn count_refusal(&self, place: u32, why: PassFailure, io: &mut Io) {
         let wire = self.wires.get(place);
         let Some(wire) = wire.filter(|wire| wire.begins() && wire.to.is_none()) else {
@@ -369,9 +371,9 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    // The end of a link.
+    // Closing a link.
 
-    /// Shuts down a link's connection for reading and writing, with a RST if `reset`, unless the link was idle.
+    /// Shuts down a link's connection for reading and writing. If `reset` is set, the peer receives an RST.
     pub(crate) fn drop_wire(&mut self, place: u32, reset: bool, io: &mut Io) {
         self.forget_route(place);
         self.forget_stranger(place);
@@ -392,7 +394,8 @@ impl<M: Machine> Streams<M> {
         self.wires.touch(place);
     }
 
-    /// Arms the operations that a link requires and sets its deadline, or closes the link if there are none.
+    /// Arms the operations that a link needs and sets its deadline. Closes the link if it has ended and no operation on
+    /// it is armed.
     pub(crate) fn settle(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.wires.get_mut(place) else {
             return;
@@ -408,7 +411,7 @@ impl<M: Machine> Streams<M> {
         self.wires.serve_by(place, due);
     }
 
-    /// Writes a turn's frames. Returns `false` if the connection is broken.
+    /// Writes the frames of a turn. Returns `false` if the connection is broken.
     pub(crate) fn write(&mut self, place: u32, io: &mut Io) -> bool {
         let wire = self.wires.get_mut(place);
         let Some(wire) = wire.filter(|wire| !wire.connection.sending) else {
@@ -424,8 +427,8 @@ impl<M: Machine> Streams<M> {
         is_whole
     }
 
-    /// Returns the link with the most buffered bytes if the total of all links exceeds `most`. Called after a link's
-    /// buffer has grown.
+    /// Returns the link with the most buffered bytes if all links together buffer more than `most` bytes, and `None`
+    /// otherwise. Called after the buffer of link `place` has grown.
     pub(crate) fn fullest(&self, place: u32, most: usize) -> Option<u32> {
         let held = |place: &u32| self.wires.get(*place).map_or(0, Wire::held);
         if held(&place) == 0 {
@@ -438,7 +441,7 @@ impl<M: Machine> Streams<M> {
     }
 }
 
-/// Returns this node's hello, for a link to the node with that name.
+/// Returns this node's hello for a link to the node `to`.
 fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
     Hello {
         version: INNER_VERSION,
@@ -455,7 +458,7 @@ fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
 }
 
 impl<M: Machine> Streams<M> {
-    /// Returns the first bytes that the front sends on a link.
+    /// Returns the hello with which the connecting side starts a link.
     pub(crate) fn own_hello(&self, place: u32) -> Option<Vec<u8>> {
         let links = self.links.as_deref()?;
         let (node, shard) = self.wires.get(place)?.to?;
@@ -470,11 +473,11 @@ impl<M: Machine> Streams<M> {
         Some(bytes)
     }
 
-    /// Parses the peer's hello once it is complete; on the owner's side, also returns the reply. `None` also for a link
-    /// that does not expect a hello.
+    /// Parses the peer's hello once it is complete. On the owner's side, the result includes the reply. Returns `None`
+    /// if the hello is incomplete, or if the link does not expect a hello.
     ///
     /// # Errors
-    /// Fails if the hello is malformed, or not addressed to this node.
+    /// Fails if the hello is malformed or is not addressed to this node.
     pub(crate) fn read_hello(&self, place: u32) -> Result<Option<Greeting>, NotHello> {
         let wire = self.wires.get(place);
         let (Some(wire), Some(links)) = (wire, self.links.as_deref()) else {

@@ -1,7 +1,8 @@
-//! The table of a shard's sessions, by the machine's keys, and how each session reaches its peer.
+//! The table of a shard's sessions. For each session key of the machine, the table stores how the session reaches its
+//! peer.
 //!
-//! Slots are in chunks that never move: growth copies nothing, and a machine that numbers its slots from 0 makes the
-//! table dense.
+//! Slots are stored in chunks that never move, so nothing is copied when the table grows. The table is dense if the
+//! machine numbers its slots from 0.
 
 use crate::edge::connection::Connection;
 use broker_core::id::SessionKey;
@@ -9,9 +10,9 @@ use codec::link::How;
 
 /// How a session reaches its peer.
 pub(crate) enum Transport {
-    /// By a socket of this shard.
+    /// The session has a socket on this shard.
     Socket(Connection),
-    /// As a stream of a link: the client is connected to another node.
+    /// The session has a stream on a link, because its client is connected to another node.
     Stream(LinkStream),
 }
 
@@ -25,23 +26,25 @@ pub(crate) struct LinkStream {
     pub(crate) link: u32,
     /// Id of the stream on the link.
     pub(crate) id: u32,
-    /// Round-trip time to the client in milliseconds, as last reported by the front.
+    /// Round-trip time to the client in milliseconds, as last reported by the client's node.
     pub(crate) round_trip_ms: u32,
     /// Whether the stream is listed to be served at the end of this turn.
     pub(crate) dirty: bool,
-    /// Whether the machine has released the session, so that the stream ends after its unsent bytes.
+    /// Whether the machine has released the session. If it has, the stream is closed once its pending bytes have been
+    /// sent.
     pub(crate) is_closing: bool,
-    /// Whether the machine was unable to accept the received bytes.
+    /// Whether the machine has paused the session because it could not accept all received bytes.
     pub(crate) is_paused: bool,
-    /// Whether the session's request may be retried with another owner: it is not a call, and no part of a response has
-    /// been sent.
+    /// Whether another owner may be tried for the session's request. This is allowed if the request is not a call and
+    /// no part of a response has been sent.
     pub(crate) may_be_repeated: bool,
-    /// Whether the machine has been informed that the client closed its sending side.
+    /// Whether the machine has been informed that the client has closed its sending side.
     pub(crate) ended: bool,
 }
 
 impl LinkStream {
-    /// Creates the transport of a session that a front has just opened. An upgrade may be retried with another owner.
+    /// Creates the transport of a session whose stream has just been opened. For an upgrade, another owner may be
+    /// tried.
     pub(crate) fn new(session: SessionKey, link: u32, id: u32, is_upgrade: bool) -> Self {
         Self {
             generation: session.generation(),
@@ -56,8 +59,8 @@ impl LinkStream {
         }
     }
 
-    /// Returns `how`. If nothing was sent, returns instead that the stream did not begin, so that its front may retry
-    /// with the next owner.
+    /// Returns how to end the stream. If another owner may still be tried, the stream is reported as not begun.
+    /// Otherwise, returns `how`.
     pub(crate) fn end(&self, how: How) -> How {
         if self.may_be_repeated {
             How::NotBegun
@@ -76,8 +79,8 @@ impl Transport {
     }
 }
 
-/// The transports of one shard's sessions. Memory grows with the highest slot used, at 48 bytes per slot, and is never
-/// freed.
+/// The transports of a shard's sessions. The table takes 48 bytes for each slot up to the highest one used, and is
+/// never shrunk.
 #[derive(Default)]
 pub(crate) struct Table {
     chunks: Vec<Chunk>,
@@ -86,7 +89,7 @@ pub(crate) struct Table {
 
 type Chunk = Box<[Option<Transport>]>;
 
-/// Number of slots per chunk: 12 KiB, a size class of the allocator.
+/// Number of slots per chunk. A chunk takes 12 KiB, one of the size classes of the allocator.
 const CHUNK: usize = 256;
 
 impl Table {
@@ -100,7 +103,8 @@ impl Table {
         slot.filter(|transport| transport.generation() == session.generation())
     }
 
-    /// Returns the transport of a session; `None` if it is gone, even if its slot has been reused.
+    /// Returns the transport of a session, or `None` if the session is gone. A session whose slot has been reused by
+    /// another one is gone, too.
     #[inline]
     pub(crate) fn transport(&mut self, session: SessionKey) -> Option<&mut Transport> {
         let chunk = self.chunks.get_mut(session.slot() / CHUNK)?;
@@ -108,7 +112,7 @@ impl Table {
         slot.filter(|transport| transport.generation() == session.generation())
     }
 
-    /// Returns the connection of a session; `None` if it is gone, or not on a socket.
+    /// Returns the connection of a session, or `None` if the session is gone or not on a socket.
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         match self.slot(session)? {
             Transport::Socket(connection) => Some(connection),
@@ -123,7 +127,7 @@ impl Table {
         }
     }
 
-    /// Returns the stream of a session; `None` if it is gone, or not on a link.
+    /// Returns the stream of a session, or `None` if the session is gone or not on a link.
     pub(crate) fn stream(&mut self, session: SessionKey) -> Option<&mut LinkStream> {
         match self.transport(session)? {
             Transport::Socket(_) => None,
@@ -134,7 +138,7 @@ impl Table {
     /// Adds the transport of a session.
     ///
     /// # Panics
-    /// Panics if the slot is occupied, which means that the machine reused a key before the old session was reported as
+    /// Panics if the slot is occupied. This means that the machine reused a key before the old session was reported as
     /// gone.
     pub(crate) fn insert(&mut self, session: SessionKey, transport: Transport) {
         while self.chunks.len() <= session.slot() / CHUNK {
@@ -146,7 +150,7 @@ impl Table {
         *slot = Some(transport);
     }
 
-    /// Removes the transport of a session, and returns its connection if it is on a socket.
+    /// Removes the transport of a session. Returns its connection if the session is on a socket.
     pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
         self.slot(session)?;
         let slot = &mut self.chunks[session.slot() / CHUNK][session.slot() % CHUNK];

@@ -1,9 +1,9 @@
-//! TLS of one connection: decryption and encryption, and the first bytes if the server name decides how the connection
-//! is served. Does not own a socket.
+//! The TLS engine of a connection, which decrypts and encrypts but owns no socket. If the server name decides how the
+//! connection is served, this module also examines the connection's first bytes.
 //!
-//! Theory of operation. rustls' unbuffered connection holds keys and states, but no bytes. Received data is processed
-//! in place, in the borrowed receive buffer; only the tail of an incomplete record is kept (`held`), and the next
-//! receive is appended to it. Output of rustls itself (handshake, tickets, alerts) is collected in `out` and sent
+//! The unbuffered connection of rustls holds keys and states, but no bytes. Received data is decrypted in place, in the
+//! borrowed receive buffer. Only an incomplete record at the end is kept, in `held`, and the next received bytes are
+//! appended to it. The output of rustls itself (handshake messages, tickets, alerts) is collected in `out`, and sent
 //! before the next application data.
 //!
 //! ```text
@@ -11,11 +11,11 @@
 //!                      └ unfinished tail ──► held
 //!                                           └► out ──► write() ──► the shard's other scratch ──► socket
 //! ```
-//! rustls identifies an incomplete handshake message by its offset in the bytes passed to it. Therefore every call,
-//! even one that only writes, must pass exactly the held bytes.
+//! rustls identifies an incomplete handshake message by its offset in the bytes passed to it. Therefore, every call
+//! must pass exactly the held bytes, even a call that only writes.
 //!
-//! Towards clients, the connection is the accepting side; between nodes, it may be either side. The engine itself is in
-//! `tls_engine.rs`.
+//! For a connection with a client, the engine is always on the accepting side. For a connection between nodes, it may
+//! be on either side. The engine itself is implemented in `tls_engine.rs`.
 
 use crate::devices::{CertificateJudgement, DeviceTls, Devices};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
@@ -30,47 +30,48 @@ use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use std::sync::Arc;
 
-/// TLS state of a connection. Boxed once and moved in its box, including to another shard.
+/// The TLS state of a connection. The state is boxed once, and the box moves with the connection, even to another
+/// shard.
 pub(crate) struct Tls {
     engine: Engine,
-    /// Whether a certificate is requested from the client, once known.
+    /// The state of the request for a client certificate. `None` if no certificate is requested.
     asked: Option<Box<Asked>>,
-    /// Bytes of an incomplete record or handshake message.
+    /// The bytes of an incomplete record or handshake message.
     held: Vec<u8>,
-    /// Bytes to be sent before any application data.
+    /// The bytes to send before any application data.
     out: Vec<u8>,
-    /// The peer's address, to which buffered bytes are charged.
+    /// The address of the peer, to which buffered bytes are charged.
     origin: Origin,
-    /// Numbers of bytes currently included in the shard's counters.
+    /// The number of bytes of this connection that the shard's counters currently include.
     charged: Held,
-    /// Time at which the incomplete record began, after the handshake; `None` while reading is paused.
+    /// The time at which the incomplete record began, if the handshake has finished. `None` while reading is paused.
     begun: Option<Now>,
-    /// Whether the handshake has been counted as finished, whatever its outcome.
+    /// Whether the handshake has been counted as finished, successfully or not.
     over: bool,
     /// Whether our close_notify is in `out` or has been sent.
     notified: bool,
-    /// Whether the engine failed; `out` then contains the last bytes to send.
+    /// Whether the engine has failed. If so, `out` contains the last bytes to send.
     failed: bool,
-    /// Whether no bytes of the peer have been processed yet.
+    /// Whether no bytes from the peer have been processed so far.
     untouched: bool,
     /// Whether the peer started with plain HTTP and awaits a response.
     plain_http: bool,
     /// Whether the peer started with a PROXY protocol header.
     proxied: bool,
-    /// Whether the response to plain HTTP has been written.
+    /// Whether the response to a plain HTTP request has been written.
     told: bool,
-    /// Reason why the engine failed, if any.
+    /// The reason why the engine failed, if it did.
     fault: Option<Fault>,
-    /// Description of the peer's offer, if the handshake failed because nothing matched.
+    /// A description of the peer's offer, if the handshake failed because nothing matched.
     offer: Option<Box<str>>,
 }
 
-/// Numbers of bytes in incomplete records, by phase.
+/// The numbers of bytes in incomplete records, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// Bytes in handshakes in progress.
+    /// Number of bytes in handshakes that are in progress.
     pub(crate) handshake: u64,
-    /// Bytes after completed handshakes.
+    /// Number of bytes after completed handshakes.
     pub(crate) secured: u64,
 }
 
@@ -79,10 +80,10 @@ pub(crate) struct Held {
 pub(crate) enum Read {
     /// More data is expected.
     More,
-    /// The peer sent close_notify, which ends its data.
+    /// The peer sent close_notify and will send no more data.
     End,
-    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side. An alert is
-    /// pending; nothing more will be read.
+    /// The peer violated the protocol, or the two sides have no version, cipher or protocol in common. An alert is
+    /// pending, and nothing more will be read.
     Failed,
 }
 
@@ -91,7 +92,7 @@ pub(crate) enum Read {
 pub(crate) enum Kind {
     /// A full handshake, with a signature from this side.
     Full,
-    /// Resumed with a ticket issued by this side.
+    /// A handshake that resumed a session with a ticket issued by this side.
     Resumed,
 }
 
@@ -116,8 +117,8 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Returns the server name and certificate presented in the handshake, if one was requested: when the handshake has
-    /// completed, and again under the current devices when the judgement of the certificate may be outdated.
+    /// Returns the server name, and the certificate that the client presented, with its judgement. Returns `None` if no
+    /// certificate was requested, if the handshake has not completed, or if the previous judgement still holds.
     pub(crate) fn shown(&mut self, in_force: Option<&Arc<Devices>>, now_s: u64) -> Option<Shown> {
         if self.engine.is_handshaking() {
             return None;
@@ -136,7 +137,7 @@ impl Tls {
         Some(shown)
     }
 
-    /// Creates a connecting engine on behalf of `origin`, with `name` as the key of session tickets. The caller starts
+    /// Creates a connecting engine on behalf of `origin`. Session tickets are stored under `name`. The caller starts
     /// the handshake by calling [`Self::read`] without bytes.
     pub(crate) fn connect(
         config: &Arc<ClientConfig>,
@@ -168,12 +169,12 @@ impl Tls {
         })
     }
 
-    /// Whether the handshake is in progress, neither completed nor abandoned.
+    /// Returns whether the handshake is in progress: it has neither completed nor been abandoned.
     pub(crate) fn handshaking(&self) -> bool {
         !self.over
     }
 
-    /// Returns the handshake's kind, only once after its completion.
+    /// Returns the kind of the handshake after it has completed. Later calls return `None`.
     pub(crate) fn just_secured(&mut self) -> Option<Kind> {
         if self.over || self.engine.is_handshaking() {
             return None;
@@ -192,27 +193,28 @@ impl Tls {
         self.origin
     }
 
-    /// Abandons the handshake; returns `false` if it has already finished.
+    /// Abandons the handshake. Returns `false` if it has already finished.
     pub(crate) fn give_up(&mut self) -> bool {
         !std::mem::replace(&mut self.over, true)
     }
 
-    /// Returns the number of bytes of incomplete records.
+    /// Returns how many bytes of an incomplete record are held.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held.len() as u64
     }
 
-    /// Returns the time at which the incomplete record began, after the handshake.
+    /// Returns when the incomplete record began, if the handshake has finished.
     pub(crate) fn begun(&self) -> Option<Now> {
         self.begun.filter(|_| self.over)
     }
 
-    /// Suspends the timeout of an incomplete record while the connection is not being read.
+    /// Suspends the timeout of an incomplete record while the connection is not read.
     pub(crate) fn pause(&mut self) {
         self.begun = None;
     }
 
-    /// Returns the numbers of bytes included in the shard's counters so far, and those to include from now on.
+    /// Returns the byte counts that the shard's counters currently include, and the counts that they must include from
+    /// now on.
     pub(crate) fn recharge(&mut self) -> (Held, Held) {
         let (handshake, secured) = if self.over {
             (0, self.held_bytes())
@@ -223,36 +225,36 @@ impl Tls {
         (std::mem::replace(&mut self.charged, holds), holds)
     }
 
-    /// Removes the connection's bytes from the shard's counters, and returns how many were included.
+    /// Removes the bytes of the connection from the shard's counters. Returns how many were included.
     pub(crate) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
 
-    /// Frees the buffers, since nothing more will be read or written.
+    /// Frees the buffer of received bytes. Nothing is read or encrypted afterwards.
     pub(crate) fn let_go(&mut self) {
         self.failed = true;
         self.held = Vec::new();
         self.begun = None;
     }
 
-    /// Stores bytes until [`Self::read`] is called, with or without further bytes.
+    /// Stores bytes for the next call of [`Self::read`], which may pass further bytes or none.
     pub(crate) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Decrypts ciphertext and appends the plaintext to `plain`; `bytes` may be empty to continue with the held bytes.
+    /// Decrypts ciphertext and appends the plaintext to `plain`. `bytes` may be empty to continue with the held bytes.
     /// The plaintext is never longer than `bytes` and the held bytes together.
     pub(crate) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
         let (used, read) = self.process(bytes, plain);
         if self.held.is_empty() {
             self.begun = None;
         } else if used > 0 || self.begun.is_none() {
-            self.begun = Some(now); // the earlier record is complete
+            self.begun = Some(now); // // an earlier record is complete, so this one has just begun
         }
         read
     }
 
-    /// Processes the peer's bytes. Returns the number of bytes consumed and the result.
+    /// Processes bytes from the peer. Returns how many bytes were consumed, and the result.
     fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> (usize, Read) {
         if self.failed {
             return (0, Read::Failed);
@@ -285,7 +287,7 @@ impl Tls {
         (used, self.conclude(read))
     }
 
-    /// Whether these bytes, together with those already held, suffice to decide how the connection is served.
+    /// Returns whether `bytes` and the bytes already held suffice to decide how the connection is served.
     fn has_chosen(&mut self, bytes: &[u8]) -> bool {
         let Some(Asked::Hello(hello)) = self.asked.as_deref_mut() else {
             return true;
@@ -313,30 +315,30 @@ impl Tls {
         true
     }
 
-    /// Whether the first bytes are plain HTTP.
+    /// Returns whether the first bytes are plain HTTP.
     fn speaks_http(&mut self, bytes: &[u8]) -> bool {
         self.proxied |= self.untouched && proxy::begins(bytes);
         self.untouched && !self.proxied && is_plain_http(bytes)
     }
 
-    /// Records what the first bytes were: a complete record starts a handshake, whereas an HTTP method never does.
+    /// Records whether bytes from the peer have been processed, and whether the peer started with plain HTTP.
     fn first(&mut self, used: usize, speaks_http: bool) {
         self.untouched &= used == 0;
         self.plain_http |= speaks_http;
     }
 
-    /// Whether the connection failed because its peer started with plain HTTP; returns `true` only once.
+    /// Returns whether the connection failed because its peer started with plain HTTP. Returns `true` only once.
     pub(crate) fn met_plain_http(&mut self) -> bool {
         self.failed && std::mem::take(&mut self.plain_http)
     }
 
-    /// Whether the connection failed because the peer is not a node of this cluster.
+    /// Returns whether the connection failed because the peer is not a node of this cluster.
     pub(crate) fn is_foreign(&self) -> bool {
         self.fault == Some(Fault::Foreign)
     }
 
-    /// Returns the reason why the handshake in progress cannot succeed. `None` if the handshake is over, if the peer
-    /// sent nothing that starts one, or if the peer has already received the plain HTTP response that this port
+    /// Returns the reason why the handshake in progress cannot succeed. Returns `None` if the handshake is over, if no
+    /// bytes from the peer have been processed, or if the peer has received a plain HTTP response saying that this port
     /// requires TLS.
     pub(crate) fn vain(&self) -> Option<TurnedAway> {
         match self.fault {
@@ -351,21 +353,21 @@ impl Tls {
         }
     }
 
-    /// Returns a description of the peer's offer and of what would have matched, if nothing did.
+    /// Returns a description of what the peer offered and what would have matched, if nothing matched.
     pub(crate) fn offer(&self) -> Option<&str> {
         self.offer.as_deref()
     }
 
-    /// Sets the final plaintext response to a peer that does not speak TLS, which replaces an alert.
+    /// Sets the final plaintext response to a peer that does not speak TLS. The response is sent instead of an alert.
     pub(crate) fn say_plainly(&mut self, answer: Vec<u8>) {
         self.out = answer;
         self.told = true;
     }
 
-    /// Appends to `cipher` the pending output of the engine, followed by the encrypted `plain`, which may be empty.
+    /// Appends the pending output of the engine to `cipher`, followed by the encrypted `plain`, which may be empty.
     ///
     /// # Errors
-    /// Fails if the connection can no longer send, because its keys are exhausted or it has failed.
+    /// Fails if the connection can no longer send, because its keys are exhausted or the connection has failed.
     pub(crate) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
         if !plain.is_empty() {
             self.gather_out();
@@ -381,8 +383,8 @@ impl Tls {
         self.engine.encrypt(&mut self.held, plain, cipher)
     }
 
-    /// Writes a piece as TLS records, and a close_notify after the last piece. Returns `false` if the connection can no
-    /// longer send.
+    /// Writes a piece as TLS records, followed by a close_notify if it is the last piece. Returns `false` if the
+    /// connection can no longer send.
     pub(crate) fn seal(&mut self, piece: Piece<'_>, cipher: &mut Vec<u8>) -> bool {
         let bytes = piece.bytes;
         let (first, rest) = bytes.split_at(bytes.len().min(piece.record_bytes));
@@ -396,13 +398,13 @@ impl Tls {
         is_sound
     }
 
-    /// Whether output of the engine is pending.
+    /// Returns whether output of the engine is pending.
     pub(crate) fn has_out(&self) -> bool {
         !self.out.is_empty()
     }
 
-    /// Queues a close_notify after pending output, unless already done. If it cannot be sent, the connection closes
-    /// without it.
+    /// Queues a close_notify after the pending output, unless one has already been queued. If the close_notify cannot
+    /// be written, the connection closes without it.
     pub(crate) fn notify_close(&mut self) {
         if std::mem::replace(&mut self.notified, true)
             || self.failed
@@ -415,8 +417,8 @@ impl Tls {
         self.failed |= said.is_err();
     }
 
-    /// Lets the engine write anything that must precede application data, such as the response to a key update. Not
-    /// called during the handshake, when complete records may be held.
+    /// Lets the engine write anything that must precede application data, such as the response to a key update. Must
+    /// not be called during the handshake, when `held` may contain complete records.
     fn gather_out(&mut self) {
         if self.failed || self.engine.is_handshaking() {
             return;
@@ -432,7 +434,7 @@ impl Tls {
         self.conclude(read);
     }
 
-    /// Applies our own limits to the result of a read and returns the final result; failures are permanent.
+    /// Applies this module's own limits to the result of a read, and returns the final result. Failures are permanent.
     fn conclude(&mut self, read: Step) -> Read {
         let read = match read {
             Step::More => Read::More,
@@ -457,7 +459,7 @@ impl Tls {
     }
 }
 
-/// Returns the peer's offer in its ClientHello, if the handshake just failed because of it.
+/// Returns what the peer offered in its ClientHello, if the handshake has just failed because of it.
 fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     match step {
         Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),
@@ -471,32 +473,33 @@ pub(crate) struct Piece<'a> {
     pub(crate) bytes: &'a [u8],
     /// Maximum size of the TLS records, in bytes.
     pub(crate) record_bytes: usize,
-    /// Whether nothing follows: a TLS connection then sends its close_notify as well.
+    /// Whether this is the last piece. After it, a TLS connection sends its close_notify.
     pub(crate) is_last: bool,
 }
 
-/// Error: the connection can no longer send.
+/// The error returned if a connection can no longer send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritable;
 
-/// Whether bytes start with an upper-case method and a space. A TLS record starts with a number below 32 (RFC 8446
-/// section 5.1).
+/// Returns whether `bytes` start with an upper-case HTTP method and a space. The first byte of a TLS record is less
+/// than 32 (RFC 8446 section 5.1), so that the two cannot be confused.
 fn is_plain_http(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
     let length = method.count();
     (3..=7).contains(&length) && bytes.get(length) == Some(&b' ')
 }
 
-// The first bytes of a connection whose server name decides how it is served.
+// The first bytes of a connection whose server name decides how the connection is served.
 //
-// The library's acceptor gets a copy of these bytes, only to extract the name; then the engine gets all of the bytes
-// themselves. A ClientHello may therefore arrive in pieces of any size.
+// The acceptor of rustls gets a copy of these bytes, and is used only to extract the name. The engine then gets the
+// original bytes. A ClientHello may therefore arrive in pieces of any size.
 
 /// A connection whose server name is not known yet, or from which a certificate is requested.
 pub(crate) enum Asked {
     /// The server name is not known yet.
     Hello(Box<Hello>),
-    /// A certificate is requested for this server name of these devices; includes its judgement, if available.
+    /// A certificate is requested for this server name, on behalf of these devices. Includes the judgement of the
+    /// certificate, once available.
     Certificate(Arc<Devices>, Box<str>, Option<CertificateJudgement>),
 }
 
@@ -504,17 +507,17 @@ pub(crate) enum Asked {
 pub(crate) struct Hello {
     acceptor: Acceptor,
     door: Arc<DeviceTls>,
-    /// Number of bytes already examined.
+    /// Number of bytes that have already been examined.
     pub(crate) seen: usize,
 }
 
 /// How a connection is served.
 pub(crate) enum Choice {
-    /// Undecided: more bytes are needed.
+    /// More bytes are needed to decide.
     Open,
-    /// As an ordinary connection.
+    /// Serve the connection without requesting a certificate.
     Ordinary,
-    /// With a certificate request, for this server name.
+    /// Request a certificate for this server name.
     Certificate(Arc<ServerConfig>, Arc<DeviceTls>, Box<str>),
 }
 
@@ -527,8 +530,8 @@ impl Hello {
         }
     }
 
-    /// Examines further bytes. Anything other than a ClientHello is treated as ordinary, so that the engine reports the
-    /// error.
+    /// Examines further bytes. If they are not a ClientHello, the connection is treated as ordinary, so that the engine
+    /// reports the error.
     pub(crate) fn look(&mut self, bytes: &[u8]) -> Choice {
         self.seen += bytes.len();
         let mut rest = bytes;

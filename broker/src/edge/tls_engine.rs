@@ -1,4 +1,4 @@
-//! Common interface of rustls' unbuffered client and server connections.
+//! A common interface for the unbuffered client and server connections of rustls.
 
 use crate::edge::tls::Unwritable;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
@@ -9,7 +9,7 @@ use rustls::unbuffered::{
 use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
-/// Keys and state of a connection.
+/// The keys and the state of a connection.
 pub(crate) enum Engine {
     /// The accepting side.
     Server(UnbufferedServerConnection),
@@ -17,7 +17,7 @@ pub(crate) enum Engine {
     Client(UnbufferedClientConnection),
 }
 
-/// Result of processing the peer's bytes, apart from the plaintext.
+/// The result of processing bytes from the peer, apart from the plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// More data is expected.
@@ -28,12 +28,12 @@ pub(crate) enum Step {
     Failed(Fault),
 }
 
-/// Reason why a connection failed.
+/// The reason why a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The peer is not a node of this cluster.
     Foreign,
-    /// The peer does not trust the certificate, according to its alert.
+    /// The peer does not trust the certificate, according to the alert that it sent.
     Distrusted,
     /// The two sides have no version, cipher or protocol in common.
     Disagreed,
@@ -42,7 +42,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// Classifies an engine's error, which may stem from the peer's alert (RFC 8446 section 6.2).
+    /// Classifies an error of the engine, which may have been caused by an alert from the peer (RFC 8446 section 6.2).
     fn of(error: &Error) -> Self {
         use AlertDescription as Alert;
         let alert = |alerts: &[Alert]| matches!(error, Error::AlertReceived(alert) if alerts.contains(alert));
@@ -79,7 +79,7 @@ impl Fault {
 }
 
 impl Engine {
-    /// Runs the engine over `bytes` until it needs more data. Returns the number of bytes consumed.
+    /// Runs the engine on `bytes` until it needs more data. Returns the number of bytes consumed.
     pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
@@ -92,7 +92,7 @@ impl Engine {
         }
     }
 
-    /// Encrypts `plain` and appends it to `cipher`; `held` are the bytes last passed to the engine.
+    /// Encrypts `plain` and appends the result to `cipher`. `held` contains the bytes last passed to the engine.
     pub(crate) fn encrypt(
         &mut self,
         held: &mut [u8],
@@ -125,7 +125,7 @@ impl Deref for Engine {
     }
 }
 
-/// Interface shared by the connections of both sides, whose data types differ.
+/// The interface shared by the connections of both sides, whose data types differ.
 trait Records: Deref<Target: Deref<Target = CommonState>> {
     type Data;
 
@@ -176,13 +176,13 @@ fn advance<E: Records>(
                 | ConnectionState::WriteTraffic(_)
                 | ConnectionState::Closed,
             ) => go_on = false,
-            // Early data is never offered, and other states do not exist in this version.
+            // Early data is never offered. Other states do not exist in this version.
             Ok(_) => (go_on, step) = (false, Step::Failed(Fault::Broken)),
             Err(error) => step = step.failed(&error),
         }
         used = (used + discard).min(bytes.len());
-        // A failed engine may still have to write an alert, but must do nothing else: processing the bytes on which it
-        // failed again would violate an assertion.
+        // A failed engine may still have to write an alert, but must do nothing else. If it processed the bytes on
+        // which it failed again, it would violate an assertion.
         let failed = matches!(step, Step::Failed(_));
         if !go_on || (failed && !engine.wants_write()) {
             return (used, step);
@@ -191,7 +191,7 @@ fn advance<E: Records>(
 }
 
 impl Step {
-    /// Keeps the first error, since later errors only state that the engine cannot continue.
+    /// Keeps the first error. Later errors only state that the engine cannot continue.
     fn failed(self, error: &Error) -> Self {
         match self {
             Self::Failed(_) => self,
@@ -242,7 +242,8 @@ fn written(result: Result<usize, EncryptError>) -> Result<usize, Option<usize>> 
     }
 }
 
-/// Lets `write` fill the end of `out`, first with `guess` bytes of space, then with as much space as it requests.
+/// Lets `write` append to `out`. Provides `guess` bytes of space at first. If that is not enough, provides as much
+/// space as `write` requests.
 fn append(
     out: &mut Vec<u8>,
     guess: usize,
@@ -265,6 +266,6 @@ fn append(
     Err(Unwritable)
 }
 
-/// Space in bytes for the headers and tags of the records that contain a piece of plaintext, and for a message of the
-/// engine itself.
+/// Number of bytes reserved for the headers and tags of the records that contain a piece of plaintext, and for a
+/// message from the engine itself.
 const OVERHEAD_BYTES: usize = 1024;

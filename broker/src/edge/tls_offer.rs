@@ -1,13 +1,14 @@
-//! Describes, in a sentence for operators, what a client offered in a TLS handshake when nothing matched, and what
-//! would have matched. Computed only when a handshake fails for that reason.
+//! Descriptions of TLS handshakes that failed because the client offered nothing acceptable. Each description is a
+//! single sentence for operators. It states what was offered and what would have been accepted. Computed only when such
+//! a handshake fails.
 
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{SignatureScheme, SupportedCipherSuite};
 use std::fmt::Debug;
 
-/// Describes what the ClientHello at the start of `bytes`, if any, offers to a server with one or more certificates;
-/// the most basic mismatches come first.
+/// Describes what the ClientHello at the start of `bytes` offers to a server with one or more certificates. The most
+/// basic mismatches come first. Returns `None` if there is no ClientHello.
 pub(crate) fn offer(bytes: &[u8]) -> Option<String> {
     let &[22, _, _, _, _, 1, _, _, _, 3, minor, ..] = bytes else {
         return None;
@@ -63,8 +64,8 @@ fn names(suites: &[&SupportedCipherSuite]) -> String {
     list(&suites.iter().map(|it| it.suite()).collect::<Vec<_>>())
 }
 
-/// Returns the signature schemes usable with at least one of the suites. TLS 1.3 excludes PKCS #1 from handshakes (RFC
-/// 8446 section 4.2.3).
+/// Returns the signature schemes that can be used with at least one of the suites. TLS 1.3 excludes PKCS #1 from
+/// handshakes (RFC 8446 section 4.2.3).
 fn signatures(suites: &[&SupportedCipherSuite]) -> Vec<SignatureScheme> {
     let all = aws_lc_rs::default_provider().signature_verification_algorithms;
     let goes = |scheme: &SignatureScheme| {
@@ -86,7 +87,8 @@ fn accepted(bytes: &[u8]) -> Option<Accepted> {
     None
 }
 
-/// Lists names as written in RFCs; names unknown to the library are only counted.
+/// Lists names as they are written in RFCs. Names that rustls does not know, and names beyond [`NAMES_MAX`], are only
+/// counted.
 fn list(all: &[impl Debug]) -> String {
     let names = all.iter().map(|it| format!("{it:?}"));
     let mut names: Vec<_> = names.filter(|name| !name.starts_with("Unknown")).collect();
@@ -97,7 +99,7 @@ fn list(all: &[impl Debug]) -> String {
     }
 }
 
-/// Maximum number of names listed; small clients offer fewer.
+/// Maximum number of names listed. Small clients offer fewer.
 const NAMES_MAX: usize = 12;
 
 #[cfg(test)]
@@ -116,7 +118,7 @@ mod tests {
     const P256: u16 = 23;
     const P521: u16 = 25;
 
-    /// Creates a ClientHello of TLS 1.2 or an earlier version, without signature schemes if `schemes` is empty.
+    /// Creates a ClientHello of TLS 1.2 or an earlier version. If `schemes` is empty, it contains no signature schemes.
     fn hello(version: u8, suites: &[u16], schemes: &[u16], group: u16) -> Vec<u8> {
         let list = |all: &[u16]| {
             all.iter()
@@ -150,7 +152,7 @@ mod tests {
         [&[22, 3, 1][..], &sized(message)].concat()
     }
 
-    /// The suggested remedy is never already part of the offer.
+    /// Nothing that would have matched is part of the offer.
     #[test]
     fn what_was_offered_and_what_would_have_matched_is_noted() {
         let key = rcgen::KeyPair::generate().unwrap();
@@ -168,7 +170,8 @@ mod tests {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let config = Arc::new(config);
         let small = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
-        for (hello, said, unsaid) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
         (
             hello(3, &[ECDHE_RSA], &[RSA_PKCS1], P256),
             format!(
@@ -177,45 +180,28 @@ mod tests {
             ),
             "AEAD",
         ),
-        (
-            hello(3, &[ECDHE_ECDSA], &[RSA_PKCS1], P256),
-            "with the signatures RSA_PKCS1_SHA256; one of ECDSA_NISTP".into(),
-            "RSA_PSS",
-        ),
-        (
-            hello(3, &[CBC], &[RSA_PKCS1, ECDSA_P256], P256),
-            "it offered the cipher suites TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256; one of TLS13_AES"
-                .into(),
-            "signatures",
-        ),
-        (
-            hello(3, &[ECDHE_ECDSA], &[ECDSA_P256], P521),
-            "it offered the groups secp521r1; one of ".into(),
-            "cipher",
-        ),
-        (
-            hello(3, &[ECDHE_ECDSA], &[], P256),
-            "its ClientHello lacks signature algorithms".into(),
-            "cipher",
-        ),
-        (
-            hello(2, &[CBC], &[], P256),
-            "it offered TLS 1.1 at most; TLS 1.2 or 1.3 would have matched".into(),
-            "cipher",
-        ),
-    ] {
-        for cut in [hello.len(), 40] {
-            let origin = Origin::of(std::net::Ipv4Addr::LOCALHOST.into());
-            let mut tls = Tls::new(&config, origin).unwrap();
-            let (mut first, mut rest) = (hello[..cut].to_vec(), hello[cut..].to_vec());
-            let mut read = tls.read(&mut first, &mut Vec::new(), Now(0));
-            if !rest.is_empty() {
-                read = tls.read(&mut rest, &mut Vec::new(), Now(0));
+        (hello(3, &[ECDHE_ECDSA], &[RSA_PKCS1], P256),
+            "with the signatures RSA_PKCS1_SHA256; one of ECDSA_NISTP".into(), "RSA_PSS"),
+        (hello(3, &[CBC], &[RSA_PKCS1, ECDSA_P256], P256),
+            "it offered the cipher suites TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256; one of TLS13_AES".into(),
+            "signatures"),
+        (hello(3, &[ECDHE_ECDSA], &[ECDSA_P256], P521), "it offered the groups secp521r1; one of ".into(), "cipher"),
+        (hello(3, &[ECDHE_ECDSA], &[], P256), "its ClientHello lacks signature algorithms".into(), "cipher"),
+        (hello(2, &[CBC], &[], P256), "it offered TLS 1.1 at most; TLS 1.2 or 1.3 would have matched".into(), "cipher"),
+    ];
+        for (hello, said, unsaid) in cases {
+            for cut in [hello.len(), 40] {
+                let origin = Origin::of(std::net::Ipv4Addr::LOCALHOST.into());
+                let mut tls = Tls::new(&config, origin).unwrap();
+                let (mut first, mut rest) = (hello[..cut].to_vec(), hello[cut..].to_vec());
+                let mut read = tls.read(&mut first, &mut Vec::new(), Now(0));
+                if !rest.is_empty() {
+                    read = tls.read(&mut rest, &mut Vec::new(), Now(0));
+                }
+                assert_eq!(read, Read::Failed, "{said}");
+                let offer = tls.offer().unwrap();
+                assert!(offer.contains(&said) && !offer.contains(unsaid), "{offer}");
             }
-            assert_eq!(read, Read::Failed, "{said}");
-            let offer = tls.offer().unwrap();
-            assert!(offer.contains(&said) && !offer.contains(unsaid), "{offer}");
         }
-    }
     }
 }

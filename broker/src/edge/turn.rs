@@ -1,4 +1,4 @@
-//! A turn of the drive loop: its time, its work and its duration.
+//! The time, the work and the duration of the current turn of the drive loop.
 
 use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;
@@ -7,19 +7,19 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The current turn, and the shard's clocks.
+/// The current turn, and the clocks of the shard.
 pub(crate) struct Turn {
     clock: Clock,
-    /// Time of this turn, for the ring; `at` is the same time for the machine.
+    /// The time of this turn, in the form that the ring uses. `at` is the same time, in the form that the machine uses.
     now: Instant,
     at: Moment,
     /// Whether turns are measured by the CPU time of their thread.
     by_cpu: bool,
-    /// CPU time of the thread at the start of this turn, if turns are measured in CPU time.
+    /// CPU time of the thread at the start of this turn. Used only if turns are measured in CPU time.
     began: Duration,
-    /// Number of the turn, by which a peer's share of receive buffers is renewed.
+    /// Number of this turn. In each turn, every peer gets a new share of the receive buffers.
     number: u32,
-    /// The machine's total work at the start of this turn; `worked` is the edge's work since then.
+    /// The machine's total work at the start of this turn. The edge's own work since then is in `worked`.
     begun: u64,
     worked: u64,
     /// Whether sent bytes have been reported to the machine in this turn.
@@ -56,28 +56,28 @@ impl Turn {
         self.at
     }
 
-    /// Returns the number of this turn, which wraps around.
+    /// Returns the number of this turn. The numbers wrap around.
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Reads the clocks for the next turn, and returns the time of the previous one.
+    /// Reads the clocks for the next turn. Returns when the previous turn started.
     pub(crate) fn read(&mut self) -> Instant {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
     }
 
-    /// Returns the start of a long period during which the shard did not run, if there was one; the previous turn began
-    /// at `before`.
+    /// Returns the time since which the shard has not been running, if the previous turn started a long time ago.
+    /// `before` is the start of the previous turn.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         (span > STALL_MS).then(|| Now(self.at.now.0.saturating_sub(span)))
     }
 
-    /// Starts a turn; `work` is the machine's total work so far.
+    /// Starts a turn. `work` is the machine's total work so far.
     pub(crate) fn begin(&mut self, work: u64) {
         self.number = self.number.wrapping_add(1);
         (self.begun, self.worked) = (work, 0);
@@ -89,24 +89,25 @@ impl Turn {
         self.worked += units;
     }
 
-    /// Returns the work of this turn so far, in units; `work` is the machine's total.
+    /// Returns the work done so far in this turn, in units. `work` is the machine's total work.
     #[inline]
     pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked
     }
 
-    /// Records that sent bytes were reported to the machine.
+    /// Records that sent bytes have been reported to the machine.
     #[inline]
     pub(crate) fn report(&mut self) {
         self.reported = true;
     }
 
-    /// Returns the time after this turn's sends, if there were any. Reads the clock only in that case.
+    /// Returns the time after this turn's sends, or `None` if nothing was sent. Reads the clock only if something was
+    /// sent.
     pub(crate) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
         std::mem::take(&mut self.reported).then(|| self.clock.read())
     }
 
-    /// Adds the duration of one turn to the counters.
+    /// Adds the duration of a turn to the counters.
     pub(crate) fn account(&mut self, from: Instant, to: Instant, counts: &mut EdgeCounts) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let span = to.saturating_duration_since(from);
@@ -116,7 +117,8 @@ impl Turn {
         counts.long_turns += u64::from(turn > LONG_TURN_US);
     }
 
-    /// Returns the CPU time since the turn began, if turns are measured in CPU time, and starts the next measurement.
+    /// Returns the CPU time used since the turn began, and starts the next measurement. Returns `None` if turns are not
+    /// measured in CPU time.
     pub(crate) fn cpu_lap(&mut self) -> Option<Duration> {
         if !self.by_cpu {
             return None;
@@ -125,12 +127,12 @@ impl Turn {
         Some(now.saturating_sub(std::mem::replace(&mut self.began, now)))
     }
 
-    /// Returns the instant of a deadline; see [`Clock::instant`].
+    /// Returns the instant of a deadline. See [`Clock::instant`].
     pub(crate) fn instant(&self, due: Now) -> Option<Instant> {
         self.clock.instant(due)
     }
 
-    /// Shifts the clocks. Returns whether that advances them, and their new time.
+    /// Shifts the clocks. Returns whether this moves them forward, and their new time.
     pub(crate) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
         let advances = self.clock.shift(shift);
         (advances, self.clock.read().1)
@@ -142,23 +144,23 @@ impl Turn {
     }
 }
 
-// The clocks, read once per turn.
+// The clocks, which are read once per turn.
 
-/// Offset of a shard's clocks from the system's. Zero except in tests.
+/// The offset of a shard's clocks from the system's clocks. Zero except in tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
-    /// Number of milliseconds by which both clocks are ahead.
+    /// Number of milliseconds by which both clocks are ahead of the system's.
     pub advanced_ms: u64,
-    /// Additional offset of the calendar alone in milliseconds, which may be negative.
+    /// Additional offset of the calendar clock alone, in milliseconds. May be negative.
     pub skew_ms: i64,
 }
 
-/// A shard's view of the two clocks. All shards count from the same origin, so deadlines remain valid when a session
-/// moves.
+/// The two clocks that a shard uses. All shards count from the same origin, so deadlines remain valid when a session
+/// moves to another shard.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    /// The calendar time at `wall_read`; later times are extrapolated from it.
+    /// The calendar time at `wall_read`. Later times are extrapolated from it.
     wall: Wall,
     wall_read: Instant,
     shift: Shift,
@@ -175,7 +177,7 @@ impl Clock {
         }
     }
 
-    /// Reads the monotonic clock, and the calendar if the previous reading is a second old.
+    /// Reads the monotonic clock. Also reads the calendar clock if its last reading is at least a second old.
     pub(crate) fn read(&mut self) -> (Instant, Moment) {
         let instant = Instant::now();
         let mut ahead = instant.saturating_duration_since(self.wall_read);
@@ -188,7 +190,7 @@ impl Clock {
             skew_ms,
         } = self.shift;
         let wall = self.wall.0.saturating_add(ms(ahead));
-        // Keeps the low 32 bits: spans across a wrap are measured by wrapping subtraction.
+        // Keeps the low 32 bits. Spans across a wrap-around are measured by wrapping subtraction.
         let micros = u32::try_from(since.as_micros() & u128::from(u32::MAX)).unwrap_or(0);
         (
             instant,
@@ -203,14 +205,14 @@ impl Clock {
         )
     }
 
-    /// Sets the offset from the system's clocks. Returns whether that advances them.
+    /// Sets the offset from the system's clocks. Returns whether this advances the shard's clocks.
     pub(crate) fn shift(&mut self, shift: Shift) -> bool {
         let before = std::mem::replace(&mut self.shift, shift);
         shift.advanced_ms > before.advanced_ms
     }
 
-    /// Returns the instant of a deadline; `None` for the maximum value, which means "never", or if the system cannot
-    /// represent the instant.
+    /// Converts a deadline to an instant. Returns `None` for the maximum value, which means "never", or if the system
+    /// cannot represent the instant.
     pub(crate) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
@@ -219,8 +221,8 @@ impl Clock {
     }
 }
 
-/// Returns the CPU time of the calling thread, in user and kernel mode. Requires a system call, unlike the other
-/// clocks.
+/// Returns the CPU time that the calling thread has used in user and kernel mode. Unlike the other clocks, this
+/// requires a system call.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -229,19 +231,19 @@ fn thread_time() -> Duration {
     )
 }
 
-/// Returns the current time of the shards' clocks, ignoring test offsets.
+/// Returns the current time of the shards' clocks, without the offsets used in tests.
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }
 
-/// Returns the time origin of the process: the time of the first call.
+/// Returns the time origin of the process: the time at which this function was first called.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
-/// Returns the system's calendar time. A time before 1970 is reported as 1970; such a clock is wrong in any case, and
-/// signature checks will fail.
+/// Returns the system's calendar time. A time before 1970 is reported as 1970. A clock that shows such a time is wrong
+/// anyway, and signature checks will fail.
 pub(crate) fn calendar() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))
 }

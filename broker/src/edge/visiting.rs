@@ -1,5 +1,5 @@
-//! Connections that leave the edge for the side thread, which serves the pages of the admin listener under `--lan`: the
-//! socket, the engine, and unprocessed bytes. The side thread reads and writes through the engine.
+//! Connections that leave the edge for the side thread. This thread serves the pages of the admin listener under
+//! `--lan`. Each connection consists of its socket, its TLS engine, and its unprocessed bytes.
 
 use crate::edge::tls::{Read, Tls};
 use broker_core::time::Now;
@@ -8,14 +8,15 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Callback that takes over a connection that requests an admin page, or returns it if the limit has been reached.
+/// A callback that takes over a connection whose client has requested an admin page. Returns the connection as an error
+/// if the limit on such connections has been reached.
 pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
 
 /// A client's connection that has been passed to the side thread.
 pub struct Visiting {
-    /// Socket with no operation armed or in flight.
+    /// The socket. No operation on it is armed or in flight.
     pub socket: OwnedFd,
-    /// The client's address.
+    /// Address of the client.
     pub remote: SocketAddr,
     /// The TLS engine, with buffered data in both directions.
     pub secured: Secured,
@@ -24,16 +25,17 @@ pub struct Visiting {
 /// The TLS engine of a `Visiting` connection, with buffered plaintext and ciphertext.
 pub struct Secured {
     pub(crate) tls: Box<Tls>,
-    /// Decrypted bytes that have not been read.
+    /// Decrypted bytes that have not been read yet.
     pub(crate) plain: Vec<u8>,
-    /// Encrypted bytes that have not been sent.
+    /// Encrypted bytes that have not been sent yet.
     cipher: Vec<u8>,
     /// Whether the client has closed its sending side.
     pub(crate) has_ended: bool,
 }
 
 impl Secured {
-    /// Creates the state from an engine whose handshake is complete and the plaintext read from it.
+    /// Creates a `Secured` from an engine whose handshake is complete, and from the plaintext that has already been
+    /// decrypted.
     pub(crate) fn new(tls: Box<Tls>, plain: Vec<u8>, has_ended: bool) -> Self {
         Self {
             tls,
@@ -43,14 +45,14 @@ impl Secured {
         }
     }
 
-    /// Decrypts received bytes; an empty slice means EOF.
+    /// Decrypts received bytes. An empty slice means EOF.
     ///
     /// # Errors
     /// Fails if the client violated the protocol.
     pub(crate) fn received(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let is_end = bytes.is_empty();
         let read = self.tls.read(bytes, &mut self.plain, Now(0));
-        // An alert, or an answer to a key update, precedes the next bytes.
+        // An alert, or the answer to a key update, must precede the next bytes.
         let said = self.tls.write(&[], &mut self.cipher);
         self.has_ended |= is_end || matches!(read, Read::End);
         match read {
@@ -68,7 +70,7 @@ impl Secured {
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Queues a close_notify, unless already done.
+    /// Queues a close_notify, unless it has already been queued.
     ///
     /// # Errors
     /// See [`Self::encrypt`].
@@ -77,12 +79,12 @@ impl Secured {
         self.encrypt(&[])
     }
 
-    /// Returns the bytes that the socket has not accepted.
+    /// Returns the bytes that the socket has not accepted yet.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.cipher
     }
 
-    /// Records that the socket accepted this many bytes.
+    /// Records that the socket has accepted this many bytes.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.cipher.drain(..bytes);
     }

@@ -1,10 +1,10 @@
-//! Receiver URLs, which come only from the configuration, and the insertion of a channel's name into them.
+//! Validation of receiver URLs, and insertion of channel names into them. The URLs come only from the configuration.
 
 use axum::http::Uri;
 use broker_core::settings::value;
 use std::net::IpAddr;
 
-/// Validates the URL of a hook. The error states the rule that the text breaks.
+/// Validates the URL of a hook. The error states which rule the URL breaks.
 pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     let rule = || "expected an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
@@ -36,8 +36,9 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     }
 }
 
-/// Returns the URL for a channel; `None` if the name contains characters that need escaping. The path segments `.` and
-/// `..` (RFC 3986, section 3.3) are refused, since they would lead elsewhere even if escaped.
+/// Returns the receiver's URL for a channel, or `None` if the channel's name contains characters that would need
+/// escaping. Also returns `None` if the name is `.` or `..` and would become a path segment. Such a segment changes the
+/// target of the URL even if it is escaped (RFC 3986, section 3.3).
 pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
@@ -51,7 +52,7 @@ pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     (!leads_elsewhere).then_some(uri)
 }
 
-/// Returns the displayable part of a URL. Everything after the host may be a secret.
+/// Returns the part of a URL that may be displayed. Everything after the host may be a secret.
 pub(crate) fn shown(url: &str) -> String {
     let begin = url.find("://").map_or(0, |at| at + 3);
     let behind = url.get(begin..).unwrap_or_default();
@@ -77,13 +78,10 @@ mod tests {
 
     #[test]
     fn urls_that_may_be() {
-        for (url, plain, allowed) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("https://push.example.com/wake", false, true),
-            (
-                "https://push.example.com:8443/topics/wake%2F{channel}?qos=1",
-                false,
-                true,
-            ),
+            ("https://push.example.com:8443/topics/wake%2F{channel}?qos=1", false, true),
             ("http://127.0.0.1:9000/", false, true),
             ("http://[::1]:9000", false, true),
             ("http://localhost/x?c={channel}", false, true),
@@ -107,7 +105,8 @@ mod tests {
             ("https://example.com/{name}", true, false),
             ("https://example.com/#{channel}", true, false),
             ("", true, false),
-        ] {
+        ];
+        for (url, plain, allowed) in cases {
             assert_eq!(check(url, plain).is_ok(), allowed, "{url}");
         }
     }

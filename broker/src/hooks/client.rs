@@ -1,4 +1,5 @@
-//! Sends requests to one receiver and reads its files. Only the response status matters.
+//! Sends requests to one receiver, and reads the files of the receiver's hook. Of a response, only the status and
+//! `Retry-After` are used.
 
 use crate::files;
 use crate::hooks::queue::Answer;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// HTTP client of one receiver, with the secrets that sign its requests. Clones share connections.
+/// The HTTP client for one receiver, with the secrets that sign its requests. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct Client {
     outbound: Outbound,
@@ -25,14 +26,15 @@ pub(crate) struct Client {
 }
 
 pub(crate) struct Letter {
-    /// Id of the event, unchanged between delivery attempts.
+    /// Id of the event. All delivery attempts use the same id.
     pub(crate) id: String,
     pub(crate) timestamp_s: u64,
     pub(crate) body: Bytes,
 }
 
 impl Client {
-    /// Posts an event. Returns the result, with a description for operators unless it is a success.
+    /// Posts an event to the URL `to`. Returns the outcome and, unless the event was accepted, an explanation for the
+    /// operator.
     pub(crate) async fn post(&self, to: Option<Uri>, letter: Letter) -> (Answer, Option<String>) {
         let Some(request) = to.and_then(|to| self.request(to, letter)) else {
             return (Answer::Refused, Some("its URL cannot be built".into()));
@@ -75,14 +77,15 @@ fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     (answer, Some(format!("status {}", status.as_u16())))
 }
 
-/// Returns `Retry-After` in milliseconds. A date is ignored, so that the default delay applies.
+/// Returns the value of `Retry-After` in milliseconds. Returns `None` if the header contains a date, so the default
+/// delay applies.
 fn retry_after<B>(response: &Response<B>) -> Option<u64> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
     Some(seconds.saturating_mul(1000))
 }
 
-// Files of a hook: its secrets, its client certificate, and the authorities of its receiver.
+// The files of a hook: its secrets, its client certificate, and the CA certificates for its receiver.
 
 pub(crate) struct HookFault {
     pub(crate) key: String,
@@ -100,7 +103,7 @@ pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
     settings.hooks.iter().flat_map(of_hook).collect()
 }
 
-/// Creates a client for each hook, with the contents of its files. The error lists all faults.
+/// Creates a client for each hook from the contents of its files. The error lists every fault found.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>> {
     let (mut clients, mut faults) = (Vec::new(), Vec::new());
     for (nth, hook) in settings.hooks.iter().enumerate() {
@@ -184,16 +187,16 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     key.map_err(|_| "must be a PEM file with a private key".into())
 }
 
-/// Maximum size of a certificate file, in bytes; enough for a hundred authorities.
+/// Maximum size of a certificate file in bytes, enough for a hundred CA certificates.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-// Secrets of a hook, and the signatures of its requests.
+// The secrets of a hook, and the signatures of its requests.
 //
-// Source: Standard Webhooks specification 1.0.0, "Signature scheme": HMAC-SHA256 over `id.timestamp.body`, in base64
-// behind `v1,`; secrets are written as `whsec_` and 24 to 64 bytes in base64. With two secrets, both sign each request;
-// a receiver accepts a request if one signature is valid.
+// Source: Standard Webhooks specification 1.0.0, "Signature scheme". A signature is `v1,` followed by the base64 of
+// HMAC-SHA256 over `id.timestamp.body`. A secret is `whsec_` followed by 24 to 64 bytes in base64. If there are two
+// secrets, every request carries two signatures, and the receiver accepts it if either is valid.
 
-/// Signing keys of a hook: one, or two during a rotation.
+/// The signing keys of a hook. There are two while a key is being rotated, and one otherwise.
 pub(crate) struct HookSecrets(Vec<Key>);
 
 impl HookSecrets {
@@ -205,7 +208,7 @@ impl HookSecrets {
     }
 }
 
-/// Reads the secrets in a file, one per line. The error states the rule that the file breaks.
+/// Reads the secrets from a file with one secret per line. The error states which rule the file breaks.
 pub(crate) fn read(path: &Path) -> Result<HookSecrets, String> {
     let read = files::read_regular_text(path, FILE_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -235,10 +238,10 @@ fn key(line: &str) -> Option<Key> {
 
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Maximum number of secrets: the current secret, and its predecessor or successor.
+/// Maximum number of secrets: the current one, and either its predecessor or its successor.
 const SECRETS_MAX: usize = 2;
 
-/// Maximum size of a secrets file, in bytes; enough for two secrets with line ends and some spaces.
+/// Maximum size of a secrets file in bytes, enough for two secrets with line ends and some spaces.
 const FILE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

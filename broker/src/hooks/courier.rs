@@ -1,4 +1,5 @@
-//! Courier: a task on the side thread that receives events from shards and delivers them to the receivers of hooks.
+//! The courier, a task on the side thread that receives events from the shards and delivers them to the hooks'
+//! receivers.
 
 use crate::edge::turn::calendar;
 use crate::hooks::client::{Client, Letter};
@@ -15,7 +16,7 @@ use strum::EnumCount;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Delivers the events of all hooks. A process with hooks has one courier.
+/// Delivers the events of all hooks. A process that has hooks runs one courier.
 pub struct Courier {
     settings: Arc<Settings>,
     terms: EventTerms,
@@ -27,9 +28,9 @@ pub struct Courier {
     flights: JoinSet<EndedRequest>,
     seed: u64,
     began: Instant,
-    /// Number of the last queued job.
+    /// Number of the job that was queued last.
     jobs: u64,
-    /// Time of the next update of the report.
+    /// Time at which the report is updated next.
     tells_at: u64,
 }
 
@@ -37,9 +38,9 @@ struct HookReceiver {
     client: Client,
     queue: Queue,
     error: Option<String>,
-    /// Whether the error has been logged.
+    /// Whether `error` has been logged.
     said: bool,
-    /// Time until which nothing more is logged.
+    /// Time until which nothing more is logged about this receiver.
     says_at: u64,
 }
 
@@ -100,7 +101,7 @@ impl Courier {
                 Duration::from_millis(due.saturating_sub(now)).min(LOOK_EVERY)
             });
             tokio::select! {
-                biased; // orders first: an order may change the hooks of the states that follow
+                biased; // handle orders first: they may change the hooks that apply to the states after them
                 Some(order) = self.orders.recv() => self.obey(order),
                 Some(landed) = self.flights.join_next(), if !self.flights.is_empty() => {
                     if let Ok(landed) = landed {
@@ -188,7 +189,7 @@ impl Courier {
         }
     }
 
-    /// Queues a job for each hook that watches the channel and subscribes to this kind of event.
+    /// Queues a job for each hook that watches the channel and subscribes to this type of event.
     fn put(
         &mut self,
         state: &Presence,
@@ -363,7 +364,7 @@ impl Courier {
         }
     }
 
-    /// Sends a test event immediately, bypassing the queue.
+    /// Sends a test event at once, without queueing it.
     fn test(&mut self, name: &str, done: oneshot::Sender<Option<String>>) {
         let hooks = self.settings.hooks.iter().zip(&self.receivers);
         let found = hooks.into_iter().find(|(hook, _)| *hook.name == *name);
@@ -435,8 +436,8 @@ impl HookReceiver {
         }
     }
 
-    /// Logs that a receiver fails or has recovered, at most once per [`SAY_EVERY_MS`], since any number of events may
-    /// be refused.
+    /// Logs that a receiver has started to fail or has recovered. Because any number of events may fail, logs at most
+    /// one line every [`SAY_EVERY_MS`].
     fn say(&mut self, name: &str, now: u64) {
         if self.error.is_some() == self.said || now < self.says_at {
             return;
@@ -457,19 +458,20 @@ const TELL_EVERY_MS: u64 = 200;
 
 const SAY_EVERY_MS: u64 = 5_000;
 
-/// Maximum number of channel states processed per turn in addition to the first.
+/// Maximum number of additional channel states that the courier processes per turn after the first.
 const TOLD_PER_TURN: usize = 256;
 
-// Statistics of hooks, which the courier updates and other tasks read.
+// Statistics of hooks, updated by the courier and read by other tasks.
 
 /// Statistics of all hooks at a point in time.
 #[derive(Clone, Debug, Default)]
 pub struct HooksReport {
-    /// Statistics of each hook, in the order of the configuration.
+    /// Statistics of each hook, in configuration order.
     pub hooks: Vec<HookReport>,
-    /// Completed series of wake calls, by [`WakeResult`].
+    /// Number of completed series of wake calls for each [`WakeResult`].
     pub wakes: [u64; WakeResult::COUNT],
-    /// Time from the first pending message to the arrival of the master, for all successful wake calls.
+    /// Distribution of the time between the first pending message and the connection of the master, over all successful
+    /// series of wake calls.
     pub wake_seconds: Histogram,
 }
 
@@ -478,17 +480,17 @@ pub struct HooksReport {
 pub struct HookReport {
     /// Name of the hook.
     pub name: String,
-    /// Requests and jobs, by [`Outcome`].
+    /// Number of requests and jobs for each [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],
-    /// Number of channels with a queued or in-flight event.
+    /// Number of channels that have an event queued or in flight.
     pub waiting: u64,
-    /// Age of the oldest queued or in-flight event, in milliseconds.
+    /// Age in milliseconds of the oldest event that is queued or in flight.
     pub oldest_ms: u64,
-    /// Number of consecutive failures.
+    /// Number of consecutive failed requests.
     pub failures: u32,
-    /// Whether the receiver responded with 410. Nothing is sent until a reload.
+    /// Whether the receiver has responded with 410. If so, nothing is sent to it until a reload.
     pub off: bool,
-    /// Error of the last request; cleared by a success.
+    /// Error of the last request, or `None` if it succeeded.
     pub error: Option<String>,
 }
 

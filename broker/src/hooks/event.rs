@@ -1,4 +1,4 @@
-//! Formats events. Also tracks the epochs that decide which events this process sends.
+//! Formats events. Also tracks the epochs of slots, which determine the events that this process may send.
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
@@ -16,8 +16,8 @@ pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> 
     )
 }
 
-/// Formats a wake call: the state of the channel, the number of the attempt, and the time at which the last offer
-/// expires.
+/// Formats a wake call. The call contains the channel's state, the number of the attempt, and the time at which the
+/// last offer expires.
 pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt: u32) -> Bytes {
     let mut data = changed(terms.node(), presence, ShownState::to(hook));
     data.insert("attempt".into(), attempt.into());
@@ -43,7 +43,8 @@ pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
     body("node.problem", at, data)
 }
 
-/// Formats the slots that a node serves, as ranges: first slot, last slot, epoch.
+/// Formats an event about the slots that a node serves. Each range is given as its first slot, its last slot and their
+/// epoch.
 pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
@@ -52,7 +53,7 @@ pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     body("slots.serving", at, data)
 }
 
-/// Returns a map with the member `node`, the node's name; without a cluster, an empty map.
+/// Returns a map that contains the node's name as `node`. The map is empty if there is no name.
 fn of_node(node: Option<&str>) -> Map<String, Value> {
     let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
@@ -63,7 +64,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// Optional parts of a state, and whether a reader receives each of them.
+/// Specifies which optional members of a state a reader receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,
@@ -148,20 +149,20 @@ fn waiting(shown: ShownState, waiter: &Waiter) -> Value {
     value
 }
 
-// Channels that this process reports, with their epochs: all channels or, in a cluster, those in the slots that its
-// node serves.
+// The channels that this process reports, and their epochs. In a cluster, these are the channels in the slots served by
+// this node; otherwise, all channels.
 
 #[derive(Debug)]
 pub(crate) struct EventTerms {
     pub(crate) epoch: u64,
     slots: Option<Arc<SlotMap>>,
-    /// Number of slot changes reported to receivers.
+    /// The value of the slot map's change counter when slots were last reported.
     told: u64,
-    /// Time before which no further report is sent.
+    /// Time until which slots are not reported again.
     not_before: u64,
 }
 
-/// Ranges of slots that a node serves: first slot, last slot, epoch.
+/// The ranges of slots that a node serves. Each consists of the first slot, the last slot, and the epoch.
 pub(crate) type Serving = Arc<[(Slot, Slot, u64)]>;
 
 impl EventTerms {
@@ -175,13 +176,14 @@ impl EventTerms {
         }
     }
 
-    /// Returns the name of this node; `None` without a cluster whose slots can move.
+    /// Returns the name of this node, or `None` if there is no cluster or the slots of the cluster cannot move.
     pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))
     }
 
-    /// Returns the id of an event: unchanged between attempts, and unique among the processes of the service.
+    /// Returns the id of an event. All attempts to deliver the event use the same id, and no other process of the
+    /// service uses it.
     pub(crate) fn message_id(&self, number: u64) -> String {
         let epoch = self.epoch;
         match self.node() {
@@ -190,7 +192,7 @@ impl EventTerms {
         }
     }
 
-    /// Returns whether this process still owns the channel of the state.
+    /// Returns whether this process still owns the channel to which a state belongs.
     pub(crate) fn is_current(&self, state: &Presence) -> bool {
         match (state.slot, &self.slots) {
             (Some(slot), Some(slots)) => slots.presence(slot) == state.epoch,
@@ -198,8 +200,8 @@ impl EventTerms {
         }
     }
 
-    /// Returns all slots that this node serves if they have changed since the last call, at most once every
-    /// [`TOLD_EVERY_MS`].
+    /// Returns all slots served by this node if they have changed since the last call. Returns `None` if the last
+    /// change was reported less than [`TOLD_EVERY_MS`] ago.
     pub(crate) fn news(&mut self, now: u64) -> Option<Serving> {
         let slots = self.slots.as_ref()?;
         let changes = slots.presence_changes();
@@ -211,5 +213,6 @@ impl EventTerms {
     }
 }
 
-/// Minimum interval between events about slots, in milliseconds, since slots change one by one.
+/// Minimum interval between slot events, in milliseconds. Slots change owner one at a time, so several changes are
+/// reported together.
 const TOLD_EVERY_MS: u64 = 1_000;

@@ -1,4 +1,5 @@
-//! Event queue of one receiver. Takes the time as an input and returns the requests to send.
+//! The event queue of one receiver. The queue does no I/O: the caller passes in the time and sends the requests that
+//! the queue returns.
 //!
 //! ```text
 //!  put ──► waiting ── next ──► in flight ── done: 2xx ───────────────────► gone
@@ -6,12 +7,15 @@
 //!            │ takes its place                 ▼ full jitter, Retry-After
 //!            └──────────────────────────── waiting, unless a newer one waits
 //! ```
-//! Per channel, at most one request is in flight and one event is queued: the newest state. A receiver therefore gets
-//! states in order, and the queue is bounded by the number of channels. States of a channel are sent at least
-//! [`HOOK_STATES_APART_MS`] apart. Wake calls and states each get half of the capacity. Within a half, accounts share
-//! the capacity and are served in rotation; a newer event of a channel takes the turn of the event that it replaces.
-//! After events were dropped, because the queue was full or the last retry failed, the receiver gets `node.resync` once
-//! it accepts events again.
+//! Each channel has at most one request in flight and one queued event, which holds the newest state. Receivers
+//! therefore get states in order, and the number of channels bounds the queue. Two states of a channel are sent at
+//! least [`HOOK_STATES_APART_MS`] apart.
+//!
+//! Wake calls and states each get half of the capacity. Within each half, accounts share the space fairly and are
+//! served in rotation. An event that replaces an older event of its channel takes that event's position in the queue.
+//!
+//! Events are dropped when the queue is full or the last retry has failed. The receiver then gets `node.resync` as soon
+//! as it accepts events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{
@@ -29,13 +33,14 @@ pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
-    /// Channels without queued events whose last state was sent recently, with the earliest time of their next state.
+    /// Channels without a queued event whose last state was sent recently, with the earliest time at which their next
+    /// state may be sent.
     rests: BTreeMap<Key, u64>,
     rests_end: u64,
     failures: u32,
-    /// Whether the receiver has responded with 410. Nothing is sent until a reload.
+    /// Whether the receiver has responded with 410. If so, nothing is sent to it until a reload.
     off: bool,
-    /// Whether states were dropped and the receiver has not been told.
+    /// Whether states were dropped since the receiver was last notified.
     lost: bool,
     random: fastrand::Rng,
 }
@@ -44,20 +49,21 @@ pub(crate) struct Queue {
 struct Entry {
     waiting: Option<HookDelivery>,
     in_flight: Option<HookDelivery>,
-    /// Time at which the oldest of these events was queued.
+    /// Time at which `waiting` or `in_flight` was queued, whichever is earlier.
     since: u64,
     tries: u32,
-    /// Time before which no event is sent.
+    /// Time until which no event of this channel is sent.
     not_before: u64,
     sent: u64,
 }
 
-/// Jobs in one half of the receiver's capacity.
+/// One half of a queue, which contains the jobs for either wake calls or states.
 #[derive(Debug, Default)]
 struct Places {
-    /// Queued jobs that are not yet due, by due time.
+    /// Queued jobs that are not yet due, in order of due time.
     due: BTreeMap<Turn, Account>,
-    /// Due jobs by account. `turns` holds the accounts in order; an account without due jobs is removed at its turn.
+    /// Due jobs by account. `turns` lists the accounts in the order in which they are served. An account that has no
+    /// due jobs is removed from `turns` when its turn comes.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
     turns: VecDeque<Account>,
     flights: usize,
@@ -80,7 +86,7 @@ impl Places {
         }
     }
 
-    /// Takes the next due job: the oldest job of the next account in turn.
+    /// Takes the oldest due job of the account whose turn it is.
     fn take(&mut self, now: u64) -> Option<Key> {
         while self.due.keys().next().is_some_and(|(due, _)| *due <= now) {
             let (turn, account) = self.due.pop_first()?;
@@ -105,7 +111,7 @@ impl Places {
         None
     }
 
-    /// Returns the due time of the next job, which may be in the past.
+    /// Returns the time when the next job is due, which may be in the past.
     fn next_due(&self) -> Option<u64> {
         let ready = self.ready.values().filter_map(BTreeSet::first);
         let due = self.due.keys().next();
@@ -116,36 +122,36 @@ impl Places {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Taken,
-    /// Failed, and to be retried. Contains the delay in milliseconds, if the receiver specified one.
+    /// The request failed and will be retried. Holds the delay in milliseconds if the receiver specified one.
     Later(Option<u64>),
     Refused,
     Gone,
 }
 
-/// Outcome of a job or of one of its requests.
+/// Outcome of a job, or of one of the requests made for it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Accepted by the receiver.
+    /// The receiver accepted the event.
     Delivered,
-    /// Failed and scheduled for a retry.
+    /// The request failed, and a retry is scheduled.
     Retried,
-    /// Failed, and superseded by a newer job.
+    /// The request failed, and a newer job replaces it.
     Superseded,
-    /// Rejected by the receiver.
+    /// The receiver rejected the event.
     Refused,
-    /// Not accepted before the time limit for retries.
+    /// The receiver did not accept the event before the time for retries ran out.
     GaveUp,
-    /// Expired before delivery, since no client is waiting for it any longer.
+    /// The event expired before it was delivered. No client was waiting any longer.
     Expired,
-    /// Dropped from a full queue.
+    /// The event was dropped because the queue was full.
     Dropped,
 }
 
 impl Queue {
-    /// Creates an empty queue. `seed` determines the random retry delays.
+    /// Creates an empty queue. The random retry delays are derived from `seed`.
     pub(crate) fn new(retry_ms: u64, seed: u64) -> Self {
         Self {
             retry_ms,
@@ -160,8 +166,8 @@ impl Queue {
         }
     }
 
-    /// Queues a job, or replaces the queued job of its channel and takes over the turn of that job. Returns the number
-    /// of jobs that were dropped for lack of capacity.
+    /// Queues a job. If the channel already has a queued job, the new job replaces the old one and takes its position.
+    /// Returns the number of jobs that were dropped for lack of space. One of them may be `job` itself.
     pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
             return 0;
@@ -197,7 +203,7 @@ impl Queue {
         dropped
     }
 
-    /// Drops the job of a channel. A job in flight is not retried.
+    /// Drops the queued job of a channel. A job that is already in flight will not be retried.
     pub(crate) fn withdraw(&mut self, key: &Key) {
         self.drop_waiting(key);
         let entry = self.entries.get_mut(key);
@@ -206,7 +212,7 @@ impl Queue {
         }
     }
 
-    /// Drops the queued job of a channel. Returns whether it was a state; `None` if none was queued.
+    /// Drops the queued job of a channel. Returns whether the job was a state, or `None` if no job was queued.
     fn drop_waiting(&mut self, key: &Key) -> Option<bool> {
         let job = self.take_waiting(key)?;
         let entry = self.entries.get(key);
@@ -227,8 +233,8 @@ impl Queue {
         Some(job)
     }
 
-    /// Returns the next request to send, which counts as in flight until [`Self::done`] is called. Adds the number of
-    /// expired jobs to `expired`.
+    /// Returns the next request to send, and counts it as in flight until [`Self::done`] is called. Discards jobs that
+    /// have expired, and adds their number to `expired`.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
@@ -334,8 +340,8 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Returns whether states were dropped and the receiver has not been told, and resets this mark. Call it after the
-    /// receiver has accepted a request.
+    /// Returns whether states have been dropped since the receiver was last notified, and clears this flag. Must be
+    /// called after the receiver has accepted a request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
@@ -347,12 +353,12 @@ impl Queue {
         due.min()
     }
 
-    /// Returns the number of channels with a queued or in-flight event.
+    /// Returns the number of channels that have an event queued or in flight.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Returns the time at which the oldest queued or in-flight event was queued.
+    /// Returns the time when the oldest event that is still queued or in flight was queued.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.since).min()
     }
@@ -374,7 +380,8 @@ impl Queue {
         (self.off, self.failures) = (false, 0);
     }
 
-    /// Returns whether another request may be sent. After repeated failures, only one may be in flight.
+    /// Returns whether another request may be sent. After repeated failures, only one request at a time may be in
+    /// flight.
     fn may_fly(&self, half: Half) -> bool {
         let all: usize = self.halves.iter().map(|half| half.flights).sum();
         if self.failures >= HOOK_FAILURES_MAX {
@@ -394,8 +401,9 @@ impl Queue {
         job.map_or(0, HookDelivery::bytes)
     }
 
-    /// Evicts a job to make room for `job`: one of the account with the most queued bytes if `job`'s account stays
-    /// below it, otherwise a larger job of the same account.
+    /// Evicts a job to make room for `job`, and returns whether it did. If another account would still have more queued
+    /// bytes than `job`'s account with `job` added, the largest job of the account with the most bytes is evicted.
+    /// Otherwise, the largest job of `job`'s own account is evicted, if it is larger than `job`.
     fn make_room(&mut self, job: &HookDelivery) -> bool {
         let own = self.waiting_bytes(&job.key);
         let more = job.bytes().saturating_sub(own);
@@ -406,8 +414,8 @@ impl Queue {
         dropped.is_some()
     }
 
-    /// Returns the delay before the next retry: random up to a limit that doubles with each failure, or the delay that
-    /// the receiver requested, if longer.
+    /// Returns the delay before the next retry. The delay is random, and its upper limit doubles with each failure. If
+    /// the receiver has requested a longer delay, that one is used.
     fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
         let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
@@ -426,7 +434,7 @@ impl Queue {
     }
 }
 
-// Events for a receiver.
+// Events that are sent to a receiver.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Half {
@@ -435,11 +443,11 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// Both halves, in the order of service.
+    /// Both halves, in the order in which they are served.
     pub(crate) const ALL: [Self; 2] = [Self::Wakes, Self::States];
 }
 
-/// Channel of a job; empty for events about the process.
+/// The channel of a job. The name is empty for events about the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) half: Half,
@@ -450,12 +458,12 @@ pub(crate) struct Key {
 pub(crate) struct HookDelivery {
     pub(crate) key: Key,
     pub(crate) account: Account,
-    /// Number of the event in the process, unchanged between delivery attempts.
+    /// Number of the event within the process. All delivery attempts use the same number.
     pub(crate) number: u64,
     pub(crate) what: What,
-    /// Time before which the event is not sent.
+    /// Time before which the event must not be sent.
     pub(crate) ready: u64,
-    /// Whether the event replaces an unsent event about a master's arrival.
+    /// Whether this event has replaced an unsent event, which reported that a master had connected.
     pub(crate) came: bool,
     pub(crate) expires: Option<u64>,
 }
@@ -463,11 +471,11 @@ pub(crate) struct HookDelivery {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Presence(Arc<Presence>),
-    /// Wake call with the number of its attempt.
+    /// A wake call, with the number of its attempt.
     Wake(Arc<Presence>, u32),
     Slots(Serving),
     Node(&'static str),
-    /// Cause of a problem, when it begins or is resolved.
+    /// The cause of a problem that has begun or has been resolved.
     Problem(Arc<Value>),
 }
 
@@ -481,9 +489,11 @@ impl What {
 }
 
 impl HookDelivery {
-    /// Replaces an older, unsent event of the same channel. Takes over the turn of the older event, unless this event
-    /// is delayed, and the more significant of both causes. While the event about a master's departure is delayed, no
-    /// event that reveals the departure is sent; a master that connects in the meantime counts as a replacement.
+    /// Makes this event replace an older event of the same channel that has not been sent. This event takes the
+    /// position of the older one, unless it is delayed. Of the two causes, it reports the more significant one.
+    ///
+    /// The departure of a master is reported with a delay. During the delay, no event that reveals the departure is
+    /// sent. A master that connects in the meantime is reported as a replacement.
     fn follows(&mut self, older: &Self, now: u64) {
         let is_held = older.ready > now;
         if self.ready <= now {
@@ -511,7 +521,7 @@ impl HookDelivery {
         (state.cause, state.reason) = (cause, reason);
     }
 
-    /// Returns the minimum time between this event and the next of its channel, in milliseconds.
+    /// Returns the minimum time in milliseconds between this event and the next event of its channel.
     fn apart_ms(&self) -> u64 {
         match self.what {
             What::Presence(_) => HOOK_STATES_APART_MS,
@@ -519,7 +529,7 @@ impl HookDelivery {
         }
     }
 
-    /// Returns whether dropping this event loses information for the receiver.
+    /// Returns whether the receiver loses information if this event is dropped.
     fn is_state(&self) -> bool {
         match self.what {
             What::Presence(_) | What::Slots(_) | What::Node(_) | What::Problem(_) => true,
@@ -543,8 +553,8 @@ impl HookDelivery {
     }
 }
 
-/// Size of a job in bytes, without its texts but with its table entries. The limit on bytes thereby limits the number
-/// of jobs.
+/// Size of a job in bytes, including its table entries but not its strings. Every job counts at least this much, so the
+/// limit on bytes also limits the number of jobs.
 const JOB_BYTES: usize = HOOK_BYTES_MAX / HOOK_WAITING_MAX;
 
 #[cfg(test)]

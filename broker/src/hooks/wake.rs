@@ -1,4 +1,5 @@
-//! Decides when to call a sleeping master. Takes the time and channel states as inputs and returns the calls to make.
+//! Decides when to call a sleeping master. Does no I/O: the caller passes in the time and the channels' states, and
+//! makes the calls that are returned.
 //!
 //! ```text
 //!            a message is pending, no master
@@ -7,9 +8,9 @@
 //!     │  COOLDOWN after its end                │ the messages expire: expired
 //!     └────────────────────────────────────────┘ no master after the last call: gave up
 //! ```
-//! A channel is called at most [`WAKES_PER_HOUR`] times an hour, and at most [`WAKES_OF_CALLER_PER_HOUR`] times for one
-//! caller. A viewer that retries in a loop can therefore neither drain a battery nor use up the calls of others. At
-//! capacity, a channel of the account with the most channels is evicted.
+//! A channel is called at most [`WAKES_PER_HOUR`] times an hour, and at most [`WAKES_OF_CALLER_PER_HOUR`] times on
+//! behalf of the same caller. A viewer that retries in a loop can therefore neither drain a battery nor use up the
+//! calls of other viewers. When the table is full, a channel of the account that has the most channels is evicted.
 
 use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
@@ -24,26 +25,28 @@ use std::sync::Arc;
 pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, WakeChannel>,
     due: BTreeSet<(u64, Arc<str>)>,
-    /// Channels by account, in order of eviction.
+    /// The channels in the order in which they are evicted, grouped by account.
     ranks: BTreeSet<WakeRank>,
     shares: Shares<Account, Account>,
 }
 
-/// Account, whether the channel is being called, time of its next check, and the channel.
+/// The rank of a channel: its account, whether it is being called, when it is next checked, and its name.
 type WakeRank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
 struct WakeChannel {
     state: Arc<Presence>,
     phase: WakePhase,
-    /// Latest expiry, in calendar time, of messages for which the master was called.
+    /// The latest wall-clock expiry of the messages for which the master has been called.
     called_until: u64,
-    /// Latest expiry, in calendar time, of messages for which the master was called or a call was refused.
+    /// The latest wall-clock expiry of the messages for which the master has been called, or for which a call has been
+    /// refused.
     judged_until: u64,
     hour: u64,
     count: u32,
     callers: Vec<(CallerId, u32)>,
-    /// Entry in `ranks`: whether the channel was being called at the last check, and the time of the next check.
+    /// Key of this channel in `ranks`: whether the channel was being called when last checked, and when it is next
+    /// checked.
     place: (bool, u64),
 }
 
@@ -57,7 +60,7 @@ enum WakePhase {
 pub(crate) enum Act {
     Call(Arc<Presence>, u32),
     Withdraw(Arc<str>),
-    /// Record that calling ended with this result, this many milliseconds after its start.
+    /// Record that a series of calls has ended with this result. Also holds its duration in milliseconds.
     Ended(WakeResult, u64),
 }
 
@@ -73,7 +76,8 @@ pub enum WakeResult {
     Expired,
     /// No master connected after the last call.
     GaveUp,
-    /// Refused, since the limit of calls per hour is reached.
+    /// The channel or all of its waiting callers have used up their calls for this hour, or the channel was evicted to
+    /// make room.
     Limited,
 }
 
@@ -105,7 +109,8 @@ impl Wakes {
         acts
     }
 
-    /// Returns due calls and outcomes. Drops channels that another node now owns and calls.
+    /// Returns the calls and results that are due. Drops channels that now belong to another node, since that node
+    /// calls their masters.
     pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some((due, channel)) = self.due.first().cloned() {
@@ -160,8 +165,9 @@ impl Wakes {
             .change(account, account, held, held.saturating_sub(1));
     }
 
-    /// Evicts a channel of the account with the most channels, or of this account if none has more. Idle channels are
-    /// evicted first, in order of expiry. Only other accounts lose a channel that is being called.
+    /// Evicts a channel of the account that has the most channels, or of `account` if no other account has more. Idle
+    /// channels are evicted first, in the order of their next check. A channel that is being called is evicted only for
+    /// the benefit of another account. Returns whether a channel was evicted.
     fn make_room(&mut self, account: Account, acts: &mut Vec<Act>) -> bool {
         let own = self.shares.held(account);
         let payer = self.shares.payer(account, own, 1).unwrap_or(account);
@@ -194,7 +200,8 @@ impl WakeChannel {
         }
     }
 
-    /// Updates the state. If the calendar was set back, forgets for which messages the master was called.
+    /// Updates the state. If the wall clock was set back, the recorded expiries are reset. They would otherwise
+    /// suppress calls for newer messages.
     fn learn(&mut self, state: &Arc<Presence>) {
         if state.at.0 + SAME_MS < self.state.at.0 {
             (self.called_until, self.judged_until) = (0, 0);
@@ -216,7 +223,7 @@ impl WakeChannel {
                 self.end(WakeResult::GaveUp, since, now, acts);
             }
             WakePhase::Calling { since, calls } => {
-                // Calls that are due together, after a pause of the process, count as one.
+                // After the process was suspended, several calls may be due at once. They count as one.
                 let due = CALLS_MS.iter().filter(|after| since + **after <= now);
                 let due = u32::try_from(due.count()).unwrap_or(calls);
                 if due > calls {
@@ -230,14 +237,16 @@ impl WakeChannel {
         matches!(self.phase, WakePhase::Calling { .. })
     }
 
-    /// Returns whether a pending message needs a call and the call has not been refused for all waiting viewers.
+    /// Returns whether a pending message needs a call. Also returns `true` if the call will be refused but the refusal
+    /// has not been recorded yet.
     fn has_news(&self) -> bool {
         let may_be_called = self.newest().is_some() && self.count < WAKES_PER_HOUR;
         let is_new = kept_until(&self.state) > self.judged_until + SAME_MS;
         is_called_for(&self.state) && (may_be_called || is_new)
     }
 
-    /// Returns the newest waiting viewer for which the master has not been called, and whose caller has calls left.
+    /// Returns the newest waiting viewer that may cause a wake call: the master has not been called for this viewer,
+    /// and the viewer's caller has calls left.
     fn newest(&self) -> Option<&Waiter> {
         let waiting = self.state.waiting.iter();
         let waiting = waiting.filter(|waiter| waiter.until.0 > self.called_until + SAME_MS);
@@ -265,8 +274,8 @@ impl WakeChannel {
         self.call(now, 1, acts);
     }
 
-    /// Returns whether this caller has calls left. Only the channel's limit applies to viewers without an identified
-    /// caller.
+    /// Returns whether this caller has calls left. A viewer whose caller is not identified is subject only to the
+    /// channel's limit.
     fn has_left(&self, caller: Option<CallerId>) -> bool {
         let Some(caller) = caller else { return true };
         let known = self.callers.iter().find(|(known, _)| *known == caller);
@@ -290,7 +299,7 @@ impl WakeChannel {
         acts.push(Act::Ended(result, now - since));
     }
 
-    /// Returns the time of the next check; a time in the past if the entry may be dropped.
+    /// Returns the time at which the channel must be checked next. The entry can be dropped if that time has passed.
     fn next(&self) -> u64 {
         match self.phase {
             WakePhase::Calling { since, calls } => {
@@ -307,32 +316,33 @@ fn is_called_for(state: &Presence) -> bool {
     is_missed(state) && !state.waiting.is_empty()
 }
 
-/// Returns whether no master is connected, or only a master whose connection may be lost.
+/// Returns whether the channel has no master, or a master whose connection may be lost.
 fn is_missed(state: &Presence) -> bool {
     state.master.as_ref().is_none_or(Master::is_doubtful)
 }
 
-/// Returns the expiry of the last pending message.
+/// Returns the latest expiry of any pending message.
 fn kept_until(state: &Presence) -> u64 {
     let untils = state.waiting.iter().map(|waiter| waiter.until.0);
     untils.max().unwrap_or_default()
 }
 
-/// Times of all calls of a series, in milliseconds since the first call.
+/// The times at which the calls of a series are made, in milliseconds after the first call.
 const CALLS_MS: [u64; 4] = [0, 5_000, 15_000, 35_000];
 
-/// Time limit for a master to connect after the first call, in milliseconds.
+/// Time within which a master must connect after the first call, in milliseconds.
 const GIVE_UP_MS: u64 = 65_000;
 
-/// Minimum time from the end of calling to the next start, in milliseconds.
+/// Minimum time between the end of a series of calls and the next series, in milliseconds.
 const COOLDOWN_MS: u64 = 30_000;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Maximum difference of calendar times that count as equal, in milliseconds, since they come from different clocks.
+/// Maximum difference between two wall-clock times that are considered equal, in milliseconds. The times may have been
+/// read from different clocks.
 const SAME_MS: u64 = 1_000;
 
-/// Maximum number of actions per turn. The next turn follows immediately and performs the others.
+/// Maximum number of actions per turn. The remaining actions are performed in the next turn, which follows immediately.
 const ACTS_PER_TURN: usize = 256;
 
 #[cfg(test)]

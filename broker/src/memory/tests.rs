@@ -1,8 +1,8 @@
 use super::*;
 use broker_core::{limits::SHARDS_MAX, settings::Profile};
 
-/// The most bytes of a process of 1 to 16 shards at default limits, connections aside, with what the kernel holds for
-/// their peers (128 MiB). Each further shard adds a MiB, for the list that it may have under way.
+/// The most bytes that a process of 1 to 16 shards takes at default limits, without its connections. Includes 128 MiB
+/// that the kernel holds for peers. Each further shard adds a MiB for the list that it may be producing.
 const MOST: usize = 1292 * MIB;
 
 #[test]
@@ -45,7 +45,7 @@ fn what_is_written_is_what_counts() {
     }
     settings.limits.pending_bytes_per_shard = MIB;
     assert_eq!(of(&settings, "kept messages"), 3 * 4 * MIB);
-    // Callers are connected: with few connections, few changes and calls wait.
+    // Callers are connected, so with few connections there are few waiting changes and calls.
     let changes = store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX;
     for (connections, shards, most) in [
         (2200, 1, [137; 2]),
@@ -62,17 +62,13 @@ fn what_is_written_is_what_counts() {
     }
 }
 
-/// The log, the causes and the history that the console reads, with all rings full.
+/// The log, the causes and the history, which the console reads, take 8 MB with all rings full.
 #[test]
 fn what_the_console_remembers_takes_8_mb() {
     let terms = budget(&Settings::default());
     let of = |name| terms.iter().find(|term| term.name == name).unwrap().total();
-    let rings = [
-        "log lines kept",
-        "problems",
-        "places of causes",
-        "the history's queue",
-    ];
+    #[rustfmt::skip] // a list
+    let rings = ["log lines kept", "problems", "places of causes", "the history's queue"];
     let bytes: usize = rings.map(of).iter().sum();
     assert!(bytes <= 8_000_000, "{bytes}");
 }
@@ -129,7 +125,7 @@ fn a_reload_may_have_what_the_start_had_or_the_machine_has() {
 
 #[test]
 fn the_least_limit_of_a_group_and_those_around_it_counts() {
-    let root = std::env::temp_dir().join(format!("heliograph-groups-{}", std::process::id()));
+    let root = testkit::Directory::temporary();
     let write = |group: &str, text: &str| {
         let file = root.join(group);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -151,7 +147,6 @@ fn the_least_limit_of_a_group_and_those_around_it_counts() {
     ] {
         assert_eq!(limit_below(&root, groups), expected, "{groups}");
     }
-    std::fs::remove_dir_all(&root).unwrap();
 }
 
 #[test]

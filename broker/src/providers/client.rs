@@ -1,4 +1,4 @@
-//! Requests to one provider, for its keys and for tokens.
+//! Requests to a provider, for its keys and for tokens.
 
 use crate::files;
 use crate::outbound::{self, Outbound, OutboundBounds, Reach};
@@ -17,15 +17,15 @@ pub(crate) struct Fetched {
     pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
-/// Fetches the discovery document of a provider, then its keys. The error states why the keys could not be fetched,
-/// worded for operators.
+/// Fetches the discovery document of a provider, then the provider's keys. The error explains to the operator why the
+/// keys could not be fetched.
 pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,
     reach: Reach,
 ) -> Result<Fetched, String> {
     let hosts = discovery.hosts.clone();
-    // Runs on a blocking thread, since the system's authorities are read from files.
+    // Runs on a blocking thread, since the CA certificates of the system are read from files.
     let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let found = client.get(discovery::address(provider)?).await;
@@ -63,7 +63,8 @@ impl ProviderClient {
         }
     }
 
-    /// Posts a form with the client's authorization header. Returns the status and the body of the response.
+    /// Posts a form, with the client's authorization header if one is given. Returns the status and the body of the
+    /// response.
     pub(crate) async fn post(
         &self,
         to: Uri,

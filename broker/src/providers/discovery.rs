@@ -1,4 +1,4 @@
-//! Discovery document of a provider, which gives the address of its keys and its sign-in endpoints.
+//! The discovery document of a provider, which contains the address of its keys and its sign-in endpoints.
 
 use axum::http::Uri;
 use broker_core::auth::provider::Provider;
@@ -19,8 +19,8 @@ pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
         .map_err(|_| "the issuer is not a valid URL".to_owned())
 }
 
-/// Returns the address of the keys from the document. Fails if the document belongs to another issuer, or specifies an
-/// address that is not permitted for keys.
+/// Returns the address of the keys as stated in the discovery document. Fails if the document belongs to another
+/// issuer, or if keys may not be fetched from this address.
 pub(crate) fn keys_address(
     document: &[u8],
     provider: &Provider,
@@ -53,7 +53,7 @@ pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> 
     hosts.any(|host| is_same(host, authority))
 }
 
-/// Returns whether two hosts are equal. A missing port means the default port of https.
+/// Returns whether two hosts and their ports are equal. A missing port means the default port of HTTPS.
 fn is_same(one: &str, other: &str) -> bool {
     let bare = |host: &str| {
         host.strip_suffix(":443")
@@ -63,21 +63,21 @@ fn is_same(one: &str, other: &str) -> bool {
     bare(one) == bare(other)
 }
 
-// Sign-in endpoints of a provider, from its discovery document.
+// The sign-in endpoints of a provider, from its discovery document.
 
-/// Endpoints of a provider for the authorization code flow.
+/// The endpoints of a provider for the authorization code flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInEndpoints {
-    /// Page to which the browser is redirected, without a fragment.
+    /// The page to which the browser is redirected, without a fragment.
     pub authorization: Uri,
     pub(crate) token: Uri,
-    /// Whether the secret is sent in the form, for providers that do not accept it in a header.
+    /// Whether the client secret is sent in the form because the provider does not accept it in a header.
     pub(crate) takes_form: bool,
-    /// Whether every response of the authorization page names its issuer (RFC 9207).
+    /// Whether every response of the authorization page names the issuer (RFC 9207).
     pub names_issuer: bool,
 }
 
-/// Members of the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
+/// The members of the document. Source: OpenID Connect Discovery 1.0, section 3; RFC 9207, section 3.
 #[derive(Deserialize)]
 struct EndpointsDocument {
     authorization_endpoint: Option<String>,
@@ -89,8 +89,8 @@ struct EndpointsDocument {
 }
 
 impl SignInEndpoints {
-    /// Reads the endpoints from a document whose issuer has been verified. The code and the secret go only to the
-    /// issuer's host or to another configured host. The error states why sign-ins are impossible, worded for operators.
+    /// Reads the endpoints from a document whose issuer has been verified. The code and the secret may be sent only to
+    /// the issuer's host or to another configured host. The error explains to the operator why users cannot sign in.
     pub(crate) fn read(
         document: &[u8],
         provider: &Provider,
@@ -118,7 +118,8 @@ impl SignInEndpoints {
         if challenges.is_some() && !is_listed(challenges, "S256") {
             return Err("the provider does not support PKCE with S256".into());
         }
-        // Without a list, the header is the default. Source: OpenID Connect Discovery 1.0, section 3.
+        // If there is no list, the secret is sent in the header by default. Source: OpenID Connect Discovery 1.0,
+        // section 3.
         let methods = &document.token_endpoint_auth_methods_supported;
         let takes_form =
             is_listed(methods, "client_secret_post") && !is_listed(methods, "client_secret_basic");
@@ -149,24 +150,14 @@ mod tests {
 
     #[test]
     fn documents_are_below_the_issuer() {
-        for (issuer, wanted) in [
-            (
-                "id.example.com",
-                "https://id.example.com/.well-known/openid-configuration",
-            ),
-            (
-                "id.example.com/a/b",
-                "https://id.example.com/a/b/.well-known/openid-configuration",
-            ),
-            (
-                "id.example.com/",
-                "https://id.example.com/.well-known/openid-configuration",
-            ),
-            (
-                "127.0.0.1:8443/x",
-                "https://127.0.0.1:8443/x/.well-known/openid-configuration",
-            ),
-        ] {
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("id.example.com", "https://id.example.com/.well-known/openid-configuration"),
+            ("id.example.com/a/b", "https://id.example.com/a/b/.well-known/openid-configuration"),
+            ("id.example.com/", "https://id.example.com/.well-known/openid-configuration"),
+            ("127.0.0.1:8443/x", "https://127.0.0.1:8443/x/.well-known/openid-configuration"),
+        ];
+        for (issuer, wanted) in cases {
             assert_eq!(address(&provider(issuer)).unwrap().to_string(), wanted);
         }
     }
@@ -174,23 +165,14 @@ mod tests {
     /// Documents as published by Google, Cognito and Keycloak, without the members that are ignored.
     #[test]
     fn documents_of_known_providers_are_read() {
-        for (issuer, host, keys) in [
-            (
-                "accounts.google.com",
-                "www.googleapis.com",
-                "https://www.googleapis.com/oauth2/v3/certs",
-            ),
-            (
-                "cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI",
-                "",
-                "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI/.well-known/jwks.json",
-            ),
-            (
-                "id.example.com/realms/home",
-                "",
-                "https://id.example.com/realms/home/protocol/openid-connect/certs",
-            ),
-        ] {
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("accounts.google.com", "www.googleapis.com", "https://www.googleapis.com/oauth2/v3/certs"),
+            ("cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI", "",
+                "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI/.well-known/jwks.json"),
+            ("id.example.com/realms/home", "", "https://id.example.com/realms/home/protocol/openid-connect/certs"),
+        ];
+        for (issuer, host, keys) in cases {
             let hosts = [host.into()];
             let document = serde_json::json!({
                 "issuer": format!("https://{issuer}"), "jwks_uri": keys, "response_types_supported": ["code"],
@@ -205,37 +187,23 @@ mod tests {
         let ours = provider("id.example.com:8443/realms/home");
         let hosts = ["keys.example.com".into()];
         let issuer = "https://id.example.com:8443/realms/home";
-        for (issuer, keys, wanted) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (issuer, "https://id.example.com:8443/keys", Ok(())),
             (issuer, "https://ID.example.com:8443/keys", Ok(())),
             (issuer, "https://keys.example.com:443/keys", Ok(())),
             (issuer, "https://id.example.com/keys", Err("neither")),
             (issuer, "https://keys.example.com:8443/keys", Err("neither")),
-            (
-                issuer,
-                "https://keys.example.com.evil.example/keys",
-                Err("neither"),
-            ),
-            (
-                issuer,
-                "https://keys.example.com@evil.example/keys",
-                Err("https"),
-            ),
+            (issuer, "https://keys.example.com.evil.example/keys", Err("neither")),
+            (issuer, "https://keys.example.com@evil.example/keys", Err("https")),
             (issuer, "http://keys.example.com/keys", Err("https")),
             (issuer, "/keys", Err("https")),
             (issuer, "file:///etc/passwd", Err("https")),
             (issuer, "", Err("https")),
-            (
-                "https://id.example.com:8443/realms/home/",
-                "https://keys.example.com/keys",
-                Err("another issuer"),
-            ),
-            (
-                "https://ID.example.com:8443/realms/home",
-                "https://keys.example.com/keys",
-                Err("another issuer"),
-            ),
-        ] {
+            ("https://id.example.com:8443/realms/home/", "https://keys.example.com/keys", Err("another issuer")),
+            ("https://ID.example.com:8443/realms/home", "https://keys.example.com/keys", Err("another issuer")),
+        ];
+        for (issuer, keys, wanted) in cases {
             let document = serde_json::json!({"issuer": issuer, "jwks_uri": keys}).to_string();
             let found = keys_address(document.as_bytes(), &ours, &hosts).map(|_| ());
             match (wanted, found) {

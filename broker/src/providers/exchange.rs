@@ -1,4 +1,4 @@
-//! Exchanges an authorization code for an id token, by a request of the server itself.
+//! Exchanges an authorization code for an id token. The request is sent by this server, not by the browser.
 //!
 //! Source: RFC 6749, section 4.1.3, "Access Token Request", and section 2.3.1; RFC 7636, section 4.5; OpenID Connect
 //! Core 1.0, section 3.1.3.
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// Authorization code, with the proof that this server requested it.
+/// An authorization code, with the code verifier that proves that this server requested the code.
 pub(crate) struct Code<'c> {
     pub(crate) code: &'c str,
     pub(crate) verifier: &'c str,
@@ -33,9 +33,9 @@ struct TokenRefusal {
     error: String,
 }
 
-/// Exchanges a code for an id token, without verifying the token. Redirects are not followed and proxies are not used.
-/// The endpoint must have an address that is permitted for the provider. The error states why there is no id token,
-/// worded for operators and without secrets.
+/// Exchanges a code for an id token, without verifying the token. Redirects are not followed, and proxies are not used.
+/// The address of the endpoint must be permitted for the provider. If there is no id token, the error explains the
+/// reason to the operator and contains no secrets.
 pub(crate) async fn exchange(
     endpoints: &SignInEndpoints,
     discovery: Discovery,
@@ -43,7 +43,7 @@ pub(crate) async fn exchange(
     code: Code<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let reach = Reach::of(discovery.private, dev);
-    // Runs on a blocking thread, since the system's authorities are read from files.
+    // Runs on a blocking thread, since the CA certificates of the system are read from files.
     let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
     let client = client.map_err(|error| error.to_string())??;
     let (form, authorization) = request(&code, endpoints.takes_form);
@@ -102,8 +102,8 @@ fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<Head
     (form, header)
 }
 
-/// Returns whether a provider's error code is safe to display. Source: RFC 6749, section 5.2; the maximum length is
-/// stricter than the source.
+/// Returns whether an error code from a provider is safe to display. The rules are those of RFC 6749, section 5.2, with
+/// a stricter maximum length.
 fn is_plain(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=64).contains(&word.len()) && word.bytes().all(plain)

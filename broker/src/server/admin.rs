@@ -1,4 +1,4 @@
-//! Data of the admin listener: sources of its pages, tokens of its callers, data of `/try`, and the setup of `--lan`.
+//! Prepares what the admin listener needs: the data sources of its pages, its tokens, the data of `/try`, and `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::failure::{Failure, Fallible};
@@ -56,7 +56,7 @@ pub(crate) fn shows(
     let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
     let (profile, engine) = (settings.profile.into(), settings.engine.into());
-    // At most a second later than the start of the process.
+    // At most a second after the process actually started.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
     let data_dir = settings.data_dir.clone();
@@ -112,7 +112,7 @@ pub(crate) fn shows(
     })
 }
 
-/// Returns the free bytes of a directory's file system that unprivileged processes may use.
+/// Returns how many bytes of a directory's file system are free for unprivileged processes.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let state = statvfs(directory).ok()?;
     Some(state.f_bavail.saturating_mul(state.f_frsize))
@@ -147,8 +147,8 @@ fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     })
 }
 
-/// Returns the callback that collects statistics for the overview. A hanging shard delays one call, by a fraction of a
-/// second.
+/// Returns the callback that collects the figures for the overview of the console. If a shard hangs, a call takes a
+/// fraction of a second longer.
 fn look(mailboxes: Mailboxes) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -163,7 +163,7 @@ fn look(mailboxes: Mailboxes) -> Look {
     })
 }
 
-/// Returns the handle that stores imported channels; `None` in a cluster, whose channels are in etcd.
+/// Returns the handle that stores imported channels, or `None` in a cluster, where channels are stored in etcd.
 fn imports(registry: &Records) -> Option<Commit> {
     let committer = registry.on_disk().map(Registry::committer)?;
     Some(Arc::new(move |creations: Vec<Creation>| {
@@ -192,8 +192,8 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
     }
 }
 
-/// Creates the admin token of a container in its data directory, unless the operator configured one. Keeps an existing
-/// token, which browsers may still use.
+/// Creates the admin token of a container in its data directory, unless the operator has configured one. An existing
+/// token is kept, since browsers may still use it.
 pub(crate) fn make_token(settings: &mut Settings) -> Fallible<()> {
     if !settings.container || settings.admin.token_file.is_some() {
         return Ok(());
@@ -213,10 +213,10 @@ pub(crate) const MADE_TOKEN: &str = "admin.token";
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// Maximum time for shards to run the timers that a clock jump makes due.
+/// Maximum time that shards may take to handle the timers that expire in a clock jump.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
-// Data of `/try`: a channel and, if requests must be signed, an issuer of sessions.
+// The data of `/try`: a channel and, if requests must be signed, an issuer of sessions.
 
 pub(crate) fn prepare_try_page(
     shows: &mut Shows,
@@ -245,10 +245,10 @@ pub(crate) fn prepare_try_page(
     Ok(())
 }
 
-// Setup of `--lan`: the path of connections from shards to the pages, and the first pairing code for a phone.
+// Setup of `--lan`: how shards hand over connections to the pages, and the first pairing code for a phone.
 
-/// Creates the sender for shards and the generator of pairing codes; `None` without `--lan`. Stores the receiver in
-/// `shows`.
+/// Creates the sender through which shards hand connections over to the pages, and the generator of pairing codes.
+/// Stores the corresponding receiver in `shows`. Without `--lan`, returns `None` for both.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,
@@ -265,7 +265,8 @@ pub(crate) fn open_lan(
     (Some(take), Some(pairing))
 }
 
-/// Prints a pairing code to stderr if it is a terminal. Otherwise stderr is a log, which must not contain secrets.
+/// Prints a pairing code to stderr if stderr is a terminal. Otherwise, stderr is probably a log, which must not contain
+/// secrets.
 pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
     let mut out = std::io::stderr().lock();
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {

@@ -1,7 +1,9 @@
-//! Validates a configuration: the file, the flags, and the files that they name. `heliograph serve` and `heliograph
-//! check-config` share these checks and therefore accept the same configurations. All faults are reported in one pass.
+//! Validates a configuration: the configuration file, the flags, and the files that they name. `heliograph serve` and
+//! `heliograph check-config` share these checks, so they accept the same configurations. All faults are reported at
+//! once.
 //!
-//! State of the machine (ports in use, limits of the process, a data directory in use) is not checked.
+//! Conditions that depend on the machine are not checked here, such as ports in use, a data directory in use, or the
+//! limits of the process.
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files::{self, token};
@@ -19,37 +21,37 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zeroize::Zeroizing;
 
-/// Valid configuration.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct CheckedConfiguration {
-    /// Settings of the server.
+    /// The settings of the server.
     pub settings: Settings,
-    /// SHA-256 of the file in hexadecimal; empty without a file.
+    /// The SHA-256 of the configuration file in hexadecimal. Empty if there is no file.
     pub sha256: Box<str>,
-    /// Content of the credentials file, if configured.
+    /// The content of the credentials file, if one is configured.
     pub credentials: Option<Loaded>,
-    /// Warnings about valid but probably unintended settings, one sentence each.
+    /// Warnings about settings that are valid but probably not intended, one sentence each.
     pub warnings: Vec<String>,
-    /// Warnings that startup logs, one sentence each: values that some clients cannot parse, keys open to all users,
-    /// too little memory.
+    /// Warnings that are logged at startup, one sentence each. They concern values that some clients cannot parse, key
+    /// files that all users can read, and insufficient memory.
     pub notices: Vec<String>,
 }
 
-/// Validates the configuration and the files that it names, for a start.
+/// Validates the configuration and the files that it names before the server starts.
 ///
 /// # Errors
-/// Returns the errors of [`check`], except that the settings decide whether an expired certificate is rejected.
+/// Returns the same errors as [`check`], except that the settings decide whether an expired certificate is an error.
 pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |files| files.expired)
 }
 
-/// Validates the configuration and the files that it names, for an operator.
+/// Validates the configuration and the files that it names, for `heliograph check-config`.
 ///
-/// Files must be valid even if unused. Under `--dev`, only files in use are checked, since the configuration may come
-/// from another machine.
+/// Files must be valid even if they are not used. With `--dev`, only the files in use are checked, because the
+/// configuration may have been copied from another machine.
 ///
 /// # Errors
-/// Returns all faults: first those of the configuration, then those of the credentials file.
+/// Returns all faults: those of the configuration, followed by those of the credentials file.
 pub fn check(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |_| Expired::Refuse)
 }
@@ -67,7 +69,7 @@ fn checked(
             draft.fault("admin.token_file", path.display(), rule);
         }
         warnings.extend(secret_of_accounts(&settings, &mut draft));
-        // Startup itself selects the location of a temporary directory.
+        // The location of a temporary directory is chosen at startup.
         if !settings.data_dir_ends
             && let Err(error) = probe(&settings.data_dir)
         {
@@ -75,7 +77,8 @@ fn checked(
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
         cluster(&settings, &mut draft);
-        // Invalid entries shift the indices of the others.
+        // If a hook is invalid, none is examined further: it is missing from the settings, so later indices would be
+        // wrong.
         let hooks = (!draft.has_faults_of("hook[")).then(|| client::clients(&settings));
         for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
             draft.fault(&key, path.display(), rule);
@@ -137,8 +140,8 @@ fn notices(servers: &[Ice]) -> Vec<String> {
     notices
 }
 
-/// Returns warnings about keys and tokens that are open to all users of this machine. Other secrets are checked when
-/// they are read.
+/// Returns warnings about key and token files that all users of this machine can read. Other secret files are checked
+/// when they are read.
 fn open_files(settings: &Settings) -> Vec<String> {
     let keys = settings.tls.iter().flat_map(|files| &files.key);
     let keys = keys.chain(&settings.cluster.etcd.key);
@@ -147,21 +150,21 @@ fn open_files(settings: &Settings) -> Vec<String> {
     open.map(|path| files::open_notice(path)).collect()
 }
 
-/// Returns a warning if the cgroup permits less memory than the process may use.
+/// Returns a warning if the process may use more memory than its cgroup permits.
 fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
     let connections = settings.limits.connections.min(side::open_files_hard());
     let terms = memory::terms(settings, credentials.map(|loaded| &*loaded.credentials));
     memory::shortage(memory::group_limit(), &terms, connections).filter(|_| !settings.dev)
 }
 
-/// Returns the token file to validate. Under `--dev`, a token file without a listener is ignored, since it may belong
-/// to another machine.
+/// Returns the token file to validate. With `--dev`, the token file is ignored if there is no admin listener, because
+/// the configuration may have been copied from another machine.
 pub(crate) fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
     let path = settings.admin.token_file.as_ref();
     path.filter(|_| settings.admin.listen.is_some() || !settings.dev)
 }
 
-/// Reads the secret of the console's client. Returns a warning if the file is open to all users.
+/// Reads the secret of the console's OpenID client. Returns a warning if all users can read the file.
 fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> {
     let path = settings.admin.oidc.as_ref()?.client_secret_file.as_ref()?;
     match secret_of_client(path) {
@@ -174,8 +177,7 @@ fn secret_of_accounts(settings: &Settings, draft: &mut Draft) -> Option<String> 
     }
 }
 
-/// Reads a client secret, and returns whether its file is open to all users. The error states the rule that the file
-/// breaks.
+/// Reads a client secret, and returns whether all users can read its file. The error states which rule the file breaks.
 pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool), String> {
     let read = files::read_regular_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -186,7 +188,8 @@ pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool),
     Ok((secret, read.is_open_to_others()))
 }
 
-/// Records a fault if the credentials file lacks the provider of console accounts, or the provider is unusable.
+/// Records a fault if the credentials file does not contain the provider that console accounts use, or if that provider
+/// is not suitable for accounts.
 fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let Some(oidc) = &settings.admin.oidc else {
         return;
@@ -213,7 +216,8 @@ fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft)
 
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Checks that a directory can be created and written, by creating a temporary file in its nearest existing ancestor.
+/// Checks that a directory can be created and is writable, by creating a temporary file in its nearest existing
+/// ancestor.
 fn probe(data_dir: &Path) -> io::Result<()> {
     let mut place = data_dir;
     loop {
@@ -225,7 +229,7 @@ fn probe(data_dir: &Path) -> io::Result<()> {
             Ok(about) if about.is_dir() => break,
             Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A dangling link exists, but no directory can be created in its place.
+                // A dangling link exists, yet no directory can be created in its place.
                 if fs::symlink_metadata(place).is_ok() {
                     return Err(error);
                 }
@@ -277,7 +281,8 @@ fn tls(
     }
 }
 
-/// Records a fault for each endpoint whose server name makes the broker request device certificates.
+/// Records a fault for each endpoint whose host is also a server name for which the broker requests device
+/// certificates.
 fn names_of_devices(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let advertise = &settings.advertise;
     let endpoints = [
@@ -325,7 +330,8 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     ended.collect()
 }
 
-/// Attributes the error of an unreadable credentials file to the key that names it. Returns any other error.
+/// Handles an error of the credentials. If the credentials file cannot be read, records the error as a fault of the key
+/// that names the file. Returns any other error.
 fn of_credentials(settings: &Settings, of: ConfigError, draft: &mut Draft) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
     let whole = match of.faults() {
@@ -349,8 +355,7 @@ mod tests {
 
     #[test]
     fn keys_and_tokens_that_everybody_may_read_are_named() {
-        let folder = std::env::temp_dir().join(format!("heliograph-open-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = testkit::Directory::temporary();
         let file = |name: &str, mode: u32| {
             let path = folder.join(name);
             fs::write(&path, "secret").unwrap();
@@ -373,6 +378,5 @@ mod tests {
             .map(|name| files::open_notice(&folder.join(name)))
             .into();
         assert_eq!(open, names);
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,5 +1,6 @@
-//! Cluster membership of this node: its secret, the map of slots, and the addresses of other nodes. With etcd, `node`
-//! follows the cluster, `slot_orders` connects its thread to the shards, and `inquiries` queries other nodes.
+//! The membership of this node in a cluster: the secret of the cluster, the map of slots, and the addresses of other
+//! nodes. If the cluster uses etcd, `node` follows the state of the cluster, `slot_orders` connects the cluster thread
+//! to the shards, and `inquiries` queries other nodes.
 
 mod inquiries;
 pub(crate) mod node;
@@ -18,18 +19,18 @@ use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Cluster membership of this node, for its shards and their edges.
+/// The node's membership in a cluster, used by its shards and their edges.
 pub(crate) struct ClusterMembership {
     pub(crate) map: Arc<SlotMap>,
     pub(crate) links: Arc<Links>,
-    /// Keys that seal temporary credentials, identical on all nodes.
+    /// The keys that seal temporary credentials. All nodes have the same keys.
     pub(crate) session_keys: Arc<SessionKeys>,
-    /// Secrets from which TLS ticket keys are derived, identical on all nodes.
+    /// The secrets from which TLS ticket keys are derived. All nodes have the same secrets.
     pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
     pub(crate) etcd: Option<EtcdPart>,
 }
 
-/// Names and secret of a node in a cluster with etcd.
+/// The names and the secret of a node in a cluster with etcd.
 pub(crate) struct EtcdPart {
     pub(crate) name: String,
     pub(crate) node: String,
@@ -37,8 +38,8 @@ pub(crate) struct EtcdPart {
 }
 
 impl ClusterMembership {
-    /// Reads the files that the settings name; `None` without a cluster. Fails with [`Failure::Configuration`] if a
-    /// file has become invalid since its validation.
+    /// Reads the files that the settings name. Returns `None` if no cluster is configured. Fails with
+    /// [`Failure::Configuration`] if a file has become invalid since it was validated.
     pub(crate) fn find(settings: &Settings) -> Fallible<Option<Self>> {
         let cluster = &settings.cluster;
         let (Some(name), Some(node), Some(secret_file)) =
@@ -57,7 +58,7 @@ impl ClusterMembership {
                 secret,
             };
             return Ok(Some(Self {
-                // This node is the first in its list of nodes.
+                // Every node lists itself first.
                 map: Arc::new(SlotMap::unknown(NodeId(0))),
                 links: Arc::new(links),
                 session_keys,
@@ -82,7 +83,7 @@ impl ClusterMembership {
     }
 }
 
-/// Returns the error for a file that has become invalid since its validation.
+/// Returns the error for a file that has become invalid since it was validated.
 pub(crate) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
@@ -94,7 +95,7 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
     Arc::new(SessionKeys::new(current, previous))
 }
 
-/// Reads a secret file. The error states the rule that the file breaks.
+/// Reads a secret file. The error states which rule the file breaks.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -107,7 +108,7 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     })
 }
 
-/// Reads a map file, which must contain this node. The error states the rule that the file breaks.
+/// Reads a map file, which must list this node. The error states which rule the file breaks.
 pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     let read = files::read_text(path, MAP_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -118,14 +119,14 @@ pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     }
 }
 
-/// Maximum size of a secret file, in bytes: the digits of two secrets and some spaces.
+/// Maximum size of a secret file in bytes, enough for the digits of two secrets and some spaces.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Maximum size of a map file, in bytes: a line per slot.
+/// Maximum size of a map file in bytes, enough for one line per slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// Creates the links of this node, before it knows other nodes. Fails with [`Failure::Fatal`] if the system provides no
-/// randomness.
+/// Creates the links of this node. No other nodes are known yet. Fails with [`Failure::Fatal`] if the system provides
+/// no random numbers.
 fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -> Fallible<Links> {
     let [start, ..] = seeds()?;
     let own = OwnNode {
@@ -137,7 +138,7 @@ fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -
     let no_tls = |error| Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"));
     let keys = Keys::derive(secret, cluster).map_err(no_tls)?;
     let server = keys.server(Purpose::Link).map_err(no_tls)?;
-    // Each shard has its own client for links to other nodes.
+    // Each shard has its own client for its links to other nodes.
     let clients = (0..shards).map(|_| keys.client(Purpose::Link).map(Arc::new));
     let clients = clients.collect::<Result<_, _>>().map_err(no_tls)?;
     Ok(Links::new(own, Arc::new(server), clients))

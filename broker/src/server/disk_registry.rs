@@ -1,4 +1,4 @@
-//! Registry on disk: opens at startup, accepts changes from shards, and reports their results.
+//! The registry on disk. Opens the store at startup, accepts changes from shards, and reports their results.
 
 use crate::failure::{Failure, Fallible};
 use crate::registry::{self, DurableStore, ProcessCatalog};
@@ -17,14 +17,14 @@ use store::{CommitError, Committer, Done, Writer};
 pub(crate) struct Registry {
     writer: Writer<Ticket>,
     catalog: Arc<ProcessCatalog>,
-    /// Stored records by home shard, until the shards take them.
+    /// The stored records by the shard that owns them. Each shard takes its own records when it starts.
     records: Vec<Records>,
     newest: Wall,
 }
 
 impl Registry {
-    /// Opens the store in a data directory and reads all its records. Fails with [`Failure::Fatal`] if the store is
-    /// damaged, has a later version, or is unreadable.
+    /// Opens the store in a data directory and reads all of its records. Fails with [`Failure::Fatal`] if the store is
+    /// damaged, was written by a later version, or cannot be read.
     pub(crate) fn open(
         data_dir: &DataDir,
         placement: &Placement,
@@ -87,8 +87,8 @@ impl Registry {
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// Returns the latest creation time of any record. New channels get later times, so that a channel is always
-    /// younger than an earlier channel of the same name.
+    /// Returns the latest creation time of all records. Every new channel is assigned a later time, and is therefore
+    /// newer than any earlier channel of the same name.
     pub(crate) fn newest(&self) -> Wall {
         self.newest
     }
@@ -106,15 +106,15 @@ impl Registry {
     }
 }
 
-/// Returns the latest plausible creation time. Under `--dev`, clients choose the creation times in ARNs; a time in the
-/// far future would move the times of all later channels.
+/// Returns the latest plausible creation time. With `--dev`, clients choose the creation times in ARNs. Without this
+/// limit, a single time in the far future would move the creation times of all later channels into the future.
 fn clock_max(now: SystemTime) -> Wall {
     let latest = now + CLOCK_AHEAD_MAX;
     let since = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall(u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// Reports the result of a change to its shard. Runs on the store's thread.
+/// Reports the result of a change to the shard that requested it. Runs on the store's thread.
 fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
     tell_health(status, &done.result);
     let Ticket { shard, channel } = done.ticket;
@@ -134,5 +134,5 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     }
 }
 
-/// Maximum time by which a clock may be set back while the server is down.
+/// Maximum time by which the clock is assumed to have been set back while the server was not running.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,5 +1,5 @@
-//! Listening sockets that survive the process: the service manager keeps them open during a restart, with clients in
-//! their queues.
+//! Listening sockets that are kept across a restart. The service manager holds them open in the meantime, and clients
+//! wait in their backlogs.
 
 use crate::server::listeners::{Bound, has_twin, local, twin_of};
 use crate::server::supervisor::Supervisor;
@@ -13,8 +13,9 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
 
 impl KeptSockets {
-    /// Selects reusable sockets among the `passed` descriptors. Closes all others, also in the service manager, since
-    /// no process would accept their clients and their addresses may be needed.
+    /// Selects the sockets among the `passed` descriptors that can be used again. All others are closed, both here and
+    /// in the service manager. Otherwise, clients could connect to them without being accepted, and their addresses
+    /// would remain in use.
     pub(crate) fn find(
         passed: Vec<(String, OwnedFd)>,
         supervisor: &Supervisor,
@@ -47,8 +48,8 @@ impl KeptSockets {
     }
 }
 
-/// Makes the service manager keep exactly these client listeners, or none in a cluster, where other nodes serve clients
-/// during a restart.
+/// Makes the service manager store exactly these client listeners. In a cluster, no listeners are stored, since other
+/// nodes serve the clients during a restart.
 pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
     let clients = bound.iter().take(settings.listen.len());
     let groups = clients.flat_map(|bound| {
@@ -69,14 +70,16 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
     for (addr, sockets) in groups {
         let name = store_name(addr);
         supervisor.discard(&name);
-        // Surplus sockets close when the shards start: the limit on locked memory may have reduced their number.
+        // There are surplus sockets if the limit on locked memory has reduced the number of shards. They are closed
+        // when the shards start.
         let sockets = sockets.iter().take(settings.shards).map(AsFd::as_fd);
         keeps = keeps && supervisor.store(&name, &sockets.collect::<Vec<_>>());
     }
     supervisor.keeps_listeners = keeps;
 }
 
-/// Returns the name under which the service manager stores the sockets of an address. FDNAME= permits no `:`.
+/// Returns the name under which the service manager stores the sockets of an address. The name may not contain `:` (see
+/// `FDNAME=`).
 fn store_name(addr: SocketAddr) -> String {
     format!("listen-{addr}").replace(':', "_")
 }
@@ -88,7 +91,7 @@ fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// Returns the address of a listening TCP socket with `SO_REUSEPORT`.
+/// Returns the address of the socket if it is a listening TCP socket with `SO_REUSEPORT`.
 fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
     let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
     (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?
@@ -119,7 +122,8 @@ mod tests {
         KeptSockets::find(passed, &Supervisor::of_environment(), settings)
     }
 
-    /// Returns the sockets of a process with these settings, in the form in which the next process gets them.
+    /// Returns the sockets of a process with these settings, in the form in which the service manager passes them to
+    /// the next process.
     fn passed(settings: &Settings) -> (SocketAddr, Vec<(String, OwnedFd)>) {
         let bound = bind(
             settings,
@@ -174,7 +178,7 @@ mod tests {
         ]);
         let kept = kept(good, &settings(&[addr, alone_at], 1));
         assert_eq!(kept.0.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [addr]);
-        // Both addresses are free again.
+        // Both addresses can be bound again.
         probe(other).unwrap();
         probe(alone_at).unwrap();
     }

@@ -1,8 +1,8 @@
-//! Listening sockets, one per shard and address, which share a port with `SO_REUSEPORT`. With etcd, the sockets for
-//! other nodes have a port each.
+//! Listening sockets. Each address has one socket per shard, and these sockets share a port (`SO_REUSEPORT`). In a
+//! cluster with etcd, however, each socket for other nodes has a port of its own.
 //!
-//! In reading order: the sockets of all listeners; the second loopback address of a development server; socket options;
-//! the search for the process that occupies a port.
+//! This file contains, in this order, the sockets of all listeners, the second loopback address of a development
+//! server, the options of a socket, and the search for the process that occupies a port.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -20,19 +20,19 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Actual address, with the port that the system selected if 0 was configured.
+    /// The address to which the sockets are bound. Contains the port selected by the system if port 0 was configured.
     pub(crate) addr: SocketAddr,
     pub(crate) sockets: Vec<OwnedFd>,
-    /// Sockets on ::1 for a development server's listener on 127.0.0.1; otherwise empty.
+    /// Sockets on ::1 for a development server's listener on 127.0.0.1. Empty for other listeners.
     pub(crate) twins: Vec<OwnedFd>,
 }
 
-/// Binds a client listener once per shard, and reuses kept sockets. Fails with [`Failure::Configuration`] if the
-/// address is not available.
+/// Binds a client listener with one socket per shard, and reuses sockets that were kept for its address. Fails with
+/// [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind(settings: &Settings, at: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
     let bound = bind_twins(settings, at, kept)?;
     for socket in bound.sockets.iter().chain(&bound.twins) {
-        // Accepted sockets inherit the size. The kernel doubles it for its overhead.
+        // Accepted sockets inherit this size. The kernel doubles it to account for its own overhead.
         let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
         set.map_err(|error| refusal("listen", at, &error))?;
     }
@@ -57,7 +57,7 @@ fn bind_twins(settings: &Settings, addr: SocketAddr, kept: &mut KeptSockets) -> 
     })
 }
 
-/// Binds the listeners for other nodes, and writes their actual ports to the settings. Fails with
+/// Binds the listeners for other nodes and writes their actual ports to the settings. Fails with
 /// [`Failure::Configuration`] if an address is not available.
 pub(crate) fn bind_inner(
     cluster: &mut ClusterSettings,
@@ -124,7 +124,7 @@ fn bind_as(
     })
 }
 
-/// Creates a socket for each shard, kept sockets included. Returns the sockets with their actual address.
+/// Returns one socket per shard, and their actual address. Kept sockets are used first, and the others are created.
 fn bind_all(
     mut addr: SocketAddr,
     busy: Busy,
@@ -132,7 +132,7 @@ fn bind_all(
     shards: usize,
     tcp_user_ms: u64,
 ) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    // Another process may share this port; clients would then reach either process by chance.
+    // Another process may share this port, in which case clients would reach one of the two processes at random.
     if addr.port() != 0 && kept.is_empty() {
         when_free(busy, || probe(addr))?;
     }
@@ -148,7 +148,7 @@ fn bind_all(
     Ok((addr, sockets))
 }
 
-/// Binds the admin listener and, under `--dev`, its counterpart on ::1. The first socket has the configured address.
+/// Binds the admin listener and, under `--dev`, a second socket on ::1. The first socket has the configured address.
 /// Fails with [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind_admin(
     settings: &Settings,
@@ -208,20 +208,20 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-// Second loopback address of a development server: listeners on 127.0.0.1 also listen on ::1, at the same port.
+// The second loopback address of a development server. A listener on 127.0.0.1 also listens on ::1, at the same port.
 //
-// Many hosts files give `localhost` both addresses, or `::1` first. Clients that try only one address, such as node 18,
-// take the first.
+// Many hosts files map `localhost` to both addresses, or list `::1` first. Clients that try only one address, such as
+// node 18, take the first.
 
 pub(crate) struct Both<T> {
-    /// Address on 127.0.0.1, with the port that the system selected if 0 was configured.
+    /// The address on 127.0.0.1. Contains the port selected by the system if port 0 was configured.
     pub(crate) addr: SocketAddr,
     pub(crate) first: T,
     twin: Option<T>,
 }
 
-/// Returns whether the listener at `addr` also listens on ::1. Under `--dev`, a listener on 127.0.0.1 does, unless
-/// another listener uses the same port on ::1.
+/// Returns whether the listener at `addr` also listens on ::1. Under `--dev`, a listener on 127.0.0.1 does so, unless
+/// another listener uses that port on ::1.
 pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
     let twin = twin_of(addr);
@@ -232,10 +232,10 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
         && !settings.admin.listen.is_some_and(has_it)
 }
 
-/// Calls `bind` for `addr`, and then for the same port on ::1. `bind` returns the actual address.
+/// Calls `bind` for `addr`, then for the same port on ::1. `bind` returns the actual address.
 ///
-/// If the port that the system selects is taken on ::1, the system selects another, in at most [`PICKS_MAX`] attempts.
-/// The error states the unavailable address and the reason.
+/// If the system selected a port that is in use on ::1, another port is tried, up to [`PICKS_MAX`] times. The error
+/// contains the address that is not available, and the reason.
 fn bind_both<T>(
     addr: SocketAddr,
     mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
@@ -265,7 +265,8 @@ pub(crate) fn twin_of(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), addr.port())
 }
 
-/// Returns whether the machine lacks ::1, because IPv6 is disabled for the process, for loopback or entirely.
+/// Returns whether the error means that ::1 does not exist because IPv6 is disabled for the system, the loopback
+/// interface, or this process.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || is_without_ipv6(error)
 }
@@ -274,11 +275,11 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// Maximum number of attempts to find a port that is free on both addresses. An attempt only fails if the port is taken
-/// on ::1.
+/// Maximum number of attempts to find a port that is free on both addresses. An attempt fails only if the port is in
+/// use on ::1.
 const PICKS_MAX: usize = 16;
 
-// Options of a listening socket, and the wait for a port in use.
+// Options of a listening socket, and waiting for a port that is in use.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
@@ -286,8 +287,8 @@ pub(crate) enum Busy {
     Fail,
 }
 
-/// Retries while the port is in use. The kernel closes the sockets of an `io_uring` a few milliseconds after its
-/// process ends, so the successor of a killed process may start earlier.
+/// Retries while the port is in use. When a process is killed, the kernel takes a few milliseconds to close the sockets
+/// of the process's `io_uring`, so the next process may start before the port is free.
 fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
@@ -304,8 +305,8 @@ fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Checks that no socket uses the address and port, not even a shared one. The error states why the address is not
-/// available.
+/// Checks that no socket uses the address and port, not even one with `SO_REUSEPORT`. The error states why the address
+/// is not available.
 pub(crate) fn probe(addr: SocketAddr) -> io::Result<()> {
     socket(addr)?.bind(&addr.into())
 }
@@ -328,7 +329,7 @@ pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// Makes a socket listen. A kept socket already listens, perhaps with other options.
+/// Makes a socket listen. A kept socket is listening already, but may have other options.
 fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
     // Accepted sockets inherit both options. A timeout of 0 selects the kernel's default.
     socket.set_tcp_nodelay(true)?;
@@ -341,24 +342,25 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if matches!(addr.ip(), IpAddr::V6(ip) if ip.is_unspecified()) {
-        // `[::]` also accepts IPv4 clients, whatever `net.ipv6.bindv6only` is.
+        // `[::]` also accepts IPv4 clients, regardless of `net.ipv6.bindv6only`.
         socket.set_only_v6(false)?;
     }
     Ok(socket)
 }
 
-/// Maximum number of connections that the kernel completes while a shard is busy. `net.core.somaxconn` also limits it.
+/// Maximum number of connections that the kernel completes for a shard that is too busy to accept them. Also limited by
+/// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// Maximum time that startup waits for a port to become free.
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
-// Search in `/proc` for the process that occupies a port. The error about a port in use names this process.
+// Searches `/proc` for the process that occupies a port. The error about a port in use names this process.
 //
-// The kernel lists listening sockets by inode in `/proc/net/tcp`, and descriptors by process (proc(5)). Only root can
-// read the descriptors of other users.
+// The kernel lists listening sockets by inode in `/proc/net/tcp`, and the descriptors of each process under its number
+// (proc(5)). Only root can read the descriptors of other users.
 
-/// Names the process that listens at `addr` or at an address that covers it, in the form `heliograph (pid 1234)`.
+/// Returns the process that listens at `addr` or a wildcard address that includes it, as `heliograph (pid 1234)`.
 pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     let inodes = inodes(addr);
     let until = Instant::now() + LOOK_MAX;
@@ -391,7 +393,7 @@ fn inodes(addr: SocketAddr) -> BTreeSet<u64> {
 
 fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
-        return false; // owned by another user, or ended
+        return false; // the process belongs to another user or has exited
     };
     descriptors
         .flatten()
@@ -407,7 +409,8 @@ fn socket_inode(link: &Path) -> Option<u64> {
     text.strip_suffix(']')?.parse().ok()
 }
 
-/// Returns the address and inode of a listening socket in a line of the kernel's socket table; `None` for other lines.
+/// Parses a line of the kernel's socket table. Returns the address and inode of a listening socket, or `None` for any
+/// other line.
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, state) = (words.next()?, words.nth(1)?);
@@ -417,7 +420,7 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     (state == LISTEN).then_some((SocketAddr::new(address(ip)?, port), inode))
 }
 
-/// Parses an address of the kernel: four-byte words, each a number in native byte order.
+/// Parses an address in the kernel's format: a sequence of four-byte words in native byte order.
 fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(8 * at..8 * at + 8)?, 16).ok();
     let bytes = |at: usize| word(at).map(u32::to_ne_bytes);
@@ -435,11 +438,11 @@ fn address(hex: &str) -> Option<IpAddr> {
 /// TCP_LISTEN in the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// Maximum number of sockets, of processes, and of descriptors per process that the search examines. If the search
-/// fails, the error suggests a command that finds the process.
+/// Maximum number of sockets, of processes, and of descriptors per process that the search examines. If it finds
+/// nothing, the error suggests a command that the user can run instead.
 const ENTRIES_MAX: usize = 1 << 17;
 
-/// Time limit of the search, since the broker is about to exit.
+/// Time limit of the search, which delays the exit of the broker.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -451,7 +454,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// Returns settings with this number of shards, without `--dev`.
+    /// Returns settings without `--dev` that have this number of shards.
     fn shards(shards: usize, tcp_user_ms: u64) -> Settings {
         let mut settings = Settings::new(Profile::Default, false);
         settings.shards = shards;
@@ -476,7 +479,8 @@ mod tests {
         TcpStream::connect(bound.addr).unwrap();
     }
 
-    /// Returns settings of a listener for other nodes, with these etcd endpoints or, if none, with a fixed map.
+    /// Returns the settings of a listener for other nodes. They have these etcd endpoints, or a fixed map if there are
+    /// none.
     fn inner(listen: &str, etcd: &[&str]) -> ClusterSettings {
         let mut cluster = ClusterSettings {
             listen: Some(listen.parse().unwrap()),
@@ -555,12 +559,12 @@ mod tests {
         else {
             panic!("bound twice")
         };
-        assert!(
-            text.starts_with(&format!(
+        testkit::assert_begins(
+            &text,
+            &format!(
                 "listen = {}: the port is in use: choose a free one",
                 bound.addr
-            )),
-            "{text}"
+            ),
         );
         assert!(bind_admin(&shards(1, 0), bound.addr).is_err());
     }
@@ -586,10 +590,7 @@ mod tests {
         ) else {
             panic!("bound an address for documentation")
         };
-        assert!(
-            text.contains("must be an address of this machine"),
-            "{text}"
-        );
+        testkit::assert_has(&text, &["must be an address of this machine"]);
     }
 
     #[test]
@@ -669,7 +670,8 @@ mod twin_tests {
         assert!(!wanted(&serious, "127.0.0.1:8080"));
     }
 
-    /// Imitates a kernel that binds every port on 127.0.0.1, and fails on ::1 with the given error, if any.
+    /// Imitates a kernel that binds every port on 127.0.0.1. On ::1, it fails with the error that `on_twin` returns, if
+    /// any.
     fn kernel(
         picked: &Cell<u16>,
         on_twin: impl Fn(u16) -> Option<i32>,
@@ -746,7 +748,7 @@ mod owner_tests {
         }
     }
 
-    /// The lines are from a machine with the byte order of x86.
+    /// The lines were taken from a machine with the byte order of x86.
     #[cfg(target_endian = "little")]
     #[test]
     fn lines_of_the_table_are_read() {

@@ -1,4 +1,4 @@
-//! Mailboxes of all shards, and the functions with which other threads post letters.
+//! The mailboxes of all shards, and functions with which other threads post messages to them.
 
 use crate::edge::Post;
 use crate::failure::{Failure, Fallible};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub(crate) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
 
-/// Creates one mailbox per shard. Fails with [`Failure::Fatal`] if no descriptors are available.
+/// Creates one mailbox per shard. Fails with [`Failure::Fatal`] if the process has no descriptors left.
 pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
@@ -19,7 +19,7 @@ pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
         .into())
 }
 
-/// Posts a letter, if necessary to the reserve of the mailbox.
+/// Posts a message to a shard. If the mailbox is full, the mailbox's reserve is used.
 pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {

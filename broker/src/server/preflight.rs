@@ -1,5 +1,5 @@
-//! Startup checks that depend on the machine's state (ports, memory, descriptors), for `heliograph doctor`: each
-//! performs one step of the startup and leaves nothing behind.
+//! Startup checks for `heliograph doctor` that depend on the state of the machine (ports, memory, descriptors). Each
+//! check performs one step of the startup and undoes it.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -8,19 +8,20 @@ use crate::{edge::ShardThread, side};
 use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
-/// Checks that this machine permits io_uring. The error states why io_uring is not permitted, with the remedy.
+/// Checks that this machine permits io_uring. The error states why it does not, and what to do.
 pub(crate) fn io_uring() -> Result<(), String> {
     shards::probe()
 }
 
-/// Returns the number of client connections that the limit on open files permits. Fails with [`Failure::Fatal`], with a
-/// remedy, if the limit permits too few descriptors.
+/// Returns the number of client connections that the limit on open files permits. Fails with [`Failure::Fatal`], which
+/// states a remedy, if the limit is too low.
 pub(crate) fn descriptors(settings: &Settings) -> Fallible<usize> {
     connections(settings, side::open_files_hard())
 }
 
-/// Returns the number of shards that the limits on locked memory, threads and total memory permit, and their engine.
-/// Creates the shards and ends them again. Fails with [`Failure::Fatal`], with a remedy, if the server could not start.
+/// Returns the number of shards that the limits on locked memory, threads and total memory permit, and the engine of
+/// these shards. To find out, creates the shards and stops them again. Fails with [`Failure::Fatal`], which states a
+/// remedy, if the server could not start.
 pub(crate) fn shards(settings: &Settings) -> Fallible<(usize, EngineChoice)> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;

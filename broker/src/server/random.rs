@@ -1,9 +1,9 @@
-//! Random numbers from the system, drawn at startup.
+//! Random numbers obtained from the system at startup.
 
 use crate::failure::{Failure, Fallible};
 
-/// Returns four seeds for hash tables and random generators. Fails with [`Failure::Fatal`] if the system provides no
-/// randomness.
+/// Returns four seeds for hash tables and random number generators. Fails with [`Failure::Fatal`] if the system
+/// provides no random numbers.
 pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     let mut seeds = [0; 4];
     let bytes = random()?;
@@ -13,7 +13,7 @@ pub(crate) fn seeds() -> Fallible<[u64; 4]> {
     Ok(seeds)
 }
 
-/// Returns 32 random bytes. Fails with [`Failure::Fatal`] if the system provides no randomness.
+/// Returns 32 random bytes. Fails with [`Failure::Fatal`] if the system provides no random numbers.
 pub(crate) fn random() -> Fallible<[u8; 32]> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)

@@ -1,4 +1,4 @@
-//! Ready line on stdout, and the environment for clients of this broker.
+//! The ready line on stdout, and the environment variables for clients of this broker.
 
 use crate::admin_client::DEFAULT_HOST;
 use crate::failure::{Failure, Fallible};
@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Reports on stdout that all listeners accept connections, with their addresses. Opens the try page, if requested.
-/// Fails if the ready file cannot be written.
+/// Writes the addresses of the listeners to stdout, and to the ready file if there is one. Called once all listeners
+/// accept connections. Opens the try page if requested. Fails if the ready file cannot be written.
 pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
     }
     let mut out = std::io::stdout().lock();
-    // A closed stdout does not end the process.
+    // The process continues even if stdout is closed.
     let screen = Screen::stdout();
     let mut text = format!("{}\n", line(settings, ca));
     if settings.dev && screen.is_terminal() {
@@ -38,7 +38,8 @@ pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     Ok(())
 }
 
-/// Formats the first output of a development server on a terminal: name, addresses, and how to use and stop it.
+/// Formats the first lines that a development server prints on a terminal: its name, its addresses, and how to use and
+/// stop it.
 fn welcome(settings: &Settings, screen: Screen) -> String {
     let admin = settings.admin_url("localhost");
     let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
@@ -84,8 +85,8 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// Returns the URL for WHEP players, with a placeholder for the channel. Prefers plain HTTP, since players do not trust
-/// the authority of a development certificate.
+/// Returns the URL for WHEP players, with a placeholder for the channel. Plain HTTP is preferred, since players do not
+/// trust the CA of a development certificate.
 fn player_url(settings: &Settings) -> String {
     if !settings.whep.on {
         return "off: [whep] on = false".to_owned();
@@ -100,8 +101,8 @@ fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// Returns `path` with a URL fragment that contains the token of a container's admin listener. Empty if the operator
-/// configured a token, or none is required.
+/// Returns `path` with a URL fragment that contains the generated admin token of a container. Returns an empty string
+/// if no token is required, or if the operator has configured one.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
     let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
@@ -130,13 +131,14 @@ fn document(settings: &Settings) -> Value {
     })
 }
 
-/// Opens the try page in the operator's browser, if requested, without waiting for it.
+/// Opens the try page in the operator's browser, if requested. Does not wait for the browser.
 fn open_try(settings: &Settings) {
     let Some(url) = try_url(settings).filter(|_| settings.open_try) else {
         return;
     };
     let open = move || {
-        // Programs inherit the signal mask of the thread that starts them; a browser must end on a signal.
+        // A program inherits the signal mask of the thread that starts it, and signals must not stay blocked in the
+        // browser.
         let started = side::unblock_signals().and_then(|()| {
             let mut command = Command::new("xdg-open");
             command.arg(&url).stdin(Stdio::null()).stdout(Stdio::null());
@@ -180,10 +182,10 @@ fn engine(settings: &Settings) -> &'static str {
     settings.engine.into()
 }
 
-/// Mode of a file that others may read, before the umask.
+/// Mode of a file that others may read. The umask applies to it.
 const READ_BY_ALL: u32 = 0o666;
 
-// Environment of clients: variables of AWS SDKs, the CLI and the C SDK.
+// The environment of clients: variables read by the AWS SDKs, the CLI and the C SDK.
 
 pub(crate) const NAMES: [&str; 12] = [
     "AWS_ENDPOINT_URL_KINESIS_VIDEO",
@@ -200,8 +202,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// Returns the environment variables by name. As in discovery, the endpoint is the TLS listener, unless there is none
-/// or `--plain` is given.
+/// Returns the environment variables by name. They contain the endpoint of the TLS listener, as in discovery. If there
+/// is no TLS listener, or with `--plain`, they contain the endpoint of the plain listener.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {
@@ -227,7 +229,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
             variables.push(("AWS_ACCESS_KEY_ID", "test".into()));
             variables.push(("AWS_SECRET_ACCESS_KEY", "test".into()));
         }
-        // Only the operator knows the keys of clients. This broker issues federation tokens for these keys.
+        // Only the operator knows the clients' keys. This broker issues federation tokens for them.
         Auth::Sigv4 => variables.push(("AWS_ENDPOINT_URL_STS", endpoint)),
     }
     if let Some(ca) = authority(settings).filter(|_| secure) {
@@ -237,7 +239,7 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
         variables.push(("AWS_KVS_CACERT_PATH", ca));
     }
     if secure && port == 443 {
-        // The C SDK only connects to port 443.
+        // The C SDK connects only to port 443.
         variables.push(("CONTROL_PLANE_URI", "https://localhost".into()));
     }
     if let Some(admin) = settings.admin_url("localhost") {
@@ -246,7 +248,8 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// Returns the absolute path of the development certificate's authority, if TLS listeners present that certificate.
+/// Returns the absolute path of the CA certificate that issued the development certificate, if any TLS listener uses
+/// the development certificate.
 pub(crate) fn authority(settings: &Settings) -> Option<PathBuf> {
     let https = |listen: &Listen| listen.scheme == Scheme::Https;
     let generated = settings.tls.is_none() && settings.listen.iter().any(https);
@@ -304,8 +307,7 @@ mod tests {
 
     #[test]
     fn the_file_is_written_whole_and_follows_no_link() {
-        let dir = std::env::temp_dir().join(format!("heliograph-ready-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
+        let dir = testkit::Directory::temporary();
         let (file, victim) = (dir.join("ready.json"), dir.join("victim"));
         let mut settings = Settings::new(Profile::Default, true);
         settings.admin.token_file = Some("admin.token".into());
@@ -320,12 +322,11 @@ mod tests {
         let token = std::env::current_dir().unwrap().join("admin.token");
         assert_eq!(written["environment"][TOKEN_FILE], token.to_str().unwrap());
         assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
-        // If a directory has the file's name, the write fails and leaves nothing behind.
+        // If there is a directory with the name of the file, the write fails and leaves nothing behind.
         let taken = dir.join("taken");
         fs::create_dir(&taken).unwrap();
         assert!(write_file(&taken, &settings).is_err());
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

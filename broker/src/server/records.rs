@@ -1,4 +1,4 @@
-//! Store of channel records: the data directory or etcd.
+//! The store of channel records: either the data directory or etcd.
 
 use crate::edge::turn::calendar;
 use crate::failure::Fallible;
@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 pub(crate) enum Records {
     Disk(Registry),
-    /// In etcd. Records are loaded and dropped with their slots.
+    /// Records are stored in etcd. They are loaded and dropped together with their slots.
     Etcd(Node),
 }
 
 impl Records {
-    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch, which is written
-    /// only after the store has been verified. Fails if the store cannot be opened, or the cluster cannot be joined.
+    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch, but writes it only
+    /// after the store has been verified. Fails if the store cannot be opened or the cluster cannot be joined.
     pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&ClusterMembership>,
@@ -63,7 +63,7 @@ impl Records {
         }
     }
 
-    /// Returns the latest creation time of the records at startup. New channels get later times.
+    /// Returns the latest creation time among the records found at startup. New channels get later times.
     pub(crate) fn newest(&self) -> Wall {
         match self {
             Self::Disk(registry) => registry.newest(),

@@ -1,17 +1,18 @@
-//! Reloads files that may change while the server runs: polls them once a second, and reads changed files once they are
-//! stable.
+//! Reloads the files that may change while the server runs. The files are polled once a second, and a changed file is
+//! read once it is stable.
 //!
-//! Theory of operation: the state of a file at a poll is its stamp. A change is applied once two consecutive polls see
-//! the same stamps, so that no half-written file, and no certificate without its new key, is read. Content is applied
-//! atomically. An invalid file is logged immediately, and every ten minutes until a valid one is read. [`Reloads`] also
-//! shows it on the admin listener, since the rejected change may revoke permissions that stay in force.
+//! Theory of operation: each poll takes the stamps of the files. A change is applied once two consecutive polls see the
+//! same stamps. A file that is only half written is therefore not read, and neither is a new certificate whose key is
+//! not in place yet. The content of the files is applied atomically. An invalid file is logged at once and then every
+//! ten minutes until it is valid. [`Reloads`] shows it on the admin listener as well, since the rejected change may
+//! have been meant to revoke permissions, which remain in force.
 //! ```text
 //!   look:  stamps equal those of the last read ──► nothing
 //!          different from those, and from the last look's ──► wait for the next look
 //!          different from those, equal to the last look's ──► read: applied, or the reason is logged
 //! ```
-//! Files are polled by path, so replacing a symbolic link (as Kubernetes does with mounted secrets) also counts as a
-//! change.
+//! Files are polled by path, so replacing a symbolic link also counts as a change. Kubernetes updates mounted secrets
+//! in this way.
 
 pub(crate) mod accounts;
 pub(crate) mod certificate;
@@ -28,40 +29,41 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub(crate) trait Reloadable {
-    /// Returns the name for the log, such as "certificate".
+    /// Returns the name used in the log, such as "certificate".
     fn name(&self) -> &'static str;
 
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Reads the files and applies their content. A failure changes nothing. The error states the fault, its position,
+    /// Reads the files and applies their content. On failure, nothing changes. The error states the fault, where it is,
     /// and what is expected.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// Returns the expiry times of the certificates in use, by purpose.
+    /// Returns the expiry of each certificate in use, with the purpose of the certificate.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// Checks changed files that only the operator applies; `None` for files that are applied automatically.
+    /// Checks changed files that are applied only when the operator requests it. Returns `None` if changes to these
+    /// files are applied automatically.
     fn check(&mut self) -> Option<Result<(), String>> {
         None
     }
 
-    /// Describes the changes of the last reload or check, for the history; empty if the name suffices.
+    /// Returns a description of what the last reload or check changed, for the history. May be empty.
     fn changed(&self) -> String {
         String::new()
     }
 
-    /// Returns whether a reload has an effect even if no file has changed.
+    /// Returns whether a reload has an effect even if none of the files has changed.
     fn acts_unchanged(&self) -> bool {
         false
     }
 
-    /// Logs what soon requires the operator's attention. Called once a day.
+    /// Logs anything that will soon need the operator's attention. Called once a day.
     fn remind(&self) {}
 }
 
-/// Reloads all files that may change. One per process, on the main thread.
+/// Reloads all files that may change. Each process has one reloader, on its main thread.
 #[derive(Default)]
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
@@ -71,11 +73,11 @@ pub(crate) struct Reloader {
 
 struct WatchedFiles {
     subject: Box<dyn Reloadable>,
-    /// Stamps of the files at the last read, successful or not.
+    /// The stamps of the files when they were last read, regardless of whether reading succeeded.
     read: Vec<FileStamp>,
-    /// Stamps of the last poll, if they differ from `read`.
+    /// The stamps seen by the last poll, if they differ from `read`.
     changed: Option<Vec<FileStamp>>,
-    /// Reason why the changed files are rejected, and the time of its last log line.
+    /// The reason why the changed files were rejected, and the time at which it was last logged.
     refused: Option<(String, Instant)>,
 }
 
@@ -87,12 +89,12 @@ impl Reloader {
         }
     }
 
-    /// Records each later reload in the history.
+    /// Makes all later reloads appear in the history.
     pub(crate) fn mark_in(&mut self, history: HistoryStore) {
         self.history = history;
     }
 
-    /// Watches files that were read when their stamps were `read`. Take [`stamps`] before reading the files.
+    /// Watches files that have already been read. `read` contains the [`stamps`] taken before the files were read.
     pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -107,7 +109,7 @@ impl Reloader {
         self.watched.is_empty()
     }
 
-    /// Reads all files again, changed or not, at the operator's request.
+    /// Reads all files again at the operator's request, whether or not they have changed.
     pub(crate) fn reload_all(&mut self) {
         if self.is_empty() {
             tracing::info!("nothing to reload");
@@ -124,7 +126,7 @@ impl Reloader {
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Polls all files and reads those that have changed and are stable. Returns whether any was read.
+    /// Polls all files, and reads those that have changed and are stable. Returns whether any file was read.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         let mut is_read = false;
         for watched in &mut self.watched {
@@ -141,7 +143,7 @@ impl Reloader {
 }
 
 impl WatchedFiles {
-    /// Reads the files if they have changed and are stable; see [`Self::reload`].
+    /// Reads the files if they have changed and are stable, and then returns the result of [`Self::reload`].
     fn look(&mut self, reloads: &Reloads, now: Instant) -> Option<bool> {
         let stamps = stamps(&self.subject.files());
         if stamps == self.read {
@@ -154,8 +156,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files. `is_ordered` states that the operator requested it. Returns whether the files differ from those
-    /// of the last read.
+    /// Reads the files. `is_ordered` is set if the operator requested it. Returns whether the files differ from the
+    /// ones read before.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -169,7 +171,7 @@ impl WatchedFiles {
         self.read != former
     }
 
-    /// Records a reload in the history: what was applied, or why it was rejected.
+    /// Records a reload in the history, with the changes that were applied or the reason why the files were rejected.
     fn mark(&self, history: &HistoryStore, is_changed: bool) {
         let name = self.subject.name();
         match &self.refused {
@@ -182,7 +184,8 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they now name other files, takes the stamps of these and reads again.
+    /// Reads the files. If they name other files than before, takes the stamps of the new files as well and reads all
+    /// files again.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -209,7 +212,8 @@ impl WatchedFiles {
         Ok(())
     }
 
-    /// Returns the log line about rejected files, due every [`REFUSED_EVERY`].
+    /// Returns a reminder for the log that files were rejected. Returns `None` if the last reminder is less than
+    /// [`REFUSED_EVERY`] ago.
     fn reminder(&mut self, now: Instant) -> Option<String> {
         let (error, logged) = self.refused.as_mut()?;
         if now.saturating_duration_since(*logged) < REFUSED_EVERY {
@@ -246,7 +250,7 @@ fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u
 
 const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Maximum length of a stored error, in characters: the first faults of a file.
+/// Maximum length of a stored error in characters, enough for the first faults of a file.
 const ERROR_CHARS_MAX: usize = 2_000;
 
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
@@ -261,7 +265,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::rc::Rc;
 
-    /// Puts a text in force unless it is "bad"; a text "also FILE" names another file.
+    /// Applies a text unless it is "bad". The text "also FILE" names another file to read.
     struct Text {
         file: PathBuf,
         files: Vec<PathBuf>,
@@ -297,7 +301,7 @@ mod tests {
     }
 
     struct Case {
-        directory: PathBuf,
+        directory: testkit::Directory,
         file: PathBuf,
         reloader: Reloader,
         reloads: Reloads,
@@ -305,11 +309,8 @@ mod tests {
     }
 
     impl Case {
-        fn new(name: &str) -> Self {
-            let directory = std::env::temp_dir()
-                .join(format!("heliograph-reload-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&directory);
-            fs::create_dir_all(&directory).unwrap();
+        fn new() -> Self {
+            let directory = testkit::Directory::temporary();
             let file = directory.join("file");
             fs::write(&file, "first").unwrap();
             let log = Rc::new(RefCell::new(Vec::new()));
@@ -332,7 +333,7 @@ mod tests {
             }
         }
 
-        /// Polls the files this many times. Returns the texts that were read.
+        /// Polls the files `times` times. Returns the texts that were read.
         fn look(&mut self, times: usize) -> Vec<String> {
             for _ in 0..times {
                 self.reloader.look(Instant::now());
@@ -341,15 +342,9 @@ mod tests {
         }
     }
 
-    impl Drop for Case {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.directory);
-        }
-    }
-
     #[test]
     fn a_changed_file_is_read_once_it_no_longer_changes() {
-        let mut case = Case::new("unchanged");
+        let mut case = Case::new();
         assert!(case.look(3).is_empty());
         fs::write(&case.file, "sec").unwrap();
         assert!(case.look(1).is_empty(), "it may not be whole");
@@ -360,7 +355,7 @@ mod tests {
 
     #[test]
     fn an_invalid_file_is_logged_once_and_a_valid_one_is_loaded() {
-        let mut case = Case::new("bad");
+        let mut case = Case::new();
         fs::write(&case.file, "bad").unwrap();
         assert_eq!(case.look(5), ["kept"]);
         fs::write(&case.file, "better").unwrap();
@@ -373,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_refused_file_is_told_until_a_good_one_is_read() {
-        let mut case = Case::new("refused");
+        let mut case = Case::new();
         let told = |case: &Case| case.reloads.lock()["text"].clone();
         let first = told(&case);
         assert!(first.succeeded_ms > 0 && first.failed.is_none());
@@ -399,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_swapped_link_is_a_change() {
-        let mut case = Case::new("link");
+        let mut case = Case::new();
         let (old, new) = (case.directory.join("old"), case.directory.join("new"));
         fs::create_dir(&old).unwrap();
         fs::create_dir(&new).unwrap();
@@ -418,7 +413,7 @@ mod tests {
 
     #[test]
     fn files_that_a_file_names_are_watched_too() {
-        let mut case = Case::new("also");
+        let mut case = Case::new();
         let other = case.directory.join("other");
         fs::write(&other, "1").unwrap();
         let text = format!("also {}", other.display());
@@ -435,7 +430,7 @@ mod tests {
 
     #[test]
     fn the_operator_needs_no_change() {
-        let mut case = Case::new("operator");
+        let mut case = Case::new();
         case.reloader.reload_all();
         assert_eq!(case.log.take(), ["first"]);
         assert!(case.look(3).is_empty());

@@ -1,4 +1,4 @@
-//! Shards: their threads, rings and parts, and their start.
+//! The shards: their threads, rings and data, and how they are started.
 
 use crate::edge::{
     self, Descriptors, EdgeSettings, Links, Listener, ShardConfig, ShardEvent, ShardHandle,
@@ -29,7 +29,7 @@ pub(crate) struct ShardParts<'s> {
     pub(crate) mailboxes: &'s Mailboxes,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) devices: Option<Arc<Devices>>,
-    /// Principals that may sign; `None` if signatures are not required.
+    /// The principals that may sign requests. `None` if requests need not be signed.
     pub(crate) credentials: Option<Arc<Credentials>>,
     pub(crate) session_keys: Arc<SessionKeys>,
     pub(crate) registry: &'s mut Records,
@@ -37,20 +37,21 @@ pub(crate) struct ShardParts<'s> {
     pub(crate) events: Sender<ShardEvent>,
     pub(crate) log: &'s Log,
     pub(crate) captures: Option<Captures>,
-    /// Usage of the server's account over all shards, under `--dev`.
+    /// Usage of the server's account, summed over all shards. Set only with `--dev`.
     pub(crate) account_use: Option<Arc<AccountUse>>,
     pub(crate) links: Option<Arc<Links>>,
-    /// Takes connections for pages of the admin listener, under `--lan`.
+    /// Takes over connections that request pages of the admin listener. Set only with `--lan`.
     pub(crate) admin: Option<TakeAdmin>,
     pub(crate) readiness: Readiness,
-    /// Receivers of channel states: the courier of hooks, if any, and the readers of the admin listener.
+    /// The receivers of channel states: the courier, if any hooks are configured, and the readers of the admin
+    /// listener.
     pub(crate) audience: (Option<Hooks>, Teller),
     pub(crate) epoch: u64,
 }
 
 impl ShardParts<'_> {
-    /// Starts a shard on each of `threads`, and returns once all accept connections. Fails with [`Failure::Fatal`] if a
-    /// shard cannot be started.
+    /// Starts a shard on each of `threads`. Returns once all shards accept connections. Fails with [`Failure::Fatal`]
+    /// if a shard cannot be started.
     pub(crate) fn start(
         mut self,
         threads: Vec<ShardThread<Shard>>,
@@ -63,7 +64,7 @@ impl ShardParts<'_> {
             .map(|bound| [bound.sockets.into_iter(), bound.twins.into_iter()])
             .collect();
         if self.registry.node().is_none() {
-            // Set before the shards start, since clients may wait in the kernel's queue.
+            // Must be set before the shards start, since clients may already be waiting in the kernel's queue.
             self.readiness.set_serves(true);
         }
         let mut handles = Vec::with_capacity(self.settings.shards);
@@ -81,7 +82,7 @@ impl ShardParts<'_> {
                 events: self.events.clone(),
             };
             let start = self.machine(id, &nonce_seed)?;
-            // Created on the shard's thread, so that its memory is local.
+            // Created on the shard's own thread, so that its memory is local to that thread.
             let handle = thread.start(config, move || Shard::new(start));
             handles.push(handle.map_err(|error| {
                 Failure::fatal(&format!("shard {} cannot be started", id.0), &error)
@@ -93,7 +94,7 @@ impl ShardParts<'_> {
     fn listeners(&self, sockets: &mut [[vec::IntoIter<OwnedFd>; 2]]) -> Vec<Listener> {
         let configured = self.settings.listen.iter();
         let schemes = configured.map(|listen| Some(listen.scheme));
-        // In a cluster, the inner listener is the last.
+        // In a cluster, the inner listener comes last.
         let own = sockets.iter_mut().zip(schemes.chain([None]));
         own.zip(0..)
             .flat_map(|((sockets, scheme), number)| {
@@ -158,15 +159,16 @@ impl ShardParts<'_> {
     }
 }
 
-// Threads and rings of the shards, created before any client is served, all with the same engine.
+// The threads and rings of the shards. All have the same engine and are created before any client is served.
 //
-// The locked memory of a ring depends on the kernel, and the user's other processes share the limit, so only an attempt
-// shows whether a ring fits. Therefore, all rings are created before the first shard starts. If a ring does not fit,
-// all are created again on epoll, which locks no memory. If the settings require io_uring, the shards that do not fit
-// are left out (`--dev`), or the start fails with the number that would fit.
+// The kernel determines how much memory a ring locks, and other processes of the user count against the same limit.
+// Whether a ring fits can therefore only be found out by creating it, so all rings are created before the first shard
+// starts. If a ring does not fit, all shards are created again on epoll, which locks no memory. If the settings require
+// io_uring, there is no such fallback. Under `--dev`, the shards that do not fit are then left out; otherwise, the
+// start fails, and the error states how many would fit.
 
-/// Selects epoll if the machine does not permit io_uring and the settings allow a fallback. Fails with
-/// [`Failure::Fatal`], with a remedy, if io_uring is required but unavailable.
+/// Selects epoll if the machine does not permit io_uring and the settings allow epoll. If io_uring is required but not
+/// available, fails with [`Failure::Fatal`], which states a remedy.
 pub(crate) fn choose_engine(settings: &mut Settings) -> Fallible<()> {
     if settings.engine == EngineChoice::Epoll {
         return Ok(());
@@ -189,10 +191,10 @@ fn fall_back(settings: &mut Settings, why: &str) {
     settings.engine = EngineChoice::Epoll;
 }
 
-/// Creates the thread of each shard with the configured engine, or with the available one, which is written to `ring`
-/// and `settings`. With io_uring, creates fewer shards if the settings permit it, and logs and corrects their number.
-/// `limit` is the limit on locked memory in bytes; `None` means unlimited. Fails with [`Failure::Fatal`], with a
-/// remedy, if a thread cannot be created.
+/// Creates the thread of each shard. If the settings permit both engines, an available one is chosen and written to
+/// `ring` and `settings`. If not all shards fit on io_uring, fewer are created if the settings permit this, and their
+/// number is logged and written to `settings`. `limit` is the limit on locked memory in bytes, or `None` if it is
+/// unlimited. If a thread cannot be created, fails with [`Failure::Fatal`], which states a remedy.
 pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &mut ring::RingSettings,
@@ -216,7 +218,7 @@ pub(crate) fn prepare(
     }
 }
 
-/// Creates the threads, each with an io_uring. The inner error is the reason for a fallback.
+/// Creates the threads, each with its own io_uring. The inner error is the reason for falling back to epoll.
 fn on_io_uring(
     settings: &mut Settings,
     ring: &ring::RingSettings,
@@ -269,7 +271,7 @@ fn shard_thread(
     edge::prepare(ShardId(id), settings.cpu(index), ring)
 }
 
-/// Checks that this machine permits io_uring. The error states why io_uring is not permitted, with the remedy.
+/// Checks that this machine permits io_uring. The error states why it does not, and what to do.
 pub(crate) fn probe() -> Result<(), String> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -282,8 +284,8 @@ pub(crate) fn probe() -> Result<(), String> {
     }
 }
 
-/// Returns whether enough locked memory is left for the small ring with which the runtime probes the kernel. Without
-/// it, the runtime panics and blames the kernel.
+/// Returns whether enough lockable memory is left for the small ring with which the runtime probes the kernel. With too
+/// little memory, the runtime would panic and blame the kernel.
 fn is_room_for_a_try() -> bool {
     let until = Instant::now() + RELEASE_MAX;
     let wanted = TRY_BYTES_MIN.max(TRY_PAGES * rustix::param::page_size());
@@ -298,7 +300,7 @@ fn is_room_for_a_try() -> bool {
     }
 }
 
-/// Creates up to `wanted` items. The error describes the first item that could not be created.
+/// Creates up to `wanted` items. Also returns the error of the first item that could not be created.
 fn as_many_as_fit<T>(
     wanted: usize,
     make: impl Fn(usize) -> io::Result<T>,
@@ -313,8 +315,9 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Retries briefly if memory or threads have run out. The kernel releases the resources of an ended process or thread
-/// some milliseconds late, and the start of the runtime holds some for as long.
+/// Retries for a short time if memory or threads have run out. After a process or thread has exited, the kernel takes
+/// some milliseconds to release its resources. The runtime also needs some extra resources for a moment while it
+/// starts.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -327,8 +330,8 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Returns whether the limit on locked memory prevented the creation of a ring. The error code alone does not show it,
-/// since the machine itself may lack memory.
+/// Returns whether a ring could not be created because of the limit on locked memory. The error code is not sufficient
+/// to tell, since it is the same if the machine is out of memory.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -339,7 +342,7 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
-/// Returns the failure for a shard that could not be created, for a reason other than locked memory.
+/// Returns the failure for a shard that could not be created for a reason other than locked memory.
 fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => {
@@ -365,14 +368,14 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
 struct Need {
     fit: usize,
     shard: u64,
-    /// Memory locked by other processes of this user, in bytes.
+    /// Memory in bytes that other processes of this user have locked.
     others: u64,
 }
 
 impl Need {
     fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
         let fit = threads.len();
-        // Upper bound of both measurements: a shard takes less than the lowest permitted limit.
+        // Upper bound of both measurements. A shard locks less than the lowest permitted limit.
         let most = (fit + 1) * usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
         let left = || ring::lockable_bytes(most).unwrap_or(0) as u64;
         let with = left();
@@ -381,12 +384,13 @@ impl Need {
         Self::of(fit, limit, with, without)
     }
 
-    /// Computes the need from the memory left `with` the shards that fit, and `without` them.
+    /// Computes the memory that a shard needs from two measurements of the lockable memory: `with` the shards that fit,
+    /// and `without` any shards.
     fn of(fit: usize, limit: u64, with: u64, without: u64) -> Self {
         let taken = without.saturating_sub(with);
         Self {
             fit,
-            // If no shard fits, the amount that suffices for a shard on every kernel.
+            // If no shard fits, this is an amount that suffices for one shard on any kernel.
             shard: taken
                 .checked_div(fit as u64)
                 .filter(|&shard| shard > 0)
@@ -422,7 +426,7 @@ impl Need {
     }
 }
 
-/// Repeats a measurement until two consecutive results are equal, or the time is up.
+/// Repeats a measurement until two consecutive results are equal or time runs out.
 fn settled(measure: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + RELEASE_MAX;
     let mut last = measure();
@@ -436,7 +440,7 @@ fn settled(measure: impl Fn() -> u64) -> u64 {
     }
 }
 
-/// Formats a number of bytes in MiB if whole, otherwise in KiB.
+/// Formats a number of bytes in MiB if it is a whole number of MiB, and in KiB otherwise.
 fn mib(bytes: u64) -> String {
     if bytes.is_multiple_of(MIB) {
         format!("{} MiB", bytes / MIB)
@@ -445,25 +449,25 @@ fn mib(bytes: u64) -> String {
     }
 }
 
-/// Converts bytes to MiB, rounded up to serve as a limit.
+/// Converts bytes to MiB. Rounds up, since the result is meant as a limit.
 fn mib_up(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
-/// Cost of epoll. For the figures, see `benches/README.md`.
+/// The disadvantage of epoll. See `benches/README.md` for measurements.
 const EPOLL_COST: &str = "each receive costs a system call";
 
 /// Time limit for the kernel to release locked memory.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 
-/// Pages of locked memory for a probe: twice the need of the smallest ring, which takes a page for its queues and a
-/// page for its entries.
+/// Number of pages of lockable memory needed for a probe. The smallest ring needs half of them: one page for its
+/// queues, and one for its entries.
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Locked memory of other processes that is not reported, in bytes, since it may belong to rings that are being
-/// released.
+/// Minimum amount of memory locked by other processes that is reported, in bytes. A smaller amount may belong to rings
+/// that are being released.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;
@@ -496,11 +500,8 @@ mod threads_tests {
             let Failure::Fatal(text) = other(made.len(), 8, &error.unwrap()) else {
                 panic!("exit code 1")
             };
-            assert!(
-                text.starts_with("shard 4 of 8 cannot be created: "),
-                "{text}"
-            );
-            assert!(text.contains(remedy), "{text}");
+            testkit::assert_begins(&text, "shard 4 of 8 cannot be created: ");
+            testkit::assert_has(&text, &[remedy]);
         }
     }
 
@@ -535,24 +536,20 @@ mod threads_tests {
 
         let beside = Need::of(2, 8 * MIB, 100 * KIB, 500 * KIB);
         let text = beside.refusal(8, 8 * MIB);
-        assert!(
-            text.starts_with(
-                "8 shards need 2 MiB of locked memory, the limit is 8 MiB, and other processes of this user hold 7692 \
+        testkit::assert_begins(
+            &text,
+            "8 shards need 2 MiB of locked memory, the limit is 8 MiB, and other processes of this user hold 7692 \
                  KiB of it: \
-                 --shards 2, or raise it to 10 MiB: "
-            ),
-            "{text}"
+                 --shards 2, or raise it to 10 MiB: ",
         );
 
         let none = Need::of(0, 600 * KIB, 40 * KIB, 40 * KIB);
         let text = none.refusal(1, 600 * KIB);
-        assert!(
-            text.starts_with(
-                "1 shard needs 1 MiB of locked memory, the limit is 600 KiB, and other processes of this user hold 560 \
+        testkit::assert_begins(
+            &text,
+            "1 shard needs 1 MiB of locked memory, the limit is 600 KiB, and other processes of this user hold 560 \
                  KiB of it: \
-                 raise it to 2 MiB: "
-            ),
-            "{text}"
+                 raise it to 2 MiB: ",
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Main thread at runtime: waits for signals and reports of shards, checks that shards are alive, follows the node of a
-//! cluster, and shuts the process down.
+//! The main thread while the server runs. Waits for signals and for reports of shards, checks that the shards respond,
+//! follows the node of a cluster, and shuts the process down.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::{Failure, Fallible};
@@ -39,7 +39,7 @@ pub(crate) struct Rounds {
     history: Shared<History>,
     store: HistoryStore,
     tallies: Vec<Tallies>,
-    /// Whether the next round is the first, which counts as startup, since it calls some code for the first time.
+    /// Whether the next round is the first one. It counts as part of startup, since some code runs for the first time.
     is_first: bool,
     due: Instant,
     remind: Instant,
@@ -50,13 +50,13 @@ enum News {
     Shard(ShardEvent),
     Drain,
     Node(Ending, Vec<String>),
-    /// The node's thread ended without a report: a panic.
+    /// The node's thread panicked, so the reason why the node ended is unknown.
     NodeDied,
     Late,
 }
 
 impl Watch<'_> {
-    /// Waits for a signal, then drains, stops and joins the shards. Records start and end in the history.
+    /// Waits for a signal, then drains, stops and joins the shards. Records the start and the end in the history.
     pub(crate) fn until_the_end(mut self) -> Fallible<()> {
         let store = self.rounds.store.clone();
         self.rounds.history.lock().count_hooks(self.hooks.clone());
@@ -138,8 +138,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Leaves new clients to the next process, in the queues of listening sockets that stay open. The drain is short,
-    /// since clients can reconnect immediately.
+    /// Stops accepting clients. New clients wait in the backlogs of the listening sockets, which stay open for the next
+    /// process. The drain is short, since disconnected clients can reconnect immediately.
     fn leave_newcomers(&mut self) -> Fallible<()> {
         post_to_all(&self.mailboxes, || Post::StopAccepting);
         self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
@@ -147,8 +147,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Hands this node's slots over to other nodes, in a cluster whose owners can change. Clients of channels on other
-    /// nodes are served in the meantime.
+    /// Hands this node's slots over to other nodes if the slots of the cluster can change owners. Clients whose
+    /// channels are on other nodes are still served in the meantime.
     fn give_slots(&mut self) -> Fallible<()> {
         if !self.follower.drain() {
             return Ok(());
@@ -166,7 +166,7 @@ impl Watch<'_> {
                 News::Node(ending, others) => {
                     report(ending, &others);
                     if ending.leaves_slots() {
-                        // No other node takes the remaining clients, so their drain is shorter.
+                        // The remaining clients belong to slots that no other node took: a shorter drain is enough.
                         self.drain_ms /= 2;
                     }
                     return Ok(());
@@ -192,7 +192,7 @@ impl Watch<'_> {
         ))
     }
 
-    /// Waits for at most `limit` until every shard has reported a matching event. Returns whether all did.
+    /// Waits until every shard has reported a wanted event, for at most `limit`. Returns whether all of them have.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -213,7 +213,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Returns the next event, or [`News::Late`] at `until`. Does the periodic work in the meantime.
+    /// Returns the next event, or [`News::Late`] if there is none before `until`. Meanwhile, does the periodic work.
     fn next(&mut self, until: Instant) -> News {
         loop {
             let wake = until.min(self.rounds.due);
@@ -243,7 +243,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Does the work of each second: checks shards, polls files, releases memory.
+    /// Does the work that is due every second: checks the shards, polls the files, and releases memory.
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
@@ -303,22 +303,22 @@ impl Rounds {
     }
 }
 
-/// Time for which the main thread waits beyond the end of a drain, in case a shard hangs. Shards normally end the drain
-/// themselves.
+/// Time for which the main thread waits after a drain should have ended, in case a shard hangs. Normally, the shards
+/// end the drain themselves.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
-/// Duration of a drain whose clients can reconnect immediately, in milliseconds; enough for their close frames.
+/// Duration in milliseconds of a drain whose clients can reconnect immediately. Long enough to send close frames.
 const KEPT_DRAIN_MS: u64 = 140;
-/// Time for which newly accepted connections are still served before the drain refuses them.
+/// Time during which newly accepted connections are still served before the drain refuses them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
-/// Timeout for stopping, which is quick since connections are aborted.
+/// Timeout for stopping. Stopping is quick, since it aborts connections.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// Interval of the periodic work. A round takes three stat calls and a datagram.
+/// Interval of the periodic work. Each round takes three stat calls and a datagram.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-// Liveness of shards: each is asked for its counters every two seconds and replies between two turns.
+// Liveness of shards. Every two seconds, each shard is asked for its counters, and it replies between two turns.
 
-/// Liveness of each shard. One per process, on the main thread.
+/// Tracks whether each shard responds. Each process has one tracker, on its main thread.
 pub(crate) struct ShardPulses {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
@@ -327,7 +327,7 @@ pub(crate) struct ShardPulses {
 #[derive(Clone, Copy)]
 struct Rhythm {
     asked: Instant,
-    /// Silence after which the shard is next reported; doubles with each report.
+    /// Duration of the silence after which the shard is reported again. Doubled after each report.
     report_at: Duration,
 }
 
@@ -349,8 +349,8 @@ impl ShardPulses {
         }
     }
 
-    /// Collects responses, passes each to `note`, and queries the shards that are due. Returns the shards that stopped
-    /// or resumed responding.
+    /// Collects the shards' responses, passes each of them to `note`, and queries the shards that are due for a query.
+    /// Returns the shards that have stopped or resumed responding.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
@@ -374,7 +374,7 @@ impl ShardPulses {
                 if !waits {
                     rhythm.asked = now;
                 }
-                // A shard with an outstanding answer gets no further query.
+                // A shard that has not answered yet is not queried again.
                 self.survey.post(shard, now, Post::Scrape);
             }
         }
@@ -387,27 +387,29 @@ impl ShardPulses {
     }
 }
 
-/// Interval between queries. A query wakes a sleeping shard, which can otherwise sleep deeply half of the time.
+/// Interval between queries to a shard. Each query wakes a sleeping shard. With this interval, an idle shard can spend
+/// half of its time in deep sleep.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// Silence after which a shard is reported, and again each time it has doubled. A turn takes milliseconds.
+/// Time without a response before a shard is reported. Doubled after each report. A turn takes milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
-/// Silence after which a shard counts as stuck and the watchdog of the service manager gets no more keepalives.
+/// Time without a response after which a shard counts as stuck. The watchdog then gets no more keepalives.
 const STUCK: Duration = Duration::from_secs(10);
 
-// Cluster membership on the main thread: reports hanging shards, queued messages and the end of the process to the
-// node, and learns of the node's end.
+// Cluster membership on the main thread. Tells the node about hanging shards, queued messages and the end of the
+// process, and receives the node's report that it has ended.
 
-/// Follows the node of a cluster. One per process; does nothing without a node.
+/// Follows the state of this node in a cluster. Each process has one follower, which does nothing without a cluster.
 pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Number of slots of this node, at the last check and at the last mark in the history.
+    /// Number of slots that this node owned at the last check, and at the last mark that was added to the history.
     slots: [usize; 2],
 }
 
 impl<'n> Follower<'n> {
-    /// Creates the follower. Without a node, clients are served immediately; otherwise once the node is ready.
+    /// Creates the follower. Without a node, clients are served immediately. Otherwise, they are served once the node
+    /// is ready.
     pub(crate) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
         if node.is_none() {
             status.set(Status::Ok);
@@ -420,7 +422,8 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Does the checks of each second: liveness of shards, readiness for clients, number of queued messages.
+    /// Runs the checks that are due every second: whether shards respond, whether clients can be served, and how many
+    /// messages are queued.
     pub(crate) fn look(&mut self, rounds: &Rounds, status: &StatusBoard, now: Instant) {
         let Some(node) = self.node else { return };
         node.note(Tallies {
@@ -433,7 +436,7 @@ impl<'n> Follower<'n> {
         }
         let (slots, [last, marked]) = (node.slots(), self.slots);
         self.slots = [slots, marked];
-        // Many slots move within a second; one mark records them all.
+        // Many slots may move within a second. One mark records them all.
         if slots == last && slots != marked {
             self.slots = [slots; 2];
             let says = format!("this node owns {slots} slots; before: {marked}");
@@ -445,13 +448,14 @@ impl<'n> Follower<'n> {
         }
     }
 
-    /// Starts to hand all slots over to other nodes. Returns whether to wait for the end, for at most [`GIVING_MAX`].
+    /// Starts handing all slots over to other nodes. Returns whether the caller should wait for this to finish, which
+    /// may take up to [`GIVING_MAX`].
     pub(crate) fn drain(&self) -> bool {
         self.node.is_some_and(Node::drain)
     }
 }
 
-/// Returns the failure for a node that ended by itself, with the names of the other nodes that caused the end, if any.
+/// Returns the failure to report when the node has ended. `others` names the other nodes that caused this, if any.
 pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
@@ -478,7 +482,7 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     }
 }
 
-/// Returns the failure for a panic of the node's thread. Its lease expires, so other nodes soon claim its slots.
+/// Returns the failure for a panic of the node's thread. Other nodes claim the node's slots when its lease expires.
 fn died() -> Failure {
     let why = "the cluster thread died; the process exits so that its supervisor restarts it";
     Failure::Fatal(why.into())
@@ -500,7 +504,7 @@ pub(crate) fn report(ending: Ending, others: &[String]) {
     }
 }
 
-/// Time limit for handing over all slots, which usually takes seconds. The node gives up after 25 s without progress.
+/// Time limit for handing over all slots, which usually takes seconds. Without progress, the node gives up after 25 s.
 const GIVING_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
@@ -511,7 +515,7 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    /// Watches a process without shards, whose node reports `news`. Ends if a test takes too long.
+    /// Returns the watch of a process without shards whose node reports `news`. Stops the test if it takes too long.
     fn watch(news: Receiver<NodeNews>) -> Watch<'static> {
         let mailboxes: Mailboxes = Arc::from([]);
         let (now, status) = (Instant::now(), StatusBoard::default());

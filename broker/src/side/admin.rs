@@ -1,7 +1,8 @@
-//! The admin listener, its pages and their data.
+//! The admin listener with its pages and their data.
 //!
-//! Access control: `access`, `tokens`. User accounts: `accounts`, `account_sessions`, `sign_in`. Rules of all pages:
-//! `rules`. Connections: `connections`, `connection_limits`. Formats of requests and responses: `http`.
+//! `access` and `tokens` control access. `accounts`, `account_sessions` and `sign_in` implement user accounts. `rules`
+//! contains the rules that apply to all pages. `connections` and `connection_limits` handle connections. `http`
+//! contains the formats of requests and responses.
 
 pub(crate) mod access;
 pub(crate) mod account_sessions;
@@ -129,7 +130,7 @@ impl Sources {
     }
 }
 
-/// Creates the console accounts, if they are configured and signatures are required.
+/// Creates the state of the console accounts, if any accounts are configured and requests must be signed.
 fn of_accounts(
     console: Option<Console>,
     in_force: &Option<InForce>,
@@ -214,8 +215,8 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
         .merge(forget::routes(memories.clone()))
 }
 
-/// Delays each response of these pages until the log thread has caught up with all requests whose outcome the client
-/// has seen.
+/// Delays the responses of these pages until the log thread has caught up. A page must include every request whose
+/// outcome the client has already seen.
 fn settled(routes: Router, sources: &Sources) -> Router {
     let refusals = Arc::clone(&sources.refusals);
     routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {

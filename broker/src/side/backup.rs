@@ -1,11 +1,13 @@
-//! `POST /backup`: streams a consistent snapshot of the registry while changes continue.
+//! `POST /backup`: streams a consistent snapshot of the registry. The registry can change in the meantime.
 //!
-//! A blocking thread of the runtime reads the rows and buffers a few chunks, so no shard is involved. One backup runs
-//! at a time, for a limited time, since the store retains the pages of the snapshot in the meantime.
+//! A blocking thread of the runtime reads the rows and buffers a few chunks. Shards are not involved. Only one backup
+//! runs at a time. The duration of a backup is limited, because the store retains the pages of the snapshot until the
+//! backup ends.
 //!
-//! The stream reveals what the inspector shows. The key of temporary credentials, with which anyone could forge them,
-//! is included only for requests with the admin token. Without a configured token, `heliograph backup` reads the key
-//! file itself, with its user's permissions.
+//! The stream contains the data that the inspector shows. If the request carries the admin token, the stream also
+//! contains the key of temporary credentials. Without the token, the key is left out, since it can be used to forge
+//! credentials. If no token is configured, `heliograph backup` reads the key file itself, with the permissions of the
+//! user who runs it.
 
 use crate::backup_stream::{self, Part};
 use crate::presence_epoch;
@@ -30,7 +32,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// Data sources of a backup.
+/// The data sources of a backup.
 pub struct Backup {
     /// Takes a snapshot of the registry. Blocks until the next commit.
     pub snapshot: Box<dyn Fn() -> Result<Snapshot, String> + Send + Sync>,
@@ -53,7 +55,7 @@ impl Backups {
         }
     }
 
-    /// Starts a backup. Returns the first bytes of the stream, and the snapshot with the rows.
+    /// Starts a backup. Returns the first bytes of the stream, and the snapshot from which the rows are read.
     fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
         let mut head = backup_stream::MAGIC.to_vec();
         if with_key {
@@ -129,7 +131,7 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
 
 const UNDER_WAY: Fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
 
-/// Sends all rows of a snapshot and returns their number.
+/// Sends all rows of a snapshot. Returns the number of rows.
 fn pump(
     head: Vec<u8>,
     mut snapshot: Snapshot,
@@ -167,14 +169,14 @@ impl Stream for Chunks {
     }
 }
 
-/// Target size of a chunk in bytes. A chunk may exceed it by a row.
+/// Target size of a chunk in bytes. A chunk may be larger by up to one row.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Maximum number of buffered chunks: less than 1 MiB in total, even with rows of the maximum size.
+/// Maximum number of buffered chunks. Even with rows of the maximum size, they take less than 1 MiB in total.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// Maximum time that a chunk waits for buffer space before the backup is aborted, since the store retains the pages of
-/// the snapshot.
+/// Maximum time that a chunk may wait for space in the buffer before the backup is aborted. The time is limited because
+/// the store retains the pages of the snapshot until the backup ends.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// Maximum duration of a backup. A million channels take a few seconds.
+/// Maximum duration of a backup. A million channels take only a few seconds.
 const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
@@ -194,7 +196,7 @@ mod tests {
     use crate::side;
     use store::Store;
 
-    /// Creates a store of 20 MB, more than the buffers of a socket can hold.
+    /// Creates a store of 20 MB, which is more than the buffers of a socket can hold.
     fn backups(name: &str) -> (Arc<Backups>, PathBuf) {
         let dir = std::env::temp_dir().join(format!("heliograph-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
@@ -212,7 +214,7 @@ mod tests {
         (Arc::new(Backups::new(what)), dir)
     }
 
-    /// A backup buffers a few chunks for its reader, and ends when the reader leaves.
+    /// A backup buffers a few chunks while its reader is slow, and ends when the reader disconnects.
     #[test]
     fn a_reader_who_stops_is_waited_for_with_a_few_chunks_in_hand() {
         let (backups, dir) = backups("backup-chunks");
@@ -231,7 +233,7 @@ mod tests {
         std::fs::remove_dir_all(dir).unwrap();
     }
 
-    /// A second request is refused until the client of the first has read its backup.
+    /// A second request is refused until the client of the first backup has read it.
     #[test]
     fn one_backup_at_a_time() {
         use crate::side::{History, HistoryStore, Shared, Shows, StatusBoard};
@@ -281,7 +283,7 @@ mod tests {
             let mut rest = Vec::new();
             first.read_to_end(&mut rest).unwrap();
             assert!(rest.len() > 20_000_000, "{}", rest.len());
-            // The first backup counts as running until just after its last byte.
+            // The first backup counts as running until shortly after its last byte.
             while ask().1 != "HTTP/1.0 200" {
                 std::thread::yield_now();
             }

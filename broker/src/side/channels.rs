@@ -1,7 +1,7 @@
-//! Pages about channels and operator actions on them: on this node and, in a cluster, on all nodes.
+//! Pages about channels, and operator actions on channels. In a cluster, both cover all nodes.
 //!
-//! `list` and `channel` show channels, and `presence` shows connected clients; `connections` closes and identifies
-//! connections; `import` creates channels.
+//! `list` and `channel` show channels. `presence` shows which clients are connected. `connections` closes and
+//! identifies connections. `import` creates channels.
 
 pub(crate) mod channel;
 mod connections;
@@ -40,7 +40,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
 
 // Answers to other nodes, which request pages of this node or post to it.
 
-/// Answers requests of other nodes' operators, one at a time, for the lifetime of the process.
+/// Answers requests from operators on other nodes, one at a time. Runs for the lifetime of the process.
 pub(crate) async fn answer_nodes(
     inspector: Inspector,
     traces: Traces,

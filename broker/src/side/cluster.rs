@@ -1,5 +1,5 @@
-//! `GET /cluster` and the metrics of a cluster with etcd: this node's view of itself and the other nodes. Also compares
-//! the credentials files of all nodes.
+//! `GET /cluster` and the metrics of a cluster with etcd. Both show this node and its view of the other nodes. Also
+//! checks that all nodes have the same credentials files.
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
@@ -16,97 +16,100 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Queries the node for its view of the cluster, for at most a second. Returns `None` if the node has ended or hangs.
+/// Asks the node for its view of the cluster, and waits up to a second. Returns `None` if the node has ended or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
-/// Callbacks for operators' requests about the cluster.
+/// Callbacks for operator requests about the cluster.
 #[derive(Clone)]
 pub struct ClusterPage {
     /// Reads the node's view of the cluster.
     pub look: LookAtCluster,
-    /// Moves slots in excess of this node's equal share to other nodes. Returns `false` if the node has ended or its
-    /// queue is full.
+    /// Moves slots to other nodes if this node has more than its equal share. Returns `false` if the node has ended or
+    /// its queue is full.
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 pub(crate) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
 
-/// Cluster as one node sees it.
+/// The cluster as one node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
-    /// Name of the cluster.
+    /// The name of the cluster.
     pub cluster: String,
-    /// Name of this node.
+    /// The name of this node.
     pub node: String,
-    /// Reason why the node does or does not serve channels.
+    /// The reason why the node serves channels, or why it does not.
     pub standing: &'static str,
     /// Whether etcd has answered recently.
     pub has_etcd: bool,
-    /// Whether the data in etcd belongs to another history than the known one.
+    /// Whether the data in etcd belongs to a different history than the one known to this node.
     pub other_history: bool,
-    /// Whether other nodes are registered and none of them answers. This node then claims none of their slots.
+    /// Whether this node can reach none of the other registered nodes. If so, this node does not claim any of their
+    /// slots.
     pub cut_off: bool,
-    /// Current problem with etcd, if any.
+    /// The current problem with etcd. `None` if there is no problem.
     pub trouble: Option<Box<str>>,
-    /// Number of slots that this process owns.
+    /// The number of slots that this process owns.
     pub owned: u64,
-    /// Number of owned slots whose channels this process has loaded.
+    /// The number of owned slots whose channels this process has loaded.
     pub served: u64,
-    /// Owner of each slot, as an index into `nodes`; `None` if the slot has no owner.
+    /// The owner of each slot, as an index into `nodes`. `None` if the slot has no owner.
     pub slot_owners: Vec<Option<usize>>,
-    /// Number of slots without an owner.
+    /// The number of slots that have no owner.
     pub vacant: u64,
-    /// Number of owner and epoch changes that the node has observed.
+    /// The number of changes of owners and epochs that the node has observed.
     pub slot_changes: u64,
-    /// Time in milliseconds for which the node may admit clients without a further answer of etcd.
+    /// How long the node may continue to admit clients if etcd no longer answers, in milliseconds.
     pub valid_ms: u64,
     /// Round-trip time of the last keepalive that etcd answered, in seconds.
     pub etcd_seconds: f64,
-    /// Used size of etcd's database and its quota, in bytes; 0 until known.
+    /// The size of etcd's database and its quota, in bytes. Both are 0 until known.
     pub etcd_fill: (u64, u64),
-    /// Messages to and from other nodes, in the order of [`MESSAGES`].
+    /// The number of messages exchanged with other nodes for each of [`MESSAGES`], in the same order.
     pub messages: [u64; MESSAGES.len()],
-    /// Number of refused connections on the inter-node port.
+    /// The number of refused connections on the inter-node port.
     pub refused: u64,
-    /// All nodes, this one first.
+    /// All nodes, beginning with this one.
     pub nodes: Vec<NodeView>,
 }
 
-/// Node of the cluster, as this node sees it.
+/// A node of the cluster, as this node sees it.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
-    /// Name of the node.
+    /// The name of the node.
     pub name: String,
-    /// Address of the node in the roster.
+    /// The address of the node in the roster.
     pub address: Option<Box<str>>,
-    /// Ports of the node, one per shard.
+    /// The ports of the node, one per shard.
     pub ports: Vec<u16>,
-    /// Whether the roster expects the node to run: the node was neither drained nor removed.
+    /// Whether the roster lists the node as a member that should be running. `false` after the node has been drained or
+    /// removed.
     pub is_here: bool,
     /// Whether the node has a valid registration in etcd.
     pub is_registered: bool,
-    /// Reason why the node's registration is invalid, if it is.
+    /// The reason why the node's registration is invalid. `None` if the registration is valid.
     pub stranger: Option<String>,
-    /// Program version of the node. Like the following fields, empty unless the node is registered.
+    /// The version of the node's program. If the node is not registered, this field and the next three are empty or
+    /// zero.
     pub version: Box<str>,
-    /// Commit from which the node's program was built.
+    /// The commit from which the node's program was built.
     pub commit: Box<str>,
-    /// Inner version of the node.
+    /// The inner version of the node. This is the version of the protocol between nodes.
     pub inner_version: u32,
-    /// Start time of the node's process, in seconds since 1970.
+    /// The time at which the node's process started, in seconds since 1970.
     pub started: u64,
-    /// Whether this node hears from the node.
+    /// Whether messages from the node arrive at this one.
     pub is_heard: bool,
-    /// Number of slots that the node owns.
+    /// The number of slots that the node owns.
     pub slots: u64,
-    /// Newest epoch of the node's slots.
+    /// The highest epoch of any slot that the node owns.
     pub newest_epoch: u64,
-    /// Links from this node to the node.
+    /// The links between this node and the other one.
     pub links: PeerLinks,
 }
 
 impl ClusterView {
-    /// Returns the other members that this node does not hear from.
+    /// Returns the other members from which this node receives no messages.
     pub(crate) fn silent(&self) -> impl Iterator<Item = &NodeView> {
         let others = self.nodes.iter().filter(|it| it.name != self.node);
         others.filter(|it| it.is_here && !it.is_heard)
@@ -173,7 +176,7 @@ async fn cluster(State(page): State<Option<ClusterPage>>) -> Answer {
     Ok(Json(view.ok().flatten().ok_or(NODE_SILENT)?.json()))
 }
 
-/// `POST /cluster/rebalance`: starts to rebalance; `/cluster` shows the progress.
+/// `POST /cluster/rebalance`: starts rebalancing. `/cluster` shows the progress.
 async fn rebalance(State(page): State<Option<ClusterPage>>) -> Answer {
     let ClusterPage { rebalance, .. } = page.ok_or(NONE)?;
     if !rebalance() {
@@ -188,9 +191,10 @@ const NONE: Fault = Fault::new(
 );
 const NODE_SILENT: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
 
-// Comparison of the nodes' credentials files. A node with an outdated file still admits removed principals.
+// Compares the credentials files of the nodes. A node whose file is outdated still admits principals that have been
+// removed.
 
-/// Credentials files of this node, and the nodes whose files differ. Clones share them.
+/// The credentials files of this node, and the nodes whose credentials files are different. Clones share both.
 #[derive(Clone)]
 pub(crate) struct Agreement {
     in_force: Option<InForce>,
@@ -221,19 +225,19 @@ impl Agreement {
         self.in_force.as_ref()
     }
 
-    /// Returns the SHA-256 of this node's credentials files in hexadecimal; `None` if signatures are not required.
+    /// Returns the SHA-256 of this node's credentials files in hexadecimal, or `None` if requests need not be signed.
     fn own(&self) -> Option<String> {
         let files = self.in_force.as_ref()?.borrow().files()?;
         Some(HEXLOWER.encode(&files))
     }
 
-    /// Returns the document for other nodes: the SHA-256 of this node's credentials files.
+    /// Returns the document sent to other nodes, which contains the SHA-256 of this node's credentials files.
     pub(crate) fn own_json(&self) -> Value {
         value!({ "sha256": self.own() })
     }
 
-    /// Formats the SHA-256 of this node's credentials files, and the nodes whose files differ; `None` if signatures are
-    /// not required.
+    /// Formats the SHA-256 of this node's credentials files and the nodes whose files differ. Returns `None` if
+    /// requests need not be signed.
     pub(crate) fn json(&self) -> Option<Value> {
         let differing = self.differing.lock();
         let differ = differing.0.iter().map(|(node, it)| {
@@ -244,8 +248,8 @@ impl Agreement {
         Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
     }
 
-    /// Returns the seconds for which each node's files have differed. This node, with an empty name outside a cluster,
-    /// is included with 0. Nodes with identical files are omitted.
+    /// Returns the nodes whose credentials files differ from this node's, each with the number of seconds since this
+    /// was first seen. Includes this node, with 0 seconds. Without a cluster, the name of this node is empty.
     pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
         let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
         let differing = self.differing.lock();
@@ -261,7 +265,7 @@ impl Agreement {
         };
         loop {
             sleep(LOOK_EVERY).await;
-            // The limit of inquiries is reached; the next poll tries again.
+            // There are too many inquiries at the moment. The next poll tries again.
             let Ok(replies) = nodes.ask(PATH, "").await else {
                 continue;
             };
@@ -279,8 +283,8 @@ impl Agreement {
 }
 
 impl Differing {
-    /// Processes the replies of other nodes. Returns the nodes whose files have differed for [`LATE`], each of them
-    /// once. Nodes that do not answer are ignored.
+    /// Processes the replies of other nodes. Returns the nodes whose files have now differed for [`LATE`]. Each node is
+    /// returned only once. Nodes that do not reply are ignored.
     fn take(&mut self, own: &str, replies: NodeReplies, now: Instant) -> Vec<String> {
         let mut known = std::mem::take(&mut self.0);
         for NodeReply { node, status, body } in replies.replies {
@@ -311,7 +315,8 @@ pub(crate) const PATH: &str = "/credentials";
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Time after which differing files are reported. Nodes normally reload their files within seconds of each other.
+/// Minimum time that the files of nodes must differ before the difference is reported. Normally, all nodes reload their
+/// files within seconds.
 const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

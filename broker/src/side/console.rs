@@ -1,8 +1,8 @@
-//! The console: its files, the figures of its start page, and the events that update its pages.
+//! The console: its files, the figures on its start page, and the events that update its pages.
 //!
-//! This file serves `GET /overview`: settings and status, current figures, and the figures of the last hour (from
-//! `history`). `assets` contains the console's files, `events` the page that opens streams, `stream` a single stream,
-//! and `topics` the topics of streams with their feeds and initial states.
+//! This file serves `GET /overview`, which returns settings and status, current figures, and the figures of the last
+//! hour (from `history`). `assets` contains the console's files. `events` contains the page that opens event streams,
+//! `stream` a single stream, and `topics` the topics of streams with their feeds and initial states.
 
 pub(crate) mod assets;
 pub(crate) mod events;
@@ -27,10 +27,11 @@ use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Queries every shard, for a limited time.
+/// Samples the counters of every shard within a limited time.
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
-/// Figures of the process, shared by all requests. Shards are queried about once a second at most.
+/// The data of `GET /overview`, shared by all requests. The figures are cached, so that shards are queried at most
+/// about once a second.
 pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
     history: Shared<History>,
@@ -43,7 +44,7 @@ pub(crate) struct Overview {
 struct Live {
     look: Look,
     meter: Meter,
-    /// Last figures, with the time of the query.
+    /// The latest figures, and when they were queried.
     latest: Option<(Instant, Value)>,
 }
 
@@ -78,7 +79,7 @@ impl Overview {
             return figures.clone();
         }
         if live.meter.looked.elapsed() > STALE {
-            // Without a recent request, rates are computed from the last point of the history.
+            // If there was no recent request, rates are computed from the last point of the history.
             live.meter = self.history.lock().meter();
         }
         let credentials = self.agreement.json();
@@ -110,12 +111,12 @@ impl Overview {
         self.history.lock().hooks.clone()
     }
 
-    /// Returns the number of open connections that a newer one superseded, at the last count.
+    /// Returns the number of open connections that had been superseded by newer ones, according to the last count.
     pub(crate) fn superseded(&self) -> u64 {
         self.history.lock().superseded()
     }
 
-    /// Returns the number of connections whose client does not confirm messages, at the last count.
+    /// Returns the number of connections whose client did not confirm messages, according to the last count.
     pub(crate) fn doubtful(&self) -> u64 {
         self.history.lock().doubtful()
     }
@@ -141,8 +142,8 @@ impl Overview {
         document
     }
 
-    /// Returns the number of connections that the reloaded credentials forbid but that stay open, since they are more
-    /// than half of all.
+    /// Returns how many connections are open, and how many of them the reloaded credentials forbid. Returns `None`
+    /// unless the forbidden connections are kept, which happens if they are more than half of all.
     fn forbidden(&self) -> Option<RecheckSum> {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()
@@ -210,7 +211,8 @@ fn node(settings: &Settings) -> Value {
     })
 }
 
-/// Maximum age of cached figures: less than a second, so that a page that polls once a second always gets new figures.
+/// Maximum age of cached figures. Since it is less than a second, a page that polls every second always gets new
+/// figures.
 const FRESH: Duration = Duration::from_millis(900);
-/// Maximum age of the previous sample for rates that count as current.
+/// Maximum age of the previous sample. Rates computed from an older sample would not be current.
 const STALE: Duration = Duration::from_secs(5);

@@ -1,7 +1,8 @@
-//! The `/dev/…` pages for tests, available only under `--dev`.
+//! The `/dev/…` pages, which are meant for tests. They exist only under `--dev`.
 //!
-//! Modules in reading order: this one, with `/dev/parity` and `/dev/reset`; `request` (bodies and parameters); `clock`;
-//! `captures` (copies of messages) and `messages` (their decoded content); `connections`; `faults` and `fault_rule`.
+//! The modules, in reading order: this one, with `/dev/parity` and `/dev/reset`; `request` (bodies and parameters);
+//! `clock`; `captures` (copies of messages) and `messages` (their decoded content); `connections`; `faults` and
+//! `fault_rule`.
 
 mod captures;
 mod clock;
@@ -32,17 +33,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Parts of the process that the test pages use.
+/// The parts of the process that the test pages use.
 pub struct DevTools {
     /// Shifts the clocks of all shards.
     pub clocks: MoveClocks,
-    /// Captured messages, if capturing is enabled.
+    /// The captured messages, if capturing is enabled.
     pub captures: Option<Captures>,
-    /// Environment variables for client programs.
+    /// The environment variables for client programs.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// Returns the routes of the pages. Call it within the side thread's runtime.
+/// Returns the routes of the pages. Must be called within the runtime of the side thread.
 pub(crate) fn routes(
     tools: Option<DevTools>,
     inspector: Inspector,
@@ -108,9 +109,9 @@ async fn unknown() -> Fault {
     )
 }
 
-// `GET /dev/parity`: requests that this broker accepted and the cloud service would have refused.
+// `GET /dev/parity`: lists requests that this broker has accepted although the cloud service would have refused them.
 
-/// Returns the findings of all shards by first occurrence.
+/// Returns the findings of all shards, sorted by first occurrence.
 pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery) -> Answer {
     let channel = Parameters::parse(query.as_deref(), &["channel"])?.glob("channel");
     let answers = shards.ask_all(Question::Parity).await.ok_or(SILENT)?;
@@ -135,7 +136,8 @@ pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
     Ok(Json(value!({ "findings": found })))
 }
 
-/// Merges a finding with those of other shards, since an account may have findings on several.
+/// Adds a finding to `found`. If `found` already contains a finding about the same rule and channel, merges the two.
+/// Several shards may report the same finding about an account.
 fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
     let same = |other: &&mut StrictFinding| {
         (other.rule, &other.channel) == (finding.rule, &finding.channel)
@@ -161,8 +163,8 @@ fn row(finding: &StrictFinding) -> Value {
     })
 }
 
-// `POST /dev/reset`: removes what a test has created, either everything or only one prefix, so that concurrent tests
-// can share a broker.
+// `POST /dev/reset`: removes what a test has created. Removes either everything, or only what has a given prefix. With
+// a prefix each, tests can share a broker and run at the same time.
 
 #[derive(Clone)]
 struct ResetPage {
@@ -172,8 +174,8 @@ struct ResetPage {
     pub(crate) clock: ClockPage,
 }
 
-/// Removes connections, channels, faults and message copies. Without a prefix, also resets the calendar skew. Responds
-/// once all are removed.
+/// Removes connections, channels, faults and copies of messages. Without a prefix, also resets the skew of the
+/// calendar. Responds when all of this is done.
 async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
@@ -193,8 +195,9 @@ async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     })))
 }
 
-/// Deletes the channels of a prefix and closes their connections. Returns both counts; `None` if a shard does not
-/// respond or the store takes too long.
+/// Deletes the channels whose names begin with `prefix`, and closes their connections. Returns how many connections
+/// were closed and how many channels were deleted. Returns `None` if a shard does not respond or the store takes too
+/// long.
 async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
     let until = Instant::now() + DONE_WITHIN;
     let (mut connections, mut channels) = (0, 0);

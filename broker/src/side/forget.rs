@@ -1,8 +1,9 @@
-//! Erasure of personal data: data that names a person or device, by `POST /forget`, and data older than `[privacy]
-//! keep`.
+//! Erasure of personal data. `POST /forget` erases data that names a person or a device, and `[privacy] keep` sets the
+//! age at which personal data is erased.
 //!
-//! Memory holds personal data in refusals, troubled sessions, members of problems, recent log lines and notes of the
-//! recorders; the disk holds it in marks and causes of the history. `deploy/PRIVACY.md` covers data stored elsewhere.
+//! In memory, personal data occurs in refusals, failed sessions, the members of problems, recent log lines and the
+//! notes of the recorders. On disk, it occurs in the marks and causes of the history. `deploy/PRIVACY.md` covers data
+//! that is stored elsewhere.
 
 use crate::edge::turn::calendar;
 use crate::limits::FORGET_BYTES_MAX;
@@ -79,7 +80,7 @@ impl Memories {
         if !(1..=FORGET_BYTES_MAX).contains(&text.len()) {
             return Err(BAD_BODY);
         }
-        self.refusals.settled().await; // also erases queued entries
+        self.refusals.settled().await; // so that queued entries are erased as well
         let named: Box<str> = text.as_str().into();
         let history = self
             .history_notes(move |_, note| mentions(note, &named))
@@ -91,7 +92,7 @@ impl Memories {
             .problems
             .lock()
             .forget(|_, member| mentions(member, &text));
-        // Log lines are erased last, so that no line from the other erasures remains.
+        // Log lines come last, so that the lines logged by the other erasures are erased as well.
         let lines = self.tail.forget(|_, line| mentions(line, &text));
         let all = refusals + sessions + problems + lines + notes + history;
         line::forgotten(all, posted.remote);
@@ -105,7 +106,7 @@ impl Memories {
         }))
     }
 
-    /// Erases data older than `keep_ms` periodically. Does nothing if `keep_ms` is 0.
+    /// Periodically erases data that is older than `keep_ms`. Does nothing if `keep_ms` is 0.
     pub(crate) async fn age(self, keep_ms: u64) {
         if keep_ms == 0 {
             return;
@@ -114,7 +115,7 @@ impl Memories {
         loop {
             sleep(pause).await;
             let before = Wall(calendar().0.saturating_sub(keep_ms));
-            // An unresponsive shard is asked again after the pause.
+            // If a shard does not respond, it is asked again after the pause.
             let _ = self.notes(&Forget::Before(before)).await;
             let _ = self.history_notes(move |at, _| at < before.0).await;
             self.refusals.recent().forget(|it| it.at < before);
@@ -171,7 +172,7 @@ fn add(sum: &mut Value, more: &Value) {
     }
 }
 
-/// Returns whether a refusal contains a text that names a person or device.
+/// Returns whether a refusal contains this text, which names a person or a device.
 fn names(refused: &Refused, text: &str) -> bool {
     let claims = &refused.claims;
     let explained = refused.explain.as_deref().map(|it| &*it.canonical_request);
@@ -191,8 +192,8 @@ fn names(refused: &Refused, text: &str) -> bool {
     remote == text || all.any(|it| mentions(it, text))
 }
 
-/// Returns whether a line contains a text as a whole word: `10.0.0.1` does not match `10.0.0.12`. Characters that log
-/// lines and JSON escape also match.
+/// Returns whether a line contains `text` as a whole word, so `10.0.0.1` does not match `10.0.0.12`. Also finds `text`
+/// in the escaped forms used by log lines and JSON.
 fn mentions(line: &str, text: &str) -> bool {
     let escaped = text.escape_debug().to_string();
     [text, &escaped].into_iter().any(|text| {

@@ -1,15 +1,16 @@
-//! History of this node: rows of figures, marks and causes in two files of fixed size, and `GET /history`, which
-//! returns them.
+//! The history of this node: rows of metrics, marks (events of the process) and causes (of problems). They are stored
+//! in two files of fixed size. Also implements `GET /history`.
 //!
 //! ```text
 //!  main thread ── a row every 2 s, marks ──┐  bounded queue                     ┌── history.ring   rows
 //!                                          ├──────────────► thread "history" ──┤
 //!  side thread ── causes, forget ──────────┘                                    └── history.notes  marks, causes
 //! ```
-//! `slots` defines the format of both files, `rows` and `notes` their content. A separate thread writes, so that a
-//! hanging disk blocks no other thread. Writes are not synced: a power loss may lose the last seconds, but a kill of
-//! the process loses no written entry. A full queue drops entries. Nothing is cached in memory: a blocking thread of
-//! the runtime reads the files, for one reader at a time.
+//! `slots` defines the format of both files; `rows` and `notes` define their content. A separate thread writes the
+//! files, so a disk that hangs blocks no other thread. If the queue to this thread is full, entries are dropped. Writes
+//! are not synced. A power loss may therefore lose the last few seconds, whereas killing the process loses nothing that
+//! was written. Nothing is cached in memory. Requests are served one at a time by a blocking thread of the runtime,
+//! which reads the files.
 
 pub(crate) mod notes;
 pub(crate) mod rows;
@@ -40,7 +41,7 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::Mutex;
 
-/// History of this node. Clones share it. [`Default`] creates one that stores nothing.
+/// The history of this node. Clones share it. The history created by [`Default`] stores nothing.
 #[derive(Clone, Debug)]
 pub struct HistoryStore {
     rows: Arc<Slots>,
@@ -49,14 +50,14 @@ pub struct HistoryStore {
     turn: Arc<Mutex<()>>,
 }
 
-/// Selects notes to erase by their time in milliseconds and their text.
+/// A predicate that decides whether to erase a note, given its time in milliseconds and its text.
 type Fits = Box<dyn Fn(u64, &str) -> bool + Send>;
 
 enum Job {
     Tick(Box<Tick>),
     Note(Note),
     Forget(Fits, Sender<usize>),
-    /// Requests an acknowledgement once all earlier jobs are written.
+    /// Acknowledges once all earlier jobs have been written.
     Settle(Sender<()>),
 }
 
@@ -78,8 +79,8 @@ impl Default for HistoryStore {
 }
 
 impl HistoryStore {
-    /// Opens the history in a data directory, or in memory without one. Logs a warning and uses memory if the files
-    /// cannot be created.
+    /// Opens the history in a data directory, or in memory if there is none. If the files cannot be created, logs a
+    /// warning and uses memory.
     ///
     /// # Errors
     /// Fails if the writer thread cannot be started.
@@ -111,7 +112,7 @@ impl HistoryStore {
         self.order(Job::Tick(Box::new(tick)));
     }
 
-    /// Records a mark at the current time.
+    /// Records a mark with the current time.
     pub fn mark(&self, kind: MarkKind, says: impl Into<String>) {
         self.order(Job::Note(Note::Mark(Mark {
             at: calendar().0,
@@ -120,13 +121,13 @@ impl HistoryStore {
         })));
     }
 
-    /// Records a cause, replacing an earlier one with the same id.
+    /// Records a cause. It replaces an earlier cause with the same id.
     pub fn record(&self, cause: Cause) {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
 
-    /// Erases marks and causes selected by time in milliseconds and text, and returns their number. Blocks for a
-    /// limited time; `None` if the disk takes longer.
+    /// Erases the marks and causes that `fits` selects by their time in milliseconds and their text. Returns how many
+    /// were erased, or `None` if the disk takes too long. Blocks for a limited time.
     pub(crate) fn forget(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -140,7 +141,7 @@ impl HistoryStore {
         forgotten.recv_timeout(SETTLE_MAX).ok()
     }
 
-    /// Waits until all earlier jobs are written, for a limited time.
+    /// Waits a limited time until all earlier jobs have been written.
     pub fn settle(&self) {
         let (to, settled) = bounded(1);
         self.order(Job::Settle(to));
@@ -149,7 +150,7 @@ impl HistoryStore {
 
     fn order(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            let _ = jobs.try_send(job); // a disk that hangs for minutes loses rows
+            let _ = jobs.try_send(job); // rows are lost if the disk hangs for minutes
         }
     }
 
@@ -195,7 +196,7 @@ pub(crate) fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
-// Writer thread.
+// The thread that writes the files.
 
 struct Writer {
     rows: Arc<Slots>,
@@ -203,13 +204,14 @@ struct Writer {
     open: [Open; STEPS.len()],
     kept: Notes,
     waiting: VecDeque<Note>,
-    /// Start of the failing writes, with the error.
+    /// When writes began to fail, and the error.
     failing: Option<(u64, String)>,
     ended_ms: Option<u64>,
 }
 
 impl Writer {
-    /// Resumes after the entries of earlier processes. Adds a mark for an earlier process that recorded no end.
+    /// Creates the writer, which appends to the entries of earlier processes. If the previous process did not record
+    /// its end, adds a mark that says so.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
@@ -270,7 +272,7 @@ impl Writer {
         self.write_notes();
     }
 
-    /// Writes the waiting notes until all are written or the disk accepts no more.
+    /// Writes the waiting notes, until none is left or a write fails.
     fn write_notes(&mut self) {
         while let Some(note) = self.waiting.front() {
             let written = match note {
@@ -288,7 +290,7 @@ impl Writer {
         }
     }
 
-    /// Logs the start and the end of failing writes.
+    /// Logs when writes begin to fail, and when they succeed again.
     fn has_written(&mut self, written: io::Result<()>) {
         match (written, self.failing.take()) {
             (Ok(()), None) => {}
@@ -324,7 +326,7 @@ impl Note {
     }
 }
 
-/// Returns the mark's text for a jump of the wall clock against the monotonic clock; `None` without a jump.
+/// Returns the text of a mark if the wall clock has jumped relative to the monotonic clock.
 fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     let seconds = at_ms.abs_diff(ended_ms) / 1000;
     if seconds < JUMP_S {
@@ -337,7 +339,7 @@ fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     })
 }
 
-/// Minimum jump that is reported, in seconds. Corrections by a time daemon are smaller.
+/// Smallest jump that is reported, in seconds. Time daemons make smaller corrections.
 const JUMP_S: u64 = 5;
 
 // `GET /history`.
@@ -347,8 +349,8 @@ pub(crate) fn routes(store: HistoryStore, inspector: Inspector) -> Router {
     router.with_state((store, inspector))
 }
 
-/// `GET /history?from=&to=&step=&format=&scope=`: rows, marks and causes of all nodes, or of this node if the scope is
-/// `node`.
+/// `GET /history?from=&to=&step=&format=&scope=`: returns rows, marks and causes of all nodes or, if the scope is
+/// `node`, of this node.
 async fn page(
     State((store, inspector)): State<(HistoryStore, Inspector)>,
     RawQuery(query): RawQuery,
@@ -395,7 +397,7 @@ const ENDS: Fault = Fault::new(
 struct Wanted {
     from: u64,
     to: u64,
-    /// Index into [`STEPS`]; `None` selects the finest step whose rows fit into the response.
+    /// The resolution, as an index into [`STEPS`]. `None` selects the finest one whose rows fit into the response.
     step: Option<usize>,
 }
 
@@ -419,7 +421,7 @@ impl Wanted {
 const STEP_NAMES: [&str; STEPS.len()] = ["2s", "1m", "15m"];
 
 impl HistoryStore {
-    /// Runs a function that reads the files on a blocking thread of the runtime.
+    /// Runs a function that reads the files, on a blocking thread of the runtime.
     async fn read<T: Send + 'static>(
         &self,
         query: &str,
@@ -476,7 +478,7 @@ impl HistoryStore {
         text
     }
 
-    /// Returns the rows, their duration in seconds, and the oldest available time.
+    /// Returns the rows, the duration of each row in seconds, and the time of the oldest row stored.
     fn rows(&self, wanted: &Wanted) -> (Vec<Row>, u64, Option<u64>) {
         let Wanted { from, to, step } = *wanted;
         let mut all = STEPS.each_ref().map(|step| rows::read(&self.rows, step));
@@ -484,7 +486,7 @@ impl HistoryStore {
         let begins = all.iter().filter_map(first).min();
         let since = from.max(begins.unwrap_or_default());
         for (rows, step) in all.iter_mut().zip(&STEPS) {
-            // A step that does not reach back far enough is skipped, unless requested.
+            // A resolution whose rows do not reach back far enough is skipped, unless the request names it.
             let reaches = first(rows).is_some_and(|first| first <= since + 2 * step.ms);
             if wanted.step.is_none() && !reaches {
                 rows.clear();
@@ -504,7 +506,8 @@ fn column(rows: &[Row], name: &str) -> Value {
     numbers.collect()
 }
 
-/// Merges groups of consecutive rows until they fit into the response. Returns the rows and the group size.
+/// Merges consecutive rows into longer ones until they fit into the response. Also returns the length of the merged
+/// rows as a multiple of `ms`.
 fn fewer(rows: Vec<Row>, ms: u64) -> (Vec<Row>, u64) {
     let mut times = 1;
     let mut fewer = rows.clone();
@@ -529,7 +532,7 @@ const NOTES: &str = "history.notes";
 
 const HOUR_MS: u64 = 3_600_000;
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// Stack size of the writer thread. The stack holds a row and a slot.
+/// Stack size of the writer thread, enough for a row and a slot.
 const STACK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `/hooks`: state of the receivers, and test deliveries.
+//! `/hooks`: the status of the receivers, and test deliveries.
 
 use crate::config;
 use crate::hooks::{HookReport, Hooks, Order, Outcome, WakeResult};
@@ -64,7 +64,7 @@ fn named(names: &[&str], counts: &[u64]) -> Value {
     pairs.collect::<Map<_, _>>().into()
 }
 
-/// `POST /hooks/NAME/test`: sends a single `hook.test` event, bypassing the queue.
+/// `POST /hooks/NAME/test`: sends one `hook.test` event without queueing it.
 async fn test(State(source): State<Source>, Path(name): Path<String>) -> Answer {
     let no_such = || {
         let settings = source.running.settings();

@@ -1,4 +1,4 @@
-//! The inspector: queries of channel pages to the shards and to other nodes.
+//! The inspector, which sends queries for the channel pages to the shards and to other nodes.
 
 use crate::side::admin::http::{Fault, parameter};
 use axum::http::StatusCode;
@@ -13,14 +13,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// Access to shards and other nodes, and resolution of channel names. Clones share it.
+/// Queries shards and other nodes, and resolves channel names. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Inspector {
     pub(crate) shards: Shards,
     pub(crate) nodes: Option<NodePages>,
     region: Arc<str>,
     account: Arc<str>,
-    /// Idle time after which a client is pinged, in milliseconds; 0 disables pings.
+    /// Idle time after which a client is pinged, in milliseconds. 0 disables pings.
     pub(crate) ping_ms: u64,
 }
 
@@ -35,8 +35,9 @@ impl Inspector {
         }
     }
 
-    /// Resolves a channel name, by default in the configured region and account. The prefix `name:` is optional.
-    /// Browsers need it for the names `.` and `..`, which have a special meaning in paths.
+    /// Resolves the name of a channel. The channel is in the configured region and account unless `query` names others.
+    /// The name may have the prefix `name:`, which browsers need for the names `.` and `..`, since these have a special
+    /// meaning in paths.
     pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
@@ -61,7 +62,7 @@ impl Inspector {
         self.nodes.as_ref().map(|nodes| &*nodes.own)
     }
 
-    /// Returns the other nodes if the query covers all nodes. Fails if the scope is unknown.
+    /// Returns the other nodes if the query is meant for the whole cluster. Fails if the scope is unknown.
     pub(crate) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
         match parameter(query, "scope")?.as_deref() {
             None | Some("cluster") => Ok(self.nodes.as_ref()),
@@ -70,8 +71,8 @@ impl Inspector {
         }
     }
 
-    /// If the query requests the first page of all nodes, adds the entries of the other nodes to the list in the
-    /// document, and sorts it, newest first.
+    /// Adds the entries of the other nodes to the member `list` of the document, and sorts that list from newest to
+    /// oldest. Does nothing unless the query is meant for all nodes and asks for the first page.
     pub(crate) async fn newest(
         &self,
         path: &str,
@@ -98,7 +99,8 @@ impl Inspector {
         Ok(())
     }
 
-    /// Returns the local document of a channel, or the one of the node that serves the channel.
+    /// Returns this node's document of a channel or, if it has none, the document from the node that serves the
+    /// channel.
     pub(crate) async fn found(
         &self,
         (path, query): (&str, &str),
@@ -149,22 +151,23 @@ pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
 
 // Queries to the shards of this process.
 
-/// Runs an inspector query. Returns the responses of the addressed shards in shard order, with `None` for an
-/// unresponsive shard. Blocks for a limited time.
+/// Runs an inspector query. Returns the responses of the shards that it addresses, in shard order, with `None` for a
+/// shard that does not respond. Blocks for a limited time.
 pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
 
-/// Shards that a query addresses.
+/// The shards that a query addresses.
 #[derive(Clone, Debug)]
 pub enum Whom {
-    /// Every shard.
+    /// All shards.
     All,
-    /// Home shard of this channel, if it exists.
+    /// The shard that owns this channel, whether or not the channel exists.
     Home(Identity),
     /// One shard.
     One(ShardId),
 }
 
-/// Queries to the shards, one at a time, off the side thread. Clones share the access.
+/// Queries the shards. Queries block, so they run on a separate thread. Only one query runs at a time, even across
+/// clones.
 #[derive(Clone)]
 pub(crate) struct Shards {
     inspect: Arc<Mutex<Inspect>>,
@@ -183,7 +186,7 @@ impl Shards {
         shard.index() < self.count
     }
 
-    /// Queries every shard. Returns the responses in shard order; `None` if a shard does not respond.
+    /// Queries every shard. Returns the responses in shard order, or `None` if any shard does not respond.
     pub(crate) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
         let answers = self.ask(Whom::All, question).await;
         let whole = answers.into_iter();
@@ -191,7 +194,7 @@ impl Shards {
         whole.collect()
     }
 
-    /// Queries the home shard of a channel; `None` if it does not respond.
+    /// Queries the shard that owns a channel. Returns `None` if the shard does not respond.
     pub(crate) async fn ask_home(
         &self,
         channel: Identity,
@@ -214,54 +217,58 @@ impl Shards {
     }
 }
 
-// Requests between nodes of a cluster with etcd. Each node answers for its own channels, and the queried node merges
-// the answers. Nodes query each other with `scope=node`, which requests the answer of a single node.
+// Requests between the nodes of a cluster with etcd. Each node answers for its own channels, and the node that received
+// the operator's request merges the answers. Nodes query each other with `scope=node`, which limits an answer to the
+// node that is queried.
 
-/// Requests from this node to other nodes, and from other nodes to this node.
+/// Requests from this node to other nodes, and requests from other nodes to this one.
 #[derive(Clone)]
 pub struct NodePages {
-    /// Name of this node.
+    /// The name of this node.
     pub own: Arc<str>,
-    /// Requests a path of all other nodes. At the limit of requests in flight, the channel closes without a reply.
+    /// Requests a path from all other nodes. If too many requests are in flight, the returned receiver is closed
+    /// without a reply.
     pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
-    /// Returns the members that this node does not hear from. A member that has lost its slots is not queried.
+    /// Returns the members of the cluster from which this node receives no messages. Pages list them as missing.
+    /// Members that have lost their slots are not even queried, so they would otherwise be overlooked.
     pub silent: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Returns the node that serves a channel, as this node knows it; `None` while the channel's slot has no owner.
+    /// Returns the node that serves a channel, as far as this node knows. Returns `None` while the slot of the channel
+    /// has no owner.
     pub owner: Arc<FindOwner>,
-    /// Posts to a path of another node, without retries: without a reply, the outcome is unknown. At the limit of
-    /// requests in flight, the channel closes without a reply.
+    /// Posts to a path of another node. There are no retries. If there is no reply, the outcome is unknown. If too many
+    /// requests are in flight, the returned receiver is closed without a reply.
     pub post: Arc<InspectorPost>,
-    /// Queue of requests from other nodes.
+    /// The queue of requests from other nodes.
     pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
 }
 
 /// Returns the name of the node that serves a channel.
 pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
 
-/// Posts a body to a path of the named node.
+/// Posts a body to a path of the node with this name.
 pub type InspectorPost =
     dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
 
-/// POST request of an operator.
+/// A POST request made by an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
     /// The request body.
     pub body: String,
-    /// Address of the operator, for the log.
+    /// The address of the operator, for the log.
     pub remote: SocketAddr,
 }
 
-/// Replies of other nodes to a path request.
+/// The replies of other nodes to a request for a path.
 #[derive(Debug, Default)]
 pub struct NodeReplies {
-    /// Replies that arrived in time.
+    /// The replies that arrived in time.
     pub replies: Vec<NodeReply>,
-    /// Names of the nodes without a reply.
+    /// The names of the nodes that did not reply.
     pub missing: Vec<String>,
 }
 
 impl NodeReplies {
-    /// Returns the documents by node, and the names of the nodes that sent none.
+    /// Returns each document with the name of the node that sent it, and the names of the nodes that did not send one.
     pub(crate) fn documents(self) -> (Vec<(String, Value)>, Vec<String>) {
         let (mut documents, mut missing) = (Vec::new(), self.missing);
         for NodeReply { node, status, body } in self.replies {
@@ -275,39 +282,40 @@ impl NodeReplies {
     }
 }
 
-/// Reply of a node to a path request.
+/// A node's reply to a request for a path.
 #[derive(Debug)]
 pub struct NodeReply {
-    /// Name of the node.
+    /// The name of the node.
     pub node: String,
-    /// HTTP status of the reply.
+    /// The HTTP status of the reply.
     pub status: u16,
-    /// Document of the reply.
+    /// The document of the reply.
     pub body: Value,
 }
 
-/// Takes the status and document of a reply. Called once.
+/// Receives the status and the document of a reply. Called once.
 pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
 
-/// Path that another node requests.
+/// A path requested by another node.
 pub struct AskedPath {
-    /// Requested path, with its query.
+    /// The requested path, with its query.
     pub path: String,
-    /// POST request; `None` for a GET request.
+    /// The POST request, or `None` for a GET request.
     pub posted: Option<Posted>,
-    /// Takes the status and document of the reply.
+    /// Receives the status and the document of the reply.
     pub reply: TakeReply,
 }
 
 impl NodePages {
     pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
-        // The first of several parameters with the same name counts, so `query` cannot change the scope.
+        // If a parameter occurs more than once, the first one counts. `query` can therefore not change the scope.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| BUSY)
     }
 
-    /// Requests the documents of other nodes and merges them into the local one: list entries with their nodes, sums of
-    /// the counts at the JSON pointers, and the nodes without a reply. Returns the other documents.
+    /// Requests the documents of the other nodes and merges them into the document of this node. Adds the name of the
+    /// node to each list entry, sums the counts at the given JSON pointers, and lists the nodes that did not reply.
+    /// Returns the documents of the other nodes.
     pub(crate) async fn join(
         &self,
         path: &str,
@@ -341,8 +349,8 @@ impl NodePages {
         Ok(others)
     }
 
-    /// Posts to the node that serves a channel, without retries, and returns its response. Fails if the node does not
-    /// respond. The outcome is then unknown.
+    /// Posts to the node that serves a channel and returns its response. There are no retries. Fails if the node does
+    /// not respond, in which case the outcome is unknown.
     pub(crate) async fn post(
         &self,
         owner: &str,

@@ -1,5 +1,5 @@
-//! Access to pages from the local network under `--lan`, for browsers that have redeemed a pairing code and for holders
-//! of the admin token. Also contains the codes and their pages.
+//! Access to pages from the local network under `--lan`. Browsers that have redeemed a pairing code and holders of the
+//! admin token are admitted. Also contains the pairing codes and their pages.
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
@@ -8,8 +8,8 @@
 //!  public        the files of the pages, and the page that redeems a code
 //!  else          a session's cookie, or the token
 //! ```
-//! Requests from the local network arrive through a TLS listener. The rules of the admin listener, which permit
-//! everything without a configured token, never apply to them.
+//! Requests from the local network arrive through a TLS listener. They are never subject to the admin listener's own
+//! rules, which permit everything if no token is configured.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
 use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, the_host};
@@ -32,11 +32,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Pages for devices on the local network.
+/// The pages for devices on the local network.
 pub struct Lan {
-    /// Connections of these devices.
+    /// The connections from devices on the local network. Shards accept them and hand them over.
     pub visits: Visits,
-    /// Pairing codes and paired sessions.
+    /// The pairing codes and the paired sessions.
     pub pairing: Pairing,
 }
 
@@ -83,7 +83,8 @@ impl LanAccess {
         if (reads && is_public(path)) || bears_token() {
             return Ok(());
         }
-        // A change requires the browser's statement that it comes from a page of this listener.
+        // A request that changes something must have an `Origin` header, with which the browser states that it was sent
+        // by a page of this listener.
         if !reads && origin.is_none() {
             return Err(AccessRefusal::Origin);
         }
@@ -104,7 +105,7 @@ impl LanAccess {
     }
 }
 
-/// Returns whether the `Origin` header names the listener; `None` without the header.
+/// Returns whether the `Origin` header names this listener, or `None` if there is no such header.
 fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?.as_bytes();
@@ -112,8 +113,8 @@ fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
     Some(ours && origins.next().is_none())
 }
 
-/// Returns the `Set-Cookie` value of a session. Because of the prefix of its name, browsers accept the cookie only from
-/// this exact host and over TLS (RFC 6265bis).
+/// Returns the `Set-Cookie` value for a session. Because of the prefix of its name, browsers accept the cookie only
+/// over TLS, and only from exactly this host (RFC 6265bis).
 pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
@@ -132,13 +133,13 @@ fn is_public(path: &str) -> bool {
 
 const COOKIE: &str = "__Host-heliograph";
 
-// Pairing codes for phones that use the pages of a development server. A code opens one session, for the browser that
+// Pairing codes, which let phones use the pages of a development server. A code opens one session, for the browser that
 // redeems it.
 //
-// Codes and sessions are random, and memory holds only their hashes, so that the duration of a lookup reveals nothing
-// about the secret. At the limit, the oldest is evicted.
+// Codes and sessions are random. Only their hashes are stored, so the time taken by a lookup reveals nothing about a
+// secret. If there are too many codes or sessions, the oldest one is evicted.
 
-/// Pairing codes and paired sessions of the process. Clones share them.
+/// The pairing codes and paired sessions of the process. Clones share them.
 #[derive(Clone, Default)]
 pub struct Pairing(Shared<Secrets>);
 
@@ -152,7 +153,8 @@ struct Secrets {
 struct Kept(VecDeque<([u8; 32], Instant)>);
 
 impl Pairing {
-    /// Creates a code for a URL path: 26 capital letters and digits. `None` if the system provides no randomness.
+    /// Creates a code of 26 capital letters and digits, to be used in a URL path. Returns `None` if the system provides
+    /// no random numbers.
     pub fn code(&self, now: Instant) -> Option<String> {
         let mut bytes = [0; 16];
         fill_random(&mut bytes).ok()?;
@@ -168,7 +170,7 @@ impl Pairing {
         self.0.lock().codes.has(code, now)
     }
 
-    /// Redeems a code for a new session; `None` if the code is used, expired or unknown.
+    /// Redeems a code for a new session. Returns `None` if the code has been used, has expired or is unknown.
     fn redeem(&self, code: &str, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         fill_random(&mut bytes).ok()?;
@@ -214,14 +216,15 @@ impl Kept {
     }
 }
 
-/// Lifetime of a code: enough to fetch the phone and read its certificate warning.
+/// Lifetime of a code. It is long enough to fetch a phone and to read the certificate warning on it.
 const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
-/// Lifetime of a session: one working day.
+/// Lifetime of a session, which is one working day.
 const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-// Pairing pages: a phone redeems a code at `/pair/{code}`; `POST /try/pair` creates a code.
+// Pairing pages. A phone redeems a code at `/pair/{code}`. `POST /try/pair` creates a code.
 //
-// Visiting a code's page does not redeem it, since programs that preview links also visit it. The page has a button.
+// Merely opening the page does not redeem the code, since programs that preview links open it, too. The page has a
+// button to redeem it.
 
 #[derive(Clone)]
 struct PairPage {
@@ -246,7 +249,7 @@ async fn page(State(it): State<PairPage>, Path(code): Path<String>) -> Result<Re
     })
 }
 
-/// `POST /pair/{code}`: redeems the code for a session of the browser.
+/// `POST /pair/{code}`: redeems the code for a session of this browser.
 async fn redeem(
     State(it): State<PairPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -262,7 +265,7 @@ async fn redeem(
     ))
 }
 
-/// `POST /try/pair`: creates a code, as a URL and as a QR code.
+/// `POST /try/pair`: creates a code, which is returned as a URL and as a QR code.
 async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Answer {
     let (pairing, base) = it.pairing.zip(it.base).ok_or(OFF)?;
     if seat.is_of_lan() {
@@ -358,25 +361,18 @@ mod tests {
     #[test]
     fn nothing_but_files_and_pairing_is_open() {
         let access = access(None);
-        for line in [
-            "GET /assets/try/try.css",
-            "GET /pair/CODE",
-            "HEAD /pair/CODE",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["GET /assets/try/try.css", "GET /pair/CODE", "HEAD /pair/CODE"];
+        for line in cases {
             assert_eq!(check(&access, line, &[]), None, "{line}");
         }
         assert_eq!(check(&access, "POST /pair/CODE", &[OURS]), None);
-        for line in [
-            "GET /",
-            "GET /try",
-            "GET /try/settings",
-            "GET /overview",
-            "GET /events",
-            "GET /live",
-            "GET /config",
-            "GET /pair",
-            "GET /assets",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "GET /", "GET /try", "GET /try/settings", "GET /overview", "GET /events", "GET /live", "GET /config",
+            "GET /pair", "GET /assets",
+        ];
+        for line in cases {
             let bearer = ("authorization", "Bearer ");
             assert_eq!(
                 check(&access, line, &[]),
@@ -405,12 +401,9 @@ mod tests {
         assert_eq!(with("GET /overview", &[OURS]), None);
         assert_eq!(with("POST /channels/a/disconnect", &[OURS]), None);
         assert_eq!(with("POST /dev/clock", &[]), Some(AccessRefusal::Origin));
-        for origin in [
-            "https://evil.example",
-            "http://192.168.77.2:8443",
-            "https://192.168.77.2",
-            "null",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["https://evil.example", "http://192.168.77.2:8443", "https://192.168.77.2", "null"];
+        for origin in cases {
             for line in ["GET /overview", "POST /dev/clock", "POST /pair/CODE"] {
                 assert_eq!(
                     with(line, &[("origin", origin)]),
@@ -499,7 +492,7 @@ mod pairing_tests {
         let sessions: Vec<_> = (0..=PAIR_SESSIONS_MAX).map(pair).collect();
         assert!(!pairing.admits(&sessions[0], now));
         assert!(pairing.admits(&sessions[1], now));
-        // Expired codes no longer take places.
+        // Expired codes no longer count towards the limit.
         let later = now + PAIR_CODE_LIFE;
         let code = pairing.code(later).unwrap();
         assert_eq!(pairing.0.lock().codes.0.len(), 1);

@@ -1,14 +1,15 @@
-//! The log on stderr, without lines per message. `line` defines the format of lines, `writer` runs the log thread,
-//! `tail` keeps recent lines, and `page` serves them.
+//! The log on stderr. Messages between clients are not logged. `line` defines the format of lines, `writer` runs the
+//! log thread, `tail` stores recent lines, and `page` serves them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
 //!                               ├──► one queue ──────► the log thread (`writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Logging never blocks: lines are dropped and counted if the queue is full or stderr rejects them (a full disk). Audit
-//! entries of changes have reserved places in the queue. A change takes a place before it is made; without a free
-//! place, or while writes to stderr fail, the change is refused. The place is released once the line has been written.
+//! Logging never blocks. If the queue is full or stderr rejects lines (as on a full disk), they are dropped and
+//! counted. Places in the queue are reserved for audit entries, which record changes. A change must take a place before
+//! it is made. If no place is free, or while writes to stderr fail, the change is refused. The place is released once
+//! the line has been written.
 
 pub(crate) mod line;
 pub(crate) mod page;
@@ -44,7 +45,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Handle to the log. Clones share it.
+/// A handle to the log. Clones share the log.
 #[derive(Clone, Debug)]
 pub struct Log {
     to: Sender<Item>,
@@ -65,7 +66,7 @@ pub(crate) struct Places {
     pub(crate) lines: LinePlaces,
     audits: AuditPlaces,
     dropped: AtomicU64,
-    /// Whether the last write to stderr failed. Changes are then refused.
+    /// Whether the last write to stderr failed. If so, changes are refused.
     failing: AtomicBool,
 }
 
@@ -75,7 +76,7 @@ impl Places {
     }
 }
 
-/// Places for lines that may be dropped: the number taken, and the limit.
+/// The places in the queue for lines that may be dropped: the number taken, and the total.
 #[derive(Debug)]
 pub(crate) struct LinePlaces {
     taken: AtomicUsize,
@@ -109,16 +110,17 @@ impl LinePlaces {
 #[derive(Debug)]
 pub(crate) enum Item {
     Entry(Entry),
-    /// Audit entry of a change, with the account whose place it takes.
+    /// The audit entry of a change, and the account to which its place in the queue is charged.
     Change(Entry, Account),
     Line(Box<[u8]>),
-    /// Writes everything queued before, then acknowledges.
+    /// Writes everything queued before this item, then acknowledges.
     Flush(Sender<()>),
-    /// Applies everything queued before to the log's memory, then acknowledges. Occupies the place of a line.
+    /// Stores all earlier items of the queue in the log's memory, then acknowledges. Takes one of the places for lines.
     Mark(oneshot::Sender<()>),
 }
 
-/// Starts logging to stderr. `RUST_LOG` sets the filter. If it is not set, lines of `level` and above are logged.
+/// Starts logging to stderr. `RUST_LOG` sets the filter. Without it, lines of `level` or a more severe level are
+/// logged.
 ///
 /// # Errors
 /// Fails if the log thread cannot be started or stderr is closed.
@@ -126,7 +128,8 @@ pub(crate) enum Item {
 /// # Panics
 /// Panics if called twice in a process.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
-    // A separate descriptor leaves the lock of `io::stderr` to panicking threads while the log waits for stderr.
+    // While the log waits for stderr, the lock of `io::stderr` must stay free for panicking threads. The log therefore
+    // has its own descriptor.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
     let filter = filter_of_environment(level)?;
@@ -147,7 +150,7 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
     Ok(log)
 }
 
-/// Installs the log subscriber with a filter that [`set_log_level`] can replace.
+/// Installs the log subscriber, with a filter that [`set_log_level`] can replace.
 fn install<S>(lines: S, filter: Targets)
 where
     S: Subscriber + Send + Sync + 'static,
@@ -158,7 +161,7 @@ where
     let _ = FILTER.set(Box::new(replace));
 }
 
-/// Sets the minimum level of log lines, unless `RUST_LOG` is set. Fails if the log thread has ended.
+/// Sets the minimum level of the lines to log, unless `RUST_LOG` is set. Fails if the log thread has ended.
 pub(crate) fn set_log_level(level: LogLevel) -> Result<(), String> {
     let filter = filter_of_environment(level.into()).map_err(|error| error.to_string())?;
     FILTER.get().map_or(Ok(()), |replace| replace(filter))
@@ -172,8 +175,8 @@ fn filter_of_environment(level: &str) -> io::Result<Targets> {
     filter(std::env::var("RUST_LOG").ok().as_deref(), level)
 }
 
-/// Returns the filter of `RUST_LOG`, such as `warn` or `info,broker::edge=debug`, if it is valid; otherwise a filter
-/// for this level and above.
+/// Returns the filter in `RUST_LOG`, such as `warn` or `info,broker::edge=debug`. If it is missing or invalid, returns
+/// a filter for `level` and more severe levels.
 fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     let configured = || level.parse::<Targets>().map_err(io::Error::other);
     let filter = match variable.filter(|text| !text.is_empty()) {
@@ -183,11 +186,11 @@ fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     Ok(filter.with_target(RUNTIME_RINGS, LevelFilter::ERROR))
 }
 
-/// Standard error, with coloured warnings and errors on a terminal. Lines in memory are never coloured.
+/// Standard error. On a terminal, warnings and errors are coloured. Lines stored in memory are never coloured.
 struct Painted(File, Screen);
 
 impl Write for Painted {
-    /// Accepts whole lines only.
+    /// Accepts only whole lines.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let Self(stderr, screen) = self;
         if !screen.is_terminal() {
@@ -215,11 +218,11 @@ fn painted(line: &str, screen: Screen) -> String {
     line.replacen(level, &screen.paint(colour, level), 1)
 }
 
-/// Makes a panicking thread flush earlier lines before the previous panic hook runs.
+/// On a panic, makes the thread flush earlier lines before the previous panic hook runs.
 fn flush_on_panic(log: Log) {
     let then = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
-        // The log thread must not flush, since it would wait for itself.
+        // The log thread must not flush, since it would then wait for itself.
         if thread::current().name() != Some(LOG_THREAD) {
             log.flush(PANIC_FLUSH_MAX);
         }
@@ -229,7 +232,7 @@ fn flush_on_panic(log: Log) {
 
 impl Log {
     pub(crate) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
-        let (to, from) = unbounded(); // allocates per item; `places` limits their number
+        let (to, from) = unbounded(); // allocates for each item; `places` limits their number
         let places = Arc::new(Places {
             lines: LinePlaces::new(lines),
             audits: AuditPlaces::of(audits),
@@ -260,7 +263,7 @@ impl Log {
         self.to.try_send(item).unwrap();
     }
 
-    /// Returns a shard's handle to the log.
+    /// Returns a handle to the log for a shard.
     #[must_use]
     pub fn journal(&self) -> Box<dyn Journal> {
         Box::new(self.clone())
@@ -280,26 +283,26 @@ impl Log {
         Arc::clone(&self.kept.problems)
     }
 
-    /// Returns the number of lines and entries dropped by a full queue or by stderr.
+    /// Returns how many lines and entries were dropped because the queue was full or stderr rejected them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
     }
 
-    /// Returns the recent lines, for pages that show them.
+    /// Returns the recent lines, which pages show.
     #[must_use]
     pub fn tail(&self) -> Arc<LogTail> {
         Arc::clone(&self.kept.tail)
     }
 
-    /// Waits until all lines logged before the call have been written, or until the queue has not become shorter for
-    /// two times `limit`; for at most [`FLUSH_ROUNDS`] times `limit`.
+    /// Waits until all lines logged before this call have been written. Gives up when the queue has not become shorter
+    /// for twice `limit`, or after [`FLUSH_ROUNDS`] times `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
         if self.to.send(Item::Flush(done)).is_err() {
             return;
         }
-        // A blocked stderr must not keep the process alive, but a slow one must not lose audit lines.
+        // A blocked stderr must not keep the process alive, but a slow one must not cause audit lines to be lost.
         let (mut before, mut stalls) = (usize::MAX, 0);
         for _ in 0..FLUSH_ROUNDS {
             if stalls == 2 || wait.recv_timeout(limit).is_ok() {
@@ -311,14 +314,14 @@ impl Log {
         }
     }
 
-    /// Waits, for at most [`SETTLED_MAX`], until all entries queued before the call have reached the log's memory. Call
-    /// it before a read of that memory, since a shard may answer its client before the log thread has processed the
-    /// event. Streams receive later entries anyway, and pages that query shards include everything that the shards
-    /// processed before they responded.
+    /// Waits up to [`SETTLED_MAX`] until all entries queued before this call have reached the log's memory. Must be
+    /// called before that memory is read, since a shard may answer its client before the log thread has processed the
+    /// event. Streams need not wait, since they receive later entries anyway. Pages that query shards need not wait
+    /// either, since a shard responds only after the event has been processed.
     pub(crate) async fn settled(&self) {
         let marked = async {
             while !self.places.lines.take() {
-                sleep(SETTLED_PAUSE).await; // drops new lines meanwhile, but no earlier ones
+                sleep(SETTLED_PAUSE).await; // new lines are dropped in the meantime, but no earlier ones
             }
             let (done, read) = oneshot::channel();
             if self.to.try_send(Item::Mark(done)).is_err() {
@@ -341,7 +344,7 @@ impl Log {
 
 impl Journal for Log {
     fn note(&mut self, mut entry: Entry) {
-        // The explanation is by far the largest part of an entry, and a blocked log must not accumulate it.
+        // The explanation is by far the largest part of an entry, and must not pile up while the log is blocked.
         if let Entry::Refused(refused) = &mut entry
             && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
         {
@@ -360,7 +363,7 @@ impl Journal for Log {
     }
 
     fn note_kept(&mut self, account: Account, entry: Entry) {
-        // The queue has room for each reserved place, and the log thread outlives the shards.
+        // Every place that can be reserved has room in the queue, and the log thread outlives the shards.
         if self.to.try_send(Item::Change(entry, account)).is_err() {
             self.places.audits.give_back(account);
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
@@ -380,7 +383,7 @@ impl<'w> MakeWriter<'w> for Log {
     }
 }
 
-/// Receives the formatter's output, one line per write.
+/// A writer for the log formatter. Each call of `write` receives one whole line.
 #[derive(Debug)]
 pub struct Lines<'l>(&'l Log);
 
@@ -402,21 +405,22 @@ const LOG_THREAD: &str = "log";
 /// Maximum time that a panicking thread waits for queued lines. A blocked stderr must not keep a broken process alive.
 const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
-/// See [`Log::flush`].
+/// Number of times that [`Log::flush`] waits for its limit before it gives up.
 const FLUSH_ROUNDS: u32 = 10;
 
-/// Maximum wait of a reader for the log thread. While the queue is full, the reader retries every [`SETTLED_PAUSE`].
+/// Maximum time that a reader waits for the log thread. While the queue is full, the reader retries every
+/// [`SETTLED_PAUSE`].
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Target of glommio's warning that buffers for file I/O cannot be registered. The broker does no file I/O through
-/// glommio and releases registered buffers immediately.
+/// The log target of glommio's warning that it cannot register buffers for file I/O. The warning is suppressed, since
+/// the broker does no file I/O with glommio and releases registered buffers at once.
 const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
-// Places of audit entries by account. All shards take from them without waiting.
+// Places for audit entries, by account. All shards take places without waiting.
 //
-// Like other places of a shard, a taken place cannot be revoked. An account takes a place only while it holds fewer
-// than are free, so that a single account gets half of all places, and the next account half of the rest.
+// A place cannot be revoked once it has been taken. An account may take a place only while it holds fewer places than
+// are free. One account can therefore get at most half of all places, the next one at most half of the rest, and so on.
 
 #[derive(Debug)]
 struct AuditPlaces {
@@ -434,8 +438,8 @@ impl AuditPlaces {
         }
     }
 
-    /// Takes a place for one entry. Returns `false` if the account has used up its share. Concurrent calls of different
-    /// shards may not see each other, so an account may exceed its share by one entry per shard.
+    /// Takes a place for an entry of this account. Returns `false` if the account has used up its share. Concurrent
+    /// calls may miss each other, so an account may exceed its share by one entry per shard.
     pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {
@@ -467,8 +471,8 @@ impl AuditPlaces {
     }
 }
 
-/// Number of counters. Accounts whose numbers have the same remainder share one. A prime number spreads regularly
-/// spaced account numbers.
+/// Number of counters. Accounts whose numbers leave the same remainder share a counter. The number of counters is
+/// prime, so that account numbers at regular distances are spread over all of them.
 const PARTS: usize = 1021;
 
 #[cfg(test)]
@@ -488,26 +492,17 @@ mod tests {
         assert_eq!(of("T  INFO a: WARN\n"), "T  INFO a: WARN\n");
     }
 
-    /// Cases: `RUST_LOG`, target and level of a line, and whether the line is logged.
+    /// Each case has the value of `RUST_LOG`, the target and the level of a line, and whether that line is logged.
     #[test]
     fn the_variable_wins_and_one_that_cannot_be_read_does_not() {
+        #[rustfmt::skip] // a table, a case per row
         let cases = [
             (None, "broker::edge", Level::INFO, true),
             (None, "broker::edge", Level::DEBUG, false),
             (Some(""), "broker::edge", Level::INFO, true),
             (Some("warn"), "broker::edge", Level::INFO, false),
-            (
-                Some("warn,broker::edge=debug"),
-                "broker::edge",
-                Level::DEBUG,
-                true,
-            ),
-            (
-                Some("warn,broker::edge=debug"),
-                "broker::side",
-                Level::INFO,
-                false,
-            ),
+            (Some("warn,broker::edge=debug"), "broker::edge", Level::DEBUG, true),
+            (Some("warn,broker::edge=debug"), "broker::side", Level::INFO, false),
             (Some("broker=loud"), "broker::edge", Level::INFO, true),
             (Some("trace"), RUNTIME_RINGS, Level::WARN, false),
             (Some("trace"), RUNTIME_RINGS, Level::ERROR, true),
@@ -557,7 +552,7 @@ mod tests {
         let exe = std::env::current_exe().unwrap();
         let mut child = std::process::Command::new(exe);
         child.args(["--exact", "--nocapture", name]).env(CHILD, "1");
-        child.env("RUST_BACKTRACE", "0"); // which takes longer than writing all lines
+        child.env("RUST_BACKTRACE", "0"); // a backtrace takes longer than writing all lines
         let ended = child.output().unwrap();
         let text = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(1), "{text}");
@@ -566,9 +561,9 @@ mod tests {
         assert!(text.contains("as is to be expected"), "{text}");
     }
 
-    /// Variable in the environment of the child process, which panics.
+    /// Environment variable of the child process, which panics.
     const CHILD: &str = "HELIOGRAPH_TEST_PANICS";
-    /// More lines than the log thread writes before the panic.
+    /// Number of lines. The log thread cannot write as many before the panic.
     const LINES: u64 = 1_000;
 }
 

@@ -1,7 +1,7 @@
-//! Tables of metrics, and `GET /metrics`: `shards` contains the metrics of the shards, `process` the metrics of the
-//! process, and `exposition` the text formats.
+//! Tables of metrics, and `GET /metrics`. `shards` contains the metrics of the shards, `process` those of the process,
+//! and `exposition` the text formats.
 //!
-//! Every series exists from the first scrape, starting at 0. Label values come from fixed sets, never from clients.
+//! Every series exists from the first scrape on and starts at 0. Label values come from fixed sets, never from clients.
 
 pub(crate) mod exposition;
 mod process;
@@ -28,14 +28,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// State of the process at a scrape.
+/// The state of the process at the time of a scrape.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Response of each shard, in any order.
+    /// The response of each shard, in any order.
     pub shards: Vec<Scraped<Snapshot>>,
-    /// Fraction of time that each shard, by index, was busy since the previous scrape or since startup.
+    /// The fraction of time that each shard was busy since the previous scrape or since startup. Indexed by shard.
     pub busy_ratios: Vec<f64>,
-    /// Metrics of the whole process.
+    /// The metrics of the whole process.
     pub process: ProcessState,
 }
 
@@ -59,12 +59,12 @@ impl Report {
 
 // `GET /metrics`, one scrape at a time.
 
-/// Collects the metrics, for a limited time; `None` if a shard does not respond.
+/// Collects the metrics. Takes a limited time, and returns `None` if a shard does not respond.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    /// Collects a report. Locked during a scrape, so that scrapes run one at a time.
+    /// Collects a report. Locked during a scrape, so only one scrape runs at a time.
     scrape: Arc<Mutex<Scrape>>,
     hub: Arc<Hub>,
     status: StatusBoard,
@@ -126,18 +126,18 @@ async fn page(
     Ok((kind, report.text(format)))
 }
 
-// Counters of every shard at one moment, for `/metrics`.
+// Counters of all shards at a single moment, for `/metrics`.
 
-/// Scrapes the shards, one scrape at a time. One per process.
+/// Scrapes the shards, one scrape at a time. There is one scraper per process.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     survey: Survey<M, Scraped<Snapshot>>,
-    /// Busy time of each shard at the last complete report, in microseconds.
+    /// Busy time of each shard in microseconds, according to the last complete report.
     busy_us: Vec<u64>,
     reported: Instant,
 }
 
 impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
-    /// Creates a scraper for the shards with these mailboxes.
+    /// Creates a scraper for the shards that have these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         }
     }
 
-    /// Collects the counters of every shard, for at most `limit`; `None` if a shard does not respond in time.
+    /// Collects the counters of every shard, waiting up to `limit`. Returns `None` if a shard does not respond in time.
     pub fn scrape(&mut self, limit: Duration) -> Option<Report> {
         let all = self.survey.all();
         let answers = self.survey.ask(all, limit, Post::Scrape);

@@ -1,28 +1,32 @@
-//! Current problems, grouped by cause: a pure table that the log thread and the side thread feed.
+//! Current problems, grouped by cause. They are held in a table that does no I/O. The log thread and the side thread
+//! fill it.
 //!
-//! A **cause** is a check with the most specific entity that two or more affected channels share: a key (or
-//! certificate), a principal (or thing, or subject), an authority, or an address (its network). Without such an entity,
-//! it is the channel itself. Thirty cameras with one revoked key are thus one row, and eight unrelated problems are
-//! eight rows. An address only counts for requests that name no key, principal or authority, since a whole fleet may
-//! share one address.
+//! A **cause** is a check together with the most specific entity that at least two affected channels share. This is a
+//! key (or certificate), a principal (or thing, or subject), an authority, or an address (its network). If the channels
+//! share no such entity, it is the channel itself. A revoked key that thirty cameras use is therefore one row, while
+//! eight unrelated problems are eight rows. The address counts only if a request names no key, principal or authority,
+//! since a whole fleet may have the same address.
 //!
-//! A row starts with its channel and can be found by every entity that its first request named. When another channel
-//! matches one of these, the row is generalized to this entity and can be found only by it from then on. Its id, which
-//! derives from its first values, and its onset do not change. For each check, a channel stays in its row whichever key
-//! it tries next, unless that key has a row. An unanswered viewer session counts in the row of its camera if the camera
-//! was refused.
+//! A row starts with its channel, and is indexed by every entity that its first request named. When a request for
+//! another channel names one of these entities, the row is generalized to that entity. From then on, it is indexed by
+//! that entity alone. The row keeps its onset and its id, which is derived from its first values. A channel that fails
+//! the same check again stays in its row even if it tries another key, unless that key already has a row. An unanswered
+//! viewer session is counted in the row of its camera if the camera was refused.
 //!
-//! **Ends.** A member ends when its channel and role connect after its last event ([`Seen`]). Shards are queried only
-//! about open members, a limited number a second. A session without an answer also ends when a later session of the
-//! channel is answered. A row ends when the last of its members with a channel ends. It stays listed as ended for 15
-//! minutes, and a recurrence reopens it. Members whose connection cannot be observed (a channel that does not exist, an
-//! address, a viewer that gave up) expire 15 minutes after their last event. The camera of an existing channel, which
-//! is dark meanwhile, stays for 24 hours. Standing causes end when they are not found again.
+//! **Ends.** A member ends when its channel connects in the same role after the member's last event ([`Seen`]). Shards
+//! are queried only about members that have not ended, and only about a limited number of them per second. The member
+//! for a session that was not answered also ends when a later session of its channel is answered. A row ends when the
+//! last of its members that have a channel ends. It then stays listed as ended for 15 minutes. If the problem recurs in
+//! that time, the row is reopened. Some members have connections that cannot be observed: their channel does not exist,
+//! they are addresses, or they are viewers that have given up. They end 15 minutes after their last event. The member
+//! for the camera of an existing channel ends after 24 hours if the camera remains disconnected. Persistent causes end
+//! when they are no longer found.
 //!
-//! **Bounds.** At most `PROBLEMS_KEPT_MAX` rows, `PROBLEM_MEMBERS_MAX` members per row (of further channels, only
-//! hashes), and `PROBLEMS_BYTES_MAX`. At a limit, the newest row of the account with the most bytes is evicted, or the
-//! new row is left out if that is its own account. A request without an account counts for its network. `table` has the
-//! rules, `rows` the stored rows and their documents; `watch` queries the shards; `pages` has the routes.
+//! **Bounds.** There are at most `PROBLEMS_KEPT_MAX` rows with at most `PROBLEM_MEMBERS_MAX` members each, and they
+//! take at most `PROBLEMS_BYTES_MAX`. For further channels, a row stores only hashes. When the table is full, the
+//! newest row of the account that takes the most bytes is evicted. If that is the account of the new row, the new row
+//! is left out instead. Requests without an account count towards their network. `table` contains these rules, and
+//! `rows` the rows and their documents. `watch` queries the shards. `pages` contains the routes.
 
 pub(crate) mod pages;
 mod rows;
@@ -39,7 +43,7 @@ pub(crate) use rows::{By, Incident, Kind, Look, Seen};
 use std::sync::MutexGuard;
 use table::Table;
 
-/// Problems of the process. The log thread and the side thread write; the admin listener reads.
+/// The problems of the process. The log thread and the side thread write them, and the admin listener reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Shared<Table>);
 
@@ -59,7 +63,7 @@ impl Problems {
         }
     }
 
-    /// Locks the table. Hold the guard briefly.
+    /// Locks the table. The guard must be held only briefly.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock()
     }

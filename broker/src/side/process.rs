@@ -1,4 +1,4 @@
-//! Signals, memory and CPU time of the process, and its limit on descriptors.
+//! The signals, memory and CPU time of the process, and its limit on descriptors.
 #![expect(
     unsafe_code,
     reason = "std and rustix have no safe call for signal masks, local time and mapped code, mimalloc none for its own"
@@ -14,8 +14,8 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 use std::{io, panic, process};
 
-/// Blocks the signals that stop or reload the server, on this thread and all threads that it spawns. Only the side
-/// thread receives them, so that no shard is interrupted.
+/// On this thread and on all threads that it spawns, blocks the signals that stop or reload the server. Only the side
+/// thread receives these signals, so shards are never interrupted.
 ///
 /// # Errors
 /// Fails if the system call fails.
@@ -49,21 +49,21 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Reaction of the process to SIGHUP.
+/// How the process reacts to SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// Reload of files.
+    /// Reloads files.
     Reloads,
-    /// Exit if the terminal that started the process is gone, otherwise reload of files.
+    /// Exits if the terminal from which the process was started is gone; reloads files otherwise.
     EndsWithTerminal,
-    /// None, since SIGHUP was ignored at the start of the process, as under `nohup`.
+    /// Does nothing, since SIGHUP was ignored when the process started, as under `nohup`.
     Ignored,
 }
 
 impl Hangup {
-    /// Determines the reaction of this process to SIGHUP. Call it before a handler is installed. A development server
-    /// started from a terminal exits with the terminal, since it would otherwise keep its ports with no easy way to
-    /// stop it.
+    /// Determines how this process reacts to SIGHUP. Must be called before a handler is installed. A development server
+    /// that was started from a terminal exits when the terminal is closed. If it did not, it would keep its ports, and
+    /// there would be no easy way to stop it.
     #[must_use]
     pub fn of_process(dev: bool) -> Self {
         let on_terminal =
@@ -88,14 +88,15 @@ fn terminal_opens() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Returns whether a process ignores SIGHUP, by its `/proc/PID/status`. Signal 1 is the lowest bit of the mask.
+/// Returns whether a process ignores SIGHUP, given its `/proc/PID/status`. Signal 1 (SIGHUP) is the lowest bit of the
+/// mask.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Makes a panic of any thread exit the process with code 1, in every build, since half a server is worse than none.
+/// In every build, makes the process exit with code 1 if any thread panics. No server is better than half a server.
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -104,8 +105,8 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Disables core files permanently, since memory contains session and TLS keys. A process that is not "dumpable" would
-/// be safer, but would hide its ports and memory from the operator.
+/// Disables core files permanently, since memory contains session and TLS keys. It would be safer to make the process
+/// not "dumpable", but then the operator could not see its ports and memory.
 pub fn forbid_core_files() {
     let none = Rlimit {
         current: Some(0),
@@ -114,26 +115,26 @@ pub fn forbid_core_files() {
     let _ = setrlimit(Resource::Core, none); // a limit may always be lowered
 }
 
-/// Disables transparent huge pages for this process. If the kernel refuses, the process only uses more memory.
+/// Disables transparent huge pages for this process. If the kernel refuses, the process merely uses more memory.
 ///
-/// A huge page takes 2 MiB even if one byte of it is touched, and an idle shard touches a few bytes in each of many
-/// pages. With huge pages, resident memory would be a multiple of the memory in use and exceed the budgets.
+/// A huge page takes 2 MiB even if only one byte of it is touched, and an idle shard touches a few bytes in each of
+/// many pages. With huge pages, resident memory would be several times the memory in use, and would exceed the budgets.
 pub fn avoid_huge_pages() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Makes the allocator return pages that have been free for longer than its purge delay. The allocator itself checks
-/// for them only when memory is freed, which an idle process does not do.
+/// Makes the allocator return pages that have been free for longer than its purge delay. The allocator only looks for
+/// such pages when memory is freed, and an idle process does not free any.
 pub fn give_memory_back() {
     mi_collect(false);
 }
 
-/// Unmaps the program's code, since a start or reload executes several times as much code as normal operation. The
-/// pages stay in the page cache of the kernel and are mapped again on use, sixteen at a time.
+/// Unmaps the code of the program. A start or a reload executes several times as much code as normal operation does.
+/// The pages remain in the kernel's page cache, and are mapped again, sixteen at a time, when they are used.
 pub(crate) fn unmap_code() {
     let here = unmap_code as *const () as usize;
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    // Line format: `55d0c0a00000-55d0c18a8000 r-xp …`.
+    // Format of a line: `55d0c0a00000-55d0c18a8000 r-xp …`.
     let code = maps.lines().find_map(|line| {
         let (range, rest) = line.split_once(' ')?;
         let (first, end) = range.split_once('-')?;
@@ -154,7 +155,7 @@ unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
-/// Raises the limit on open files to the hard limit and returns the result. A failure is not an error.
+/// Raises the limit on open files to the hard limit. Returns the new limit. A failure is not an error.
 pub(crate) fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -168,7 +169,7 @@ pub(crate) fn raise_open_files() -> usize {
     count(limit)
 }
 
-/// Returns the hard limit on open files, to which startup raises the soft limit.
+/// Returns the hard limit on open files. Startup raises the soft limit to it.
 pub(crate) fn open_files_hard() -> usize {
     count(getrlimit(Resource::Nofile).maximum)
 }
@@ -183,13 +184,14 @@ pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns the time since boot by `CLOCK_MONOTONIC`, the clock with which service managers compare it.
+/// Returns the time since boot according to `CLOCK_MONOTONIC`. Service managers compare it with the same clock.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)
 }
 
-/// Returns the offset of local time from UTC at a time, in seconds, by `TZ` and `/etc/localtime`.
+/// Returns the offset of local time from UTC at the time `at_s`, in seconds, according to `TZ` and `/etc/localtime`.
+/// Positive east of UTC.
 pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     let at = libc::time_t::try_from(at_s).unwrap_or(0);
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
@@ -201,7 +203,7 @@ pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     local.tm_gmtoff
 }
 
-/// Returns the resident memory in bytes; 0 without `/proc`.
+/// Returns the resident memory in bytes, or 0 if there is no `/proc`.
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! List of all files that a server reads, and the results of reloads.
+//! The list of all files that a server reads, and the results of reloading them.
 
 use crate::side::shared_state::Shared;
 use std::collections::BTreeMap;
@@ -7,18 +7,19 @@ use std::fmt::{self, Display, Formatter};
 /// Files that the server reads together.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadFiles {
-    /// Configuration keys that name the files.
+    /// The configuration keys that name the files.
     pub files: &'static str,
-    /// Name of the reload, which changes of the files and SIGHUP trigger; empty for files read only at startup.
+    /// The name of the reload that reads the files again. Changes to the files trigger it, and so does SIGHUP. Empty if
+    /// the files are read only at startup.
     pub reloaded: &'static str,
-    /// Text that the table adds to the effect of an error, for files that deviate from the rule.
+    /// An addition to the general description of what happens on an error, for files that are an exception.
     pub exception: &'static str,
-    /// Name of the test that checks the effect of an error.
+    /// The name of the test that checks the effect of an error.
     pub test: &'static str,
 }
 
-/// All files that the server reads. The metrics include every reload, configured or not. The operations page contains
-/// this list as a table.
+/// All files that the server reads. The metrics include every reload, whether or not its files are configured. The
+/// operations page contains this list as a table.
 pub const READ_FILES: &[ReadFiles] = &[
     ReadFiles {
         files: "`broker.toml`, `ice.secret_file`",
@@ -76,7 +77,7 @@ pub const READ_FILES: &[ReadFiles] = &[
     },
 ];
 
-/// Formats a table row: files, time of their reload, effect of an error, metric, test.
+/// Formats a row of the table: the files, when they are reloaded, the effect of an error, the metric and the test.
 impl Display for ReadFiles {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
@@ -103,16 +104,17 @@ pub fn reloaded() -> impl Iterator<Item = &'static str> {
     names.filter(|name| !name.is_empty())
 }
 
-/// Results of reloads by name. A failed reload does not affect the status, since the former files stay in force.
+/// The results of reloads, by name. A reload that fails does not affect the status, since the former files remain in
+/// force.
 pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 
-/// Results of one reload. Times are in milliseconds since 1970 UTC.
+/// The results of one reload. Times are in milliseconds since 1970 UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// Time of the last successful read.
+    /// When the files were last read successfully.
     pub succeeded_ms: u64,
-    /// Start of the failures, with the error.
+    /// If the last read failed: when reads began to fail, and the error.
     pub failed: Option<(u64, Box<str>)>,
-    /// Expiry times of the certificates in force by purpose, in seconds since 1970.
+    /// When the certificates in force expire, by purpose, in seconds since 1970.
     pub ends: Vec<(&'static str, u64)>,
 }

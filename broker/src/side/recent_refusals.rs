@@ -1,10 +1,11 @@
-//! Recent refusals, kept in memory to explain failed connections to operators, and the number of all refusals by check
-//! and subject.
+//! Recent refusals, which are kept in memory so that operators can find out why connections failed. Also counts all
+//! refusals by check and subject.
 //!
-//! Up to [`REFUSALS_KEPT_MAX`] refusals and [`REFUSALS_KEPT_BYTES_MAX`] bytes are kept. Beyond them, the oldest refusal
-//! of the largest group (one check of one channel or key) in the network with the most refusals is evicted. Thus a
-//! flood evicts only refusals of its own network, and a camera that retries evicts only its own refusals. A single
-//! refusal of another device stays, even at the same address.
+//! Up to [`REFUSALS_KEPT_MAX`] refusals are kept, which take up to [`REFUSALS_KEPT_BYTES_MAX`] bytes. Above these
+//! limits, a refusal of the network with the most refusals is evicted: the oldest one in that network's largest group.
+//! A group contains the refusals of one channel or key by one check. A flood therefore evicts only refusals of its own
+//! network, and a camera that retries evicts only its own refusals. A single refusal of another device is kept, even if
+//! it came from the same address.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Recent refusals. The log thread adds them; the admin listener reads them.
+/// The recent refusals. The log thread adds them, and the admin listener reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     ring: Shared<Ring>,
@@ -28,23 +29,24 @@ pub(crate) struct Recent {
 #[derive(Debug)]
 pub(crate) struct RefusalMatches {
     pub(crate) refusals: Vec<Arc<Refused>>,
-    /// Number of matches, including those that are not returned.
+    /// The number of matches, including those not returned.
     pub(crate) found: usize,
-    /// Number of the last returned refusal, if there are older matches.
+    /// The number of the last refusal returned, if there are older matches.
     pub(crate) next: Option<u64>,
     pub(crate) kept: usize,
     pub(crate) since: Option<Wall>,
-    /// Number of refusals that were counted but not logged, since a time window had too many.
+    /// Number of refusals that were counted but not logged because there were too many in a time window.
     pub(crate) suppressed: u64,
 }
 
 #[derive(Debug)]
 struct Ring {
-    /// Maximum number of rows, and maximum size in bytes.
+    /// Maximum number of rows, and their maximum total size in bytes.
     most: (usize, usize),
-    /// Refusals by number, in order of arrival.
+    /// The refusals by number, in the order of arrival.
     rows: BTreeMap<u64, Arc<Refused>>,
-    /// Refusal numbers by network and group, in order of arrival. Refusals for unknown names form one group.
+    /// The numbers that identify the refusals of each network and group, in the order of arrival. Refusals of unknown
+    /// names form a single group.
     of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
     groups: Groups,
     bytes: usize,
@@ -53,7 +55,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Stores a logged entry if it is a refusal.
+    /// Stores an entry that has been logged, if it is a refusal.
     pub(crate) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {
@@ -75,7 +77,8 @@ impl Recent {
         }
     }
 
-    /// Waits until a refusal has been stored since the last call. One task may wait at a time.
+    /// Waits until a refusal is stored, or returns at once if one has been stored since the last call. Only one task
+    /// may wait.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
@@ -84,7 +87,7 @@ impl Recent {
         self.locked(|ring| ring.forget(fits))
     }
 
-    /// Returns the refusals from `number` on, oldest first, and the number of the next.
+    /// Returns the refusals numbered `number` and higher, from oldest to newest, and the number of the next refusal.
     pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
         self.locked(|ring| {
             let rows = ring.rows.range(number..).map(|(_, row)| row);
@@ -96,7 +99,7 @@ impl Recent {
         self.before(u64::MAX, most, fits)
     }
 
-    /// Returns the newest matching refusals before `number`, at most `most`.
+    /// Returns up to `most` refusals that match and whose numbers are below `number`, beginning with the newest.
     pub(crate) fn before(
         &self,
         number: u64,
@@ -120,7 +123,7 @@ impl Recent {
         })
     }
 
-    /// Reads the groups, each with its newest refusal that is kept and matches, if there is one.
+    /// Calls `read` with all groups and with a map from each group to its newest matching refusal that is still kept.
     pub(crate) fn groups<T>(
         &self,
         fits: impl Fn(&Refused) -> bool,
@@ -172,8 +175,8 @@ impl Ring {
         }
     }
 
-    /// Evicts the oldest refusal of the largest group in the network with the most refusals. Between equals, the oldest
-    /// refusal decides.
+    /// Evicts the oldest refusal of the largest group of the network that has the most refusals. If networks or groups
+    /// are equally large, chooses the one with the oldest refusal.
     fn evict(&mut self) {
         let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
         let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
@@ -214,7 +217,7 @@ impl Ring {
         }
     }
 
-    /// Erases matching refusals. Counts of groups stay, since they contain no personal data.
+    /// Erases the refusals that `fits` selects. The counts of groups are kept, since they contain no personal data.
     fn forget(&mut self, fits: impl Fn(&Refused) -> bool) -> usize {
         let all = self.rows.iter().filter(|(_, row)| fits(row));
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
@@ -236,7 +239,8 @@ fn place_of(refused: &Refused) -> (Prefix, GroupKey) {
     (Prefix::of(refused.remote.ip()), (check, subject))
 }
 
-/// Describes the reason of a refusal. For a request with a wrong time, the client's clock error comes first.
+/// Describes the reason for a refusal. If the time in the request was wrong, first states how far the client's clock is
+/// off.
 pub(crate) fn says(refused: &Refused) -> String {
     let says = refused.check.says();
     let Some(skew) = refused.claims.clock_skew_s else {
@@ -254,7 +258,7 @@ pub(crate) fn says(refused: &Refused) -> String {
     }
 }
 
-/// Returns the texts of a refusal that come from the request, the caller or a policy.
+/// Returns the strings of a refusal that come from the request, the caller or a policy.
 pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
     let Claims {
         channel,
@@ -288,7 +292,7 @@ pub(crate) fn texts(refused: &Refused) -> impl Iterator<Item = &str> {
         .chain(shown)
 }
 
-/// Returns the memory of a refusal in bytes, with its index entries.
+/// Returns the memory that a refusal takes in bytes, including its index entries.
 fn bytes_of(refused: &Refused) -> usize {
     let texts: usize = texts(refused).map(str::len).sum();
     let shown = refused
@@ -306,14 +310,16 @@ fn bytes_of(refused: &Refused) -> usize {
     size_of::<Refused>() + refused.request_id.len() + texts + shown + explain + ROW_BYTES
 }
 
-/// Upper bound of a row's entries in the indices by number and by network, with the longest subject, in bytes.
+/// Upper bound on the memory that the entries of a refusal take in both indices (by number and by network), in bytes.
+/// Holds even for the longest subject.
 const ROW_BYTES: usize = 512;
 
-// Refusals by check and subject: their number, their first and last time, and the minutes of the last hour.
+// Counts of refusals by check and subject. A group records the number of its refusals, the times of the first and the
+// last one, and the numbers per minute in the last hour.
 //
-// Every refusal is counted, including refusals that are not logged, once its shard has reported it. There are at most
-// [`REFUSAL_GROUPS_KEPT_MAX`] groups. Beyond them, the least recently active group of the check with the most groups is
-// merged into the other refusals of the check.
+// Every refusal is counted once its shard has reported it, even if it is not logged. There are at most
+// [`REFUSAL_GROUPS_KEPT_MAX`] groups. If there are more, the check with the most groups loses one: the group that has
+// been inactive the longest is merged into the check's other refusals.
 
 type GroupKey = (Check, Subject<'static>);
 
@@ -337,8 +343,8 @@ pub(crate) struct Group {
     pub(crate) refusals: u64,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// Newest logged refusal, without the data of its signature check; `None` for the group of a check's other
-    /// refusals.
+    /// The newest refusal that was logged, without the data of its signature check. `None` for the group that collects
+    /// the remaining refusals of a check.
     pub(crate) newest: Option<Refused>,
     minutes: Minutes,
 }
@@ -359,7 +365,8 @@ impl Groups {
         self.limit();
     }
 
-    /// Counts refusals that were not logged: their total, and their numbers by subject if known.
+    /// Counts refusals that were not logged. `refusals` is their total, and `counts` breaks it down by subject as far
+    /// as known.
     pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
         let told: u64 = counts.iter().map(|count| count.refusals).sum();
         let untold = refusals.saturating_sub(told);
@@ -389,7 +396,7 @@ impl Groups {
         found
     }
 
-    /// Returns the number of all refusals, and of those with an unknown check.
+    /// Returns the total number of refusals, and the number of those whose check is unknown.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.refusals, self.others)
     }
@@ -454,7 +461,7 @@ impl Group {
         }
     }
 
-    /// Returns the refusals in each minute of the hour before `now`, oldest first.
+    /// Returns the number of refusals in each minute of the hour before `now`, from oldest to newest.
     pub(crate) fn minutes(&self, now: Wall) -> [u32; MINUTES] {
         self.minutes.until(now.0 / MINUTE_MS)
     }
@@ -531,7 +538,7 @@ mod tests {
         ring.push(refused(([10, 0, 3, 1], 1), "another"));
         assert_eq!(ring.rows.len(), 8);
         assert!(ids(&ring).contains(&"device") && ids(&ring).contains(&"another"));
-        // If many networks have one refusal each, the oldest refusal is evicted.
+        // If each of many networks has one refusal, the oldest refusal is evicted.
         for network in 4..12 {
             ring.push(refused(([10, 0, network, 1], 1), &network.to_string()));
         }

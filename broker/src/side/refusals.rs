@@ -1,7 +1,7 @@
-//! Refusals and their reasons: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
+//! Refusals and the reasons for them: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
 //!
-//! Searches cover the kept refusals. An evicted refusal can still be looked up by its id, which encodes its time, shard
-//! and reason. The JSON library escapes all text of clients.
+//! A search covers the refusals that are kept. A refusal that has been evicted can still be looked up by its id, which
+//! encodes its time, shard and reason. All text from clients is escaped by the JSON library.
 
 use crate::edge::turn::calendar;
 use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Kept refusals, and the decoder of refusal ids.
+/// The refusals that are kept, and the decoder of refusal ids.
 #[derive(Debug)]
 pub struct Refusals {
     log: Log,
@@ -32,7 +32,7 @@ pub struct Refusals {
     reader: RefusalReader,
     shards: u16,
     next: AtomicU64,
-    /// Maximum lead of the shards' calendars over the system clock so far, in milliseconds; nonzero only in tests.
+    /// The furthest that the shards' calendars have been ahead of the system clock, in milliseconds. 0 outside tests.
     ahead_ms: AtomicU64,
 }
 
@@ -46,9 +46,9 @@ pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
 
 type Sources = (Arc<Refusals>, Inspector);
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: kept refusals, newest
-/// first, of all nodes unless the scope is `node`. `before` requests the next page, which contains only refusals of
-/// this node.
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: returns the refusals
+/// that are kept, from newest to oldest. Covers all nodes, unless the scope is `node`. `before` requests the next page,
+/// which contains only refusals of this node.
 async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -59,8 +59,8 @@ async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): Raw
     Ok(Json(document))
 }
 
-/// `GET /refusals/groups?channel=&check=&text=&limit=`, with the other parameters of `/refusals`: refusals grouped by
-/// check and channel, most recent first. Every node has its own groups.
+/// `GET /refusals/groups?channel=&check=&text=&limit=`, which also accepts the other parameters of `/refusals`: returns
+/// refusals grouped by check and channel, beginning with the most recent group. Each node has its own groups.
 async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -71,8 +71,8 @@ async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): R
     Ok(Json(document))
 }
 
-/// `GET /refusals/{id}`: one refusal with the data of its signature check, from the node that keeps it. If no node
-/// does, the information in the id.
+/// `GET /refusals/{id}`: returns one refusal with the data of its signature check, from the node that keeps it. If no
+/// node does, returns the information contained in the id.
 async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
     let own = refusals.own(&id).await;
@@ -93,7 +93,7 @@ async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String
 }
 
 impl Refusals {
-    /// Creates the refusals of a broker from its log and its number of shards.
+    /// Creates the view of a broker's refusals. The session keys in `keys` decode the ids of refusals.
     #[must_use]
     pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Refusals {
         }
     }
 
-    /// Records that the shards' calendars move ahead of the system clock by this many milliseconds.
+    /// Records that the shards' calendars have been moved this many milliseconds ahead of the system clock.
     pub(crate) fn calendars_move(&self, ahead_ms: u64) {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
@@ -127,7 +127,7 @@ impl Refusals {
         self.log.settled().await;
     }
 
-    /// Creates an empty set without a broker, for tests.
+    /// Creates an empty view without a broker, for tests.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
@@ -146,14 +146,14 @@ impl Refusals {
         }
     }
 
-    /// Returns the initial state of a stream: the newest refusals, up to the last published one.
+    /// Returns the initial state for a stream: the newest refusals, up to the last one that was published to `feed`.
     pub(crate) fn state(&self, feed: &Feed) -> Value {
         self.publish(feed);
         let next = self.next.load(Ordering::Relaxed);
         self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
     }
 
-    /// Returns the local document of a refusal, even of one logged a moment ago.
+    /// Returns this node's document of a refusal, even if the refusal was logged only a moment ago.
     async fn own(&self, id: &str) -> Result<Value, Fault> {
         if self.recent.find(0, |it| *it.request_id == *id).found == 0 {
             self.settled().await;
@@ -161,7 +161,7 @@ impl Refusals {
         self.page(Some(id), "")
     }
 
-    /// Returns the local document: a list, the groups, or one refusal.
+    /// Returns a document of this node: the list of refusals, their groups or, if `what` is an id, a single refusal.
     pub(crate) fn page(&self, what: Option<&str>, query: &str) -> Result<Value, Fault> {
         match what {
             None => Ok(self.list(&Filter::parse(query)?)),
@@ -184,8 +184,8 @@ impl Refusals {
             let found = groups.find(|key, group| {
                 of_kept.contains_key(key) || filter.fits_group(group.check, group.newest.as_ref())
             });
-            // If a group matches only by an older refusal, that refusal is shown, since it has, for example, the
-            // requested address.
+            // If only an older refusal of a group matches, that refusal is shown, since it may contain what was
+            // searched for, such as an address.
             let shown_by = |group: &Group| {
                 let newest = group.newest.as_ref()?;
                 let kept = of_kept.get(&key_of(newest)).filter(|_| !fits(newest));
@@ -246,7 +246,7 @@ impl Refusals {
         Some(refusal)
     }
 
-    /// Formats the document of an evicted refusal from the information in its id.
+    /// Formats the document of a refusal that has been evicted, from the information in its id.
     fn of_id(&self, id: &str, says: &RefusalId) -> Value {
         let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
         let refused = Refused::unread(id, says.at, says.status, "", says.check, nowhere);
@@ -296,7 +296,7 @@ impl Refusals {
 }
 
 fn explained(explain: &Explain) -> Value {
-    // The signed headers are the second-last line, if the text is complete.
+    // If the text is complete, the signed headers are on the second-last line.
     let mut lines = explain.canonical_request.rsplit('\n');
     let is_whole = lines.next().is_some_and(|hash| hash.len() == SHA256_DIGITS);
     let signed_headers = lines.next().filter(|_| is_whole);
@@ -315,7 +315,7 @@ const NOT_OURS: Fault = Fault::new(
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
-/// Adds the certificate or token and the role to a row; null if absent.
+/// Adds the certificate or token, and the role, to a row. Members without a value are null.
 fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     let nothing = Presented::default();
     for (name, text) in sign_in.unwrap_or(&nothing).named() {
@@ -323,9 +323,9 @@ fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
     }
 }
 
-// Filter of refusals, from the parameters of `/refusals`.
+// The filter for refusals, which is built from the parameters of `/refusals`.
 
-/// Conditions, all of which a refusal must meet.
+/// Conditions that a refusal must meet. All of them must hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     id: Option<String>,
@@ -335,9 +335,9 @@ pub(crate) struct Filter {
     remote: Option<IpAddr>,
     check: Option<Check>,
     since: Option<Wall>,
-    /// Substring of any name, id or address. Compared without regard to case.
+    /// A substring of any name, id or address. Case is ignored.
     text: Option<String>,
-    /// Exclusive upper bound of the refusal number, from the previous page.
+    /// Only refusals with a lower number match. The previous page states this number.
     pub(crate) before: Option<u64>,
     pub(crate) limit: Option<usize>,
 }
@@ -526,17 +526,15 @@ mod tests {
         assert!(one["channel"].is_null() && one["explain"].is_null());
         refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
         let kept = refusals.one(&id).unwrap();
-        assert_eq!(
-            (&kept["source"], &kept["shard"]),
-            (&"kept".into(), &1.into())
-        );
+        assert_eq!(kept["source"], "kept");
+        assert_eq!(kept["shard"], 1);
         assert_eq!(kept["explain"]["signedHeaders"], "host");
         assert_eq!(kept["clockSkewSeconds"], -312);
         assert_eq!(kept["fault"], "f7");
         assert_eq!(kept["channel"], "cam\"<b>\n");
         assert!(kept.to_string().contains(r#""channel":"cam\"<b>\n""#));
         assert_eq!(refusals.one("00000000-0000-4000-8000-000000000000"), None);
-        // Both documents have the same members, however much is known.
+        // Both documents have the same members, no matter how much is known.
         let keys = |value: &Value| {
             let members = value.as_object().unwrap();
             members.keys().cloned().collect::<Vec<_>>()
@@ -551,16 +549,14 @@ mod tests {
             (one.check, one.claims.clock_skew_s) = (check, clock_skew_s);
             says(&one)
         };
-        for (check, skew, wanted) in [
-            (
-                Check::UrlExpired,
-                -600,
-                "Its clock is 600 s slow, or the URL was used again. ",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            (Check::UrlExpired, -600, "Its clock is 600 s slow, or the URL was used again. "),
             (Check::SignatureExpired, -412, "Its clock is 412 s slow. "),
             (Check::SignatureEarly, 412, "Its clock is 412 s fast. "),
             (Check::SignatureMismatch, -3, ""),
-        ] {
+        ];
+        for (check, skew, wanted) in cases {
             let wanted = format!("{wanted}{}", check.says());
             assert_eq!(of(check, Some(skew)), wanted);
             assert_eq!(of(check, None), check.says());
@@ -614,10 +610,8 @@ mod tests {
             let [group] = &shown["groups"].as_array().unwrap()[..] else {
                 panic!("{query}: {shown}")
             };
-            assert_eq!(
-                (&group["remote"], &group["refusals"]),
-                (&remote.into(), &2.into())
-            );
+            assert_eq!(group["remote"], value!(remote));
+            assert_eq!(group["refusals"], 2);
         }
     }
 
@@ -675,20 +669,13 @@ mod filter_tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_with_what_is_allowed() {
-        for query in [
-            "remote=x",
-            "remote=10.0.0",
-            "check=nonsense",
-            "check=Draining",
-            "since=yesterday",
-            "since=2026-01-02T03:04:05%2B01:00",
-            "limit=0",
-            "limit=1001",
-            "limit=x",
-            "before=x",
-            "channel=%FF",
+        #[rustfmt::skip] // a list
+        let cases = [
+            "remote=x", "remote=10.0.0", "check=nonsense", "check=Draining", "since=yesterday",
+            "since=2026-01-02T03:04:05%2B01:00", "limit=0", "limit=1001", "limit=x", "before=x", "channel=%FF",
             "chanel=x",
-        ] {
+        ];
+        for query in cases {
             let Fault(code, text) = Filter::parse(query).unwrap_err();
             assert_eq!(code, 400);
             assert!(

@@ -14,7 +14,7 @@ use strum::{FromRepr, IntoStaticStr, VariantArray};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// Value that threads share. Clones share it.
+/// A value that threads share. Clones share the value.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -23,8 +23,7 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Locks the value. A panic in another thread does not poison the lock, since the value is consistent after each
-    /// use.
+    /// Locks the value. A panic of another thread that held the lock is ignored, since the value is always consistent.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -36,9 +35,9 @@ impl<T> Clone for Shared<T> {
     }
 }
 
-// State of the process, as `/ready` reports it.
+// The state of the process, as reported by `/ready`.
 
-/// Status of the process, as one word.
+/// The status of the process, as a single word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRepr, IntoStaticStr, VariantArray)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
@@ -48,21 +47,21 @@ pub enum Status {
     Starting,
     /// Clients are served.
     Ok,
-    /// The process shuts down.
+    /// The process is shutting down.
     Draining,
     /// The store of the registry fails.
     StoreFailed,
 }
 
 impl Status {
-    /// Returns the word in the responses of `/live` and `/ready`.
+    /// Returns the word used in the responses of `/live` and `/ready`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Status of the process. The main thread sets it, the side thread shows it, and shards use it to answer probes.
+/// The status of the process. The main thread sets it and the side thread shows it. Shards use it to answer probes.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
@@ -75,30 +74,30 @@ struct Board {
     configuration: Shared<FileReport>,
 }
 
-/// Settings in force, replaced on reload.
+/// The settings in force. Replaced on reload.
 pub type Running = Shared<Arc<Settings>>;
 
 impl Running {
-    /// Returns the current settings.
+    /// Returns the settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.lock())
     }
 }
 
-/// Comparison of the configuration file with the running settings; empty without a file.
+/// A comparison of the configuration file with the running settings. Empty if there is no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// SHA-256 of the last file whose keys were all in force, in hexadecimal.
+    /// The SHA-256, in hexadecimal, of the last version of the file that was completely in force.
     pub running: Box<str>,
-    /// SHA-256 of the file as last read, in hexadecimal.
+    /// The SHA-256, in hexadecimal, of the file as it was last read.
     pub file: Box<str>,
-    /// Keys that differ from the running settings: those that a SIGHUP applies, and those that need a restart.
+    /// The keys that differ from the running settings. Some are applied by a SIGHUP; others need a restart.
     pub waiting: SettingChanges,
 }
 
 impl StatusBoard {
-    /// Creates the board of a process that starts with these settings.
+    /// Creates the status board of a process that starts with these settings.
     #[must_use]
     pub fn of(settings: &Arc<Settings>) -> Self {
         let board = Self::default();
@@ -112,37 +111,37 @@ impl StatusBoard {
         self.0.readiness.set_serves(status == Status::Ok);
     }
 
-    /// Sets whether the store of the registry fails, which [`StatusBoard::status`] reports in place of [`Status::Ok`].
-    /// Returns whether the value changed.
+    /// Sets whether the store of the registry fails. If so, [`StatusBoard::status`] returns [`Status::StoreFailed`]
+    /// instead of [`Status::Ok`]. Returns whether the value has changed.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.readiness.set_store_failed(failed)
     }
 
-    /// Returns the results of reloads, which the main thread records.
+    /// Returns the results of reloads. The main thread records them.
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
     }
 
-    /// Returns the settings in force, which the main thread replaces.
+    /// Returns the settings in force. The main thread replaces them.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.0.running
     }
 
-    /// Returns the comparison of the configuration file with the running settings, which the main thread updates.
+    /// Returns how the configuration file compares with the running settings. The main thread updates it.
     #[must_use]
     pub fn configuration(&self) -> &Shared<FileReport> {
         &self.0.configuration
     }
 
-    /// Returns the handle with which shards check whether the status is [`Status::Ok`].
+    /// Returns the handle with which shards find out whether the status is [`Status::Ok`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.0.readiness.clone()
     }
 
-    /// Returns the status, initially [`Status::Starting`].
+    /// Returns the status, which initially is [`Status::Starting`].
     #[must_use]
     pub fn status(&self) -> Status {
         let number = self.0.status.load(Ordering::Relaxed);
@@ -162,12 +161,9 @@ mod status_tests {
     fn the_board_shows_what_was_set() {
         let board = StatusBoard::default();
         assert_eq!(board.status(), Status::Starting);
-        for status in [
-            Status::Starting,
-            Status::Ok,
-            Status::Draining,
-            Status::StoreFailed,
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [Status::Starting, Status::Ok, Status::Draining, Status::StoreFailed];
+        for status in cases {
             board.set(status);
             assert_eq!(board.status(), status);
         }

@@ -1,6 +1,6 @@
-//! Queries to shards: each is posted to a shard's mailbox, and its response is awaited for a limited time.
+//! Queries to shards. A query is posted to the mailbox of a shard, and its response is awaited for a limited time.
 //!
-//! Scrapes, the inspector and the pulse each have a survey.
+//! Scrapes, the inspector and the liveness checks of shards each have their own survey.
 
 use crate::edge::Post;
 use broker_core::{id::ShardId, machine::Machine};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Queries shards for responses of type `A`.
 ///
-/// A shard with an outstanding response is not queried again. A hanging shard therefore has at most one letter of a
-/// survey in its mailbox. Only the first query waits for it until the time limit.
+/// A shard is not queried again until it has responded. If a shard hangs, its mailbox therefore contains at most one
+/// query of each survey, and only the first call waits until its time limit.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<SurveyedShard<A>>,
@@ -21,12 +21,13 @@ pub struct Survey<M: Machine, A> {
 
 struct SurveyedShard<A> {
     from: Option<Receiver<A>>,
-    /// Time since which the shard has not responded; also set if its mailbox is full.
+    /// The time since which the shard has not responded. Also set if a query could not be posted because the mailbox
+    /// was full.
     silent_since: Option<Instant>,
 }
 
 impl<M: Machine, A> Survey<M, A> {
-    /// Creates a survey of the shards with the given mailboxes.
+    /// Creates a survey of the shards that have these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         let one = |_| SurveyedShard {
@@ -43,8 +44,8 @@ impl<M: Machine, A> Survey<M, A> {
         0..self.shards.len()
     }
 
-    /// Queries shards and returns their responses in order; `None` for a shard that does not respond within `limit` or
-    /// has not yet responded to an earlier query. Blocks for at most `limit`.
+    /// Queries shards and returns their responses in order. The response is `None` for a shard that does not respond
+    /// within `limit` or has yet to respond to an earlier query. Blocks for at most `limit`.
     pub fn ask(
         &mut self,
         shards: Range<usize>,
@@ -54,7 +55,7 @@ impl<M: Machine, A> Survey<M, A> {
         let now = Instant::now();
         let until = now + limit;
         let post = |shard| {
-            // Drops the late response to an earlier query.
+            // Drops a late response to an earlier query.
             self.take(shard);
             (shard, self.post(shard, now, &question))
         };
@@ -67,7 +68,7 @@ impl<M: Machine, A> Survey<M, A> {
         posted.into_iter().map(answer).collect()
     }
 
-    /// Posts a query to a shard. Returns `false` if a response is outstanding or its mailbox is full.
+    /// Posts a query to a shard. Returns `false` if the shard has yet to respond or its mailbox is full.
     pub fn post(
         &mut self,
         shard: usize,
@@ -89,19 +90,19 @@ impl<M: Machine, A> Survey<M, A> {
         posted
     }
 
-    /// Takes the response of a shard, if it has arrived.
+    /// Takes the response of a shard, if there is one.
     pub fn take(&mut self, shard: usize) -> Option<A> {
         self.receive(shard, |from| from.try_recv().ok())
     }
 
-    /// Returns how long the shard's response has been outstanding; `None` if none is.
+    /// Returns how long the shard has failed to respond, or `None` if no response is outstanding.
     #[must_use]
     pub fn silence(&self, shard: usize, now: Instant) -> Option<Duration> {
         let since = self.shards.get(shard)?.silent_since?;
         Some(now.saturating_duration_since(since))
     }
 
-    /// Returns the shards with an outstanding response.
+    /// Returns the shards that have yet to respond.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
         let owing = self.shards.iter().zip(0..);
@@ -148,7 +149,7 @@ mod tests {
         let Some(Post::Inspect(_, to)) = mailbox.try_take() else {
             panic!("no question in the mailbox")
         };
-        // The survey may have stopped waiting.
+        // The survey may have given up in the meantime.
         let _ = to.try_send((ShardId(shard), Reply::Reconnected(u64::from(shard), None)));
     }
 

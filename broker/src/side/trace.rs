@@ -1,9 +1,10 @@
-//! Traces of channels: recorded events, likely causes of trouble, and viewers with failed or degraded sessions.
+//! Traces of channels: recorded events, probable causes of trouble, and viewers whose sessions failed or were degraded.
 //!
-//! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
-//! into connections with their events and facts. `hints` contains tables of conditions on these facts, with a sentence
-//! each. `failed_sessions` keeps failed sessions. The document is the only model of a session: `drawing` renders
-//! pictures and archives from it, and `text` renders terminal output. The JSON library escapes all text of clients.
+//! This file serves `GET /channels/{name}/trace` and reads the notes of a shard on a channel. `timeline` groups the
+//! notes into connections with their events and facts. `hints` contains tables of conditions on these facts, with a
+//! sentence for each condition. `failed_sessions` stores sessions that failed. The document is the only model of a
+//! session: `drawing` creates pictures and archives from it, and `text` creates terminal output. All text from clients
+//! is escaped by the JSON library.
 
 mod drawing;
 pub(crate) mod failed_sessions;
@@ -38,7 +39,8 @@ pub(crate) fn routes(traces: Traces) -> Router {
         .with_state(traces)
 }
 
-/// `GET /channels/{name}/trace?client=&since=&limit=&scope=&zone=&width=&seen=&format=`.
+/// `GET /channels/{name}/trace?client=&since=&limit=&scope=&zone=&width=&seen=&format=`: returns the trace of a
+/// channel.
 async fn trace(
     State(traces): State<Traces>,
     Path(name): Path<String>,
@@ -59,7 +61,7 @@ async fn trace(
         Some("text") => text::whole(&document, false).into_response(),
         Some("svg") => {
             let kind = (header::CONTENT_TYPE, "image/svg+xml");
-            // The style sheet is embedded in the picture.
+            // The style sheet is part of the picture.
             let policy = (
                 header::CONTENT_SECURITY_POLICY,
                 "default-src 'none'; style-src 'unsafe-inline'",
@@ -87,8 +89,9 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     Ok(document)
 }
 
-/// Adds a viewer's report about the peer connection of its newest session, which signaling does not reveal. `seen` is
-/// the viewer's client id, followed by `word@ms` for each event, in milliseconds since its WebSocket opened.
+/// Adds what a viewer reports about the peer connection of its newest session, since signaling does not reveal this.
+/// `seen` is the client id of the viewer, followed by `word@ms` for each event. Times are in milliseconds since the
+/// viewer's WebSocket opened.
 fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     let Some(seen) = parameter(query, "seen")? else {
         return Ok(());
@@ -114,8 +117,8 @@ fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Adds a hint to a connection whose request was served despite its signature, which, for example, only `--dev`
-/// accepts.
+/// Adds a hint to a connection whose request was served although its signature had a flaw, such as one that only
+/// `--dev` tolerates.
 fn add_noticed(document: &mut Value, noticed: &Refused) {
     let why = noticed.policy.as_deref();
     let why = why.unwrap_or_else(|| noticed.check.says());
@@ -147,7 +150,7 @@ impl TraceQuery {
     }
 }
 
-/// Times of both clocks at the reading of a trace, used to convert monotonic times to dates.
+/// The readings of both clocks when a trace was read. Used to convert monotonic times to dates.
 #[derive(Clone, Copy)]
 struct TraceClocks(Wall, u64);
 
@@ -190,7 +193,8 @@ fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: 
     })
 }
 
-/// Maximum number of a channel's served requests with a noted signature about which a trace has hints.
+/// Maximum number of requests for which the trace of a channel gives a hint because they were served despite a flawed
+/// signature.
 const NOTICED_SHOWN_MAX: usize = 64;
 
 fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
@@ -198,7 +202,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
     let hints = of_viewer(facts);
     let mut viewer = connection(one, clocks, ping_ms, &hints);
-    // A session without trouble shows its last hint as a fact.
+    // If there was no trouble in a session, its last hint is shown as a fact.
     viewer["done"] = is_done(&hints).into();
     viewer["clientId"] = one.client_id.as_deref().into();
     viewer["summary"] = value!({
@@ -218,7 +222,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     viewer
 }
 
-/// Returns the time of the last candidate from one side, after which trickle ICE is complete as far as signaling shows.
+/// Returns the time of the last candidate that one side sent. As far as signaling shows, trickle ICE is complete then.
 fn last_candidate(events: &[Value], from: &str) -> Value {
     let is_own = |it: &&Value| it["action"] == "ICE_CANDIDATE" && it["from"] == from;
     let last = events.iter().rfind(is_own);
@@ -322,7 +326,7 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
     shown
 }
 
-/// Returns the kind of a message event, and the name and value of a member with details.
+/// Returns how a trace shows a stage of a message: the kind of event, and the name and value of a member with details.
 fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     match passage {
         Passage::Relayed => ("message", "route", "to"),
@@ -365,9 +369,9 @@ const PICTURE_WIDTH: i32 = 900;
 #[derive(Clone)]
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
-    /// Requests that were refused, or served despite their signature.
+    /// Requests that were refused, or that were served despite a flawed signature.
     recent: Arc<Recent>,
-    /// Serializes reads of traces; see [`TRACE_EVENTS_MAX`].
+    /// Ensures that only one trace is read at a time. See [`TRACE_EVENTS_MAX`].
     turn: Arc<Mutex<()>>,
 }
 
@@ -380,7 +384,8 @@ impl Traces {
         }
     }
 
-    /// Returns the hints for a viewer's connection from this address; `None` if the shard's notes on it are gone.
+    /// Returns the hints for the connection of a viewer from this address. Returns `None` if the shard no longer has
+    /// notes on the connection.
     async fn hints(
         &self,
         identity: &Identity,
@@ -398,7 +403,7 @@ impl Traces {
         one.map(|one| of_viewer(&one.facts))
     }
 
-    /// Reads the notes on a channel in steps, newest first, up to `most` events.
+    /// Reads the notes on a channel from newest to oldest, in steps, until there are `most` events.
     async fn read(&self, identity: &Identity, most: usize) -> Result<TimelineReading, Fault> {
         let mut reading = TimelineReading::default();
         let mut from = None;

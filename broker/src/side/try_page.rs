@@ -1,5 +1,5 @@
-//! `/try`: a page with a camera and a viewer in one browser, and the receiver of wake calls for the page's sleeping
-//! camera. If requests must be signed, `try_sessions.rs` provides the sessions of the page.
+//! `/try`: a page that runs a camera and a viewer in one browser. Also receives the wake calls for the page's sleeping
+//! camera. If requests must be signed, `try_sessions.rs` provides the page's sessions.
 
 use crate::limits::{
     TRY_SESSION_BODY_BYTES_MAX, TRY_WAKE_BODY_BYTES_MAX, TRY_WAKE_WAIT_S, TRY_WAKES_KEPT,
@@ -31,7 +31,7 @@ pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
                 .post(take)
                 .layer(DefaultBodyLimit::max(TRY_WAKE_BODY_BYTES_MAX)),
         )
-        // Events without a channel: the start of a process, or an operator's test event.
+        // Events that concern no channel, such as the start of a process or an operator's test event.
         .route("/try/wake/", post(take_other))
         .with_state(TryWakes::new(page.settings.dev));
     let of_sessions = Router::new()
@@ -65,7 +65,7 @@ const OFF: Fault = Fault::new(
     "/try is off: it needs --dev, or [admin] try = true",
 );
 
-// Files of the page, and the data that it needs. Its signaling goes to the client listeners.
+// The files of the page, and the data that it needs. The page does its signaling on the client listeners.
 
 #[derive(Clone)]
 pub(crate) struct TryPage {
@@ -105,7 +105,7 @@ async fn show_page(
     (kinds, page).into_response()
 }
 
-/// `GET /try/settings`: addresses and use of the client listeners.
+/// `GET /try/settings`: returns the addresses of the client listeners and how to use them.
 pub(crate) async fn settings(
     State(it): State<TryPage>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -117,8 +117,8 @@ pub(crate) async fn settings(
         .listen
         .iter()
         .find(|listen| listen.scheme == Scheme::Http);
-    // A device on the local network has accepted the certificate of this listener, so everything else is served there,
-    // too.
+    // A device on the local network has accepted the certificate of this listener, so it is given only endpoints of
+    // this listener.
     let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
     let listen = of_lan.or(plain).or_else(|| settings.listen.first());
     let listen = listen.ok_or(NO_LISTENER)?;
@@ -149,14 +149,16 @@ const NO_LISTENER: Fault = Fault::new(
     "there is no client listener",
 );
 
-/// Returns the content security policy of the page: its own files, and connections to the client listeners.
+/// Returns the content security policy of the page. It permits the page's own files and connections to the client
+/// listeners.
 fn content_policy(settings: &Settings, host: &str) -> String {
     let mut policy = String::from(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
          trusted-types 'none'; connect-src 'self'",
     );
-    // The policy names each listener by its address and by the visitor's name for this machine, as session URLs do.
+    // The policy lists each listener twice: by its address, and by the name that the visitor uses for this machine, as
+    // in session URLs.
     let listeners = settings.listen.iter().flat_map(|listen| {
         let named = format!("{host}:{}", listen.addr.port());
         [own_authority(listen, host), named].map(|at| urls(listen.scheme, &at))
@@ -173,7 +175,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
         .map(|domain| format!("wss://*.{domain}"));
     let mut all: Vec<String> = Vec::new();
     for url in listeners.chain(fixed).chain(domain) {
-        // The grammar of a policy has no IPv6 addresses (CSP3, section 2.3.1), so only the scheme is named.
+        // The grammar of a policy does not include IPv6 addresses (CSP3, section 2.3.1), so only the scheme is listed.
         let source = match url.split_once("://[") {
             Some((scheme, _)) => format!("{scheme}:"),
             None => url,
@@ -186,7 +188,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
     policy
 }
 
-/// Returns the host and port of a listener, for a browser that reached the admin listener at `host`.
+/// Returns the host and port of a listener, for a browser that has reached the admin listener at `host`.
 fn own_authority(listen: &Listen, host: &str) -> String {
     if listen.addr.ip().is_unspecified() {
         format!("{host}:{}", listen.addr.port())
@@ -205,8 +207,8 @@ fn urls(scheme: Scheme, at: &str) -> [String; 2] {
 const PAGE: &str = include_str!("../../console/try/try.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-// Receiver of the page's sleeping camera, under `--dev`: a hook posts to `/try/wake/{channel}` of this listener, and
-// the page waits for the call at the same path.
+// Receives the wake calls for the page's sleeping camera, under `--dev`. A hook posts to `/try/wake/{channel}` of this
+// listener, and the page waits for the call at the same path.
 
 #[derive(Clone)]
 pub(crate) struct TryWakes {
@@ -227,7 +229,7 @@ impl TryWakes {
     }
 }
 
-/// `POST /try/wake/CHANNEL`: receives a hook event. Accepts events other than wake calls, too.
+/// `POST /try/wake/CHANNEL`: receives a hook event. Events other than wake calls are accepted as well.
 pub(crate) async fn take(
     State(wakes): State<TryWakes>,
     Path(name): Path<String>,
@@ -236,19 +238,19 @@ pub(crate) async fn take(
     wakes.check()?;
     if event["type"] == "channel.wake" {
         let attempt = event["data"]["attempt"].as_u64().unwrap_or(1);
-        // Without a waiting page, the call is dropped; the hook calls again.
+        // The call is dropped if no page is waiting for it. The hook will call again.
         let _ = wakes.calls.send((name.into(), attempt));
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /try/wake/`: receives a hook event without a channel.
+/// `POST /try/wake/`: receives a hook event that concerns no channel.
 async fn take_other(State(wakes): State<TryWakes>) -> Result<StatusCode, Fault> {
     wakes.check()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /try/wake/CHANNEL`: waits for a wake call. Returns `{"attempt":null}` if none arrives in time; the page then
+/// `GET /try/wake/CHANNEL`: waits for a wake call. If none arrives in time, returns `{"attempt":null}`, and the page
 /// polls again.
 pub(crate) async fn wait(State(wakes): State<TryWakes>, Path(name): Path<String>) -> Answer {
     wakes.check()?;

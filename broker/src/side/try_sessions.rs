@@ -1,9 +1,9 @@
-//! `POST /try/session`: issues credentials with which a page acts as one master or viewer of one channel for 15
+//! `POST /try/session`: issues credentials that let a page act as one master or one viewer of one channel for 15
 //! minutes.
 //!
-//! The keys are temporary credentials like those of GetFederationToken: sealed, not stored. They act for the first
-//! principal of the credentials file that may connect in this way. They never permit more than the file, and become
-//! invalid with this principal.
+//! The keys are temporary credentials like those of GetFederationToken. They are sealed rather than stored, and act on
+//! behalf of the first principal in the credentials file that is permitted to connect in this way. They never permit
+//! more than this principal may do, and become invalid when the principal does.
 
 use crate::edge::turn::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
@@ -34,19 +34,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
-/// Channel that `/try` suggests, and the issuer of the page's sessions.
+/// The channel that `/try` suggests, and the issuer of the page's sessions.
 #[derive(Default)]
 pub struct Tries {
-    /// Name of the channel that the page suggests.
+    /// The name of the channel that the page suggests.
     pub channel: String,
-    /// Issuer of sessions; `None` if signatures are not required.
+    /// The issuer of sessions. `None` if requests need not be signed.
     pub lender: Option<Mutex<Lender>>,
 }
 
-/// Credentials in force, for threads other than shards.
+/// The credentials in force, for threads other than shards.
 pub type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// Issues sessions, at most a few per minute.
+/// Issues sessions, but only a few per minute.
 pub struct Lender {
     credentials: InForce,
     session_keys: Arc<SessionKeys>,
@@ -69,7 +69,7 @@ pub(crate) struct TrySessions {
     pub(crate) running: Running,
 }
 
-/// Returns credentials, a presigned URL and ICE servers.
+/// Returns credentials, a presigned URL and the ICE servers.
 pub(crate) async fn session(
     State(it): State<TrySessions>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -144,7 +144,7 @@ async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn,
 }
 
 impl Lender {
-    /// Creates an issuer. No shard may share `nonces`.
+    /// Creates an issuer. `nonces` must not be shared with any shard.
     #[must_use]
     pub fn new(
         credentials: InForce,
@@ -253,7 +253,7 @@ impl Lender {
         Ok(())
     }
 
-    /// Generates a request id in the format of a UUID version 4.
+    /// Generates a request id that has the format of a UUID version 4.
     fn request_id(&mut self) -> String {
         let mut hex =
             data_encoding::HEXLOWER.encode(self.nonces.draw().get(..16).unwrap_or_default());
@@ -344,10 +344,10 @@ fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<V
 
 const SESSION_S: u64 = 15 * 60;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Name of the federated user of all sessions, as in GetCallerIdentity.
+/// The name of the federated user to which all sessions belong, as shown by GetCallerIdentity.
 const NAME: &str = "try-page";
 
-// Body of a session request: channel, role and client id, and the policy that permits exactly these.
+// The body of a session request (channel, role and client id), and the policy that permits exactly these.
 
 #[derive(Debug, PartialEq, Eq)]
 struct SessionRequest {

@@ -1,4 +1,4 @@
-//! Certificate chains: their order, validity and key, and the PEM files that contain them.
+//! Certificate chains: their order, validity and keys, and the PEM files that contain them.
 
 use crate::files::{self, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
@@ -14,10 +14,11 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-/// Certificates presented together: the leaf, then the issuer of each previous certificate.
+/// The certificates that are presented together. The server certificate comes first, followed by its issuer's
+/// certificate, and so on.
 pub(crate) struct Chain {
     certificates: Vec<CertificateDer<'static>>,
-    /// Public key of each certificate (SubjectPublicKeyInfo, DER-encoded).
+    /// The public key of each certificate (SubjectPublicKeyInfo, DER-encoded).
     public_keys: Vec<Vec<u8>>,
     names: Vec<String>,
     serial: String,
@@ -26,8 +27,9 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Reads the file of `[tls] cert`. Fails if the file contains no PEM certificates, if their order is wrong, or if a
-    /// certificate that clients need is not yet valid at `now`, or has expired and `expired` does not allow this.
+    /// Reads the file of `[tls] cert`. Fails if the file contains no PEM certificates, or if they are in the wrong
+    /// order. Also fails if a certificate that clients need is not valid yet at `now`, or if it has expired and
+    /// `expired` does not allow expired certificates.
     pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
@@ -80,7 +82,8 @@ impl Chain {
         })
     }
 
-    /// Checks that `key` belongs to the leaf. Fails if the key belongs to another certificate in the file, or to none.
+    /// Checks that `key` belongs to the server certificate. Fails if it belongs to another certificate in the file, or
+    /// to none.
     pub(crate) fn fits(
         &self,
         key: &dyn SigningKey,
@@ -122,7 +125,8 @@ impl Chain {
         &self.certificates
     }
 
-    /// Returns name and serial number of the leaf, and the earliest expiry of the presented certificates.
+    /// Returns the name and the serial number of the server certificate, and the earliest expiry of the presented
+    /// certificates.
     pub(crate) fn leaf(&self) -> [String; 3] {
         let name = self.names.first().cloned().unwrap_or_default();
         [name, self.serial.clone(), moment(self.expiry.not_after())]
@@ -137,25 +141,28 @@ impl Chain {
     }
 }
 
-/// Returns the earliest expiry in a PEM text, in seconds since 1970; `None` if no certificate is readable.
+/// Returns the earliest expiry among the certificates in a PEM text, in seconds since 1970. Returns `None` if no
+/// certificate can be read.
 pub(crate) fn first_end(pem: &[u8]) -> Option<u64> {
     let certificates = CertificateDer::pem_slice_iter(pem).flatten();
     certificates.filter_map(|der| not_after(&der)).min()
 }
 
-/// Returns the earliest expiry in a file, in seconds since 1970.
+/// Returns the earliest expiry among the certificates in a file, in seconds since 1970.
 pub(crate) fn first_end_of(path: &Path) -> Option<u64> {
     let read = files::read_regular(path, FILE_BYTES_MAX).ok()?;
     first_end(&read.content)
 }
 
-/// Returns the last second of a certificate's validity, since 1970; `None` if it cannot be parsed.
+/// Returns the last time at which a certificate is valid, in seconds since 1970. Returns `None` if the certificate
+/// cannot be parsed.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(seconds(certificate.validity().not_after.timestamp()))
 }
 
-/// Returns the number of certificates at the start of the list that form a chain: each is issued by its successor.
+/// Returns how many certificates at the start of the list form a chain, in which each certificate is issued by the next
+/// one.
 ///
 /// RFC 5246, section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
 /// unrelated certificates, which are accepted here. An issuer in the wrong position is refused, since some clients do
@@ -168,7 +175,7 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
             continue;
         }
         let displaced = |(_, other): &(usize, &X509Certificate<'_>)| {
-            issued(other, last) && !issued(last, last) // a self-signed authority may end the chain
+            issued(other, last) && !issued(last, last) // // a self-signed CA certificate may end the chain
         };
         if let Some((place, issuer)) = chain.iter().enumerate().skip(linked).find(displaced) {
             return Err(format!(
@@ -202,7 +209,7 @@ fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) ->
     authority.subject().as_raw() == certificate.issuer().as_raw()
 }
 
-/// Fails if the certificate is not yet valid, or has expired and `expired` does not allow this.
+/// Fails if the certificate is not valid yet, or if it has expired and `expired` does not allow expired certificates.
 fn valid(
     certificate: &X509Certificate<'_>,
     place: usize,
@@ -235,7 +242,7 @@ fn valid(
     Ok(())
 }
 
-/// Returns the display name of a certificate: its first alternative name, or else its subject.
+/// Returns the name that is displayed for a certificate: its first alternative name, or its subject if it has none.
 fn name(certificate: &X509Certificate<'_>) -> String {
     let common = certificate
         .subject()
@@ -253,14 +260,14 @@ fn name(certificate: &X509Certificate<'_>) -> String {
         .collect()
 }
 
-/// Returns the seconds since 1970; 0 for earlier times.
+/// Returns the seconds since 1970, or 0 for earlier times.
 fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
 
 const NAME_CHARS_MAX: usize = 253;
 
-// PEM files: read within a bound. Errors name what the file contains, and never quote its text, which may be a key.
+// PEM files are read up to a limit. Errors name what a file contains, but never quote its text, which may be a key.
 
 #[derive(Clone, Copy)]
 pub(crate) struct ChainRule {
@@ -268,15 +275,15 @@ pub(crate) struct ChainRule {
     allowed: &'static str,
 }
 
-/// Fault in a file of `[tls]`.
+/// A fault in a file that is configured under `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key} = {path}: {rule}")]
 pub struct TlsFault {
-    /// Configuration key that names the file, such as `tls.cert`.
+    /// Configuration key that specifies the file, such as `tls.cert`.
     pub key: &'static str,
     /// Path of the file.
     pub path: PathBuf,
-    /// Rule that the file breaks, and its actual content.
+    /// The rule that the file breaks, and what was found in the file.
     pub rule: String,
 }
 
@@ -293,8 +300,8 @@ const KEY: ChainRule = ChainRule {
     allowed: "a PEM file with an unencrypted private key",
 };
 
-/// Reads the certificates of a file in order: at least one, at most [`CERTIFICATES_MAX`]. The error states the fault of
-/// the file.
+/// Reads the certificates in a file, in order. There must be at least one, and at most [`CERTIFICATES_MAX`]. The error
+/// describes what is wrong with the file.
 pub(crate) fn read_certificates(
     rule: ChainRule,
     path: &Path,
@@ -314,14 +321,15 @@ pub(crate) fn read_certificates(
     Ok(certificates)
 }
 
-/// Reads the private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1. The error states the fault of the file.
+/// Reads the private key of `[tls] key`, in PKCS #8, PKCS #1 or SEC 1 format. The error describes what is wrong with
+/// the file.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
-/// Returns the fault of a key that is readable but unusable.
+/// Creates the fault for a key file that can be read but whose key cannot be used.
 pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
@@ -347,7 +355,7 @@ fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     Ok(read.content)
 }
 
-/// Returns the reason why a file lacks the expected section.
+/// Returns the reason why a file does not contain the expected section.
 fn missing(wanted: &str, text: &[u8]) -> String {
     let has = |label: &str| {
         let begin = format!("{label}-----");
@@ -370,7 +378,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
     format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
 }
 
-/// Describes the fault of a PEM file without quoting it.
+/// Describes the fault of a PEM file without quoting the file.
 fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -391,7 +399,7 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// Maximum file size in bytes. A chain takes a few KiB, a bundle of all public authorities 250 KiB.
+/// Maximum size of a file in bytes. A chain takes a few KiB, and a bundle of all public CAs takes 250 KiB.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// Maximum number of certificates in a file. There are about 150 public authorities.
+/// Maximum number of certificates in a file. There are about 150 public CAs.
 const CERTIFICATES_MAX: usize = 1000;

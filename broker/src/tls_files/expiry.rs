@@ -1,9 +1,9 @@
-//! Expiry of the certificates in use, and warnings with their urgency.
+//! The expiry of the certificates in use, and warnings about it with their urgency.
 
 use codec::calendar::civil;
 use std::time::SystemTime;
 
-/// Earliest expiry of the presented certificates.
+/// The earliest expiry of the presented certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     not_after: u64,
@@ -11,14 +11,14 @@ pub struct Expiry {
     effect: &'static str,
 }
 
-/// Urgency of an expiry, by the remaining time.
+/// The urgency of an expiry, depending on the time that is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Within 30 days.
+    /// The certificate expires within 30 days.
     Month,
-    /// Within 7 days.
+    /// The certificate expires within 7 days.
     Week,
-    /// Within a day, or expired.
+    /// The certificate expires within a day, or has expired.
     Day,
 }
 
@@ -31,7 +31,7 @@ impl Expiry {
         }
     }
 
-    /// Creates the expiry of a file for outgoing connections.
+    /// Creates the expiry of a file that is used for outgoing connections.
     pub(crate) fn of_client(not_after: u64, key: &str) -> Self {
         Self {
             effect: "connections with it fail",
@@ -39,7 +39,7 @@ impl Expiry {
         }
     }
 
-    /// Returns the last second of validity, since 1970.
+    /// Returns the last time at which the certificates are valid, in seconds since 1970.
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after
@@ -53,7 +53,7 @@ impl Expiry {
         }
     }
 
-    /// Formats the owner of the certificate and the time of expiry.
+    /// Formats the name of the certificate and the time of its expiry.
     #[must_use]
     pub fn text(&self) -> String {
         format!(
@@ -63,7 +63,7 @@ impl Expiry {
         )
     }
 
-    /// Returns the warning for the operator at `now`; `None` while more than 30 days are left.
+    /// Returns the warning for the operator at `now`, or `None` while more than 30 days are left.
     #[must_use]
     pub fn notice(&self, now: SystemTime) -> Option<(Urgency, String)> {
         let now = now

@@ -1,21 +1,21 @@
-//! Files of every kind, and what is said of them.
+//! Tests files of every kind, and the messages about them.
 
 mod validity;
 
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
+use testkit::Directory;
 
-/// A certificate and its key, in PEM, and what signs others with it.
+/// A certificate and its key in PEM, and the issuer that signs other certificates with it.
 struct Made {
     cert: String,
     key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// Valid for a hundred days around now.
+/// Creates a certificate that is valid from 50 days ago until 50 days from now.
 fn make(name: &str, by: Option<&Made>) -> Made {
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
@@ -40,17 +40,11 @@ fn make_valid(name: &str, by: Option<&Made>, from: SystemTime, to: SystemTime) -
 }
 
 /// A directory with the files of a configuration.
-struct Case(PathBuf);
+struct Case(Directory);
 
 impl Case {
     fn new() -> Self {
-        static CASES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = CASES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("heliograph-tls-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        Self(directory)
+        Self(Directory::temporary())
     }
 
     fn load(&self, cert: &str, key: &str) -> Result<PresentedCertificates, String> {
@@ -72,16 +66,10 @@ impl Case {
         }
     }
 
-    /// The error text, without the directory.
+    /// Returns the text of the error, without the directory.
     fn refused(&self, cert: &str, key: &str) -> String {
         let text = self.load(cert, key).expect_err("it must be refused");
         text.replace(&format!("{}/", self.0.display()), "")
-    }
-}
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -109,20 +97,16 @@ fn a_chain_is_accepted_in_order_and_refused_in_another() {
         0,
         "who signed itself is no stranger"
     );
-    for (parts, said) in [
-        (
-            chain(&[&middle, &leaf]),
-            "certificate 1 (middle) issued certificate 2 (leaf), so that one belongs before it, the leaf first",
-        ),
-        (
-            chain(&[&root, &middle, &leaf]),
-            "certificate 1 (root) issued certificate 2 (middle), so that one belongs before it, the leaf first",
-        ),
-        (
-            chain(&[&leaf, &root, &middle]),
-            "certificate 1 (leaf) was issued by certificate 3 (middle), which belongs right after it",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (chain(&[&middle, &leaf]),
+            "certificate 1 (middle) issued certificate 2 (leaf), so that one belongs before it, the leaf first"),
+        (chain(&[&root, &middle, &leaf]),
+            "certificate 1 (root) issued certificate 2 (middle), so that one belongs before it, the leaf first"),
+        (chain(&[&leaf, &root, &middle]),
+            "certificate 1 (leaf) was issued by certificate 3 (middle), which belongs right after it"),
+    ];
+    for (parts, said) in cases {
         assert_eq!(
             case.refused(&parts, &leaf.key),
             format!(
@@ -192,10 +176,7 @@ fn the_clock_decides_what_is_valid() {
     );
     let (long, now) = (make("long", Some(&own)), SystemTime::now());
     let text = case.refused(&(long.cert.clone() + &own.cert), &long.key);
-    assert!(
-        text.contains("certificate 2 (own) has expired"),
-        "clients need the whole chain: {text}"
-    );
+    testkit::assert_has(&text, &["certificate 2 (own) has expired"]);
     let stray = make("stray", None).cert + &own.cert;
     let presented = TlsLoader::new(case.files(&stray, &make("x", None).key, None))
         .unwrap()
@@ -224,12 +205,12 @@ fn an_expired_certificate_is_served_unless_a_valid_one_is_in_force() {
     let notice = presented.expiries[0].notice(at(to + 1)).unwrap();
     assert_eq!(notice.0, Urgency::Day);
     assert!(notice.1.contains("of own expired"), "{}", notice.1);
-    // Every other fault is one.
+    // Every other fault is still an error.
     case.files(&own.cert, &other.key, None);
     let mixed = loader.load(at(to + 1)).unwrap_err();
     assert!(mixed.contains("it is the key of another one"), "{mixed}");
     assert!(TlsLoader::new(files).unwrap().load(at(from - 1)).is_err());
-    // A valid one stays in force until its end.
+    // A valid certificate stays in use until it expires.
     case.files(&other.cert, &other.key, None);
     loader.load(at(to + 1)).unwrap();
     case.files(&own.cert, &own.key, None);
@@ -245,7 +226,8 @@ fn what_is_no_pem_is_named_for_what_it_is() {
     let half = &own.cert[..own.cert.len() / 2];
     let rule =
         "tls.cert = cert.pem: must be a PEM file with one certificate or a chain, the leaf first: ";
-    for (text, said) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("", "it is empty"),
         (" \n", "it is empty"),
         ("hello", "there is no `-----BEGIN CERTIFICATE-----` in it"),
@@ -254,20 +236,13 @@ fn what_is_no_pem_is_named_for_what_it_is() {
             "there is no `-----BEGIN CERTIFICATE-----` in it, but apparently DER: `openssl` converts it with \
              `-inform der`",
         ),
-        (
-            &own.key,
-            "there is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
-        ),
+        (&own.key, "there is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?"),
         (half, "a section in it has no end: is the file complete?"),
-        (
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "certificate 1 is broken: ",
-        ),
-        (
-            "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
-            "a section in it is not base64: is the file complete?",
-        ),
-    ] {
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1 is broken: "),
+        ("-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
+            "a section in it is not base64: is the file complete?"),
+    ];
+    for (text, said) in cases {
         let text = case.refused(text, &own.key);
         assert!(text.starts_with(&format!("{rule}{said}")), "{said}: {text}");
     }
@@ -326,24 +301,19 @@ fn what_is_no_file_is_refused() {
         "{absent}"
     );
     let folder = refused(TlsFiles {
-        key: vec![case.0.clone()],
+        key: vec![case.0.to_path_buf()],
         ..good.clone()
     });
     assert!(folder.ends_with("it is not a regular file"), "{folder}");
     let authority = refused(case.files(&own.cert, &own.key, Some(&own.key)));
-    assert!(
-        authority.starts_with("tls.client_ca = ") && authority.contains("are cert and key swapped"),
-        "{authority}"
-    );
+    testkit::assert_begins(&authority, "tls.client_ca = ");
+    testkit::assert_has(&authority, &["are cert and key swapped"]);
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let authority = refused(case.files(&own.cert, &own.key, Some(&(own.cert.clone() + broken))));
-    assert!(
-        authority.contains("certificate 2 cannot be used"),
-        "{authority}"
-    );
+    testkit::assert_has(&authority, &["certificate 2 cannot be used"]);
 }
 
-/// Of two certificates each fault names its file, and the earliest end is that of both.
+/// If there are two certificates, each fault names its file, and the earliest expiry is that of both together.
 #[test]
 fn two_certificates_are_of_different_kinds_of_keys() {
     let case = Case::new();
@@ -375,27 +345,25 @@ fn two_certificates_are_of_different_kinds_of_keys() {
         "{ends:?}"
     );
     assert!(matches!(&told.unwrap()[..], [notice] if notice.contains("expires")));
-    for (cert, key, said) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (
             &other.cert,
             &other.key,
             "tls.cert = cert2.pem: must be a PEM file with one certificate or a chain, the leaf first: its key has \
              the same algorithm",
         ),
-        (
-            &second,
-            &other.key,
-            "tls.key = key2.pem: must be the private key of the first certificate in cert2.pem",
-        ),
+        (&second, &other.key, "tls.key = key2.pem: must be the private key of the first certificate in cert2.pem"),
         (&own.key, &own.cert, "tls.cert = cert2.pem: "),
-    ] {
+    ];
+    for (cert, key, said) in cases {
         let (loaded, told) = load(cert, key);
         let refused = loaded.expect_err("it must be refused");
         assert!(refused.starts_with(said) && told.is_err(), "{refused}");
     }
 }
 
-/// A ticket lets a client in without its certificate, so it must not outlive the authorities that vouched for it.
+/// A ticket admits a client without its certificate, so it must not outlive the CAs that vouched for the certificate.
 #[test]
 fn ticket_keys_last_until_the_clients_authorities_change() {
     let case = Case::new();
@@ -415,10 +383,11 @@ fn ticket_keys_last_until_the_clients_authorities_change() {
     assert!(other.ticketer.decrypt(&ticket).is_none());
 }
 
-/// A session as the library gives it to a ticket's maker: no name, version, suite, secret, no certificate of a client.
+/// A session as rustls passes it to the ticketer: no name, version, suite, secret, and no client certificate.
 const SESSION: [u8; 11] = [0, 3, 4, 0x13, 1, 1, 9, 1, 0, 0, 0];
 
-/// The suite that is agreed on, for a client that offers all suites of a version in the library's order, or only one.
+/// Returns the suite that is negotiated with a client that offers all suites of a version in the library's order, or
+/// only one suite.
 fn agreed(
     server: &Arc<ServerConfig>,
     version: &'static rustls::SupportedProtocolVersion,
@@ -431,7 +400,7 @@ fn agreed(
     let client = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_root_certificates(RootCertStore::empty()) // it does not come to that
+        .with_root_certificates(RootCertStore::empty()) // // the handshake does not get that far
         .with_no_client_auth();
     let name = "own".try_into().unwrap();
     let mut client = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
@@ -443,7 +412,7 @@ fn agreed(
     server.negotiated_cipher_suite().unwrap().suite()
 }
 
-/// SHA-256 has instructions of its own, which makes a handshake a quarter cheaper.
+/// Processors have instructions for SHA-256, which makes a handshake a quarter cheaper.
 #[test]
 fn the_suite_with_the_cheapest_hash_is_agreed_on_and_the_others_are_taken() {
     use rustls::version::{TLS12, TLS13};

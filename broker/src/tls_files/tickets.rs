@@ -4,9 +4,9 @@
 //! ticket = period 4 | seed 16 | AES-256-GCM( session ) with tag 16
 //! key    = HKDF-SHA-256( secret, period | seed | clients' authorities )
 //! ```
-//! Each ticket has its own key, derived from its random seed, so the number of tickets of all nodes has no limit. A
-//! ticket is valid in the period of its creation and in the next, for six to twelve hours, and also in the preceding
-//! one, to tolerate clock differences.
+//! Each ticket has its own key, derived from its random seed, so the number of tickets issued by all nodes is not
+//! limited. A ticket is valid in the period in which it was created and in the next one, so it is valid for six to
+//! twelve hours. To tolerate differences between clocks, it is also valid in the preceding period.
 //!
 //! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077, section 4 (content of a ticket).
 
@@ -23,10 +23,10 @@ use zeroize::Zeroizing;
 
 /// Issues and opens tickets. The `Debug` output contains no secrets.
 pub(crate) struct SharedTickets {
-    /// Secret that seals tickets, then secrets that only open them.
+    /// The secret that seals tickets, followed by secrets that only open them.
     secrets: Vec<Prk>,
-    /// Authorities for client certificates. A ticket attests a verified client certificate, so it is valid only with
-    /// the same authorities.
+    /// The CAs for client certificates. A ticket attests that a client certificate has been verified, so it is valid
+    /// only with the same CAs.
     authorities: Box<[u8]>,
 }
 
@@ -107,7 +107,7 @@ fn period(now: SystemTime) -> Option<u32> {
     u32::try_from(since.as_secs() / u64::from(PERIOD_SECONDS)).ok()
 }
 
-/// Returns a constant nonce, which is safe since each key seals one ticket.
+/// Returns a constant nonce. This is safe because each key seals only one ticket.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -115,22 +115,22 @@ fn nonce() -> Nonce {
 const PERIOD_BYTES: usize = 4;
 const HEAD_BYTES: usize = PERIOD_BYTES + 16;
 
-/// Length of a period in seconds: the interval at which a node without a cluster rotates its ticket keys.
+/// Length of a period in seconds. Equals the interval at which a node without a cluster rotates its ticket keys.
 const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
 // TLS tickets that expire with the certificates of their session.
 //
-// A resumed session presents no certificate, neither the server's nor the client's, and gets another ticket. Without an
-// expiry, it could be resumed forever.
+// A resumed session presents no certificate, neither the server's nor the client's, and gets another ticket. If tickets
+// did not expire, a session could be resumed forever.
 //
 // ```text
 // ticket = sealed( end 8 | session )      end: earlier expiry of both certificates, in seconds since 1970
 // ```
-// The library passes the session as bytes to the ticketer. The bytes are parsed here up to the client's certificate.
-// Sessions with other bytes get no ticket. Source: rustls 0.23, `ServerSessionValue`.
+// rustls passes the session to the ticketer as bytes. They are parsed here up to the client's certificate. Sessions
+// that cannot be parsed get no ticket. Source: rustls 0.23, `ServerSessionValue`.
 
-/// Issues tickets bound to one of the server's certificates, and opens tickets bound to any of them, with the same
-/// keys.
+/// Issues tickets that are bound to one of the server's certificates. Opens tickets that are bound to any of these
+/// certificates, with the same keys.
 #[derive(Debug)]
 pub(crate) struct EndingTickets {
     pub(crate) keys: Arc<dyn ProducesTickets>,
@@ -172,7 +172,8 @@ impl ProducesTickets for EndingTickets {
     }
 }
 
-/// Returns the client's certificate of an encoded session, if any; `None` if the bytes are not a session.
+/// Returns the client's certificate in an encoded session, if there is one. Returns `None` if the bytes are not a
+/// session.
 ///
 /// ```text
 /// 0 | 1, name 1+   version 2   suite 2   secret 1+   extended 1   0 | 1, chain 3+ (certificate 3+ …)   …
@@ -202,7 +203,7 @@ fn flag(bytes: &[u8]) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Splits off bytes that follow their length, which takes `N` bytes.
+/// Splits off a field that is preceded by its length, encoded in `N` bytes.
 fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<N>()?;
     let number = number

@@ -1,7 +1,7 @@
-//! Figures of the store: `cargo run --release -p heliograph-store --example figures -- DIR [ROWS]`.
+//! Measures the store: `cargo run --release -p heliograph-store --example figures -- DIR [ROWS]`.
 //!
-//! Fills a store in an empty directory with rows of some 300 bytes, then opens it as a clean end and as a crash leave
-//! it, and measures commits one by one and in batches.
+//! Fills a store in an empty directory with rows of some 300 bytes. Then opens it in the state left by a clean shutdown
+//! and in the state left by a crash, and measures commits one by one and in batches.
 
 #![expect(clippy::print_stdout, reason = "its answer")]
 #![expect(clippy::unwrap_used, reason = "an example ends when something fails")]
@@ -87,7 +87,7 @@ fn submit_scattered(committer: &Committer<u64>, done: &Receiver<u64>, count: u64
     submit_all(committer, done, (0..count).map(|_| random.u64(0..rows)));
 }
 
-/// Submits, and waits for all answers. While the queue is full it waits for one.
+/// Submits changes and waits until all of them have been answered. While the queue is full, waits for an answer.
 fn submit_all(
     committer: &Committer<u64>,
     done: &Receiver<u64>,

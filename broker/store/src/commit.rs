@@ -1,10 +1,10 @@
-//! Queue of changes, and the thread that commits them.
+//! The queue of changes, and the thread that commits them. A commit has one of these outcomes:
 //!
-//! * Successful commit: all changes of the batch are applied.
-//! * No space for a write: nothing is applied, [`Health::Full`]. The next batch reopens the engine; until then the
-//!   thread checks for space.
-//! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
-//!   until a restart.
+//! * The commit succeeds. All changes of the batch are applied.
+//! * There is no space for a write. Nothing is applied, and the store is [`Health::Full`]. The next batch reopens the
+//!   engine. Until then, the thread checks for space.
+//! * Another write fails, or a sync fails. Nothing is confirmed, and the store is [`Health::Failed`]. Every later
+//!   change is refused until a restart.
 
 use crate::disk::{CheckedDisk, Fault, Live, Lock, ROWS, database};
 use crate::limits::{
@@ -27,11 +27,11 @@ use std::thread::{Builder, JoinHandle};
 /// A single change to the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The caller's id of the change, returned in [`Done`].
+    /// The caller's id for the change. Returned in [`Done`].
     pub ticket: T,
-    /// Key to change; at most [`KEY_BYTES_MAX`] bytes.
+    /// The key to change, of at most [`KEY_BYTES_MAX`] bytes.
     pub key: Box<str>,
-    /// Value to set, at most [`VALUE_BYTES_MAX`] bytes; `None` removes the key, which need not exist.
+    /// The value to set, of at most [`VALUE_BYTES_MAX`] bytes. `None` removes the key, if it exists.
     pub value: Option<Box<[u8]>>,
 }
 
@@ -41,16 +41,16 @@ impl<T> Change<T> {
     }
 }
 
-/// Outcome of a change.
+/// The outcome of a change.
 #[derive(Debug)]
 pub struct Done<T> {
-    /// Ticket of the change.
+    /// The ticket of the change.
     pub ticket: T,
-    /// `Ok` if the change is durable; `Err` if it was not applied, see [`CommitError`].
+    /// `Ok` if the change is durable. `Err` if it was not applied; see [`CommitError`].
     pub result: Result<(), CommitError>,
 }
 
-/// Handle for submitting changes to the commit thread. Each shard has a clone; submitting never blocks.
+/// A handle for submitting changes to the commit thread. Each shard has a clone. Submitting never blocks.
 #[derive(Debug)]
 pub struct Committer<T> {
     queue: Sender<Letter<T>>,
@@ -67,8 +67,8 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Submits a change. `on_done` is called for it exactly once, unless it is refused and returned. Changes of one key
-    /// are applied in the order of these calls.
+    /// Submits a change. `on_done` is called for it exactly once, unless the change is refused and returned. Changes to
+    /// the same key are applied in the order in which they are submitted.
     pub fn submit(&self, change: Change<T>) -> Result<(), (Refused, Change<T>)> {
         let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
         if change.key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
@@ -91,8 +91,8 @@ impl<T> Committer<T> {
     }
 
     /// Submits changes that are committed together, all or none, and waits for the result. Calls `on_done` for each
-    /// change, unless it refuses all of them because they are too many or too large for one commit, or the store has
-    /// failed or was closed. Must not be called on a shard's thread.
+    /// change, unless all of them are refused. They are refused if they are too many or too large for one commit, or if
+    /// the store has failed or was closed. Must not be called on a shard's thread.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -117,9 +117,9 @@ impl<T> Committer<T> {
         committed.map_err(TogetherError::Commit)
     }
 
-    /// Takes a snapshot of the map that includes every change reported as done before this call. Waits for the batch in
-    /// progress and for the queued changes: some milliseconds with a healthy disk. Must not be called on a shard's
-    /// thread.
+    /// Takes a snapshot of the map. It includes every change that was reported as done before this call. Waits for the
+    /// batch in progress and for the queued changes. If the disk is healthy, this takes some milliseconds. Must not be
+    /// called on a shard's thread.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let (reply, answer) = bounded(1);
         let sent = self.queue.send(Letter::Snapshot(reply));
@@ -127,7 +127,7 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// Returns the health of the store, with one atomic load.
+    /// Returns the health of the store. Costs one atomic load.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
@@ -138,7 +138,7 @@ impl<T> Committer<T> {
     }
 }
 
-/// Running commit thread. Drop calls [`Writer::close`].
+/// The commit thread while it runs. Dropping the writer does the same as [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer<T> {
     committer: Committer<T>,
@@ -152,8 +152,8 @@ impl<T> Writer<T> {
         self.committer.clone()
     }
 
-    /// Commits everything submitted so far, stops the thread and releases the file, blocking until this is complete.
-    /// Changes submitted in the meantime are committed or refused, and reported as usual.
+    /// Commits everything that has been submitted so far, stops the thread and releases the file. Blocks until this is
+    /// complete. Changes that are submitted in the meantime are committed or refused, and reported as usual.
     pub fn close(self) {
         drop(self);
     }
@@ -165,7 +165,7 @@ impl<T> Drop for Writer<T> {
             return;
         };
         let _ = self.committer.queue.send(Letter::Close);
-        // A panicked thread has printed its message.
+        // A thread that panicked has already printed its message.
         let _ = thread.join();
     }
 }
@@ -209,7 +209,7 @@ where
     })
 }
 
-/// State of the commit thread. `database` is `None` between a failed batch and the next one, which reopens it.
+/// The state of the commit thread. `database` is `None` after a failed batch, until the next batch reopens it.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
@@ -221,7 +221,7 @@ struct CommitThread<T, F, R> {
     awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<CheckedDisk>,
     probe: PathBuf,
-    /// Lock of the store, dropped after the engine has released the file.
+    /// The lock of the store. It is dropped after the engine has released the file.
     _lock: Lock,
 }
 
@@ -256,7 +256,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
                 Health::Full => FULL,
                 Health::Failed => FAILED,
             });
-        // Set before the results are reported, so that a caller with a result also sees the health.
+        // Set before the results are reported. A caller that has received a result therefore also sees the health.
         self.health.store(health, Ordering::Release);
         for change in batch.drain(..) {
             (self.on_done)(Done {
@@ -269,7 +269,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a change, and takes further ones up to the limits of a batch. Returns `false` if the queue is closed.
+    /// Waits for a change, and then takes further ones up to the limits of a batch. Returns `false` if the queue is
+    /// closed.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {
@@ -302,8 +303,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for the next request. While the disk is full, periodically checks for free space, since callers may wait
-    /// for space without submitting changes.
+    /// Waits for the next request. While the disk is full, periodically checks whether there is free space, because
+    /// callers may wait for space without submitting changes.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {
@@ -319,7 +320,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         self.letters.recv().ok()
     }
 
-    /// Whether the disk has free space, tested with a separate file that is removed immediately.
+    /// Returns `true` if the disk has free space. This is tested by writing a separate file, which is removed
+    /// immediately.
     fn has_room(&self) -> bool {
         let write = || {
             let mut file = File::options()

@@ -1,6 +1,7 @@
-//! An embedded durable map from text keys to byte strings, with batched commits on a separate thread.
+//! An embedded durable map from text keys to byte strings. A separate thread commits changes in batches.
 //!
-//! The map does not know channels: its callers interpret keys and values. In reading order:
+//! The map knows nothing about channels. Its callers interpret the keys and values. The modules and types in reading
+//! order:
 //!
 //! * [`limits`]: maximum sizes of keys, values, queues, batches and caches;
 //! * [`OpenError`], [`CommitError`], [`Refused`]: errors, with the remedy in the text;
@@ -20,17 +21,17 @@
 //!  submit ──► bounded queue ──► thread: all that waits, one transaction
 //!                               ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
 //! ```
-//! A commit has two phases, each followed by a sync: first the pages and the slot are written, then the byte that makes
-//! the slot the valid one. The valid slot is thus never torn, and a wrong checksum always means damage, never a crash.
-//! When a store is opened, the checksums of all reachable pages are verified on a read-only view of the file: a damaged
-//! file is refused and left unchanged. Rows are read through the same view; the file itself is written only after
-//! [`Store::start`], when the reader of the rows has accepted them.
+//! A commit has two phases, and each of them is followed by a sync. The first phase writes the pages and the slot, and
+//! the second one writes the byte that marks the slot as valid. The valid slot is thus never torn, and a wrong checksum
+//! always means damage, never a crash. When a store is opened, the checksums of all reachable pages are verified
+//! through a read-only view of the file. A damaged file is refused and left unchanged. Rows are read through the same
+//! view. The file itself is written only after [`Store::start`], when the reader of the rows has accepted them.
 //!
-//! The file is not compacted at startup: the engine uses free pages before the file grows, and releases those at the
+//! The file is not compacted at startup. The engine uses free pages before the file grows, and releases those at the
 //! end of the file during commits and on close. Compacting would rewrite the whole file while all clients wait.
 //!
-//! Out of scope: retrying a failed sync (bytes that the kernel dropped cannot be recovered), logging, lookups by key
-//! (the owners of the records keep them in memory), and repair by guessing.
+//! Out of scope: retrying a failed sync (bytes that the kernel has dropped cannot be recovered), logging, lookups by
+//! key (the owners of the records keep them in memory), and repair by guessing.
 
 mod commit;
 mod disk;
@@ -48,7 +49,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Reason why a store cannot be opened or read: file, fault and remedy. Nothing has been written.
+/// The reason why a store cannot be opened or read. Contains the file, the fault and the remedy. Nothing has been
+/// written.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The file is damaged: corrupted, truncated, or not a store.
@@ -57,9 +59,9 @@ pub enum OpenError {
          start with an empty store"
     )]
     Damaged {
-        /// Path of the file.
+        /// The path of the file.
         file: PathBuf,
-        /// Description of the damage.
+        /// A description of the damage.
         what: String,
     },
     /// A later version of this program wrote the file.
@@ -68,11 +70,11 @@ pub enum OpenError {
          wrote it, or move it away to start with an empty store"
     )]
     Newer {
-        /// Path of the file.
+        /// The path of the file.
         file: PathBuf,
-        /// Format number in the file.
+        /// The format number in the file.
         found: u64,
-        /// Highest format number that this version reads.
+        /// The highest format number that this version reads.
         known: u64,
     },
     /// Another process holds the lock of the store's directory.
@@ -80,47 +82,49 @@ pub enum OpenError {
         "the store is in use by another process, which holds {file}: stop that one, or use another directory"
     )]
     InUse {
-        /// Path of the lock file.
+        /// The path of the lock file.
         file: PathBuf,
     },
-    /// Error of the operating system.
+    /// The operating system reported an error.
     #[error(
         "the store cannot be opened: {file}: {error}: must be a readable and writable directory, on a disk with room"
     )]
     Io {
-        /// Path of the file or directory.
+        /// The path of the file or directory.
         file: PathBuf,
-        /// The operating system's error.
+        /// The error reported by the operating system.
         error: io::Error,
     },
 }
 
-/// Health of a running store.
+/// The health of a running store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last commit succeeded, or none has been made.
     Fine,
-    /// The last commit found no space on the disk. Each later commit tries again; the state clears once there is space.
+    /// The last commit found no space on the disk. Each later commit tries again, and the state clears once there is
+    /// space.
     Full,
-    /// The disk failed. Nothing is written before a restart, because the effect of a failed sync is unknown.
+    /// The disk failed. Nothing is written before a restart, because it is unknown what effect a failed sync had.
     Failed,
 }
 
-/// Reason why a change was not committed. The map remains in its state before the batch. After [`Health::Failed`], the
-/// change may appear when the map is reopened, since the disk may have kept unconfirmed bytes.
+/// The reason why a change was not committed. The map remains in the state that it had before the batch. After
+/// [`Health::Failed`], the change may still appear when the map is reopened, because the disk may have kept bytes that
+/// were not confirmed.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]
 pub struct CommitError {
-    /// Health of the store after the failure.
+    /// The health of the store after the failure.
     pub health: Health,
-    /// Failure and remedy, without keys or values.
+    /// The failure and its remedy, without keys or values.
     pub text: Arc<str>,
 }
 
-/// Reason why a change was refused. No part of it will be committed.
+/// The reason why a change was refused. No part of the change will be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// The queue contains [`crate::limits::QUEUE_CHANGES_MAX`] changes.
+    /// The queue already contains [`crate::limits::QUEUE_CHANGES_MAX`] changes.
     #[error("too many changes are waiting for the disk: try again")]
     Busy,
     /// The key or the value exceeds the limits in [`crate::limits`].
@@ -131,7 +135,7 @@ pub enum Refused {
     Closed,
 }
 
-/// Reason why a joint commit failed.
+/// The reason why a joint commit failed.
 #[derive(Clone, Debug, Error)]
 pub enum TogetherError {
     /// The changes were refused.

@@ -1,4 +1,4 @@
-//! Opening, checking and reading a store.
+//! Opens, checks and reads a store.
 
 use crate::OpenError;
 use crate::commit::{self, Done, Writer};
@@ -12,12 +12,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map, checked and ready to be read. An existing file is not modified before [`Store::start`], so a file whose
-/// rows a caller cannot interpret remains unchanged.
+/// The map after it has been checked, ready to be read. An existing file is not modified before [`Store::start`], so a
+/// file whose rows a caller cannot interpret remains unchanged.
 #[derive(Debug)]
 pub struct Store {
     view: Database,
-    /// Slot to mark as valid in the file's head when writing begins, which confirms a complete but unconfirmed commit.
+    /// The slot that must be marked as valid in the head of the file when writing begins. This confirms a commit that
+    /// is complete but was not confirmed.
     completed: Option<(FileHead, usize)>,
     pub(crate) disk: Arc<CheckedDisk>,
     file: PathBuf,
@@ -25,8 +26,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in an existing directory and verifies the checksum of every page. Without a store, creates an
-    /// empty one, accessible to its owner only. On an error, the file is left unchanged.
+    /// Opens the store in an existing directory, and verifies the checksum of every page. If there is no store, creates
+    /// an empty one that only its owner can access. On an error, the file is left unchanged.
     ///
     /// Reads the whole file. Together with [`Store::load`] and [`Store::start`], this takes 0.7 to 1.6 s for a million
     /// rows of some 110 bytes on two busy cores.
@@ -54,8 +55,8 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory as [`Self::open`] does, but without a lock: no process may have the store
-    /// open. Creates and writes nothing.
+    /// Verifies the store in a directory in the same way as [`Self::open`], but without a lock. No process may have the
+    /// store open. Creates and writes nothing.
     ///
     /// # Errors
     /// Fails if the store is damaged or does not exist.
@@ -65,14 +66,14 @@ impl Store {
         check(&file, &Arc::new(CheckedDisk::new(opened))).map(drop)
     }
 
-    /// File of the map.
+    /// Returns the path of the file that contains the map.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
     /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows. After an error, the
-    /// rows passed so far must not be used.
+    /// rows that have been passed must not be used.
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
@@ -88,13 +89,13 @@ impl Store {
         Ok(rows)
     }
 
-    /// Takes a snapshot of all rows, which can be read a few at a time.
+    /// Takes a snapshot of all rows. The rows can then be read a few at a time.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Adds the rows of `fill` in one commit, all or none, which is durable on return. On an error, the map is
-    /// unchanged. Memory is bounded by [`CACHE_BYTES`], regardless of the number of rows.
+    /// Adds the rows that `fill` produces in one commit, all or none. The commit is durable when this method returns.
+    /// On an error, the map is unchanged. Memory is bounded by [`CACHE_BYTES`], regardless of the number of rows.
     pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
         drop(self.view);
         if let Some((head, slot)) = self.completed {
@@ -103,9 +104,9 @@ impl Store {
         put_all(&self.disk, fill).map_err(of_system)
     }
 
-    /// Opens the file for writing and starts the commit thread. The thread calls `on_done`, which must not block, once
-    /// for each accepted change, in the order of submission. It calls `on_room` if a full disk has free space again
-    /// before a change is submitted.
+    /// Opens the file for writing and starts the commit thread. The thread calls `on_done` once for each accepted
+    /// change, in the order of submission. `on_done` must not block. The thread calls `on_room` if a full disk has free
+    /// space again before a change is submitted.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
@@ -142,14 +143,15 @@ pub(crate) struct Parts {
     pub(crate) probe: PathBuf,
 }
 
-/// Verifies a file: all checksums, the format number, and the table of rows. Writes nothing. Returns the view, and the
-/// slot to mark as valid in the head if the head marks the other one.
+/// Verifies a file: all of its checksums, its format number, and its table of rows. Writes nothing. Returns the view.
+/// If the head marks the wrong slot as valid, also returns the slot that must be marked instead.
 fn check(
     file: &Path,
     disk: &Arc<CheckedDisk>,
 ) -> Result<(Database, Option<(FileHead, usize)>), OpenError> {
     let explain = |error| explain(file, error);
-    // The engine would turn an empty file into a new store. A store's file, renamed when complete, is never empty.
+    // The engine would turn an empty file into a new store. The file of a store is renamed when it is complete, so it
+    // is never empty.
     let head = FileHead::read(disk).map_err(|error| explain(error.into()))?;
     let mut database = head.view(disk, head.named()).map_err(explain)?;
     let newer = head.newer().and_then(|slot| {
@@ -181,11 +183,12 @@ fn check(
     Ok((database, newer.map(|slot| (head, slot))))
 }
 
-/// Producer of rows, which passes each one to the given function.
+/// A producer of rows. It passes each row to the given function.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Creates a store, accessible to its owner only, with the rows of `fill`, in a directory without a store. The store is
-/// complete and durable on return; after an error, there is none. Memory is bounded by [`CACHE_BYTES`].
+/// Creates a store with the rows that `fill` produces, in a directory that contains no store. Only its owner can access
+/// the store. When this function returns, the store is complete and durable; after an error, there is no store. Memory
+/// is bounded by [`CACHE_BYTES`].
 pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     if file.try_exists()? {
@@ -254,7 +257,8 @@ fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// Extracts the error of the operating system, if any. Otherwise, the file is not a store or is truncated.
+/// Extracts the error of the operating system. If there is none, returns the engine's error, which means that the file
+/// is truncated or is not a store.
 fn system_error(error: redb::Error) -> Result<io::Error, redb::Error> {
     if let redb::Error::Io(error) = error {
         let from_system = error.raw_os_error().is_some();
@@ -283,7 +287,7 @@ fn io_error(file: &Path, error: io::Error) -> OpenError {
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-/// Format number of this version, incremented when the interpretation of rows changes; older files are migrated.
+/// The format number of this version. Incremented when the interpretation of rows changes. Older files are migrated.
 const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";

@@ -1,6 +1,7 @@
-//! Comparison of texts that users and scripts see with golden files in the repository.
+//! Compares texts that users and scripts see with golden files in the repository.
 
 use crate::program::run;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +10,8 @@ use std::{env, fs};
 /// Environment variable that causes golden files to be rewritten instead of compared.
 const RENEW: &str = "RENEW";
 
-/// Asserts that a text equals a golden file. On failure, prints the differing lines and how to rewrite the file.
+/// Asserts that a text equals a golden file. On failure, prints the lines that differ and explains how to rewrite the
+/// file.
 pub fn assert_golden(folder: &str, name: &str, text: &str) {
     let path = Path::new(folder).join(name);
     if env::var_os(RENEW).is_some() {
@@ -24,7 +26,8 @@ pub fn assert_golden(folder: &str, name: &str, text: &str) {
     }
 }
 
-/// Returns the lines in which a text differs from a file, with one line of context. A missing file counts as empty.
+/// Returns the lines in which a text differs from a file, with one line of context, or `None` if they are equal. A
+/// missing file is treated as empty.
 fn difference(path: &Path, text: &str) -> Option<String> {
     if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
         return None;
@@ -37,12 +40,31 @@ fn difference(path: &Path, text: &str) -> Option<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("diff, of the package diffutils");
-    // diff prints nothing before it has read both inputs.
+    // diff prints nothing until it has read both inputs, so this write cannot deadlock.
     let mut stdin = diff.stdin.take().expect("stdin is piped");
     stdin.write_all(text.as_bytes()).expect("it reads");
     drop(stdin);
     let printed = diff.wait_with_output().expect("it ends").stdout;
     Some(String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// Asserts that a text contains all of these parts.
+#[track_caller]
+pub fn assert_has(text: &(impl Display + ?Sized), parts: &[&str]) {
+    let text = text.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+/// Asserts that a text begins with this one.
+#[track_caller]
+pub fn assert_begins(text: &(impl Display + ?Sized), begin: &str) {
+    let text = text.to_string();
+    assert!(
+        text.starts_with(begin),
+        "expected at the beginning: {begin:?}\n{text}"
+    );
 }
 
 /// Returns the help of a program and of all its subcommands, each preceded by its command.
@@ -71,7 +93,7 @@ fn subcommands(help: &str) -> Vec<&str> {
         } else if line.is_empty() {
             is_listed = false;
         }
-        // Continuation lines of an explanation are indented further.
+        // Continuation lines of a description are indented further.
         let name = line.strip_prefix("  ").filter(|_| is_listed);
         names.extend(name.and_then(|line| line.split(' ').next()));
     }

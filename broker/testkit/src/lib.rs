@@ -1,6 +1,6 @@
-//! Support for tests that start the `heliograph` binary: its command, ready line, log, metrics and exit; golden files;
-//! fuzz inputs for parsers; and waiting with a time limit. For `[dev-dependencies]` only, so that it does not affect
-//! the features of the workspace's build.
+//! Support for tests that start the `heliograph` binary: running it, reading its ready line, log, metrics and exit
+//! status, golden files, fuzz inputs for parsers, and waiting with a time limit. Use this crate only in
+//! `[dev-dependencies]`, where it does not affect the features of the workspace's build.
 //!
 //! ```no_run
 //! use testkit::{Program, Running, until_true};
@@ -16,7 +16,7 @@
 //! broker.signal("TERM");
 //! assert!(broker.ended().success());
 //! ```
-//! All functions panic on system errors and timeouts, which fails the test.
+//! All functions panic on system errors and on timeouts, so that the test fails.
 
 mod golden;
 mod mutations;
@@ -26,7 +26,7 @@ mod scrape;
 mod store;
 mod wait;
 
-pub use golden::{assert_golden, help};
+pub use golden::{assert_begins, assert_golden, assert_has, help};
 pub use mutations::mutations;
 pub use program::{Directory, Exit, Program, engine, install, run};
 pub use running::{Running, page};

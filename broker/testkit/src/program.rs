@@ -1,14 +1,17 @@
-//! Program under test, its directories, and commands that exit on their own.
+//! The program under test, directories for its files, and commands that exit on their own.
 
 use crate::wait::{WITHIN, ended_within};
+use std::ffi::OsStr;
 use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
 
-/// The `heliograph` binary under test, and the place of its test directories. One per test program.
+/// The `heliograph` binary under test, and the directory below which its test directories are created. Usually a
+/// constant that all tests of a test program share.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     built: &'static str,
@@ -19,10 +22,10 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
-/// Result of a program that has exited.
+/// The outcome of a program that has exited.
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// Exit code; `None` after a signal.
+    /// Exit code, or `None` if a signal ended the program.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -30,22 +33,23 @@ pub struct Exit {
     pub stderr: String,
 }
 
-/// Returns the engine that the environment specifies for brokers in tests that do not choose one.
+/// Returns the I/O engine named by the environment variable `HELIOGRAPH_TEST_ENGINE`. Tests that do not choose an
+/// engine start the broker with it.
 #[must_use]
 pub fn engine() -> Option<String> {
     env::var("HELIOGRAPH_TEST_ENGINE").ok()
 }
 
 impl Program {
-    /// Uses the binary in the directory of `built`, and creates test directories below `directories`. Pass
-    /// `CARGO_BIN_EXE_…` of any program in the workspace (all are built into one directory) and `CARGO_TARGET_TMPDIR`.
-    /// Cargo sets both variables only for the tests of a crate.
+    /// Uses the binary that is in the same directory as `built`, and creates test directories below `directories`. Pass
+    /// the `CARGO_BIN_EXE_…` of any program in the workspace, since all programs are built into one directory, and
+    /// `CARGO_TARGET_TMPDIR`. Cargo sets both variables only when it builds a crate's integration tests.
     #[must_use]
     pub const fn new(built: &'static str, directories: &'static str) -> Self {
         Self { built, directories }
     }
 
-    /// Returns the path of the binary. `BROKER_UNDER_TEST` overrides it, for example with an older build.
+    /// Returns the path of the binary. `BROKER_UNDER_TEST` overrides it, for example to test an older build.
     #[must_use]
     pub fn binary(&self) -> PathBuf {
         let other = env::var_os("BROKER_UNDER_TEST");
@@ -59,13 +63,14 @@ impl Program {
         binary
     }
 
-    /// Returns the path of another program in the workspace.
+    /// Returns the path of another program of the workspace.
     #[must_use]
     pub fn beside(&self, name: &str) -> PathBuf {
         Path::new(self.built).with_file_name(name)
     }
 
-    /// Creates a command that runs the binary without input and with the configured logging, regardless of `RUST_LOG`.
+    /// Creates a command that runs the binary without input. `RUST_LOG` is removed, so that the configured logging
+    /// applies.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.binary());
@@ -79,7 +84,7 @@ impl Program {
         Directory(self.fresh_directory())
     }
 
-    /// Creates a directory, which the caller must remove, and returns its path.
+    /// Creates a directory and returns its path. The caller must remove it.
     #[must_use]
     pub fn fresh_directory(&self) -> PathBuf {
         /// Makes directory names unique within this process.
@@ -87,7 +92,7 @@ impl Program {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("live-{}-{number}", process::id());
         let directory = Path::new(self.directories).join(name);
-        // Remains of a killed process with the same id.
+        // A process that was killed and had the same id may have left the directory behind.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a directory under target/");
         directory
@@ -95,6 +100,13 @@ impl Program {
 }
 
 impl Directory {
+    /// Creates a directory among the system's temporary files.
+    #[must_use]
+    pub fn temporary() -> Self {
+        let place = env::temp_dir().into_os_string().into_string();
+        Program::new("", place.expect("UTF-8").leak()).directory()
+    }
+
     /// Returns the path of a file in the directory, or of the directory itself if the name is empty.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
@@ -109,10 +121,10 @@ impl Directory {
     }
 }
 
-/// Installs an executable copy of the file `from` at `to`, using a separate process.
+/// Installs an executable copy of the file `from` at `to`. A separate process writes the copy.
 ///
-/// A file written by this process cannot be executed (ETXTBSY) while a child forked by another thread has it open,
-/// until the child executes its program.
+/// If this process wrote the file, executing it could fail with ETXTBSY: a child forked by another thread holds the
+/// file open for writing until the child executes its own program.
 pub fn install(from: &Path, to: &Path) {
     let mut command = Command::new("install");
     let status = command.args(["-m", "755"]).args([from, to]).status();
@@ -125,17 +137,37 @@ impl AsRef<Path> for Directory {
     }
 }
 
+impl From<PathBuf> for Directory {
+    fn from(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl AsRef<OsStr> for Directory {
+    fn as_ref(&self) -> &OsStr {
+        self.0.as_os_str()
+    }
+}
+
+impl Deref for Directory {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Runs a command that exits on its own within [`WITHIN`]; otherwise kills it and panics.
+/// Runs a command that exits on its own within [`WITHIN`]. If it does not, kills it and panics.
 pub fn run(command: &mut Command) -> Exit {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    // Reads both at once, so that neither pipe fills up.
+    // Both streams are read concurrently, so that neither pipe fills up.
     let stdout = reader(child.stdout.take());
     let stderr = reader(child.stderr.take());
     let status = ended_within(&mut child, WITHIN);
@@ -159,7 +191,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Program, run};
+    use super::{Directory, run};
     use std::process::Command;
 
     #[test]
@@ -172,9 +204,7 @@ mod tests {
 
     #[test]
     fn directories_differ_and_end_with_their_owner() {
-        let place = std::env::temp_dir().into_os_string().into_string();
-        let program = Program::new("heliograph", place.unwrap().leak());
-        let (one, other) = (program.directory(), program.directory());
+        let (one, other) = (Directory::temporary(), Directory::temporary());
         let path = one.file("kept", "text");
         assert!(path.exists() && !other.path("kept").exists());
         drop(one);

@@ -1,4 +1,4 @@
-//! A broker that has printed its ready line.
+//! A broker that has started and printed its ready line.
 
 use crate::program::engine;
 use crate::scrape::Scrape;
@@ -13,18 +13,18 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// A `heliograph serve` process, killed on drop. A failed test prints its log.
+/// A `heliograph serve` process. It is killed on drop, and its log is printed if the test fails.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// Locked, so that the threads of a test can share the broker.
+    /// In a mutex, so that the threads of a test can share the broker.
     stdout: Mutex<Receiver<String>>,
     log: PathBuf,
     ready: String,
 }
 
 impl Running {
-    /// Starts a complete command with this file as its log; returns when the broker is ready.
+    /// Starts a complete command with its log in the file `log`, and returns when the broker is ready.
     pub fn start(command: &mut Command, log: &Path) -> Self {
         if let Some(engine) = engine().filter(|_| command.get_args().all(|it| it != "--engine")) {
             command.args(["--engine", &engine]);
@@ -57,52 +57,52 @@ impl Running {
         }
     }
 
-    /// Ready line.
+    /// Returns the ready line.
     #[must_use]
     pub fn ready(&self) -> &str {
         &self.ready
     }
 
-    /// Returns the first word of the ready line with this prefix, without it: `http://`, `admin=http://`, `ca=` and so
-    /// on.
+    /// Returns the first word of the ready line that starts with the prefix `begins`, without the prefix. Prefixes are
+    /// `http://`, `admin=http://`, `ca=` and so on.
     #[must_use]
     pub fn find_word(&self, begins: &str) -> Option<&str> {
         let mut words = self.ready.split(' ');
         words.find_map(|word| word.strip_prefix(begins))
     }
 
-    /// Like [`Self::find_word`], for a word that must exist.
+    /// Like [`Self::find_word`], but panics if there is no such word.
     #[must_use]
     pub fn word(&self, begins: &str) -> &str {
         let word = self.find_word(begins);
         word.unwrap_or_else(|| panic!("no {begins} in {:?}", self.ready))
     }
 
-    /// Process id.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Returns the log output so far.
+    /// Returns what the broker has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
         text_of(&self.log)
     }
 
-    /// Returns the lines of standard output received after the ready line.
+    /// Returns the lines that the broker has printed to standard output since the ready line, or since the last call.
     #[must_use]
     pub fn further_output(&self) -> Vec<String> {
         self.lines().try_iter().collect()
     }
 
-    /// Waits for the process to exit and returns all lines of standard output after the ready line.
+    /// Waits for the process to close standard output, and returns the remaining lines printed after the ready line.
     #[must_use]
     pub fn rest_of_output(&self) -> Vec<String> {
         self.lines().iter().collect()
     }
 
-    /// Sends the process a signal by name, such as `TERM`.
+    /// Sends the process a signal, given by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.id());
         let sent = Command::new("sh").args(["-c", &script]).status();
@@ -115,18 +115,19 @@ impl Running {
         let _ = self.child.wait();
     }
 
-    /// Waits for the process to exit within [`WITHIN`]; otherwise kills it and panics.
+    /// Waits for the process to exit within [`WITHIN`]. If it does not, kills it and panics.
     pub fn ended(&mut self) -> ExitStatus {
         self.ended_within(WITHIN)
     }
 
-    /// Waits for the process to exit within this limit; otherwise kills it and panics.
+    /// Waits for the process to exit within `limit`. If it does not, kills it and panics.
     pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         ended_within(&mut self.child, limit)
             .unwrap_or_else(|| panic!("still there after {limit:?}"))
     }
 
-    /// Returns the body of a page of the admin listener, whose response must have status 200 without a token.
+    /// Fetches a page from the admin listener without sending a token, and returns its body. Panics unless the response
+    /// has status 200.
     #[must_use]
     pub fn page(&self, path: &str) -> String {
         let answer = page(self.word("admin=http://"), path);
@@ -158,13 +159,13 @@ impl Drop for Running {
     }
 }
 
-/// Sends a GET request for this page and returns the response with its head.
+/// Sends a GET request for the page `path` and returns the whole response, including its head.
 #[must_use]
 pub fn page(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("a listener");
     let patience = stream.set_read_timeout(Some(WITHIN));
     patience.expect("a socket with a timeout");
-    // Version 1.0: the body is not chunked, and ends with the connection.
+    // In HTTP/1.0, the body is not chunked, and it ends when the connection is closed.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream
         .write_all(request.as_bytes())

@@ -1,6 +1,6 @@
-//! Parser for the text of `/metrics`.
+//! Parses the text of `/metrics`.
 
-/// A scrape of all metrics.
+/// All metrics, as returned by one scrape.
 #[derive(Clone, Debug)]
 pub struct Scrape(String);
 
@@ -17,13 +17,14 @@ impl Scrape {
         &self.0
     }
 
-    /// Sum of a metric, which must exist, over all its series; one series if `name` includes the labels.
+    /// Returns the sum of a metric over all its series. Panics if there are none. If `name` includes labels, only the
+    /// series with exactly these labels counts.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
         self.sum_with(name, "")
     }
 
-    /// Sum of a metric over the series, at least one, whose labels contain this text.
+    /// Returns the sum of a metric over the series whose labels contain `label`. Panics if there are none.
     #[must_use]
     pub fn sum_with(&self, name: &str, label: &str) -> f64 {
         let is_wanted = |line: &&str| {
@@ -42,7 +43,7 @@ impl Scrape {
         samples.iter().sum()
     }
 
-    /// Like [`Scrape::sum`], for a metric with integer values.
+    /// Like [`Scrape::sum`], but for metrics with integer values.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "counters of a test are small"

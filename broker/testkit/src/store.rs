@@ -1,5 +1,5 @@
-//! A service manager's file descriptor store (`FileDescriptorStoreMax=` in systemd.service(5)), which outlives the
-//! process that stored the descriptors.
+//! The file descriptor store of a service manager (`FileDescriptorStoreMax=` in systemd.service(5)). The store outlives
+//! the process that put descriptors into it.
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-/// Descriptor store of one service, with its notification socket.
+/// The descriptor store of one service, together with its notification socket.
 #[derive(Debug)]
 pub struct DescriptorStore {
     socket: String,
@@ -27,7 +27,7 @@ pub struct DescriptorStore {
 type Kept = Vec<(String, OwnedFd)>;
 
 impl DescriptorStore {
-    /// Creates an empty store for at most `max` descriptors.
+    /// Creates an empty store that holds at most `max` descriptors.
     #[must_use]
     pub fn new(max: usize) -> Self {
         let (socket, addr) = fresh_name();
@@ -38,7 +38,7 @@ impl DescriptorStore {
         Self { socket, max, kept }
     }
 
-    /// Sorted names of the stored descriptors, one per descriptor.
+    /// Returns the names of the stored descriptors in sorted order, one name per descriptor.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let kept = lock(&self.kept);
@@ -52,13 +52,13 @@ impl DescriptorStore {
         lock(&self.kept).push((name.into(), descriptor.into()));
     }
 
-    /// Closes all descriptors, as when a service is stopped without a restart.
+    /// Closes all descriptors, as happens when a service is stopped and not restarted.
     pub fn clear(&self) {
         lock(&self.kept).clear();
     }
 
-    /// Creates a command that executes this program as a service manager would, with all stored descriptors; the caller
-    /// adds the arguments. Requires python3.
+    /// Creates a command that executes this program the way a service manager does, passing it all stored descriptors.
+    /// The caller adds the arguments. Requires python3.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let (name, addr) = fresh_name();
@@ -91,7 +91,7 @@ impl DescriptorStore {
 
 impl Drop for DescriptorStore {
     fn drop(&mut self) {
-        // An empty datagram ends the thread of the store.
+        // An empty datagram makes the store's thread exit.
         let addr = SocketAddr::from_abstract_name(&self.socket);
         let socket = UnixDatagram::unbound();
         let _ = socket.and_then(|socket| socket.send_to_addr(&[], &addr?));
@@ -99,7 +99,7 @@ impl Drop for DescriptorStore {
     }
 }
 
-/// Receives one notification and applies it; returns `false` for an empty one.
+/// Receives one notification and applies it. Returns `false` if the notification is empty.
 fn obey(notifications: &UnixDatagram, kept: &Mutex<Kept>, max: usize) -> bool {
     let (mut text, mut space) = ([0; 4096], [MaybeUninit::uninit(); ANCILLARY_BYTES]);
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

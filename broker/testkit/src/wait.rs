@@ -1,38 +1,40 @@
-//! Waiting for conditions with a time limit.
+//! Waits for conditions, with a time limit.
 
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time limit of [`until`]: long enough for a broker to start on a busy machine.
+/// Time limit of [`until`]. Long enough for a broker to start even on a busy machine.
 pub const WITHIN: Duration = Duration::from_secs(30);
 
-/// Pause between two polls: short compared with the awaited events, long compared with the cost of a poll.
+/// Pause between two polls: short compared with the events that tests wait for, and long compared with the cost of a
+/// poll.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Factor by which operations may be slower than on a quiet machine. Set by `deploy/ci/check.sh`.
+/// Returns the factor by which operations may be slower than on a quiet machine. `deploy/ci/check.sh` sets it.
 #[must_use]
 pub fn slow() -> u32 {
     let said = std::env::var("HELIOGRAPH_TESTS_SLOW").ok();
     said.and_then(|said| said.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// Polls `ask` until it returns a result, within [`WITHIN`]; otherwise panics.
+/// Polls `ask` until it returns a result. Panics if that takes longer than [`WITHIN`].
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     until_within(WITHIN, what, ask)
 }
 
-/// Polls until the condition is true, within [`WITHIN`]; otherwise panics.
+/// Polls until the condition is true. Panics if that takes longer than [`WITHIN`].
 pub fn until_true(what: &str, mut is_so: impl FnMut() -> bool) {
     until(what, || is_so().then_some(()));
 }
 
-/// Like [`until`], with this time limit, which applies to a quiet machine.
+/// Like [`until`], but with the time limit `limit`, which is multiplied by [`slow`].
 pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let limit = limit * slow();
     let begun = Instant::now();
     loop {
-        // The last poll starts after the limit: on a machine that was suspended, an immediate result counts.
+        // The last poll starts after the limit has passed. A result counts even if the machine was suspended in
+        // between.
         let is_last = begun.elapsed() > limit;
         if let Some(answer) = ask() {
             return answer;
@@ -42,7 +44,7 @@ pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Opt
     }
 }
 
-/// Waits for a process to exit; kills it and returns `None` if it does not exit within the limit.
+/// Waits for a process to exit. If it does not exit within the limit, kills it and returns `None`.
 pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {

@@ -30,11 +30,8 @@ impl Place {
     /// The output of a run that must succeed.
     pub(crate) fn well(&self, words: &[&str]) -> String {
         let said = self.run(words);
-        assert_eq!(
-            (said.code, &*said.stderr),
-            (Some(0), ""),
-            "{words:?}: {said:?}"
-        );
+        assert_eq!(said.code, Some(0), "{words:?}: {said:?}");
+        assert_eq!(&*said.stderr, "", "{words:?}: {said:?}");
         said.stdout
     }
 
@@ -147,44 +144,22 @@ fn channels_go_in_once_and_come_out_as_they_went_in() {
 #[test]
 fn a_channel_that_cannot_be_is_refused_by_its_name_and_by_what_is_allowed() {
     let place = Place::new();
-    for (document, said) in [
-        (
-            with("a", "/ChannelInfo/ChannelStatus", json!("DELETING")),
-            "ChannelStatus is \"DELETING\": expected ACTIVE",
-        ),
-        (
-            with("a", "/ChannelInfo/ChannelType", json!("FULL_MESH")),
-            "ChannelType is \"FULL_MESH\": expected SINGLE_MASTER",
-        ),
-        (
-            with("a", "/ChannelInfo/ChannelARN", json!(arn("b", CREATED))),
-            "its ARN names another channel, b: expected the ARN of this channel",
-        ),
-        (
-            with(
-                "a",
-                "/ChannelInfo/ChannelARN",
-                json!(arn("a", "1604032765000")),
-            ),
-            "CreationTime is 1604032767.453 s after 1970, but 1604032765.000 in its ARN: expected at most one second",
-        ),
-        (
-            with("a", "/ChannelInfo/CreationTime", json!("yesterday")),
-            "CreationTime is invalid: expected seconds since 1970",
-        ),
-        (
-            with("a", "/ChannelInfo/CreationTime", json!(1e308)),
-            "CreationTime is invalid: expected seconds since 1970",
-        ),
-        (
-            with(
-                "a",
-                "/ChannelInfo/SingleMasterConfiguration",
-                json!({ "MessageTtlSeconds": 121 }),
-            ),
-            "MessageTtlSeconds must be 5 to 120",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (with("a", "/ChannelInfo/ChannelStatus", json!("DELETING")), "ChannelStatus is \"DELETING\": expected ACTIVE"),
+        (with("a", "/ChannelInfo/ChannelType", json!("FULL_MESH")),
+            "ChannelType is \"FULL_MESH\": expected SINGLE_MASTER"),
+        (with("a", "/ChannelInfo/ChannelARN", json!(arn("b", CREATED))),
+            "its ARN names another channel, b: expected the ARN of this channel"),
+        (with("a", "/ChannelInfo/ChannelARN", json!(arn("a", "1604032765000"))),
+            "CreationTime is 1604032767.453 s after 1970, but 1604032765.000 in its ARN: expected at most one second"),
+        (with("a", "/ChannelInfo/CreationTime", json!("yesterday")),
+            "CreationTime is invalid: expected seconds since 1970"),
+        (with("a", "/ChannelInfo/CreationTime", json!(1e308)), "CreationTime is invalid: expected seconds since 1970"),
+        (with("a", "/ChannelInfo/SingleMasterConfiguration", json!({ "MessageTtlSeconds": 121 })),
+            "MessageTtlSeconds must be 5 to 120"),
+    ];
+    for (document, said) in cases {
         let line = place.refused(&[json!({ "ChannelInfoList": [] }), document]);
         let expected = format!("faulty.json: channel a (document 2): {said}");
         assert!(line.starts_with(&expected), "{line}");
@@ -229,33 +204,23 @@ fn documents_that_contradict_each_other_are_refused() {
             .well(&["import", "twice.json", "--dry-run"])
             .starts_with("1 channel would")
     );
-    for (documents, said) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (
             vec![one.clone(), other],
             "channel a (document 2): it is repeated with other values (MessageTtlSeconds 30 and 60), first in \
              faulty.json (document 1)",
         ),
-        (
-            vec![one.clone(), tags("b", json!({ "k": "v" }))],
-            "channel b (document 2): there are tags for arn:aws:kinesisvideo:us-west-2:123456789012:channel/b/",
-        ),
-        (
-            vec![
-                one.clone(),
-                tags("a", json!({ "k": "v" })),
-                tags("a", json!({ "k": "w" })),
-            ],
-            "channel a (document 3): its tags are repeated with other values",
-        ),
-        (
-            vec![one.clone(), tags("a", json!({ "k!": "v" }))],
-            "channel a (document 2): Key of a tag must be 1 to 128 letters",
-        ),
-        (
-            vec![one, json!({ "ChannelARN": "arn", "Tags": {} })],
-            "channel arn (document 2): the ARN of its tags is invalid: ChannelARN must match",
-        ),
-    ] {
+        (vec![one.clone(), tags("b", json!({ "k": "v" }))],
+            "channel b (document 2): there are tags for arn:aws:kinesisvideo:us-west-2:123456789012:channel/b/"),
+        (vec![one.clone(), tags("a", json!({ "k": "v" })), tags("a", json!({ "k": "w" }))],
+            "channel a (document 3): its tags are repeated with other values"),
+        (vec![one.clone(), tags("a", json!({ "k!": "v" }))],
+            "channel a (document 2): Key of a tag must be 1 to 128 letters"),
+        (vec![one, json!({ "ChannelARN": "arn", "Tags": {} })],
+            "channel arn (document 2): the ARN of its tags is invalid: ChannelARN must match"),
+    ];
+    for (documents, said) in cases {
         let line = place.refused(&documents);
         assert!(line.starts_with(&format!("faulty.json: {said}")), "{line}");
     }
@@ -293,24 +258,18 @@ fn a_channel_that_is_there_with_other_values_is_refused() {
 #[test]
 fn what_is_no_document_is_refused_by_its_place() {
     let place = Place::new();
-    for (text, said) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("", "it contains no document: expected the JSON"),
         ("{}", "document 1: it is none of these: expected the JSON"),
         ("{\"Tags\": {}}", "document 1: it is none of these"),
-        (
-            "{\"ChannelInfoList\": []}\n{\"Chann",
-            "document 2: EOF while parsing a string at line 2 column 7",
-        ),
-        (
-            "{\"ChannelInfoList\": [{\"ChannelName\": 7}]}",
-            "document 1, ChannelInfoList[0].ChannelName: invalid type: integer `7`, expected a string at line 1",
-        ),
-        (
-            "{\"ChannelInfo\": {\"ChannelName\": \"a\"}}",
-            "document 1, ChannelInfo: missing field `ChannelARN`",
-        ),
+        ("{\"ChannelInfoList\": []}\n{\"Chann", "document 2: EOF while parsing a string at line 2 column 7"),
+        ("{\"ChannelInfoList\": [{\"ChannelName\": 7}]}",
+            "document 1, ChannelInfoList[0].ChannelName: invalid type: integer `7`, expected a string at line 1"),
+        ("{\"ChannelInfo\": {\"ChannelName\": \"a\"}}", "document 1, ChannelInfo: missing field `ChannelARN`"),
         ("[]", "document 1: invalid length 0, expected a JSON object"),
-    ] {
+    ];
+    for (text, said) in cases {
         fs::write(place.0.path("faulty.json"), text).unwrap();
         let line = place.refused_file("faulty.json");
         assert!(
@@ -320,10 +279,8 @@ fn what_is_no_document_is_refused_by_its_place() {
     }
     let number = with("a", "/ChannelInfo/CreationTime", json!(true));
     let line = place.refused(&[number]);
-    assert!(
-        line.contains("CreationTime must be seconds since 1970 as a number"),
-        "{line}"
-    );
+    let wanted = "CreationTime must be seconds since 1970 as a number";
+    testkit::assert_has(&line, &[wanted]);
     let line = place.refused_file("absent.json");
     assert!(line.starts_with("absent.json: No such file"), "{line}");
 }
@@ -379,9 +336,5 @@ fn one_fault_of_many_channels_is_shown_once() {
 fn an_export_needs_a_data_directory() {
     let said = Place::new().run(&["export"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(
-        said.stderr
-            .contains("must be the data directory of a broker"),
-        "{said:?}"
-    );
+    testkit::assert_has(&said.stderr, &["must be the data directory of a broker"]);
 }

@@ -46,24 +46,14 @@ fn check_config_takes_the_flags_of_serve() {
         run(broker(&[&["check-config", "c.toml"][..], flags].concat()).current_dir(&directory))
     };
     assert_eq!(check(&[]).code, Some(2));
-    let given = [
-        "--credentials",
-        "keys.toml",
-        "--tls-cert",
-        "own.pem",
-        "--tls-key",
-        "own.key",
-    ];
+    #[rustfmt::skip] // a list
+    let given = ["--credentials", "keys.toml", "--tls-cert", "own.pem", "--tls-key", "own.key"];
     let output = check(&given);
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_eq!(check(&["--dev"]).code, Some(0));
     let output = check(&["--dev", "--tls-cert", "absent.pem", "--tls-key", "own.key"]);
     assert_eq!(output.code, Some(2));
-    assert!(
-        output
-            .stderr
-            .starts_with("--tls-cert absent.pem: must be a PEM file")
-    );
+    testkit::assert_begins(&output.stderr, "--tls-cert absent.pem: must be a PEM file");
     let output = check(&["--config", "c.toml"]);
     assert_eq!(output.code, Some(2));
 }
@@ -137,30 +127,20 @@ fn fixtures() -> Directory {
             directory.file("half.key", &key.serialize_pem()[..100]);
         }
     }
-    for (name, text) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("empty", ""),
         ("file", "text\n"),
-        (
-            "good.token",
-            "token-with-enough-letters\nand-another-line-too\n",
-        ),
+        ("good.token", "token-with-enough-letters\nand-another-line-too\n"),
         ("short.token", "short\n"),
-        (
-            "many.token",
-            "token-with-enough-letters\nand-another-line-too\nand-one-line-too-many\n",
-        ),
+        ("many.token", "token-with-enough-letters\nand-another-line-too\nand-one-line-too-many\n"),
         ("turn.secret", "secret\n"),
         ("good.secret", SECRET),
-        (
-            "good.map",
-            "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 2048-4095\n",
-        ),
+        ("good.map", "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 2048-4095\n"),
         ("bad.map", "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 7\n"),
-        (
-            "bad.json",
-            "{\"Statement\": {\n \"Effect\": \"allow\",\n \"NotPrincipal\": \"*\"\n } }\n",
-        ),
-    ] {
+        ("bad.json", "{\"Statement\": {\n \"Effect\": \"allow\",\n \"NotPrincipal\": \"*\"\n } }\n"),
+    ];
+    for (name, text) in cases {
         directory.file(name, text);
     }
     fs::write(directory.path("binary"), [0xFF]).unwrap();

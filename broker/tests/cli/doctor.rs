@@ -179,18 +179,9 @@ fn a_broker_that_says_nothing_is_no_free_port() {
     let admin = format!("http://{addr}");
     let ready = looked(&directory, &["doctor", "--admin", &admin, "--ready"]);
     assert_eq!(ready.code, Some(1), "{ready:?}");
-    assert!(
-        ready.stderr.contains("sent no byte for 5 s: it hangs"),
-        "{ready:?}"
-    );
-    let token = [
-        "doctor",
-        "--config",
-        "broker.toml",
-        "--json",
-        "--token-file",
-        "absent",
-    ];
+    testkit::assert_has(&ready.stderr, &["sent no byte for 5 s: it hangs"]);
+    #[rustfmt::skip] // a list
+    let token = ["doctor", "--config", "broker.toml", "--json", "--token-file", "absent"];
     is(
         &looked(&directory, &token),
         "broker",
@@ -297,19 +288,13 @@ fn the_limits_of_a_process_are_named_with_their_remedies() {
         &["LimitNOFILE="],
     );
     // Where io_uring cannot be had: the engine that runs then, if one may.
-    for (engine, level, parts) in [
-        (
-            "auto",
-            "warn",
-            ["shards use epoll in its place: ", "LimitMEMLOCK="],
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("auto", "warn", ["shards use epoll in its place: ", "LimitMEMLOCK="]),
         ("epoll", "ok", ["it is not needed: ", "engine = \"epoll\""]),
-        (
-            "io_uring",
-            "fail",
-            ["is 64 KiB, expected 512 KiB", "LimitMEMLOCK="],
-        ),
-    ] {
+        ("io_uring", "fail", ["is 64 KiB, expected 512 KiB", "LimitMEMLOCK="]),
+    ];
+    for (engine, level, parts) in cases {
         directory.file("broker.toml", &format!("engine = '{engine}'\n{PORTS}"));
         let exit = limited("-l 64");
         is(&exit, "io_uring", level, &parts);

@@ -11,11 +11,7 @@ fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
     for help in [&["--help"][..], &["serve", "--help"]] {
         let output = run(&mut broker(help));
         assert_eq!(output.code, Some(0));
-        assert!(
-            output.stdout.contains("Usage: heliograph"),
-            "{}",
-            output.stdout
-        );
+        testkit::assert_has(&output.stdout, &["Usage: heliograph"]);
     }
 }
 
@@ -60,11 +56,7 @@ fn the_seccomp_profile_is_printed_or_written_and_no_other_file_is_lost() {
     std::fs::write(&file, "{}").unwrap();
     let output = write();
     assert_eq!(output.code, Some(2));
-    assert!(
-        output.stderr.contains("another content"),
-        "{}",
-        output.stderr
-    );
+    testkit::assert_has(&output.stderr, &["another content"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}");
 }
 
@@ -89,16 +81,11 @@ fn words_of_other_programs_have_a_hint() {
 
 #[test]
 fn an_invalid_flag_is_refused_with_what_is_allowed() {
-    for (flags, allowed) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (["--shards", "0"], "expected 1 to 256"),
-        (
-            ["--listen", "127.0.0.1:1"],
-            "expected http://ADDR:PORT or https://ADDR:PORT",
-        ),
-        (
-            ["--admin", "8090"],
-            "expected ADDR:PORT, such as 127.0.0.1:8090, or off",
-        ),
+        (["--listen", "127.0.0.1:1"], "expected http://ADDR:PORT or https://ADDR:PORT"),
+        (["--admin", "8090"], "expected ADDR:PORT, such as 127.0.0.1:8090, or off"),
         (["--listen", "http://0.0.0.0:0"], "loopback"),
         (["--listen", "http://[::]:0"], "loopback"),
         (["--profile", "lax"], "expected \"default\", \"strict\""),
@@ -106,7 +93,8 @@ fn an_invalid_flag_is_refused_with_what_is_allowed() {
         (["--account-id", "1"], "expected 12 digits"),
         (["--cpus", "1-0"], "expected a list of CPU numbers"),
         (["--tls-cert", "a.pem"], "--tls-key"),
-    ] {
+    ];
+    for (flags, allowed) in cases {
         let output = run(&mut broker(&[&["serve", "--dev"][..], &flags].concat()));
         assert_eq!(output.code, Some(2), "{flags:?}");
         assert!(
@@ -133,13 +121,8 @@ fn without_credentials_the_last_line_is_how_to_try_it() {
         );
     }
     // A fault that has nothing to do with credentials does not end so.
-    let output = run(&mut broker(&[
-        "serve",
-        "--auth",
-        "none",
-        "--listen",
-        "http://0.0.0.0:0",
-    ]));
+    #[rustfmt::skip] // a list
+    let output = run(&mut broker(&["serve", "--auth", "none", "--listen", "http://0.0.0.0:0"]));
     assert_eq!(output.code, Some(2));
     assert!(!output.stderr.contains("To try it"), "{}", output.stderr);
 }
@@ -147,15 +130,8 @@ fn without_credentials_the_last_line_is_how_to_try_it() {
 #[test]
 fn presign_prints_a_url_or_names_what_is_missing() {
     let arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/1700000000000";
-    let flags = [
-        "presign",
-        "--endpoint",
-        "wss://localhost:8443",
-        "--channel-arn",
-        arn,
-        "--client-id",
-        "v",
-    ];
+    #[rustfmt::skip] // a list
+    let flags = ["presign", "--endpoint", "wss://localhost:8443", "--channel-arn", arn, "--client-id", "v"];
     let keys = [
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -193,23 +169,14 @@ fn presign_prints_a_url_or_names_what_is_missing() {
             "{endpoint}"
         );
     }
-    let viewers = [
-        "presign",
-        "--endpoint",
-        "wss://a/viewer",
-        "--channel-arn",
-        arn,
-    ];
+    #[rustfmt::skip] // a list
+    let viewers = ["presign", "--endpoint", "wss://a/viewer", "--channel-arn", arn];
     let output = run(broker(&viewers).envs(keys));
     assert_eq!(output.code, Some(2));
     assert!(output.stderr.contains("--client-id"), "{}", output.stderr);
     let output = run(broker(&flags).env_clear());
     assert_eq!(output.code, Some(2));
-    assert!(
-        output.stderr.contains("AWS_ACCESS_KEY_ID"),
-        "{}",
-        output.stderr
-    );
+    testkit::assert_has(&output.stderr, &["AWS_ACCESS_KEY_ID"]);
     let output =
         run(broker(&["presign", "--endpoint", "wss://a/b", "--channel-arn", arn]).envs(keys));
     assert_eq!(output.code, Some(2));
@@ -235,78 +202,43 @@ fn presign_player(flags: &[&str], token: &str) -> testkit::Exit {
 
 #[test]
 fn presign_prints_the_url_of_a_player() {
-    for (flags, start, expires) in [
-        (
-            &[][..],
-            "https://a.example/whep/cam-1?X-Amz-Algorithm=",
-            "604800",
-        ),
-        (
-            &["--for", "90d"],
-            "https://a.example/whep/cam-1?",
-            "7776000",
-        ),
-        (
-            &["--for", "365d", "--endpoint", "http://localhost:8080"],
-            "http://localhost:8080/whep",
-            "31536000",
-        ),
-        (
-            &["--for", "8d", "--endpoint", "http://[::1]:8080"],
-            "http://[::1]:8080/whep",
-            "691200",
-        ),
-        (
-            &["--endpoint", "http://B.example:80"],
-            "http://b.example/whep/cam-1?",
-            "604800",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (&[][..], "https://a.example/whep/cam-1?X-Amz-Algorithm=", "604800"),
+        (&["--for", "90d"], "https://a.example/whep/cam-1?", "7776000"),
+        (&["--for", "365d", "--endpoint", "http://localhost:8080"], "http://localhost:8080/whep", "31536000"),
+        (&["--for", "8d", "--endpoint", "http://[::1]:8080"], "http://[::1]:8080/whep", "691200"),
+        (&["--endpoint", "http://B.example:80"], "http://b.example/whep/cam-1?", "604800"),
+    ];
+    for (flags, start, expires) in cases {
         let output = presign_player(flags, "");
         assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{flags:?}");
         let url = output.stdout;
         assert!(url.starts_with(start) && url.ends_with('\n'), "{url}");
         let expires = format!("&X-Amz-Expires={expires}&");
-        for part in [
-            &*expires,
-            "&X-Amz-ClientId=wall-1&",
-            "%2Feu-west-1%2Fkinesisvideo%2F",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [&*expires, "&X-Amz-ClientId=wall-1&", "%2Feu-west-1%2Fkinesisvideo%2F"];
+        for part in cases {
             assert!(url.contains(part), "{part}: {url}");
         }
     }
     let output = presign_player(&[], "token");
-    assert!(
-        output.stdout.contains("X-Amz-Security-Token=token&"),
-        "{}",
-        output.stdout
-    );
-    assert!(
-        output.stderr.contains("the URL ends with them"),
-        "{}",
-        output.stderr
-    );
+    testkit::assert_has(&output.stdout, &["X-Amz-Security-Token=token&"]);
+    testkit::assert_has(&output.stderr, &["the URL ends with them"]);
 }
 
 #[test]
 fn presign_refuses_what_a_player_cannot_use() {
-    for (flags, part) in [
-        (
-            &["--for", "8d", "--endpoint", "http://a.example"][..],
-            "needs https",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (&["--for", "8d", "--endpoint", "http://a.example"][..], "needs https"),
         (&["--for", "366d"], "365d"),
         (&["--endpoint", "wss://a.example"], "https://HOST"),
         (&["--endpoint", "https://a.example/x"], "without a path"),
-        (
-            &[
-                "--channel-arn",
-                "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/17",
-            ],
-            "cannot be used",
-        ),
+        (&["--channel-arn", "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/17"], "cannot be used"),
         (&["--expires", "9"], "cannot be used"),
-    ] {
+    ];
+    for (flags, part) in cases {
         let output = presign_player(flags, "");
         assert_eq!(output.code, Some(2), "{flags:?}");
         assert!(output.stderr.contains(part), "{flags:?}: {}", output.stderr);

@@ -12,13 +12,8 @@ use testkit::run;
 const WILD: &str = "\\u001b]0;x\\u0007\\u001b[2J\\r\\u009b1m\\u202e";
 
 /// The commands that read nothing of others.
-const OWN: [&str; 5] = [
-    "bundle",
-    "presign",
-    "seccomp-profile",
-    "completions",
-    "version",
-];
+#[rustfmt::skip] // a list
+const OWN: [&str; 5] = ["bundle", "presign", "seccomp-profile", "completions", "version"];
 
 #[test]
 fn no_command_prints_what_a_terminal_would_obey() {
@@ -50,14 +45,9 @@ fn no_command_prints_what_a_terminal_would_obey() {
     let asked = ["--admin", &hostile];
     let id = "00000000-0000-4000-8000-000000000000";
     let data = directory.path("data").display().to_string();
-    let policy = [
-        "--as",
-        "a",
-        "--action",
-        "ConnectAsMaster",
-        "--resource",
-        "*",
-    ];
+    #[rustfmt::skip] // a list
+    let policy = ["--as", "a", "--action", "ConnectAsMaster", "--resource", "*"];
+    #[rustfmt::skip] // a table, a case per row
     let cases: Vec<Vec<&str>> = vec![
         vec!["serve", "--config", &config],
         vec!["check-config", &config],
@@ -67,11 +57,7 @@ fn no_command_prints_what_a_terminal_would_obey() {
         vec!["things", "import", &things],
         vec!["things", "import", &types],
         vec!["things", "check", &config, "--credentials", &credentials],
-        [
-            &["policy", "test", "--credentials", &credentials][..],
-            &policy,
-        ]
-        .concat(),
+        [&["policy", "test", "--credentials", &credentials][..], &policy].concat(),
         vec!["channels", "import", &channels, "--data-dir", &data],
         [&["why", id][..], &asked].concat(),
         [&["trace", "cam"][..], &asked].concat(),

@@ -9,14 +9,8 @@ use testkit::Running;
 #[test]
 fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
     let directory = directory();
-    let flags = [
-        "--listen",
-        "https://127.0.0.1:0",
-        "--listen",
-        "http://[::1]:0",
-        "--listen",
-        "http://127.0.0.1:0",
-    ];
+    #[rustfmt::skip] // a list
+    let flags = ["--listen", "https://127.0.0.1:0", "--listen", "http://[::1]:0", "--listen", "http://127.0.0.1:0"];
     let mut server = serve(
         &directory,
         &[&flags[..], &["--admin", "off", "--log-format", "json"]].concat(),

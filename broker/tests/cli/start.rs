@@ -10,43 +10,20 @@ fn the_admin_port_and_the_data_directory_are_checked() {
     let directory = directory();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let output = run(broker(&[
-        "serve",
-        "--dev",
-        "--listen",
-        "http://127.0.0.1:0",
-        "--admin",
-        &addr,
-    ])
+    #[rustfmt::skip] // a list
+    let output = run(broker(&["serve", "--dev", "--listen", "http://127.0.0.1:0", "--admin", &addr])
     .current_dir(&directory));
     assert_eq!(output.code, Some(2), "{}", output.stderr);
-    assert!(
-        output
-            .stderr
-            .contains(&format!("admin.listen = {addr}: the port is in use")),
-        "{}",
-        output.stderr
-    );
+    let wanted = format!("admin.listen = {addr}: the port is in use");
+    testkit::assert_has(&output.stderr, &[&wanted]);
 
     let file = directory.file("no-directory", "");
-    let flags = [
-        "serve",
-        "--dev",
-        "--listen",
-        "http://127.0.0.1:0",
-        "--admin",
-        "off",
-        "--data-dir",
-    ];
+    #[rustfmt::skip] // a list
+    let flags = ["serve", "--dev", "--listen", "http://127.0.0.1:0", "--admin", "off", "--data-dir"];
     let output = run(broker(&flags).arg(&file));
     assert_eq!(output.code, Some(2), "{}", output.stderr);
-    assert!(
-        output
-            .stderr
-            .contains("must be a directory that can be created and written"),
-        "{}",
-        output.stderr
-    );
+    let wanted = "must be a directory that can be created and written";
+    testkit::assert_has(&output.stderr, &[wanted]);
 }
 
 /// Every line of a log in JSON is an object, also of a start that fails: by the configuration, or later. A log as text
@@ -73,10 +50,8 @@ fn a_start_that_fails_says_so_in_the_form_of_its_log() {
         let lines = lines.map(|line| serde_json::from_str(line).expect(line));
         let lines: Vec<serde_json::Value> = lines.collect();
         let last = lines.last().expect("a line");
-        assert_eq!(
-            (&last["level"], &last["fields"]["code"]),
-            (&"ERROR".into(), &2.into())
-        );
+        assert_eq!(last["level"], "ERROR");
+        assert_eq!(last["fields"]["code"], 2);
         let message = last["fields"]["message"].as_str().expect("a text");
         assert!(message.contains(part), "{message}");
     }
@@ -89,22 +64,14 @@ fn a_start_that_fails_says_so_in_the_form_of_its_log() {
 fn too_few_descriptors_are_reported_with_the_remedy() {
     let output = limited("-n 60", "2");
     assert_eq!(output.code, Some(1), "{}", output.stderr);
-    assert!(
-        output.stderr.contains("limit of open files is 60") && output.stderr.contains("ulimit -n"),
-        "{}",
-        output.stderr
-    );
+    testkit::assert_has(&output.stderr, &["limit of open files is 60", "ulimit -n"]);
 }
 
 #[test]
 fn too_little_locked_memory_is_reported_with_the_remedy() {
     let output = limited("-l 64", "1 --engine io_uring");
     assert_eq!(output.code, Some(1), "{}", output.stderr);
-    assert!(
-        output.stderr.contains("/etc/security/limits.d/"),
-        "{}",
-        output.stderr
-    );
+    testkit::assert_has(&output.stderr, &["/etc/security/limits.d/"]);
 }
 
 /// A start under a limit of `ulimit`.
@@ -135,11 +102,6 @@ fn the_port_for_messages_of_nodes_is_checked() {
     let ports = ["--listen", "http://127.0.0.1:0", "--admin", "off"];
     let output = run(broker(&[&words[..], &ports].concat()).current_dir(&directory));
     assert_eq!(output.code, Some(2), "{}", output.stderr);
-    assert!(
-        output
-            .stderr
-            .contains(&format!("cluster.peers = {addr}: must be")),
-        "{}",
-        output.stderr
-    );
+    let wanted = format!("cluster.peers = {addr}: must be");
+    testkit::assert_has(&output.stderr, &[&wanted]);
 }

@@ -141,10 +141,8 @@ fn has_what_it_names(pod: &Yaml, settings: &Settings) {
     assert!(grace > drain_seconds());
     let container = &pod["containers"][0];
     let probe = &container["readinessProbe"]["httpGet"];
-    assert_eq!(
-        (text(&probe["path"]), text(&probe["scheme"])),
-        ("/ping", "HTTPS")
-    );
+    assert_eq!(text(&probe["path"]), "/ping");
+    assert_eq!(text(&probe["scheme"]), "HTTPS");
     let port = settings.listen[0].addr.port();
     let mut ports = container["ports"].as_vec().expect("a value").iter();
     let is_probed = |named: &&Yaml| named["name"] == probe["port"];

@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Defaults that no setting holds.
+#[rustfmt::skip] // a table, a case per row
 const IN_WORDS: &[(&str, &str)] = &[
     ("dev", "off"),
     ("config", "none"),
@@ -23,10 +24,7 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("dev_hosts", "none"),
     ("open", "off"),
     ("verbose", "off"),
-    (
-        "shards",
-        "one per CPU that the process may use; with --dev and io_uring fewer if locked memory is short",
-    ),
+    ("shards", "one per CPU that the process may use; with --dev and io_uring fewer if locked memory is short"),
     ("cpus", "those that the process may use"),
     ("credentials", "none"),
     ("cluster.node", "none"),

@@ -352,23 +352,16 @@ fn phrases(rule: &str) -> Vec<String> {
 /// The sample without the hashes before its keys, except those that exclude each other: of these, the ones of this
 /// round; and the keys that became active.
 fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
+    #[rustfmt::skip] // a list
     let etcd = [
-        "cluster.advertise",
-        "cluster.etcd",
-        "cluster.etcd_ca",
-        "cluster.etcd_cert",
-        "cluster.etcd_key",
-        "cluster.etcd_user",
-        "cluster.etcd_password_file",
+        "cluster.advertise", "cluster.etcd", "cluster.etcd_ca", "cluster.etcd_cert", "cluster.etcd_key",
+        "cluster.etcd_user", "cluster.etcd_password_file",
     ];
+    #[rustfmt::skip] // a table, a case per row
     let alternatives: [&[&[&str]]; 3] = [
         &[&["cluster.map_file"], &etcd],
         &[&["advertise.domain"], &["advertise.wss", "advertise.https"]],
-        &[
-            &["ice.secret"],
-            &["ice.secret_file"],
-            &["ice.username", "ice.password"],
-        ],
+        &[&["ice.secret"], &["ice.secret_file"], &["ice.username", "ice.password"]],
     ];
     // Hooks are of a broker without a cluster.
     let is_of_round = |path: &str| match path.split('.').next() {

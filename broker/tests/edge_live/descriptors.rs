@@ -24,10 +24,8 @@ fn over_the_soft_limit_the_answer_is_503_and_accepting_recovers() {
     }
     let mut one_more = bench.tcp();
     let head = read_head(&mut one_more);
-    assert!(
-        head.starts_with("HTTP/1.1 503 ") && head.contains("Connection: close"),
-        "{head}"
-    );
+    testkit::assert_begins(&head, "HTTP/1.1 503 ");
+    testkit::assert_has(&head, &["Connection: close"]);
     let mut rest = Vec::new();
     one_more.read_to_end(&mut rest).unwrap();
     assert!(rest.starts_with(b"{\"message\":"));

@@ -19,21 +19,9 @@ fn every_size_over_tls() {
 fn sizes(tls: bool) {
     let bench = Bench::start(1);
     let mut socket = bench.websocket(tls);
-    for size in [
-        0,
-        1,
-        125,
-        126,
-        4095,
-        8191,
-        8192,
-        16_383,
-        16_384,
-        65_535,
-        65_536,
-        1 << 20,
-        16 << 20,
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [0, 1, 125, 126, 4095, 8191, 8192, 16_383, 16_384, 65_535, 65_536, 1 << 20, 16 << 20];
+    for size in cases {
         let bytes: Vec<u8> = (0..size)
             .map(|at| u8::try_from(at % 251).unwrap())
             .collect();

@@ -97,15 +97,10 @@ impl<M: Machine + 'static> Bench<M> {
         let descriptors = &self.server.descriptors;
         until_true("all connections to be closed", || descriptors.count() == 0);
         let counts = self.counts();
-        assert_eq!(
-            (
-                counts.connections,
-                counts.handshaking,
-                counts.handshake_bytes,
-                counts.partial_record_bytes
-            ),
-            (0, 0, 0, 0)
-        );
+        assert_eq!(counts.connections, 0);
+        assert_eq!(counts.handshaking, 0);
+        assert_eq!(counts.handshake_bytes, 0);
+        assert_eq!(counts.partial_record_bytes, 0);
         assert_eq!(counts.handovers, counts.adopted);
     }
 

@@ -6,7 +6,7 @@ use crate::clients::{alone, at, credentials, give_card, python_with_clients, run
 use crate::cluster_netns::network::{Namespace, is_allowed};
 use crate::listeners::tls::Identity;
 use crate::operator::night::Night;
-use crate::process::{Broker, beside, fresh_directory};
+use crate::process::{Broker, beside, directory};
 use crate::things::fleet::{Fleet, HOST};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -210,14 +210,13 @@ fn pages_are_accessible() {
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn pages_ask_for_the_token() {
-    let directory = fresh_directory();
+    let directory = directory();
     let token = directory.join("token");
     fs::write(&token, TOKEN).expect("a file under target/");
     let broker = Broker::configured(&format!("[admin]\ntoken_file = {token:?}\n"), 1);
     let mut command = node("token.mjs");
     command.env("HELIOGRAPH_TOKEN", TOKEN);
     run(command, &broker);
-    let _ = fs::remove_dir_all(&directory);
 }
 
 /// And where it takes people's accounts.
@@ -288,7 +287,7 @@ fn try_page_without_a_network() {
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn try_page_signed() {
-    let (identity, directory) = (Identity::new("127.0.0.1"), fresh_directory());
+    let (identity, directory) = (Identity::new("127.0.0.1"), directory());
     let file = |name: &str, text: String| {
         let path = directory.join(name);
         fs::write(&path, text).expect("a file under target/");
@@ -302,19 +301,14 @@ fn try_page_signed() {
     let config = file("broker.toml", config);
     let credentials = credentials();
     let credentials = credentials.to_str().expect("a path in UTF-8");
-    let listen = [
-        "--listen",
-        "http://127.0.0.1:0",
-        "--listen",
-        "https://127.0.0.1:0",
-    ];
+    #[rustfmt::skip] // a list
+    let listen = ["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"];
     let files = ["--credentials", credentials, "--config", &config];
     let mut broker = Broker::start(&[listen, files].concat(), 2);
     broker.authority = Some(identity.ca.clone());
     let mut command = node("try_signed.mjs");
     command.env("HELIOGRAPH_TOKEN", TOKEN);
     run(command, &broker);
-    let _ = fs::remove_dir_all(&directory);
 }
 
 /// Longest end of a camera: it says goodbye to its viewers.

@@ -3,15 +3,14 @@
 //! the test's own.
 
 use crate::http::{call, create};
-use crate::process::{Broker, fresh_directory};
+use crate::process::{Broker, directory};
 use aws_lc_rs::hmac;
 use serde_json::json;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
-use testkit::ended_within;
+use testkit::{Directory, ended_within};
 
 const REALM: &str = "turn.example.test";
 const SECRET: &str = "north-wind";
@@ -30,22 +29,12 @@ fn credentials_of_the_shared_secret_allocate() {
     assert!(given.username.ends_with(":viewer-1"), "{}", given.username);
 
     let expired = format!("{}:viewer-1", seconds_since_1970() - 60);
+    #[rustfmt::skip] // a table, a case per row
     let refused = [
         ("a wrong password", given.with_password("wrong")),
-        (
-            "another secret",
-            given.with_password(&signed("south-wind", &given.username)),
-        ),
-        (
-            "another name under the same password",
-            given.with_username(&given.username.replace("viewer-1", "viewer-2")),
-        ),
-        (
-            "an expiry that has passed",
-            given
-                .with_username(&expired)
-                .with_password(&signed(SECRET, &expired)),
-        ),
+        ("another secret", given.with_password(&signed("south-wind", &given.username))),
+        ("another name under the same password", given.with_username(&given.username.replace("viewer-1", "viewer-2"))),
+        ("an expiry that has passed", given.with_username(&expired).with_password(&signed(SECRET, &expired))),
     ];
     for (what, credentials) in refused {
         let (relayed, said) = allocate(&credentials);
@@ -141,7 +130,7 @@ impl Credentials {
 /// Allocates two relays and sends a few messages from one to the other; whether all of them arrived, and what the
 /// client said.
 fn allocate(credentials: &Credentials) -> (bool, String) {
-    let directory = fresh_directory();
+    let directory = directory();
     let file = File::create(directory.join("said")).expect("a file under target/");
     let port = credentials.port.to_string();
     let mut client = Command::new("turnutils_uclient")
@@ -154,7 +143,6 @@ fn allocate(credentials: &Credentials) -> (bool, String) {
         .expect("deploy/ci/check.sh installs coturn");
     let status = ended_within(&mut client, CLIENT_WITHIN);
     let said = fs::read_to_string(directory.join("said")).unwrap_or_default();
-    let _ = fs::remove_dir_all(&directory);
     let relayed = status.is_some_and(|status| status.success())
         && said.contains("tot_send_msgs=4, tot_recv_msgs=4")
         && said.contains("Total lost packets 0 ");
@@ -166,7 +154,7 @@ fn allocate(credentials: &Credentials) -> (bool, String) {
 pub(crate) struct TurnServer {
     child: Child,
     port: u16,
-    directory: PathBuf,
+    directory: Directory,
 }
 
 impl TurnServer {
@@ -183,7 +171,7 @@ impl TurnServer {
     }
 
     fn launch(credentials: &str, port: u16) -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         let at = |name: &str| directory.join(name).display().to_string();
         let text = format!(
             "listening-ip=127.0.0.1\nlistening-port={port}\nrelay-ip=127.0.0.1\nallow-loopback-peers\nrealm={REALM}\n\
@@ -249,7 +237,6 @@ impl Drop for TurnServer {
             let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             eprintln!("turnserver on port {}:\n{log}", self.port);
         }
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::dev::messages::OFFER;
 use crate::http::{Answer, admin, call, get};
 use crate::operator::events::Watcher;
 use crate::peer::{HealthyPair, Peer, candidate, offer};
-use crate::process::{Broker, DEV, arn, command, fresh_directory};
+use crate::process::{Broker, DEV, arn, command, directory};
 use crate::things::fleet::Fleet;
 use broker_core::settings::KEYS;
 use data_encoding::BASE64;
@@ -56,18 +56,14 @@ fn the_keys_of_the_configuration_and_of_the_credentials_file() {
 
 /// Tables whose keys are no rows of the table of keys.
 const OF_BROKER: &[&str] = &["[[ice]]", "[[hook]]", "[clients.one]"];
+#[rustfmt::skip] // a list
 const OF_CREDENTIALS: &[&str] = &[
-    "[[principal]]",
-    "[policy.one]",
-    "[role.one]",
-    "[oidc_provider.\"one.example\"]",
-    "[role_alias.one]",
-    "[things]",
+    "[[principal]]", "[policy.one]", "[role.one]", "[oidc_provider.\"one.example\"]", "[role_alias.one]", "[things]",
 ];
 
 /// The lines with which `check-config` refuses a file, in their order, without file, line and column.
 fn refusals(file: &str, text: &str) -> Vec<String> {
-    let directory = fresh_directory();
+    let directory = directory();
     fs::write(
         directory.join("broker.toml"),
         "credentials = 'credentials.toml'\n",
@@ -80,7 +76,6 @@ fn refusals(file: &str, text: &str) -> Vec<String> {
         .args(["check-config", "broker.toml"])
         .current_dir(&directory));
     assert_eq!(exit.code, Some(2), "{text}{}", exit.stderr);
-    let _ = fs::remove_dir_all(&directory);
     let lines = exit.stderr.lines().map(|line| {
         let placed = line
             .strip_prefix(file)
@@ -150,23 +145,15 @@ fn metrics(text: &str) -> BTreeSet<String> {
 }
 
 /// Labels whose values are no closed set: names that operators give, numbers of shards, the build.
+#[rustfmt::skip] // a list
 const OPEN_LABELS: [&str; 10] = [
-    "account",
-    "authority",
-    "commit",
-    "engine",
-    "hook",
-    "key",
-    "provider",
-    "sha256",
-    "shard",
-    "version",
+    "account", "authority", "commit", "engine", "hook", "key", "provider", "sha256", "shard", "version",
 ];
 
 /// The ready line, and the file of the same content.
 #[test]
 fn the_ready_line_and_its_file() {
-    let directory = fresh_directory();
+    let directory = directory();
     let file = directory.join("ready.json");
     let path = file.to_str().expect("a path in UTF-8");
     let broker = Broker::start(&[&DEV[..], &["--ready-file", path]].concat(), 1);
@@ -194,7 +181,6 @@ fn the_ready_line_and_its_file() {
         &mut lines,
     );
     drop(broker);
-    let _ = fs::remove_dir_all(&directory);
     assert_lines("ready.txt", lines);
 }
 
@@ -356,15 +342,9 @@ fn assert_lines(name: &str, lines: Vec<String>) {
 }
 
 /// Members that are numbers or null, or have other members, by what happened within the last second.
+#[rustfmt::skip] // a list
 const OF_THE_MOMENT: [&str; 9] = [
-    "columns",
-    "p50",
-    "p99",
-    "deliveryP50Us",
-    "deliveryP99Us",
-    "setupP50Ms",
-    "setupP99Ms",
-    "refusedPerSecond",
+    "columns", "p50", "p99", "deliveryP50Us", "deliveryP99Us", "setupP50Ms", "setupP99Ms", "refusedPerSecond",
     "silentSeconds",
 ];
 
@@ -391,15 +371,13 @@ const TOPICS: &[(&str, &str)] = &[
 ];
 
 /// Requests that change something, in this order: the last ones remove what others are about.
+#[rustfmt::skip] // a table, a case per row
 const CHANGES: &[(&str, &str)] = &[
     (
         "POST",
         "/channels/{name}/disconnect /cluster/rebalance /dev/clock /dev/faults /hooks/home/test /hooks/none/test \
          /ice/reconnect /import /live /pair/{code} /try/pair /try/session /try/wake/ /try/wake/{name}",
     ),
-    (
-        "DELETE",
-        "/dev/clock /dev/faults/f1 /dev/faults/f2 /dev/faults",
-    ),
+    ("DELETE", "/dev/clock /dev/faults/f1 /dev/faults/f2 /dev/faults"),
     ("POST", "/dev/reset"),
 ];

@@ -80,9 +80,10 @@ impl Answer {
     /// Asserts an error of this status and type, in the AWS shape with a text.
     pub(crate) fn refused(&self, status: u16, kind: &str) -> String {
         self.assert_common();
+        assert_eq!(self.status, status, "{self:?} {}", self.text());
         assert_eq!(
-            (self.status, self.header("x-amzn-errortype")),
-            (status, Some(kind)),
+            self.header("x-amzn-errortype"),
+            Some(kind),
             "{self:?} {}",
             self.text()
         );

@@ -3,17 +3,16 @@
 
 use crate::http::get;
 use crate::peer::{Peer, candidate_to, master_query, offer, to_master, to_viewer, viewer_query};
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn, directory};
 use rcgen::generate_simple_self_signed;
 use rustls::{ClientConfig, RootCertStore};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::until_true;
+use testkit::{Directory, until_true};
 
 /// More than two of the minutes after which a proxy ends what is silent.
 const QUIET: Duration = Duration::from_secs(130);
@@ -24,7 +23,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 /// A shipped configuration, with the places of a test in place of its own.
 struct Proxy {
     process: Child,
-    directory: PathBuf,
+    directory: Directory,
     port: u16,
     certificate: rustls::pki_types::CertificateDer<'static>,
 }
@@ -32,7 +31,7 @@ struct Proxy {
 impl Proxy {
     /// `words`: of the file, with what takes their place; `TLS` and `HERE` are its port and its directory.
     fn start(program: &str, file: &str, words: &[(&str, String)], arguments: &[&str]) -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         let here = directory.to_str().expect("a path in UTF-8").to_owned();
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = free.local_addr().expect("its address").port();
@@ -80,12 +79,10 @@ impl Proxy {
     }
 
     fn nginx(broker: SocketAddr) -> Self {
+        #[rustfmt::skip] // a table, a case per row
         let words = [
             ("/run/nginx.pid", "HERE/nginx.pid".into()),
-            (
-                "worker_processes auto;",
-                "daemon off; worker_processes 1;".into(),
-            ),
+            ("worker_processes auto;", "daemon off; worker_processes 1;".into()),
             ("http {", temporary_places()),
             ("127.0.0.1:8080", broker.to_string()),
             ("listen 443", "listen 127.0.0.1:TLS".into()),
@@ -95,15 +92,10 @@ impl Proxy {
     }
 
     fn caddy(broker: SocketAddr) -> Self {
+        #[rustfmt::skip] // a table, a case per row
         let words = [
-            (
-                "\tadmin off",
-                "\tadmin off\n\tauto_https disable_redirects".into(),
-            ),
-            (
-                "https://signaling.example.com",
-                "https://localhost:TLS".into(),
-            ),
+            ("\tadmin off", "\tadmin off\n\tauto_https disable_redirects".into()),
+            ("https://signaling.example.com", "https://localhost:TLS".into()),
             ("/etc/heliograph", "HERE".into()),
             ("127.0.0.1:8080", broker.to_string()),
         ];
@@ -112,11 +104,9 @@ impl Proxy {
     }
 
     fn haproxy(broker: SocketAddr) -> Self {
+        #[rustfmt::skip] // a table, a case per row
         let words = [
-            (
-                "    fd-hard-limit 200000          # two for each client",
-                "    maxconn 100".into(),
-            ),
+            ("    fd-hard-limit 200000          # two for each client", "    maxconn 100".into()),
             ("bind :443", "bind 127.0.0.1:TLS".into()),
             ("127.0.0.1:8443", broker.to_string()),
         ];
@@ -151,7 +141,6 @@ impl Drop for Proxy {
                 fs::read_to_string(self.directory.join("log")).unwrap_or_default()
             );
         }
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Parser of request bodies.
+//! Parses the bodies of requests.
 
 use crate::control::{
     ApiError, CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
@@ -10,7 +10,8 @@ use crate::control::{
 use crate::control::{constraint::BodyRules, json::Body};
 use crate::identifiers::ChannelArn;
 
-/// API call: an operation with its validated request. Owns its data, which may move to the channel's home shard.
+/// An API call: an operation and its validated request. Owns its data, because a call may be moved to the shard that
+/// owns the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// A CreateSignalingChannel call.
@@ -48,7 +49,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Operation of the call.
+    /// Returns the operation of the call.
     #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
@@ -71,7 +72,7 @@ impl Call {
         }
     }
 
-    /// ARN of the channel, if the call names one.
+    /// Returns the ARN of the channel, if the call names one.
     #[must_use]
     pub const fn arn(&self) -> Option<&ChannelArn> {
         match self {
@@ -95,7 +96,7 @@ impl Call {
         }
     }
 
-    /// Name of the channel; `None` for calls that concern all channels or a stream.
+    /// Returns the name of the channel, or `None` if the call concerns all channels or a stream.
     #[must_use]
     pub fn channel_name(&self) -> Option<&str> {
         match self {
@@ -118,12 +119,14 @@ impl Call {
     }
 }
 
-/// Parses a request body in place; the body must not be used afterwards. The caller must limit its size to 64 KiB.
+/// Parses a request body. Parsing overwrites the body, which must not be used afterwards. The caller must ensure that
+/// it is at most 64 KiB long.
 ///
 /// # Errors
-/// Returns `Serialization` if the body is not a single JSON object in UTF-8, a known member has the wrong JSON type or
-/// is duplicated, or an integer exceeds 64 bits; `TagsPerResourceExceededLimit` if Create or TagResource contains too
-/// many tags; otherwise `InvalidArgument` if a required member is missing or a member violates its constraints.
+/// Returns `Serialization` if the body is not a single JSON object in UTF-8, if a known member has the wrong JSON type
+/// or is duplicated, or if an integer exceeds 64 bits. Otherwise returns `TagsPerResourceExceededLimit` if Create or
+/// TagResource contains too many tags, or `InvalidArgument` if a required member is missing or a member violates its
+/// constraints.
 pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;
     let object = body.object()?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use strum::IntoStaticStr;
 
-/// Metadata of a channel, from its record.
+/// Metadata of a channel, taken from its record.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelInfo<'a> {
     /// Name of the channel.
@@ -24,13 +24,14 @@ pub struct ChannelInfo<'a> {
     pub status: ChannelStatus,
     /// Creation time, in milliseconds since the epoch.
     pub created_ms: u64,
-    /// Lifetime of undelivered messages, in seconds.
+    /// How long undelivered messages are kept, in seconds.
     pub ttl_seconds: u32,
     /// Version of the record: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: &'a str,
 }
 
-/// Channel states of AWS. This service responds once a change is complete, so callers see no intermediate state.
+/// The states of a channel, as defined by AWS. This service responds only after a change is complete, so callers never
+/// see an intermediate state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
@@ -40,20 +41,20 @@ pub enum ChannelStatus {
     Active,
     /// The channel is being updated.
     Updating,
-    /// The channel is being deleted; the C SDK does not connect to it.
+    /// The channel is being deleted. The C SDK does not connect to it.
     Deleting,
 }
 
 impl ChannelStatus {
-    /// AWS name of the state.
+    /// Returns the AWS name of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Appends a channel as a JSON object. The C SDK scans the tokens sequentially and ignores nesting: the order of the
-/// members must not change, and `SingleMasterConfiguration` must have a single member.
+/// Appends a channel as a JSON object. The C SDK scans the tokens sequentially and ignores nesting. Therefore, the
+/// order of the members must not change, and `SingleMasterConfiguration` must have exactly one member.
 fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     crate::control::json::member(out, b'{', "ChannelName");
     crate::json::write::string(out, info.name);
@@ -74,14 +75,14 @@ fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     out.push(b'}');
 }
 
-/// Creates a channel. Not idempotent: fails with `ResourceInUseException` if the name is taken.
+/// A request to create a channel. Not idempotent: it fails with `ResourceInUseException` if the name is already in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSignalingChannel {
-    /// Name of the channel, unique per account and region.
+    /// Name of the channel, which must be unique within an account and region.
     pub name: OwnedName,
-    /// Lifetime of undelivered messages, in seconds: 5 to 120.
+    /// How long undelivered messages are kept, in seconds: 5 to 120.
     pub ttl_seconds: u32,
-    /// Up to 50 tags with unique keys, in request order.
+    /// Up to 50 tags with unique keys, in the order of the request.
     pub tags: Vec<Tag>,
 }
 
@@ -106,7 +107,7 @@ impl CreateSignalingChannel {
 
         let name = channel_name("ChannelName", required("ChannelName", name)?)?;
         if channel_type.is_some_and(|channel_type| channel_type != "SINGLE_MASTER") {
-            // The model lists FULL_MESH, but the documentation permits it nowhere.
+            // The service model lists FULL_MESH, but the documentation does not permit it anywhere.
             return Err(ApiError::invalid("ChannelType must be SINGLE_MASTER."));
         }
         Ok(Self {
@@ -117,31 +118,31 @@ impl CreateSignalingChannel {
     }
 }
 
-/// Appends the response: the ARN of the created channel.
+/// Appends the response to a create request, with the ARN of the new channel.
 pub fn create(out: &mut Vec<u8>, arn: &str) {
     crate::control::json::member(out, b'{', "ChannelARN");
     crate::json::write::string(out, arn);
     out.push(b'}');
 }
 
-/// Describes a channel.
+/// A request to describe a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeSignalingChannel {
-    /// Channel to describe.
+    /// The channel to describe.
     pub channel: Selector,
 }
 
-/// Selection of a channel by name in the caller's account and region, or by ARN.
+/// Selects a channel, either by its name in the caller's account and region or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// Channel that currently has this name.
+    /// The channel that currently has this name.
     ByName(OwnedName),
-    /// Channel with exactly this ARN. Also used if the request contains both an ARN and the matching name.
+    /// The channel that has exactly this ARN. Also used if the request contains both an ARN and the name in that ARN.
     ByArn(ChannelArn),
 }
 
 impl Selector {
-    /// Name of the channel.
+    /// Returns the name of the channel.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -177,7 +178,7 @@ impl DescribeSignalingChannel {
     }
 }
 
-/// Appends the response: the channel's description.
+/// Appends the response to a describe request, with the channel's description.
 pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     json::member(out, b'{', "ChannelInfo");
     channel_info(out, info);
@@ -186,26 +187,26 @@ pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // ListSignalingChannels, `/listSignalingChannels`.
 //
-// Channels are ordered by name, bytewise. The token of a page is the last name in base64, so paging is not affected by
-// channels created or deleted between pages.
+// Channels are ordered by name, bytewise. The token of a page is the last name on it, in base64, so channels that are
+// created or deleted between two pages do not affect the paging.
 
-/// Maximum number of entries per page, even if `MaxResults` is larger. A full page takes about 400 KiB.
+/// Maximum number of entries per page, even if `MaxResults` is larger. A full page is about 400 KiB long.
 pub const LIST_ENTRIES_MAX: usize = 1000;
 
-/// Permitted range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
+/// Valid range of `MaxResults`. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
 
 /// Default number of entries per page. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS_DEFAULT: u32 = 500;
 
-/// Lists channels in order of name, with pagination.
+/// A request to list channels ordered by name, one page at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSignalingChannels {
     /// Maximum number of entries per page: 1 to [`LIST_ENTRIES_MAX`].
     pub entries_max: usize,
-    /// Last name of the previous page; `None` for the first page.
+    /// Last name on the previous page, or `None` for the first page.
     pub after: Option<OwnedName>,
-    /// Prefix of the listed names.
+    /// Prefix that all listed names must have.
     pub prefix: Option<OwnedName>,
 }
 
@@ -235,7 +236,8 @@ impl ListSignalingChannels {
     }
 }
 
-/// Appends the response: a page of channels, and the token for the next page, if any.
+/// Appends the response to a list request, with a page of channels. If there is a next page, the response also contains
+/// its token.
 pub fn list<'a>(
     out: &mut Vec<u8>,
     channels: impl IntoIterator<Item = ChannelInfo<'a>>,
@@ -257,7 +259,7 @@ pub fn list<'a>(
     out.push(b'}');
 }
 
-/// Returns the token for the page after `last_name`: at most 344 characters of `[a-zA-Z0-9+/=]`.
+/// Returns the token for the page that follows `last_name`: at most 344 characters of `[a-zA-Z0-9+/=]`.
 #[must_use]
 pub fn page_token(last_name: &str) -> String {
     let mut token = Vec::new();
@@ -294,14 +296,15 @@ fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, Api
     channel_name("ComparisonValue", required("ComparisonValue", value)?)
 }
 
-/// Changes the lifetime of a channel's undelivered messages.
+/// A request to change how long undelivered messages of a channel are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateSignalingChannel {
-    /// Channel to update.
+    /// The channel to update.
     pub arn: ChannelArn,
     /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
-    /// Lifetime of messages accepted after the change, in seconds: 5 to 120.
+    /// How long undelivered messages of the channel are kept, in seconds: 5 to 120. Applies to messages that are
+    /// accepted after the change.
     pub ttl_seconds: u32,
 }
 
@@ -310,7 +313,8 @@ impl UpdateSignalingChannel {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);
-        // Optional in the model, because of FULL_MESH, but required in the API Reference for SINGLE_MASTER.
+        // The service model makes this member optional because of FULL_MESH. For SINGLE_MASTER, the API Reference
+        // requires it.
         let configuration = match configuration.object()? {
             Some(configuration) => {
                 let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
@@ -331,12 +335,12 @@ impl UpdateSignalingChannel {
     }
 }
 
-/// Deletes a channel.
+/// A request to delete a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteSignalingChannel {
-    /// Channel to delete.
+    /// The channel to delete.
     pub arn: ChannelArn,
-    /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`; `None` matches any version.
+    /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`. `None` matches any version.
     pub version: Option<Box<str>>,
 }
 
@@ -351,32 +355,33 @@ impl DeleteSignalingChannel {
     }
 }
 
-/// Permitted number of requested protocols. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
+/// Valid number of protocols in a request. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
-/// Returns the endpoints to connect to. Grants no permission: permissions are checked at connect.
+/// A request for the endpoints to connect to. The response grants no permission: permissions are checked when a client
+/// connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetSignalingChannelEndpoint {
-    /// Channel to connect to.
+    /// The channel to connect to.
     pub arn: ChannelArn,
-    /// Requested protocols without duplicates, in request order. Never empty; `[WSS]` by default.
+    /// Requested protocols without duplicates, in the order of the request. Never empty; defaults to `[WSS]`.
     pub protocols: Vec<Protocol>,
-    /// Role of the client; viewer by default.
+    /// Role in which the client will connect. The default is viewer.
     pub role: Role,
 }
 
-/// Protocol of an endpoint.
+/// The protocol of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum Protocol {
     /// WebSocket, for signaling.
     Wss,
-    /// HTTPS, for ICE configuration and Alexa offers.
+    /// HTTPS, for the ICE configuration and for Alexa offers.
     Https,
 }
 
 impl Protocol {
-    /// AWS name of the protocol.
+    /// Returns the AWS name of the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -408,7 +413,7 @@ impl GetSignalingChannelEndpoint {
     }
 }
 
-/// Appends the response: one entry per requested protocol, in request order.
+/// Appends the response to an endpoint request, with one entry per requested protocol in the order of the request.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
     crate::control::json::member(out, b'{', "ResourceEndpointList");
     out.push(b'[');

@@ -1,5 +1,5 @@
-//! Constraints shared by several operations: lengths, patterns and ranges, with errors that name the member and the
-//! accepted values; and validated identifiers that own their text.
+//! Constraints shared by several operations: lengths, patterns and ranges. Errors name the member and its permitted
+//! values. Also defines the validated identifiers that own their text.
 //!
 //! Source: the service models, and the KVS API Reference for each member.
 
@@ -7,17 +7,17 @@ use crate::control::ApiError;
 use crate::identifiers::{ArnError, ChannelArn, ChannelName, ClientId};
 use std::ops::RangeInclusive;
 
-/// Validation rules for request bodies.
+/// Rules for validating request bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyRules {
-    /// Whether to accept only ARNs in partition `aws`. Devices in other partitions, such as `aws-cn`, exist.
+    /// Whether to accept only ARNs in the partition `aws`. Some devices are in other partitions, such as `aws-cn`.
     pub strict: bool,
 }
 
 /// Default of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-/// Permitted range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
+/// Valid range of `MessageTtlSeconds`. Source: API Reference, "SingleMasterConfiguration".
 const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
 
 /// Maximum length of `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
@@ -68,7 +68,7 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
     if rules.strict && !text.starts_with("arn:aws:") {
         return Err(not_arn(NAME, ArnError::Partition));
     }
-    // The ARN matches the pattern, so the last colon is followed by word/name/time.
+    // The ARN matches the pattern, so its last colon is followed by a word, a name and a time, separated by slashes.
     let resource = text.rsplit(':').next().unwrap_or_default();
     let named = resource.strip_prefix("stream/").ok_or_else(no_stream)?;
     let name = named.split('/').next().unwrap_or_default();
@@ -78,7 +78,8 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
     Ok(name)
 }
 
-/// Validates `MessageTtlSeconds`: 5 to 120, default 60. Returns `InvalidArgument` if the value is out of range.
+/// Validates `MessageTtlSeconds`, which must be 5 to 120 and defaults to 60. Returns `InvalidArgument` if it is out of
+/// range.
 pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     let Some(value) = value else {
         return Ok(TTL_SECONDS_DEFAULT);
@@ -100,7 +101,8 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Validates the `NextToken` of an operation with a single page of results: the token must be empty.
+/// Validates the `NextToken` of an operation that returns all results on one page. The token must be empty, since there
+/// is no next page.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
@@ -153,14 +155,14 @@ fn not_identifier(name: &'static str) -> ApiError {
     ))
 }
 
-// Validated identifiers that own their text, because a call travels to the channel's home shard.
+// Validated identifiers that own their text, because a call is moved to the shard that owns the channel.
 
 /// An owned channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as in channel lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnedName(Box<str>);
 
 impl OwnedName {
-    /// Name as a string.
+    /// Returns the name as a string slice.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0
@@ -178,7 +180,7 @@ impl From<ChannelName<'_>> for OwnedName {
 pub struct OwnedClientId(Box<str>);
 
 impl OwnedClientId {
-    /// Id as a string.
+    /// Returns the id as a string slice.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Fuzz entry point of the API's body parser, for a fuzz target and for a test with seeded inputs.
+//! Fuzz entry point for the API's body parser. Used by a fuzz target and by a test with seeded inputs.
 
 use crate::control::call::{Call, parse};
 use crate::control::{
@@ -9,7 +9,7 @@ use crate::control::{
 /// Parses `data` and checks the invariants of the result. The first byte selects the operation and the rules.
 ///
 /// # Panics
-/// Panics if a call exceeds its documented limits, or an error has an unexpected status or text.
+/// Panics if a parsed call exceeds its documented limits, or if an error has an unexpected status or text.
 pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;

@@ -1,4 +1,4 @@
-//! Reader of typed JSON members from simd-json's tape, and writer of members.
+//! Reads typed JSON members from the tape of simd-json, and writes members.
 
 use crate::control::ApiError;
 use crate::json::{Object, Value};
@@ -14,7 +14,8 @@ impl<'b> Body<'b> {
             Err(_) if is_gzip => Err(ApiError::serialization(
                 "The request body is compressed (gzip): it must be JSON as it is, without Content-Encoding.",
             )),
-            // The messages of simd-json describe internals, and contain positions relative to a block.
+            // simd-json's own error messages are not returned: they describe its internals, and positions in them are
+            // relative to a block.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",
             )),
@@ -29,7 +30,7 @@ impl<'b> Body<'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// Returns the members with these names and ignores all others. `null` counts as absent; a duplicate is an error.
+    /// Returns the members with these names and ignores all others. A `null` counts as absent. A duplicate is an error.
     pub(crate) fn members<const N: usize>(
         self,
         names: [&'static str; N],
@@ -116,8 +117,8 @@ pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());
 }
 
-/// Appends milliseconds since the epoch as seconds with three decimals, such as `1767323075.123`: the timestamp format
-/// of AWS's JSON protocols, which botocore and the JavaScript SDK parse as a number.
+/// Appends a time in milliseconds since the epoch as seconds with three decimals, such as `1767323075.123`. This is the
+/// timestamp format of AWS's JSON protocols; botocore and the JavaScript SDK parse it as a number.
 pub(crate) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
     out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Media storage operations. Responses are those of AWS for channels without media storage.
+//! Operations on media storage. They respond as AWS does for channels without media storage.
 
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
@@ -8,23 +8,23 @@ use crate::control::{channels::Selector, json::Member};
 use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
-/// Permitted range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
+/// Valid range of `MaxResults`. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
-/// Returns the channels whose media a stream stores. Always empty: this service has no streams.
+/// A request for the channels whose media a stream stores. The list is always empty, since this service has no streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMappedResourceConfiguration {
-    /// Stream to query.
+    /// The stream to query.
     pub stream: StreamSelector,
 }
 
-/// Selection of a stream by name in the caller's account and region, or by ARN.
+/// Selects a stream, either by its name in the caller's account and region or by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamSelector {
-    /// Name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
+    /// The stream with this name: 1 to 256 characters of `[a-zA-Z0-9_.-]`.
     ByName(OwnedName),
-    /// ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024 characters.
-    /// Also used if the request contains both an ARN and the matching name.
+    /// The stream with this ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at
+    /// most 1024 characters. Also used if the request contains both an ARN and the name in that ARN.
     ByArn(Box<str>),
 }
 
@@ -64,15 +64,15 @@ impl DescribeMappedResourceConfiguration {
     }
 }
 
-/// Appends the response: an empty list of channels.
+/// Appends a response with an empty list of channels.
 pub fn describe_mapped_resource(out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"MappedResourceConfigurationList":[]}"#);
 }
 
-/// Returns whether a channel's media is stored. Always disabled in this service.
+/// A request for the media storage configuration of a channel. In this service, storage is always disabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMediaStorageConfiguration {
-    /// Channel to query.
+    /// The channel to query.
     pub channel: Selector,
 }
 
@@ -83,23 +83,23 @@ impl DescribeMediaStorageConfiguration {
     }
 }
 
-/// Appends the response: storage disabled. Clients then do not try to join a storage session.
+/// Appends a response that states that storage is disabled. Clients then do not try to join a storage session.
 pub fn describe_media_storage(out: &mut Vec<u8>) {
-    // The C SDK requires both members and accepts `null`.
+    // The C SDK requires both members, but accepts `null`.
     let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
     out.extend_from_slice(text);
 }
 
-/// Error text for attempts to enable media storage or to join a storage session, sent as `InvalidArgumentException`
-/// after the caller's permission and the channel have been checked.
+/// Error message for attempts to enable media storage or to join a storage session. Sent as `InvalidArgumentException`,
+/// but only after the caller's permission and the channel have been checked.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
-/// Enables or disables media storage for a channel. Enabling is refused.
+/// A request to enable or disable media storage for a channel. Enabling it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMediaStorageConfiguration {
-    /// Channel to update.
+    /// The channel to update.
     pub arn: ChannelArn,
-    /// Requested state; `true` is refused with [`MEDIA_STORAGE_REFUSED`].
+    /// The requested state. `true` is refused with [`MEDIA_STORAGE_REFUSED`].
     pub enabled: bool,
 }
 
@@ -134,13 +134,14 @@ fn read_configuration<'b>(of: Member<'_, 'b>) -> Result<Option<RawConfiguration<
 
 // JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //
-// On AWS, these operations make the service itself call the master or a viewer. Here, permitted callers receive
-// [`MEDIA_STORAGE_REFUSED`]. Unlike in all other operations, members begin with a lowercase letter.
+// On AWS, these operations make the service itself connect to the master or to a viewer. Here, callers that have
+// permission receive [`MEDIA_STORAGE_REFUSED`]. Unlike in all other operations, the members begin with a lowercase
+// letter.
 
-/// Makes the service connect to a channel's master to store its media.
+/// A request that the service connect to the master of a channel in order to store the channel's media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSession {
-    /// Channel whose media to store.
+    /// The channel whose media is to be stored.
     pub arn: ChannelArn,
 }
 
@@ -152,10 +153,10 @@ impl JoinStorageSession {
     }
 }
 
-/// Makes the service connect to a viewer of a channel whose media is stored.
+/// A request that the service connect to a viewer of a channel whose media is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSessionAsViewer {
-    /// Channel of the viewer.
+    /// The channel that the viewer belongs to.
     pub arn: ChannelArn,
     /// Client id of the viewer.
     pub client_id: OwnedClientId,

@@ -5,19 +5,20 @@ use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_i
 use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
-/// Returns STUN and TURN servers with credentials.
+/// A request for STUN and TURN servers and the credentials for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetIceServerConfig {
-    /// Channel for which to return servers.
+    /// The channel for which servers are requested.
     pub arn: ChannelArn,
-    /// Client id of the caller, if given.
+    /// Client id of the caller, if the request contains one.
     pub client_id: Option<OwnedClientId>,
-    /// Requested user name of the credentials; must match the pattern for client ids.
+    /// Requested user name for the credentials, which must match the pattern for client ids.
     pub username: Option<OwnedClientId>,
 }
 
 impl GetIceServerConfig {
-    /// User name of the credentials: the requested one, else the client id, else `kvs`.
+    /// Returns the user name for the credentials: the requested user name if there is one, otherwise the client id,
+    /// otherwise `kvs`.
     #[must_use]
     pub fn credential_name(&self) -> &str {
         self.username
@@ -48,21 +49,23 @@ impl GetIceServerConfig {
     }
 }
 
-/// ICE server in the response. The C SDK accepts at most 5 servers, each with up to 4 URIs of 127 characters,
-/// credentials of up to 256 characters and a lifetime above 30 s; it fails if any of the four members is missing.
+/// An ICE server in the response. The C SDK accepts at most 5 servers, up to 4 URIs of 127 characters per server, and
+/// credentials of up to 256 characters. The lifetime must be longer than 30 s. The C SDK fails if any of the four
+/// members is missing.
 #[derive(Clone, Copy, Debug)]
 pub struct IceServer<'a> {
     /// Password of the credential.
     pub password: &'a str,
     /// Lifetime of the credential, in seconds.
     pub ttl_seconds: u32,
-    /// URIs with scheme `stun:`, `turn:` or `turns:`; at least one.
+    /// URIs with the scheme `stun:`, `turn:` or `turns:`. There must be at least one.
     pub uris: &'a [String],
-    /// User name of the credential; must contain a `:`, at which the GStreamer client splits it.
+    /// User name of the credential. Must contain a `:`, because the GStreamer client splits the name at that character.
     pub username: &'a str,
 }
 
-/// Appends the response: the servers in order, with the members in the order of AWS.
+/// Appends the response to a request for ICE servers. Servers are written in the given order, members in the order that
+/// AWS uses.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
     crate::control::json::member(out, b'{', "IceServerList");
     out.push(b'[');
@@ -94,17 +97,17 @@ fn uris(out: &mut Vec<u8>, uris: &[String]) {
     out.push(b']');
 }
 
-/// Permitted length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
+/// Valid length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
 const PAYLOAD_CHARS: RangeInclusive<usize> = 1..=10_000;
 
-/// Sends an offer to the master and waits for the answer.
+/// A request to send an offer to the master and wait for its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendAlexaOfferToMaster {
-    /// Channel whose master receives the offer.
+    /// The channel whose master receives the offer.
     pub arn: ChannelArn,
-    /// Client id of the sender, to which the master addresses its answer.
+    /// Client id of the sender. The master addresses its answer to this id.
     pub sender: OwnedClientId,
-    /// Offer of 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without decoding.
+    /// The offer: 1 to 10,000 characters of `[a-zA-Z0-9+/=]`, forwarded without being decoded.
     pub payload: Box<str>,
 }
 
@@ -132,7 +135,7 @@ impl SendAlexaOfferToMaster {
     }
 }
 
-/// Appends the response: the master's answer, or `null` if none arrived in time.
+/// Appends the response to an Alexa offer, with the master's answer, or with `null` if no answer arrived in time.
 pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
     crate::control::json::member(out, b'{', "Answer");
     match answer {

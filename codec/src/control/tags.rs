@@ -1,4 +1,4 @@
-//! Operations on a channel's tags.
+//! Operations on the tags of a channel.
 
 use crate::control::constraint::{BodyRules, arn, only_page, required};
 use crate::control::json::Member;
@@ -15,12 +15,12 @@ const KEY_CHARS_MAX: usize = 128;
 /// Maximum length of a value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// Tag of letters, separators and numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
+/// A tag. Its key and value consist of letters, separators and numbers (Unicode classes `L`, `Z`, `N`) and `_.:/=+-@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// Key of 1 to 128 characters.
+    /// The key, 1 to 128 characters.
     pub key: Box<str>,
-    /// Value of 0 to 256 characters.
+    /// The value, 0 to 256 characters.
     pub value: Box<str>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     Ok(tags)
 }
 
-/// Validates keys and values by the rules of [`TagResource`]. The error describes the violated rule.
+/// Validates keys and values by the rules of [`TagResource`]. The returned error describes the rule that was violated.
 pub fn checked_tags<'b>(
     pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
 ) -> Result<Vec<Tag>, ApiError> {
@@ -96,8 +96,8 @@ fn fits(text: &str, chars_max: usize) -> bool {
     text.chars().all(is_tag_char) && text.chars().count() <= chars_max
 }
 
-/// Whether a character is in Unicode class `L`, `Z` or `N`, or is permitted punctuation. Rust's `is_alphabetic`,
-/// `is_whitespace` and `is_numeric` also include marks and tab.
+/// Returns whether a character is in Unicode class `L`, `Z` or `N`, or is permitted punctuation. Rust's
+/// `is_alphabetic`, `is_whitespace` and `is_numeric` are not suitable: they also accept marks and tabs.
 fn is_tag_char(char: char) -> bool {
     if char.is_ascii() {
         return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
@@ -118,12 +118,12 @@ fn is_tag_char(char: char) -> bool {
     )
 }
 
-/// Adds tags to a channel, replacing those with the same keys.
+/// A request to add tags to a channel. Existing tags with the same keys are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagResource {
-    /// Channel to tag.
+    /// The channel to tag.
     pub arn: ChannelArn,
-    /// 1 to 50 tags with unique keys, in request order.
+    /// 1 to 50 tags with unique keys, in the order of the request.
     pub tags: Vec<Tag>,
 }
 
@@ -137,18 +137,18 @@ impl TagResource {
         if tags.is_empty() {
             return Err(ApiError::invalid("Tags must have 1 to 50 entries."));
         }
-        // More than 50 keys in one request always exceed the channel's limit, so the error is that of Create.
+        // More than 50 keys in one request always exceed the channel's limit, so the error is the same as for Create.
         let tags = check(&tags)?;
         Ok(Self { arn, tags })
     }
 }
 
-/// Removes tags from a channel; unknown keys are ignored.
+/// A request to remove tags from a channel. Unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntagResource {
-    /// Channel to remove tags from.
+    /// The channel to remove tags from.
     pub arn: ChannelArn,
-    /// 1 to 50 valid keys, in request order; duplicates are allowed.
+    /// 1 to 50 valid keys, in the order of the request. Duplicates are allowed.
     pub keys: Vec<Box<str>>,
 }
 
@@ -172,10 +172,10 @@ impl UntagResource {
     }
 }
 
-/// Lists the tags of a channel.
+/// A request to list the tags of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTagsForResource {
-    /// Channel whose tags to list.
+    /// The channel whose tags are to be listed.
     pub arn: ChannelArn,
 }
 
@@ -190,7 +190,8 @@ impl ListTagsForResource {
     }
 }
 
-/// Appends the response: a map from keys to values. All tags (at most 50) fit on one page, without a next-page token.
+/// Appends a response that maps tag keys to tag values. A channel has at most 50 tags, which fit on one page, so there
+/// is no token.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
     crate::control::json::member(out, b'{', "Tags");
     out.push(b'{');

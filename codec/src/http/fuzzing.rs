@@ -1,11 +1,12 @@
-//! Fuzz entry point: no input causes a panic, and incremental parsing gives the same result as parsing at once.
+//! Fuzz entry point for request heads. Checks that no input causes a panic, and that parsing byte by byte gives the
+//! same result as parsing at once.
 
 use crate::http::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
 
-/// Parses `data` as a request head, at once and byte by byte.
+/// Parses `data` as a request head, both at once and byte by byte.
 ///
 /// # Panics
-/// Panics if the results differ.
+/// Panics if the two results differ.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits {
         head_bytes: 2048,

@@ -1,10 +1,10 @@
-//! Query strings and percent-encoding (RFC 3986) for request signatures: names and values are decoded exactly once, and
-//! `+` does not become a space.
+//! Query strings and percent-encoding (RFC 3986), as required for request signatures: names and values are decoded
+//! exactly once, and a `+` is not decoded to a space.
 
 use memchr::memchr;
 use std::{borrow::Cow, iter, mem};
 
-/// Percent-decoding error; the response has status 400.
+/// An error in percent-encoding. The response has status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
     /// A percent sign is not followed by two hexadecimal digits.
@@ -13,7 +13,8 @@ pub enum QueryError {
     Utf8,
 }
 
-/// Undecoded name-value pairs of a query. A name without `=` has an empty value; empty pairs are skipped.
+/// Returns the name-value pairs of a query, without decoding them. A name without `=` has an empty value. Empty pairs
+/// are skipped.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
     let parts = iter::from_fn(move || {
@@ -29,7 +30,7 @@ fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
-/// Decodes a name or value once, leaving `+` unchanged. Borrows if nothing needs decoding.
+/// Decodes a name or value once and leaves `+` unchanged. Returns a borrowed string if nothing needs decoding.
 pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     let (mut rest, mut out) = (text.as_bytes(), Vec::new());
     while let Some(place) = memchr(b'%', rest) {
@@ -52,7 +53,8 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Appends a name or value, with every byte outside `A-Za-z0-9-_.~` as `%` and two uppercase hexadecimal digits.
+/// Appends a name or value in percent-encoding. Every byte other than `A-Za-z0-9-_.~` is written as `%` followed by two
+/// uppercase hexadecimal digits.
 ///
 /// Source: AWS, "Create a signed AWS API request", `UriEncode`.
 pub fn encode(out: &mut String, text: &str) {

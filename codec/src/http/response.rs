@@ -1,40 +1,41 @@
-//! Writer of responses: head and body in one piece, always with a length, never chunked.
+//! Writes responses. The head and the body are written together, always with a length and never chunked.
 //!
-//! The C SDK keeps only the last chunk that it reads and accepts bodies of up to 10 KiB. Every response includes a
-//! request id and `Date`, by which clients correct their clocks, and headers that let scripts of any origin read both
-//! (Fetch standard, section 3.2).
+//! The C SDK keeps only the last chunk that it reads, and accepts bodies of up to 10 KiB. Every response contains a
+//! request id and a `Date`, which clients use to correct their clocks. Further headers allow scripts of any origin to
+//! read both (Fetch standard, section 3.2).
 
 use crate::calendar::civil;
 use crate::http::scanner::is_token_byte;
 
-/// Interim response for a client that waits for `100 Continue` (RFC 9110 section 15.2.1).
+/// The interim response for a client that waits for `100 Continue` (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Fields of all responses.
+/// Fields that are part of every response.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta<'a> {
     /// Time of the response, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
-    /// Request id in visible ASCII, which appears in the logs of client and server.
+    /// Request id in visible ASCII. The id appears in the logs of both client and server.
     pub request_id: &'a str,
-    /// Whether the connection closes after this response.
+    /// Whether the connection is closed after this response.
     pub close: bool,
-    /// Additional header lines, each with its line terminator.
+    /// Additional header lines. Each must include its line terminator.
     pub fields: &'a str,
 }
 
-/// Fields of error responses.
+/// Fields that are part of error responses.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorHead<'a> {
-    /// Exception name without a namespace.
+    /// Name of the exception, without a namespace.
     pub error_type: &'a str,
-    /// Reference for looking up the reason of the error; `None` in production.
+    /// Reference under which the reason for the error can be looked up. `None` in production.
     pub why: Option<&'a str>,
-    /// Seconds until a retry is useful (RFC 9110 section 10.2.3), if ever.
+    /// Number of seconds after which the client should retry (RFC 9110 section 10.2.3). `None` if a retry would not
+    /// help.
     pub retry_after_s: Option<u32>,
 }
 
-/// Whether a response of this module announces the end of the connection.
+/// Returns whether a response written by this module announces that the connection will be closed.
 #[must_use]
 pub fn ends_connection(response: &[u8]) -> bool {
     let mut lines = response.split(|byte| *byte == b'\n');
@@ -42,7 +43,8 @@ pub fn ends_connection(response: &[u8]) -> bool {
     head.any(|line| line == b"Connection: close\r")
 }
 
-/// Appends a response, without a content type if `content_type` is empty. A 426 response names the supported version.
+/// Appends a response. If `content_type` is empty, the response has no content type. A 426 response names the supported
+/// WebSocket version.
 pub fn respond(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
@@ -78,7 +80,8 @@ pub fn respond(
     end(out, meta, body);
 }
 
-/// Appends the response to a CORS preflight request: any origin, `methods`, and the requested `headers`.
+/// Appends the response to a CORS preflight request. The response allows any origin, the methods `methods`, and the
+/// requested `headers`.
 pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Option<&str>) {
     out.reserve(RESERVE + headers.map_or(0, str::len));
     begin(out, meta, 200);
@@ -96,9 +99,11 @@ pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Opt
     end(out, meta, b"");
 }
 
-/// Appends the 101 response that switches to WebSocket, with `accept` computed by `ws::accept_key`.
+/// Appends the 101 response that switches to the WebSocket protocol. `accept` is the value computed by
+/// `ws::accept_key`.
 ///
-/// `Upgrade` and `Connection` have one value each, because old releases of the C SDK's library compare the whole value.
+/// `Upgrade` and `Connection` each contain a single value, because old releases of the C SDK's WebSocket library
+/// compare the whole header value.
 pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
     out.reserve(RESERVE);
     begin(out, meta, 101);
@@ -186,17 +191,19 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// CORS headers that let any page read every response. Safe: signatures, not cookies, authenticate requests.
+/// CORS headers that allow any page to read every response. This is safe because requests are authenticated by
+/// signatures, not by cookies.
 const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
     Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
 
-/// Initial capacity of a response's head, in bytes. Avoids reallocation; not a limit.
+/// Initial capacity for a response's head, in bytes. Avoids reallocations, but is not a limit.
 const RESERVE: usize = 512;
 
 /// Length of an IMF-fixdate, in bytes.
 pub const DATE_BYTES: usize = 29;
 
-/// Formats milliseconds since 1970 UTC as an IMF-fixdate (RFC 9110 section 5.6.7), clamped to the end of the year 9999.
+/// Formats a time in milliseconds since 1970 UTC as an IMF-fixdate (RFC 9110 section 5.6.7). Times are clamped to the
+/// end of the year 9999.
 #[must_use]
 pub fn imf_fixdate(wall_ms: u64) -> [u8; DATE_BYTES] {
     let seconds = (wall_ms / 1000).min(LAST_SECOND);

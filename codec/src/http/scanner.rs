@@ -1,4 +1,4 @@
-//! Search for the end of a request head as its bytes arrive, in linear time.
+//! Finds the end of a request head as its bytes arrive, in linear time.
 
 use crate::{limits, proxy};
 use memchr::memchr;
@@ -6,7 +6,7 @@ use memchr::memchr;
 /// Limits of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Maximum size in bytes, including the request line and the final empty line.
+    /// Maximum size in bytes, including the request line and the empty line at the end.
     pub head_bytes: usize,
     /// Maximum number of header lines, at most [`limits::HEADER_LINES`](crate::limits::HEADER_LINES).
     pub header_lines: usize,
@@ -21,25 +21,25 @@ impl Default for HeadLimits {
     }
 }
 
-/// Error in a request head. The error response closes the connection, since the end of the head is unknown.
+/// An error in a request head. The connection is closed after the error response, since the end of the head is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     /// The head exceeds its size limit (status 431).
     TooLarge,
     /// The head has too many header lines (status 431).
     TooManyHeaders,
-    /// The head violates RFC 9112 in the described way (status 400).
+    /// The head violates RFC 9112 (status 400). The string describes the violation.
     Malformed(&'static str),
-    /// A PROXY protocol header arrived at a listener that does not expect one (status 400).
+    /// A PROXY protocol header arrived on a listener that does not expect one (status 400).
     Proxied,
     /// The HTTP version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6; status 505).
     UnsupportedVersion,
-    /// `Content-Length` does not specify the length of the body (RFC 9110 section 15.5.12; status 411).
+    /// `Content-Length` is missing or does not determine the length of the body (RFC 9110 section 15.5.12; status 411).
     LengthRequired,
 }
 
 impl HeadError {
-    /// Status code of the response.
+    /// Returns the status code of the response.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -50,7 +50,7 @@ impl HeadError {
         }
     }
 
-    /// Response text, in ASCII without quotes.
+    /// Returns the error message of the response. The message is ASCII and contains no quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -64,10 +64,11 @@ impl HeadError {
     }
 }
 
-/// Scanner for the end of a request head that arrives in pieces of any size. One per connection that awaits a head.
+/// A scanner for the end of a request head that arrives in pieces of any size. Each connection that awaits a head has
+/// one.
 ///
-/// Each byte is examined once. Some errors are detected early: a first byte that cannot start a request, a line feed
-/// without a carriage return, too many lines, and too many bytes.
+/// Each byte is examined once. The following errors are detected before the head is complete: a first byte that cannot
+/// start a request, a line feed without a carriage return, too many lines, and too many bytes.
 ///
 /// Invariant: the first `seen` bytes of the head have been examined and contain `lines` line terminators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,15 +78,15 @@ pub struct HeadScanner {
 }
 
 impl HeadScanner {
-    /// Creates a scanner positioned at the start of a head.
+    /// Creates a scanner that is positioned at the start of a head.
     #[must_use]
     pub const fn new() -> Self {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Examines the new bytes of `so_far`, which must start at the head's first byte. Returns the length of the head,
-    /// or `None` if more bytes are needed. An empty line before the request line belongs to the head. After an error,
-    /// the scanner must not be used.
+    /// Examines the new bytes of `so_far`, which must start at the first byte of the head. Returns the length of the
+    /// head, or `None` if more bytes are needed. An empty line before the request line is part of the head. After an
+    /// error, the scanner must not be used again.
     pub fn end(&mut self, so_far: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         let head_bytes = limits.head_bytes.min(u32::MAX as usize);
         let within = so_far.get(..head_bytes).unwrap_or(so_far);
@@ -124,7 +125,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Rejects bytes that cannot start a request, so that peers using another protocol receive an error at once.
+/// Rejects bytes that cannot start a request, so that a peer that speaks another protocol receives an error at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
@@ -149,7 +150,8 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// Whether a byte is valid in a token: a method, header name or connection option (RFC 9110 section 5.6.2).
+/// Returns whether a byte may occur in a token, such as a method, header name or connection option (RFC 9110 section
+/// 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -183,16 +185,17 @@ mod tests {
         header_lines: 64,
     };
 
-    /// Else a head that arrives byte by byte would cost the square of its length.
+    /// If bytes were examined repeatedly, a head that arrives byte by byte would take time quadratic in its length.
     #[test]
     fn each_byte_is_looked_at_once() {
         for seen in 3..HEAD.len() {
             let mut scanner = HeadScanner::new();
             assert_eq!(scanner.end(&HEAD[..seen], &LIMITS), Ok(None));
-            // Replaces the examined bytes by line feeds, which the scanner would reject on a second examination.
+            // Replaces the bytes already examined with line feeds, which the scanner would reject if it examined them
+            // again.
             let mut altered = vec![b'\n'; seen];
             altered.extend_from_slice(&HEAD[seen..]);
-            // Keeps the last three examined bytes, since the head ends with a sequence of four bytes.
+            // Keeps the last three of these bytes, since the sequence that ends the head is four bytes long.
             let kept = seen.saturating_sub(3);
             altered[kept..seen].copy_from_slice(&HEAD[kept..seen]);
             let found = scanner.end(&altered, &LIMITS);

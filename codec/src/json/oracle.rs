@@ -1,4 +1,4 @@
-//! Tests the scanner against simd-json, and both against serde_json, with generated and mutated texts.
+//! Tests the scanner against simd-json, and both of them against serde_json, with generated and mutated texts.
 
 use super::{Member, MemberName, Members};
 use crate::json::{scan::scan, tape::TapeReader};
@@ -89,7 +89,8 @@ fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
     })
 }
 
-/// Whether simd-json may reject valid JSON, because of a number beyond 64 bits or of deep nesting.
+/// Returns whether simd-json may reject a valid JSON text because a number exceeds 64 bits or because the nesting is
+/// deep.
 fn is_beyond(text: &str) -> bool {
     let digits = text
         .split(|byte: char| !byte.is_ascii_digit())
@@ -204,7 +205,7 @@ fn the_corners_of_the_grammar() {
     assert_eq!(objects.len(), 12, "{objects:?}");
 }
 
-/// Edge cases of RFC 8259, of which twelve are objects.
+/// Edge cases of the grammar in RFC 8259. Twelve of them are objects.
 #[rustfmt::skip] // a list
 const CORNERS: &[&str] = &[
     r#"{"a":01}"#, r#"{"a":1.}"#, r#"{"a":.5}"#, r#"{"a":+1}"#, r#"{"a":-}"#, r#"{"a":-0}"#, r#"{"a":1e}"#,

@@ -1,19 +1,21 @@
-//! The flat scanner: reads a single object whose members are strings. `\/` in the payload is the only permitted escape;
-//! unknown members may have any value.
+//! The flat scanner, which reads a single object whose members are strings. The only permitted escape is `\/`, in the
+//! payload. Unknown members may have any value.
 //!
 //! ```text
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
 //! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
 //! Many serialisers escape the slashes in base64, and clients may send unknown members; other deviations are rare. The
-//! scanner never rejects a text: it returns `None`, and simd-json parses the text from the start. The WebSocket layer
-//! has validated the text as UTF-8, so a quote or backslash byte is never part of a multi-byte character.
+//! scanner never rejects a text. It returns `None`, and simd-json then parses the text from the start. The WebSocket
+//! layer has already validated the text as UTF-8, so the byte of a quote or backslash is never part of a multi-byte
+//! character.
 
 use crate::base64;
 use crate::json::{Member, MemberName, Members, TextSpan};
 use memchr::{memchr, memchr2};
 
-/// Parses a text of the usual form, unescaping slashes in the payload. Returns `None` and changes nothing otherwise.
+/// Parses a JSON text of the usual form and unescapes slashes in the payload. Returns `None` for any other text and
+/// leaves it unchanged.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
     if let Some(TextSpan { start, end }) = shape(text, &mut members)? {
@@ -48,7 +50,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
                         Some(found) => found,
                         None => {
                             let found = slashed(rest)?;
-                            // Leaves a text with two payloads to simd-json.
+                            // If there are two payloads, simd-json parses the text instead.
                             if members.payload != Member::Absent {
                                 return None;
                             }
@@ -76,11 +78,12 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     }
 }
 
-/// Reads a member's name after its opening quote. Returns the known member, if any, and the text after the name.
+/// Reads the name of a member, starting after its opening quote. Returns the member, or `None` if the name is unknown,
+/// and the text after the name.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;
-    // Each arm compares with a text of constant length, without a call.
+    // Each arm compares with a text of constant length, which compiles to inline code instead of a function call.
     let found = match first {
         b'a' | b'A' => (MemberName::Action, rest_of_name.strip_prefix(b"ction\"")),
         b'm' | b'M' => (
@@ -109,7 +112,8 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     Some((MemberName::of(name), after))
 }
 
-/// Reads the payload after its opening quote. The base64 alphabet rules out escapes and control characters.
+/// Reads the payload, starting after its opening quote. Text in the base64 alphabet cannot contain escapes or control
+/// characters.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -120,12 +124,12 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Reads a string without control characters whose only escapes are `\/`. A separate function, like [`has_control`], so
-/// that ordinary texts do not load the vector constants of its loop.
+/// Reads a string that has no control characters and only `\/` as an escape. This is a separate function, like
+/// [`has_control`], so that the vector constants of its loop are not loaded for ordinary texts.
 #[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
-    // Includes the quote, so that a string does not seem to end at an escaped quote.
+    // Includes the closing quote, so that an escaped quote is not mistaken for the end of the string.
     let next = rest.get(1..=value.len())?;
     let is_other = value.iter().zip(next).fold(0, |found, (&byte, &next)| {
         found | u8::from(byte < 0x20) | (u8::from(byte == b'\\') & u8::from(next != b'/'))
@@ -133,7 +137,8 @@ fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Unescapes slashes in place and returns the new length. Fills the rest with spaces, to keep the slice valid UTF-8.
+/// Unescapes slashes in place and returns the new length. The remaining bytes are filled with spaces, so that the slice
+/// stays valid UTF-8.
 fn unescape_slashes(text: &mut [u8]) -> usize {
     let Some(mut kept) = memchr(b'\\', text) else {
         return text.len();
@@ -149,17 +154,17 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
     kept
 }
 
-// Values of unknown members, which are skipped.
+// Skips the values of unknown members.
 //
-// A strict subset of RFC 8259: escapes by code point, fractions, exponents, numbers of more than 18 digits and deep
-// nesting are left to simd-json.
+// Only a strict subset of RFC 8259 is handled here. Escapes by code point, fractions, exponents, numbers of more than
+// 18 digits, and deep nesting are left to simd-json.
 
-/// Maximum nesting depth of skipped values: sufficient for real clients, and less than `JSON_DEPTH`.
+/// Maximum nesting depth of skipped values. Sufficient for real clients, and less than `JSON_DEPTH`.
 const DEPTH_MAX: u32 = 4;
 
-/// Returns the text after the value.
+/// Skips a value. Returns the text that follows it, or `None` if simd-json must parse the text.
 pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
-    // One bit per open container, set for an object. The lowest bit belongs to the innermost container.
+    // One bit per open container, which is set for objects. The lowest bit belongs to the innermost container.
     let (mut open, mut depth) = (0_u32, 0_u32);
     loop {
         let mut after = match rest.split_first()? {
@@ -167,7 +172,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             (bracket @ (b'{' | b'['), after) => {
                 let is_object = *bracket == b'{';
                 let after = blank(after);
-                // The code of a closing bracket is the code of its opening bracket plus 2, for both kinds.
+                // For both kinds of bracket, the code of the closing bracket is the code of the opening bracket plus 2.
                 match after.split_first()? {
                     _ if depth == DEPTH_MAX => return None,
                     (close, after) if *close == bracket + 2 => after,
@@ -243,7 +248,7 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Like [`plain`], but for short strings such as an action or an id: scans eight bytes at a time.
+/// Like [`plain`], but optimized for short strings such as an action or an id. Scans eight bytes at a time.
 #[inline]
 pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (words, tail) = rest.as_chunks::<8>();
@@ -261,10 +266,11 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Index of the first of eight bytes that ends a plain string (quote, backslash, control character); 8 for none.
+/// Returns the index of the first of eight bytes that ends a plain string (a quote, backslash or control character), or
+/// 8 if none does.
 #[inline]
 fn first_end(word: u64) -> usize {
-    // Sets the high bit of each matching byte, and possibly of bytes above the first match.
+    // Sets the high bit of each matching byte. Bytes above the first match may also be set, which does not matter.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let is = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
     let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -280,7 +286,8 @@ pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (!has_control(found.0)).then_some(found)
 }
 
-/// Returns the texts before and after a string's closing quote; `None` if it contains an escape or is unterminated.
+/// Splits `rest` at the closing quote of a string. Returns the content of the string and the text after the quote.
+/// Returns `None` if the string contains an escape or is unterminated.
 #[inline]
 pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -301,7 +308,7 @@ pub(crate) fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether the text contains a control character, which must be escaped (RFC 8259 section 7).
+/// Returns whether the text contains a control character. Control characters must be escaped (RFC 8259 section 7).
 #[inline(never)]
 fn has_control(text: &[u8]) -> bool {
     text.iter()
@@ -404,7 +411,7 @@ mod skip_tests {
                 for place in 0..length {
                     let mut text = vec![b'a'; length];
                     text[place] = byte;
-                    // The bytes after the first end must not affect the result.
+                    // The bytes that follow the end of the string must not affect the result.
                     text.extend_from_slice(b"\"\x01\"}");
                     assert_eq!(short(&text), plain(&text), "{byte} at {place} of {length}");
                     let open = &text[..length];

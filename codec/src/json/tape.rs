@@ -1,7 +1,8 @@
-//! Parser of texts that the scanner leaves to simd-json, whose tape is a flat list of nodes, built without recursion.
+//! Parses the texts that the scanner leaves to simd-json. The tape of simd-json is a flat list of nodes, which is built
+//! without recursion.
 //!
-//! The reused buffers grow with the largest text so far, to at most about 40 bytes per byte of text (for a text of
-//! commas). There is one reader per shard.
+//! The buffers are reused and grow with the largest text seen so far, to at most about 40 bytes per byte of text. (The
+//! worst case is a text of commas.) Each shard has one reader.
 
 use crate::json::{Member, MemberName, Members, Object, TextSpan, Value};
 use crate::limits::JSON_DEPTH;
@@ -21,7 +22,8 @@ impl TapeReader {
         }
     }
 
-    /// Returns `None` if the text is not a single JSON object or is nested deeper than [`JSON_DEPTH`].
+    /// Reads the known members of a text. Returns `None` if the text is not a single JSON object or is nested deeper
+    /// than [`JSON_DEPTH`].
     pub(crate) fn members(&mut self, text: &mut [u8]) -> Option<Members> {
         let base = text.as_ptr().addr();
         self.walk(text, |nodes| {

@@ -1,6 +1,6 @@
-//! Writer of JSON strings.
+//! Writes JSON strings.
 
-/// Appends `text` as a quoted JSON string; escapes only what RFC 8259 section 7 requires.
+/// Appends `text` as a quoted JSON string. Escapes only what RFC 8259 section 7 requires.
 pub fn string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');

@@ -1,15 +1,17 @@
-//! Fuzz entry point: no input causes a panic, incremental parsing gives the same result as parsing all bytes at once,
-//! and parsed frames serialise to the same bytes.
+//! Fuzz entry point for links. Checks that no input causes a panic, that incremental parsing gives the same result as
+//! parsing all bytes at once, and that parsed frames serialise to the same bytes.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
-/// Frames of a byte stream, each re-serialised and with its stream number, and the error that ended the stream, if any.
+/// The frames of a byte stream, each serialised again with its stream number, and the error that ended the stream, if
+/// there was one.
 pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
-/// Parses `data` as a hello and frames, at once and in pieces of a length given by the first byte.
+/// Parses `data` as a hello and as frames, both at once and in pieces. The first byte determines the length of the
+/// pieces.
 ///
 /// # Panics
-/// Panics if the results differ, or a frame does not serialise to the bytes it was parsed from.
+/// Panics if the results differ, or if a frame does not serialise to the bytes from which it was parsed.
 pub fn fuzz(data: &[u8]) {
     fuzz_hello(data);
     let Some((&cut, stream)) = data.split_first() else {
@@ -18,12 +20,12 @@ pub fn fuzz(data: &[u8]) {
     let whole = run(stream, usize::MAX);
     let cut = run(stream, usize::from(cut).max(1));
     assert_eq!(whole, cut, "the frames depend on how the bytes arrived");
-    // Skipped and unfinished frames are not serialised.
+    // Frames that were skipped or are incomplete are not serialised.
     let written: usize = whole.0.iter().map(Vec::len).sum();
     assert!(written <= stream.len(), "more was read than came");
 }
 
-/// Returns the frames in a stream that arrives in pieces of `piece` bytes.
+/// Parses a stream that arrives in pieces of `piece` bytes, and returns its frames.
 ///
 /// # Panics
 /// Panics if the reader violates its contract.

@@ -1,4 +1,4 @@
-//! Hello: the first bytes of each side of a link.
+//! The hello: the first bytes that each side of a link sends.
 //!
 //! ```text
 //!   0           8          12       14
@@ -7,60 +7,61 @@
 //!  └───────────┴──────────┴────────┴─────────┴──────────────────┴────────────────────┘
 //!   cluster: length 1, text          node: length 1, name, directory 4, start 8
 //! ```
-//! Bytes after the shards, within the declared length, are skipped, so that later versions can add fields.
+//! Bytes that follow the shards but are within the declared length are skipped, so that later versions can add fields.
 
 use crate::link::take;
 
-/// Hello of one side of a link.
+/// The hello of one side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
     /// Version of the inter-node protocol.
     pub version: u32,
     /// Id of the cluster.
     pub cluster: &'a str,
-    /// Node that sends the hello.
+    /// The node that sends the hello.
     pub from: NodeName<'a>,
-    /// Node to which the hello is addressed.
+    /// The node to which the hello is addressed.
     pub to: NodeName<'a>,
-    /// Index of the owner's shard that serves the link; in the front's hello, the requested shard or [`ANY_SHARD`].
+    /// Index of the shard that serves the link, on the node that serves the channels (the owner). In a hello from the
+    /// node with the clients (the front), this is the requested shard or [`ANY_SHARD`].
     pub shard: u16,
-    /// Number of shards of the sending node.
+    /// Number of shards on the sending node.
     pub shards: u16,
 }
 
-/// Requests any shard, from a front that does not know the number of the owner's shards.
+/// Requests any shard of the other node. Used if the number of its shards is not known.
 pub const ANY_SHARD: u16 = u16::MAX;
 
-/// A node, and a process of that node.
+/// A node and one of its processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeName<'a> {
-    /// Name of the node: 1 to [`NAME_BYTES_MAX`] bytes.
+    /// Name of the node, from 1 to [`NAME_BYTES_MAX`] bytes.
     pub name: &'a str,
-    /// Number of the process's data directory. Both this field and `start` are 0 if the process is unknown.
+    /// Number of the process's data directory. If the process is not known, this field and `start` are both 0.
     pub directory: u32,
-    /// Start number of the process, counted per data directory.
+    /// Start number of the process. Starts are counted separately for each data directory.
     pub start: u64,
 }
 
-/// The bytes are not a hello.
+/// The received bytes are not a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHello;
 
 /// Maximum length of a node or cluster name, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Maximum length of a hello in bytes: three names, two processes, and room for fields of later versions.
+/// Maximum length of a hello in bytes: three names, two processes, and room for the fields of later versions.
 pub const HELLO_BYTES_MAX: usize = 512;
 
 const _: () = assert!(FIXED_BYTES + 3 * (1 + NAME_BYTES_MAX) + 2 * 12 + 4 <= HELLO_BYTES_MAX);
 
 const MAGIC: [u8; 8] = *b"HELIOLNK";
 
-/// Number of bytes before the cluster id.
+/// Number of bytes that precede the cluster id.
 const FIXED_BYTES: usize = 14;
 
 impl<'a> Hello<'a> {
-    /// Appends the hello. A name that is too long is written as empty, and the receiver rejects the hello.
+    /// Appends the hello. A name that is too long is written as an empty name, and the receiver rejects the hello.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(HELLO_BYTES_MAX);
         write_name(&mut rest, self.cluster);
@@ -78,10 +79,10 @@ impl<'a> Hello<'a> {
         out.extend_from_slice(&rest);
     }
 
-    /// Parses the hello at the start of `bytes` and returns it with its length; `None` if it is incomplete.
+    /// Parses the hello at the start of `bytes`. Returns the hello and its length, or `None` if it is incomplete.
     ///
     /// # Errors
-    /// Fails as soon as an invalid byte, length or name has arrived.
+    /// Returns an error as soon as an invalid byte, length or name has arrived.
     pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, NotHello> {
         let begun = bytes.len().min(MAGIC.len());
         if bytes.get(..begun) != MAGIC.get(..begun) {

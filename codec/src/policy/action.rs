@@ -1,11 +1,11 @@
-//! Names of actions in policies, and the patterns that match them.
+//! The names of actions in policies, and the matching of patterns against them.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
-        /// Action that this service authorises by policy.
+        /// An action that this service authorises by policy.
         ///
         /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service" and
         /// "AWS IoT".
@@ -15,10 +15,10 @@ macro_rules! actions {
         }
 
         impl Action {
-            /// Every action.
+            /// All actions.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$action),+];
 
-            /// Name with its service, such as `kinesisvideo:ConnectAsMaster`.
+            /// Returns the name including the service, such as `kinesisvideo:ConnectAsMaster`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -26,7 +26,8 @@ macro_rules! actions {
                 }
             }
 
-            /// Name without its service, such as `ConnectAsMaster`; also the name of the API operation.
+            /// Returns the name without the service, such as `ConnectAsMaster`. This is also the name of the API
+            /// operation.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -42,7 +43,7 @@ actions! {
     ConnectAsMaster = "kinesisvideo" "ConnectAsMaster",
     /// Connecting as a viewer with a client id.
     ConnectAsViewer = "kinesisvideo" "ConnectAsViewer",
-    /// Creating a channel; the ARN of the action's resource ends in `/*`.
+    /// Creating a channel. The ARN of the resource ends in `/*`.
     CreateSignalingChannel = "kinesisvideo" "CreateSignalingChannel",
     /// Describing a channel.
     DescribeSignalingChannel = "kinesisvideo" "DescribeSignalingChannel",
@@ -50,54 +51,56 @@ actions! {
     UpdateSignalingChannel = "kinesisvideo" "UpdateSignalingChannel",
     /// Deleting a channel.
     DeleteSignalingChannel = "kinesisvideo" "DeleteSignalingChannel",
-    /// Listing channels; the action's resource is `*`.
+    /// Listing channels. The resource is `*`.
     ListSignalingChannels = "kinesisvideo" "ListSignalingChannels",
     /// Getting the endpoints of a channel.
     GetSignalingChannelEndpoint = "kinesisvideo" "GetSignalingChannelEndpoint",
-    /// Fetching ICE servers, optionally with a client id.
+    /// Fetching ICE servers, with or without a client id.
     GetIceServerConfig = "kinesisvideo" "GetIceServerConfig",
     /// Sending an offer to a channel's master on behalf of an Alexa device.
     SendAlexaOfferToMaster = "kinesisvideo" "SendAlexaOfferToMaster",
-    /// Adding tags.
+    /// Adding tags to a channel.
     TagResource = "kinesisvideo" "TagResource",
-    /// Removing tags.
+    /// Removing tags from a channel.
     UntagResource = "kinesisvideo" "UntagResource",
-    /// Listing tags.
+    /// Listing the tags of a channel.
     ListTagsForResource = "kinesisvideo" "ListTagsForResource",
-    /// Reading the media storage configuration.
+    /// Reading the media storage configuration of a channel.
     DescribeMediaStorageConfiguration = "kinesisvideo" "DescribeMediaStorageConfiguration",
-    /// Updating the media storage configuration.
+    /// Updating the media storage configuration of a channel.
     UpdateMediaStorageConfiguration = "kinesisvideo" "UpdateMediaStorageConfiguration",
     /// Querying the channels whose media a stream stores.
     DescribeMappedResourceConfiguration = "kinesisvideo" "DescribeMappedResourceConfiguration",
-    /// Joining a storage session as master.
+    /// Joining a storage session as the master.
     JoinStorageSession = "kinesisvideo" "JoinStorageSession",
-    /// Joining a storage session as viewer.
+    /// Joining a storage session as a viewer.
     JoinStorageSessionAsViewer = "kinesisvideo" "JoinStorageSessionAsViewer",
-    /// Requesting temporary credentials; the action's resource is the federated user.
+    /// Requesting temporary credentials. The resource is the federated user.
     GetFederationToken = "sts" "GetFederationToken",
-    /// Querying the caller's own identity; always allowed.
+    /// Querying one's own identity, which is always allowed.
     GetCallerIdentity = "sts" "GetCallerIdentity",
-    /// Assuming a role; the action's resource is the role.
+    /// Assuming a role. The resource is the role.
     AssumeRole = "sts" "AssumeRole",
-    /// Assuming a role with a token from an OpenID provider; checked only against the role's trust policy.
+    /// Assuming a role with a token from an OpenID provider. Only the role's trust policy is checked.
     AssumeRoleWithWebIdentity = "sts" "AssumeRoleWithWebIdentity",
     /// Setting session tags.
     TagSession = "sts" "TagSession",
-    /// Setting a session's source identity.
+    /// Setting the source identity of a session.
     SetSourceIdentity = "sts" "SetSourceIdentity",
-    /// Requesting credentials for a role alias with a certificate; the action's resource is the alias.
+    /// Requesting credentials for a role alias with a certificate. The resource is the alias.
     AssumeRoleWithCertificate = "iot" "AssumeRoleWithCertificate",
 }
 
 impl Action {
-    /// Returns the action with this name, which excludes the service, such as `ConnectAsMaster`. Case-sensitive.
+    /// Returns the action with this name, such as `ConnectAsMaster`. The name excludes the service and is
+    /// case-sensitive.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
-    /// Bit of the action in sealed session tokens. Existing bits never change, and new actions are appended.
+    /// Returns the bit that represents the action in sealed session tokens. Existing bits never change, and new actions
+    /// are appended.
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -109,9 +112,9 @@ const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 pub(crate) struct Actions(u32);
 
 impl Actions {
-    /// Returns the actions that a policy pattern matches, case-insensitively. A pattern for another service, or for an
-    /// unsupported action of a supported service, is valid but matches nothing. Fails if the pattern is malformed, or
-    /// matches no known action of the supported service that it names.
+    /// Returns the actions that a pattern in a policy matches, case-insensitively. A pattern for another service, or
+    /// for an unsupported action of a supported service, is valid but matches nothing. Returns an error if the pattern
+    /// is malformed, or if it names a supported service but matches none of the service's known actions.
     pub(crate) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
@@ -135,7 +138,7 @@ impl Actions {
         } else if service.eq_ignore_ascii_case("sts") {
             ("sts", &STS)
         } else if service.eq_ignore_ascii_case("iot") {
-            // The other actions of IoT, such as those for messages of things, are accepted without effect.
+            // All other actions of IoT, such as those for messages of things, are accepted but have no effect.
             return Ok(IOT.matching(name).unwrap_or_default());
         } else {
             return Ok(Self::default()); // unsupported service
@@ -184,10 +187,11 @@ static STS: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("sts", STS
 
 static IOT: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("iot", &[]));
 
-/// Maximum length of an action name in a policy, in bytes: three times the longest existing name.
+/// Maximum length of an action name in a policy, in bytes. This is three times the length of the longest existing name.
 const ACTION_BYTES_MAX: usize = 128;
 
-/// Media actions of Kinesis Video Streams, which this service does not support. Policies may name them, without effect.
+/// The media actions of Kinesis Video Streams, which this service does not support. Policies may name them, but they
+/// have no effect.
 const KINESISVIDEO_UNSERVED: &[&str] = &[
     "CreateStream",
     "DeleteEdgeConfiguration",
@@ -232,14 +236,14 @@ const STS_UNSERVED: &[&str] = &[
     "TagGetWebIdentityToken",
 ];
 
-// Matching of a pattern with all names of a service at once, and search for the name closest to a misspelt one.
+// Matches a pattern against all names of a service at once, and finds the name closest to a misspelt one.
 
-/// Actions of one service: first the supported ones, then those that policies may name without effect.
+/// The actions of one service. The supported actions come first, then those that policies may name without effect.
 struct ActionNames {
     known: Vec<Name>,
-    /// For each letter, one bit mask per name, with a bit at each position of the letter.
+    /// For each letter, one bit mask per name. A bit is set for each position at which the name has that letter.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
-    /// For each name, a bit mask of the position after its last letter; 0 in unused entries.
+    /// For each name, a bit mask in which only the position after the last letter is set. 0 in unused entries.
     ends: [u64; NAMES_MAX],
 }
 
@@ -251,7 +255,8 @@ struct Name {
 type LetterCounts = [u8; 26];
 
 impl ActionNames {
-    /// Panics if there are more than [`NAMES_MAX`] names, or if a name is too long.
+    /// Creates the table of a service's actions. Panics if there are more than [`NAMES_MAX`] names, or if a name is too
+    /// long.
     pub(crate) fn new(service: &str, unserved: &[&'static str]) -> Self {
         let served = Action::ALL.into_iter().filter(|action| {
             let its = action.as_str().split(':').next();
@@ -283,7 +288,7 @@ impl ActionNames {
     }
 
     fn matching(&self, pattern: &str) -> Option<Actions> {
-        // For each name, one bit per position that the part of the pattern read so far can reach.
+        // For each name, one bit for each position that the part of the pattern read so far can reach.
         let mut names = [1u64; NAMES_MAX];
         for byte in pattern.bytes() {
             match (
@@ -291,7 +296,7 @@ impl ActionNames {
                 letter(byte).and_then(|letter| self.letters.get(letter)),
             ) {
                 (b'*', _) => {
-                    // Adds all positions after the first reachable one.
+                    // Adds all positions that follow the first reachable position.
                     names
                         .iter_mut()
                         .for_each(|places| *places |= places.wrapping_neg());
@@ -312,8 +317,9 @@ impl ActionNames {
             .reduce(Actions::union)
     }
 
-    /// Returns the known name with the smallest edit distance (for a pattern, the smallest distance to a prefix), at
-    /// most [`HINT_EDITS_MAX`]. Compares only the [`HINT_NAMES_MAX`] names with the most similar letter counts.
+    /// Returns the known name with the smallest edit distance, provided that the distance is at most
+    /// [`HINT_EDITS_MAX`]. If `written` is a pattern, it is compared with a prefix of each name. Only the
+    /// [`HINT_NAMES_MAX`] names with the most similar letter counts are compared.
     fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
@@ -337,7 +343,7 @@ impl ActionNames {
     }
 }
 
-/// Returns a lower bound of the edit distance, where an edit adds, removes or replaces a letter, or swaps two letters.
+/// Returns a lower bound for the edit distance. An edit adds, removes or replaces a letter, or swaps two letters.
 fn fewest_edits(one: &LetterCounts, other: &LetterCounts) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
@@ -369,7 +375,8 @@ const NAMES_MAX: usize = 48;
 
 const HINT_EDITS_MAX: usize = 3;
 
-/// Maximum number of known names compared with a misspelt one. A comparison costs the product of both lengths.
+/// Maximum number of known names that are compared with a misspelt name. The cost of a comparison is the product of
+/// both lengths.
 const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]
@@ -392,10 +399,8 @@ mod tests {
         assert_eq!(found, ["sts:GetFederationToken", "sts:GetCallerIdentity"]);
         let found = meant("KinesisVideo:connectasMASTER");
         assert_eq!(found, ["kinesisvideo:ConnectAsMaster"]);
-        let wanted = [
-            "kinesisvideo:GetSignalingChannelEndpoint",
-            "kinesisvideo:GetIceServerConfig",
-        ];
+        #[rustfmt::skip] // a list
+        let wanted = ["kinesisvideo:GetSignalingChannelEndpoint", "kinesisvideo:GetIceServerConfig"];
         assert_eq!(meant("kinesisvideo:Get*"), wanted);
         let found = meant("kinesisvideo:?ntagResource");
         assert_eq!(found, ["kinesisvideo:UntagResource"]);
@@ -428,7 +433,7 @@ mod tests {
         }
     }
 
-    /// No hint is given for a dissimilar or overlong name, since every known name would have to be compared.
+    /// A dissimilar or overlong name gets no hint, since a hint would require comparing it with every known name.
     #[test]
     fn what_is_like_no_action_has_no_hint() {
         for name in ["Frobnicate", &"e".repeat(ACTION_BYTES_MAX)] {
@@ -465,7 +470,7 @@ mod tests {
         }
     }
 
-    /// Sealed session tokens contain the bits.
+    /// The bits are part of sealed session tokens.
     #[test]
     fn actions_keep_their_bits() {
         let names: Vec<_> = Action::ALL.into_iter().map(Action::name).collect();
@@ -495,7 +500,7 @@ mod names_tests {
     use crate::policy::pattern;
     use proptest::prelude::*;
 
-    /// Returns the actions that a pattern matches, by applying the general matcher to each name.
+    /// Returns the actions that a pattern matches, found by applying the general matcher to each name.
     fn one_by_one(names: &ActionNames, text: &str) -> Option<Actions> {
         let mut pattern = Vec::new();
         pattern::push(&mut pattern, &text.to_ascii_lowercase());

@@ -1,4 +1,5 @@
-//! Conditions of a statement (an operator, a key and values), and their evaluation for a request.
+//! The conditions of a statement and their evaluation for a request. A condition consists of an operator, a key and
+//! values.
 //!
 //! ```text
 //! operator 2 | key | values
@@ -20,7 +21,7 @@ use std::str;
 pub(crate) struct Condition<'p> {
     pub(crate) operator: Operator,
     pub(crate) key: Key<'p>,
-    /// Values of the condition, at least one; a value may be empty.
+    /// The values of the condition. There is at least one value, and a value may be empty.
     pub(crate) values: List<'p>,
 }
 
@@ -31,7 +32,8 @@ impl<'p> Condition<'p> {
         self.values.write(out)
     }
 
-    /// Reads a condition, and returns it with the remaining bytes. `None` unless [`Self::write`] produced it.
+    /// Reads a condition. Returns the condition and the remaining bytes, or `None` if the bytes were not written by
+    /// [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&operator, rest) = bytes.split_first_chunk()?;
         let operator = Operator::of_bytes(operator)?;
@@ -225,8 +227,8 @@ fn with_pattern(
     }
 }
 
-/// Compares each of the six parts of an ARN with the corresponding pattern. The last part may contain colons. A policy
-/// value that is `*` or starts with a variable is compared as a plain text pattern.
+/// Compares each of the six parts of an ARN with the corresponding pattern. The last part may contain colons. If the
+/// value in the policy is `*` or starts with a variable, it is compared as a plain text pattern.
 fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionWork) -> Match {
     if entry == b"*" || variable::is_first(entry) {
         return with_pattern(entry, &PatternText::new(text), values, work);
@@ -247,8 +249,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Compares a text that contains multi-byte characters with a pattern that contains single-character wildcards.
-/// Backtracks to the last [`MANY`], character by character, within the work limit.
+/// Matches a text that contains multi-byte characters against a pattern that contains single-character wildcards.
+/// Backtracks to the last [`MANY`], one character at a time, within the limit on work.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],
@@ -257,7 +259,7 @@ fn by_characters<const MANY: u8, const ONE: u8>(
 ) -> bool {
     let is_inside = |place: usize| text.get(place).is_some_and(|byte| byte & 0xC0 == 0x80);
     let (mut at, mut place) = (0, 0);
-    // Position after the last [`MANY`], and the text position for the next attempt.
+    // The position after the last [`MANY`] in the pattern, and the position in the text where the next attempt starts.
     let mut again = None;
     while *steps <= steps_max {
         *steps += 1;
@@ -365,11 +367,12 @@ impl Match {
     }
 }
 
-/// Work spent on a document's conditions, with a buffer for expanding variables.
+/// The work spent on the conditions of a document, and a buffer for expanding variables.
 pub(crate) struct ConditionWork {
     pub(crate) steps: u64,
     steps_max: u64,
-    /// Condition that failed in the last statement: 0 for the client id; other conditions are numbered from 1.
+    /// The number of the condition that failed in the last statement. A condition on the client id has number 0, and
+    /// all others are numbered from 1.
     pub(crate) failed: Option<u16>,
     scratch: Option<ExpansionRoom>,
 }
@@ -398,14 +401,14 @@ impl ConditionWork {
     }
 }
 
-/// Steps permitted for the conditions of a document, regardless of its length.
+/// Number of steps permitted for the conditions of any document, regardless of its length.
 const STEPS_FREE: u64 = 16 * 1024;
 
-/// Additional steps permitted per byte of the document.
+/// Number of additional steps permitted per byte of the document.
 ///
-/// Each value of a request, which may have up to 50 tag keys, is compared with each value of the policy. Without this
-/// limit, a document of 2,048 characters could take milliseconds. Comparing all 50 keys with ten patterns that have a
-/// `*` in the middle takes a third of [`STEPS_FREE`].
+/// Each value of a request is compared with each value of the policy, and a request may have up to 50 tag keys. Without
+/// this limit, a document of 2,048 characters could take milliseconds to evaluate. Comparing all 50 keys with ten
+/// patterns that have a `*` in the middle takes a third of [`STEPS_FREE`].
 const STEPS_PER_BYTE: u64 = 8;
 
 #[cfg(test)]

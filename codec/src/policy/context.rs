@@ -1,4 +1,4 @@
-//! Condition keys: facts about a request for conditions and variables, and their values.
+//! Condition keys and their values. The keys name the facts about a request that conditions and variables can refer to.
 //!
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal,)+) => {
-        /// Name of a condition key, without its variable part (the key of a tag, or an issuer and its claim).
+        /// The name of a condition key, without its variable part (the key of a tag, or an issuer and its claim).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum KeyName {
@@ -19,10 +19,12 @@ macro_rules! keys {
         }
 
         impl KeyName {
-            /// Every name. Positions are part of sealed session tokens: they never change, and new names are appended.
+            /// All names. Sealed session tokens refer to names by their positions, so existing positions never change
+            /// and new names are appended.
             const ALL: &[Self] = &[$(Self::$key,)+];
 
-            /// Name as spelled by AWS; for tag keys, the part before the tag's key.
+            /// Returns the name as spelled by AWS. For keys that refer to a tag, this is the part before the key of the
+            /// tag.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -42,7 +44,7 @@ keys! {
     EpochTime = "aws:EpochTime",
     /// IP address of the client.
     SourceIp = "aws:SourceIp",
-    /// Whether the client connects to this server over TLS.
+    /// Whether the client is connected to this server over TLS.
     SecureTransport = "aws:SecureTransport",
     /// Region of this server.
     RequestedRegion = "aws:RequestedRegion",
@@ -58,7 +60,7 @@ keys! {
     PrincipalArn = "aws:PrincipalArn",
     /// Account of the caller.
     PrincipalAccount = "aws:PrincipalAccount",
-    /// Principal type of the caller.
+    /// Type of the principal that makes the request.
     PrincipalType = "aws:PrincipalType",
     /// A tag of the caller.
     PrincipalTag = "aws:PrincipalTag/",
@@ -66,17 +68,17 @@ keys! {
     ResourceTag = "aws:ResourceTag/",
     /// A tag that the request adds.
     RequestTag = "aws:RequestTag/",
-    /// Tag keys in the request.
+    /// The keys of the tags in the request.
     TagKeys = "aws:TagKeys",
-    /// Issue time of temporary credentials.
+    /// Time at which the temporary credentials were issued.
     TokenIssueTime = "aws:TokenIssueTime",
     /// ARN of the resource on whose behalf a role is assumed.
     SourceArn = "aws:SourceArn",
     /// Account of the resource on whose behalf a role is assumed.
     SourceAccount = "aws:SourceAccount",
-    /// Source identity of a session.
+    /// Source identity of the caller's session.
     SourceIdentity = "aws:SourceIdentity",
-    /// Identity provider that authenticated the user.
+    /// The identity provider that authenticated the user.
     FederatedProvider = "aws:FederatedProvider",
     /// Session name given when a role is assumed.
     RoleSessionName = "sts:RoleSessionName",
@@ -84,9 +86,9 @@ keys! {
     ExternalId = "sts:ExternalId",
     /// Source identity given when a role is assumed.
     RequestedSourceIdentity = "sts:SourceIdentity",
-    /// Keys of session tags that the session passes on when it assumes further roles.
+    /// Keys of the session tags that the session passes on when it assumes further roles.
     TransitiveTagKeys = "sts:TransitiveTagKeys",
-    /// Name of the thing that signed in with a certificate.
+    /// Name of the IoT thing that signed in with a certificate.
     ThingName = "credentials-iot:ThingName",
     /// Type of the thing.
     ThingTypeName = "credentials-iot:ThingTypeName",
@@ -94,23 +96,24 @@ keys! {
     AwsCertificateId = "credentials-iot:AwsCertificateId",
     /// A claim in an identity provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
     Claim = "ISSUER:CLAIM",
-    /// An AWS key that is never set in this service.
+    /// An AWS key that never has a value in this service.
     Foreign = "",
-    /// Whether an AWS service makes the request. True only when devices sign in.
+    /// Whether an AWS service makes the request. True only when a device signs in.
     PrincipalIsAwsService = "aws:PrincipalIsAWSService",
 }
 
 /// A condition key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key<'a> {
-    /// Name of the key.
+    /// The name of the key.
     pub name: KeyName,
-    /// Key of a tag, or whole key for [`KeyName::Claim`] and [`KeyName::Foreign`]; else empty. Case-insensitive.
+    /// The key of a tag, or the whole key for [`KeyName::Claim`] and [`KeyName::Foreign`]. Empty for other names.
+    /// Case-insensitive.
     pub detail: &'a str,
 }
 
 impl<'a> Key<'a> {
-    /// Parses a key, case-insensitively. The error for an unknown key lists the known ones.
+    /// Parses a key, case-insensitively. If the key is unknown, the error lists the known keys.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let of_things = THINGS
             .iter()
@@ -157,7 +160,8 @@ impl<'a> Key<'a> {
         out.extend(self.detail.bytes());
     }
 
-    /// Reads a key, and returns it with the remaining bytes. `None` unless [`Self::write`] produced it.
+    /// Reads a key. Returns the key and the remaining bytes, or `None` if the bytes were not written by
+    /// [`Self::write`].
     pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&[name, length], rest) = bytes.split_first_chunk()?;
         let (detail, rest) = rest.split_at_checked(length.into())?;
@@ -219,18 +223,20 @@ fn known_names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Maximum length of a key after its name, in bytes. The length fits into one byte, which is never a marker.
+/// Maximum length in bytes of the part of a key that follows its name. The length is stored in one byte, which must
+/// differ from every marker.
 const DETAIL_BYTES_MAX: usize = 240;
 
-/// Names in IoT policies for values of the credentials provider. Source: AWS IoT Core Developer Guide, "Thing policy
-/// variables".
+/// Variable names that IoT policies use for values from the credentials provider. Source: AWS IoT Core Developer Guide,
+/// "Thing policy variables".
 const THINGS: &[(&str, KeyName)] = &[
     ("iot:Connection.Thing.ThingName", KeyName::ThingName),
     ("iot:Connection.Thing.ThingTypeName", KeyName::ThingTypeName),
 ];
 
-/// AWS condition keys without a value in this service: multi-factor authentication, VPCs, organisations, and services
-/// that call on behalf of others. Accepted so that existing policies work unchanged.
+/// AWS condition keys that have no value in this service. They concern multi-factor authentication, VPCs,
+/// organisations, and services that call on behalf of others. They are accepted so that existing policies work
+/// unchanged.
 const FOREIGN: &[&str] = &[
     "aws:AssumedRoot",
     "aws:CalledVia",
@@ -259,9 +265,11 @@ const FOREIGN: &[&str] = &[
     "aws:VpceOrgPaths",
 ];
 
-/// Source of a request's condition values. A policy queries only values that it uses, which may be computed on demand.
+/// The source of the condition values of a request. A policy queries only the values that it uses, so they may be
+/// computed on demand.
 pub trait Context {
-    /// Returns value `nth` of a key, counted from 0 for keys with several; [`Value::Absent`] after the last value.
+    /// Returns the value of a key. A key may have several values; `nth` counts them from 0. Returns [`Value::Absent`]
+    /// after the last value.
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_>;
 }
 
@@ -271,19 +279,19 @@ impl Context for () {
     }
 }
 
-/// Value of a condition key.
+/// The value of a condition key.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
     /// The request has no value for the key.
     Absent,
-    /// Unknown on this shard. A decision that depends on the value is [`crate::policy::Decision::Open`].
+    /// The value is not known on this shard. A decision that depends on it is [`crate::policy::Decision::Open`].
     Unknown,
-    /// Ambiguous or unavailable. An `Allow` statement that depends on the value does not apply; a `Deny` statement
-    /// does.
+    /// The value is ambiguous or unavailable. An `Allow` statement that depends on it does not apply; a `Deny`
+    /// statement does.
     Lost,
-    /// A text of at most [`VALUE_BYTES_MAX`] bytes; a longer one counts as absent.
+    /// A string of at most [`VALUE_BYTES_MAX`] bytes. A longer string counts as absent.
     Text(&'a str),
-    /// A text computed on demand.
+    /// A string that was computed on demand.
     Made(ShortText),
     /// A number.
     Number(u64),
@@ -304,7 +312,8 @@ impl<'a> Value<'a> {
 }
 
 impl Value<'_> {
-    /// Text in policy notation; `None` if the request has no value. `room` is the buffer for values of other types.
+    /// Returns the value as a string in policy notation, or `None` if the request has no value. Values of other types
+    /// are formatted into `room`.
     pub(crate) fn text<'t>(&'t self, room: &'t mut ShortText) -> Option<&'t str> {
         let written = match self {
             Value::Absent | Value::Unknown | Value::Lost => return None,
@@ -322,9 +331,9 @@ impl Value<'_> {
 pub(crate) struct Values<'a> {
     client_id: Option<&'a str>,
     context: &'a dyn Context,
-    /// Whether a value queried since `Self::begin` is known only on another shard.
+    /// Whether any value queried since `Self::begin` is known only on another shard.
     elsewhere: Cell<bool>,
-    /// Whether a value queried since `Self::begin` is lost.
+    /// Whether any value queried since `Self::begin` is [`Value::Lost`].
     lost: Cell<bool>,
 }
 
@@ -343,12 +352,12 @@ impl<'a> Values<'a> {
         self.lost.set(false);
     }
 
-    /// Whether a value queried since [`Self::begin`] is lost, and none is known only on another shard.
+    /// Returns whether any value queried since [`Self::begin`] is lost while none is known only on another shard.
     pub(crate) fn only_lost(&self) -> bool {
         self.lost.get() && !self.elsewhere.get()
     }
 
-    /// Returns value `nth` of a key. An overlong value counts as absent, and a lost value as unknown.
+    /// Returns the `nth` value of a key. A value that is too long counts as absent, and a lost value counts as unknown.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
@@ -376,7 +385,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Writes a time as `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
+/// Writes a time in the format `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
 fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
     let (year, month, day) = calendar::civil(days.min(DAYS_MAX));
@@ -387,7 +396,7 @@ fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
     )
 }
 
-/// Text of up to [`ShortText::BYTES_MAX`] bytes, stored inline. Writing more is an error.
+/// A string of at most [`ShortText::BYTES_MAX`] bytes, stored inline. Writing more is an error.
 #[derive(Clone, Copy)]
 pub struct ShortText {
     bytes: [u8; Self::BYTES_MAX],
@@ -395,7 +404,7 @@ pub struct ShortText {
 }
 
 impl ShortText {
-    /// Maximum length in bytes, sufficient for the ARN of a role session.
+    /// Maximum length in bytes. Sufficient for the ARN of a role session.
     pub const BYTES_MAX: usize = 192;
 
     /// Creates an empty text.
@@ -407,7 +416,8 @@ impl ShortText {
         }
     }
 
-    /// Creates a text from format arguments. Callers must ensure that it fits; a longer text is truncated.
+    /// Creates a string from format arguments. The caller must ensure that the string fits. A longer string is
+    /// truncated.
     #[must_use]
     pub fn of(parts: fmt::Arguments<'_>) -> Self {
         let mut text = Self::new();
@@ -420,7 +430,7 @@ impl ShortText {
         text
     }
 
-    /// Text as a string slice.
+    /// Returns the text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
@@ -451,7 +461,7 @@ impl fmt::Debug for ShortText {
     }
 }
 
-/// Maximum length of a text value in bytes, sufficient for a tag value of 256 characters.
+/// Maximum length of a text value, in bytes. Sufficient for a tag value of 256 characters.
 pub const VALUE_BYTES_MAX: usize = crate::limits::ARN_BYTES;
 
 const DAYS_MAX: i64 = 2_932_896;
@@ -492,7 +502,7 @@ mod tests {
         assert!(fine);
     }
 
-    /// Sealed session tokens contain the numbers.
+    /// The numbers are part of sealed session tokens.
     #[test]
     fn keys_keep_their_numbers_and_are_their_bytes() {
         let numbers: Vec<_> = KeyName::ALL.iter().map(|name| *name as usize).collect();

@@ -21,8 +21,9 @@ pub const PATTERN_BYTES_MAX: usize = 2048;
 /// Maximum number of variables in a document.
 pub const VARIABLES_MAX: usize = 1024;
 
-/// Maximum number of variables in a session policy. Expanding a variable takes work in proportion to its value.
+/// Maximum number of variables in a session policy. The work for expanding a variable is proportional to the length of
+/// its value.
 pub const SESSION_VARIABLES_MAX: usize = 32;
 
-/// Maximum number of errors reported per document.
+/// Maximum number of errors reported for one document.
 pub const FAULTS_MAX: usize = 20;

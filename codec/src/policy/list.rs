@@ -1,4 +1,5 @@
-//! Lists of texts in a policy: a two-byte length, then the entries, separated by [`BETWEEN`].
+//! Encoding of string lists in policies: a length in two bytes, followed by the entries, which are separated by
+//! [`BETWEEN`].
 
 use memchr::memchr;
 
@@ -47,10 +48,10 @@ impl<'p> List<'p> {
     }
 }
 
-/// Starts another entry with a separator; the caller then appends the bytes of the entry.
+/// Begins another entry by appending the separator. The caller must then append the bytes of the entry.
 pub(crate) fn begin_entry(list: &mut Vec<u8>) {
     list.push(BETWEEN);
 }
 
-/// Separator between the entries of a list. Never occurs in UTF-8.
+/// Separates the entries of a list. This byte never occurs in UTF-8.
 const BETWEEN: u8 = 0xFF;

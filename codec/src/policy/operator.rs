@@ -33,7 +33,8 @@ pub(crate) enum RequiredOrder {
 }
 
 impl RequiredOrder {
-    /// Whether a request value has this order relative to the policy value `limit`, which is `None` if invalid.
+    /// Compares `value`, from the request, with `limit`, from the policy. Returns `false` if `limit` is `None`, that
+    /// is, if the policy's value is invalid.
     pub(crate) fn holds(self, value: i128, limit: Option<i128>) -> bool {
         let Some(limit) = limit else {
             return false;
@@ -112,7 +113,8 @@ impl Operator {
             .is_some_and(|(.., negated)| *negated)
     }
 
-    /// Expansion of variables in the policy value; `None` if the value cannot contain variables.
+    /// Returns how variables in the policy's value are expanded, or `None` if the operator's values cannot contain
+    /// variables.
     pub(crate) fn place(self) -> Option<Place> {
         match self.comparison() {
             Comparison::Text | Comparison::TextInAnyCase => Some(Place::Text),
@@ -176,7 +178,7 @@ impl Operator {
         [self.number, quantifier | if_exists]
     }
 
-    /// Reads an operator; `None` unless [`Self::bytes`] produced the bytes.
+    /// Decodes an operator. Returns `None` if the bytes were not produced by [`Self::bytes`].
     pub(crate) fn of_bytes([number, mode]: [u8; 2]) -> Option<Self> {
         let quantifier = match mode & 3 {
             0 => Quantifier::None,
@@ -198,8 +200,8 @@ pub(crate) const ARN_PARTS: usize = 6;
 
 const IF_EXISTS: &str = "IfExists";
 
-/// Operators with their comparison, and whether they negate it. Positions are part of sealed session tokens: they never
-/// change, and new operators are appended.
+/// The operators, each with its comparison and whether the comparison is negated. Sealed session tokens contain indices
+/// into this table, so operators are never reordered or removed, and new ones are appended.
 const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("StringEquals", Comparison::Text, false),
     ("StringNotEquals", Comparison::Text, true),
@@ -270,8 +272,8 @@ const OPERATORS: &[(&str, Comparison, bool)] = &[
     ("Null", Comparison::Presence, false),
 ];
 
-// Values of typed operators: numbers, dates, booleans, networks. Parsed when a policy loads, to reject invalid values,
-// and again for each comparison, because the texts are shorter than the parsed values.
+// Values of typed operators: numbers, dates, booleans and networks. They are parsed when a policy is loaded, in order
+// to reject invalid values, and again for each comparison, because their texts are shorter than the parsed values.
 
 pub(crate) fn number(text: &str) -> Option<i128> {
     if text.len() <= 18
@@ -297,7 +299,7 @@ pub(crate) fn scaled(number: u64) -> i128 {
     i128::from(number) * BILLION
 }
 
-/// Parses a time, in billionths of a second since 1970 UTC. Accepts `2026`, `2026-11`, `2026-11-22`,
+/// Parses a time and returns it in billionths of a second since 1970 UTC. Accepts `2026`, `2026-11`, `2026-11-22`,
 /// `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and a number of seconds with at least
 /// five digits.
 ///
@@ -327,7 +329,8 @@ pub(crate) fn date(text: &str) -> Option<i128> {
     Some(i128::from(days) * 86_400 * BILLION + seconds)
 }
 
-/// Converts a date to seconds since 1970, which parse faster. `None` if the number would be fractional or longer.
+/// Converts a date to a number of seconds since 1970, which is faster to parse. Returns `None` if the number would have
+/// a fraction or be longer than the date.
 fn short_date(text: &str) -> Option<String> {
     let date = date(text).filter(|date| *date >= 0 && date % BILLION == 0)?;
     let seconds = (date / BILLION).to_string();
@@ -423,7 +426,7 @@ mod tests {
         }
     }
 
-    /// Sealed session tokens contain the numbers.
+    /// The numbers are part of sealed session tokens.
     #[test]
     fn operators_keep_their_numbers_and_are_their_bytes() {
         for (name, number) in [
@@ -434,11 +437,9 @@ mod tests {
         ] {
             assert_eq!(Operator::parse(name).unwrap().bytes(), [number, 0]);
         }
-        for name in [
-            "ForAnyValue:StringLike",
-            "BoolIfExists",
-            "ForAllValues:ArnNotLikeIfExists",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["ForAnyValue:StringLike", "BoolIfExists", "ForAllValues:ArnNotLikeIfExists"];
+        for name in cases {
             let operator = Operator::parse(name).unwrap();
             assert_eq!(Operator::of_bytes(operator.bytes()), Some(operator));
         }

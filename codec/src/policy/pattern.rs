@@ -1,35 +1,37 @@
-//! Patterns with `*` and `?`, compared with a text at 1,024 positions at a time.
+//! Matching of patterns that contain `*` and `?`. Up to 1,024 positions of the text are compared at once.
 //!
 //! # Theory of operation
 //! The part of a pattern before its first `*` is compared with the start of the text, and the part after its last `*`
-//! with the end. The parts in between are searched for in order. The first match of each part is used, since a later
-//! match would leave less text for the following parts.
+//! is compared with the end. The parts in between are searched for in order. For each part, the first match is used,
+//! since a later match would leave less text for the parts that follow.
 //!
-//! A library searches for a part without `?`, in time linear in the length of the text. A part with `?` is searched for
-//! at 1,024 positions at once: each start position is a bit, and each byte of the part clears the bits of the positions
-//! at which the text differs:
+//! A part without `?` is searched for with a library, in time linear in the length of the text. A part with `?` is
+//! searched for at 1,024 positions at once. Each start position is represented by a bit, and each byte of the part
+//! clears the bits of the positions at which the text differs:
 //! ```text
 //! text  a b c a x c     part a?c     a at +0: 1..1..   ? at +1: all   c at +2: 1..1..   found at the first bit
 //! ```
-//! The bits are interleaved across sixteen words: position 0 is in the first word, position 1 in the second, position
-//! 16 in the first again. The following position is thus in the following word, and the position sixteen bytes later in
-//! the next bit of the same word: all words are read from one index of a row and shifted by the same amount, which
-//! compiles to a few wide instructions.
+//! The bits are interleaved across sixteen words: position 0 is in the first word, position 1 in the second word, and
+//! position 16 in the first word again. Therefore, the next position is in the next word, and the position sixteen
+//! bytes later is in the next bit of the same word. All words are thus read from one index of a bitmap and shifted by
+//! the same amount, which compiles to a few wide instructions.
 //!
-//! The positions of a byte in the text are the intersection of two rows, for the upper and lower halves of the byte.
+//! The positions at which a byte occurs in the text are the intersection of two bitmaps: one for the upper and one for
+//! the lower half of the byte.
 //!
 //! # Work
 //! A step is one byte of a part compared at up to 64 positions, up to 64 bytes compared at the start or end of the
-//! text, or 8 bytes searched by the library. A part of `p` bytes that consumes `t` bytes of the text, including those
-//! before its match, is compared at `t - p + 1` positions, which takes at most `p × ⌈(t - p + 1) / 64⌉` steps: never
-//! more than `t × ⌈p / 64⌉`. Matching therefore takes at most the length of the text in bytes times the number of
-//! 64-byte words in the pattern.
+//! text, or 8 bytes searched by the library. Suppose that a part is `p` bytes long and consumes `t` bytes of the text,
+//! including the bytes before its match. The part is then compared at `t - p + 1` positions, which takes at most `p ×
+//! ⌈(t - p + 1) / 64⌉` steps, and never more than `t × ⌈p / 64⌉`. Matching therefore takes at most as many steps as the
+//! length of the text in bytes multiplied by the number of 64-byte words in the pattern.
 
 use crate::limits::ARN_BYTES;
 use memchr::{memchr, memmem, memrchr};
 use std::cell::OnceCell;
 
-/// Appends a pattern, in which `*` matches any bytes and `?` any one byte, including `/` and `:`. Collapses `**`.
+/// Appends a pattern. `*` matches any number of bytes and `?` any single byte, including `/` and `:`. Collapses `**` to
+/// `*`.
 pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     let mut before = 0;
     for byte in text.bytes() {
@@ -42,21 +44,22 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
 
 pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
-    /// Index of the text, built on the first search, since most patterns differ from the text at its start.
+    /// Index of the text. Built on the first search, since most patterns can be ruled out at the start of the text.
     index: OnceCell<Index>,
 }
 
-/// Positions of each half-byte value in a text of at most [`ARN_BYTES`] bytes: for each value of the upper and of the
-/// lower half, a row of words with one bit per position.
+/// An index of the bytes in a text of at most [`ARN_BYTES`] bytes. For each value of the upper half of a byte, and for
+/// each value of the lower half, it contains a bitmap of the positions with that value.
 struct Index {
     upper: [Row; 16],
     lower: [Row; 16],
 }
 
-/// Row of positions, followed by the same row shifted by one position, so that reads may extend past the last word.
+/// A bitmap of positions, followed by the same bitmap shifted by one position, so that a read may extend past the last
+/// word.
 type Row = [u64; 2 * WORDS];
 
-/// One bit per position of a search: bit `b` of word `w` is position `16 b + w`.
+/// The candidate positions of a search, as a bitmap. Bit `b` of word `w` represents position `16 b + w`.
 type Places = [u64; WORDS];
 
 impl<'a> PatternText<'a> {
@@ -79,7 +82,7 @@ impl<'a> PatternText<'a> {
         self.matches_with::<b'*', b'?'>(pattern, steps)
     }
 
-    /// Like `Self::matches`, for an expanded pattern, whose wildcards are [`MANY`] and [`ONE`].
+    /// Like `Self::matches`, but for an expanded pattern, in which the wildcards are [`MANY`] and [`ONE`].
     pub(crate) fn matches_expanded(&self, pattern: &[u8], steps: &mut u64) -> bool {
         self.matches_with::<MANY, ONE>(pattern, steps)
     }
@@ -119,7 +122,8 @@ impl<'a> PatternText<'a> {
         true
     }
 
-    /// Returns the first match of a part at positions `from` to `last`, where the part must fit into the text.
+    /// Returns the position of the first match of a part of the pattern, from `from` to `last`. The part must fit into
+    /// the text at all of these positions.
     fn find<const ONE: u8>(
         &self,
         part: &[u8],
@@ -148,7 +152,7 @@ impl<'a> PatternText<'a> {
                 index.keep(wanted, at, found);
             });
         }
-        // Never reached for the text of a request, which is shorter.
+        // Not reached for the text of a request, which is always short enough for the index.
         (from..=last).step_by(PLACES).find_map(|first| {
             let last = (last - first).min(PLACES - 1);
             let place = find::<ONE>(part, 0, last, steps, |wanted, at, found| {
@@ -165,8 +169,8 @@ impl<'a> PatternText<'a> {
     }
 }
 
-/// Returns the first match of a part at positions `from` to `last`. `keep` clears the bits of the positions at which
-/// the text at the given offset differs from a byte.
+/// Returns the position of the first match of a part of the pattern, from `from` to `last`. `keep` is called with a
+/// byte and an offset. It must clear the bits of all positions where the text differs from that byte at that offset.
 fn find<const ONE: u8>(
     part: &[u8],
     from: usize,
@@ -233,7 +237,7 @@ impl Index {
         index
     }
 
-    /// Clears the bits of the positions at which the text, at offset `at`, differs from `wanted`.
+    /// Clears the bits of all positions at which the text, at offset `at`, differs from `wanted`.
     #[inline]
     fn keep(&self, wanted: u8, at: usize, found: &mut Places) {
         let words = |rows: &[Row; 16], half: u8| {
@@ -259,10 +263,11 @@ fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     })
 }
 
-/// Wildcard for any number of bytes in an expanded pattern, whose other bytes are literal. Never occurs in UTF-8.
+/// Wildcard for any number of bytes in an expanded pattern. All bytes of such a pattern other than this one and [`ONE`]
+/// are literal. This byte never occurs in UTF-8.
 pub(crate) const MANY: u8 = 0xFE;
 
-/// Wildcard for any one byte in an expanded pattern. Never occurs in UTF-8.
+/// Wildcard for any single byte in an expanded pattern. This byte never occurs in UTF-8.
 pub(crate) const ONE: u8 = 0xFD;
 
 const SEARCHED_BYTES_PER_STEP: usize = 8;
@@ -272,7 +277,7 @@ const WORDS: usize = 16;
 const PLACES: usize = 64 * WORDS;
 const _: () = assert!(ARN_BYTES <= PLACES);
 
-/// Bytes of a part compared between checks for remaining candidates.
+/// Number of bytes of a pattern part to compare before checking again whether any candidates remain.
 const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]
@@ -280,7 +285,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Matches by the definition, in exponential time.
+    /// Matches according to the definition, in exponential time.
     fn naive(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),
@@ -291,7 +296,8 @@ mod tests {
         }
     }
 
-    /// Matches long texts by the definition: finds the prefixes of the text that each prefix of the pattern matches.
+    /// Matches long texts according to the definition, by finding which prefixes of the text each prefix of the pattern
+    /// matches.
     fn by_prefixes(pattern: &[u8], text: &[u8]) -> bool {
         let mut matched = vec![false; text.len() + 1];
         matched[0] = true;
@@ -309,7 +315,7 @@ mod tests {
         matched[text.len()]
     }
 
-    /// Whether the text matches. Asserts the bound on steps.
+    /// Returns whether the text matches the pattern. Asserts that the number of steps is within the bound.
     fn matches(pattern: &str, text: &str) -> bool {
         let (mut written, mut steps) = (Vec::new(), 0);
         push(&mut written, pattern);
@@ -320,7 +326,8 @@ mod tests {
         matches
     }
 
-    /// The most expensive patterns: no part fits, each fits nearly everywhere, or there are many.
+    /// The most expensive patterns: those in which no part fits, in which parts fit nearly everywhere, or which have
+    /// many parts.
     #[test]
     fn hostile_patterns_keep_to_the_bound() {
         let long = "a".repeat(1024);
@@ -367,7 +374,8 @@ mod tests {
             prop_assert_eq!(by_prefixes(pattern.as_bytes(), text.as_bytes()), wanted);
         }
 
-        /// Tests texts of several words, some longer than any text of a request, with patterns cut out of these texts.
+        /// Tests texts that span several words, some of them longer than any text of a request, with patterns cut out
+        /// of these texts.
         #[test]
         fn as_the_definition_says_of_long_texts(
             text in prop_oneof!["[ab]{0,200}", "[abé]{900,1300}"],

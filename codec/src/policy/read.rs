@@ -1,4 +1,5 @@
-//! Parser of policy documents. serde_json parses the text and tracks positions; `policy/rules.rs` defines the contents.
+//! Parses policy documents. serde_json parses the text and tracks positions; `policy/rules.rs` defines the permitted
+//! members and values.
 
 use crate::policy::PolicyError;
 use crate::policy::condition::{Condition, Key, KeyName};
@@ -15,8 +16,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Parses a document with a limited number of variables. Skips the first `forgiven` errors, so that a later error is
-/// returned; the statements must then not be used.
+/// Parses a document with at most `variables_max` variables. Skips the first `forgiven` errors and returns the next
+/// one. If any error was skipped, the returned statements must not be used.
 pub(crate) fn document(
     text: &str,
     grammar: Grammar,
@@ -31,7 +32,8 @@ pub(crate) fn document(
     Ok(statements)
 }
 
-/// Whether the document's version supports variables. A separate pass, because the version may follow the statements.
+/// Returns whether the version of the document supports variables. This takes a separate pass, because the version may
+/// follow the statements.
 fn has_variables(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Versioned<'a> {
@@ -119,7 +121,7 @@ impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
     }
 }
 
-/// A statement with missing or invalid members is discarded.
+/// A statement that is being parsed. If members are missing or invalid, the statement is discarded.
 #[derive(Default)]
 struct PolicyDraft {
     effect: Option<Effect>,

@@ -1,4 +1,4 @@
-//! Remarks on valid parts of a policy that may have unexpected effects.
+//! Remarks on parts of a policy that are valid but may have unexpected effects.
 
 use crate::policy::condition::{Key, KeyName};
 use crate::policy::operator::{Comparison, Quantifier};
@@ -7,14 +7,15 @@ use crate::policy::{Action, Policy, rules::Effect};
 use std::collections::BTreeSet;
 
 impl Policy {
-    /// Remarks for the operator, without duplicates: keys without a value in this service, keys whose value the client
-    /// chooses, denials that do not apply without a value, and permissions for viewers with any client id.
+    /// Returns remarks for the operator, without duplicates. They point out keys that never have a value in this
+    /// service, keys whose value is chosen by the client, denials that do not apply if a key has no value, and
+    /// statements that allow viewers to use any client id.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = BTreeSet::new();
         for statement in self.statements() {
             let denies = statement.effect == Effect::Deny;
-            // Never fails: each statement was read before.
+            // This cannot fail, because each statement has been read before.
             let _ = statement.each_key(|key, used| {
                 let name = shown(key);
                 if key.name == KeyName::Foreign {
@@ -34,8 +35,8 @@ impl Policy {
         remarks.into_iter().collect()
     }
 
-    /// Whether the policy allows ConnectAsViewer with any client id. False if it also allows ConnectAsMaster, since a
-    /// master can occupy all viewer slots in any case.
+    /// Returns whether the policy allows ConnectAsViewer with any client id. Returns `false` if the policy also allows
+    /// ConnectAsMaster, since a master can occupy all viewer slots in any case.
     fn allows_any_viewer(&self) -> bool {
         let is_open = |statement: &Statement<'_>| {
             let mut others = statement.conditions().flatten();

@@ -1,4 +1,4 @@
-//! Members of policy documents and their permitted values.
+//! The members of policy documents and the values that they may have.
 
 use crate::policy::limits::PATTERN_BYTES_MAX;
 
@@ -59,7 +59,8 @@ impl Members {
         self.0.contains(&name)
     }
 
-    /// Checks that a statement has all required members. Errors in their values have been reported at their positions.
+    /// Checks that a statement has all required members. Errors in the values have already been reported at their
+    /// positions.
     pub(crate) fn require_statement(&self, grammar: Grammar) -> Result<(), String> {
         for (name, other) in PAIRS {
             if self.has(name) && self.has(other) {
@@ -111,7 +112,8 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Converts a principal in a trust document to its stored form: kind, colon and name; for an account id, its root.
+/// Converts a principal from a trust document to its stored form: the kind, a colon and the name. An account id becomes
+/// the ARN of the account's root.
 pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
@@ -205,7 +207,7 @@ const TRUST_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Pairs of members. A statement must contain exactly one member of each pair.
+/// Pairs of mutually exclusive members. If a member is required, the other member of its pair may take its place.
 const PAIRS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
     ("Resource", "NotResource"),

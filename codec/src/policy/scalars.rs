@@ -1,4 +1,4 @@
-//! Parser of strings and lists of strings in a document, which can skip errors.
+//! Parses strings and lists of strings in a document. Errors can be skipped.
 
 use crate::policy::{limits::ENTRIES_MAX, rules::Grammar, variable::Allowance};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
@@ -20,7 +20,7 @@ impl Reading {
         }
     }
 
-    /// Returns the validated value, or `instead` if the error is to be skipped.
+    /// Returns the value if the check succeeded. If the check failed and its error is to be skipped, returns `instead`.
     pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
@@ -68,7 +68,8 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarT
     }
 }
 
-/// Visitor methods for scalars other than strings: errors, which can be skipped, if only strings are permitted.
+/// Visitor methods for scalars other than strings. They report an error, which can be skipped, unless any scalar is
+/// permitted.
 macro_rules! no_strings {
     ($($visit:ident $kind:ty: $unexpected:ident),+) => {
         $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {

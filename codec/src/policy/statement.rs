@@ -1,10 +1,10 @@
-//! Serialised form of a statement.
+//! The serialised form of a statement.
 //!
 //! ```text
 //! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
 //! ```
-//! Conditions on the client id, the most common ones, are two lists of values; a missing condition is an empty list.
-//! Other conditions are concatenated.
+//! Conditions on the client id are the most common ones, so they are stored as two lists of values. If such a condition
+//! is missing, its list is empty. All other conditions are concatenated.
 
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
@@ -17,13 +17,13 @@ use crate::policy::{context::Values, list::List, operator::Operator, pattern::Pa
 pub(crate) struct Statement<'p> {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    /// Whether the statement applies to all resources except those that match its patterns.
+    /// Whether the statement applies to all resources except those that match its patterns (`NotResource`).
     pub(crate) spares_resources: bool,
     pub(crate) expands_resources: bool,
     pub(crate) resources: List<'p>,
-    /// `StringEquals` on `kinesisvideo:ClientId`: one of the values must be the request's client id.
+    /// `StringEquals` on `kinesisvideo:ClientId`. The request's client id must be equal to one of these values.
     pub(crate) equals: List<'p>,
-    /// `StringLike` on `kinesisvideo:ClientId`: one of the patterns must match the request's client id.
+    /// `StringLike` on `kinesisvideo:ClientId`. The request's client id must match one of these patterns.
     pub(crate) like: List<'p>,
     pub(crate) conditions: List<'p>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Statement<'p> {
 pub(crate) enum KeyUse {
     Condition(Operator),
     Variable {
-        /// Whether the variable has a default for requests without a value.
+        /// Whether the variable has a default, which is used if the request has no value for it.
         has_default: bool,
     },
 }
@@ -54,7 +54,7 @@ impl<'a> StatementSubject<'a> {
         }
     }
 
-    /// Whether the request's resource matches a pattern, with `without_value` as the result if a variable has no value.
+    /// Returns whether the request's resource matches a pattern. Returns `without_value` if a variable has no value.
     fn is_on(&self, pattern: &[u8], without_value: Match, work: &mut ConditionWork) -> Match {
         if !has_markers(pattern) {
             return self.resource.matches(pattern, &mut work.steps).into();
@@ -70,7 +70,8 @@ impl<'a> StatementSubject<'a> {
 }
 
 impl<'p> Statement<'p> {
-    /// Reads a statement, and returns it with the remaining bytes. `None` unless [`Self::write`] produced it.
+    /// Decodes a statement, and returns it together with the remaining bytes. Returns `None` if the bytes were not
+    /// produced by [`Self::write`].
     pub(crate) fn read(bytes: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (&[kind], rest) = bytes.split_first_chunk()?;
         let (&actions, rest) = rest.split_first_chunk::<ACTIONS_BYTES>()?;
@@ -122,7 +123,7 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Rejects a trust statement that unconditionally allows an action to everybody, or to everybody with exceptions.
+    /// Rejects a trust statement that allows an action to everybody (with or without exceptions) but has no condition.
     pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
@@ -136,9 +137,9 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Whether the statement applies to a request. Adds the work to `steps`, except that of conditions other than those
-    /// on the client id, which is counted in `work`. If the result depends on a lost value, a `Deny` statement applies
-    /// and an `Allow` statement does not.
+    /// Returns whether the statement applies to a request. The cost of comparing the client id, and resources without
+    /// variables, is added to `steps`. All other cost is counted in `work`. If the result depends on a value that has
+    /// been lost, a `Deny` statement applies and an `Allow` statement does not.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,
@@ -164,7 +165,8 @@ impl<'p> Statement<'p> {
         }
         let mut patterns = self.resources.entries();
         let named = if self.expands_resources {
-            // A statement does not apply if one of its variables has no value.
+            // If a variable has no value, the statement does not apply. With `NotResource`, the pattern must then count
+            // as matched.
             let without_value = self.spares_resources.into();
             Match::any(patterns.map(|pattern| subject.is_on(pattern, without_value, work)))
         } else {
@@ -214,7 +216,7 @@ impl<'p> Statement<'p> {
         })
     }
 
-    /// Passes each key except the client id to `seen`. Returns `None` if part of the statement cannot be read.
+    /// Calls `seen` with each condition key except the client id. Returns `None` if the statement cannot be decoded.
     pub(crate) fn each_key(&self, mut seen: impl FnMut(Key<'_>, KeyUse)) -> Option<()> {
         let mut of_variables = |list: List<'_>| {
             let mut entries = list.entries();
@@ -234,8 +236,8 @@ impl<'p> Statement<'p> {
         Some(())
     }
 
-    /// Whether the conditions on the client id hold. Source: IAM User Guide, "Condition operators": a condition on an
-    /// absent key does not match.
+    /// Returns whether the conditions on the client id hold. A condition on an absent key does not match. Source: IAM
+    /// User Guide, "Condition operators".
     fn holds(&self, subject: &StatementSubject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;

@@ -14,7 +14,7 @@ fn ask(policy: &str, action: Action, resource: &str, client_id: Option<&str>) ->
         .decide(&request, &mut 0, &mut None)
 }
 
-/// A document of one statement with these members.
+/// Returns a document that consists of one statement with these members.
 fn one(members: &str) -> String {
     format!(r#"{{"Version": "2012-10-17", "Statement": {{{members}}}}}"#)
 }
@@ -73,7 +73,7 @@ fn resources_keep_their_case_and_create_has_no_time() {
     }
 }
 
-/// Asserts the error that each document is refused with.
+/// Asserts that each document is rejected with the given error.
 fn refused(table: &[(&str, &str)]) {
     for (text, wanted) in table {
         let error = Policy::parse(text).unwrap_err().to_string();
@@ -108,7 +108,7 @@ fn all_faults_of_a_document_are_listed_in_order() {
         assert!(fine, "{fault} / {rule}");
     }
     assert_eq!(Policy::parse(text).unwrap_err(), faults[0]);
-    // Text that is not JSON ends it, and so does a bound.
+    // Parsing stops at text that is not JSON, and at the maximum number of errors.
     let cut = Policy::parse_with_faults(&text[..text.len() - 2]).unwrap_err();
     assert_eq!(cut.len(), wanted.len() + 1);
     let many = one(&format!(
@@ -288,7 +288,7 @@ fn an_operation_has_its_action() {
     }
 }
 
-/// The bytes are fewer than those of the text, so that a token has room for them; other bytes are not a policy.
+/// The serialised form is shorter than the text, so that it fits into a token. Bytes in another form are not a policy.
 #[test]
 fn a_policy_is_its_bytes() {
     let text = r#"{"Statement": [{"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": ["arn:*", "*"],

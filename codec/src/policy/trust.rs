@@ -1,7 +1,8 @@
 //! Trust documents, which define the principals that may assume a role.
 //!
-//! The grammar is that of other policies, with `Principal` in place of `Resource`. A statement names a principal
-//! directly or through its account. If it names the account, the principal's own policies must allow the action too.
+//! The grammar is the same as for other policies, but with `Principal` in place of `Resource`. A statement names a
+//! principal either directly or through its account. If it names only the account, the principal's own policies must
+//! also allow the action.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".
@@ -14,39 +15,41 @@ use crate::policy::{
 use crate::policy::{list::List, statement::Statement};
 use std::collections::BTreeSet;
 
-/// Parsed trust document.
+/// A parsed trust document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trust {
     statements: Box<[Clause]>,
 }
 
-/// A statement: its principals, and its actions with their conditions.
+/// A statement: its principals, its actions and their conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Clause {
-    /// Whether the statement applies to all principals except those listed.
+    /// Whether the statement applies to all principals except those in `principals`.
     spares: bool,
     denies: bool,
-    /// Principals, each with its kind: `AWS:arn:…`.
+    /// The principals, each prefixed with its kind: `AWS:arn:…`.
     principals: Box<[Box<str>]>,
-    /// Actions and conditions, stored as a policy for all resources (`Resource: "*"`).
+    /// The actions and conditions, stored as a policy for all resources (`Resource: "*"`).
     rule: Policy,
 }
 
-/// A caller that wants to assume a role, with all names by which trust documents may refer to it.
+/// A caller that wants to assume a role, with all names by which a trust document may refer to the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Trusted<'a> {
-    /// Names of the caller, each prefixed with its kind, such as `AWS:arn:aws:iam::123456789012:user/back-end`.
+    /// The names of the caller, each prefixed with its kind, such as `AWS:arn:aws:iam::123456789012:user/back-end`.
     pub own: &'a [&'a str],
-    /// Principal of the account, `AWS:arn:aws:iam::123456789012:root`; `None` for a caller with only a web token.
+    /// The principal of the caller's account, such as `AWS:arn:aws:iam::123456789012:root`. `None` if the caller has
+    /// only a web token.
     pub account: Option<&'a str>,
 }
 
-/// Decision of a trust document on a request.
+/// The decision of a trust document on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustDecision {
     /// A statement allows the request and names the caller directly.
     Allow,
-    /// A statement allows the account or everybody, so the caller's own policies must also allow the request.
+    /// A statement allows the request for the caller's account or for everybody. The caller's own policies must also
+    /// allow it.
     AllowAccount,
     /// A statement denies the request.
     Deny,
@@ -54,7 +57,7 @@ pub enum TrustDecision {
     NoMatch,
 }
 
-/// Statement of a trust document that caused a request to be denied.
+/// The statement in a trust document that caused a request to be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustGround {
     /// Position of the statement in the document, counted from 1.
@@ -63,7 +66,8 @@ pub struct TrustGround {
 }
 
 impl Trust {
-    /// Parses a document of at most [`TRUST_BYTES_MAX`] bytes. Returns the first error, with its line and column.
+    /// Parses a document of at most [`TRUST_BYTES_MAX`] bytes. On failure, returns the first error with its line and
+    /// column.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         within(text, TRUST_BYTES_MAX)?;
         let bytes = read::document(text, Grammar::Trust, VARIABLES_MAX, 0)?;
@@ -71,7 +75,8 @@ impl Trust {
             .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
     }
 
-    /// Parses a document as [`Self::parse`] does, but returns all errors, as [`Policy::parse_with_faults`] does.
+    /// Parses a document in the same way as [`Self::parse`], but returns all errors, like
+    /// [`Policy::parse_with_faults`].
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Trust, first))
     }
@@ -101,9 +106,9 @@ impl Trust {
         Some(Self { statements })
     }
 
-    /// Decides whether a caller may perform an action on the role. Adds the work to `steps`, as [`Policy::decide`]
-    /// does. Returns the statement that denies the request, or the first that would allow it if its conditions were
-    /// met.
+    /// Decides whether a caller may perform an action on the role. Adds the work done to `steps`, like
+    /// [`Policy::decide`]. Sets `ground` to the statement that denies the request or, if there is none, to the first
+    /// statement that would allow the request if its conditions were met.
     #[must_use]
     pub fn decide(
         &self,
@@ -138,34 +143,35 @@ impl Trust {
         decision
     }
 
-    /// Returns the key of the failed condition; `None` if the statement denies the request.
+    /// Returns the key of the condition that failed, or `None` if the statement denies the request.
     #[must_use]
     pub fn failed_key(&self, ground: TrustGround) -> Option<String> {
         let clause = self.statements.get(ground.statement.checked_sub(1)?)?;
         clause.rule.failed_key(ground.ground)
     }
 
-    /// Whether any statement allows the action to any principal.
+    /// Returns whether any statement allows the action to any principal.
     #[must_use]
     pub fn allows(&self, action: Action) -> bool {
         let mut rules = self.statements.iter().map(|clause| &clause.rule);
         rules.any(|rule| rule.allowed_somewhere().any(|allowed| allowed == action))
     }
 
-    /// Principals named in the statements, each prefixed with its kind.
+    /// Returns the principals named in the statements, each prefixed with its kind.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let named = self.statements.iter().flat_map(|clause| &clause.principals);
         named.map(|name| &**name)
     }
 
-    /// Claims in identity providers' tokens to which the statements refer, each as `ISSUER:CLAIM`.
+    /// Returns the claims of identity providers' tokens that the statements use, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let rules = self.statements.iter().map(|clause| &clause.rule);
         rules.flat_map(Policy::claims).collect()
     }
 
-    /// ARNs of OpenID providers whose users a statement allows, and whether the statement uses the provider's claims.
+    /// Returns the ARNs of the OpenID providers whose users are allowed by a statement. The boolean indicates whether
+    /// the statement uses claims of the provider.
     pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
         let allows = self.statements.iter().filter(|clause| !clause.denies);
         allows.flat_map(|clause| {
@@ -179,7 +185,8 @@ impl Trust {
         })
     }
 
-    /// Whether a statement denies everybody although another one allows devices or an identity provider's users.
+    /// Returns whether one statement denies everybody even though another allows devices or users of an identity
+    /// provider.
     #[must_use]
     pub fn denies_sign_ins(&self) -> bool {
         let signs_in = |name: &str| name.starts_with("Service:") || name.starts_with("Federated:");
@@ -190,13 +197,13 @@ impl Trust {
         all.any(denies) && let_in.any(|name| signs_in(name))
     }
 
-    /// Whether any statement uses this key in a condition or as a variable.
+    /// Returns whether any statement uses this key, either in a condition or as a variable.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         self.statements.iter().any(|clause| clause.rule.reads(name))
     }
 
-    /// Remarks for the operator; see [`Policy::remarks`].
+    /// Returns remarks for the operator. See [`Policy::remarks`].
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         let remarks = self
             .statements
@@ -213,8 +220,9 @@ fn is_of(key: &str, issuer: &str) -> bool {
 }
 
 impl Clause {
-    /// Whether the clause applies to a caller, by name or by account. In allowing statements, a wildcard covers all
-    /// callers with an account; in denying statements, all callers, including devices and users of identity providers.
+    /// Returns whether the clause applies to a caller, by name or through the account. In an `Allow` statement, a
+    /// wildcard covers all callers that have an account. In a `Deny` statement, it covers all callers, including
+    /// devices and users of identity providers.
     fn applies(&self, who: &Trusted<'_>) -> TrustDecision {
         let is_named = who.own.iter().any(|name| self.names(name));
         let is_of_account = match who.account {
@@ -224,7 +232,7 @@ impl Clause {
         match (self.spares, is_named, is_of_account) {
             (false, true, _) => TrustDecision::Allow,
             (false, false, true) | (true, false, false) => TrustDecision::AllowAccount,
-            // A caller is exempt from a denial only by name.
+            // Only a caller's name exempts it from a denial; its account does not.
             (true, false, true) if self.denies => TrustDecision::AllowAccount,
             (false, false, false) | (true, _, _) => TrustDecision::NoMatch,
         }
@@ -267,7 +275,7 @@ mod tests {
     const ANOTHER: &str = r#"{"AWS": "210987654321"}"#;
     const SERVICE: &str = r#"{"Service": "credentials.iot.amazonaws.com"}"#;
 
-    /// Effect, member, principal and condition of a statement, and its decision on a user.
+    /// Effect, member, principal and condition of a statement, and the decision on a user.
     #[rustfmt::skip] // a table, a case per row
     const CASES: &[(&str, &str, &str, &str, TrustDecision)] = &[
         ("Allow", "Principal", NAMED, "", TrustDecision::Allow),
@@ -283,7 +291,7 @@ mod tests {
         ("Allow", "NotPrincipal", NAMED, ABSENT, TrustDecision::NoMatch),
         ("Allow", "NotPrincipal", ITS_ACCOUNT, ABSENT, TrustDecision::NoMatch),
         ("Allow", "NotPrincipal", ANOTHER, ABSENT, TrustDecision::AllowAccount),
-        // An account does not spare its users a denial.
+        // Naming the account does not exempt its users from a denial.
         ("Deny", "NotPrincipal", ITS_ACCOUNT, "", TrustDecision::Deny),
         ("Deny", "NotPrincipal", NAMED, "", TrustDecision::NoMatch),
     ];

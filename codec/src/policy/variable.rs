@@ -1,12 +1,12 @@
-//! Policy variables: `${KEY}`, `${KEY, 'default'}`, and `${*}`, `${?}`, `${$}` for the literal characters `*`, `?` and
-//! `$`.
+//! Policy variables: `${KEY}` and `${KEY, 'default'}`. The forms `${*}`, `${?}` and `${$}` stand for the literal
+//! characters `*`, `?` and `$`.
 //!
 //! ```text
 //! in a policy   VARIABLE | key | 0, or length of the default + 1, and the default      LITERAL | * or ?
 //! expanded      MANY and ONE for the wildcards; all other bytes are literal
 //! ```
-//! Values are literal, never patterns: bytes that occur in no value represent the wildcards of an expanded text.
-//! Source: IAM User Guide, "IAM policy elements: Variables and tags".
+//! Values are always literal and never patterns. The wildcards of an expanded text are represented by bytes that cannot
+//! occur in a value. Source: IAM User Guide, "IAM policy elements: Variables and tags".
 
 use crate::limits::ARN_BYTES;
 use crate::policy::context::{Key, KeyName, ShortText, Value, Values};
@@ -17,13 +17,14 @@ use std::cell::Cell;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Resource pattern. The value of a variable must not add parts to the ARN.
+    /// The pattern of a resource. The values of its variables must not contain `/` or `:`, which would add parts to the
+    /// ARN.
     Resource,
     Pattern,
     Text,
 }
 
-/// Variables that a document may still contain; [`None`] if its version does not support variables.
+/// How many more variables a document may contain. `None` if the version of the document does not support variables.
 pub(crate) struct Allowance(Cell<Option<usize>>);
 
 impl Allowance {
@@ -41,17 +42,18 @@ impl Allowance {
 
 pub(crate) enum Expanded<'s> {
     Text(&'s [u8]),
-    /// Longer than any text that it could be compared with.
+    /// The expanded text is longer than any text that it could match.
     TooLong,
-    /// A variable has no value, or a variable in a resource has a value with `/` or `:`.
+    /// A variable has no value, or a variable in a resource has a value that contains `/` or `:`.
     WithoutValue,
-    /// The value of a variable is unknown on this shard.
+    /// The value of a variable is not known on this shard.
     Unknown,
 }
 
 pub(crate) type ExpansionRoom = [u8; EXPANDED_BYTES_MAX];
 
-/// Appends a text to a serialised policy. Returns whether the text contains markers and must be expanded before use.
+/// Appends text to a serialised policy. Returns whether the text must be expanded before use, because it contains
+/// variables or literal wildcard characters.
 pub(crate) fn write_text(
     out: &mut Vec<u8>,
     text: &str,
@@ -111,7 +113,8 @@ fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     Some((inside.trim(), Some(default), behind))
 }
 
-/// Passes each variable's key to `seen`, and whether it has a default. `None` unless [`write_text`] produced the text.
+/// Calls `seen` with the key of each variable and whether the variable has a default. Returns `None` if the text was
+/// not produced by [`write_text`].
 pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) -> Option<()> {
     let mut rest = text;
     while let Some(marker) = memchr(VARIABLE, rest) {
@@ -151,7 +154,8 @@ pub(crate) fn split_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// Replaces the variables in a text with their values. Adds one step per variable and per 64 bytes.
+/// Expands the variables in a text. Adds one step to `steps` for each variable, and one for every 64 bytes of the
+/// result.
 pub(crate) fn expand<'s>(
     text: &[u8],
     place: Place,
@@ -232,7 +236,7 @@ struct Writer<'s> {
 }
 
 impl Writer<'_> {
-    /// Appends literal bytes. Returns false if the text becomes longer than any text that it could be compared with.
+    /// Appends literal bytes. Returns `false` if the text becomes longer than any text that it could match.
     fn literals(&mut self, bytes: &[u8]) -> bool {
         self.literal += bytes.len();
         let end = self.length + bytes.len();
@@ -267,11 +271,12 @@ impl Writer<'_> {
 
 const FORM: &str = "must be ${KEY}, ${KEY, 'default'}, ${*}, ${?} or ${$}";
 
-/// Marks the start of a variable. Never occurs in UTF-8.
+/// Marks the start of a variable. This byte never occurs in UTF-8.
 const VARIABLE: u8 = 0xFE;
 
-/// Marks a literal character that would otherwise be a wildcard. Never occurs in UTF-8.
+/// Marks a literal character that would otherwise be a wildcard. This byte never occurs in UTF-8.
 const LITERAL: u8 = 0xFD;
 
-/// Maximum length of an expanded text in bytes: [`ARN_BYTES`], plus a [`MANY`] before, between and after these bytes.
+/// Maximum length of an expanded text in bytes: [`ARN_BYTES`] literal bytes, with a [`MANY`] before and after each of
+/// them.
 const EXPANDED_BYTES_MAX: usize = 2 * ARN_BYTES + 1;

@@ -1,19 +1,20 @@
-//! Client side of signaling messages, for tests and the load generator: writer of requests and parser of events.
+//! The client's side of signaling messages, for tests and the load generator: writes requests and parses events.
 
 use crate::ws::{self, Opcode};
 use crate::{json::tape, signal::Action};
 use std::fmt;
 
-/// A message in the format of the JavaScript SDK. Texts must not need escaping; tests may use invalid ones.
+/// A message in the format of the JavaScript SDK. The fields are written verbatim, without escaping, so that tests can
+/// also produce invalid messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
-    /// Action of the message.
+    /// The action of the message.
     pub action: Action,
-    /// Payload as base64 text.
+    /// The payload, as base64 text.
     pub payload: &'a str,
-    /// Client id of the recipient; `None` for messages from viewers.
+    /// Client id of the recipient. `None` for messages from viewers.
     pub recipient: Option<&'a str>,
-    /// Correlation id for error responses.
+    /// Correlation id that the service should send back in error responses.
     pub correlation_id: Option<&'a str>,
 }
 
@@ -35,7 +36,7 @@ impl Outgoing<'_> {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Appends the message as a single masked text frame. `scratch` is a reusable buffer for the text.
+    /// Appends the message as one masked text frame. `scratch` is a reusable buffer for the text.
     pub fn write(&self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, key: [u8; 4]) {
         scratch.clear();
         self.write_text(scratch);
@@ -43,33 +44,33 @@ impl Outgoing<'_> {
     }
 }
 
-/// A message of the service, as seen by a client. Members that are not strings count as absent.
+/// A message from the service, as a client sees it. Members that are not strings are treated as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceText<'a> {
-    /// Message type: `SDP_OFFER`, `GO_AWAY`, `STATUS_RESPONSE`, ….
+    /// Type of the message, such as `SDP_OFFER`, `GO_AWAY` or `STATUS_RESPONSE`.
     pub message_type: Option<&'a str>,
-    /// Payload as base64 text.
+    /// The payload, as base64 text.
     pub payload: Option<&'a str>,
-    /// Client id of the sending viewer; present only in messages to masters.
+    /// Client id of the viewer that sent the message. Present only in messages to masters.
     pub sender: Option<&'a str>,
-    /// Contents of a status response.
+    /// The contents of a status response.
     pub status: Option<Status<'a>>,
 }
 
-/// `statusResponse` of a message.
+/// The member `statusResponse` of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
     /// Correlation id of the message that the status refers to.
     pub correlation_id: Option<&'a str>,
-    /// Exception name.
+    /// Name of the exception.
     pub error_type: Option<&'a str>,
     /// Status code as text, such as `400`.
     pub status_code: Option<&'a str>,
-    /// Description of the error for humans.
+    /// Human-readable description of the error.
     pub description: Option<&'a str>,
 }
 
-/// Parser of service messages, with reusable buffers.
+/// A parser for messages from the service, with reusable buffers.
 pub struct EventParser {
     tape: tape::TapeReader,
 }
@@ -83,7 +84,7 @@ impl EventParser {
         }
     }
 
-    /// Parses a message, unescaping strings in place. Returns `None` if the text is not a JSON object.
+    /// Parses a message and unescapes its strings in place. Returns `None` if the text is not a JSON object.
     pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<ServiceText<'a>> {
         let event = self.tape.event(text)?;
         let status = event.status.map(|status| Status {

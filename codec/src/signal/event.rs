@@ -1,8 +1,8 @@
-//! Messages of the service to clients (delivered messages, status responses, and the two events without content), all
-//! as complete WebSocket text frames.
+//! Messages from the service to clients: delivered messages, status responses, and the events [`GO_AWAY`] and
+//! [`RECONNECT_ICE_SERVER`]. All of them are written as complete WebSocket text frames.
 //!
-//! The order of members and the absence of white space and additional members are part of the contract: old clients
-//! extract substrings of the raw text without unescaping them, and fail on members that are not strings.
+//! The order of the members is part of the contract. There must be no white space and no additional members. Old
+//! clients extract substrings of the raw text without unescaping them, and fail on members that are not strings.
 
 use crate::ws::{self, Opcode};
 use crate::{identifiers::CorrelationId, signal::Action};
@@ -11,16 +11,16 @@ use std::ops::Range;
 /// A message to be delivered to its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
-    /// Action of the message.
+    /// The action of the message.
     pub action: Action,
-    /// Payload as base64 text, as in [`crate::signal::Request::payload`]; needs no escaping.
+    /// The payload, as base64 text that needs no escaping, as in [`crate::signal::Request::payload`].
     pub payload: &'a [u8],
-    /// Client id of the sending viewer, in messages to a master; `None` in messages to viewers.
+    /// Client id of the viewer that sent the message, if the recipient is a master. `None` in messages to viewers.
     pub sender: Option<&'a str>,
 }
 
 impl Delivery<'_> {
-    /// Length of the frame of [`Delivery::write`], in bytes.
+    /// Returns the length in bytes of the frame that [`Delivery::write`] writes.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         let text_bytes = self.text_bytes();
@@ -43,13 +43,13 @@ impl Delivery<'_> {
         out.extend_from_slice(END);
     }
 
-    /// Returns the payload of a frame of [`Delivery::write`]; empty for any other frame.
+    /// Returns the payload of a frame written by [`Delivery::write`]. Returns an empty slice for any other frame.
     #[must_use]
     pub fn payload_of(frame: &[u8]) -> &[u8] {
         frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
-    /// Returns the byte range of the payload within a frame of `Delivery::write`.
+    /// Returns the range of bytes that the payload occupies within a frame written by `Delivery::write`.
     #[must_use]
     pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
@@ -62,7 +62,7 @@ impl Delivery<'_> {
         begin..begin + bytes
     }
 
-    /// Length of the event as JSON text, in bytes.
+    /// Returns the length in bytes of the event as JSON text.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let sender_bytes = self
@@ -73,11 +73,11 @@ impl Delivery<'_> {
     }
 }
 
-/// Asks a client to disconnect and, if it wants to continue, to reconnect; the service closes the connection within a
+/// Asks a client to disconnect and, if it wants to continue, to reconnect. The service closes the connection within a
 /// minute. Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// Asks a client to fetch its ICE configuration again, because the TURN relay that it uses is about to shut down.
+/// Asks a client to fetch its ICE configuration again, because the TURN relay that it uses is about to be shut down.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";
@@ -87,19 +87,19 @@ const END: &[u8] = b"\"}";
 
 const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() == 2 + 0x26);
 
-// `STATUS_RESPONSE`: the response to a rejected message with a correlation id.
+// `STATUS_RESPONSE`: the response to a message that was rejected and has a correlation id.
 //
-// All four members are strings, including the status code (WebRTC guide, "Asynchronous message reception"). None needs
-// escaping: the correlation id has a pattern, and the other texts are constant.
+// All four members are strings, including the status code (WebRTC guide, "Asynchronous message reception"). None of
+// them needs escaping, because the correlation id matches a pattern and the other texts are constant.
 
-/// Fault that a status response reports.
+/// A fault that is reported with a status response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFault {
     /// The action is missing or unknown.
     UnsupportedAction,
     /// The payload is missing, too long, or contains characters outside the base64 alphabet.
     Payload {
-        /// Maximum payload length, in bytes.
+        /// Maximum length of a payload, in bytes.
         payload_bytes: usize,
     },
     /// The recipient of a master's message is missing or malformed.
@@ -112,12 +112,12 @@ pub enum StatusFault {
     RateExceeded,
     /// The channel's queue of undelivered messages is full.
     TooManyUndelivered,
-    /// Internal error of the service.
+    /// An internal error occurred in the service.
     Internal,
 }
 
 impl StatusFault {
-    /// Exception name on the wire.
+    /// Returns the name of the exception on the wire.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ impl StatusFault {
         }
     }
 
-    /// Status code: 400, or 500 for an internal error.
+    /// Returns the status code: 500 for an internal error, and 400 for all other faults.
     #[must_use]
     pub const fn status_code(self) -> u16 {
         match self {
@@ -177,8 +177,8 @@ impl StatusFault {
     }
 }
 
-/// Appends a status response as an unmasked text frame. `error_type` and `description` must be plain ASCII without
-/// quotes or backslashes, of 1 to 256 and 1 to 1024 characters respectively.
+/// Appends a status response as one unmasked text frame. `error_type` (1 to 256 characters) and `description` (1 to
+/// 1,024 characters) must be plain ASCII without quotes or backslashes.
 pub fn status_response(
     out: &mut Vec<u8>,
     correlation_id: CorrelationId<'_>,

@@ -1,16 +1,16 @@
-//! Fuzz entry point: the flat scanner and simd-json agree, and no input causes a panic.
+//! Fuzz entry point for messages. Checks that the flat scanner and simd-json agree, and that no input causes a panic.
 
 use crate::base64;
 use crate::json::tape;
 use crate::signal::client::EventParser;
 use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, Role, judge};
 
-/// Parses `data` as a message with the scanner and with simd-json, in both roles and under both profiles.
+/// Parses `data` as a message, with the scanner and with simd-json, in both roles and under both profiles.
 ///
 /// # Panics
-/// Panics if the readers disagree or a request violates its invariants.
+/// Panics if the two readers disagree, or if a request violates its invariants.
 pub fn fuzz(data: &[u8]) {
-    // The WebSocket layer passes only valid UTF-8.
+    // The WebSocket layer passes on only valid UTF-8.
     let text = String::from_utf8_lossy(data).into_owned();
     let (mut parser, mut tape) = (Parser::new(), tape::TapeReader::new());
     for role in [Role::Master, Role::Viewer] {

@@ -1,4 +1,4 @@
-//! Builds the canonical request and the string to sign of a received request.
+//! Builds the canonical request and the string to sign for a received request.
 //!
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
@@ -10,7 +10,7 @@ use std::ops::Range;
 
 pub(crate) struct Source<'a> {
     pub(crate) head: &'a Head<'a>,
-    /// Signed method. For a token, `method` and `query` differ from those in `head`.
+    /// The method that was signed. For a token, `method` and `query` differ from those in `head`.
     pub(crate) method: &'a str,
     pub(crate) query: &'a str,
     pub(crate) signed_headers: &'a [u8],
@@ -26,7 +26,8 @@ pub(crate) struct Places {
 }
 
 impl Source<'_> {
-    /// Returns the offsets of the parts. Fails if `host` is not signed, or a signed header is absent or listed twice.
+    /// Writes the canonical request and returns the offsets of its parts. Returns an error if `host` is not signed, or
+    /// if a signed header is absent or listed twice.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -37,7 +38,7 @@ impl Source<'_> {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b'\n');
         let start = out.len();
-        // Percent signs are encoded too: all services but S3 use double encoding.
+        // Percent signs are encoded as well, because all services except S3 use double encoding.
         encode_path(out, self.head.path().as_bytes());
         let path = start..out.len();
         out.push(b'\n');
@@ -54,7 +55,7 @@ impl Source<'_> {
         Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in the listed order. Returns the range of the host.
+    /// Writes the signed headers in the order in which they are listed. Returns the range that the host occupies.
     fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
         let mut host = None;
         let mut written = 0u64; // one bit per header line, which prevents duplicates and bounds the work

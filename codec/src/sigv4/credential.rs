@@ -1,27 +1,27 @@
-//! Credential of a signature: an access key id and the scope of its signing key.
+//! The credential of a signature: an access key id and the scope of the signing key.
 
 use crate::sigv4::refusal::{Malformed, Refusal, Scope};
 use crate::sigv4::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
-/// Services that verify signatures.
+/// The services that verify signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Service {
-    /// Kinesis Video Streams: control plane, signaling and WebSocket.
+    /// Kinesis Video Streams: control plane, signaling and WebSocket connections.
     KinesisVideo,
     /// The Security Token Service.
     Sts,
 }
 
 impl Service {
-    /// Name of the service in a credential scope.
+    /// Returns the name of the service in a credential scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Credential as sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
+/// A credential as sent: `<key id>/<yyyymmdd>/<region>/<service>/aws4_request`.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) access_key_id: &'a str,
@@ -54,7 +54,8 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks the scope against this server and the day of `moment`, a time in basic format. `None` accepts any region.
+    /// Checks that the scope matches this server's service and region, and the day of `moment`, a time in the basic
+    /// format of ISO 8601. If `region` is `None`, any region is accepted.
     pub(crate) fn check(
         &self,
         service: Service,

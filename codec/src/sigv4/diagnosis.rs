@@ -1,5 +1,5 @@
-//! Diagnosis of signature mismatches: detects common mistakes of clients and proxies by verifying variants of the
-//! request that may have been signed. For operators only; no variant is ever accepted.
+//! Diagnoses signature mismatches. Detects common mistakes of clients and proxies by verifying variants of the request
+//! that may have been signed. The result is for operators only; no variant is ever accepted.
 
 use crate::sigv4::canonical::{Places, bare_host};
 use crate::sigv4::endpoint::{MASTER_PATH, VIEWER_PATH};
@@ -9,14 +9,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// Part of a request that was signed in a form other than the one received.
+/// A difference between the request that was signed and the request that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedAs {
-    /// The signed path.
+    /// The path that was signed.
     Path(String),
-    /// The signed host, with or without a port, or followed by a path.
+    /// The host that was signed, with or without a port. A path may follow the host.
     Host(String),
-    /// The query, signed with single encoding, arrived with double encoding.
+    /// The query was signed with single percent-encoding, but arrived with double encoding.
     EncodedOnce,
     /// The query was signed with double percent-encoding.
     EncodedTwice,
@@ -44,9 +44,9 @@ pub(crate) struct Refused {
 }
 
 impl Verifier {
-    /// Determines which form of the last request the client signed, if that request was refused for a signature
-    /// mismatch. `hosts` are names by which clients may address the server. Computes about twenty SHA-256 hashes of the
-    /// canonical request, whether or not the key is known.
+    /// Determines which form of the last request the client signed. Returns `None` unless that request was refused
+    /// because of a signature mismatch. `hosts` are names by which clients may address the server. Computes about
+    /// twenty SHA-256 hashes of the canonical request, whether or not the key is known.
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         let refused = self.refused.as_ref()?;
@@ -114,5 +114,5 @@ impl Places {
     }
 }
 
-/// Maximum number of hosts tried in addition to those derived from the request's own host.
+/// Maximum number of hosts to try, in addition to those derived from the host in the request.
 const HOSTS_MAX: usize = 4;

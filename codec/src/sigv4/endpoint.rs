@@ -1,12 +1,12 @@
-//! Endpoints whose path determines a role, and the forms in which clients sign an upgrade to them: some treat the path
-//! as part of the host, or add or drop the path between signing and connecting.
+//! The WebSocket endpoints, whose path determines the client's role, and the variants of path and host that clients
+//! sign. Some clients treat the path as part of the host, or add or drop the path between signing and connecting.
 
 /// Path of the WebSocket endpoint for masters.
 pub const MASTER_PATH: &str = "/master";
 /// Path of the WebSocket endpoint for viewers.
 pub const VIEWER_PATH: &str = "/viewer";
 
-/// Path and host that a client may have signed instead of those requested.
+/// A path and host that a client may have signed instead of those in the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OtherForm {
     pub(crate) path: Option<&'static str>,
@@ -20,8 +20,8 @@ pub(crate) enum OtherHost {
     WithPath(&'static str),
 }
 
-/// Alternative forms for an upgrade request at the path of an endpoint. The signed path determines the role, so the
-/// alternatives of one role never include the path of the other.
+/// Returns the alternative forms of an upgrade request to `path`, if this is the path of an endpoint. The signed path
+/// determines the role, so the alternatives for one role never include the path of the other role.
 pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     match path {
         "/" => &OF_ROOT,
@@ -33,7 +33,8 @@ pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     }
 }
 
-/// Alternative form tried for every request: the host without its port, as signed by the SDKs for Android and iOS.
+/// An alternative form that is tried for every request: the host without its port. The SDKs for Android and iOS sign
+/// this form.
 pub(crate) const WITHOUT_PORT: OtherForm = OtherForm {
     path: None,
     host: OtherHost::WithoutPort,
@@ -51,7 +52,8 @@ const OF_ROOT: [OtherForm; OTHER_FORMS_MAX] = [
     with(MASTER_PATH, OtherHost::AsSent),
 ];
 
-/// Builds the alternatives: the path with or without its final slash, and `/` with the path dropped or in the host.
+/// Builds the alternative forms for a path: with or without its final slash, and `/` for clients that drop the path or
+/// treat it as part of the host.
 const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORMS_MAX] {
     [
         with("/", OtherHost::AsSent),
@@ -61,5 +63,6 @@ const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORM
     ]
 }
 
-/// Maximum number of additional canonical requests per encoding of the query. Each costs one SHA-256 and one HMAC.
+/// Maximum number of additional canonical requests for each encoding of the query. Each of them costs one SHA-256 and
+/// one HMAC.
 const OTHER_FORMS_MAX: usize = 4;

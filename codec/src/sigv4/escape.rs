@@ -1,12 +1,12 @@
-//! Percent-encoding for signatures: decodes texts once, and detects whether their encoding is the one that AWS
-//! prescribes.
+//! Percent-encoding for signatures. Decodes texts once, and detects whether they are encoded as AWS prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
 use crate::sigv4::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a text, decoded once, leaving `+` unchanged. Returns whether re-encoding reproduces the text (strict).
+/// Decodes a text once and appends the result. A `+` is left unchanged. Returns whether the text was in strict
+/// encoding, that is, whether encoding the result would reproduce it.
 pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -28,7 +28,8 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
 }
 
 fn is_plain(text: &[u8]) -> bool {
-    // Encodes sixteen bytes at a time by arithmetic, and the rest by a table, which is faster for single bytes.
+    // Sixteen bytes at a time are checked with arithmetic. The rest is checked with a table, which is faster for single
+    // bytes.
     let (front, back) = text
         .split_at_checked(text.len() & !15)
         .unwrap_or((text, &[]));
@@ -61,7 +62,8 @@ pub(crate) fn encode_path(out: &mut Vec<u8>, path: &[u8]) {
     write_encoded(out, path, &ENCODED_IN_PATH);
 }
 
-/// Writes three bytes per input byte but advances by the length of its encoding: no branch depends on the text.
+/// Writes three bytes for each input byte but advances only by the length of its encoding, so that no branch depends on
+/// the text.
 fn write_encoded(out: &mut Vec<u8>, text: &[u8], table: &[Encoded; 256]) {
     let mut end = out.len();
     out.resize(end + 3 * text.len(), 0);
@@ -103,15 +105,17 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
     table
 }
 
-/// Whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Uses no table, so that the loop vectorises.
+/// Returns whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Does not use a table, so that the loop can
+/// be vectorised.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// Value of a hexadecimal digit, with [`LOWER_CASE`] set for a lowercase digit, or [`NO_DIGIT`] for any other byte.
-/// Uses a table: the digits of escapes are effectively random, and a branch would be mispredicted half the time.
+/// Returns the value of a hexadecimal digit, with [`LOWER_CASE`] set if the digit is lowercase, or [`NO_DIGIT`] for any
+/// other byte. Uses a table, because the digits in escapes are effectively random and a branch would be mispredicted
+/// half of the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

@@ -1,12 +1,12 @@
-//! Fuzz entry point: no request causes a panic, and no unsigned request is accepted.
+//! Fuzz entry point for signatures. Checks that no request causes a panic and that no unsigned request is accepted.
 
 use crate::http::{Head, HeadLimits};
 use crate::sigv4::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
 
-/// Verifies `data`, a request head followed by its body, with a key of the test vectors and without a key.
+/// Verifies `data`, a request head followed by its body, once with a key from the test vectors and once without a key.
 ///
 /// # Panics
-/// Panics if the key is ignored, or an error response contains characters that need escaping.
+/// Panics if the key is ignored, or if an error response contains characters that need escaping.
 pub fn fuzz(data: &[u8]) {
     let limits = HeadLimits::default();
     let end = data.windows(4).position(|window| window == b"\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Signing keys: derivation for a day, region and service, HMACs, and a cache of derived keys.
+//! Signing keys: their derivation for a day, region and service, their HMACs, and a cache of derived keys.
 
 use crate::sigv4::TERMINATOR;
 use crate::sigv4::credential::Credential;
@@ -7,14 +7,15 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// Key derived from a secret for one day, region and service, with its HMAC prepared (1.2 KiB). Debug output hides it.
+/// A key derived from a secret for one day, region and service, with its HMAC state prepared (1.2 KiB). Debug output
+/// hides it.
 ///
 /// Source: AWS, "Create a signed AWS API request", step 3.
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
-    /// Derives the key with four HMACs (about a microsecond). `date` has the form `YYYYMMDD`.
+    /// Derives the key with four HMACs, which takes about a microsecond. `date` has the form `YYYYMMDD`.
     #[must_use]
     pub fn derive(secret_access_key: &str, date: &str, region: &str, service: &str) -> Self {
         let secret = ["AWS4", secret_access_key].concat();
@@ -43,7 +44,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Formats 32 bytes as lowercase hexadecimal; panics on any other length.
+/// Formats 32 bytes as lowercase hexadecimal. Panics if `bytes` has any other length.
 pub(crate) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
     HEXLOWER.encode_mut(bytes, &mut text);
@@ -57,20 +58,21 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     decoded?.ok().map(|_| bytes)
 }
 
-// Cache of derived keys: bounded, owned by the caller, one per shard.
+// The cache of derived keys. It is bounded and owned by the caller. Each shard has one.
 //
-// Deriving a key costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
-// cache is set-associative with eight entries per set; an access key id maps to one set and takes at most two of its
-// entries, so that a key with many dates evicts no other. The temporary keys of a set also share two entries, since a
-// caller may request any number of them. Only known ids are cached, so a plain hash is safe.
+// Deriving a key costs about as much as the rest of a verification, and a fleet signs with the same few keys all day.
+// The cache is set-associative, with eight entries per set. An access key id maps to one set and takes at most two of
+// its entries, so that a key used with many dates evicts no other key. The temporary keys in a set also share only two
+// entries, since a caller may request any number of them. Only known ids are cached, so a hash without a secret is
+// safe.
 
-/// Cache of derived keys by access key id, day, region and service, one per shard. Debug output hides the keys.
+/// A cache of derived keys by access key id, day, region and service. Each shard has one. Debug output hides the keys.
 ///
-/// Each used entry takes 1.5 KiB and is bound to its secret, so that a rotated secret replaces it.
+/// Each used entry takes 1.5 KiB. An entry is bound to its secret, so the entry is replaced when the secret is rotated.
 pub struct SigningKeys {
-    /// Sets of the cache, each with at most [`WAYS`] entries.
+    /// The sets of the cache, each with at most [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// Number of look-ups so far, used as the clock that dates the last use of each entry.
+    /// Number of look-ups so far. Used as a clock, to record when each entry was last used.
     tick: u64,
 }
 
@@ -84,7 +86,7 @@ struct Entry {
 }
 
 impl SigningKeys {
-    /// Creates a cache for at least `entries_max` entries, rounded up to whole sets.
+    /// Creates a cache for at least `entries_max` entries. The number is rounded up to whole sets.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         let mut sets = Vec::new();
@@ -92,24 +94,25 @@ impl SigningKeys {
         Self { sets, tick: 0 }
     }
 
-    /// Number of cached keys.
+    /// Returns the number of cached keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sets.iter().map(Vec::len).sum()
     }
 
-    /// Whether the cache is empty.
+    /// Returns whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Removes all derived keys, in order to erase the keys of deleted credentials from memory.
+    /// Removes all derived keys, so that keys of deleted credentials are erased from memory.
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// Returns the signing key, derived if not cached. Keys with a session token are temporary.
+    /// Returns the signing key for an access key, and derives it if it is not cached. An access key with a session
+    /// token is temporary.
     pub(crate) fn of(
         &mut self,
         id: &str,
@@ -150,9 +153,10 @@ impl SigningKeys {
     }
 }
 
-/// Returns the index of the entry to evict for a new key; `None` if there is room. The victim is the least recently
-/// used entry with the same id if that id is at its limit; otherwise that of all temporary keys, if the new key is
-/// temporary and their limit is reached; otherwise that of the whole set.
+/// Returns the index of the entry to evict for a new key, or `None` if there is room. If the id of the new key has
+/// reached its limit, the least recently used entry of that id is evicted. Otherwise, if the new key is temporary and
+/// the temporary keys have reached their limit, the least recently used temporary key is evicted. Otherwise, the least
+/// recently used entry of the whole set is evicted.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -205,7 +209,7 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// FNV-1a hash with a final mixing step, so that the low bits depend on all bytes.
+/// FNV-1a hash with a final mixing step, so that the low bits depend on all bytes of the text.
 fn hash(text: &str) -> u64 {
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
@@ -215,7 +219,8 @@ fn hash(text: &str) -> u64 {
 
 const WAYS: usize = 8;
 
-/// Maximum number of cached keys per access key id: around midnight, requests signed on two days arrive.
+/// Maximum number of cached keys per access key id. Two are needed around midnight, when requests signed on either day
+/// arrive.
 const PLACES_PER_ID: usize = 2;
 
 const PLACES_OF_TEMPORARY: usize = 2;
@@ -248,7 +253,7 @@ mod tests {
 mod signing_keys_tests {
     use super::*;
 
-    /// Looks up the key in the cache, and returns whether it is the key derived from the secret.
+    /// Looks up the key in the cache. Returns whether it is the key that is derived from the secret.
     fn ask(keys: &mut SigningKeys, id: &str, scope: &str, secret: &str) -> bool {
         ask_for(keys, id, scope, (secret, false))
     }
@@ -272,7 +277,7 @@ mod signing_keys_tests {
         key.sign(b"text") == right
     }
 
-    /// Access key ids in a cache of one set, sorted.
+    /// Returns the access key ids in a cache that has one set, in sorted order.
     fn held(keys: &SigningKeys) -> Vec<String> {
         let held = keys.sets[0].iter();
         let mut held: Vec<_> = held.map(|entry| entry.access_key_id.clone()).collect();
@@ -328,7 +333,7 @@ mod signing_keys_tests {
             "AKID0", "AKID1", "AKID2", "AKID3", "AKID4", "AKID5", "ASIA98", "ASIA99",
         ];
         assert_eq!(held(&keys), all);
-        // Temporary keys are limited to two entries even in an otherwise empty set.
+        // Temporary keys are limited to two entries even if the rest of the set is empty.
         keys.clear();
         for id in ["ASIA1", "ASIA2", "ASIA3"] {
             assert!(ask_for(&mut keys, id, &scope(1), ("secret", true)));
@@ -336,7 +341,7 @@ mod signing_keys_tests {
         assert_eq!(held(&keys), ["ASIA2", "ASIA3"]);
     }
 
-    /// Tests a cache of the size used by a shard, nearly full of long-term keys.
+    /// Tests a cache of the size that a shard uses, nearly full of long-term keys.
     #[test]
     fn a_hundred_thousand_temporary_keys_displace_no_other() {
         let mut keys = SigningKeys::new(8192);
@@ -400,12 +405,9 @@ mod signing_keys_tests {
     #[test]
     fn another_region_or_service_is_another_key() {
         let mut keys = SigningKeys::new(8);
-        for part in [
-            "us-east-1/sts",
-            "us-east-1/kinesisvideo",
-            "eu-west-1/sts",
-            "us-east-1/sts",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["us-east-1/sts", "us-east-1/kinesisvideo", "eu-west-1/sts", "us-east-1/sts"];
+        for part in cases {
             assert!(ask(
                 &mut keys,
                 "AKID",

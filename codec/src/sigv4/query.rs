@@ -1,6 +1,6 @@
-//! Query string in its signed form, and parts of a signature in a presigned URL. The signed form consists of sorted
-//! pairs, encoded as AWS prescribes (*strict*) or as received (*raw*). Most URLs arrive strictly encoded: both forms
-//! are then identical, nothing is copied, and a single verification suffices.
+//! The signed form of a query string, and the parts of the signature in a presigned URL. The signed form consists of
+//! sorted pairs, either encoded as AWS prescribes (*strict*) or as received (*raw*). Most queries arrive in strict
+//! encoding. In that case, both forms are identical, nothing is copied, and a single verification suffices.
 
 use crate::sigv4::escape::{decode, encode};
 use crate::sigv4::{ALGORITHM, QUERY_PARAMETERS_MAX};
@@ -8,8 +8,8 @@ use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
 use std::cmp::Ordering;
 
-/// Query parameters of the protocol, sorted by name. Names are case-sensitive except those of the channel and client
-/// id, whose case differs among SDKs.
+/// The query parameters of the protocol, sorted by name. Names are case-sensitive, except `X-Amz-ChannelARN` and
+/// `X-Amz-ClientId`, whose case varies between SDKs.
 ///
 /// Source: AWS, "Authenticating Requests: Using Query Parameters"; KVS WebRTC guide, "ConnectAsViewer".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +35,10 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// Number of parameters.
+    /// The number of parameters.
     pub const COUNT: usize = 9;
 
-    /// Name as spelled in the protocol.
+    /// Returns the name as spelled in the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,8 @@ impl Parameter {
         }
     }
 
-    /// Returns the parameter with this decoded name; `None` if the protocol defines none.
+    /// Returns the parameter with this name, which must already be decoded. Returns `None` if the protocol does not
+    /// define it.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let mut any_case = [Self::ChannelArn, Self::ClientId].into_iter();
@@ -77,13 +78,14 @@ impl Parameter {
 pub(crate) struct QueryPairs {
     pairs: Vec<Pair>,
     is_strict: bool,
-    /// Pairs in strict encoding, concatenated. Empty before [`Self::encode`], or if the query arrived in this encoding.
+    /// The pairs in strict encoding, concatenated. Empty before [`Self::encode`] is called, and if the query arrived in
+    /// strict encoding.
     strict: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProtocolParameters {
-    /// Ranges of the decoded values. The first occurrence of a duplicate parameter counts.
+    /// Ranges of the decoded values. If a parameter is duplicated, its first occurrence counts.
     values: [Option<(usize, usize)>; Parameter::COUNT],
     pub(crate) twice: Option<Parameter>,
     pub(crate) fault: Option<Malformed>,
@@ -119,7 +121,7 @@ impl ProtocolParameters {
 }
 
 impl QueryPairs {
-    /// Writes the decoded names and values to `decoded`. Skips empty pairs.
+    /// Splits a query into pairs and writes the decoded names and values to `decoded`. Empty pairs are skipped.
     pub(crate) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
         self.strict.clear();
@@ -206,7 +208,8 @@ impl QueryPairs {
         Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
-    /// Encodes every pair strictly, if needed. `decoded` must be unchanged since [`Self::read`], which found no errors.
+    /// Converts every pair to strict encoding, unless the query arrived in it. [`Self::read`] must have succeeded, and
+    /// `decoded` must not have changed since.
     pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
@@ -232,7 +235,8 @@ impl QueryPairs {
         !self.is_strict
     }
 
-    /// Appends the canonical query, without the signature. `query` must be the text passed to `read` and `encode`.
+    /// Appends the canonical query, which excludes the signature. `query` must be the text that was passed to `read`
+    /// and `encode`.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -334,7 +338,8 @@ pub(crate) fn read<'a>(
     })
 }
 
-/// Parses a decimal number from 1 to `most` with at most as many digits as `most`.
+/// Parses a decimal number from 1 to `most`. Rejects numbers with more digits than `most`, even if they begin with
+/// zeros.
 fn expires(text: &[u8], most: u32) -> Option<u32> {
     if text.is_empty() || text.len() > most.ilog10() as usize + 1 {
         return None;

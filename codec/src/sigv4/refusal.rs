@@ -1,14 +1,14 @@
-//! Reasons for refusing requests, with status, error type, text and metrics label.
+//! The reasons why requests are refused, each with its status, error type, message and metrics label.
 
 use crate::sigv4::{credential::Service, stamp::Stamp};
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Reason for refusing a request. Displays as the text for the caller: ASCII without quotes, backslashes or angle
-/// brackets, and with nothing from the request except digits.
+/// The reason why a request is refused. The `Display` output is the message for the caller: ASCII without quotes,
+/// backslashes or angle brackets. It contains nothing from the request except digits.
 ///
 /// The phrases `Signature expired` and `Signature not yet current` are part of the contract: the C SDK searches for
-/// them to correct its clock.
+/// them in order to correct its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The request is not signed.
@@ -19,29 +19,29 @@ pub enum Refusal {
     Duplicate(&'static str),
     /// The signature has expired.
     Expired {
-        /// Time of the signature.
+        /// Time at which the request was signed.
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// Exceeded limit on the age of a signature.
+        /// The limit on the signature's age that was exceeded.
         window: Window,
     },
-    /// The signature's time is in the future.
+    /// The time of the signature is in the future.
     Early {
-        /// Time of the signature.
+        /// Time at which the request was signed.
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// Exceeded limit on the lead over the server's clock.
+        /// The limit on how far a signature may be ahead of the server's clock.
         window: Window,
     },
-    /// The credential has a wrong scope.
+    /// The scope of the credential is wrong.
     Scope(Scope),
     /// The access key id is unknown.
     UnknownKey,
-    /// The signature is valid; the session token is missing, wrong or unexpected.
+    /// The signature is valid, but the session token is missing, wrong or unexpected.
     Token,
-    /// The signature and token are valid; the key has expired.
+    /// The signature and the token are valid, but the key has expired.
     TokenExpired,
     /// The signature does not match, `host` is not signed, or a signed header is absent.
     Mismatch,
@@ -58,7 +58,7 @@ pub enum Malformed {
     HeaderParts,
     /// A header that must be unique is duplicated.
     HeaderTwice(&'static str),
-    /// `X-Amz-Date` and `Date` are both missing.
+    /// The request contains neither `X-Amz-Date` nor `Date`.
     HeaderDate,
     /// A query parameter is missing.
     QueryPart(&'static str),
@@ -70,45 +70,45 @@ pub enum Malformed {
     Credential,
     /// The signature does not consist of 64 hexadecimal digits.
     Signature,
-    /// A percent sign in the query lacks two hexadecimal digits.
+    /// A percent sign in the query is not followed by two hexadecimal digits.
     Percent,
     /// The name of a protocol parameter is percent-encoded. No client needs this, and a component that does not decode
-    /// names would see a request other than the signed one.
+    /// names would see a different request from the signed one.
     Disguised,
-    /// The query's values are percent-encoded twice.
+    /// The values in the query are percent-encoded twice.
     EncodedTwice,
     /// There are more query parameters than [`crate::sigv4::QUERY_PARAMETERS_MAX`].
     TooMany,
 }
 
-/// Wrong element of a credential's scope.
+/// The element of a credential's scope that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Service; the field is the expected service.
+    /// The service. Contains the expected service.
     Service(Service),
-    /// Region.
+    /// The region.
     Region,
-    /// Last element, which must be `aws4_request`.
+    /// The last element, which must be `aws4_request`.
     Terminator,
-    /// Day, which must be that of the signature's time.
+    /// The day, which must be the day on which the request was signed.
     Date {
-        /// Day in the scope, if it has eight digits.
+        /// The day in the scope, if it consists of eight digits.
         scope: Option<[u8; 8]>,
-        /// Day of the signature.
+        /// The day on which the request was signed.
         signed: [u8; 8],
     },
 }
 
-/// Limit on the deviation of a signature's time. Displays as `5 min.` or `299 sec.`.
+/// The permitted deviation of a signature's time. Displayed as `5 min.` or `299 sec.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// Tolerance for the client's clock, in seconds.
     Tolerance(u64),
-    /// Lifetime of a presigned URL, its `X-Amz-Expires`, in seconds.
+    /// Lifetime of a presigned URL in seconds, as given by its `X-Amz-Expires`.
     Expires(u32),
 }
 
-/// Metrics labels for refusals.
+/// The metrics labels for refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
@@ -131,10 +131,10 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in declaration order.
+    /// All reasons, in the order of declaration.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Label in metrics.
+    /// Returns the label used in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -142,7 +142,7 @@ impl Reason {
 }
 
 impl Refusal {
-    /// HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -158,7 +158,7 @@ impl Refusal {
         }
     }
 
-    /// Error type, for the header `x-amzn-ErrorType`.
+    /// Returns the error type, which is sent in the `x-amzn-ErrorType` header.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -173,7 +173,7 @@ impl Refusal {
         }
     }
 
-    /// Metrics label of the refusal.
+    /// Returns the metrics label of the refusal.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {

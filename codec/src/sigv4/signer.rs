@@ -1,7 +1,8 @@
-//! Signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
+//! The signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
 //!
-//! Free of side effects: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL format is
-//! that of the KVS WebRTC SDK for JavaScript, the call format that of botocore (codec/PROTOCOL.md, SIG).
+//! Signing has no side effects: keys and time are passed as arguments. Source: AWS, "Create a signed AWS API request".
+//! URLs have the format of the KVS WebRTC SDK for JavaScript, and calls have the format of botocore (codec/PROTOCOL.md,
+//! SIG).
 
 use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use crate::sigv4::{
@@ -11,14 +12,14 @@ use crate::whep;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::{self, Write};
 
-/// Long-lived or temporary credentials. Debug output hides the secrets.
+/// Long-term or temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
     /// Access key id: `AKID…` or `ASIA…`.
     pub access_key_id: &'a str,
     /// Secret access key.
     pub secret_access_key: &'a str,
-    /// Session token, for temporary keys only.
+    /// Session token. Only temporary keys have one.
     pub session_token: Option<&'a str>,
 }
 
@@ -28,14 +29,14 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// WebSocket upgrade for a presigned URL.
+/// A WebSocket upgrade for which a URL is presigned.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a> {
-    /// Host and port as sent in the `Host` header.
+    /// Host and port, as sent in the `Host` header.
     pub host: &'a str,
     /// ARN of the channel.
     pub channel_arn: &'a str,
-    /// Client id of the viewer; `None` for the master.
+    /// Client id of the viewer, or `None` for the master.
     pub client_id: Option<&'a str>,
     /// Lifetime of the URL in seconds: 1 to 604,800.
     pub expires_s: u32,
@@ -43,14 +44,14 @@ pub struct Upgrade<'a> {
     pub now_s: u64,
 }
 
-/// A player's request for a presigned URL: an offer POSTed to the path of a channel.
+/// A player's request for which a URL is presigned. The player POSTs an offer to the path of a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Player<'a> {
-    /// Host and port as sent in the `Host` header.
+    /// Host and port, as sent in the `Host` header.
     pub host: &'a str,
     /// Name of the channel to play.
     pub channel: &'a str,
-    /// Client id of the viewer, as in policies.
+    /// Client id of the viewer, as used in policies.
     pub client_id: &'a str,
     /// Lifetime of the URL in seconds: 1 to 31,536,000.
     pub expires_s: u32,
@@ -58,20 +59,20 @@ pub struct Player<'a> {
     pub now_s: u64,
 }
 
-/// API call: a POST with a JSON body.
+/// An API call: a POST with a JSON body.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// Host and port as sent in the `Host` header.
+    /// Host and port, as sent in the `Host` header.
     pub host: &'a str,
-    /// Path, percent-encoded.
+    /// Path of the call, percent-encoded.
     pub path: &'a str,
-    /// Request body with `Content-Type` [`JSON`].
+    /// Request body, sent with the `Content-Type` [`JSON`].
     pub body: &'a str,
     /// Current time, in seconds since 1970.
     pub now_s: u64,
 }
 
-/// Headers of a signed call, except `Host` and `Content-Type`.
+/// The headers of a signed call, except for `Host` and `Content-Type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a> {
     authorization: String,
@@ -80,7 +81,7 @@ pub struct SignedHeaders<'a> {
 }
 
 impl SignedHeaders<'_> {
-    /// Pairs of name and value.
+    /// Returns the headers as pairs of name and value.
     pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let always = [
             ("Authorization", self.authorization.as_str()),
@@ -93,19 +94,19 @@ impl SignedHeaders<'_> {
     }
 }
 
-/// Signer of requests for one region, with a cache of the current day's key. Each thread should use its own.
+/// Signs requests for one region and caches the key of the current day. Each thread should have its own signer.
 #[derive(Clone, Debug)]
 pub struct Signer<'a> {
     keys: Keys<'a>,
     region: &'a str,
-    /// `YYYYMMDD/REGION/SERVICE/aws4_request`; empty before the first signature.
+    /// `YYYYMMDD/REGION/SERVICE/aws4_request`. Empty until the first request is signed.
     scope: String,
     key: Option<SigningKey>,
     text: Vec<u8>,
 }
 
 impl<'a> Signer<'a> {
-    /// Creates a signer with the given keys for a region.
+    /// Creates a signer that uses these keys to sign requests for a region.
     #[must_use]
     pub const fn new(keys: Keys<'a>, region: &'a str) -> Self {
         Self {
@@ -122,7 +123,7 @@ impl<'a> Signer<'a> {
         self.presigned("/", Some(upgrade.channel_arn), upgrade)
     }
 
-    /// Returns the path and query of a player's URL. The query alone is the player's token.
+    /// Returns the path and query of a player's URL. The query on its own is the player's token.
     pub fn presign_player(&mut self, player: &Player<'_>) -> String {
         let upgrade = Upgrade {
             host: player.host,
@@ -140,7 +141,7 @@ impl<'a> Signer<'a> {
         let keys = self.keys;
         let token_bytes = keys.session_token.map_or(0, str::len);
         let mut target = String::with_capacity(TARGET_BYTES + ESCAPED_BYTES * token_bytes);
-        // Parameters are sorted by name, as in the canonical request.
+        // The parameters are sorted by name, as in the canonical request.
         target.push_str(path);
         target.push_str("?X-Amz-Algorithm=");
         target.push_str(ALGORITHM);
@@ -213,7 +214,7 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Clears the buffer, and updates the scope after a change of day. Returns the time in the format to be signed.
+    /// Clears the buffer. Updates the scope if the day has changed. Returns the time in the format that is signed.
     fn begin(&mut self, now_s: u64) -> [u8; 16] {
         let time = Stamp::from_epoch(now_s).basic();
         let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
@@ -247,7 +248,7 @@ fn text_of(ascii: &[u8]) -> &str {
     std::str::from_utf8(ascii).unwrap_or_default()
 }
 
-/// `Content-Type` of a call's body, which is signed.
+/// The `Content-Type` of a call's body. This header is signed.
 pub const JSON: &str = "application/json";
 const SERVICE: &str = "kinesisvideo";
 const DAY_BYTES: usize = 8;

@@ -1,26 +1,27 @@
-//! Time of a signature: its basic format, `20260102T030405Z`, and the formats of the `Date` header.
+//! The time of a signature, in its basic format, `20260102T030405Z`, and in the formats of the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;
 
-/// Time in signatures, in seconds since 1970 UTC, between the years 0 and 9999.
+/// The time of a signature in seconds since 1970 UTC, between the years 0 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(i64);
 
 impl Stamp {
-    /// Creates a stamp from seconds since 1970; saturates at the last second of the year 9999.
+    /// Creates a stamp from a time in seconds since 1970. Times after the year 9999 are clamped to its last second.
     #[must_use]
     pub fn from_epoch(seconds: u64) -> Self {
         Self(i64::try_from(seconds).map_or(LAST_SECOND, |seconds| seconds.min(LAST_SECOND)))
     }
 
-    /// Seconds since 1970; negative for earlier times.
+    /// Returns the time in seconds since 1970. Negative for times before 1970.
     #[must_use]
     pub const fn epoch(self) -> i64 {
         self.0
     }
 
-    /// Parses a time in ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and no other; `None` if it is invalid.
+    /// Parses a time in the basic format of ISO 8601, `YYYYMMDD'T'HHMMSS'Z'`. Returns `None` if it has any other format
+    /// or is invalid.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; 16] = text.try_into().ok()?;
@@ -51,8 +52,8 @@ impl Stamp {
         Self::of(year, month, day, time)
     }
 
-    /// Parses a `Date` header: IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with zero offset, or basic
-    /// format.
+    /// Parses a `Date` header. Accepts an IMF-fixdate (RFC 9110 section 5.6.7), botocore's format with a zero offset,
+    /// and the basic format.
     #[must_use]
     pub fn parse_date_header(text: &[u8]) -> Option<Self> {
         if text.len() == 16 {
@@ -124,7 +125,7 @@ impl Stamp {
             return None;
         }
         let days = days(year, month, day);
-        // A nonexistent day, such as 30 February, converts to another one.
+        // A day that does not exist, such as 30 February, would be converted to a different day.
         if civil(days) != (year, month, day) {
             return None;
         }
@@ -207,11 +208,9 @@ mod tests {
     #[test]
     fn date_headers_come_in_a_few_forms() {
         let stamp = Stamp::parse(b"20260102T030405Z");
-        for text in [
-            "Fri, 02 Jan 2026 03:04:05 GMT",
-            "Fri, 02 Jan 2026 03:04:05 -0000",
-            "20260102T030405Z",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["Fri, 02 Jan 2026 03:04:05 GMT", "Fri, 02 Jan 2026 03:04:05 -0000", "20260102T030405Z"];
+        for text in cases {
             assert_eq!(Stamp::parse_date_header(text.as_bytes()), stamp, "{text}");
         }
         #[rustfmt::skip] // a list

@@ -1,4 +1,4 @@
-//! Verification: parses a claim from a request, and checks it with the key that it names.
+//! Verifies signatures: parses a claim from a request, and checks it with the access key that the claim names.
 
 use crate::http::Head;
 use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
@@ -14,35 +14,37 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
 
-/// Requirements for a request.
+/// The requirements that a request must satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
-    /// Service expected in the scope.
+    /// The service that the scope must name.
     pub service: Service,
-    /// Region expected in the scope; `None` accepts any region.
+    /// The region that the scope must name. `None` accepts any region.
     pub region: Option<&'a str>,
     /// Current time of the server, in seconds since 1970 UTC.
     pub now_s: u64,
-    /// Tolerance for clients' clocks in seconds, unless a client's key overrides it; at most [`CLOCK_TOLERANCE_S_MAX`].
+    /// Clock tolerance in seconds, unless the client's access key overrides it. At most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
     /// Whether an empty session token counts as absent.
     pub empty_token_is_none: bool,
 }
 
-/// Access key, looked up by the caller.
+/// An access key that the caller has looked up.
 #[derive(Clone, Copy)]
 pub struct AccessKey<'a> {
     /// Secret access key.
     pub secret_access_key: &'a str,
-    /// Session token of a temporary key, required in its requests. Requests with other keys must not contain a token.
+    /// Session token of a temporary key. Requests signed with this key must contain it. Requests signed with a
+    /// long-term key must not contain a session token.
     pub session_token: Option<&'a str>,
-    /// Expiry time of a temporary key, in seconds since 1970 UTC, inclusive.
+    /// Time at which a temporary key expires, in seconds since 1970 UTC. The key is no longer valid at this time.
     pub expires_s: Option<u64>,
-    /// Clock tolerance of this client in seconds, overriding [`RequestRules`]; at most [`CLOCK_TOLERANCE_S_MAX`].
+    /// Clock tolerance for this client in seconds, which overrides [`RequestRules`]. At most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
 
-/// Verifier of requests, one at a time; one per shard. Its reused buffers take a few KiB after the first request.
+/// Verifies requests, one at a time. Each shard has one verifier, whose buffers are reused and take a few KiB after the
+/// first request.
 #[derive(Default)]
 pub struct Verifier {
     query: QueryPairs,
@@ -53,12 +55,12 @@ pub struct Verifier {
     pub(crate) refused: Option<Refused>,
 }
 
-/// A request with valid signature parts, scope and time, whose signature has not been checked.
+/// A request whose signature parts, scope and time are valid, but whose signature has not been checked yet.
 ///
-/// Borrows the [`Verifier`]: a caller that must wait for the body parses the head again once the body has arrived.
+/// Borrows the [`Verifier`]. A caller that must wait for the body parses the head again once the body has arrived.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
-    /// Signed method. For a token, `method` and `query_text` differ from those in `head`.
+    /// The method that was signed. For a token, `method` and `query_text` differ from those in `head`.
     method: &'a str,
     query_text: &'a str,
     now: Stamp,
@@ -67,7 +69,7 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
-    /// Time of the signature in basic format, stored because it is used twice.
+    /// Time of the signature in basic format. Stored because it is used twice.
     moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
@@ -84,7 +86,7 @@ pub struct Claim<'a> {
 enum Signed {
     Header,
     Query {
-        /// Value of `X-Amz-Expires`: the lifetime in seconds.
+        /// Value of `X-Amz-Expires`, the lifetime in seconds.
         expires_s: u32,
     },
 }
@@ -96,29 +98,29 @@ struct Read<'a> {
     expires_s_max: u32,
 }
 
-/// Form of the request in which the signature matched.
+/// The form of the request in which the signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// Signed in the `Authorization` header.
+    /// The request is signed in the `Authorization` header.
     Header,
-    /// Presigned, with the query encoded as AWS prescribes.
+    /// The request is presigned, with the query encoded as AWS prescribes.
     Strict,
-    /// Presigned, with the query as received, and possibly another host or path.
+    /// The request is presigned, with the query as received, and possibly with a different host or path.
     Raw,
 }
 
-/// Verified signer of a request, with the form and time of the signature.
+/// The verified signer of a request, with the form and the time of the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified<'a> {
-    /// Access key id of the signer: visible ASCII, 1 to 128 bytes.
+    /// Access key id of the signer: 1 to 128 bytes of visible ASCII.
     pub access_key_id: &'a str,
-    /// Region in the scope.
+    /// The region in the scope.
     pub region: &'a str,
-    /// Form in which the signature matched.
+    /// The form in which the signature matched.
     pub form: Form,
-    /// Time of the signature by the client's clock.
+    /// Time at which the request was signed, by the client's clock.
     pub signed: Stamp,
-    /// Signed path, including one that was signed as part of the host.
+    /// The path that was signed. The client may have signed it as part of the host.
     pub path: &'a str,
 }
 
@@ -129,8 +131,9 @@ impl Verifier {
         Self::default()
     }
 
-    /// Parses the signature of a request, and refuses requests that no key could make valid: unsigned or malformed
-    /// ones, and those with duplicate parameters, a wrong scope, or a time outside every possible clock tolerance.
+    /// Parses the signature of a request. Refuses requests that no key could make valid: those that are unsigned or
+    /// malformed, have duplicate parameters or a wrong scope, or were signed at a time outside every possible clock
+    /// tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -146,8 +149,8 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Parses a player's token, found anywhere in the request: the query of a URL presigned for `GET`, with a lifetime
-    /// of up to [`PLAYER_EXPIRES_S_MAX`]. The claim is verified without a body.
+    /// Parses a player's token, which may come from any part of the request. The token is the query of a URL presigned
+    /// for `GET`, with a lifetime of up to [`PLAYER_EXPIRES_S_MAX`]. The claim must be verified with an empty body.
     pub fn read_token<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -164,7 +167,7 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Discards the last request, so that its parts are not displayed if the next one is refused early.
+    /// Discards the last request, so that its parts are not displayed if the next request is refused early.
     fn forget(&mut self) {
         self.refused = None;
         self.canonical_request.clear();
@@ -188,7 +191,7 @@ impl Verifier {
         let header = read.header;
         let found = query.read(read.query, decoded);
         let decoded: &'a [u8] = decoded;
-        // With too many parameters, the rest may contain a signature.
+        // If there are too many parameters, those that were not read may contain a signature.
         let is_whole = found.fault != Some(Malformed::TooMany);
         if header.is_none() && is_whole && !query::is_signed(&found, decoded) {
             return Err(Refusal::Missing);
@@ -250,20 +253,21 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// Canonical request of the last head, as far as it was written; empty if the request was refused before
-    /// verification. May contain a session token, which must be removed before display.
+    /// Returns the canonical request of the last head, as far as it was written. Empty if the request was refused
+    /// before verification. It may contain a session token, which must be removed before the text is displayed.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// Total number of hashed bytes of canonical requests and bodies: a measure of the work of [`Claim::verify`].
+    /// Returns the total number of bytes of canonical requests and bodies that have been hashed, as a measure of the
+    /// work of [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
     }
 
-    /// String to sign of the last head; empty if the request was refused before verification.
+    /// Returns the string to sign of the last head. Empty if the request was refused before verification.
     #[must_use]
     pub fn string_to_sign(&self) -> &[u8] {
         &self.string_to_sign
@@ -271,40 +275,43 @@ impl Verifier {
 }
 
 impl<'a> Claim<'a> {
-    /// Access key id named in the request: visible ASCII, 1 to 128 bytes.
+    /// Returns the access key id named in the request: 1 to 128 bytes of visible ASCII.
     #[must_use]
     pub const fn access_key_id(&self) -> &'a str {
         self.credential.access_key_id
     }
 
-    /// Region in the scope.
+    /// Returns the region in the scope.
     #[must_use]
     pub const fn region(&self) -> &'a str {
         self.credential.region
     }
 
-    /// Session token of the request, not verified yet. Keys that the server does not store are unsealed from it.
+    /// Returns the session token of the request, which has not been verified yet. Keys that the server does not store
+    /// are unsealed from this token.
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
     }
 
-    /// Marks the claim as an upgrade request. If its path is that of an endpoint, verification also tries other paths.
+    /// Marks the request as a WebSocket upgrade. If it is sent to the path of an endpoint, verification also tries
+    /// other paths that the client may have signed.
     #[must_use]
     pub const fn of_upgrade(mut self) -> Self {
         self.is_upgrade = true;
         self
     }
 
-    /// Verifies the signature, which covers the whole body. `key` is the key with the id [`Self::access_key_id`];
-    /// `None` if it is unknown. Costs one SHA-256 of the canonical request and one of the body. A short canonical
-    /// request may be hashed again: once for the query as received and, for each encoding of the query, once if the
-    /// host has a port and four times for an upgrade at the path of an endpoint.
+    /// Verifies the signature, which covers the whole body. `key` is the key with the id [`Self::access_key_id`], or
+    /// `None` if that id is unknown. Usually, the canonical request and the body are each hashed once with SHA-256. If
+    /// the canonical request is short, other forms of it may be tried: the query as received, the host without its port
+    /// and, for an upgrade to an endpoint, four other combinations of path and host. For such an upgrade, all forms are
+    /// tried with both encodings of the query.
     ///
     /// # Errors
-    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] by the key's clock tolerance; then [`Refusal::Mismatch`] or
-    /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] or [`Refusal::TokenExpired`], which only the holder of the
-    /// secret can observe.
+    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] according to the clock tolerance of the key. After that,
+    /// returns [`Refusal::Mismatch`] or [`Refusal::UnknownKey`]. Only then returns [`Refusal::Token`] or
+    /// [`Refusal::TokenExpired`], so that only the holder of the secret can observe these two.
     pub fn verify(
         mut self,
         key: Option<&AccessKey<'_>>,
@@ -350,8 +357,9 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Tries each accepted form of the request. Returns the form in which the signature matches, with the signed path.
-    /// Without a match, the buffer contains the canonical request as received, for operators.
+    /// Tries each accepted form of the request. Returns the form for which the signature matches, together with the
+    /// signed path. If none matches, the buffer is left with the canonical request as received, for operators to
+    /// inspect.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
@@ -394,7 +402,8 @@ impl<'a> Claim<'a> {
         let mut found = self.first_match(signing_key, &places, forms());
         let mut encoding = raw;
         if found.is_none() && self.query.differs_raw() && !other.is_empty() {
-            // The client may have signed as prescribed, and its library may have decoded escapes.
+            // The client may have signed the query as prescribed, but its library may have decoded escapes before
+            // sending it.
             let strictly = source.write(self.canonical_request, self.query, Encoding::Strict)?;
             found = self.first_match(signing_key, &strictly, forms());
             encoding = strict;
@@ -425,7 +434,8 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Hashes the canonical request in another form; `None` if the form drops a port and the sent host has none.
+    /// Hashes the canonical request in another form. Returns `None` if that form drops the port but the host was sent
+    /// without one.
     fn hash_of(&self, form: &OtherForm, places: &Places) -> Option<Digest> {
         let text = &self.canonical_request;
         let sent = str::from_utf8(text.get(places.host.clone())?).ok()?;
@@ -461,7 +471,7 @@ impl<'a> Claim<'a> {
         verify_slices_are_equal(&signature, &self.signature).is_ok()
     }
 
-    /// Checks that the request was signed within the tolerance. A refusal reports `told` as the tolerance.
+    /// Checks that the request was signed within the tolerance. If not, the refusal reports `told` as the tolerance.
     fn check_clock(&self, tolerance_s: u64, told: u64) -> Result<(), Refusal> {
         let (signed, now) = (self.signed, self.now);
         if signed > now.after(tolerance_s) {
@@ -535,17 +545,18 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Maximum length of a strict canonical request whose other forms are tried, in bytes. Sufficient for URLs of SDKs with
-/// a token of 4 KiB and an ARN of 1 KiB. A longer request is hashed once.
+/// Maximum length in bytes of a strict canonical request. For longer requests, no other forms are tried. Sufficient for
+/// the URLs of SDKs, with a token of 4 KiB and an ARN of 1 KiB.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Access key id of all unknown ids in the cache. No real id is empty, so unknown ids share entries of their own.
+/// Access key id under which all unknown ids are cached. No real id is empty, so unknown ids never share an entry with
+/// a real one.
 const UNKNOWN_ID: &str = "";
 
-/// Key for verifying requests with an unknown id, with a secret as long as real ones.
+/// The key used to verify requests whose access key id is unknown. Its secret is as long as a real one.
 const UNKNOWN: AccessKey<'static> = AccessKey {
     secret_access_key: "0000000000000000000000000000000000000000",
     session_token: None,

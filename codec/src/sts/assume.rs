@@ -1,4 +1,4 @@
-//! Parameters of AssumeRole and AssumeRoleWithWebIdentity.
+//! The parameters of AssumeRole and AssumeRoleWithWebIdentity.
 
 use crate::control::{TAGS_MAX, Tag};
 use crate::sts::POLICY_ARNS_MAX;
@@ -11,26 +11,27 @@ use crate::sts::request::{FormRules, no_factors};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
+/// The parameters of AssumeRole. Source: AWS STS API Reference, "AssumeRole".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRole {
-    /// Role to assume.
+    /// The role to assume.
     pub role: RoleArn,
     /// Name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
     pub session_name: Box<str>,
-    /// Lifetime of the credentials in seconds; `None` means one hour, or the role's maximum if that is shorter.
+    /// Lifetime of the credentials in seconds. `None` means one hour, or the maximum of the role if that is shorter.
     pub duration_s: Option<u32>,
-    /// Session policy, which restricts the role's permissions: 1 to 2,048 characters of JSON, not parsed here.
+    /// Session policy, which restricts the permissions of the role: 1 to 2,048 characters of JSON. Not parsed here.
     pub policy: Option<Box<str>>,
-    /// ARNs of policies that restrict the role's permissions, at most [`POLICY_ARNS_MAX`].
+    /// ARNs of policies that restrict the permissions of the role, at most [`POLICY_ARNS_MAX`].
     pub policy_arns: Vec<Box<str>>,
-    /// Secret shared by the caller and the role's owner: 2 to 1,224 characters.
+    /// A secret that the caller shares with the owner of the role: 2 to 1,224 characters.
     pub external_id: Option<Box<str>>,
-    /// Session tags, at most 50, whose keys differ in more than case.
+    /// Session tags, at most 50. No two keys may differ only in case.
     pub tags: Vec<Tag>,
     /// Keys of `tags` that the session passes on when it assumes further roles.
     pub transitive_tag_keys: Vec<Box<str>>,
-    /// Source identity: the person or program that uses the session. 2 to 64 characters, as in session names.
+    /// Source identity, which names the person or program that uses the session: 2 to 64 of the characters permitted in
+    /// session names.
     pub source_identity: Option<Box<str>>,
 }
 
@@ -52,17 +53,18 @@ impl AssumeRole {
     }
 }
 
-/// Request for AssumeRoleWithWebIdentity.
+/// A request for AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssumeRoleWithWebIdentity {
-    /// Token of the identity provider.
+    /// The token of the identity provider.
     pub token: WebToken,
-    /// Requested session, without the options of AssumeRole alone.
+    /// The session that is requested. Options that only AssumeRole supports are not set.
     pub role: AssumeRole,
 }
 
-/// Session parameters from the request of AssumeRole, or from the token of AssumeRoleWithWebIdentity. Source: IAM User
-/// Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed roles".
+/// Session parameters, taken either from an AssumeRole request or from the token of an AssumeRoleWithWebIdentity
+/// request. Source: IAM User Guide, "Pass session tags in AWS STS", "Monitor and control actions taken with assumed
+/// roles".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionClaims {
     /// See [`AssumeRole::tags`].
@@ -74,7 +76,7 @@ pub struct SessionClaims {
 }
 
 impl SessionClaims {
-    /// Validates the parameters by the rules of AssumeRole, with the same errors.
+    /// Validates the parameters by the rules of AssumeRole, and returns the same errors as AssumeRole.
     pub fn checked(
         tags: Vec<(String, String)>,
         transitive: Vec<String>,
@@ -92,7 +94,7 @@ impl SessionClaims {
 }
 
 impl AssumeRole {
-    /// Adds the parameters of a provider's token to the session.
+    /// Adds the parameters from a provider's token to the session.
     #[must_use]
     pub fn with_claims(&self, claims: SessionClaims) -> Self {
         Self {
@@ -104,12 +106,12 @@ impl AssumeRole {
     }
 }
 
-/// Token of an OpenID provider, 4 to 20,000 characters. Debug output hides it.
+/// A token of an OpenID provider, 4 to 20,000 characters long. Debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebToken(Box<str>);
 
 impl WebToken {
-    /// Token as text. Only for verification.
+    /// Returns the token as text. Use this only for verification.
     #[must_use]
     pub const fn reveal(&self) -> &str {
         &self.0
@@ -122,14 +124,14 @@ impl fmt::Debug for WebToken {
     }
 }
 
-/// ARN of a role: `arn:aws:iam::<account>:role/<name>`.
+/// The ARN of a role: `arn:aws:iam::<account>:role/<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleArn {
     text: Box<str>,
 }
 
 impl RoleArn {
-    /// Parses the ARN of a role; `None` if it is invalid. Role names have 1 to 64 characters.
+    /// Parses the ARN of a role, whose name must have 1 to 64 characters. Returns `None` if it is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (account, name) = split(text)?;
@@ -139,19 +141,19 @@ impl RoleArn {
         (is_account && is_name).then(|| Self { text: text.into() })
     }
 
-    /// ARN as a string.
+    /// Returns the ARN as a string slice.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Account id of 12 digits.
+    /// Returns the 12-digit account id.
     #[must_use]
     pub fn account(&self) -> &str {
         split(&self.text).unwrap_or_default().0
     }
 
-    /// Name of the role.
+    /// Returns the name of the role.
     #[must_use]
     pub fn name(&self) -> &str {
         split(&self.text).unwrap_or_default().1
@@ -240,7 +242,7 @@ pub(crate) fn assume_role_with_web_identity(
     })
 }
 
-/// Validates `RoleArn`. Source: model, shape `arnType`: 20 to 2,048 characters.
+/// Validates `RoleArn`, which must have 20 to 2,048 characters. Source: model, shape `arnType`.
 fn checked_role(text: Option<&str>) -> Result<RoleArn, Error> {
     let Some(text) = text else {
         return Err(invalid("Value null at 'roleArn'", "not be null"));
@@ -266,7 +268,8 @@ fn checked_policy_arns(form: &mut FormParameters) -> Result<Vec<Box<str>>, Error
     entries.collect()
 }
 
-/// Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging in IAM and AWS STS".
+/// Reads and validates `Tags`. Source: model, shapes `tagKeyType`, `tagValueType`; IAM User Guide, "Rules for tagging
+/// in IAM and AWS STS".
 fn checked_tags(form: &mut FormParameters) -> Result<Vec<Tag>, Error> {
     let entries = form.take_list("Tags", ["Key", "Value"]).into_iter();
     let entries = entries.map(|[key, value]| {

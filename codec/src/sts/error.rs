@@ -1,20 +1,20 @@
-//! Errors of STS and their wire format.
+//! STS errors and their wire format.
 
 use crate::{sigv4::Refusal, sts::xml};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
-/// STS error: its code and the text for the caller.
+/// An STS error: its code, and a message for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// Code of the error.
     pub kind: ErrorKind,
-    /// Error text of one or two sentences. Quotes at most a short word or number from the request.
+    /// Error message of one or two sentences. It quotes at most a short word or a number from the request.
     pub message: Cow<'static, str>,
 }
 
 impl Error {
-    /// Creates an error with the given code and text.
+    /// Creates an error with the given code and message.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Error {
 }
 
 impl From<Refusal> for Error {
-    /// Converts a signature error, for which STS has other names, but the same statuses and texts.
+    /// Converts a signature error. STS has different names for these errors, but the same status codes and messages.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::Missing => ErrorKind::MissingAuthenticationToken,
@@ -42,10 +42,10 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Error codes of STS.
+/// The error codes of STS.
 ///
-/// Source: AWS STS API Reference, "Common Errors" and GetFederationToken. `SignatureDoesNotMatch`, `ExpiredToken` and
-/// `AccessDenied`, which those pages omit or spell differently, follow observed responses.
+/// Source: AWS STS API Reference, "Common Errors" and GetFederationToken. These pages omit `SignatureDoesNotMatch`,
+/// `ExpiredToken` and `AccessDenied` or spell them differently, so these three follow observed responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorKind {
     /// The form is malformed, or contains unknown or duplicate parameters.
@@ -56,19 +56,19 @@ pub enum ErrorKind {
     InvalidAction,
     /// A parameter is missing or violates its constraints.
     ValidationError,
-    /// A parameter requests an unsupported feature.
+    /// A parameter requests a feature that is not supported.
     InvalidParameterValue,
     /// The policy is invalid.
     MalformedPolicyDocument,
     /// The policy and tags together are too long for a session token.
     PackedPolicyTooLarge,
-    /// A rate limit was exceeded.
+    /// A rate limit has been exceeded.
     Throttling,
     /// A part of the signature is missing or malformed.
     IncompleteSignature,
     /// The request has no signature.
     MissingAuthenticationToken,
-    /// The signature does not match or is for a different time, region or service.
+    /// The signature does not match, or is for a different time, region or service.
     SignatureDoesNotMatch,
     /// The access key id or session token is unknown.
     InvalidClientTokenId,
@@ -76,9 +76,9 @@ pub enum ErrorKind {
     ExpiredToken,
     /// The policy denies the request.
     AccessDenied,
-    /// Internal error of the service.
+    /// An internal error occurred in the service.
     InternalFailure,
-    /// The service is at capacity or draining; the client should retry elsewhere or later.
+    /// The service is at capacity or draining. The client should retry on another node or later.
     ServiceUnavailable,
     /// The identity provider's token is invalid.
     InvalidIdentityToken,
@@ -90,16 +90,16 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Every kind, in declaration order.
+    /// All kinds, in the order of declaration.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Code as sent in `<Code>`.
+    /// Returns the code as sent in `<Code>`.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.into()
     }
 
-    /// HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -125,7 +125,7 @@ impl ErrorKind {
         }
     }
 
-    /// Party responsible for the error, as sent in `<Type>`.
+    /// Returns the party that is responsible for the error, as sent in `<Type>`.
     const fn blame(self) -> &'static str {
         if self.status() < 500 {
             "Sender"
@@ -147,7 +147,8 @@ pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id:
     xml::close(out, "ErrorResponse");
 }
 
-/// Returns a word of the request for an error text, or `(unprintable)` if it is long or has special characters.
+/// Returns a word from the request for use in an error message, or `(unprintable)` if the word is too long or contains
+/// special characters.
 pub(crate) fn shown(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {

@@ -1,7 +1,7 @@
-//! Request bodies of type `application/x-www-form-urlencoded`: splitting, decoding, and validating parameters.
+//! Splits request bodies of type `application/x-www-form-urlencoded`, and decodes and validates their parameters.
 //!
 //! Source: WHATWG URL Standard, section 5.1, "application/x-www-form-urlencoded parsing". Unlike the standard, this
-//! parser rejects invalid UTF-8 and invalid percent-encoding, because two parsers might disagree about what was signed.
+//! parser rejects invalid UTF-8 and invalid percent-encoding, since two parsers might disagree about what was signed.
 
 use crate::http::{self, QueryError};
 use crate::sts::error::{Error, ErrorKind, shown};
@@ -10,7 +10,7 @@ use crate::sts::{DURATION_S_DEFAULT, DURATION_S_MAX, PARAMETERS_MAX, POLICY_CHAR
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// Decoded parameters of a body, in order, with unique names.
+/// The decoded parameters of a body in their original order. Their names are unique.
 pub(crate) struct FormParameters(Vec<(String, String)>);
 
 impl FormParameters {
@@ -33,8 +33,9 @@ impl FormParameters {
         Ok(Self(parameters))
     }
 
-    /// Removes a list, sent as `NAME.member.1.MEMBER` and so on. Returns the values of `members` per entry, in the
-    /// order of the numbers. An empty string in `members` denotes the entry itself. SDKs may send an empty list as an
+    /// Removes a list and returns its entries, ordered by number. A list is sent as the parameters
+    /// `NAME.member.1.MEMBER`, `NAME.member.2.MEMBER` and so on. For each entry, the values of `members` are returned;
+    /// an empty string in `members` stands for the entry itself. SDKs may send an empty list as a parameter with an
     /// empty value.
     pub(crate) fn take_list<const N: usize>(
         &mut self,
@@ -79,7 +80,7 @@ impl FormParameters {
     }
 }
 
-/// Decodes a name or value once: `+` becomes a space, and `%2B` a plus sign.
+/// Decodes a name or value once. A `+` becomes a space, and `%2B` becomes a plus sign.
 fn decode(text: &str) -> Result<String, Error> {
     let text = text.replace('+', " ");
     match http::decode(&text) {
@@ -96,30 +97,31 @@ fn malformed(what: &str) -> Error {
     )
 }
 
-/// Permitted characters of a parameter, with the pattern of the service model.
+/// The characters permitted in a parameter, and the pattern by which the service model describes them.
 pub(crate) struct FormLetters {
     pub(crate) more: &'static str,
     pub(crate) pattern: &'static str,
 }
 
-/// Permitted characters of names. Source: model, shapes `userNameType`, `roleSessionNameType`, `sourceIdentityType`.
+/// The characters permitted in names. Source: model, shapes `userNameType`, `roleSessionNameType`,
+/// `sourceIdentityType`.
 pub(crate) const NAMES: FormLetters = FormLetters {
     more: "+=,.@-",
     pattern: "[\\w+=,.@-]*",
 };
 
-/// Permitted characters of external ids: `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
+/// The characters permitted in external ids: `[\w+=,.@:\/-]*`. Source: model, shape `externalIdType`.
 pub(crate) const EXTERNAL_IDS: FormLetters = FormLetters {
     more: "+=,.@:/-",
     pattern: "[\\w+=,.@:\\/-]*",
 };
 
-/// Validates `Name`: 2 to 32 characters. Source: model, shape `userNameType`.
+/// Validates `Name`, which must have 2 to 32 characters. Source: model, shape `userNameType`.
 pub(crate) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
     checked_text("name", name, 2..=32, &NAMES)
 }
 
-/// Validates the length and characters of a text. `member` is the parameter's name in the service model.
+/// Validates the length and the characters of a text. `member` is the name of the parameter in the service model.
 pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
@@ -157,8 +159,8 @@ pub(crate) fn checked_length(
     Err(invalid(value, &broken))
 }
 
-/// Validates `Policy`: 1 to 2,048 characters, each a tab, a line break, or U+0020 to U+00FF. Source: model, shape
-/// `sessionPolicyDocumentType`.
+/// Validates `Policy`, which must have 1 to 2,048 characters, each of them a tab, a line break, or U+0020 to U+00FF.
+/// Source: model, shape `sessionPolicyDocumentType`.
 pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     let length = policy.chars().count();
     let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
@@ -189,7 +191,7 @@ pub(crate) fn checked_duration(
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid("Value at 'durationSeconds'", "be a whole number"));
     }
-    // A number with too many digits exceeds every limit.
+    // A number that has too many digits exceeds every limit.
     let seconds: u32 = text.parse().unwrap_or(u32::MAX);
     let value = format!("Value '{}' at 'durationSeconds'", shown(text));
     if seconds < least {
@@ -203,7 +205,8 @@ pub(crate) fn checked_duration(
     Ok(Some(seconds))
 }
 
-/// Creates an error in the wording of AWS, because tools search the text for the limit. Reports only one violation.
+/// Creates an error for a value that violates a constraint. Uses the wording of AWS, since tools search the text for
+/// the limit. Reports only one violation.
 pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"
@@ -211,7 +214,7 @@ pub(crate) fn invalid(value: &str, must: &str) -> Error {
     Error::new(ErrorKind::ValidationError, message)
 }
 
-/// Minimum lifetime of a token in seconds: long enough to set up credentials by hand.
+/// Minimum lifetime of a token in seconds. Long enough to set up the credentials by hand.
 const DURATION_S_MIN: u32 = 60;
 
 /// Minimum lifetime of a token under strict rules, in seconds. Source: model, shape `durationSecondsType`.

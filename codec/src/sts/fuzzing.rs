@@ -1,15 +1,16 @@
-//! Fuzz entry point of the STS parser, for a fuzz target and for a test with seeded inputs.
+//! Fuzz entry point for the STS parser. Used by a fuzz target and by a test with seeded inputs.
 
 use crate::sts::{
     DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form,
     is_web_identity, parse, xml,
 };
 
-/// Parses `data` and checks the invariants of the result; then writes the body as XML text and parses it back. The
-/// first byte selects the rules; the rest is the body.
+/// Parses a body and checks the invariants of the result. Then writes the body as XML text and parses that text back.
+/// The first byte of `data` selects the rules; the rest is the body.
 ///
 /// # Panics
-/// Panics if a request exceeds its limits, an error has an unexpected status or text, or a text does not parse back.
+/// Panics if a request exceeds its limits, an error has an unexpected status or text, or the XML text does not parse
+/// back.
 pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;

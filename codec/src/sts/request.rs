@@ -1,4 +1,4 @@
-//! Parser of form bodies.
+//! Parses the form bodies of requests.
 
 use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
@@ -7,40 +7,42 @@ use crate::sts::error::{Error, ErrorKind, shown};
 use crate::sts::form::{FormParameters, checked_duration, checked_name, checked_policy};
 use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
-/// Validation rules for requests.
+/// Rules for validating requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FormRules {
-    /// Whether tokens must have a lifetime of at least 900 s, as on AWS. Otherwise, the minimum is 60 s.
+    /// Whether tokens must have a lifetime of at least 900 s, as on AWS. If not, the minimum is 60 s.
     pub strict: bool,
 }
 
 /// A validated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Returns temporary credentials with a subset of the caller's permissions.
+    /// A request for temporary credentials with a subset of the caller's permissions.
     GetFederationToken {
-        /// User name of the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
+        /// User name for the credentials: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// Permissions within those of the caller: 1 to 2,048 characters of Latin-1 JSON, not parsed here.
+        /// Policy that restricts the credentials to a subset of the caller's permissions: 1 to 2,048 characters of
+        /// Latin-1 JSON. Not parsed here.
         policy: Option<Box<str>>,
-        /// Lifetime of the credentials, in seconds: 60 (900 under the strict rules) to [`DURATION_S_MAX`].
+        /// Lifetime of the credentials in seconds: from 60 (900 under the strict rules) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
-    /// Returns temporary credentials with the caller's permissions.
+    /// A request for temporary credentials with all permissions of the caller.
     GetSessionToken {
-        /// Lifetime of the credentials in seconds, with the limits of GetFederationToken.
+        /// Lifetime of the credentials in seconds. The limits are the same as for GetFederationToken.
         duration_s: u32,
     },
-    /// Returns temporary credentials with the permissions of a role.
+    /// A request for temporary credentials with the permissions of a role.
     AssumeRole(Box<AssumeRole>),
-    /// Returns temporary credentials with the permissions of a role, in exchange for an identity provider's token.
+    /// A request for temporary credentials with the permissions of a role, in exchange for a token of an identity
+    /// provider.
     AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
-    /// Returns the caller's identity. Permitted to every caller.
+    /// A request for the caller's own identity, which every caller may make.
     GetCallerIdentity,
 }
 
 impl Request {
-    /// AWS name of the request, also its metrics label.
+    /// Returns the AWS name of the request, which is also its metrics label.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -53,7 +55,8 @@ impl Request {
     }
 }
 
-/// Whether a `Content-Type` denotes a form. Ignores parameters such as `charset`; forms are always UTF-8.
+/// Returns whether a `Content-Type` denotes a form. Parameters such as `charset` are ignored, since forms are always
+/// UTF-8.
 #[must_use]
 pub fn is_form(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
@@ -62,13 +65,13 @@ pub fn is_form(content_type: &str) -> bool {
         .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Parses a body. The caller must have limited its size to 64 KiB and verified its signature.
+/// Parses a body. The caller must have ensured that the body is at most 64 KiB long and that its signature is valid.
 ///
 /// # Errors
 /// Returns `InvalidQueryParameter` if the form is malformed, has too many parameters, or contains a duplicate or
-/// unknown one; `MissingAction` or `InvalidAction` if there is no valid action; `InvalidParameterValue` if a parameter
-/// requests an unsupported feature, or tags contradict each other; `ValidationError` if a parameter is missing or
-/// violates its constraints.
+/// unknown parameter. Returns `MissingAction` or `InvalidAction` if there is no valid action. Returns
+/// `InvalidParameterValue` if a parameter requests a feature that is not supported, or if tags contradict each other.
+/// Returns `ValidationError` if a parameter is missing or violates its constraints.
 pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = FormParameters::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
@@ -106,7 +109,7 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     }
 }
 
-/// Whether a body is a form for AssumeRoleWithWebIdentity, the only call that may be unsigned.
+/// Returns whether a body is a form for AssumeRoleWithWebIdentity, which is the only call that may be unsigned.
 #[must_use]
 pub fn is_web_identity(body: &[u8]) -> bool {
     let form = FormParameters::parse(body);
@@ -134,7 +137,8 @@ fn get_session_token(mut form: FormParameters, rules: &FormRules) -> Result<Requ
     Ok(Request::GetSessionToken { duration_s })
 }
 
-/// Rejects second-factor codes, which are not supported: callers would believe that they are verified.
+/// Rejects second-factor codes, which are not supported. Accepting them would lead callers to believe that they had
+/// been verified.
 pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {
@@ -145,8 +149,8 @@ pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rejects unknown parameters, and unsupported ones that would change permissions. Accepts an empty list, which SDKs
-/// send as a name with an empty value.
+/// Rejects unknown parameters, and unsupported parameters that would change permissions. Accepts an empty list, which
+/// SDKs send as a name with an empty value.
 fn nothing_ignored(form: &FormParameters) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();

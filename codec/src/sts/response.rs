@@ -1,4 +1,4 @@
-//! Writer of STS responses.
+//! Writes the responses of STS.
 
 use crate::calendar;
 use crate::sts::xml;
@@ -7,13 +7,13 @@ use std::fmt;
 /// Temporary credentials. Debug output hides the secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
-    /// Access key id: 16 to 128 characters of `[a-zA-Z0-9_]`. Ids of temporary keys start with `ASIA`.
+    /// Access key id: 16 to 128 characters of `[a-zA-Z0-9_]`. The ids of temporary keys start with `ASIA`.
     pub access_key_id: &'a str,
     /// Secret access key.
     pub secret_access_key: &'a str,
-    /// Session token, required in every request signed with the key.
+    /// Session token, which every request signed with the key must contain.
     pub session_token: &'a str,
-    /// Expiry time of the key, in seconds since the epoch.
+    /// Time at which the key expires, in seconds since the epoch.
     pub expires_s: u64,
 }
 
@@ -27,25 +27,26 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// Result of GetFederationToken and AssumeRole: credentials and their owner.
+/// The result of GetFederationToken or AssumeRole: the credentials and their owner.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted<'a> {
-    /// Issued credentials.
+    /// The credentials that were issued.
     pub keys: Keys<'a>,
     /// ARN of the owner: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
     pub arn: &'a str,
-    /// Id of the owner: `<account>:<name>`, or the role's unique id, a colon and the session name.
+    /// Id of the owner: `<account>:<name>`, or the unique id of the role followed by a colon and the name of the
+    /// session.
     pub id: &'a str,
-    /// Size of the policies and tags relative to the maximum, in percent: 0 to 100.
+    /// Size of the policies and tags, as a percentage of the maximum: 0 to 100.
     pub packed_policy_percent: u8,
-    /// Source identity of a role session.
+    /// Source identity of the role session, if it has one.
     pub source_identity: Option<&'a str>,
 }
 
-/// Result of GetCallerIdentity.
+/// The result of GetCallerIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerIdentity<'a> {
-    /// Id of the caller; for a federated user, `<account>:<name>`.
+    /// Id of the caller. For a federated user, this is `<account>:<name>`.
     pub user_id: &'a str,
     /// Account id in decimal digits.
     pub account: &'a str,
@@ -75,14 +76,14 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
-/// Claims of an identity provider's token in the response to AssumeRoleWithWebIdentity.
+/// Claims of an identity provider's token that are part of the response to AssumeRoleWithWebIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct WebIdentity<'a> {
-    /// Claim `sub`.
+    /// The claim `sub`.
     pub subject: &'a str,
     /// Client id for which the token was issued.
     pub audience: &'a str,
-    /// Claim `iss`.
+    /// The claim `iss`.
     pub provider: &'a str,
 }
 
@@ -148,7 +149,7 @@ fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
     xml::close(out, "Credentials");
 }
 
-/// Saturates at the last second of the year 9999.
+/// Formats a time given in seconds since the epoch. Times after the year 9999 are clamped to its last second.
 fn moment(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
     let (year, month, day) = calendar::civil(seconds / DAY_S);

@@ -1,4 +1,4 @@
-//! Writer of XML elements without white space.
+//! Writes XML elements without white space.
 
 use crate::sts::VERSION;
 
@@ -32,8 +32,8 @@ pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
     close(out, name);
 }
 
-/// Appends text. Replaces characters that XML 1.0 cannot represent (section 2.2) by U+FFFD, and escapes carriage
-/// returns, which parsers would convert to line feeds (section 2.11).
+/// Appends text. Characters that XML 1.0 cannot represent (section 2.2) are replaced with U+FFFD. Carriage returns are
+/// escaped, because parsers would convert them to line feeds (section 2.11).
 pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
     for char in value.chars() {
         let spelled = match char {

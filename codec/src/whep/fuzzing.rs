@@ -1,12 +1,12 @@
-//! Fuzz entry point: whatever a camera sends, the player receives an SDP with the camera's lines and sections in order,
-//! and nothing inserted except candidates.
+//! Fuzz entry point for WHEP. Checks that, whatever a camera sends, the player receives an SDP that contains the
+//! camera's lines and sections in order, with nothing inserted except candidates.
 
 use crate::base64;
 use crate::json::write;
 use crate::limits::{WHEP_ANSWER_BYTES, WHEP_CANDIDATES, WHEP_GATHERED_BYTES};
 use crate::whep::{Fault, Gathered, Target, lines, offer_payload, read, text};
 
-/// Splits `data` at bytes of value 255: the first part is an SDP, the others are JSON candidates or complete payloads.
+/// Splits `data` at bytes of value 255. The first part is an SDP; the others are JSON candidates or complete payloads.
 ///
 /// # Panics
 /// Panics if an invariant of the module is violated.
@@ -41,7 +41,7 @@ pub fn fuzz(data: &[u8]) {
     let mut added = 0;
     for line in lines(&answer) {
         let bare = line.trim_end_matches(['\r', '\n']);
-        // The last line may have gained a terminator.
+        // The last line may have been given a terminator.
         let is_own = |own: &&str| {
             own.trim_end_matches(['\r', '\n']) == bare && (line.starts_with(own) || own == &line)
         };

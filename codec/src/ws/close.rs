@@ -1,40 +1,40 @@
-//! Close codes and reasons, and protocol violations with their codes and reasons.
+//! Close codes and reasons, and the protocol violations that they report.
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 
-/// Normal end: the purpose of the connection has been fulfilled.
+/// The connection has fulfilled its purpose.
 pub const NORMAL: u16 = 1000;
 /// The server is shutting down, or the client is leaving.
 pub const GOING_AWAY: u16 = 1001;
 /// The peer violated the protocol.
 pub const PROTOCOL: u16 = 1002;
-/// The endpoint received data of an unsupported kind.
+/// The endpoint received data of a kind that it does not support.
 pub const UNSUPPORTED: u16 = 1003;
 /// The data does not match the type of its message, such as text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
-/// A message violates a policy that has no specific code.
+/// A message violated a policy and no more specific code applies.
 pub const POLICY: u16 = 1008;
 /// A message is too large to process.
 pub const TOO_BIG: u16 = 1009;
 
-/// Maximum length of a close reason in bytes: the payload of a control frame minus the code.
+/// Maximum length of a close reason in bytes: the maximum payload of a control frame, minus the code.
 pub const REASON_BYTES_MAX: usize = super::CONTROL_BYTES_MAX - 2;
 
-/// Body of a close frame, if not empty.
+/// The payload of a close frame, if it is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// Status code that is valid by [`valid_code`].
+    /// The status code, which is valid according to [`valid_code`].
     pub code: u16,
-    /// Reason of at most [`REASON_BYTES_MAX`] bytes; often empty.
+    /// The reason, of at most [`REASON_BYTES_MAX`] bytes. Often empty.
     pub reason: &'a str,
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Parses the payload of a close frame; `None` if it is empty, which is equivalent to code 1005, a code that is
-    /// never sent.
+    /// Parses the payload of a close frame. Returns `None` if it is empty. The RFC represents this case as code 1005,
+    /// which is never sent.
     ///
     /// # Errors
-    /// Fails if the payload is a single byte, the code must not be sent, or the reason is not UTF-8.
+    /// Returns an error if the payload is a single byte, the code must not be sent, or the reason is not UTF-8.
     pub fn parse(payload: &'a [u8]) -> Result<Option<Self>, FrameError> {
         if payload.is_empty() {
             return Ok(None);
@@ -57,8 +57,9 @@ impl<'a> CloseFrame<'a> {
     }
 }
 
-/// Whether a close frame may contain a code: 1000 to 1003 and 1007 to 1011 from the RFC, 1012 to 1014 from IANA's
-/// registry (service restart, try again later, bad gateway), 3000 to 3999 for libraries, 4000 to 4999 for applications.
+/// Returns whether a close frame may contain a code. The following codes are valid: 1000 to 1003 and 1007 to 1011 from
+/// the RFC; 1012 to 1014 from IANA's registry (service restart, try again later, bad gateway); 3000 to 3999 for
+/// libraries; and 4000 to 4999 for applications.
 #[must_use]
 pub const fn valid_code(code: u16) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
@@ -70,7 +71,7 @@ pub const fn valid_code(code: u16) -> bool {
 }
 
 impl FrameError {
-    /// Close code for the peer.
+    /// Returns the close code to send to the peer.
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
@@ -92,7 +93,7 @@ impl FrameError {
         }
     }
 
-    /// Close reason for the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
+    /// Returns the close reason to send to the peer, which is at most [`REASON_BYTES_MAX`] bytes of ASCII.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -125,11 +126,11 @@ impl From<FrameError> for CloseFrame<'static> {
     }
 }
 
-/// Protocol violation of a peer. The connection is closed (RFC 6455 section 7.1.7) with
-/// [`close_code`](FrameError::close_code) and [`reason`](FrameError::reason).
+/// A protocol violation by the peer. The connection is closed (RFC 6455 section 7.1.7) with the code
+/// [`close_code`](FrameError::close_code) and the reason [`reason`](FrameError::reason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameError {
-    /// A reserved bit is set and no extension was negotiated (section 5.2). Closed with 1002.
+    /// A reserved bit is set although no extension was negotiated (section 5.2). Closed with 1002.
     ReservedBits,
     /// The opcode is reserved (section 5.2). Closed with 1002.
     UnknownOpcode,
@@ -159,11 +160,12 @@ pub enum FrameError {
     TextNotUtf8,
     /// A message exceeds the length permitted by the receiver's rules (section 10.4). Closed with 1009.
     MessageTooBig(Excess),
-    /// A message has more frames than the receiver's rules permit (section 10.4). Closed with 1008; 1009 would mislead.
+    /// A message has more frames than the receiver's rules permit (section 10.4). Closed with 1008, since 1009 would be
+    /// misleading.
     TooManyFragments,
 }
 
-/// Length of an oversized message, and the permitted maximum. Each takes three bytes; saturates at
+/// The length of an oversized message and the maximum length permitted. Each is stored in three bytes and saturates at
 /// [`Excess::GREATEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Excess {
@@ -172,16 +174,16 @@ pub struct Excess {
 }
 
 impl Excess {
-    /// Largest representable length: one byte less than 16 MiB.
+    /// The largest length that can be represented: one byte less than 16 MiB.
     pub const GREATEST: u32 = (1 << 24) - 1;
 
-    /// Placeholder for unknown lengths.
+    /// Placeholder for use when the lengths are not known.
     pub const NONE: Self = Self {
         bytes: [0; 3],
         most: [0; 3],
     };
 
-    /// Creates the value for a message of `bytes` bytes, of which at most `most` are permitted.
+    /// Describes a message that is `bytes` bytes long although at most `most` bytes are permitted.
     #[must_use]
     pub fn new(bytes: u64, most: u64) -> Self {
         let three = |length: u64| {
@@ -195,14 +197,14 @@ impl Excess {
         }
     }
 
-    /// Length of the message in bytes, as declared by the frame headers so far.
+    /// Returns the length of the message in bytes, as declared by the frame headers so far.
     #[must_use]
     pub fn bytes(self) -> u32 {
         let [low, middle, high] = self.bytes;
         u32::from_le_bytes([low, middle, high, 0])
     }
 
-    /// Permitted length of a message, in bytes.
+    /// Returns the maximum length permitted, in bytes.
     #[must_use]
     pub fn most(self) -> u32 {
         let [low, middle, high] = self.most;

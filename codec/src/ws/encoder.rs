@@ -1,8 +1,8 @@
-//! Writer of outgoing frames.
+//! Writes outgoing frames.
 //!
-//! Every frame is a complete message or a control frame (RFC 6455 section 5.4 leaves fragmentation to the sender), with
-//! two exceptions: [`header`] can start or continue a fragmented message, and [`cut`] fragments a complete frame for
-//! readers with small buffers. [`whole`] joins the fragments again.
+//! Every frame that is written is either a complete message or a control frame, since RFC 6455 section 5.4 leaves
+//! fragmentation to the sender. There are two exceptions: [`header`] can start or continue a fragmented message, and
+//! [`cut`] fragments a complete frame for readers with small buffers. [`whole`] joins the fragments again.
 
 use crate::limits::beginning;
 use crate::ws::close::{self, REASON_BYTES_MAX};
@@ -10,7 +10,7 @@ use crate::ws::header::{
     CONTROL_BYTES_MAX, FIN, Header, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX, Side, mask,
 };
 
-/// Appends a server's complete frame, with FIN set and without masking.
+/// Appends a complete frame as a server sends it, with FIN set and without masking.
 ///
 /// # Panics
 /// Panics if the payload of a control frame is longer than [`CONTROL_BYTES_MAX`].
@@ -23,7 +23,8 @@ pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a client's complete frame, masked with a fresh, unpredictable `key` (RFC 6455 section 5.3).
+/// Appends a complete frame as a client sends it, masked with `key`, which must be fresh and unpredictable (RFC 6455
+/// section 5.3).
 #[inline]
 pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
@@ -37,16 +38,18 @@ pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8;
     mask(out.get_mut(start..).unwrap_or_default(), key, 0);
 }
 
-/// Appends the header of a server's frame. The caller must then append exactly `payload_bytes` bytes of payload.
+/// Appends the header of a frame as a server sends it. The caller must then append exactly `payload_bytes` bytes of
+/// payload.
 ///
 /// # Panics
-/// Panics if a control frame's payload is longer than [`CONTROL_BYTES_MAX`] or `fin` is not set.
+/// Panics if a control frame has a payload longer than [`CONTROL_BYTES_MAX`], or if `fin` is not set for it.
 #[inline]
 pub fn header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize) {
     head(out, opcode, fin, payload_bytes, 0);
 }
 
-/// Number of bytes that [`header`] appends for a payload of this length: 2, 4 or 10. A masked frame has 4 bytes more.
+/// Returns how many bytes [`header`] appends for a payload of this length: 2, 4 or 10. In a masked frame, the header is
+/// 4 bytes longer.
 #[must_use]
 #[inline]
 pub const fn header_bytes(payload_bytes: usize) -> usize {
@@ -59,8 +62,8 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
     }
 }
 
-/// Splits the complete frame from `begin` to the end of `out` into fragments of about equal length, each with a payload
-/// of at most `payload_max` bytes.
+/// Splits the complete frame that extends from `begin` to the end of `out` into fragments of about equal length. Each
+/// fragment has a payload of at most `payload_max` bytes.
 #[inline]
 pub fn cut(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     if out.len() - begin > payload_max {
@@ -94,7 +97,7 @@ fn cut_long(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     }
 }
 
-/// Joins the frames of a server's message into a single frame.
+/// Joins the frames of a message sent by a server into a single frame.
 #[must_use]
 pub fn whole(frames: &[u8]) -> Box<[u8]> {
     let Some((first, _)) = first_of(frames).filter(|(first, _)| !first.fin) else {
@@ -112,7 +115,8 @@ pub fn whole(frames: &[u8]) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
-/// Length of the first unit of a server's stream: the upgrade response or a frame, or all `bytes` if it is incomplete.
+/// Returns the length of the first item in a server's stream: either the upgrade response or a frame. If the item is
+/// incomplete, returns the length of `bytes`.
 #[must_use]
 pub fn first_bytes(bytes: &[u8]) -> usize {
     let whole = if bytes.starts_with(b"HTTP/") {
@@ -131,17 +135,17 @@ fn first_of(frames: &[u8]) -> Option<(Header, &[u8])> {
     Some((header, frames.get(header.header_bytes..)?))
 }
 
-/// Appends a server's close frame. A reason longer than [`REASON_BYTES_MAX`] bytes is truncated at a character
-/// boundary.
+/// Appends a close frame as a server sends it. A reason longer than [`REASON_BYTES_MAX`] bytes is truncated at a
+/// character boundary.
 ///
-/// The echo of a close frame without a code is `frame(out, Opcode::Close, b"")`.
+/// To echo a close frame that has no code, use `frame(out, Opcode::Close, b"")`.
 #[inline]
 pub fn close_frame(out: &mut Vec<u8>, code: u16, reason: &str) {
     let (body, length) = close_body(code, reason);
     frame(out, Opcode::Close, body.get(..length).unwrap_or_default());
 }
 
-/// Appends a client's close frame, masked with `key`; otherwise like [`close_frame`].
+/// Appends a close frame as a client sends it, masked with `key`. Otherwise the same as [`close_frame`].
 #[inline]
 pub fn close_frame_masked(out: &mut Vec<u8>, code: u16, reason: &str, key: [u8; 4]) {
     let (body, length) = close_body(code, reason);

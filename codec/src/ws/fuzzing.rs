@@ -1,6 +1,6 @@
-//! Fuzz entry point and reference model.
+//! The fuzz entry point for frames, and a reference model of the receiver.
 //!
-//! An input consists of a plan for the run and a byte stream:
+//! An input consists of a plan for the run, followed by a byte stream:
 //! ```text
 //!  byte 0             byte 1    n bytes                          the rest
 //!  side, rules        n         lengths of reads, in turn        the stream
@@ -10,7 +10,7 @@ use crate::ws::close::CloseFrame;
 use crate::ws::header::{Header, Opcode, Side};
 use crate::ws::{FrameError, FrameRules, Item, Kind, Receiver};
 
-/// Item with an owned payload.
+/// An item that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owned {
     /// A message.
@@ -23,12 +23,12 @@ pub enum Owned {
     Close(Option<(u16, String)>),
 }
 
-/// Observable result of a stream: the items, the error that ended it, and the receiver's final state.
+/// The observable result of a stream: its items, the error that ended it, and the final state of the receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenItems {
-    /// Items, in order.
+    /// The items, in order.
     pub items: Vec<Owned>,
-    /// Violation after the last item, if any.
+    /// The violation that followed the last item, if any.
     pub error: Option<FrameError>,
     /// Final result of [`Receiver::is_idle`].
     pub idle: bool,
@@ -36,7 +36,8 @@ pub struct SeenItems {
     pub in_message: bool,
 }
 
-/// Passes the stream to one receiver at once, to another in pieces, and to the model.
+/// Feeds the stream to one receiver in a single piece, to a second receiver in several pieces, and to the reference
+/// model. Compares the results.
 ///
 /// # Panics
 /// Panics if the results differ.
@@ -77,7 +78,7 @@ pub fn fuzz(data: &[u8]) {
     );
 }
 
-/// Runs a receiver on a stream that arrives in reads of these lengths; the last read returns the remainder.
+/// Runs a receiver on a stream that is split into reads of these lengths. The last read takes the rest of the stream.
 pub fn run(
     side: Side,
     rules: &FrameRules,
@@ -130,7 +131,7 @@ pub fn run(
     }
 }
 
-/// Reference model of a receiver: copies the whole stream and validates UTF-8 with the standard library.
+/// A reference model of a receiver, which copies the whole stream and validates UTF-8 with the standard library.
 pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> SeenItems {
     let mut seen = SeenItems {
         items: Vec::new(),

@@ -1,4 +1,4 @@
-//! Frame header (flags, opcode, the three encodings of the length, masking key), and masking of payloads.
+//! The header of a frame (flags, opcode, the three encodings of the length, masking key), and the masking of payloads.
 //!
 //! ```text
 //!  byte 0            byte 1            then                                     then
@@ -8,61 +8,63 @@
 
 use crate::ws::FrameError;
 
-/// Maximum length of a frame header in bytes: 2 fixed, 8 of length, 4 of masking key (RFC 6455 section 5.2).
+/// Maximum length of a frame header in bytes: 2 fixed bytes, 8 bytes of length, and 4 bytes of masking key (RFC 6455
+/// section 5.2).
 pub const HEADER_BYTES_MAX: usize = 14;
 
-/// Maximum payload of a control frame, in bytes (RFC 6455 section 5.5).
+/// Maximum length of a control frame's payload, in bytes (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Type of a frame (RFC 6455 section 5.2), without the reserved values 3 to 7 and 11 to 15.
+/// The type of a frame (RFC 6455 section 5.2), without the reserved values 3 to 7 and 11 to 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// Frame of a fragmented message after the first (0).
+    /// A frame that continues a fragmented message (0).
     Continuation,
-    /// First frame of a text message (1).
+    /// The first frame of a text message (1).
     Text,
-    /// First frame of a binary message (2).
+    /// The first frame of a binary message (2).
     Binary,
-    /// Close frame of the closing handshake (8).
+    /// A close frame of the closing handshake (8).
     Close,
-    /// Request for a pong (9).
+    /// A request for a pong (9).
     Ping,
-    /// Response to a ping, or an unsolicited heartbeat (10).
+    /// The response to a ping, or an unsolicited heartbeat (10).
     Pong,
 }
 
-/// Local side of the connection, which determines the masking of frames (RFC 6455 section 5.1).
+/// The local side of a connection, which determines which frames are masked (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Server: incoming frames are masked, outgoing frames are not.
+    /// A server: incoming frames are masked, outgoing frames are not.
     Server,
-    /// Client: outgoing frames are masked, incoming frames are not.
+    /// A client: outgoing frames are masked, incoming frames are not.
     Client,
 }
 
-/// Header of an incoming frame. The [`Receiver`](crate::ws::Receiver) checks fragmentation and size in context.
+/// The header of an incoming frame. The rules for fragmentation and message size depend on earlier frames, so
+/// [`Receiver`](crate::ws::Receiver) checks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whether the frame ends its message.
+    /// Whether this is the last frame of its message.
     pub fin: bool,
     /// Type of the frame.
     pub opcode: Opcode,
-    /// Masking key in wire order; zeros, which have no effect, for an unmasked frame.
+    /// Masking key in wire order. All zeros in an unmasked frame, so that unmasking has no effect.
     pub key: [u8; 4],
-    /// Length of the payload in bytes, less than 2⁶³.
+    /// Length of the payload in bytes. Always less than 2⁶³.
     pub payload_bytes: u64,
-    /// Length of the header in bytes: 2 to [`HEADER_BYTES_MAX`].
+    /// Length of the header in bytes, from 2 to [`HEADER_BYTES_MAX`].
     pub header_bytes: usize,
 }
 
 impl Header {
-    /// Parses the header at the start of `bytes`; `None` if more bytes are needed, at most [`HEADER_BYTES_MAX`]. Each
-    /// rule is checked at the first byte that can violate it, so that every longer prefix of a stream gives the same
-    /// result.
+    /// Parses the header at the start of `bytes`. Returns `None` if more bytes are needed; [`HEADER_BYTES_MAX`] bytes
+    /// always suffice. Each rule is checked as soon as the first byte that can violate it is present, so that later
+    /// bytes do not change the error.
     ///
     /// # Errors
-    /// Fails for reserved bits and opcodes, wrong masking, lengths not in their shortest form or with the top bit set,
-    /// and control frames that are too long or fragmented.
+    /// Returns an error for reserved bits and opcodes, wrong masking, lengths that are not in their shortest form or
+    /// have the top bit set, and control frames that are too long or fragmented.
     #[inline]
     pub fn parse(bytes: &[u8], side: Side) -> Result<Option<Self>, FrameError> {
         let Some((&first, rest)) = bytes.split_first() else {
@@ -111,7 +113,7 @@ impl Header {
 }
 
 impl Opcode {
-    /// Whether the opcode is close, ping or pong.
+    /// Returns whether the opcode is close, ping or pong.
     #[must_use]
     #[inline]
     pub const fn is_control(self) -> bool {
@@ -121,7 +123,7 @@ impl Opcode {
         }
     }
 
-    /// Four bits of the opcode on the wire.
+    /// Returns the four bits of the opcode on the wire.
     #[must_use]
     #[inline]
     pub const fn to_wire(self) -> u8 {
@@ -167,7 +169,8 @@ const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
     }
 }
 
-/// Decodes the payload length from the seven-bit field and the following bytes. Returns it with the remaining bytes.
+/// Decodes the length of the payload from the seven-bit field and the bytes that follow. Returns the length and the
+/// remaining bytes.
 #[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -204,18 +207,18 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     }
 }
 
-/// Bit of the first byte that marks the end of a message.
+/// Bit of the first byte, set in the last frame of a message.
 pub(crate) const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 pub(crate) const OPCODE: u8 = 0x0F;
 pub(crate) const CONTROL: u8 = 0x08;
-/// Bit of the second byte that indicates a masking key.
+/// Bit of the second byte, set if there is a masking key.
 pub(crate) const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
 pub(crate) const SHORT_MAX: u8 = 125;
-/// Seven-bit length that indicates a 16-bit length.
+/// Value of the seven-bit length field indicating that a 16-bit length follows.
 pub(crate) const LENGTH_16: u8 = 126;
-/// Seven-bit length that indicates a 64-bit length.
+/// Value of the seven-bit length field indicating that a 64-bit length follows.
 pub(crate) const LENGTH_64: u8 = 127;
 
 const _: () = assert!(
@@ -223,17 +226,17 @@ const _: () = assert!(
     "a control frame has the short length form"
 );
 
-// Masking: XOR with a key of four bytes, one word at a time. Source: RFC 6455 section 5.3.
+// Masking: each word of the payload is XORed with the four-byte key. Source: RFC 6455 section 5.3.
 
-/// Masks or unmasks `payload` in place. `offset`, whose two lowest bits select the first byte of the key, is the
-/// position of `payload` within the payload of the frame.
+/// Masks or unmasks `payload` in place. `offset` is the position of `payload` within the payload of the frame, and
+/// determines which byte of the key is used first.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
 }
 
-/// Like [`mask`], but also returns whether the result is ASCII. The check is nearly free, since each word is in a
-/// register; a separate pass over a short text would cost as much as the masking.
+/// Like [`mask`], but also returns whether the result is ASCII. The check is nearly free, since each word is already in
+/// a register. A separate pass over a short text would cost as much as the masking.
 #[inline]
 pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
@@ -331,7 +334,8 @@ mod tests {
         }
     }
 
-    /// Asserts the result for a header, whatever follows it, and that every shorter prefix is incomplete.
+    /// Asserts that `bytes` parse to a header with these fields even if more bytes follow, and that every shorter
+    /// prefix is incomplete.
     fn reads(bytes: &[u8], side: Side, (opcode, fin, payload_bytes): (Opcode, bool, u64)) {
         let header = Header {
             fin,
@@ -351,7 +355,8 @@ mod tests {
         }
     }
 
-    /// Asserts that the last of these bytes, and no earlier one, violates a rule, regardless of later bytes.
+    /// Asserts that the last byte of `bytes` causes `error`, regardless of the bytes that follow it, and that a shorter
+    /// prefix does not.
     fn refuses(bytes: &[u8], side: Side, error: FrameError) {
         let before = &bytes[..bytes.len() - 1];
         let found = Header::parse(before, side);

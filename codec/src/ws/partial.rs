@@ -1,4 +1,4 @@
-//! State of incomplete frames and messages, and incremental validation of text.
+//! State of incomplete frames and messages, and incremental UTF-8 validation.
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes
@@ -6,8 +6,9 @@
 //!                            ├─ control ─► control: at most 125 bytes, lent from here
 //!                            └─ data ────► message: grows by the received bytes, lent from here after FIN
 //! ```
-//! A control frame between two fragments does not affect the message. An item whose payload is complete in the caller's
-//! bytes is borrowed from them, even if its header was split or a message was incomplete.
+//! A control frame between two fragments does not affect the message. If the payload of an item is complete in the
+//! caller's bytes, the item is borrowed from these bytes, even if its header was split or another message is still
+//! incomplete.
 
 use crate::ws::FrameError;
 use crate::ws::close::CloseFrame;
@@ -18,13 +19,13 @@ use crate::ws::receiver::{
     FrameRules, ItemKind, ItemSearch, Kind, LocatedItem, PayloadPlace, settle,
 };
 
-/// State of a receiver within a frame or message, kept until the caller is done with the completed item.
+/// The state of a receiver within a frame or message. Kept until the caller has finished with the completed item.
 #[derive(Debug)]
 pub(crate) struct Partial {
     frame: Option<PartialFrame>,
-    /// Data message that is incomplete, or complete and borrowed by the caller.
+    /// The data message that is being received, or the complete message that the caller has borrowed.
     message: Option<Message>,
-    /// Whether `message` has been lent to the caller, so that the next call drops it.
+    /// Whether `message` has been lent to the caller. If so, the next call drops it.
     lent: bool,
     head_bytes: u8,
     control_bytes: u8,
@@ -38,12 +39,12 @@ struct PartialFrame {
     taken: usize,
 }
 
-/// Invariant: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
+/// The received part of a data message. Invariant: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
     frames: u32,
-    /// Length of the prefix of a text that is known to be valid UTF-8.
+    /// Length of the prefix that is known to be valid UTF-8, for a text message.
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -63,7 +64,7 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Consumes `bytes` up to the end of the next item, or all of them if no item is complete.
+    /// Consumes `bytes` up to the end of the next item, or all of `bytes` if no item is complete.
     pub(crate) fn find(&mut self, side: Side, rules: &FrameRules, bytes: &mut [u8]) -> ItemSearch {
         self.forget_lent();
         let mut used = 0;
@@ -140,7 +141,8 @@ impl Partial {
         }
     }
 
-    /// Parses a header from its buffered part and `bytes`. Returns it with the number of `bytes` that belong to it.
+    /// Parses a header, whose first bytes may have been buffered. Returns how many of `bytes` belong to the header, and
+    /// the header if it is complete.
     fn header(&mut self, side: Side, bytes: &[u8]) -> Result<(usize, Option<Header>), FrameError> {
         let before = usize::from(self.head_bytes);
         if before == 0
@@ -217,7 +219,7 @@ impl Partial {
             Opcode::Pong => self.take_control(ItemKind::Pong, bytes, done)?,
             Opcode::Close => self.take_control(ItemKind::Close, bytes, done)?,
             Opcode::Text => self.take_data(Kind::Text, &header, left, bytes)?,
-            // A continuation has the kind of its message.
+            // A continuation frame has the kind of the message that it continues.
             Opcode::Binary | Opcode::Continuation => {
                 self.take_data(Kind::Binary, &header, left, bytes)?
             }
@@ -283,8 +285,8 @@ impl Message {
         }
     }
 
-    /// Reserves memory for `arrived` bytes: at least doubles the capacity, but never beyond the end of a message of
-    /// known length. A declared length alone never causes an allocation.
+    /// Reserves memory for `arrived` bytes. The capacity is at least doubled, but never extends beyond the end of a
+    /// message whose length is known. A declared length alone never causes an allocation.
     fn reserve(&mut self, left: Option<u64>, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -319,8 +321,8 @@ impl Message {
 }
 
 impl Header {
-    /// Kind of the item and end of its payload. `None` unless the frame is an item by itself and its payload, which
-    /// starts at `from`, is complete within the caller's `length` bytes.
+    /// Returns the kind of the item and the offset at which its payload ends. The payload starts at `from`. Returns
+    /// `None` if the frame is only part of an item, or if its payload does not end within the caller's `length` bytes.
     #[inline]
     pub(crate) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
@@ -341,13 +343,14 @@ impl Header {
 
 const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MAX as usize);
 
-// Validation of UTF-8 that arrives in pieces.
+// Validation of UTF-8 text that arrives in pieces.
 //
-// The text before a boundary is valid. At most three bytes follow: the start of an incomplete character. They are
-// checked again with the next piece, so no other state is needed.
+// The text before the boundary is valid. At most three bytes follow it: the start of an incomplete character. They are
+// checked again together with the next piece, so no other state is needed.
 
-/// Validates `text` from `proven`, the boundary of the previous call or 0, and returns the new boundary, at most three
-/// bytes before the end; `None` if no continuation could make `text` valid.
+/// Validates `text` as UTF-8, starting at `proven`, which is 0 or the result of the previous call. Returns the length
+/// of the prefix that is known to be valid, which is at most three bytes shorter than `text`. Returns `None` if no
+/// continuation could make `text` valid.
 fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;
@@ -380,7 +383,7 @@ const CHARACTER_BYTES_MAX: usize = 4;
 mod utf8_tests {
     use super::*;
 
-    /// Returns the boundary, found by std's check of the whole text; `None` if the text is invalid.
+    /// Returns the boundary, determined by checking the whole text with std. Returns `None` if the text is invalid.
     fn oracle(text: &[u8]) -> Option<usize> {
         match std::str::from_utf8(text) {
             Ok(_) => Some(text.len()),

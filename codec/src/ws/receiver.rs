@@ -1,62 +1,65 @@
-//! Incoming side of a connection, which turns bytes into messages and control frames.
+//! The incoming side of a connection, which turns bytes into messages and control frames.
 //!
-//! Theory of operation: a frame is usually complete within the bytes of one read and is a message by itself. Such a
-//! frame is unmasked and validated in place, and borrowed from those bytes; the receiver buffers nothing. The rare
-//! other cases keep their state in a box ([`Partial`]) that exists only while it is needed:
+//! Theory of operation: a frame is usually complete within the bytes of one read, and is usually a whole message. Such
+//! a frame is unmasked and validated in place and borrowed from those bytes, and the receiver buffers nothing. In the
+//! rare other cases, the state is kept in a box ([`Partial`]) that exists only while it is needed:
 //! ```text
 //!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
 //!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
 //! ```
-//! The order of the checks does not depend on how the stream is split: a complete header (first by itself, then in
-//! context), text as its bytes arrive, and the complete body of a close frame. Every split therefore gives the same
-//! items and the same error.
+//! The order of the checks does not depend on how the stream is split. A header is checked when it is complete, first
+//! by itself and then in its context. Text is checked as its bytes arrive. The body of a close frame is checked when it
+//! is complete. Every way of splitting the stream therefore gives the same items and the same error.
 //!
-//! Each call first *locates* the next item (as a small value, [`LocatedItem`]) and then lends it to the caller, so that
-//! the borrow starts after all steps that can fail.
+//! Each call first *locates* the next item, which is described by a small value ([`LocatedItem`]), and then lends it to
+//! the caller. The borrow thus starts after all steps that can fail.
 
 use crate::ws::FrameError;
 use crate::ws::header::{Header, Side, mask_and_look};
 use crate::ws::{close::CloseFrame, partial::Partial};
 
-/// Limits of a receiver, shared by all connections of one kind.
+/// The limits of a receiver, shared by all connections of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// Maximum length of a message in bytes, over all fragments. Checked for each header, before the payload arrives.
+    /// Maximum length of a message in bytes, including all its fragments. Checked for each header, before the payload
+    /// arrives.
     pub message_bytes: usize,
-    /// Maximum number of frames per message, including empty ones; 0 is equivalent to 1.
+    /// Maximum number of frames in a message, including empty frames. A value of 0 is equivalent to 1.
     pub fragments: u32,
 }
 
-/// Type of a message, as declared by its first frame.
+/// The type of a message, as declared by its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Text, which is valid UTF-8.
+    /// Text that is valid UTF-8.
     Text,
     /// Arbitrary bytes.
     Binary,
 }
 
-/// Received message or control frame, borrowed until the next call of the receiver.
+/// A message or control frame that was received. Borrowed until the receiver is called again.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A complete message.
     Message {
-        /// Type of the message.
+        /// The type of the message.
         kind: Kind,
-        /// Unmasked payload, at most [`FrameRules::message_bytes`] bytes; UTF-8 in a text message. May be modified.
+        /// Unmasked payload of at most [`FrameRules::message_bytes`] bytes, which is UTF-8 in a text message. May be
+        /// modified.
         payload: &'a mut [u8],
     },
-    /// A ping, to be answered with a pong of the same payload (RFC 6455 section 5.5.3).
+    /// A ping, which must be answered with a pong that has the same payload (RFC 6455 section 5.5.3).
     Ping(&'a [u8]),
-    /// A pong with its payload.
+    /// A pong and its payload.
     Pong(&'a [u8]),
-    /// A close frame with its code and reason, if any. The caller must discard all following bytes.
+    /// A close frame with its code and reason, if it has them. The caller must discard all bytes that follow.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// The incoming side of a connection. Exists as long as the connection; while idle, takes 16 bytes and no heap memory.
+/// The incoming side of a connection. Lives as long as the connection. While idle, it takes 16 bytes and no heap
+/// memory.
 ///
-/// The caller passes the bytes of each read and loops until there are no more items:
+/// The caller passes the bytes of each read, and repeats the call until there are no more items:
 /// ```
 /// use codec::ws::{FrameRules, Item, Kind, Receiver, Side};
 ///
@@ -112,7 +115,7 @@ pub(crate) enum PayloadPlace {
 }
 
 impl Receiver {
-    /// Creates a receiver at the first frame of a connection.
+    /// Creates a receiver that expects the first frame of a connection.
     #[must_use]
     pub const fn new(side: Side) -> Self {
         Self {
@@ -122,11 +125,11 @@ impl Receiver {
         }
     }
 
-    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed and the item; the caller
-    /// repeats the call with the remaining bytes until there is no item.
+    /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed, and the item. The caller
+    /// must repeat the call with the remaining bytes until no item is returned.
     ///
-    /// Unmasks payloads in place. The item is borrowed from `bytes` if its frame is complete there, otherwise from the
-    /// receiver. After an error, the receiver owns no heap memory and always returns the same error.
+    /// Payloads are unmasked in place. The item is borrowed from `bytes` if its frame is complete there, and otherwise
+    /// from the receiver. After an error, the receiver owns no heap memory and always returns the same error.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -147,7 +150,7 @@ impl Receiver {
         Ok((used, item))
     }
 
-    /// Creates a receiver that has failed with another receiver's error.
+    /// Creates a receiver that has already failed, with the error of another receiver.
     #[must_use]
     pub fn failed(side: Side, error: FrameError) -> Self {
         Self {
@@ -157,20 +160,20 @@ impl Receiver {
         }
     }
 
-    /// Error of the receiver, if it has failed.
+    /// Returns the error of the receiver, if it has failed.
     #[must_use]
     pub fn error(&self) -> Option<FrameError> {
         self.failed
     }
 
-    /// Whether nothing is buffered, neither of a frame nor of a message, and the receiver owns no heap memory. Always
-    /// true after the caller's loop has reached `None` at the end of a message.
+    /// Returns whether no part of a frame or message is buffered. If so, the receiver owns no heap memory. This is
+    /// always the case if [`Self::next`] has returned no item and the last byte received ended a message.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// Whether a data message is incomplete and partly consumed. A deadline for slow senders depends on this.
+    /// Returns whether a data message has been received in part. Used for the deadline of slow senders.
     #[must_use]
     pub fn in_message(&self) -> bool {
         self.partial
@@ -178,7 +181,7 @@ impl Receiver {
             .is_some_and(|partial| partial.in_message())
     }
 
-    /// Memory of an incomplete message, in bytes; 0 while the receiver is idle.
+    /// Returns how much memory an incomplete message occupies, in bytes. Returns 0 while the receiver is idle.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.partial
@@ -241,7 +244,8 @@ impl Receiver {
     }
 }
 
-/// Unmasks and validates the entire payload of an item. Fails if a text is not UTF-8, or a close frame is invalid.
+/// Unmasks and validates the entire payload of an item. Returns an error if a text is not UTF-8 or a close frame is
+/// invalid.
 #[inline]
 pub(crate) fn settle(what: ItemKind, head: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
     let ascii = match head.key {

@@ -17,11 +17,9 @@ fn request(name: &str) -> Request {
 /// A claim's key is named whole, as others are.
 #[test]
 fn the_condition_that_fails_is_named_by_its_key() {
-    for key in [
-        "id.example.com/realms/home:email",
-        "aws:PrincipalTag/a",
-        "aws:username",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["id.example.com/realms/home:email", "aws:PrincipalTag/a", "aws:username"];
+    for key in cases {
         let policy = Policy::parse(&on(&format!(r#""StringEquals": {{"{key}": "x"}}"#))).unwrap();
         let asked = request("cam-1");
         let mut ground = None;

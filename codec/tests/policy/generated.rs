@@ -7,11 +7,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
+#[rustfmt::skip] // a list
 const ACTIONS: &[Action] = &[
-    Action::ConnectAsMaster,
-    Action::ConnectAsViewer,
-    Action::DescribeSignalingChannel,
-    Action::TagResource,
+    Action::ConnectAsMaster, Action::ConnectAsViewer, Action::DescribeSignalingChannel, Action::TagResource,
 ];
 
 const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
@@ -68,17 +66,13 @@ fn resource() -> impl Strategy<Value = Value> {
 }
 
 /// An operator, with values that it can have.
-#[expect(clippy::too_many_lines, reason = "a table of generators")]
 fn condition() -> impl Strategy<Value = (String, String, Value)> {
     let set = select(&["", "", "", "ForAllValues:", "ForAnyValue:"][..]);
     let suffix = select(&["", "", "IfExists"][..]);
+    #[rustfmt::skip] // a list
     let strings = select(
         &[
-            "StringEquals",
-            "StringNotEquals",
-            "StringEqualsIgnoreCase",
-            "StringNotEqualsIgnoreCase",
-            "StringLike",
+            "StringEquals", "StringNotEquals", "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase", "StringLike",
             "StringNotLike",
         ][..],
     );
@@ -105,15 +99,9 @@ fn condition() -> impl Strategy<Value = (String, String, Value)> {
             json!(value),
         )
     });
+    #[rustfmt::skip] // a list
     let order = select(
-        &[
-            "Equals",
-            "NotEquals",
-            "LessThan",
-            "LessThanEquals",
-            "GreaterThan",
-            "GreaterThanEquals",
-        ][..],
+        &["Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals"][..],
     );
     let date =
         (order.clone(), suffix.clone(), select(DATES)).prop_map(|(name, suffix, (date, _))| {
@@ -129,16 +117,11 @@ fn condition() -> impl Strategy<Value = (String, String, Value)> {
         0..4_i64,
     )
         .prop_map(|(name, key, number)| (format!("Numeric{name}"), key.to_owned(), json!(number)));
+    #[rustfmt::skip] // a list
     let address = (
         select(&["IpAddress", "NotIpAddress"][..]),
         select(
-            &[
-                "10.0.0.0/8",
-                "10.1.0.0/16",
-                "10.1.2.3",
-                "0.0.0.0/0",
-                "192.168.1.128/25",
-            ][..],
+            &["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "192.168.1.128/25"][..],
         ),
     )
         .prop_map(|(name, network)| (name.to_owned(), "aws:SourceIp".to_owned(), json!([network])));
@@ -155,14 +138,9 @@ fn condition() -> impl Strategy<Value = (String, String, Value)> {
 }
 
 fn statement() -> impl Strategy<Value = Value> {
+    #[rustfmt::skip] // a list
     let actions = select(
-        &[
-            "kinesisvideo:*",
-            "kinesisvideo:Connect*",
-            "*",
-            "s3:*",
-            "kinesisvideo:?agResource",
-        ][..],
+        &["kinesisvideo:*", "kinesisvideo:Connect*", "*", "s3:*", "kinesisvideo:?agResource"][..],
     );
     (
         any::<[bool; 3]>(),

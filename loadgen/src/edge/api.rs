@@ -1,5 +1,5 @@
-//! Control plane calls that create the channels before a run and delete them afterwards. Calls are not measured, and
-//! are therefore sequential and blocking.
+//! Calls to the control plane that create the channels before a run and delete them afterwards. These calls are not
+//! measured, so they are made one after another and block.
 
 use crate::edge::{http, signal};
 use crate::{address::Target, plan::Plan};
@@ -34,7 +34,7 @@ impl From<ureq::Error> for ApiError {
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
     pub(crate) arns: Vec<String>,
-    /// ARNs of the channels that were created and must be deleted after the run.
+    /// ARNs of the channels that were created for this run and must be deleted after it.
     made: Vec<String>,
 }
 
@@ -60,8 +60,9 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Creates the channels of the plan's share. Existing channels are used unchanged, and kept after the run. The
-    /// first failure names its channel; `channels` contains the channels created before it.
+    /// Creates the channels that this process handles. Channels that already exist are used unchanged and kept after
+    /// the run. Stops at the first failure and returns an error that names the channel. The channels created so far are
+    /// in `channels`.
     pub(crate) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
@@ -95,7 +96,8 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// Deletes the created channels. Returns the number of failures with the last error, or `None` if there were none.
+    /// Deletes the channels that were created. Returns the number of failures and the last error, or `None` if all were
+    /// deleted.
     pub(crate) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
@@ -108,7 +110,7 @@ impl<'a> Api<'a> {
         failed
     }
 
-    /// Makes an API call, and retries with back-off while the service throttles it.
+    /// Makes an API call. While the service throttles the call, retries it with back-off.
     fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.to_string();
         let mut patience = PATIENCE;
@@ -166,8 +168,10 @@ impl<'a> Api<'a> {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Maximum number of attempts per call, and the initial and maximum back-off between them.
+/// Maximum number of attempts per call.
 const ATTEMPTS: u32 = 30;
+/// Initial back-off between attempts.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Maximum back-off between attempts.
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;

@@ -1,14 +1,15 @@
-//! State shared by the threads of a run: the phase, set by the conductor, and counters, updated by each worker.
+//! State shared by the threads of a run: the phase, which is set by the controlling thread, and the counters, which are
+//! updated by the workers.
 
 use crate::measure::ErrorCounts;
 use crate::result::{ErrorKind, KINDS};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-/// Phases of a run, in order. Each phase occurs at most once.
+/// The phases of a run, in order. Each phase occurs at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RunPhase {
-    /// Opens the first few connections, so that the server allocates the memory that it needs regardless of load.
+    /// Opens the first few connections, which make the server allocate the memory that it needs regardless of the load.
     OpenFirst,
     /// Opens all remaining connections.
     OpenAll,
@@ -16,7 +17,7 @@ pub enum RunPhase {
     WarmUp,
     /// Runs and measures the load.
     Measure,
-    /// Completes the work in flight, and starts no new work.
+    /// Completes the work that is in flight. No new work is started.
     Drain,
     /// Closes the connections.
     Close,
@@ -25,13 +26,13 @@ pub enum RunPhase {
 #[derive(Debug)]
 pub(crate) struct RunBoard {
     phase: AtomicU8,
-    /// Start time of the schedule, in nanoseconds of the run's clock; [`u64::MAX`] until known.
+    /// Start time of the schedule, in nanoseconds on the clock of the run. [`u64::MAX`] until it is known.
     begins_ns: AtomicU64,
-    /// One gauge per worker, updated by that worker once per turn.
+    /// The gauges of the workers. Each worker updates its own gauge once per turn of its event loop.
     pub(crate) gauges: Vec<Gauge>,
 }
 
-/// Counters of one worker. Aligned to a pair of cache lines to avoid false sharing between workers.
+/// The counters of one worker. Aligned to a pair of cache lines, to avoid false sharing between workers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Gauge {
@@ -48,7 +49,7 @@ pub(crate) struct Gauge {
     pub(crate) p50_us: AtomicU64,
     pub(crate) p99_us: AtomicU64,
     kinds: [AtomicU64; KINDS.len()],
-    /// Whether the worker has neither running nor future sessions.
+    /// Whether the worker has no running sessions and none left to start.
     pub(crate) through: AtomicBool,
     /// Whether the worker has finished, successfully or not.
     pub(crate) over: AtomicBool,
@@ -69,13 +70,14 @@ pub(crate) struct Sum {
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
     pub(crate) kinds: [u64; KINDS.len()],
-    /// Workers with neither running nor future sessions.
+    /// Number of workers that have no running sessions and none left to start.
     pub(crate) through: u64,
     pub(crate) over: u64,
 }
 
 impl Gauge {
-    /// Publishes the failures by kind. Called once per turn; classifies names only if the total has changed.
+    /// Publishes the number of failures of each kind. Called once per turn of the event loop. Does nothing unless the
+    /// total has changed, since sorting the names of failures into kinds takes time.
     pub(crate) fn tell(&self, errors: &ErrorCounts) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
@@ -163,7 +165,7 @@ mod tests {
         errors.count_many("refused_404_ResourceNotFoundException", 3);
         errors.count_many("refused_404_Else", 2);
         board.gauges[0].tell(&errors);
-        // A repeated report does not count the failures twice.
+        // Reporting the same failures again does not count them twice.
         board.gauges[0].tell(&errors);
         let sum = board.sum().kinds;
         assert_eq!(sum[ErrorKind::place("refused")], 2);

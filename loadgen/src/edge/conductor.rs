@@ -1,5 +1,5 @@
-//! Leads the workers through the phases of a run, and samples the clock and the CPU time of load generator and service
-//! at phase boundaries.
+//! Leads the workers through the phases of a run. At the boundaries of phases, samples the clock and the CPU times of
+//! the load generator and the service.
 //!
 //! | mode | before | measured | after |
 //! |---|---|---|---|
@@ -30,7 +30,7 @@ pub(crate) struct Conductor<'a, 'w> {
 
 pub(crate) struct Course {
     started: SystemTime,
-    /// Whether all connections required for the load were opened.
+    /// Whether all connections that the load requires were opened.
     all_opened: bool,
     stopped: bool,
     from: Sample,
@@ -47,7 +47,8 @@ struct Sample {
 
 struct OpeningResult {
     all: bool,
-    /// Resident memory of the service in bytes, and open connections, after the first connections were opened.
+    /// Resident memory of the service in bytes and the number of open connections, both after the first connections
+    /// were opened.
     base: Option<(u64, u64)>,
 }
 
@@ -95,7 +96,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         memory.driver_rss_bytes = Process::own().rss_bytes().ok();
         self.board.enter(RunPhase::Drain);
         self.drain(opened.all);
-        // In an open loop, the measurement includes messages that arrive after the end of the schedule.
+        // In an open loop, messages that arrive after the end of the schedule are also measured.
         let to = to.unwrap_or_else(|| self.sample());
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
@@ -142,13 +143,14 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open. The first few are opened separately, to measure the server's base memory.
+    /// Waits until all peers are open. The first few connections are opened separately, to measure the server's base
+    /// memory.
     fn open_peers(&self) -> OpeningResult {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
         self.watch.say(&format!("opening {wanted} connections"));
         self.watch.enter("opening", Goal::Opened(wanted));
-        // The workers choose the number of first connections, so the phase ends when the count stops changing.
+        // Only the workers know how many connections belong to this phase, so it ends when the count stops changing.
         self.wait(STALL, |sum| tried(sum) > 0);
         let mut last = self.board.sum();
         while self.wait(SETTLE, |sum| tried(sum) != tried(&last)) {
@@ -262,22 +264,23 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all messages have arrived or no more arrive. The first Ctrl-C does not end the wait, since messages
-    /// in flight would count as lost.
+    /// Waits until all messages have arrived, or until no more arrive. The first Ctrl-C does not end the wait, since
+    /// the messages in flight would otherwise count as lost.
     fn drain_messages(&self) {
         loop {
             let last = self.board.sum();
             let moved = |sum: &Sum| sum.received != last.received || sum.sent != last.sent;
             let all = |sum: &Sum| sum.received >= sum.sent;
-            // Waits for one period without progress first: a worker may not have noticed the phase change.
+            // First waits for one period without progress, because a worker may not have noticed the change of phase
+            // yet.
             if !self.wait(SETTLE, moved) && (all(&last) || !self.wait(DRAIN_STALL, moved)) {
                 return;
             }
         }
     }
 
-    /// Waits until `happened` returns true, for at most `patience`, and returns whether it did. Ctrl-C and the end of a
-    /// worker also end the wait.
+    /// Waits up to `patience` for `happened` to return true, and returns whether it did. The wait ends early when
+    /// Ctrl-C is pressed or a worker finishes.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
@@ -306,16 +309,17 @@ impl<'a, 'w> Conductor<'a, 'w> {
 }
 
 impl Course {
-    /// Adds the figures of the whole run to the document, which must contain the workers' counts, and sets the verdict.
+    /// Adds the figures for the whole run to the document, which must already contain the workers' counts, and sets the
+    /// verdict.
     pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
         let (from, to) = (&self.from, &self.to);
         let duration_s = (to.at - from.at).as_secs_f64();
         let seconds = |ns: u64| ns as f64 / 1e9;
         let driver_s = seconds(to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns));
         let server_ns = to.server_cpu_ns.zip(from.server_cpu_ns);
-        // A lower value than before means that the process exited in between.
+        // If the value is lower than before, the service has been restarted in between.
         let server_ns = server_ns.and_then(|(to, from)| to.checked_sub(from));
-        // The cost per session replaces the cost per connection, since each session uses one connection.
+        // Each session uses one connection, so the cost per session is reported as the cost per connection.
         let (messages, cycles) = if mode.is_open_loop() {
             let (messages, sessions) = (&document.messages, &document.sessions);
             (messages.received, sessions.completed)
@@ -343,15 +347,16 @@ impl Course {
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Delay between the start signal and the first session, long enough for every worker to notice the signal.
+/// Delay between the start signal and the first session. Long enough for every worker to notice the signal.
 const LEAD: Duration = Duration::from_millis(100);
-/// Time without progress after which opening or draining counts as settled.
+/// Time without progress after which the first connections are considered open. Also used for draining and before
+/// measuring memory.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Time without an opened or failed connection after which the target counts as unresponsive.
+/// If no connection is opened or fails for this long, the target is considered unresponsive.
 const STALL: Duration = Duration::from_secs(25);
-/// Time allowed for a session to close, in addition to its patience.
+/// Time allowed for closing a session, in addition to `--patience`.
 const FAREWELL: Duration = Duration::from_secs(6);
-/// Time without an arrival after which missing messages count as lost.
+/// If no message arrives for this long, the missing messages count as lost.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);

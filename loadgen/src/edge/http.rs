@@ -1,9 +1,10 @@
-//! Blocking HTTP client for requests that are not part of the load: creating and deleting channels, and reading
+//! A blocking HTTP client for requests that are not part of the load: creating and deleting channels, and reading
 //! metrics.
 //!
-//! API calls of sessions (`--discover`) are part of the load and do not use this client: their connections are counted,
-//! scheduled, opened from `--source-addresses`, and share their worker's ring, which must not block. Sessions write
-//! these calls with [`crate::visit::write_call`] and parse the responses with [`crate::visit::DiscoveryCalls`].
+//! The API calls of sessions (`--discover`) are part of the load and do not use this client. Their connections are
+//! counted, scheduled and opened from `--source-addresses`, and they share their worker's ring, which must not block.
+//! For these calls, sessions write requests with [`crate::visit::write_call`] and parse responses with
+//! [`crate::visit::DiscoveryCalls`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-/// Creates a client that connects only to the given addresses, regardless of the host in a URL. `timeout` covers a
-/// whole request. The client follows no redirects, uses no proxies, and returns every status as a response.
+/// Creates a client that connects only to the given addresses, regardless of the host in a URL. `timeout` applies to a
+/// whole request. The client does not follow redirects, does not use proxies, and returns every status as a response.
 pub(crate) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
@@ -32,7 +33,8 @@ pub(crate) fn client(
     Agent::with_parts(config, DefaultConnector::new(), CheckedAddresses(addresses))
 }
 
-/// Resolved and checked addresses: all are loopback unless the operator owns the target.
+/// Addresses that have been resolved and checked. Unless the operator owns the target, all of them are loopback
+/// addresses.
 #[derive(Debug)]
 struct CheckedAddresses(Vec<SocketAddr>);
 
@@ -58,7 +60,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// Sends one request, to the given address, regardless of the hosts named in the URL and the response.
+    /// Checks that only one request is sent and that it goes to the given address, regardless of the hosts that are
+    /// named in the URL and in the response.
     #[test]
     fn requests_go_to_the_given_addresses_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! Properties and limits of this machine: descriptors, CPUs, kernel, memory.
+//! Properties and limits of this machine: descriptors, CPUs, the kernel and memory.
 #![expect(
     unsafe_code,
     reason = "one socket option is set through libc; no safe wrapper has it"
@@ -16,7 +16,7 @@ use std::{fs, io};
 pub struct DriverMachine {
     /// Model name of the processor.
     pub cpu: Option<String>,
-    /// Number of CPUs available to this process.
+    /// Number of CPUs that this process may use.
     pub cpus: Option<usize>,
     /// Kernel release.
     pub kernel: Option<String>,
@@ -47,14 +47,14 @@ pub fn machine() -> DriverMachine {
     }
 }
 
-/// Limits of this machine for a process with many connections; `None` if unknown.
+/// The limits that this machine imposes on a process with many connections. `None` if a limit is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineLimits {
-    /// Maximum number of open descriptors, after the limit was raised.
+    /// Maximum number of open descriptors, after the limit has been raised.
     pub descriptors: Option<u64>,
-    /// Number of local ports per pair of source and target address.
+    /// Number of local ports for each pair of source and target address.
     pub ports: Option<u64>,
-    /// Memory available without swapping, in bytes.
+    /// Memory in bytes that is available without swapping.
     pub memory_bytes: Option<u64>,
 }
 
@@ -81,7 +81,7 @@ pub fn limits() -> MachineLimits {
     }
 }
 
-/// Generates a run id that other runs are unlikely to use.
+/// Generates a run id that is unlikely to be used by another run.
 #[must_use]
 pub fn run_id() -> u32 {
     fastrand::u32(..)
@@ -94,7 +94,8 @@ pub(crate) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Defers the choice of the local port from bind to connect, so that connections to different peers can share a port.
+/// Makes the kernel choose the local port at connect instead of bind, so that connections to different peers can share
+/// a port.
 pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
@@ -115,7 +116,7 @@ pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Fails if the CPU does not exist or is not available to this process.
+/// Pins the calling thread to a CPU. Returns an error if the CPU does not exist or this process may not use it.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);

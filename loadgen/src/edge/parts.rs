@@ -1,7 +1,9 @@
-//! Runs split over several processes on one machine. Each process runs a part, and the reports of all parts are merged.
+//! Runs that are split over several processes on one machine. Each process runs one part, and the reports of all parts
+//! are merged.
 //!
-//! Each part reports its progress on standard output ([`PartNews`]). A part with all connections open reports that it
-//! is ready and waits; once all parts wait, each receives the common start time on standard input.
+//! Each part reports its progress on standard output ([`PartNews`]). When all connections of a part are open, it
+//! reports that it is ready, and waits. When all parts are waiting, each of them receives the common start time on
+//! standard input.
 
 use crate::edge::{StartSignal, check_moment, signal};
 use crate::live::{PartNews, Progress, RunFollower};
@@ -17,9 +19,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
-/// Starts several processes of this program, each with a part of the run and the same `flags` (those after `run`), and
-/// merges their reports. The processes are pinned to the CPUs in `--cores` in rotation. Ctrl-C is forwarded, so that
-/// each part stops gracefully. A process that fails prints its own messages on standard error.
+/// Starts several processes of this program and merges their reports. Each process runs one part. `flags` are the words
+/// after `run` on the command line, which every process also receives. If `--cores` is given, each process is pinned to
+/// one of its CPUs, in rotation. Ctrl-C is forwarded, so that each part stops gracefully. A process that fails prints
+/// its own messages to standard error.
 pub fn run_parts(
     options: &Options,
     flags: &[String],
@@ -52,7 +55,8 @@ pub fn run_parts(
     Ok(report)
 }
 
-/// Start signal of a part: the start time read from standard input, in nanoseconds since 1970.
+/// Returns a start signal that reads the start time from standard input, in nanoseconds since 1970. Used by the parts
+/// of a split run.
 #[must_use]
 pub fn word_of_stdin() -> StartSignal {
     let (tell, word) = mpsc::channel();
@@ -86,7 +90,8 @@ fn command(
     {
         command.arg(format!("--cores={cpu}"));
     }
-    // A separate process group: the terminal sends Ctrl-C to this process only, which forwards it once.
+    // The parts run in separate process groups. Ctrl-C in the terminal therefore reaches only this process, which
+    // forwards it once.
     command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     Ok(command)
@@ -124,7 +129,8 @@ impl Part {
     }
 }
 
-/// Follows all parts until they end: starts the load in all of them, displays progress, and forwards Ctrl-C once.
+/// Follows all parts until they have exited. Starts the load in all of them, displays their progress, and forwards
+/// Ctrl-C once.
 fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
@@ -141,7 +147,7 @@ fn follow(
                     continue;
                 };
                 match told {
-                    // All parts usually print the same lines.
+                    // The parts usually all print the same lines.
                     Some(PartNews::Said(line)) if said.insert(line.clone()) => audience.say(&line),
                     Some(PartNews::Said(_)) => {}
                     Some(PartNews::Ready) => part.is_ready = true,
@@ -180,12 +186,12 @@ fn begin(parts: &mut [Part], options: &Options) {
     let moment = options.start_at.map_or(soon, |at| soon.max(at.time()));
     let nanos = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     for word in parts.iter_mut().filter_map(|part| part.word.take()) {
-        // A failed write means that the process has exited, which `follow` detects.
+        // If the write fails, the process has exited, which `follow` detects.
         let _ = writeln!(&word, "{}", nanos.as_nanos());
     }
 }
 
-/// Temporary directory for the reports of the parts, removed on drop.
+/// A temporary directory for the reports of the parts. Removed on drop.
 struct PartsFolder(PathBuf);
 
 impl PartsFolder {
@@ -203,12 +209,12 @@ impl PartsFolder {
 
 impl Drop for PartsFolder {
     fn drop(&mut self) {
-        // Files that cannot be removed remain in the system's temporary directory.
+        // Files that cannot be removed are left in the system's temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 const LOOK: Duration = Duration::from_millis(20);
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Delay between the start signal and the start time, long enough for every part to receive the signal.
+/// Delay between the start signal and the start time. Long enough for every part to receive the signal.
 const LEAD: Duration = Duration::from_millis(200);

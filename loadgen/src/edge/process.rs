@@ -1,4 +1,5 @@
-//! CPU time and memory of local processes, from `/proc`, and of the service, from `/proc` or from its metrics.
+//! Measures CPU time and memory. The figures of local processes are read from `/proc`, and those of the service either
+//! from `/proc` or from its metrics.
 
 use crate::edge::http;
 use rustix::param::clock_ticks_per_second;
@@ -17,7 +18,7 @@ impl Process {
     /// Finds the process with this id.
     ///
     /// # Errors
-    /// Fails if it does not exist or must not be inspected.
+    /// Returns an error if there is no such process or this process may not inspect it.
     pub fn find(pid: u32) -> io::Result<Self> {
         let process = Self { pid };
         process.cpu_ns()?;
@@ -30,10 +31,11 @@ impl Process {
         }
     }
 
-    /// CPU time of all threads in user and kernel mode, in nanoseconds.
+    /// Returns the CPU time that all threads have spent in user and kernel mode, in nanoseconds.
     ///
-    /// Source: `/proc/PID/task/TID/schedstat`, first number. The ticks in `/proc/PID/stat` are 10 ms long, too coarse
-    /// for a short run, but only they include exited threads; the larger of the two values is returned.
+    /// Source: the first number in `/proc/PID/task/TID/schedstat`. The ticks in `/proc/PID/stat` are 10 ms long, which
+    /// is too coarse for a short run, but only they include threads that have exited. The larger of the two values is
+    /// returned.
     pub fn cpu_ns(self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
@@ -52,21 +54,21 @@ impl Process {
         Ok(sum.max(ticks * tick_ns))
     }
 
-    /// User and kernel time of all threads, including exited ones, in kernel ticks. Source: `/proc/PID/stat`,
-    /// fields 14 and 15.
+    /// Returns the user time and the kernel time of all threads, including those that have exited, in kernel ticks.
+    /// Source: fields 14 and 15 of `/proc/PID/stat`.
     pub fn ticks(self) -> io::Result<[u64; 2]> {
         let path = format!("/proc/{}/stat", self.pid);
         let stat = fs::read_to_string(&path)?;
         ticks(&stat).ok_or_else(|| io::Error::other(format!("{path} without times: {stat}")))
     }
 
-    /// Resident memory in bytes, including shared pages.
+    /// Returns the resident memory in bytes, including shared pages.
     ///
-    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts pages; `statm` is updated with a delay. With transparent
-    /// huge pages, memory grows in steps of 2 MiB.
+    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts the pages, whereas `statm` is updated with a delay. With
+    /// transparent huge pages, memory grows in steps of 2 MiB.
     ///
     /// # Errors
-    /// Fails if the process has exited or belongs to another user.
+    /// Returns an error if the process has exited or belongs to another user.
     pub fn rss_bytes(self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
         let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
@@ -78,7 +80,7 @@ impl Process {
     }
 }
 
-/// Parses fields 14 and 15 of `/proc/PID/stat`. The second field is a name with arbitrary characters.
+/// Parses fields 14 and 15 of `/proc/PID/stat`. The second field is a name, which may contain any characters.
 fn ticks(stat: &str) -> Option<[u64; 2]> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -86,16 +88,16 @@ fn ticks(stat: &str) -> Option<[u64; 2]> {
     Some([next()?, next()?])
 }
 
-/// Source of the service's CPU time and memory.
+/// The source of the service's CPU time and memory figures.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
     Process(Process),
-    /// An admin listener with `/metrics` in Prometheus text format over plain HTTP.
+    /// An admin listener that serves `/metrics` in Prometheus text format over plain HTTP.
     Admin(AdminEndpoint),
 }
 
-/// Address and token of an admin listener. Debug output hides the token.
+/// The address and the token of an admin listener. Debug output hides the token.
 #[derive(Clone)]
 pub struct AdminEndpoint {
     address: SocketAddr,
@@ -112,25 +114,25 @@ impl Server {
     /// Selects the local process with this id.
     ///
     /// # Errors
-    /// Fails if it does not exist or access is denied.
+    /// Returns an error if there is no such process or access to it is denied.
     pub fn process(pid: u32) -> io::Result<Self> {
         Process::find(pid).map(Self::Process)
     }
 
-    /// Selects the service with this admin address; `token` is required if the listener demands one.
+    /// Selects the service that has this admin address. `token` must be given if the listener requires one.
     ///
     /// # Errors
-    /// Fails if the listener does not respond or its metrics lack the CPU time.
+    /// Returns an error if the listener does not respond, or if its metrics do not contain the CPU time.
     pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
         let server = Self::Admin(AdminEndpoint { address, token });
         server.cpu_ns()?;
         Ok(server)
     }
 
-    /// CPU time of the service in user and kernel mode, in nanoseconds.
+    /// Returns the CPU time that the service has spent in user and kernel mode, in nanoseconds.
     ///
     /// # Errors
-    /// Fails if the service has exited or does not respond.
+    /// Returns an error if the service has exited or does not respond.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.cpu_ns(),
@@ -140,10 +142,10 @@ impl Server {
         }
     }
 
-    /// Resident memory of the service, in bytes.
+    /// Returns the resident memory of the service, in bytes.
     ///
     /// # Errors
-    /// Fails if the service has exited or does not respond.
+    /// Returns an error if the service has exited or does not respond.
     pub fn rss_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.rss_bytes(),
@@ -223,7 +225,8 @@ mod tests {
         };
         thread::spawn(busy).join().unwrap();
         let ended = Instant::now();
-        // The kernel adds a thread's time to the process shortly after it reports the end of the thread.
+        // The kernel adds the time of a thread to that of the process shortly after it reports that the thread has
+        // exited.
         while Duration::from_nanos(own.cpu_ns().unwrap().saturating_sub(before)) < BUSY / 2 {
             assert!(ended.elapsed() < Duration::from_secs(10));
         }

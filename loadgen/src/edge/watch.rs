@@ -1,4 +1,4 @@
-//! Progress reports: passes the progress on the board to the audience four times a second while the conductor waits.
+//! Progress reports. During a run, the counters of the workers are passed to a [`RunFollower`] four times a second.
 
 use crate::edge::board::Sum;
 use crate::live::{Progress, RunFollower};
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Progress reporter of one run, on the conductor's thread.
+/// Reports the progress of a single run. Used only on the thread that controls the run.
 pub(crate) struct Watch<'a>(RefCell<WatchState<'a>>);
 
 struct WatchState<'a> {
@@ -90,7 +90,8 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
         open: sum.open,
         p50_us: known(sum.p50_us),
         p99_us: known(sum.p99_us),
-        // In an open loop, a failed session usually has a failed connection: the maximum avoids counting both.
+        // In an open loop, a session that fails usually has a connection that failed. Taking the maximum avoids
+        // counting both.
         failed: sum.failed.max(sum.unwell),
         errors: errors(sum),
         ..Progress::default()
@@ -108,7 +109,7 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
     errors
 }
 
-/// Events per second; `None` for events that do not occur in the current mode.
+/// Events per second. `None` for events that do not occur in the current mode.
 struct EventRates {
     sessions: Option<f64>,
     messages: Option<f64>,

@@ -1,13 +1,13 @@
 'use strict';
-// Draws a report from the JSON that the page holds, in place of its plain table. The texts in it come from files and
-// from services: they become text nodes and attributes, never markup.
+// Draws a report from the JSON that is embedded in the page, and replaces the plain table with it. The texts in the JSON
+// come from files and services, so they become text nodes and attributes, never markup.
 
 const { runs, rows, failures, steps, whole } = JSON.parse(document.getElementById('data').textContent);
 const several = runs.length > 1;
 
 // Elements
 
-/** Characters that steer a terminal, or the direction of writing. */
+/** Characters that control a terminal or the direction of text. */
 const STEERING = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 const visible = (text) => String(text).replace(STEERING, '\ufffd');
 
@@ -22,14 +22,14 @@ function filled(element, properties, children) {
   return element;
 }
 
-/** An element; its children are nodes, texts, and lists of these. What is null or undefined is left out. */
+/** Creates an element. Its children are nodes, texts, and lists of these; null and undefined are left out. */
 const h = (tag, properties = {}, ...children) => filled(document.createElement(tag), properties, children);
 const SVG = 'http://www.w3.org/2000/svg';
 const svg = (tag, properties = {}, ...children) => filled(document.createElementNS(SVG, tag), properties, children);
 const section = (title, ...children) => h('section', {}, h('h2', {}, title), ...children);
 const key = (look) => h('i', { class: `key ${look}` });
 
-// Figures as people read them: three digits and a unit, as in the program's own table (words.rs)
+// Formats figures for human readers, with three digits and a unit, as in the program's own table (words.rs)
 
 const UNKNOWN = '–';
 const count = (value) => Math.round(value).toLocaleString('en-US');
@@ -62,23 +62,23 @@ function bytes(value) {
   return `${three(value / 1024 ** place)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][place]}`;
 }
 
-/** A share as its number of nines, -log10(1 - share). */
+/** Formats a share as a percentage. The share is given by its number of nines, which is -log10(1 - share). */
 function percent(nines) {
   return `${Number((100 * (1 - 10 ** -nines)).toFixed(nines < 2 ? 1 : 4))} %`;
 }
 
-/** A moment of an axis whose end is that many seconds: `30 s`, `2:30` or `1:30 h`. */
+/** Formats a time on an axis that ends after `end` seconds: `30 s`, `2:30` or `1:30 h`. */
 function moment(at, end) {
   if (at === 0) return '0';
   if (end <= 90) return seconds(at);
   return end <= 3 * 3600 ? `${Math.floor(at / 60)}:${two(at % 60)}` : `${Math.floor(at / 3600)}:${two((at / 60) % 60)} h`;
 }
 
-// Axes: the place of a value is 0 at the near edge and 1 at the far one
+// Axes. The place of a value is 0 at the near edge and 1 at the far edge.
 
 const DIGITS = [1, 2, 5, 10];
 const decade = (value) => 10 ** Math.floor(Math.log10(value));
-/** 1, 2 or 5 times a power of ten, not below a value. */
+/** Returns the smallest number that is 1, 2 or 5 times a power of ten and not below a value. */
 const above = (value) => decade(value) * DIGITS.find((digit) => digit * decade(value) >= value * 0.999_999);
 const inside = (place) => Math.min(1, Math.max(0, Number.isFinite(place) ? place : 0));
 
@@ -87,7 +87,7 @@ function multiples(step, end) {
   return Array.from({ length }, (_, number) => number * step);
 }
 
-/** From zero to a round number that is not below any of the values. */
+/** Returns an axis from zero to a round number that is not below any of the values. */
 function even(values) {
   const most = Math.max(0, ...values) || 1;
   const step = above(most / 5);
@@ -95,7 +95,7 @@ function even(values) {
   return { place: (value) => inside(value / end), ticks: multiples(step, end) };
 }
 
-/** Each decade takes the same room; the ends are 1, 2 or 5 times a power of ten. */
+/** Returns a logarithmic axis, whose ends are 1, 2 or 5 times a power of ten. */
 function decades(values) {
   const sound = values.filter((value) => value > 0);
   const [least, most] = sound.length > 0 ? [Math.min(...sound), Math.max(...sound)] : [1, 10];
@@ -109,15 +109,17 @@ function decades(values) {
   return { place: (value) => inside(Math.log(value / near) / Math.log(end / near)), ticks };
 }
 
-// Plots: lines in an SVG that stretches with the page, the texts beside it in HTML, so that they stay legible at any width
+// Plots. The lines are in an SVG that stretches with the page. The texts are in HTML beside the SVG, so that they stay
+// legible at any width.
 
 const SIDE = 1000;
 const known = ({ points }) => points.filter(([, y]) => y !== null);
 const values = (lines) => lines.flatMap((line) => known(line).map(([, y]) => y));
 
 /**
- * A plot with its lines, each `{ name, look, filled, points: [[x, y], …] }`; a y of null is a gap. `undefined` if there is
- * nothing to draw. `x` has the place of a value, ticks with their texts, and how a value reads; so has `y`.
+ * Draws a plot. Each line is `{ name, look, filled, points: [[x, y], …] }`, where a y of null is a gap. Returns `undefined`
+ * if there is nothing to draw. `x` and `y` each contain a function that returns the place of a value, the ticks, and a
+ * function that formats a value.
  */
 function plot(title, note, lines, x, y, shades = []) {
   if (!lines.some((line) => known(line).length > 0)) return undefined;
@@ -147,7 +149,7 @@ function plot(title, note, lines, x, y, shades = []) {
     lines.length > 1 ? legend : null, frame);
 }
 
-/** The shapes of a line: the ground below it, its stretches between gaps, and points that have no neighbour. */
+/** Returns the shapes of a line: the area below it, its stretches between gaps, and points that have no neighbour. */
 function drawn({ look, filled: ground, points }, across, up) {
   const stretches = [[]];
   for (const [x, y] of points) {
@@ -164,7 +166,7 @@ function drawn({ look, filled: ground, points }, across, up) {
   ];
 }
 
-/** The values under the pointer, or where the arrow keys lead. */
+/** Shows the values under the pointer, or at the position selected with the arrow keys. */
 function readings(frame, area, lines, x, y) {
   const cursor = h('div', { class: 'cursor', hidden: true });
   const tip = h('div', { class: 'tip', hidden: true });
@@ -208,10 +210,10 @@ function readings(frame, area, lines, x, y) {
 
 // Over time
 
-/** Round spans between the moments below a plot, in seconds. */
+/** Round distances between the times below a plot, in seconds. */
 const TIME_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 10_800, 43_200, 259_200, 864_000];
 
-/** Counts of the log: the member, the title, the note, and whether it is divided by the interval's length. */
+/** Counts in the log, each with its member, title and note, and whether it is divided by the length of the interval. */
 const COUNTS = [
   ['sessions', 'Sessions', 'completed per second', true],
   ['messages', 'Messages', 'arrived per second', true],
@@ -249,8 +251,8 @@ function overTime() {
 const rate = (count, span) => (count === null ? null : count / span);
 
 /**
- * The stretches in which a run is not at its full load: until its first sessions can be over, after the last has begun, and
- * an interval that was cut short. They are shaded, so that nobody takes them for an outage.
+ * Returns the periods in which a run is not at its full load: until its first sessions can have ended, after its last
+ * session has started, and an interval that was cut short. They are shaded, so that they are not mistaken for an outage.
  */
 function partial(end) {
   const from = Math.max(...runs.map(fullFrom));
@@ -258,13 +260,13 @@ function partial(end) {
   return [[0, Math.min(from, end)], [Math.max(to, 0), end]].filter(([one, other]) => other - one > 0.2);
 }
 
-/** When the first sessions can be over: they trickle their candidates and hold. */
+/** Returns when the first sessions can have ended, which trickle their candidates and then hold. */
 function fullFrom({ mode, arguments: { hold = 0, candidates = 0, trickle = 0 } }) {
   const first = hold + (candidates * trickle) / 1e3;
   return mode === 'sessions' && first > 0.2 ? Math.ceil(first) : 0;
 }
 
-/** When the schedule ends, or else the last whole interval. */
+/** Returns when the schedule ends or, if there is none, when the last whole interval ends. */
 function fullTo({ mode, intervals, arguments: { arrival, duration, sessions, rate } }) {
   const [before, last] = [intervals.at(-2)?.t_s ?? 0, intervals.at(-1)?.t_s ?? Infinity];
   const whole = last - before < 0.9 ? before : last;
@@ -273,7 +275,7 @@ function fullTo({ mode, intervals, arguments: { arrival, duration, sessions, rat
   return mode === 'sessions' ? Math.min(whole, scheduled) : whole;
 }
 
-// Percentiles: one run has all spans on one plot, several have a plot for each span
+// Percentiles. For one run, all latencies are on one plot; for several runs, there is a plot for each latency.
 
 function percentiles() {
   const labels = [...new Set(runs.flatMap((run) => run.spans.map((span) => span.label)))];
@@ -295,13 +297,16 @@ function percentiles() {
 
 // Tables
 
-/** A cell: a text, or its parts with a look. */
+/** Creates a cell from a text, or from parts and a look. */
 const cell = (content, column) => {
   const { parts, look } = typeof content === 'object' ? content : { parts: [content], look: null };
   return h('td', { class: look, 'data-column': column }, parts);
 };
 
-/** A table; each line is `{ group }` or `{ head, cells, look }`. `stack`: a phone shows each line as a block of named cells. */
+/**
+ * Creates a table. Each line is `{ group }` or `{ head, cells, look }`. If `stack` is set, a phone shows each line as a
+ * block of named cells.
+ */
 function table(caption, heads, lines, stack = several) {
   const body = lines.map(({ group, head, cells, look }) => {
     if (group !== undefined) return h('tr', { class: 'group' }, h('th', { scope: 'rowgroup', colspan: runs.length + 1 }, group));
@@ -313,7 +318,7 @@ function table(caption, heads, lines, stack = several) {
     top ? h('thead', {}, h('tr', {}, top)) : null, h('tbody', {}, body));
 }
 
-/** A table with a column for each run, which are named if there are several. */
+/** Creates a table with a column for each run. If there are several runs, the columns are named. */
 function byRun(caption, lines) {
   const named = runs.map((run, place) => ({ name: run.name, parts: [key(`c${place}`), run.name] }));
   return table(caption, several ? [{ name: '' }, ...named] : null, lines);
@@ -323,7 +328,7 @@ const card = (...children) => h('div', { class: 'card scroll' }, ...children);
 const details = (title, content) => h('details', { class: 'card scroll' }, h('summary', {}, title), content);
 const quiet = (...children) => h('p', { class: 'none' }, ...children);
 
-/** The difference of a figure from that of the first run, and whether that is good. */
+/** Shows how a figure differs from that of the first run, and whether the difference is an improvement. */
 function change(sense, base, value) {
   const grown = 100 * (value / base - 1);
   if (!(base > 0) || value === null || !(Math.abs(grown) >= 0.5)) return h('small', { class: 'change' });
@@ -332,7 +337,7 @@ function change(sense, base, value) {
   return h('small', { class: look === undefined ? 'change' : look ? 'change better' : 'change worse' }, text);
 }
 
-/** Figures of all runs side by side, by group. */
+/** Creates a table of the figures of all runs, side by side and by group. */
 function comparison(caption, shown) {
   const lines = shown.flatMap(({ group, label, sense, values: figures, texts }, place) => {
     const cells = texts.map((text, run) => ({ parts: [text, run > 0 ? change(sense, figures[0], figures[run]) : null],
@@ -365,7 +370,7 @@ const row = (group, label) => rows.find((one) => one.group === group && one.labe
 const text = (group, label) => row(group, label)?.texts[0] ?? UNKNOWN;
 const value = (group, label) => row(group, label)?.values[0] ?? null;
 
-/** What was asked for and of which machine, in a line. */
+/** Returns the facts about a run for one line: the requested load, the service and the machine. */
 function facts() {
   if (several) return [];
   const [{ arguments: { scenario }, versions: { service }, machine: { load_average: load } }] = runs;
@@ -377,7 +382,7 @@ function facts() {
   ].filter(Boolean);
 }
 
-/** The load that was asked for. */
+/** Describes the load that was requested. */
 function offered({ mode, arguments: { arrival, channels, duration, rate, sessions, viewers_per_channel: viewers, window } }) {
   if (mode === 'storm' && channels && viewers) return `offered: ${figure(channels * viewers)} viewers at once`;
   if (mode === 'relay' && window) return `closed loop, window ${figure(window)}`;
@@ -386,7 +391,7 @@ function offered({ mode, arguments: { arrival, channels, duration, rate, session
   return sessions && duration ? `offered: ${figure(sessions)} sessions over ${seconds(duration)}, ${arrival ?? 'steady'}` : null;
 }
 
-/** The figures that a reader came for: a card each, with a title, the figure, and a note. */
+/** Returns the most important figures, each as a card with a title, the figure, and a note. */
 function cards() {
   const [run] = runs;
   const all = [];
@@ -435,7 +440,7 @@ function costCards(run) {
   return all;
 }
 
-/** The figures that a reader asks for first; failures by kind have a section of their own. */
+/** Compares the most important figures. Failures by kind have a section of their own. */
 function sideBySide() {
   const isKey = ({ group, label }) => group !== 'Errors' && (group !== 'Latency' || / p(50|99)$/.test(label));
   return section('Side by side', card(comparison('What a reader asks first; differences are to the first run', rows.filter(isKey))));
@@ -444,8 +449,8 @@ function sideBySide() {
 const WAITING = 'waiting in the driver';
 
 /**
- * The parts of the mean way to an answer, in microseconds. They add up to the mean of the whole; what none of the steps
- * explains is time in which the driver waited. Without sessions, each step's mean.
+ * Returns the parts of the mean latency of an answer, in microseconds. They add up to the mean of the whole; the time that
+ * no step accounts for is time in which the driver waited. Without sessions, returns the mean of each step.
  */
 function parts({ spans, lag }) {
   const timed = spans.filter(({ sum_us }) => sum_us !== null);
@@ -455,7 +460,7 @@ function parts({ spans, lag }) {
     return span === undefined ? [] : [{ place, label, us: span.sum_us / (setup ?? span).count }];
   });
   if (setup === undefined) return all;
-  // A session's first step counts from the moment that it was due.
+  // The first step of a session is measured from when the session was due.
   if (all[0]?.place === 0) all[0].us = Math.max(0, all[0].us - (lag?.sum_us ?? 0) / setup.count);
   const explained = all.reduce((sum, part) => sum + part.us, 0);
   return [...all, { place: steps.length, label: WAITING, us: Math.max(0, setup.sum_us / setup.count - explained) }];
@@ -474,7 +479,7 @@ function whereTheTimeGoes() {
   return section('Where the time goes', h('div', { class: 'card' }, means, h('div', { class: 'scroll' }, quantiles())));
 }
 
-/** The parts of the mean of a run, in their proportion; a part with room for it has its figure. */
+/** Draws the parts of a run's mean in proportion. A part shows its figure if there is room for it. */
 function bar(all, place) {
   const sum = all.reduce((us, part) => us + part.us, 0);
   if (!(sum > 0)) return null;
@@ -486,7 +491,7 @@ function bar(all, place) {
     h('div', { class: 'bar', role: 'img', 'aria-label': words }, shown));
 }
 
-/** The number of connections that spoke TLS if it was not all, since the part of TLS is that of all connections. */
+/** Reports how many connections used TLS, unless all did. The part for TLS is averaged over all connections. */
 function tlsShare({ name, spans }) {
   const [tls, all] = ['TLS handshake', 'upgrade'].map((label) => spans.find((span) => span.label === label)?.count);
   return tls < all ? `${several ? `${name}: ` : ''}TLS was spoken by ${count(tls)} of ${count(all)} connections. ` : null;
@@ -513,7 +518,7 @@ function failed() {
   return section('Failures', card(lines.length > 0 ? byRun('Failures by kind', lines) : quiet('None.')));
 }
 
-/** CPU time and memory of both sides; of several runs, all of it is in the comparison. */
+/** Shows the CPU time and memory of both sides. For several runs, the comparison contains these figures. */
 function costs() {
   if (several) return null;
   const sides = ['service', 'driver'];
@@ -544,7 +549,7 @@ function given() {
   return section('Details', details('Arguments', flags), details('Every figure', comparison('As far as they are known', rows)));
 }
 
-/** The button that switches between light and dark; a page opened from a file may have no storage to keep that in. */
+/** Sets up the button for light and dark. A page that was opened from a file may be unable to store the choice. */
 function themes() {
   const root = document.documentElement;
   const button = document.getElementById('theme');

@@ -2,7 +2,7 @@ use super::*;
 use crate::options::{CommandLine, LoadCommand};
 use clap::Parser;
 
-/// The plan of a run on this machine, unless the flags name a target.
+/// Returns the plan of a run against this machine, unless the flags name a target.
 fn plan(flags: &str) -> Result<Plan, String> {
     let target = match flags.contains("--target ") {
         true => "",
@@ -90,7 +90,7 @@ fn a_storm_refuses_what_it_would_ignore() {
     assert!(plan("--mode storm --candidates 2 --trickle 5").is_ok());
 }
 
-/// Each of these flags is refused with a text that has this word.
+/// Checks that each of these flags is rejected with a text that contains the given word.
 #[test]
 fn faults_name_the_flag_and_what_is_allowed() {
     for (flags, word) in [

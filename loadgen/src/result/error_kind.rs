@@ -1,12 +1,13 @@
-//! Classification of failures: a closed set of kinds for all error names, each with advice for the operator.
+//! Classifies failures. Every error name belongs to one of a fixed set of kinds, each of which has advice for the
+//! operator.
 
-/// Kind of failure of connections, calls or sessions. Groups errors with similar names.
+/// A kind of failure of connections, calls or sessions. A kind groups errors with similar names.
 #[derive(Debug)]
 pub struct ErrorKind {
-    /// Short name for live progress.
+    /// Short name, used in the live progress.
     pub name: &'static str,
     begins: &'static [&'static str],
-    /// Probable cause, with advice for the operator.
+    /// The probable cause, and advice for the operator.
     pub advice: &'static str,
 }
 
@@ -16,7 +17,7 @@ macro_rules! kinds {
     };
 }
 
-/// All kinds of failure. The last one matches the names that no other kind matches.
+/// All kinds of failure. The last kind matches the names that no other kind matches.
 pub const KINDS: &[ErrorKind] = kinds![
     "refused", ["refused", "connect_refused"],
         "nobody listens at the target, or its accept queue is full: check --target and the service's log";
@@ -70,15 +71,15 @@ pub const KINDS: &[ErrorKind] = kinds![
 ];
 
 impl ErrorKind {
-    /// Kind of the error with this name.
+    /// Returns the kind of the error with this name.
     #[must_use]
     pub fn of(name: &str) -> &'static Self {
         &KINDS[Self::place(name)]
     }
 
-    /// Index in [`KINDS`] of the kind of the error with this name. Names are `refused`, `status:403` and the like, or
-    /// those of the I/O layer, such as `refused_403_AccessDeniedException` (an upgrade) or
-    /// `call_403_AccessDeniedException`.
+    /// Returns the index in [`KINDS`] of the kind to which an error name belongs. The name is either that of a kind or
+    /// status, such as `refused` or `status:403`, or one used by the I/O layer, such as
+    /// `refused_403_AccessDeniedException` (for an upgrade) or `call_403_AccessDeniedException`.
     #[must_use]
     pub fn place(name: &str) -> usize {
         let of_name = |wanted: &str| KINDS.iter().position(|kind| kind.name == wanted);
@@ -96,7 +97,7 @@ impl ErrorKind {
             }
             Some(_) | None => None,
         };
-        // The longest prefix wins: `timeout_close` is not a plain `timeout`.
+        // The longest prefix wins, so `timeout_close` is not classified as a plain `timeout`.
         let begins = |kind: &Self| {
             let begins = kind.begins.iter().filter(|begin| name.starts_with(**begin));
             begins.map(|begin| begin.len() + 1).max()

@@ -1,11 +1,12 @@
-//! Groups of figures in a document.
+//! The groups of figures in a document.
 
 use crate::result::{Spread, spread};
 use hdrhistogram::Histogram;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Resource exhausted by the load generator, in order of precedence: no connection can start without the first two.
+/// A resource that the load generator exhausted. The variants are in order of precedence: without descriptors or ports,
+/// no connection can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Saturated {
@@ -15,12 +16,12 @@ pub enum Saturated {
     Ports,
     /// The CPUs of the load generator were fully used.
     Cpu,
-    /// Sessions started, or messages were sent, later than scheduled.
+    /// Sessions started or messages were sent later than scheduled.
     Lag,
 }
 
 impl Saturated {
-    /// Exhausted resource in plain words, for the first line of a report.
+    /// Describes the exhausted resource in plain words, for the first line of a report.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -31,7 +32,7 @@ impl Saturated {
         }
     }
 
-    /// Advice for the operator on avoiding the limit.
+    /// Returns advice for the operator on how to avoid the limit.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -49,7 +50,8 @@ impl Saturated {
     }
 }
 
-/// Delay of sessions or messages relative to the schedule, in microseconds; included in the latencies of an open loop.
+/// How late sessions start or messages are sent, compared with the schedule, in microseconds. In an open loop, the
+/// latencies include this delay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleLag {
     /// 99th percentile of the delay.
@@ -62,7 +64,7 @@ pub struct ScheduleLag {
 }
 
 impl ScheduleLag {
-    /// Computes the figures from a histogram in microseconds; those of an empty histogram are unknown.
+    /// Computes the figures from a histogram in microseconds. If the histogram is empty, the figures are not known.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         match Spread::of(histogram) {
@@ -75,44 +77,44 @@ impl ScheduleLag {
         }
     }
 
-    /// Distribution of the delay, if the histogram is known.
+    /// Returns the distribution of the delay, if the histogram is known.
     #[must_use]
     pub fn spread(&self) -> Option<Spread> {
         Spread::of(&spread::decode(self.hdr.as_deref()?).ok()?)
     }
 }
 
-/// Converts a worker's counts to those of a document, all of which are known.
+/// Converts a worker's counts to the optional figures of a document. All of them are set.
 ///
 /// # Panics
-/// Panics if the members of `T` differ from the names of the counts.
+/// Panics if the members of `T` do not have the names of the counts.
 #[must_use]
 pub fn known<T: DeserializeOwned>(counts: &impl Serialize) -> T {
     let known = serde_json::to_value(counts).and_then(serde_json::from_value);
     known.expect("a group of counts has the same members in both forms")
 }
 
-/// Sessions by outcome. Each session simulates a real viewer.
+/// Number of sessions by outcome. Each session simulates a real viewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions<N = Option<u64>> {
-    /// Sessions started, on schedule or late.
+    /// Sessions that were started, whether on schedule or late.
     pub scheduled: N,
-    /// Sessions that completed all steps: connect, offer, answer, receipt of every message, hold and close.
+    /// Sessions that completed all steps: connect, offer, answer, receiving every message, hold and close.
     pub completed: N,
     /// Sessions that failed.
     pub failed: N,
 }
 
-/// Connections by outcome.
+/// Number of connections by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionFigures<N = Option<u64>> {
     /// Connections that received a 101 response.
     pub opened: N,
-    /// Connections that could not be opened, and those that ended unexpectedly.
+    /// Connections that could not be opened or ended unexpectedly.
     pub failed: N,
     /// Maximum number of concurrent connections.
     pub peak: N,
-    /// Connections opened and closed during the measured phase.
+    /// Connections that were opened and closed during the measured phase.
     #[serde(default)]
     pub cycles: N,
     /// TLS handshakes that resumed a session.
@@ -120,32 +122,34 @@ pub struct ConnectionFigures<N = Option<u64>> {
     pub resumed: N,
 }
 
-/// Connections to one of several targets.
+/// Number of connections to one of several targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetCounts {
     /// URL of the target.
     pub url: String,
     /// Connections that received a 101 response.
     pub opened: u64,
-    /// Connections that could not be opened, and those that ended unexpectedly.
+    /// Connections that could not be opened or ended unexpectedly.
     pub failed: u64,
 }
 
-/// Channels in which the service ended a connection that a party meant to keep open, counted once per occurrence.
+/// Number of channels that were cut off, because the service ended a connection that was meant to stay open. A channel
+/// counts each time this happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
     /// Channels that were cut off.
     pub channels: Option<u64>,
-    /// Cut-off channels whose parties have reconnected to each other.
+    /// Channels that were cut off and whose parties have reconnected to each other.
     pub recovered: Option<u64>,
 }
 
-/// Messages by outcome. The five faults are mutually exclusive: a corrupted message does not also count as lost.
+/// Number of messages by outcome. The five faults are mutually exclusive; for example, a corrupted message does not
+/// also count as lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages<N = Option<u64>> {
-    /// Messages composed and queued for sending.
+    /// Messages that were composed and queued for sending.
     pub sent: N,
-    /// Messages received in any condition.
+    /// Messages that were received, intact or not.
     pub received: N,
     /// Messages that never arrived.
     pub lost: N,
@@ -157,20 +161,20 @@ pub struct Messages<N = Option<u64>> {
     pub corrupted: N,
     /// Messages that arrived at the wrong peer or under the name of another sender.
     pub misrouted: N,
-    /// Messages that the service rejected because of a rate limit; they do not also count as lost.
+    /// Messages that the service rejected because of a rate limit. They do not also count as lost.
     pub throttled: N,
-    /// Messages that the service rejected for any other reason; they do not also count as lost.
+    /// Messages that the service rejected for any other reason. They do not also count as lost.
     pub refused: N,
 }
 
 impl Messages {
-    /// Names and counts of the messages that the service rejected.
+    /// Returns the counts of messages that the service rejected, with their names.
     #[must_use]
     pub const fn declined(&self) -> [(&'static str, Option<u64>); 2] {
         [("throttled", self.throttled), ("refused", self.refused)]
     }
 
-    /// Names and counts of the five faults.
+    /// Returns the counts of the five faults, with their names.
     #[must_use]
     pub const fn faults(&self) -> [(&'static str, Option<u64>); 5] {
         [
@@ -183,29 +187,31 @@ impl Messages {
     }
 }
 
-/// Latencies by kind; null for a kind without values.
+/// The latencies of each kind. Null for a kind that has no values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyFigures {
-    /// TCP: from the start of the connect to the established connection.
+    /// TCP: from the call to connect until the connection is established.
     pub connect: Option<Spread>,
-    /// TLS: from the established connection to the end of the handshake.
+    /// TLS: from when the connection is established until the handshake is complete.
     pub tls: Option<Spread>,
-    /// WebSocket: from the end of the previous step to the 101 response.
+    /// WebSocket: from when the previous step is complete until the 101 response arrives.
     pub upgrade: Option<Spread>,
-    /// Session: from the 101 response to the arrival of the SDP answer.
+    /// Session: from the 101 response until the SDP answer arrives.
     pub offer_answer: Option<Spread>,
-    /// Message: from composition (in an open loop: from the due time) until the recipient processes the message.
+    /// Message: from when it is composed (in an open loop: from when it is due) until the recipient processes it.
     pub message: Option<Spread>,
-    /// Complete session setup: from the due time to the arrival of the SDP answer.
+    /// Complete session setup: from when the session is due until the SDP answer arrives.
     #[serde(default)]
     pub setup: Option<Spread>,
-    /// Recovery of a cut-off channel: from its first lost connection until all parties have reconnected to each other.
+    /// Recovery of a channel that was cut off: from its first lost connection until all parties have reconnected to
+    /// each other.
     #[serde(default)]
     pub recovery: Option<Spread>,
 }
 
 impl LatencyFigures {
-    /// Latencies of each kind, with the name of the kind. The first [`STEPS`] are the consecutive steps of a session.
+    /// Returns the latencies of each kind, with the name of the kind. The first [`STEPS`] kinds are the consecutive
+    /// steps of a session.
     #[must_use]
     pub const fn all(&self) -> [(&'static str, Option<&Spread>); 7] {
         [
@@ -219,7 +225,8 @@ impl LatencyFigures {
         ]
     }
 
-    /// Latency that matters most to users: of the answer or, if unknown, of a message or of the 101 response.
+    /// Returns the latency that matters most to users: session setup if it is known, and otherwise the first known
+    /// latency of the answer, a message, the WebSocket upgrade and the TCP connection.
     #[must_use]
     pub fn headline(&self) -> Option<(&'static str, &Spread)> {
         let [connect, _, upgrade, answer, message, setup, _] = self.all();
@@ -229,15 +236,15 @@ impl LatencyFigures {
     }
 }
 
-/// Number of latency kinds that are consecutive steps of a session.
+/// Number of kinds of latency that are consecutive steps of a session.
 pub const STEPS: usize = 4;
 
-/// CPU time of the load generator and of the service during the measured phase.
+/// CPU time that the load generator and the service spent during the measured phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
     /// CPU time of the load generator, in seconds.
     pub driver_s: Option<f64>,
-    /// CPU time of the service in seconds, if its source was specified.
+    /// CPU time of the service in seconds. Known only if its source was specified.
     pub server_s: Option<f64>,
     /// CPU time of the load generator per received message, in microseconds.
     pub driver_us_per_message: Option<f64>,
@@ -252,7 +259,8 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Computes the figures from the CPU times, the messages, and the connections opened and closed.
+    /// Computes the figures from the CPU times, the number of messages, and the number of connections opened and
+    /// closed.
     #[must_use]
     pub fn of(driver_s: Option<f64>, server_s: Option<f64>, messages: f64, cycles: f64) -> Self {
         let each =
@@ -268,42 +276,42 @@ impl Cpu {
     }
 }
 
-/// Memory of the load generator and of the service at the end of the measured phase.
+/// Memory that the load generator and the service used at the end of the measured phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryFigures {
     /// Resident memory of the load generator, in bytes.
     pub driver_rss_bytes: Option<u64>,
     /// Resident memory of the service, in bytes.
     pub server_rss_bytes: Option<u64>,
-    /// Growth of the service's memory per connection in bytes, counted after the first few connections.
+    /// Growth of the service's memory per connection, in bytes. Does not include the first few connections.
     #[serde(default)]
     pub server_bytes_per_connection: Option<f64>,
 }
 
-/// Figures of an interval of about one second in the measured phase.
+/// The figures for an interval of about one second in the measured phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// End of the interval, in seconds since the start of the measured phase.
+    /// When the interval ended, in seconds since the start of the measured phase.
     pub t_s: f64,
-    /// Sessions completed in the interval.
+    /// Number of sessions completed in the interval.
     pub sessions: Option<u64>,
-    /// Messages received in the interval.
+    /// Number of messages received in the interval.
     pub messages: Option<u64>,
-    /// Connections open at the end of the interval.
+    /// Number of connections open at the end of the interval.
     pub open: Option<u64>,
-    /// Median latency in the interval (of the kind in [`LatencyFigures::headline`]), in microseconds.
+    /// Median setup latency of the sessions answered in the interval, in microseconds. `None` if there were none.
     pub p50_us: Option<u64>,
-    /// 99th percentile latency in the interval, in microseconds.
+    /// 99th percentile of the setup latency of these sessions, in microseconds.
     pub p99_us: Option<u64>,
-    /// Failures in the interval.
+    /// Number of failures in the interval.
     pub errors: Option<u64>,
-    /// Histogram of the latencies in microseconds, encoded as HDR V2 deflate in base64.
+    /// Histogram of the setup latencies in microseconds, encoded as HDR V2 deflate in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hdr: Option<String>,
 }
 
 impl Interval {
-    /// Sets the latencies from a histogram in microseconds; those of an empty histogram are unknown.
+    /// Sets the latencies from a histogram in microseconds. If the histogram is empty, the latencies are not known.
     #[must_use]
     pub fn with_latencies(mut self, histogram: &Histogram<u64>) -> Self {
         if let Some(spread) = Spread::of(histogram) {

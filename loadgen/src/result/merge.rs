@@ -1,7 +1,7 @@
-//! Merges the documents of a run's parts (`--processes`, or `--part K/N` on several machines) by summing them.
+//! Merges the documents of the parts of a run (`--processes`, or `--part K/N` on several machines) by summing them.
 //!
-//! Sums are exact: histograms are added, and quantiles are computed from the sum, never averaged. A figure that is
-//! unknown in one part is unknown in the sum. The order of the parts does not affect the result.
+//! The sums are exact: histograms are added, and quantiles are computed from the sum rather than averaged. A figure
+//! that is unknown in one part is unknown in the sum. The order of the parts does not affect the result.
 
 use crate::result::{
     Cpu, Document, EventArguments, Interval, LatencyFigures, MemoryFigures, ScheduleLag, Spread,
@@ -11,14 +11,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
-/// Merges the documents of a run's parts.
+/// Merges the documents of the parts of a run.
 ///
-/// Intervals are summed pairwise, each counted from the start of its own part, since all parts should start at the same
-/// time. The sum of the peaks is an upper bound. Since there is only one service, the largest reported values of its
-/// CPU time and memory are used. Arguments, machines and versions that differ become lists.
+/// Intervals are summed pairwise. Each interval is counted from the start of its own part, since all parts should start
+/// at the same time. The sum of the peaks is an upper bound. There is only one service, so the largest of the values
+/// reported for its CPU time and for its memory is used. If arguments, machines or versions differ, they become lists.
 ///
 /// # Errors
-/// Returns a [`MergeError`] if there are no documents or they belong to different runs.
+/// Returns a [`MergeError`] if there are no documents, or if they belong to different runs.
 pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     let (first, rest) = parts.split_first().ok_or(MergeError::Nothing)?;
     let mut sum = first.clone();
@@ -36,13 +36,13 @@ pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     Ok(sum)
 }
 
-/// Reason why documents cannot be merged. Shown to the operator.
+/// Error for documents that cannot be merged. It is shown to the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MergeError {
     /// No documents were given.
     #[error("nothing to merge: at least one report is needed")]
     Nothing,
-    /// The documents differ in the named member and therefore belong to different runs.
+    /// The documents differ in the named member, and therefore belong to different runs.
     #[error(
         "these are not parts of one run: {0} is {1} and {2}; leave out --merge to see them side by side"
     )]
@@ -93,9 +93,9 @@ fn sum<T: Serialize + DeserializeOwned>(one: &T, other: &T) -> T {
     both.expect("the sum of two groups has the members of both")
 }
 
-/// Sums two values: numbers are added, and a figure that is unknown in either is unknown in the sum. Members present in
-/// only one value, such as a kind of failure, are kept. Lists are added element by element; of two texts, the first is
-/// kept.
+/// Sums two values. Numbers are added, and a figure that is unknown in either value is unknown in the sum. Members that
+/// only one value has, such as a kind of failure, are kept. Lists are added element by element. Of two texts, the first
+/// is kept.
 fn plus(one: Value, other: Value) -> Value {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => match (one.as_u64(), other.as_u64()) {
@@ -131,7 +131,7 @@ fn plus(one: Value, other: Value) -> Value {
 }
 
 fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
-    // Null means that no value was recorded, and adds nothing.
+    // A null means that no value was recorded, so it adds nothing.
     let both = |one: &Option<Spread>, other: &Option<Spread>| {
         let all = one.iter().chain(other).cloned();
         all.reduce(|one, other| one.plus(&other))
@@ -147,7 +147,7 @@ fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
     }
 }
 
-/// Combines two lags. Exact if both have a histogram; otherwise only the maximum is known.
+/// Combines two lags. The result is exact if both have a histogram. Otherwise, only the maximum is known.
 fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
     match (one.max, other.max) {
         (_, None) => one.clone(),
@@ -163,7 +163,7 @@ fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
-    // Recovers each part's number of messages from its CPU time and its CPU time per message.
+    // Recovers the number of messages of each part from its CPU time and its CPU time per message.
     let count = |each: fn(&Cpu) -> Option<f64>| {
         let of = |cpu: &Cpu| Some(cpu.driver_s? * 1e6 / each(cpu).filter(|each| *each > 0.0)?);
         [one, other].into_iter().filter_map(of).sum()
@@ -184,8 +184,8 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     Cpu::of(driver_s, server_s, messages, cycles)
 }
 
-/// Sums two logs, interval by interval: the n-th interval of each log ends n seconds after the log's start, or later
-/// after a stall. Extra intervals of the longer log are kept.
+/// Sums two logs, interval by interval. The n-th interval of each log ends n seconds after the start of the log, or
+/// later if there was a stall. If one log is longer, its additional intervals are kept.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
     let (longer, shorter) = if one.len() >= other.len() {
         (one, other)
@@ -222,7 +222,7 @@ fn both_intervals(one: &Interval, other: &Interval) -> Interval {
     }
 }
 
-/// Combines two maps. Equal values are kept; different values become a list in a fixed order.
+/// Combines two maps. Equal values of a member are kept. Different values become a list in a fixed order.
 fn lists(one: &EventArguments, other: &EventArguments) -> EventArguments {
     let mut all = one.clone();
     for (name, other) in other {

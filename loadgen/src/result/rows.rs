@@ -1,30 +1,31 @@
-//! Figures of a report, one per row, in reading order, for the terminal, the page and the comparison of several runs.
+//! The figures of a report, one per row, in reading order. Used on the terminal, on the page and for comparing several
+//! runs.
 
 use crate::result::words::{self, bytes, cost_us, figure, seconds};
 use crate::result::{Document, LatencyFigures};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// A figure with its values in all displayed runs.
+/// A figure with its value in each run that is displayed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Group of the figure.
+    /// The group that the figure belongs to.
     pub group: &'static str,
-    /// Name of the figure, unique within its group.
+    /// Name of the figure, which is unique within its group.
     pub label: String,
-    /// Rule for judging the figure in comparisons.
+    /// How the figure is judged in comparisons.
     pub sense: Sense,
-    /// Value in each run, for comparisons.
+    /// The value in each run, for comparisons.
     pub values: Vec<Option<f64>>,
-    /// Value in each run, for display.
+    /// The value in each run, as displayed.
     pub texts: Vec<String>,
 }
 
-/// Rule for judging a figure.
+/// How a figure is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sense {
-    /// Neither good nor bad, or a property of the requested load.
+    /// The figure is neither good nor bad, or is a property of the requested load.
     Plain,
     /// Higher is better.
     High,
@@ -35,14 +36,14 @@ pub enum Sense {
 }
 
 impl Document {
-    /// Messages received per second of the measured phase, if the log contains them.
+    /// Returns the number of messages received per second of the measured phase, if the log contains them.
     #[must_use]
     pub fn messages_per_s(&self) -> Option<f64> {
         let seen = self.intervals.iter().map(|interval| interval.messages);
         self.rate(seen.sum::<Option<u64>>()?, self.messages.received)
     }
 
-    /// Explains the service's CPU time per message if the message rate is too low for a meaningful figure.
+    /// Returns an explanation if the message rate is too low for the service's CPU time per message to be meaningful.
     #[must_use]
     pub fn service_cost_words(&self) -> Option<String> {
         self.cpu.server_us_per_message?;
@@ -54,7 +55,8 @@ impl Document {
         ))
     }
 
-    /// Sessions completed per second of the measured phase; `None` for a storm, whose sessions stay until the end.
+    /// Returns the number of sessions completed per second of the measured phase. Returns `None` for a storm, whose
+    /// sessions stay until the end.
     #[must_use]
     pub fn sessions_per_s(&self) -> Option<f64> {
         if self.mode == "storm" {
@@ -64,14 +66,16 @@ impl Document {
         self.rate(seen.sum::<Option<u64>>()?, self.sessions.completed)
     }
 
-    /// Connections opened and closed per second of the measured phase.
+    /// Returns the number of connections opened and closed per second of the measured phase.
     #[must_use]
     pub fn cycles_per_s(&self) -> Option<f64> {
         let cycles = self.connections.cycles.filter(|count| *count > 0)?;
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// Events per second: `seen` per duration of the log or, without a log, `whole` per measured phase.
+    /// Returns the number of events per second. If there is a log, this is `seen` (the count in the log) divided by the
+    /// duration of the log. Otherwise, it is `whole` (the count in the whole run) divided by the duration of the
+    /// measured phase.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),
@@ -133,7 +137,7 @@ const COST: &[FigureRow] = figures![
     "schedule lag max", lag_us, Plain, d => float(d.schedule_lag_us.max);
 ];
 
-/// Quantiles in tables; the highest is last.
+/// The quantiles shown in tables. The highest is last.
 pub const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
@@ -142,7 +146,7 @@ pub const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-/// Figures of several runs, one row per figure. Figures unknown in all runs are omitted.
+/// Returns the figures of several runs, one row per figure. A figure that is unknown in all runs is omitted.
 #[must_use]
 pub fn rows(documents: &[&Document]) -> Vec<Row> {
     let rows = &mut Vec::new();
@@ -225,9 +229,9 @@ fn lag_us(us: f64) -> String {
     }
 }
 
-/// Name of the group of latency quantiles, which a single document shows as a separate table.
+/// Name of the group of latency quantiles. For a single document, they are shown in a separate table.
 pub const LATENCY: &str = "Latency";
-/// Message rate below which a service wakes up separately for each message, in messages per second.
+/// Message rate, in messages per second, below which a service wakes up separately for each message.
 const LOW_RATE: f64 = 5_000.0;
-/// Text in place of an unknown figure.
+/// The text shown in place of an unknown figure.
 pub const UNKNOWN: &str = "–";

@@ -1,4 +1,4 @@
-//! Distribution of latencies of one kind: a few quantiles for the reader, and the full histogram.
+//! The distribution of the latencies of one kind: a few quantiles for the reader, and the full histogram.
 
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -6,7 +6,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
-/// Distribution of latencies of one kind, in microseconds. Contains at least one value.
+/// The distribution of the latencies of one kind, in microseconds. Contains at least one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "SpreadFigures", try_from = "SpreadFigures")]
 pub struct Spread {
@@ -26,7 +26,7 @@ struct SpreadFigures {
 }
 
 impl Spread {
-    /// Computes the distribution of a histogram in microseconds; returns `None` for an empty histogram.
+    /// Computes the distribution of a histogram in microseconds. Returns `None` if the histogram is empty.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
@@ -47,19 +47,20 @@ impl Spread {
         })
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.figures.count
     }
 
-    /// Maximum value, in microseconds.
+    /// Returns the maximum value, in microseconds.
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.figures.max
     }
 
-    /// Quantile for the fraction `share`, in microseconds. Without a histogram, only quantiles in the file are known.
+    /// Returns the latency in microseconds at the quantile `share`. Without a histogram, only the quantiles stored in
+    /// the results file are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         if let Some(histogram) = &self.histogram {
@@ -76,19 +77,20 @@ impl Spread {
         same.and_then(|(_, value)| *value)
     }
 
-    /// Histogram in microseconds.
+    /// Returns the histogram, whose values are in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> Option<&Histogram<u64>> {
         self.histogram.as_ref()
     }
 
-    /// Encodes the histogram as HDR V2 deflate in base64.
+    /// Returns the histogram encoded as HDR V2 deflate in base64.
     #[must_use]
     pub fn hdr(&self) -> Option<String> {
         self.figures.hdr.clone()
     }
 
-    /// Adds the values of another part. Exact if both have a histogram; otherwise only the count and maximum are known.
+    /// Adds the values of another part. The result is exact if both have a histogram. Otherwise, only the count and the
+    /// maximum are known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
@@ -117,7 +119,8 @@ impl From<Spread> for SpreadFigures {
 impl TryFrom<SpreadFigures> for Spread {
     type Error = String;
 
-    /// Recomputes the figures from the histogram if there is one, so that inconsistent figures in a file are ignored.
+    /// If there is a histogram, computes the figures from it again, so that inconsistent figures in a file have no
+    /// effect.
     fn try_from(figures: SpreadFigures) -> Result<Self, Self::Error> {
         let Some(text) = &figures.hdr else {
             return Ok(Self {
@@ -156,8 +159,8 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Decodes a histogram from HDR V2 deflate in base64, without the library's reader, which would trust the length in the
-/// text and reserve up to 4 GiB. The error is for the operator.
+/// Decodes a histogram from HDR V2 deflate in base64. Does not use the library's decoder, which would trust the encoded
+/// length and reserve up to 4 GiB. The error is shown to the operator.
 pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; expected a histogram as HDR V2 deflate in base64");
@@ -185,8 +188,8 @@ pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// Checks that the header of a V2 histogram is consistent and within bounds. Big-endian fields: cookie, length of the
-/// counts, offset, digits, lowest and highest value, ratio.
+/// Checks that the header of a V2 histogram is consistent and within bounds. The header consists of big-endian fields:
+/// cookie, length of the counts, offset, digits, lowest and highest value, ratio.
 fn check_header(plain: &[u8]) -> Option<()> {
     let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
     let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -199,8 +202,10 @@ fn check_header(plain: &[u8]) -> Option<()> {
 
 const DEFLATE_COOKIE: u32 = 0x1c84_9314;
 const HEADER_BYTES: usize = 40;
-/// Maximum number of significant digits, and maximum value. A histogram with these bounds has 29,000 counts.
+/// Maximum number of significant digits. A histogram with this many digits and values up to [`VALUE_MAX`] has at most
+/// 29,000 counts.
 const DIGITS_MAX: u32 = 3;
+/// Maximum value, in microseconds. About 51 days.
 const VALUE_MAX: u64 = 1 << 42;
 /// Maximum size of an uncompressed histogram, in bytes. Each count takes at most 9 bytes.
 const PLAIN_BYTES_MAX: u64 = 1 << 20;
@@ -254,7 +259,7 @@ mod tests {
         assert!(decode("not base64!").is_err());
     }
 
-    /// Deflated histogram whose header contains these values.
+    /// Returns a deflated histogram whose header contains these values.
     fn claiming(length: u32, digits: u32, high: u64) -> String {
         use flate2::write::ZlibEncoder;
         use std::io::Write;

@@ -1,4 +1,4 @@
-//! Text table of documents, one or several side by side.
+//! Formats documents as a text table, either a single document or several side by side.
 
 use crate::result::rows::{LATENCY, QUANTILES, UNKNOWN, rows};
 use crate::result::{Document, Run, Verdict, words};
@@ -6,17 +6,17 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Use of colours in a text.
+/// Whether a text uses colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// Without colours, for pipes and files.
+    /// The text has no colours, for pipes and files.
     Plain,
-    /// With colours, for a terminal.
+    /// The text has colours, for a terminal.
     Coloured,
 }
 
 impl Paint {
-    /// Selects colours for a terminal unless `NO_COLOR` is set.
+    /// Selects colours for a terminal, unless `NO_COLOR` is set or the terminal is `dumb`.
     #[must_use]
     pub fn of(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -36,8 +36,8 @@ impl Paint {
     }
 }
 
-/// Formats one row for each figure known in at least one document, followed by the verdicts. A single document also
-/// gets one row per latency, with quantiles and a histogram.
+/// Formats one row for each figure that is known in at least one document, followed by the verdicts. A single document
+/// also gets one row per latency, with quantiles and a histogram.
 #[must_use]
 pub fn table(runs: &[Run], paint: Paint) -> String {
     let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
@@ -74,7 +74,8 @@ pub fn table(runs: &[Run], paint: Paint) -> String {
     out
 }
 
-/// Formats the advice for each kind of failure, with the command that explains the first refused request of that kind.
+/// Formats the advice for each kind of failure, together with the command that explains the first refused request of
+/// that kind.
 fn advice(documents: &[&Document]) -> String {
     let mut out = String::new();
     let kinds = documents.iter().flat_map(|document| document.errors.keys());
@@ -90,7 +91,8 @@ fn advice(documents: &[&Document]) -> String {
     out
 }
 
-/// ECMA-48 colour: green for success; red for failure; yellow if stopped, saturated, or over a threshold.
+/// Returns the ECMA-48 colour of a run: green if it succeeded, red if it failed, and yellow if it was stopped, was
+/// saturated or missed a threshold.
 fn colour(document: &Document) -> u8 {
     let missed = document.thresholds().is_some_and(|it| it.are_missed());
     match document.verdict() {
@@ -101,7 +103,7 @@ fn colour(document: &Document) -> u8 {
     }
 }
 
-/// Formats the percentiles of each latency, with as much of the distribution as fits on a terminal.
+/// Formats the percentiles of each latency, and as much of the distribution as fits on a terminal.
 fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
@@ -148,7 +150,7 @@ fn bars(histogram: &Histogram<u64>, columns: usize) -> String {
     let most = counts.iter().copied().max().unwrap_or_default().max(1);
     let bar = |count: u64| match count {
         0 => ' ',
-        // A nonzero count is always visible.
+        // A count other than zero is always visible.
         _ => {
             let height = floor(count as f64 / most as f64 * 7.0 + 0.5);
             HEIGHTS.get(height).copied().unwrap_or(' ')
@@ -165,7 +167,7 @@ const COLUMNS: usize = 80;
 const BARS: usize = 12;
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Aligns columns to their widest cell, the first to the left and all others to the right.
+/// Aligns columns to their widest cell. The first column is aligned to the left, all others to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -192,7 +194,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// Converts a name to one line of at most [`NAME_CHARS_MAX`] printable characters, keeping its end.
+/// Converts a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. The beginning of a longer name
+/// is cut off.
 fn plain(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     let chars: Vec<char> = printable.collect();

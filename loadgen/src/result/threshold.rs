@@ -1,30 +1,30 @@
-//! The operator's thresholds for a run (`--p99-below` and the like), compared with the measurements. Thresholds
-//! determine the colour of the verdict and, with `--fail-on-threshold`, the exit code.
+//! The thresholds that the operator set for a run (`--p99-below` and the like), compared with the measurements.
+//! Thresholds affect the colour of the verdict and, with `--fail-on-threshold`, the exit code.
 
 use crate::result::{Document, Spread, Verdict, words};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Thresholds of a run. Never empty.
+/// The thresholds of a run. There is at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds(Vec<Threshold>);
 
-/// A threshold with the measured value.
+/// A threshold and the measured value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
-    /// Argument of the threshold: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or `failed_below`.
+    /// Name of the flag: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or `failed_below`.
     name: &'static str,
-    /// Limit in milliseconds, or in per cent for `failed_below`.
+    /// The limit, in milliseconds, or in per cent for `failed_below`.
     limit: f64,
     value: Option<f64>,
-    /// Whether the value is below the limit; false if nothing was measured.
+    /// Whether the value is below the limit. False if nothing was measured.
     met: bool,
     #[serde(skip)]
     words: String,
 }
 
 impl Document {
-    /// Returns the thresholds of the command line or scenario; `None` if there are none.
+    /// Returns the thresholds set on the command line or in the scenario, or `None` if there are none.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
         let mut all = Vec::new();
@@ -57,7 +57,8 @@ impl Document {
         (!all.is_empty()).then_some(Thresholds(all))
     }
 
-    /// Exit code: that of the verdict, or [`MISSED`] if a successful run missed a threshold with `--fail-on-threshold`.
+    /// Returns the exit code. This is [`MISSED`] if a successful run missed a threshold and `--fail-on-threshold` was
+    /// given, and otherwise the exit code of the verdict.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let is_wanted = self.arguments.get("fail_on_threshold") == Some(&Value::Bool(true));
@@ -69,7 +70,8 @@ impl Document {
         verdict.exit_code()
     }
 
-    /// Failures, total, and name of the counted items (sessions or connections). `None` if the total is 0 or unknown.
+    /// Returns the number of failures, the total, and what is counted (sessions or connections). Returns `None` if the
+    /// total is 0 or not known.
     fn failures(&self) -> Option<(u64, u64, &'static str)> {
         let sessions = self.sessions.failed.zip(self.sessions.scheduled);
         let (failed, all, what) = match sessions {
@@ -85,7 +87,7 @@ impl Document {
 }
 
 impl Threshold {
-    /// Creates a threshold. `fact` is the measured value as a number and as text, or the reason why there is none.
+    /// Creates a threshold. `fact` is the measured value, as a number and as text, or the reason why there is no value.
     fn new(
         name: &'static str,
         limit: f64,
@@ -109,19 +111,19 @@ impl Threshold {
 }
 
 impl Thresholds {
-    /// All thresholds, in the order of the flags.
+    /// Returns all thresholds, in the order of the flags.
     #[must_use]
     pub fn all(&self) -> &[Threshold] {
         &self.0
     }
 
-    /// Whether any threshold is missed.
+    /// Returns whether any threshold is missed.
     #[must_use]
     pub fn are_missed(&self) -> bool {
         self.0.iter().any(|threshold| !threshold.met)
     }
 
-    /// Describes the thresholds in one or two sentences, missed ones first.
+    /// Describes the thresholds in one or two sentences. Missed thresholds come first.
     #[must_use]
     pub fn words(&self) -> String {
         let sentence = |how: &str, is_met: bool| {
@@ -143,7 +145,7 @@ type Figure = fn(&Spread) -> Option<u64>;
 
 const FAILED: &str = "failed_below";
 
-/// Exit code of a successful run that missed a threshold, with `--fail-on-threshold`.
+/// The exit code of a successful run that missed a threshold with `--fail-on-threshold`.
 pub const MISSED: u8 = 4;
 
 const LATENCIES: [(&str, &str, Figure); 5] = [
@@ -160,7 +162,7 @@ mod tests {
     use crate::result::spread::histogram;
     use crate::result::{ConnectionFigures, EventArguments, Sessions};
 
-    /// Run of this mode, with these thresholds and latencies from 1 to 1,000 ms.
+    /// Returns a run of this mode with these thresholds, whose latencies are 1 to 1,000 ms.
     fn document(mode: &str, thresholds: &[(&str, f64)]) -> Document {
         let arguments = thresholds.iter();
         let arguments = arguments.map(|(key, wanted)| ((*key).to_owned(), (*wanted).into()));

@@ -1,26 +1,26 @@
-//! Verdict on a run, in words and as an exit code.
+//! The verdict on a run, in words and as an exit code.
 
 use crate::result::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
-/// Outcome of a run, which determines the exit code. Later variants take precedence over earlier ones.
+/// The outcome of a run, which determines the exit code. Later variants take precedence over earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The run was successful; exit code 0.
+    /// The run was successful. Exit code 0.
     Well,
-    /// Messages were lost, duplicated, reordered, corrupted or misrouted; exit code 1.
+    /// Messages were lost, duplicated, reordered, corrupted or misrouted. Exit code 1.
     Faulty,
-    /// Connections or sessions with the target could not be established, or broke; exit code 3.
+    /// Connections or sessions could not be established, or they broke. Exit code 3.
     TargetFailed,
-    /// The machine ran out of ports or descriptors; exit code 2.
+    /// The machine ran out of ports or descriptors. Exit code 2.
     Limits,
-    /// The operator stopped the run; exit code 130.
+    /// The operator stopped the run. Exit code 130.
     Stopped,
 }
 
 impl Verdict {
-    /// The exit code for the verdict.
+    /// Returns the exit code for the verdict.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -36,7 +36,7 @@ impl Verdict {
 /// Facts about the end of a run that only the engine knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
-    /// Whether all connections required for the load were opened.
+    /// Whether all connections that the load requires were opened.
     pub all_opened: bool,
     /// Whether the operator stopped the run.
     pub stopped: bool,
@@ -46,8 +46,8 @@ pub struct Ending {
 
 impl Document {
     /// Judges a complete run, and sets `verdict`, `ok` and `saturated` accordingly. Ctrl-C takes precedence over
-    /// everything else, and an unreachable target over message faults. If every session is established, individual
-    /// connections may fail.
+    /// everything else, and an unreachable target takes precedence over faults of messages. In a run with sessions,
+    /// failed connections do not matter as long as no session failed.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
@@ -68,7 +68,7 @@ impl Document {
         };
         self.ok = verdict == Verdict::Well;
         self.verdict = Some(verdict);
-        // A storm starts all sessions at once, so its lag is meaningless.
+        // A storm starts all sessions at once, so its lag has no meaning.
         let is_late = self.schedule_lag_us.p99.is_some_and(|us| us > LAG_US_MAX);
         let is_late = is_late && self.mode != "storm";
         self.saturated = self
@@ -88,7 +88,8 @@ impl Document {
         }
     }
 
-    /// Returns the engine's verdict, or derives one: an unreachable target takes precedence over message faults.
+    /// Returns the verdict of the engine, or derives one if there is none. An unreachable target takes precedence over
+    /// faults of messages.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if let Some(verdict) = self.verdict {
@@ -109,19 +110,20 @@ impl Document {
         }
     }
 
-    /// Messages that did not arrive exactly once, in order, unmodified and at the right peer.
+    /// Returns the number of messages that did not arrive exactly once, in order, unmodified and at the right peer.
     #[must_use]
     pub fn faults(&self) -> u64 {
         sum(&self.messages.faults())
     }
 
-    /// Messages that the service rejected; they do not count as lost.
+    /// Returns the number of messages that the service rejected. They do not count as lost.
     #[must_use]
     pub fn declined(&self) -> u64 {
         sum(&self.messages.declined())
     }
 
-    /// Verdict in plain words on one line, preceded by a note if the load generator was saturated.
+    /// Returns the verdict in plain words, on one line. If the load generator was saturated, a note to that effect
+    /// comes first.
     #[must_use]
     pub fn headline(&self) -> String {
         let mut words = self.verdict_words();
@@ -137,7 +139,7 @@ impl Document {
         }
     }
 
-    /// Verdict in plain words, without a note on saturation.
+    /// Returns the verdict in plain words, without a note on saturation.
     #[must_use]
     pub fn verdict_words(&self) -> String {
         match self.verdict() {
@@ -219,13 +221,16 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// End of the verdict on throttled messages, with the responsible quotas and the key that disables them.
+/// End of a verdict if messages were throttled. Names the broker's quotas that throttle messages, and the key that
+/// disables them.
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
-/// CPU usage above which the load generator counts as the bottleneck, as a fraction of its CPUs.
+/// Threshold for the CPU usage of the load generator, as a fraction of its CPUs. Above it, the load generator is
+/// considered the bottleneck.
 const BUSY_MAX: f64 = 0.95;
-/// 99th percentile of the schedule lag above which the load generator counts as the bottleneck, in microseconds.
+/// Threshold for the 99th percentile of the schedule lag, in microseconds. Above it, the load generator is considered
+/// the bottleneck.
 const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]
@@ -283,7 +288,7 @@ mod tests {
         driver_busy: 0.5,
     };
 
-    /// Run of this mode that was successful apart from this change, with its verdict.
+    /// Returns a run of this mode, with its verdict. The run was successful except for the change that `change` makes.
     fn judged(mode: &str, ending: Ending, change: impl Fn(&mut Document)) -> Document {
         let mut document = Document::new(mode, "http://t", EventArguments::new(), String::new());
         document.connections.opened = Some(10);

@@ -1,10 +1,11 @@
-//! Figures for human readers, with three significant digits and a unit, for the text table, the page and the live view.
+//! Formats figures for human readers, with three significant digits and a unit. Used in the text table, on the page and
+//! in the live view.
 
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Formats a duration in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
+/// Formats a duration in microseconds as `412 µs`, `1.84 ms`, `12.3 s` or `2 min 05 s`.
 #[must_use]
 pub fn span_us(us: u64) -> String {
     let us = us as f64;
@@ -17,7 +18,7 @@ pub fn span_us(us: u64) -> String {
     }
 }
 
-/// Formats a fractional duration in microseconds, such as the CPU time per message: `3.42 µs`.
+/// Formats a fractional duration in microseconds, such as the CPU time per message, as `3.42 µs`.
 #[must_use]
 pub fn cost_us(us: f64) -> String {
     if us < 1_000.0 {
@@ -27,7 +28,7 @@ pub fn cost_us(us: f64) -> String {
     }
 }
 
-/// Formats a duration in seconds: `0.30 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`.
+/// Formats a duration in seconds as `0.30 s`, `12.3 s`, `2 min 05 s` or `1 h 02 min`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
     if !(0.0..LONGEST_S).contains(&seconds) {
@@ -42,7 +43,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Rounds to the nearest integer from 0 to [`u64::MAX`]; 0 for NaN.
+/// Rounds to the nearest integer from 0 to [`u64::MAX`]. Returns 0 for NaN.
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
@@ -53,7 +54,7 @@ pub const fn whole(figure: f64) -> u64 {
     figure.round() as u64
 }
 
-/// Formats a count with thousands separators: `1,000,000`.
+/// Formats a count with thousands separators, as in `1,000,000`.
 #[must_use]
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -67,7 +68,7 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// Formats a count with the matching form of a noun: `1 address`, `2 addresses`.
+/// Formats a count, followed by the matching form of a noun, as in `1 address` and `2 addresses`.
 #[must_use]
 pub fn counted(number: u64, one: &str, several: &str) -> String {
     format!(
@@ -77,7 +78,7 @@ pub fn counted(number: u64, one: &str, several: &str) -> String {
     )
 }
 
-/// Formats a figure of any magnitude: `0`, `3.42`, `412`, `18,240`, `1.25 M`.
+/// Formats a figure of any magnitude, as in `0`, `3.42`, `412`, `18,240` and `1.25 M`.
 #[must_use]
 pub fn figure(value: f64) -> String {
     if !value.is_finite() {
@@ -98,7 +99,7 @@ pub fn figure(value: f64) -> String {
     count(whole(value))
 }
 
-/// Formats a size in bytes: `812 B`, `43.9 KiB`, `1.20 GiB`.
+/// Formats a size in bytes, as in `812 B`, `43.9 KiB` and `1.20 GiB`.
 #[must_use]
 pub fn bytes(bytes: f64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
@@ -115,7 +116,7 @@ pub fn bytes(bytes: f64) -> String {
     format!("{} {unit}", three(value))
 }
 
-/// Formats a time in RFC 3339: `2026-01-31T23:59:59Z`.
+/// Formats a time in RFC 3339, as in `2026-01-31T23:59:59Z`.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> String {
     let moment = OffsetDateTime::from(moment).truncate_to_second();

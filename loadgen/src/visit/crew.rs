@@ -1,4 +1,4 @@
-//! Parties of one thread and their connections.
+//! The parties of one thread and their connections.
 
 use crate::peer::{Event, LinkError, Name, PeerLink};
 use crate::schedule::RunShare;
@@ -9,85 +9,87 @@ use crate::visit::{Arrival, MessageBook, Stage, Viewer, sessions};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// Party that uses a connection.
+/// The party that uses a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// No party: the connection is free, or its party has moved on.
+    /// No party: the connection is free, or its party has moved to another connection.
     Nobody,
-    /// Master of this channel, which serves sessions.
+    /// The master of the channel with this number. It serves sessions.
     Master(u32),
     /// A viewer and its session.
     Viewer(Viewer),
-    /// Master or viewer without sessions that stays connected and, if the run relays messages, exchanges them.
+    /// A master or viewer that has no sessions and stays connected. If the run relays messages, it exchanges them.
     Peer(Peer),
 }
 
-/// A party without sessions.
+/// A party that has no sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Channel and number of the peer.
+    /// The channel and the number of the peer.
     pub name: Name,
-    /// Stage of the connection: [`Stage::Hold`] while it is open.
+    /// The stage of the connection. While the connection is open, this is [`Stage::Hold`].
     pub stage: Stage,
 }
 
-/// Result of [`Crew::receive`].
+/// The result of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveOutcome {
-    /// No event; messages may have been received.
+    /// No event occurred, but messages may have been received.
     Nothing,
-    /// An API call succeeded; the party makes its next call or connects.
+    /// An API call succeeded. The party can make its next call or connect.
     Answered,
-    /// An API call failed, which has been counted.
+    /// An API call failed. The failure has been counted.
     Refused,
     /// The upgrade was accepted.
     Opened,
-    /// The closing handshake of this side is complete.
+    /// The closing handshake that this side started is complete.
     Closed,
-    /// The service closed the connection, and its close frame has been answered.
+    /// The service has closed the connection, and its close frame has been answered.
     ClosedByService,
 }
 
-/// Outcome of a session.
+/// The outcome of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All messages were sent and received.
     Completed,
-    /// The session timed out with open connections; missing messages count as lost.
+    /// The session timed out while its connections were open. Missing messages count as lost.
     TimedOut,
-    /// A connection of the session or of its master broke; missing messages do not count as lost.
+    /// A connection of the session or of its master broke. Missing messages do not count as lost.
     Broken,
 }
 
-/// Parties of one thread. Uses no sockets and no clock: `desk` contains the time.
+/// The parties of one thread. Does no I/O, and takes the current time from `desk`.
 #[derive(Debug)]
 pub struct Crew {
-    /// Counters, buffers and the time of the turn, shared by all parties.
+    /// Counters, buffers and the current time, which all parties share.
     pub desk: MessageDesk,
-    /// Messages exchanged between peers.
+    /// The messages that peers exchange.
     pub relay: Relay,
     pub(crate) share: RunShare,
     pub(crate) people: Vec<Person>,
-    /// Connection of each running session, indexed by session number.
+    /// The connection of each running session, by session number.
     pub(crate) lines: AHashMap<u32, u32>,
-    /// For each connected master of the share, the time at which its connection was opened, and the connection.
+    /// For each master of the share, the time when its connection was opened and the number of that connection. `None`
+    /// if the master is not connected.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
-    /// Books of recently ended sessions, for recognising duplicate and late messages.
+    /// Message records of sessions that ended recently. They are kept to recognise duplicate and late messages.
     pub(crate) ended: VecDeque<(u32, MessageBook, MessageBook)>,
     pub(crate) settled: Vec<u32>,
-    /// Connections whose sessions have been answered and still have candidates to trickle.
+    /// Connections whose sessions have been answered and still have candidates to send.
     pub(crate) answered: Vec<u32>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Person {
     link: PeerLink,
-    /// API calls that the party makes on this connection before it moves to another one.
+    /// The API calls that the party makes on this connection, before it moves to another one.
     discovery: Option<Box<DiscoveryCalls>>,
     pub(crate) party: Party,
 }
 
-/// Memory per connection in a crew, in bytes, with the session's entry in the hash table, which is at least half full.
+/// Memory that a [`Crew`] uses per connection, in bytes. Includes the session's entry in the hash table, which is at
+/// least half full.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
 const _: () = assert!(
@@ -135,7 +137,7 @@ impl Crew {
         }
     }
 
-    /// Party that uses a connection.
+    /// Returns the party that uses a connection.
     #[must_use]
     pub fn party(&self, line: u32) -> &Party {
         self.people
@@ -143,7 +145,7 @@ impl Crew {
             .map_or(&Party::Nobody, |person| &person.party)
     }
 
-    /// Viewer that uses a connection, if any.
+    /// Returns the viewer that uses a connection, if there is one.
     pub fn viewer_mut(&mut self, line: u32) -> Option<&mut Viewer> {
         match &mut self.people.get_mut(line as usize)?.party {
             Party::Viewer(viewer) => Some(viewer),
@@ -151,27 +153,30 @@ impl Crew {
         }
     }
 
-    /// Whether the master of this channel, which must belong to the share, is connected.
+    /// Returns whether the master of this channel is connected. The channel must belong to the share.
     #[must_use]
     pub fn is_master_open(&self, channel: u32) -> bool {
         let master = self.masters.get(self.share.index(channel));
         master.is_some_and(Option::is_some)
     }
 
-    /// Starts the API calls of the party on a connection. Afterwards, the party moves to another connection.
+    /// Starts the API calls of the party on a connection. When they are complete, the party moves to another
+    /// connection.
     pub fn begin_discovery(&mut self, line: u32, discovery: Box<DiscoveryCalls>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.discovery = Some(discovery);
         }
     }
 
-    /// API calls in progress on a connection; `None` if it is free or carries messages.
+    /// Returns the API calls in progress on a connection. Returns `None` if the connection is free or is used for
+    /// messages.
     #[must_use]
     pub fn discovery(&self, line: u32) -> Option<&DiscoveryCalls> {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
-    /// Removes a party from the connection of its API calls, so that it can move to another connection.
+    /// Removes a party from the connection on which it made its API calls. The party can then move to another
+    /// connection.
     pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
@@ -182,14 +187,15 @@ impl Crew {
         Some((party, discovery))
     }
 
-    /// Starts the upgrade of a connection: appends the request for the given host and target.
+    /// Starts the WebSocket upgrade of a connection. Appends the request for this host and target to `out`.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link = PeerLink::open(host, target, &mut self.desk.random, out);
         }
     }
 
-    /// Processes bytes received on a connection, and appends the replies. After an error, the connection is unusable.
+    /// Processes bytes received on a connection, and appends the replies. After an error, the connection must not be
+    /// used.
     pub fn receive(
         &mut self,
         line: u32,
@@ -214,7 +220,8 @@ impl Crew {
             let (link, relay, desk) = (&mut person.link, &mut self.relay, &mut self.desk);
             return relay.receive((peer, link), bytes, desk, out);
         }
-        // Moved out, because a master's messages are recorded in the book of a viewer on another connection.
+        // The link is moved out, because a master's messages are recorded in the book of a viewer on another
+        // connection.
         let mut link = std::mem::replace(&mut person.link, PeerLink::ended());
         let result = self.drive(line, &mut link, bytes, out);
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -252,7 +259,7 @@ impl Crew {
         Ok(heard)
     }
 
-    /// Returns a connection whose session has completed its messages since the last call; `None` if there is none.
+    /// Returns a connection whose session has completed its messages since the last call, or `None` if there is none.
     pub fn settled(&mut self) -> Option<u32> {
         self.settled.pop()
     }
@@ -269,8 +276,9 @@ impl Crew {
         }
     }
 
-    /// Removes the party from a connection, and closes a viewer's books, where `verdict` decides whether missing
-    /// messages count as lost. The caller counts the session, since the viewer may reconnect.
+    /// Removes the party from a connection. If the party is a viewer, counts the missing messages of its session: as
+    /// lost or as an error, depending on `verdict`. The caller must count the session itself, since the viewer may
+    /// reconnect.
     pub fn leave(&mut self, line: u32, verdict: Verdict) -> Party {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
@@ -325,7 +333,7 @@ impl Crew {
         }
     }
 
-    /// Returns the name under which an error is counted, and records the request id of a refusal.
+    /// Returns the name under which an error is counted. Records the request id if the error is a refusal.
     pub fn kind_of(&mut self, error: &LinkError) -> String {
         let kind = error.kind();
         if let Some(id) = error.request_id() {
@@ -334,25 +342,27 @@ impl Crew {
         kind
     }
 
-    /// Starts the exchange of messages for the peer on a connection: appends a window of messages for each counterpart.
+    /// Starts the exchange of messages for the peer on a connection, by appending a window of messages for each
+    /// counterpart.
     pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.start(name, &mut self.desk, out);
         }
     }
 
-    /// Appends the message that a peer was due to send at `due_ns`. A master selects the recipient by `round`.
+    /// Appends the message that a peer was due to send at `due_ns`. If the peer is a master, `round` selects the
+    /// recipient.
     pub fn say(&mut self, line: u32, round: u64, due_ns: u64, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.say(name, (round, due_ns), &mut self.desk, out);
         }
     }
 
-    /// Completes the counts: missing messages count as lost unless they arrived corrupted or at the wrong peer, or were
-    /// rejected by the service.
+    /// Completes the counts at the end of a run. Missing messages count as lost unless they arrived corrupted or at the
+    /// wrong peer, or the service rejected them.
     ///
-    /// The service reports a rejection only for a message with an id. If it reported any, messages that were missing
-    /// when ids were introduced also count as rejected.
+    /// The service reports a rejection only if the message has a correlation id. If it has reported any rejections,
+    /// missing messages that were sent without an id also count as rejected.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
@@ -382,7 +392,8 @@ impl Crew {
 }
 
 impl Crew {
-    /// Counts a message of an ended session: as a duplicate, or as an error if it is late or has no books.
+    /// Counts a message of a session that has ended. A message that had already arrived counts as a duplicate. Any
+    /// other message, or a message whose session is no longer on record, counts as an error.
     pub(crate) fn of_ended(
         &mut self,
         session: u32,

@@ -1,38 +1,38 @@
-//! API calls of a party before it connects, which discover its endpoint and TURN servers.
+//! The API calls that a party makes before it connects, in order to discover its endpoint and TURN servers.
 
 use crate::address::Endpoint;
 use codec::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-/// API calls of a party, made one after the other on one or more connections.
+/// The API calls of a party, made one after the other on one or more connections.
 #[derive(Debug)]
 pub struct DiscoveryCalls {
     role: Role,
     answered: u8,
     bytes: Vec<u8>,
     endpoints: Option<EndpointList>,
-    /// Whether the service will close the connection, so that the next call needs a new one.
+    /// Whether the service will close the connection. If so, the next call needs a new connection.
     over: bool,
 }
 
-/// Role of the party that makes the calls.
+/// The role of the party that makes the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Master of a channel, which requests only its endpoint.
+    /// The master of a channel, which requests only its endpoint.
     Master,
-    /// Viewer, which requests its endpoints and TURN servers.
+    /// A viewer, which requests its endpoints and TURN servers.
     Viewer,
 }
 
-/// Response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
+/// The response to GetSignalingChannelEndpoint. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EndpointList {
     wss: Endpoint,
     https: Endpoint,
 }
 
-/// API call of a party.
+/// An API call that a party makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// GetSignalingChannelEndpoint.
@@ -41,14 +41,14 @@ pub enum Call {
     IceServers,
 }
 
-/// Result of processing received bytes.
+/// The result of processing received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The response is incomplete.
     Part,
     /// The call succeeded.
     Answered,
-    /// The call failed. Contains the name under which the failure is counted, and the request id, if any.
+    /// The call failed. Contains the name under which the failure is counted, and the request id, which may be empty.
     Refused(String, String),
 }
 
@@ -71,7 +71,7 @@ impl DiscoveryCalls {
         }
     }
 
-    /// Next call; `None` once all calls have been answered.
+    /// Returns the next call, or `None` if all calls have been answered.
     #[must_use]
     pub const fn next(&self) -> Option<Call> {
         match (self.answered, self.role) {
@@ -81,7 +81,8 @@ impl DiscoveryCalls {
         }
     }
 
-    /// Endpoint of the next call or, after the last, of the WebSocket connection. `None` means the target.
+    /// Returns the endpoint for the next call or, after the last call, for the WebSocket connection. `None` stands for
+    /// the target of the run.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         let endpoints = self.endpoints.as_ref()?;
@@ -91,7 +92,7 @@ impl DiscoveryCalls {
         })
     }
 
-    /// Whether the service will close this connection.
+    /// Returns whether the service will close this connection.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.over
@@ -109,8 +110,9 @@ impl DiscoveryCalls {
             Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => Reply::Part,
             Ok(None) | Err(_) => Reply::refused("bad_answer_to_a_call"),
             Ok(Some(answer)) if answer.status == 200 => self.answered(&answer),
-            // Some services create a channel when its master connects, as `broker --dev` does, so the master connects
-            // to the target. Other services refuse the connection.
+            // Some services, such as `broker --dev`, create a channel when its master connects. Therefore, the master
+            // connects to the target even though the channel does not exist yet. Other services will refuse the
+            // connection.
             Ok(Some(answer)) if answer.status == 404 && self.role == Role::Master => {
                 self.take_down(&answer)
             }
@@ -147,7 +149,7 @@ impl EndpointList {
             let mut items = list.iter();
             let item = items.find(|item| item.get("Protocol").is_some_and(|p| p == protocol))?;
             let url = item.get("ResourceEndpoint")?.as_str()?;
-            // Removes the path, which names the role, since the client id implies the role.
+            // The path names the role, but the client id already implies the role, so the path is removed.
             let bare = url
                 .strip_suffix("/master")
                 .or_else(|| url.strip_suffix("/viewer"));
@@ -161,7 +163,8 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Path and JSON body of a viewer's request or, without a client id, of the master's. As in the JavaScript SDK.
+    /// Returns the path and the JSON body of a request, as written by the JavaScript SDK. If there is a client id, the
+    /// request is made on behalf of a viewer, otherwise on behalf of the master.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {
@@ -186,7 +189,7 @@ impl Call {
     }
 }
 
-/// Appends the request for a call, signed if a signer is given, with keep-alive.
+/// Appends the request for a call, with keep-alive. The request is signed if a signer is given.
 pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mut Signer<'_>>) {
     let &signer::Call {
         host, path, body, ..
@@ -201,31 +204,31 @@ pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mu
     out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
-/// Maximum size of a response in bytes, more than the C SDK accepts.
+/// Maximum size of a response in bytes. The C SDK accepts less.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Complete HTTP response.
+/// A complete HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Status code; 200 on success.
+    /// The status code, which is 200 on success.
     pub status: u16,
-    /// AWS error type of a failed call.
+    /// The AWS error type, if the call failed.
     pub error_type: String,
-    /// Request id; empty if there is none.
+    /// The request id. Empty if there is none.
     pub request_id: String,
     /// Whether the service will close the connection after this response.
     pub closes: bool,
-    /// Response body.
+    /// The response body.
     pub body: Vec<u8>,
 }
 
-/// The bytes are not HTTP, or lack a valid `Content-Length`.
+/// The bytes are not HTTP, or have no valid `Content-Length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the response is not HTTP with a Content-Length")]
 pub struct NoAnswer;
 
 impl Answer {
-    /// Parses the response at the start of `bytes`; `None` if it is incomplete.
+    /// Parses the response at the start of `bytes`. Returns `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, NoAnswer> {
         let mut lines = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut lines);

@@ -1,4 +1,4 @@
-//! State shared by the parties of a thread: buffers, counters, and the writer and parser of messages.
+//! State shared by the parties of a thread: buffers, counters, and the means to write and parse messages.
 
 use crate::measure::{ErrorCounts, Latencies, Latency, MessageTally, Sessions};
 use crate::peer::{PayloadStamp, filler, place_of, write_client_id};
@@ -7,53 +7,56 @@ use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
 
-/// Parameters of all parties of a run.
+/// Parameters shared by all parties of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartyTerms {
     /// Run id, which distinguishes the messages of different runs.
     pub run: u32,
-    /// Payload length of a candidate, in characters.
+    /// Length of a candidate's payload, in characters.
     pub payload_bytes: usize,
-    /// Payload length of an offer or answer, in characters.
+    /// Length of an offer's or answer's payload, in characters.
     pub sdp_bytes: usize,
-    /// Candidates per side, at most [`crate::visit::CANDIDATES_MAX`].
+    /// Number of candidates per side, at most [`crate::visit::CANDIDATES_MAX`].
     pub candidates: u32,
-    /// Delay of each candidate after the previous message of its side, in nanoseconds; 0 sends all candidates at once.
+    /// Delay between each candidate and the previous message from the same side, in nanoseconds. If 0, all candidates
+    /// are sent at once.
     pub trickle_ns: u64,
     /// Number of channels in the run. Session n belongs to channel n modulo this number.
     pub channels: u32,
-    /// Viewers per channel, if viewers stay connected for the whole run.
+    /// Number of viewers per channel. Used only if the run relays messages.
     pub viewers: u32,
-    /// Messages that each peer initially sends to each counterpart; 0 if the run relays no messages.
+    /// Number of messages that each peer initially sends to each counterpart. 0 if the run does not relay messages.
     pub window: u32,
 }
 
-/// Writer and parser of messages, one per thread.
+/// Writes and parses messages, and keeps the counts. Each thread has one.
 #[derive(Debug)]
 pub struct MessageDesk {
-    /// Time of this turn, in nanoseconds of the run's clock. Set by the I/O layer.
+    /// The current time, in nanoseconds on the clock of the run. Set by the I/O layer.
     pub now_ns: u64,
-    /// Parameters of all parties.
+    /// Parameters shared by all parties.
     pub terms: PartyTerms,
-    /// Random numbers for masking keys, handshake keys and back-off.
+    /// Source of random numbers for masking keys, handshake keys and back-off.
     pub random: Rng,
-    /// Messages by outcome. [`MessageTally::lost`] counts the messages missing at the end of each session; until
-    /// [`crate::visit::Crew::close_books`], also those that arrived corrupted or at the wrong peer.
+    /// Number of messages by outcome. [`MessageTally::lost`] counts the messages that are missing when a session ends.
+    /// Until [`crate::visit::Crew::close_books`] is called, it also includes those that arrived corrupted or at the
+    /// wrong peer.
     pub tally: MessageTally,
-    /// Sessions by outcome.
+    /// Number of sessions by outcome.
     pub sessions: Sessions,
-    /// Latencies by kind.
+    /// Latencies of each kind.
     pub latencies: Latencies,
-    /// Setup latencies of the current interval, cleared by the caller that logs them.
+    /// Setup latencies in the current interval. Cleared by the caller that adds them to the log.
     pub recent: Latency,
-    /// Failures by kind.
+    /// Number of failures of each kind.
     pub errors: ErrorCounts,
-    /// Cut-off channels with their recovery times.
+    /// Channels that were cut off, and their recovery times.
     pub recovery: Recovery,
-    /// Whether messages carry a correlation id, so that the service reports rejections. Set by the I/O layer: ids cost
-    /// bytes, so they are used only while messages are not measured, or once some have been rejected.
+    /// Whether messages contain a correlation id, so that the service reports rejections. Set by the I/O layer. Ids
+    /// cost bytes, so they are used only while messages are not being measured, or after some have been rejected.
     pub asks: bool,
-    /// Messages that were in flight or missing when ids were introduced, whose outcome the service did not report.
+    /// Number of messages that were in flight or missing when the parties began to send correlation ids. The service
+    /// did not report the outcome of these messages.
     pub unasked: u64,
     filler: String,
     parser: EventParser,
@@ -72,16 +75,16 @@ pub(crate) struct Message {
     pub(crate) since_ns: u64,
 }
 
-/// A received message that has passed all stateless checks.
+/// A received message that has passed all checks that need no state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) stamp: PayloadStamp,
-    /// Viewer that the service named as the sender, if any.
+    /// The viewer that the service named as the sender, if it named one.
     pub(crate) sender: Option<u32>,
 }
 
 impl MessageDesk {
-    /// Creates a desk.
+    /// Creates a desk with empty buffers and counters.
     #[must_use]
     pub fn new(terms: PartyTerms, seed: u64) -> Self {
         Self {
@@ -142,8 +145,8 @@ impl MessageDesk {
         self.tally.sent += 1;
     }
 
-    /// Parses a received text and updates the counts; `None` if no further handling is needed. `sdp` is the expected
-    /// type of message 0, an offer or answer; `None` if all messages are candidates.
+    /// Parses a received text and updates the counts. Returns `None` if the text needs no further processing. `sdp` is
+    /// the type that message 0 must have: an offer or an answer. If `sdp` is `None`, all messages are candidates.
     pub(crate) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
@@ -197,7 +200,7 @@ impl MessageDesk {
     }
 }
 
-/// Truncates a name chosen by the service, so that the error table stays small.
+/// Truncates a name that the service chose, so that the table of errors stays small.
 fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }

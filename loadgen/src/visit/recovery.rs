@@ -1,16 +1,17 @@
-//! Recovery times of channels whose connections the service ended: from the first lost connection until the master and
-//! viewers have reconnected to each other.
+//! Measures how long channels take to recover when the service ends their connections: from the first lost connection
+//! until the master and the viewers have reconnected to each other.
 
 use crate::measure::Latency;
 use ahash::AHashMap;
 
-/// Cut-off channels of a thread, and the recovery times of recovered ones. Other channels use no memory.
+/// The channels of a thread that are cut off, and the recovery times of those that have recovered. Other channels use
+/// no memory.
 #[derive(Debug)]
 pub struct Recovery {
     cut_off: AHashMap<u32, CutOff>,
-    /// Cut-off channels, counted once per occurrence.
+    /// How many times channels were cut off.
     pub cut_offs: u64,
-    /// Recovery times of recovered channels.
+    /// Recovery times of the channels that have recovered.
     pub spans: Latency,
 }
 
@@ -18,7 +19,7 @@ pub struct Recovery {
 struct CutOff {
     since_ns: u64,
     lacks_master: bool,
-    /// Viewers that lost their connection after an answer and have not been answered again.
+    /// Number of viewers that lost their connection after being answered and have not been answered again.
     viewers: u32,
 }
 
@@ -33,12 +34,12 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    /// Records that the service ended the master's connection.
+    /// Records that the service ended the connection of the master.
     pub fn master_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).lacks_master = true;
     }
 
-    /// Records that the service ended the connection of an answered viewer.
+    /// Records that the service ended the connection of a viewer that had been answered.
     pub fn viewer_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).viewers += 1;
     }
@@ -51,7 +52,7 @@ impl Recovery {
         }
     }
 
-    /// Records that a disconnected viewer has been answered again.
+    /// Records that a viewer that had lost its connection has been answered again.
     pub fn viewer_answered(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.viewers = cut_off.viewers.saturating_sub(1);
@@ -59,7 +60,7 @@ impl Recovery {
         }
     }
 
-    /// Number of recovered channels.
+    /// Returns how many times channels have recovered.
     #[must_use]
     pub fn recovered(&self) -> u64 {
         self.cut_offs - self.cut_off.len() as u64

@@ -1,7 +1,7 @@
-//! Relaying of messages. In the closed loop, each peer initially sends a window of messages to each counterpart, and
-//! then replies to each message that arrives for the first time. Without losses, two windows are thus in flight between
-//! a master and a viewer, one started by each side. In the open loop, there are no replies; the I/O layer selects the
-//! peer that sends next.
+//! Relays messages between peers. In a closed loop, each peer initially sends a window of messages to each counterpart,
+//! and then replies to each message that arrives for the first time. If no messages are lost, two windows are thus in
+//! flight between a master and a viewer, one started by each side. In an open loop, peers do not reply; the I/O layer
+//! selects which peer sends next.
 
 use crate::peer::{ArrivalKind, Event, LinkError, Name, PeerLink, Sequence};
 use crate::visit::crew::{Peer, ReceiveOutcome};
@@ -9,7 +9,7 @@ use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
 use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
-/// Messages between the peers of one thread, which handles both ends of every message.
+/// The messages between the peers of one thread, which handles both ends of every message.
 #[derive(Debug)]
 pub struct Relay {
     /// Whether peers reply to messages. Set by the I/O layer.
@@ -18,11 +18,12 @@ pub struct Relay {
     pub is_measured: bool,
     share: RunShare,
     viewers: u32,
-    /// Pairs of peers, sorted by channel of the share and then by viewer; empty unless the run relays messages.
+    /// Pairs of peers, sorted by the channel's index in the share and then by viewer. Empty unless the run relays
+    /// messages.
     pairs: Vec<Pair>,
 }
 
-/// A master and one of its viewers. Takes no heap memory while no messages are missing.
+/// A master and one of its viewers. Takes no heap memory as long as no message is missing.
 #[derive(Clone, Debug, Default)]
 struct Pair {
     to_master: Direction,
@@ -67,7 +68,7 @@ impl Relay {
         }
     }
 
-    /// Sends a due message. In each round, a master sends to a different viewer.
+    /// Sends a message that is due. In each round, a master sends to a different viewer.
     pub(crate) fn say(
         &mut self,
         name: Name,
@@ -86,7 +87,7 @@ impl Relay {
         }
     }
 
-    /// Processes the bytes that a peer received. Affects no other connection, which keeps the loop short.
+    /// Processes the bytes that a peer has received. Does not affect any other connection, which keeps the loop short.
     pub(crate) fn receive(
         &mut self,
         (peer, link): (&mut Peer, &mut PeerLink),
@@ -116,8 +117,8 @@ impl Relay {
         Ok(heard)
     }
 
-    /// Processes a text, and replies if `is_speaking` is set. Only the first arrival of a message is answered;
-    /// otherwise a service that duplicates messages would make the load grow without limit.
+    /// Processes a text, and replies to it if `is_speaking` is set. Only the first arrival of a message gets a reply.
+    /// Otherwise, if a service duplicated messages, the load would grow without limit.
     fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
@@ -153,7 +154,7 @@ impl Relay {
         }
     }
 
-    /// Messages that did not arrive intact at the right peer.
+    /// Returns the number of messages that have not arrived intact at the right peer.
     #[must_use]
     pub fn missing(&self) -> u64 {
         let directions = self
@@ -165,7 +166,8 @@ impl Relay {
             .sum()
     }
 
-    /// Messages from one peer of a channel to another, and back; `None` unless one of the two is the master.
+    /// Returns the messages from one peer of a channel to another, and those in the opposite direction. Returns `None`
+    /// unless exactly one of the two is the master.
     fn directions(
         &mut self,
         channel: u32,

@@ -1,4 +1,5 @@
-//! Session logic: messages of viewers and their masters, trickled candidates, and missing messages at the end.
+//! The logic of sessions: the messages of viewers and their masters, trickled candidates, and the messages that are
+//! missing when a session ends.
 
 use crate::visit::crew::{Crew, Party, Person, Verdict};
 use crate::visit::messages::{Letter, MASTER, Message, MessageDesk};
@@ -132,8 +133,9 @@ impl Crew {
     }
 }
 
-/// Returns the viewer on a connection if a message sent at `sent_ns` belongs to the current connection. Otherwise, or
-/// while the viewer is not connected, counts the message as one of an earlier connection.
+/// Returns the viewer on a connection, provided that a message sent at `sent_ns` belongs to this connection. If the
+/// message was sent before the connection was opened, or the viewer is not connected, returns `None` and counts the
+/// message as one of an earlier connection.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut MessageDesk,
@@ -150,7 +152,7 @@ fn viewer_of<'a>(
     Some(viewer)
 }
 
-/// Appends message `nth` of a session's viewer to its master: the offer is number 0, candidates follow.
+/// Appends message `nth` from the viewer of a session to its master. The offer is number 0, and the candidates follow.
 pub(crate) fn write_to_master(desk: &mut MessageDesk, session: u32, nth: u32, out: &mut Vec<u8>) {
     write(
         desk,
@@ -161,7 +163,8 @@ pub(crate) fn write_to_master(desk: &mut MessageDesk, session: u32, nth: u32, ou
     );
 }
 
-/// Appends message `number` of a session's master to its viewer: the answer is number 0, candidates follow.
+/// Appends message `number` from the master of a session to its viewer. The answer is number 0, and the candidates
+/// follow.
 fn write_to_viewer(desk: &mut MessageDesk, session: u32, number: u32, out: &mut Vec<u8>) {
     write(
         desk,
@@ -195,16 +198,16 @@ fn write(
     desk.write(message, out);
 }
 
-/// Maximum number of ended sessions whose books are kept. Each takes 24 bytes.
+/// Maximum number of ended sessions whose messages stay on record. Each session takes 20 bytes.
 const ENDED_MAX: usize = 4096;
 
 impl Crew {
-    /// Returns a connection whose session has been answered since the last call and has candidates to trickle.
+    /// Returns a connection whose session has been answered since the last call and still has candidates to send.
     pub fn answered(&mut self) -> Option<u32> {
         self.answered.pop()
     }
 
-    /// Appends the next candidate of the viewer on a connection to its master.
+    /// Appends the next candidate that the viewer on a connection sends to its master.
     pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
@@ -215,7 +218,8 @@ impl Crew {
         }
     }
 
-    /// Appends the next candidate of the master to the viewer on `line`, to be sent on [`Crew::master_line`].
+    /// Appends the next candidate that the master sends to the viewer on `line`. The caller must send it on
+    /// [`Crew::master_line`].
     pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
@@ -226,7 +230,7 @@ impl Crew {
         }
     }
 
-    /// Connection of the master that serves the session on `line`, if open.
+    /// Returns the connection of the master that serves the session on `line`, if that connection is open.
     #[must_use]
     pub fn master_line(&self, line: u32) -> Option<u32> {
         let Party::Viewer(viewer) = self.party(line) else {
@@ -236,7 +240,7 @@ impl Crew {
         self.masters.get(place)?.map(|(_, line)| line)
     }
 
-    /// Whether the session on a connection has candidates left to trickle.
+    /// Returns whether the session on a connection has any candidates left to send.
     pub fn has_more(&mut self, line: u32) -> bool {
         trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
     }

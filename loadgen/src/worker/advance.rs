@@ -1,4 +1,4 @@
-//! Events on connections: a party takes its next step, retries later, or finishes.
+//! Handles events on connections: a party takes its next step, retries later, or finishes.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{Call, DiscoveryCalls, Party, Peer, ReceiveOutcome, Stage, Verdict, Viewer};
@@ -26,11 +26,12 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles an established TCP connection. The latency of a session's first connection starts at its due time.
+    /// Handles an established TCP connection. For the first connection of a session, the latency is measured from when
+    /// the session is due.
     fn connected(&mut self, line: u32) {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
-        // With discovery, the connection of the first API call is the session's first.
+        // With discovery, a session's first connection is the one on which it makes its first API call.
         let asks = self.crew.discovery(line).map(DiscoveryCalls::next);
         let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
@@ -223,7 +224,8 @@ impl Worker<'_> {
             Party::Viewer(mut viewer) => {
                 if self.is_storm() && self.phase() < RunPhase::Drain {
                     let attempts = viewer.attempts;
-                    // A session without an answer still awaits its original setup, so its due time does not change.
+                    // A session that has not been answered is still in its original setup, so the time at which it is
+                    // due does not change.
                     let unanswered = matches!(
                         viewer.stage,
                         Stage::AwaitCalls | Stage::AwaitOpen | Stage::AwaitAnswer
@@ -250,7 +252,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts a master as open or given up, once per master and before the load starts.
+    /// Counts a master that has connected or been given up, so that the load no longer waits for it. Each master is
+    /// counted once.
     fn settle_master(&mut self, place: usize) {
         let settled = self
             .settled
@@ -283,7 +286,7 @@ impl Worker<'_> {
                     if *stage == Stage::AwaitCloseEcho => {}
                 Party::Master(_) | Party::Viewer(_) | Party::Peer(_) if is_open => self.close(line),
                 Party::Master(_) | Party::Viewer(_) => self.lost(line, "unfinished_at_the_end"),
-                // In mode connect, some connections are always in progress.
+                // In mode connect, some connections are always being opened or closed.
                 Party::Peer(peer) => {
                     let peer = *peer;
                     self.crew.leave(line, Verdict::Broken);
@@ -295,7 +298,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether latencies on a connection are recorded; for masters, only in a storm.
+    /// Returns whether the latencies on a connection are recorded. For masters, they are recorded only in a storm.
     fn is_measured(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Viewer(_) | Party::Peer(_) => true,
@@ -305,5 +308,6 @@ impl Worker<'_> {
     }
 }
 
-/// Consecutive failures after which a master no longer delays the start of the load. The master keeps retrying.
+/// Number of consecutive failures after which a master no longer delays the start of the load. The master keeps
+/// retrying.
 const MASTER_ATTEMPTS: u32 = 5;

@@ -1,4 +1,4 @@
-//! Endpoints known to a worker, connections that await the resolution of an endpoint, and the resolver thread.
+//! The endpoints known to a worker, the connections that wait for an endpoint to be resolved, and the resolver thread.
 
 use crate::address::{AddressError, AddressFamily, Endpoint};
 use crate::plan::{CertificateTrust, Plan};
@@ -18,7 +18,7 @@ pub(crate) struct Directory {
 
 enum EndpointState {
     Route(u16),
-    /// The endpoint is being resolved for these connections, each given by number and generation.
+    /// The endpoint is being resolved. These connections, given by number and generation, are waiting for it.
     Asked(Vec<(u32, u32)>),
 }
 
@@ -78,7 +78,7 @@ impl Directory {
         EndpointRoute::Asked
     }
 
-    /// Records the route to an endpoint, or its absence, and returns the waiting connections.
+    /// Records the route to an endpoint, or that there is none. Returns the connections that were waiting for it.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
             Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
@@ -102,7 +102,7 @@ impl Worker<'_> {
                 .directory
                 .settle(endpoint, route.as_ref().ok().copied());
             for (line, generation) in waiting {
-                // The connection may have timed out.
+                // The connection may have timed out in the meantime.
                 let waits = self.lines.generation(line) == generation
                     && self.crew.discovery(line).is_some();
                 match &route {
@@ -115,7 +115,8 @@ impl Worker<'_> {
     }
 }
 
-/// Resolver thread, one per process. It exits once all senders of requests have been dropped, and is never joined.
+/// The resolver thread. Each process has one. It exits when all senders of requests have been dropped, and is never
+/// joined.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     asks: Sender<LookupRequest>,
@@ -130,14 +131,14 @@ pub(crate) struct LookupRequest {
 }
 
 impl Lookup {
-    /// Starts the thread, which resolves only endpoints that the plan permits.
+    /// Starts the thread. It resolves only endpoints that the plan permits.
     pub(crate) fn start(plan: &Plan) -> Self {
         let (asks, inbox) = mpsc::channel::<LookupRequest>();
         let mut finder = Finder::new(plan);
         thread::spawn(move || {
             for LookupRequest { endpoint, reply } in inbox {
                 let found = finder.find(&endpoint);
-                // Fails if the worker has finished.
+                // Sending fails if the worker has finished.
                 let _ = reply.send((endpoint, found));
             }
         });
@@ -154,7 +155,8 @@ struct Finder {
     resumes: bool,
     abroad: bool,
     family: AddressFamily,
-    /// TLS configuration of the first endpoint, reused so that the certificate authorities are read once.
+    /// TLS configuration for the first endpoint. Reused for the others, so that the certificate authorities are read
+    /// only once.
     client: Option<Client>,
     known: AHashMap<Endpoint, Arc<Route>>,
 }
@@ -173,7 +175,7 @@ impl Finder {
         }
     }
 
-    /// Failures are not cached, because a later attempt may succeed.
+    /// Returns the route to an endpoint. Failures are not cached, because a later attempt may succeed.
     fn find(&mut self, endpoint: &Endpoint) -> Result<Arc<Route>, String> {
         if let Some(route) = self.known.get(endpoint) {
             return Ok(Arc::clone(route));
@@ -221,7 +223,8 @@ impl Finder {
     }
 }
 
-/// Maximum number of endpoints in a run; a service has a few per region. Sessions with additional endpoints fail.
+/// Maximum number of endpoints in a run. A service has a few per region. Sessions whose endpoint exceeds the limit
+/// fail.
 const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,

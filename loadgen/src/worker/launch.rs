@@ -1,4 +1,4 @@
-//! Connecting of parties: masters and peers first, then sessions on schedule.
+//! Connects the parties: first masters and peers, then sessions on schedule.
 
 use crate::edge::board::RunPhase;
 use crate::peer::{client_id, unsigned_target};
@@ -8,7 +8,7 @@ use crate::{options::Mode, worker::Worker};
 use codec::sigv4::signer;
 
 impl Worker<'_> {
-    /// Connects waiting masters and peers: a few at a time, or many if connecting is the load.
+    /// Connects masters and peers that are waiting: a few at a time, or many if the run measures connecting.
     pub(crate) fn open_waiting(&mut self) {
         if self.phase() >= RunPhase::Drain {
             self.waiting.clear();
@@ -255,19 +255,21 @@ impl Worker<'_> {
             .write(line, |out| crew.ask(line, host, &target, out));
     }
 
-    /// Selects the target of a peer: targets rotate within a channel. After a failure, the next target is tried.
+    /// Selects the target of a peer. Within a channel, targets are used in rotation. After a failure, the next target
+    /// is tried.
     fn target_of(&self, channel: u32, place: u32, attempts: u32) -> u16 {
         let targets = self.shared.plan.targets.len().max(1) as u64;
         let number = u64::from(channel) + u64::from(place) + u64::from(attempts);
         u16::try_from(number % targets).unwrap_or_default()
     }
 
-    /// Selects the route of a session: the alternative target for the configured percentage, spread over all channels.
+    /// Selects the route of a session. The configured percentage of sessions uses the alternative target, spread over
+    /// all channels.
     fn route_of(&self, viewer: &Viewer) -> u16 {
         let plan = self.shared.plan;
         let session = viewer.session;
-        // Upper bits of a product with an odd constant scatter neighbouring sessions, so that any range of sessions has
-        // the configured share.
+        // The upper bits of a product with an odd constant scatter adjacent sessions, so that any range of sessions
+        // contains the configured percentage.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
         match plan.detour {
             Some((_, percent)) if scattered < u64::from(percent) => {
@@ -281,9 +283,11 @@ impl Worker<'_> {
     }
 }
 
-/// Lifetime of a presigned URL in seconds, as in the SDK for JavaScript.
+/// Lifetime of a presigned URL in seconds, the same as in the SDK for JavaScript.
 const EXPIRES_S: u32 = 299;
-/// Maximum number of masters and peers per thread that connect at the same time, unless connecting is the load.
+/// Maximum number of masters and peers per thread that are connecting at the same time, unless the run measures
+/// connecting.
 const OPENING_MAX: usize = 64;
-/// Maximum number of connections started per turn, so that existing ones are served in between.
+/// Maximum number of connections started per turn of the event loop, so that existing connections are served in
+/// between.
 const LAUNCHES_PER_TURN: usize = 256;

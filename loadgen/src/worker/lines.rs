@@ -1,12 +1,12 @@
-//! I/O of tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The crew
-//! interprets the bytes.
+//! The I/O of tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The bytes
+//! are interpreted by the [`Crew`].
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is reported as [`News`]. A connection is freed once the kernel has no pending connect, receive or send on
-//! its socket. Sends are batched: each turn submits one send per connection with output.
+//! Each step is reported as [`News`]. A connection is freed when the kernel has no more connect, receive or send
+//! pending on its socket. Sends are batched: each turn submits one send for each connection that has output.
 
 use crate::address::Target;
 use crate::edge::machine::bind_address_no_port;
@@ -33,11 +33,11 @@ pub(crate) enum News {
     Connected(u32),
     /// The connection can carry data: TCP is established and, if the route uses TLS, the handshake is complete.
     Ready(u32),
-    /// Bytes were received, to be processed with [`Lines::read`].
+    /// Bytes were received. Process them with [`Lines::read`].
     Bytes(u32, Lent),
-    /// The connection ended unexpectedly and was cut. Reported once, and never if this side has ended the connection.
+    /// The connection was lost unexpectedly. Reported at most once, and never if this side closed the connection.
     Broken(u32, String),
-    /// The connection was freed. Reported once per opened connection.
+    /// The connection was freed. Reported exactly once for each connection that was opened.
     Freed(u32),
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Lines {
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
-    /// Connections started so far, modulo 256.
+    /// Number of connections started so far, modulo 256.
     opened: u8,
     news: VecDeque<News>,
     rearm: Vec<u32>,
@@ -58,7 +58,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Routes are numbered in order. Fails if the ring cannot be created.
+    /// Creates a table of connections. The routes are numbered in order. Returns an error if the ring cannot be
+    /// created.
     pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
         let settings = RingSettings {
             engine,
@@ -80,8 +81,8 @@ impl Lines {
         })
     }
 
-    /// Starts a connection over a route, from this source address if given, and returns its number. Connections are
-    /// spread over the addresses of the route.
+    /// Starts a connection over a route and returns its number. If `source` is given, the connection is made from that
+    /// address. Connections are spread over the addresses of the route.
     pub(crate) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
         let way = self.routes.get(usize::from(route));
         let way = way.ok_or_else(|| io::Error::other("no such route"))?;
@@ -133,7 +134,7 @@ impl Lines {
         self.lines[index as usize].route
     }
 
-    /// Index of a connection's route in the list of targets, which are the first routes in the table.
+    /// Returns the index of a connection's route in the list of targets. The targets are the first routes in the table.
     pub(crate) fn target_number(&self, index: u32) -> usize {
         usize::from(self.route_number(index))
     }
@@ -144,7 +145,7 @@ impl Lines {
         Some(number)
     }
 
-    /// Generation of a connection, incremented each time its number is reused.
+    /// Returns the generation of a connection, which is incremented each time its number is reused.
     pub(crate) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
     }
@@ -154,12 +155,12 @@ impl Lines {
         tls.is_some_and(TlsConnection::is_resumed)
     }
 
-    /// Whether a connection number is in use, including while the connection closes.
+    /// Returns whether a connection number is in use. It stays in use while the connection is being closed.
     pub(crate) fn is_taken(&self, index: u32) -> bool {
         self.lines[index as usize].state != LineState::Free
     }
 
-    /// Records the start of a step, and returns the start of the previous step.
+    /// Records when a step started, and returns when the previous step started.
     pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
@@ -172,7 +173,7 @@ impl Lines {
         narrow(self.lines.len())
     }
 
-    /// Submits pending sends, and waits for events for at most `patience`. Fails if the ring fails.
+    /// Submits pending sends, and waits at most `patience` for events. Returns an error if the ring fails.
     pub(crate) fn turn(&mut self, patience: Duration) -> io::Result<()> {
         for index in std::mem::take(&mut self.rearm) {
             let line = &self.lines[index as usize];
@@ -189,7 +190,8 @@ impl Lines {
         self.flush();
         let patience = match self.engine {
             Engine::IoUring => patience,
-            // Truncates the wait, since epoll rounds up to milliseconds, and due events must not start late.
+            // The wait is truncated, because epoll rounds up to milliseconds and events that are due must not start
+            // late.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a turn waits for milliseconds"
@@ -204,7 +206,7 @@ impl Lines {
         loop {
             if let Some(news) = self.news.pop_front() {
                 if let News::Freed(index) = news {
-                    // Reuses the number only after all events of the old connection have been taken.
+                    // The number is reused only after all events of the old connection have been taken.
                     self.free.push(index);
                 }
                 return Some(news);
@@ -226,14 +228,15 @@ impl Lines {
         }
     }
 
-    /// Passes received bytes to the crew; `None` if they concern only TLS, or if the connection expects no data.
+    /// Passes received bytes to the [`Crew`]. Returns `None` if they concern only TLS, or if the connection does not
+    /// expect data.
     pub(crate) fn read(
         &mut self,
         index: u32,
         mut lent: Lent,
         crew: &mut Crew,
     ) -> Option<Result<ReceiveOutcome, String>> {
-        // Moved out, because the crew reads in place while the line's own buffers are written.
+        // The line is moved out, because the crew reads in place while the line's own buffers are written.
         let mut line = std::mem::take(&mut self.lines[index as usize]);
         if line.out.capacity() == 0 {
             line.out = self.spare.pop().unwrap_or_default();
@@ -307,7 +310,7 @@ impl Lines {
         self.release(index);
     }
 
-    /// Closes a connection immediately, which also completes its pending operations in the kernel.
+    /// Closes a connection immediately. This also completes its pending operations in the kernel.
     pub(crate) fn cut(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state == LineState::Free {
@@ -316,7 +319,7 @@ impl Lines {
         line.state = LineState::Ending;
         line.cut = true;
         if let Some(socket) = &line.socket {
-            // Fails if the peer has closed already.
+            // Shutting down fails if the peer has already closed the connection.
             let _ = socket.shutdown(Shutdown::Both);
         }
         self.release(index);
@@ -448,15 +451,16 @@ fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
-        // The kernel selects the port at connect, so that one port serves several targets.
+        // The kernel selects the port at connect, so that one port can be used with several targets.
         bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
     }
     Ok(socket)
 }
 
-/// Maximum number of buffers kept for reuse, and maximum size of each.
+/// Maximum number of buffers that are kept for reuse.
 const SPARE_MAX: usize = 1024;
+/// Maximum size in bytes of a buffer that is kept for reuse.
 const SPARE_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Socket of a connection and its pending operations.
+//! The socket of a connection and its pending operations.
 
 use crate::worker::tls::TlsConnection;
 use ring::Key;
@@ -6,18 +6,19 @@ use socket2::Socket;
 use std::io;
 use std::net::Ipv4Addr;
 
-/// I/O state of a connection. Takes 64 bytes, whether in use or free.
+/// The I/O state of a connection. Takes 64 bytes, whether it is in use or free.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) socket: Option<Socket>,
     pub(crate) tls: Option<Box<TlsConnection>>,
-    /// Bytes to be written to the socket. Has no capacity while empty.
+    /// Bytes that have not been written to the socket yet. Has no capacity while empty.
     pub(crate) out: Vec<u8>,
     pub(crate) since_ns: u64,
-    /// Distinguishes completions and deadlines of the connection from those of its predecessors with the same number.
+    /// Distinguishes completions and deadlines of this connection from those of earlier connections with the same
+    /// number.
     pub(crate) generation: u32,
     pub(crate) route: u16,
-    /// Offset of the current address within the route, counted from the address tried first.
+    /// Offset of the current address within the route, counted from the address that was tried first.
     pub(crate) address: u8,
     pub(crate) tried: u8,
     pub(crate) source: Option<Ipv4Addr>,
@@ -26,7 +27,7 @@ pub(crate) struct Line {
     pub(crate) receiving: bool,
     pub(crate) sending: bool,
     pub(crate) dirty: bool,
-    /// Whether the connection was cut, so that pending bytes are dropped.
+    /// Whether the connection was cut, in which case pending bytes are dropped.
     pub(crate) cut: bool,
 }
 
@@ -37,7 +38,7 @@ pub(crate) enum LineState {
     Connecting,
     Securing,
     Up,
-    /// The connection is closing. Received bytes are discarded.
+    /// The connection is being closed. Received bytes are discarded.
     Ending,
 }
 
@@ -46,7 +47,7 @@ impl Line {
         Key::new((self.generation as u64 & GENERATION_MASK) << 32 | index as u64)
     }
 
-    /// Whether the kernel has released the socket and no bytes are pending.
+    /// Returns whether the kernel has released the socket and no bytes are pending.
     pub(crate) const fn is_over(&self) -> bool {
         let quiet = !self.connecting && !self.receiving && !self.sending;
         matches!(self.state, LineState::Ending) && quiet && (self.cut || self.out.is_empty())
@@ -56,13 +57,14 @@ impl Line {
         !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
     }
 
-    /// Returns a failure if a reply (a pong or close) was added to the `waiting` bytes, and too many bytes are pending.
+    /// Returns the name of a failure if the service does not read our replies (pongs or a close frame). This is the
+    /// case if a reply has been added to the `waiting` bytes and more than [`OUT_BYTES_MAX`] bytes are now pending.
     pub(crate) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
         let bytes = self.out.len();
         (bytes > waiting && bytes > OUT_BYTES_MAX).then_some("answers_not_read")
     }
 
-    /// Closes the socket and prepares the entry for reuse. The route stays, because events may still refer to it.
+    /// Closes the socket and prepares the entry for reuse. The route is kept, because events may still refer to it.
     pub(crate) fn clear(&mut self) {
         *self = Self {
             generation: self.generation.wrapping_add(1),
@@ -73,7 +75,8 @@ impl Line {
     }
 }
 
-/// Maximum number of pending bytes after a reply, in case the service sends pings without reading the replies.
+/// Maximum number of pending bytes after a reply. Limits memory if the service sends pings but does not read the
+/// replies.
 const OUT_BYTES_MAX: usize = 256 * 1024;
 
 pub(crate) fn kind_of(error: &io::Error) -> String {
@@ -93,7 +96,7 @@ pub(crate) fn narrow(index: usize) -> u32 {
 }
 
 pub(crate) const fn index_of(key: Key) -> u32 {
-    // The lower half contains the number, see `Line::key`.
+    // The lower half contains the number; see `Line::key`.
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
     let index = key.bits() as u32;
     index

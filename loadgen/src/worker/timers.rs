@@ -1,7 +1,7 @@
-//! Deadlines of a worker: session timeouts, ends of hold times, reconnects, and scheduled messages.
+//! The deadlines of a worker: timeouts of sessions, ends of hold times, reconnects, and scheduled messages.
 //!
-//! Timeouts of equal duration share a queue, which is always sorted; only reconnects, whose back-off varies, need an
-//! ordered map. Entries of replaced connections are skipped.
+//! Timeouts of equal duration share a queue, which is therefore always sorted. Only reconnects need an ordered map,
+//! because their back-off varies. Entries of connections that have been replaced are skipped.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
@@ -15,7 +15,8 @@ pub(crate) struct Timers {
     trickles: VecDeque<DueMoment>,
     holds: VecDeque<DueMoment>,
     farewells: VecDeque<DueMoment>,
-    /// Parties that wait to reconnect, by due time; the second number distinguishes equal times.
+    /// Parties that are waiting to reconnect, sorted by when they are due. The second number of a key distinguishes
+    /// parties that are due at the same time.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
 }
@@ -52,7 +53,7 @@ impl Worker<'_> {
 
     fn trickle(&mut self, line: u32) {
         let crew = &mut self.crew;
-        // A disconnected master sends its candidates after it has reconnected.
+        // A master that is not connected sends its candidates after it has reconnected.
         if let Some(master) = crew.master_line(line) {
             self.lines.write(master, |out| crew.trickle_back(line, out));
         }
@@ -80,8 +81,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect after `attempts` consecutive failures, as the SDKs do: after a random delay with a maximum
-    /// of 100 ms, which doubles with each failure up to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` consecutive failures, in the same way as the SDKs. The delay is random,
+    /// with a maximum that starts at 100 ms and doubles with each failure up to 10 s (full jitter).
     pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -167,7 +168,7 @@ impl Worker<'_> {
 
     fn still_there(&mut self, line: u32) {
         match self.crew.party(line) {
-            // The party has closed or given up the connection: only the socket remains.
+            // The party has closed the connection or given it up, so only the socket remains.
             Party::Nobody => self.lines.cut(line),
             Party::Master(_) | Party::Viewer(_) | Party::Peer(_) => {
                 self.lost(line, "timeout_close");
@@ -177,15 +178,17 @@ impl Worker<'_> {
 }
 
 const FAREWELL_NS: u64 = 5_000_000_000;
-/// Initial and maximum back-off, in nanoseconds. Source: C SDK `StateMachine.c`.
+/// Initial back-off, in nanoseconds. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;
+/// Maximum back-off, in nanoseconds.
 const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
-/// Maximum number of deadlines per connection: patience, next candidate or hold time, and farewell.
+/// Maximum number of deadlines per connection: the timeout, the next candidate or the hold time, and the closing
+/// handshake.
 const DUES: usize = 3;
-// Bounds the memory of a plain connection: its line, party and deadlines, in tables that grow by doubling.
+// Limits the memory of a plain connection: its line, party and deadlines, in tables that grow by doubling.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
-// Bounds the memory of a viewer that waits to reconnect, in a map whose nodes are at least half full.
+// Limits the memory of a viewer that is waiting to reconnect, in a map whose nodes are at least half full.
 const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300);
 
 #[derive(Debug)]
@@ -257,7 +260,7 @@ impl Worker<'_> {
     }
 }
 
-/// Maximum number of messages sent per turn, so that received data is handled in between.
+/// Maximum number of messages sent per turn of the event loop, so that received data is handled in between.
 const MESSAGES_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! TLS client: trusted certificates, session tickets, and the exchange of data between socket and peer.
+//! The TLS client: the certificates it trusts, its session tickets, and the exchange of data between socket and peer.
 
 use crate::plan::CertificateTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// TLS configuration of a run, with the host name of a route.
+/// The TLS configuration of a run, with the host name of a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
@@ -29,9 +29,9 @@ pub(crate) struct Client {
 pub(crate) struct TlsConnection(ClientConnection);
 
 impl Client {
-    /// Creates a client that accepts the certificates in `trust`; `None` if the run does not use TLS. Unless `resumes`
-    /// is set, every handshake is a full one. Fails if no authority can be read, or the host is not valid as a
-    /// certificate name.
+    /// Creates a client that accepts the certificates in `trust`. Returns `None` if the run does not use TLS. Unless
+    /// `resumes` is set, every handshake is a full handshake. Returns an error if no authority can be read, or if the
+    /// host is not valid as a name in a certificate.
     pub(crate) fn new(
         trust: &CertificateTrust,
         resumes: bool,
@@ -61,7 +61,7 @@ impl Client {
         Ok(Some(Self { config, name }))
     }
 
-    /// Creates a client with the same configuration for another host.
+    /// Creates a client that has the same configuration, for a different host.
     pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::clone(&self.config);
@@ -86,7 +86,7 @@ impl TlsConnection {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Decrypts received records into `plain`, and appends replies to `out`, including the alert of an error.
+    /// Decrypts received records into `plain`. Appends replies to `out`, including the alert if there is an error.
     pub(crate) fn receive(
         &mut self,
         mut records: &[u8],
@@ -123,7 +123,7 @@ impl TlsConnection {
     }
 }
 
-/// Creates the TLS configuration of [`crate::edge::http`], whose connections are not measured.
+/// Creates the TLS configuration for [`crate::edge::http`], whose connections are not measured.
 pub(crate) fn of_calls(trust: &CertificateTrust) -> io::Result<TlsConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
@@ -175,7 +175,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Accepts any certificate, but verifies the private key, so that a handshake costs as much, except for the chain.
+/// Accepts any certificate, but verifies the signature made with its private key. A handshake thus costs the same as
+/// usual, except for verifying the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -216,8 +217,8 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Cache of TLS 1.3 tickets by server name, oldest first. Each ticket is used once (RFC 8446 appendix C.4). The store
-/// of rustls keeps eight per name, too few for concurrent connections.
+/// A cache of TLS 1.3 tickets by server name, the oldest first. Each ticket is used only once (RFC 8446 appendix C.4).
+/// The ticket store of rustls keeps eight tickets per name, which is too few for concurrent connections.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<TicketsByName>);
 
@@ -261,7 +262,7 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Maximum number of server names with tickets; usually one per target.
+/// Maximum number of server names with tickets. Usually there is one per target.
 const NAMES_MAX: usize = 64;
-/// Maximum number of tickets per server name, more than the concurrent handshakes.
+/// Maximum number of tickets per server name. Exceeds the number of concurrent handshakes.
 const TICKETS_MAX: usize = 4_096;

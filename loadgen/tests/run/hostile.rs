@@ -51,11 +51,9 @@ fn connections_that_are_closed_with_the_answer_are_counted_once() {
         ws::close_frame(&mut all, 1001, "");
         let _ = socket.write_all(&all);
     });
-    for mode in [
-        "idle --channels 3",
-        "sessions --rate 40 --channels 2",
-        "connect --channels 2",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["idle --channels 3", "sessions --rate 40 --channels 2", "connect --channels 2"];
+    for mode in cases {
         let (code, report) = run(&format!("http://{target}"), &format!("--mode {mode}"));
         let fine = code.is_some_and(|code| (1..=3).contains(&code));
         assert!(fine, "{mode}: {code:?} {report}");

@@ -1,4 +1,5 @@
-//! Floor on epoll, level-triggered: one receive per wake-up of a socket, and one send per socket at the end of a round.
+//! The floor on level-triggered epoll. Each wake-up of a socket causes one receive, and each round ends with one send
+//! per socket.
 
 use crate::relay::floor::passing::{Passing, Step};
 use rustix::buffer::spare_capacity;
@@ -62,8 +63,8 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
         for peer in std::mem::take(&mut passing.dirty) {
             let out = passing.take_out(peer);
             if let Some(socket) = &sockets[peer as usize] {
-                // Blocks while the peer's window is full, for a short time under the driver's closed loop. The next
-                // receive detects a closed connection.
+                // This call blocks while the peer's window is full, which is brief because the driver runs a closed
+                // loop. If the connection is closed, the next receive detects it.
                 let _ = send(socket, &out, SendFlags::NOSIGNAL);
             }
             passing.give_back(peer, out);

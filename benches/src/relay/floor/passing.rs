@@ -1,14 +1,14 @@
-//! Processing of received bytes in the floor: copies between fixed offsets.
+//! Processes received bytes for the floors, by copying between fixed offsets.
 
 use crate::relay::place::Place;
 use codec::ws::{self, Opcode, accept_key, mask};
 
-/// All peers, indexed by the caller's numbers, and their channels.
+/// All peers and their channels. Peers are indexed by the numbers that the caller assigns.
 #[derive(Debug, Default)]
 pub(crate) struct Passing {
     peers: Vec<Peer>,
     channels: Vec<Vec<Option<u32>>>,
-    /// Peers with pending output, without duplicates.
+    /// Peers that have pending output, without duplicates.
     pub(crate) dirty: Vec<u32>,
 }
 
@@ -16,7 +16,7 @@ pub(crate) struct Passing {
 struct Peer {
     is_open: bool,
     channel: u32,
-    /// Number of the peer within its channel: 0 for the master, 1 and above for viewers.
+    /// Number of the peer within its channel. The master is 0, and viewers are numbered from 1.
     place: u32,
     tail: Vec<u8>,
     out: Vec<u8>,
@@ -26,9 +26,9 @@ struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Opened,
-    /// Messages, or parts of messages, were processed.
+    /// The received bytes were processed. They may have ended with an incomplete message.
     Passed,
-    /// The peer closed the connection and was answered, or sent something other than a message of the driver.
+    /// The peer closed the connection and received a reply, or it sent something that the driver never sends.
     Closed,
 }
 
@@ -49,14 +49,15 @@ impl Passing {
         }
     }
 
-    /// Takes a peer's pending output. The caller sends all of it and gives the buffer back.
+    /// Takes a peer's pending output. The caller must send all of it and then return the buffer with
+    /// [`Self::give_back`].
     pub(crate) fn take_out(&mut self, peer: u32) -> Vec<u8> {
         let peer = &mut self.peers[peer as usize];
         peer.is_dirty = false;
         std::mem::take(&mut peer.out)
     }
 
-    /// Returns the buffer of [`Self::take_out`] for reuse.
+    /// Accepts the buffer from [`Self::take_out`] back for reuse.
     pub(crate) fn give_back(&mut self, peer: u32, mut out: Vec<u8>) {
         out.clear();
         self.peers[peer as usize].out = out;
@@ -169,7 +170,8 @@ impl Passing {
         Some(())
     }
 
-    /// Echoes a close frame; ends the connection in any other case.
+    /// Replies with a close frame whose code is the first two bytes of `payload`. If the peer sent a close frame, the
+    /// reply echoes it.
     fn close(&mut self, from: u32, payload: &[u8], key: [u8; 4]) {
         let mut code = [0; 2];
         let bytes = payload.len().min(code.len());
@@ -197,7 +199,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// Parses the frame at the start of `bytes`; returns `None` if it is incomplete.
+    /// Parses the frame at the start of `bytes`. Returns `None` if the frame is incomplete.
     fn of(bytes: &[u8]) -> Option<Self> {
         let (first, second) = (*bytes.first()?, *bytes.get(1)?);
         let (length, after) = match second & 0x7F {
@@ -222,15 +224,16 @@ impl Frame {
     }
 }
 
-/// Removes the correlation id, which the driver adds while it does not measure, and the end of a masked request. The
-/// result has the same length as for a request without an id.
+/// Truncates a masked request with a correlation id to the length that it would have without the id. The driver adds
+/// correlation ids while it is not measuring.
 fn without_correlation_id(text: &[u8], key: [u8; 4]) -> &[u8] {
     let Some(start) = text.len().checked_sub(CORRELATION_ID.len() + END.len()) else {
         return text;
     };
     let mut quote = [text[start + CORRELATION_ID.len() - 2]];
     mask(&mut quote, key, start + CORRELATION_ID.len() - 2);
-    // Quote before the id, which has one letter. In other requests, this offset is within a payload or a number.
+    // If the request ends in an id of one letter, the quote before that letter. In other requests, this offset is
+    // within a payload or a number.
     match quote {
         [b'"'] => &text[..start + END.len()],
         _ => text,
@@ -248,12 +251,12 @@ const fn decimal_digits(number: u32) -> usize {
     }
 }
 
-/// Start of the driver's request, up to the payload.
+/// The start of a request from the driver, up to its payload.
 const BEFORE_PAYLOAD: &[u8] = br#"{"action":"ICE_CANDIDATE","messagePayload":""#;
 const AFTER_PAYLOAD: &[u8] = br#"","recipientClientId":"viewer-"#;
 const CORRELATION_ID: &[u8] = br#"","correlationId":"m"#;
 const END: &[u8] = br#""}"#;
-/// Offset of the recipient in the payload: eight hexadecimal digits.
+/// Offset of the recipient within the payload, where it is written as eight hexadecimal digits.
 const STAMP_TO: usize = 24;
 const EVENT_PAYLOAD: &[u8] = br#"{"messagePayload":""#;
 const EVENT_TYPE: &[u8] = br#"","messageType":"ICE_CANDIDATE"#;

@@ -1,5 +1,5 @@
-//! Floor on the broker's ring: multishot accept, receives into lent buffers without a system call each, and one send(2)
-//! per socket at the end of a turn.
+//! The floor on the broker's ring. It uses a multishot accept and receives into provided buffers, which needs no system
+//! call per receive. Each turn ends with one send(2) per socket.
 
 use crate::relay::floor::passing::{Passing, Step};
 use ring::{Completion, Key, Received, Ring, RingSettings};
@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
 pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
-    // Accepted sockets inherit the option.
+    // Accepted sockets inherit this option.
     SockRef::from(listener).set_tcp_nodelay(true)?;
     let mut floor = Floor {
         ring: Ring::new(&RingSettings::default())?,
@@ -35,15 +35,15 @@ struct Floor {
     passing: Passing,
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
-    /// Peers whose receive must be rearmed once this turn's buffers have been returned.
+    /// Peers whose receive must be rearmed after the buffers of this turn have been returned.
     rearm: Vec<u32>,
     ended: Vec<u32>,
 }
 
 struct Peer {
     socket: OwnedFd,
-    /// Whether a multishot receive is armed, which starts with the first message. Before that, single receives let a
-    /// short connection be closed without a cancellation.
+    /// Whether receives on this socket are multishot. They are single until the first message arrives, so that a short
+    /// connection can be closed without a cancellation.
     is_many: bool,
 }
 
@@ -92,7 +92,7 @@ impl Floor {
                         }
                         self.rearm.push(peer);
                     }
-                    // An armed operation must complete before its socket is closed.
+                    // A receive is still armed and must complete before the socket may be closed.
                     Step::Closed if more => self.shut(peer),
                     Step::Closed => self.ended.push(peer),
                 }
@@ -106,8 +106,8 @@ impl Floor {
         for peer in std::mem::take(&mut self.passing.dirty) {
             let out = self.passing.take_out(peer);
             if let Some(peer) = &self.peers[peer as usize] {
-                // Blocks while the peer's window is full, for a short time under the driver's closed loop. The next
-                // receive detects a closed connection.
+                // This call blocks while the peer's window is full, which is brief because the driver runs a closed
+                // loop. If the connection is closed, the next receive detects it.
                 let _ = send(&peer.socket, &out, SendFlags::NOSIGNAL);
             }
             self.passing.give_back(peer, out);

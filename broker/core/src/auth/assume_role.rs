@@ -1,4 +1,4 @@
-//! Rules of AssumeRole: whether a caller may start a session of a role, and with which parameters.
+//! Implements the rules of AssumeRole: whether a caller may start a session of a role, and with which parameters.
 //!
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
@@ -17,7 +17,7 @@ use codec::sts::{AssumeRole, ErrorKind};
 /// A role session that the rules permit.
 #[derive(Debug)]
 pub struct Assumption {
-    /// Grant for the session, before session policies are applied.
+    /// The grant for the session, before session policies are applied.
     pub role: RoleGrant,
     /// Lifetime of the session, in seconds.
     pub duration_s: u32,
@@ -34,8 +34,8 @@ struct TrustQuestion<'a> {
 /// if the request is refused.
 ///
 /// # Errors
-/// An STS refusal if the caller is denied an action, or the request conflicts with the role or with the caller's
-/// session.
+/// Returns an STS refusal if policies deny the caller an action, or if the request conflicts with the role or with the
+/// caller's own session.
 pub fn assume(
     caller: &Caller,
     credentials: &Credentials,
@@ -133,7 +133,7 @@ impl TrustQuestion<'_> {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
             TrustDecision::Allow if signs_in => return Ok(()),
-            // A trust policy that names an account defers to the caller's own policies, which sign-ins lack.
+            // A trust policy that names an account defers to the caller's own policies, and sign-ins have none.
             TrustDecision::AllowAccount if signs_in => Check::TrustNoAllow,
             TrustDecision::Allow | TrustDecision::AllowAccount => {
                 return self.may_itself(&question, &asked, trusted);
@@ -143,8 +143,8 @@ impl TrustQuestion<'_> {
         Err(denied(self.caller, request, action, check).by_policy(ground))
     }
 
-    /// Requires that the caller's own policies allow the action. No permission is needed if the role is in the same
-    /// account and its trust policy names the caller directly; explicit denials and session policies still apply.
+    /// Requires that the caller's own policies allow the action. No permission is needed if the role is in the caller's
+    /// account and its trust policy names the caller directly. Even then, explicit denials and session policies apply.
     fn may_itself(
         &mut self,
         question: &PolicyQuestion<'_>,
@@ -177,7 +177,8 @@ impl TrustQuestion<'_> {
         }
     }
 
-    /// Describes why the trust policy refused the action: the responsible statement, or that no statement applies.
+    /// Explains why the trust policy refused the action. Names the responsible statement, or states that no statement
+    /// applies.
     fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;
         let Some(ground) = ground else {
@@ -200,7 +201,8 @@ impl TrustQuestion<'_> {
     }
 }
 
-/// Returns the role chain of the requested session: the chain of the caller's session, then that session's role.
+/// Returns the role chain of the requested session: the caller's own chain, followed by the role of the caller's
+/// session.
 fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     let Some(session) = caller.role() else {
         return Ok(Vec::new());
@@ -216,7 +218,7 @@ fn via(caller: &Caller, role: &Role) -> Result<Vec<Box<str>>, Refusal> {
     Ok(via)
 }
 
-/// Returns the session tags. A request cannot override transitive tags of the caller's session.
+/// Returns the tags of the requested session. The request cannot override transitive tags of the caller's session.
 fn tags(caller: &Caller, request: &AssumeRole) -> Result<Vec<SessionTag>, Refusal> {
     let passed_on = caller.tags().iter().filter(|tag| tag.transitive);
     let mut tags: Vec<SessionTag> = passed_on.cloned().collect();
@@ -276,10 +278,10 @@ fn duration(caller: &Caller, role: &Role, asked_s: Option<u32>) -> Result<u32, R
 pub(crate) const SESSION_TOO_LONG: &str =
     "The policies, tags and roles of the session take more room than a session token has.";
 
-/// Default session lifetime in seconds, unless the role's maximum is shorter.
+/// Default lifetime of a session in seconds. The role's maximum applies instead if it is shorter.
 const DEFAULT_S: u32 = 3600;
 
-/// Maximum lifetime of a session started from another role session, in seconds. Source: IAM User Guide, "Role
+/// Maximum lifetime in seconds of a session that is started from another role session. Source: IAM User Guide, "Role
 /// chaining".
 const CHAINED_S_MAX: u32 = 3600;
 

@@ -114,7 +114,7 @@ fn kvs(
     check(authenticator, text, body, Service::KinesisVideo, now_s)
 }
 
-/// Credentials of the federated user `browser` of a principal.
+/// Returns credentials for `browser`, a federated user of a principal.
 fn browser(parent: &str, policy: Option<&str>) -> Temporary {
     let policy = policy.map(|text| Policy::parse_session(text).unwrap());
     let grant = Grant::federated(parent, "123456789012", "browser", policy, NOW + 60);
@@ -130,7 +130,7 @@ fn keys_of(temporary: &Temporary) -> Keys<'_> {
     }
 }
 
-/// A presigned upgrade by temporary credentials.
+/// Presigns an upgrade request with temporary credentials.
 fn upgrade(temporary: &Temporary, now_s: u64) -> String {
     let upgrade = Upgrade {
         host: "localhost",
@@ -317,7 +317,7 @@ fn a_token_ends_with_the_secret_of_its_parent() {
         ..principal("AKIDA")
     };
     assert_eq!(refusal(with(renamed)), Refusal::UnknownKey);
-    // Fields beside the secret do not matter.
+    // Fields other than the secret are irrelevant.
     let fewer = Principal {
         policies: Vec::new(),
         ..principal("AKIDA")
@@ -421,7 +421,7 @@ fn may(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>)
     caller.decide(&question).denied.is_none()
 }
 
-// Tokens of players.
+// The following tests cover the tokens of players.
 
 const KEYS: Keys<'static> = Keys {
     access_key_id: "AKID",
@@ -429,7 +429,7 @@ const KEYS: Keys<'static> = Keys {
     session_token: None,
 };
 
-/// The target of a player's URL, signed now with these keys.
+/// Presigns a player's URL at `NOW` with these keys and returns its target.
 fn player_url(keys: Keys<'_>, expires_s: u32) -> String {
     let player = Player {
         host: "h",
@@ -445,7 +445,7 @@ fn head(text: &str) -> Head<'_> {
     Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap()
 }
 
-/// The check that refuses a player's request with these lines of its head, `None` if it is let in.
+/// Returns the check that refuses a player's request with these header lines, or `None` if the request is accepted.
 fn refused(lines: &str, now_s: u64) -> Option<Check> {
     let mut authenticator = authenticator(vec![principal("AKID"), principal("BKID")]);
     let text = format!("{lines}\r\nHost: h\r\n\r\n");

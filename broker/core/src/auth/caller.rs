@@ -1,4 +1,4 @@
-//! Callers of requests: permissions, ARNs and ids. Simulated callers answer operators' queries.
+//! The callers of requests, with their permissions, ARNs and ids. Callers can be simulated for operators' queries.
 
 use crate::auth::grant::SessionTag;
 use crate::auth::policy_question::{CallerQuestion, Origin, PolicyQuestion};
@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 /// An authenticated caller, or an anonymous one if signatures are not required.
 ///
-/// Cheap to clone. A caller moves with its connection to the home shard and keeps its credentials when the file is
-/// replaced.
+/// Cheap to clone. The caller and its connection move to the shard that owns the channel. The caller keeps its
+/// credentials when the credentials file is replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
     who: CallerKind,
@@ -31,15 +31,15 @@ pub struct Caller {
 
 #[derive(Clone, Debug)]
 enum CallerKind {
-    /// An unsigned caller, which belongs to this account.
+    /// A caller whose requests are unsigned. Treated as belonging to this account.
     Anyone(Arc<str>),
     Principal(Arc<Principal>),
     Session(Arc<Session>),
-    /// A caller that is signing in, without credentials yet.
+    /// A caller that is signing in and has no credentials yet.
     SigningIn(Arc<SigningIn>),
 }
 
-/// A sign-in, which may only start a role session.
+/// A caller that is signing in. Such a caller can only start a role session.
 #[derive(Debug)]
 struct SigningIn {
     sign_in: Arc<SignIn>,
@@ -47,16 +47,16 @@ struct SigningIn {
     label: String,
 }
 
-/// Result of evaluating a caller's policies for a request.
+/// The result of evaluating a caller's policies for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ruling {
-    /// The failed check; `None` if the request is allowed, or if the decision needs the tags of a channel on another
-    /// shard.
+    /// The check that failed, or `None` if the request is allowed. Also `None` if the decision depends on the tags of a
+    /// channel that belongs to another shard.
     pub denied: Option<Check>,
     /// Cost of the decision; see [`codec::policy::Policy::decide`].
     pub steps: u64,
-    /// Policy and statement that refuse the request, if any.
+    /// The policy and the statement that refuse the request, if any.
     ground: PolicyGround,
 }
 
@@ -71,7 +71,7 @@ impl Caller {
         }
     }
 
-    /// Creates the caller for a principal whose signature was verified.
+    /// Creates the caller for a principal whose signature has been verified.
     #[must_use]
     pub const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Caller {
         }
     }
 
-    /// Creates the caller for a sign-in, which has no credentials yet.
+    /// Creates the caller for a sign-in that has no credentials yet.
     #[must_use]
     pub fn signing_in(sign_in: SignIn, account: &str, region: Option<Arc<str>>) -> Self {
         let label = sign_in.label();
@@ -126,12 +126,12 @@ impl Caller {
         self.region.as_deref()
     }
 
-    /// Whether any applicable policy tests this condition key.
+    /// Returns `true` if any applicable policy tests this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.who {
             CallerKind::Anyone(_) => false,
-            CallerKind::SigningIn(_) => true, // trusts decide, which are not looked up yet
+            CallerKind::SigningIn(_) => true, // the trust policies decide, and they have not been looked up yet
             CallerKind::Principal(principal) => {
                 principal.policies.iter().any(|policy| policy.reads(name))
             }
@@ -161,7 +161,7 @@ impl Caller {
         }
     }
 
-    /// Returns the token or certificate of the caller's sign-in, whether or not credentials were issued for it.
+    /// Returns the token or certificate with which the caller signed in, whether or not it has been issued credentials.
     #[must_use]
     pub fn sign_in(&self) -> Option<&SignIn> {
         match &self.who {
@@ -180,7 +180,7 @@ impl Caller {
         matches!(self.who, CallerKind::SigningIn(_))
     }
 
-    /// Returns the ARN of the role alias that a device requests.
+    /// Returns the ARN of the role alias that a device requests; `None` if the caller is not a device signing in.
     pub(crate) fn source_arn(&self) -> Option<ShortText> {
         let CallerKind::SigningIn(signing_in) = &self.who else {
             return None;
@@ -195,13 +195,13 @@ impl Caller {
         )))
     }
 
-    /// Whether the caller is anonymous or signs with a long-term key.
+    /// Returns `true` if the caller is anonymous or signs with a long-term key.
     #[must_use]
     pub fn is_long_term(&self) -> bool {
         self.session_of().is_none() && !self.signs_in()
     }
 
-    /// Returns the names by which trust policies can refer to the caller, each with its kind as a prefix.
+    /// Returns the names by which trust policies can refer to the caller. Each name is prefixed with its kind.
     pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
@@ -214,8 +214,8 @@ impl Caller {
         names
     }
 
-    /// Returns the caller in the form stored with an open connection or a pending device request; `None` if it has no
-    /// credentials.
+    /// Returns the compact form of the caller, which is stored with an open connection or a pending device request.
+    /// Returns `None` if the caller has no credentials.
     #[must_use]
     pub fn held(&self) -> Option<HeldCaller> {
         let held = match &self.who {
@@ -242,7 +242,8 @@ impl Caller {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Returns the root of sessions that the caller starts: the caller's key or sign-in, or the root of its session.
+    /// Returns the root of a session that the caller starts. If the caller itself uses a session, both sessions have
+    /// the same root. Otherwise, the root is the caller's key or sign-in.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
             CallerKind::Anyone(_) => None,
@@ -264,7 +265,7 @@ impl Caller {
         }
     }
 
-    /// Account id (12 digits). Resources that the caller creates belong to this account.
+    /// Returns the account id (12 digits). Resources that the caller creates belong to this account.
     #[must_use]
     pub fn account(&self) -> &str {
         match &self.who {
@@ -275,7 +276,8 @@ impl Caller {
         }
     }
 
-    /// Name used in logs: the principal, `federated-user/NAME`, the role session or the sign-in; `-` if anonymous.
+    /// Returns the name used in logs: the principal, `federated-user/NAME`, the role session or the sign-in; `-` for an
+    /// anonymous caller.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
@@ -286,7 +288,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller is authenticated.
+    /// Returns `true` if the caller is authenticated.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         match &self.who {
@@ -295,7 +297,7 @@ impl Caller {
         }
     }
 
-    /// Access key id of the signature; `None` for unsigned requests.
+    /// Returns the access key id that signed the request; `None` for unsigned requests.
     #[must_use]
     pub fn access_key_id(&self) -> Option<&str> {
         match &self.who {
@@ -305,7 +307,7 @@ impl Caller {
         }
     }
 
-    /// Expiry of the credentials, in seconds since 1970 UTC; `None` if they do not expire.
+    /// Returns the time at which the credentials expire, in seconds since 1970 UTC; `None` if they do not expire.
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
@@ -315,11 +317,11 @@ impl Caller {
         }
     }
 
-    /// Evaluates the caller's policies for a request. GetCallerIdentity is always allowed; GetFederationToken is never
+    /// Evaluates the caller's policies for a request. GetCallerIdentity is always allowed. GetFederationToken is never
     /// allowed with temporary credentials.
     ///
-    /// If the decision depends on the tags of a channel on another shard, the request is allowed here and decided again
-    /// on that shard; see [`Self::reads`].
+    /// If the decision depends on the tags of a channel that belongs to another shard, the request is allowed here and
+    /// decided again on that shard; see [`Self::reads`].
     pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
         let context = CallerQuestion {
             caller: self,
@@ -351,7 +353,7 @@ impl Caller {
         }
     }
 
-    /// Returns the policy and statement that caused the refusal. For operators only.
+    /// Returns the policy and the statement that caused the refusal. Shown to operators only.
     #[must_use]
     pub fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         ruling.denied?;
@@ -397,7 +399,8 @@ impl Caller {
         )
     }
 
-    /// Whether the ARN is in the server's region and the caller's account. Other channels are reported as nonexistent.
+    /// Returns `true` if the ARN is in the server's region and the caller's account. All other channels are reported as
+    /// nonexistent.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self
@@ -414,10 +417,11 @@ impl Caller {
 }
 
 impl Caller {
-    /// Identity by which callers share the limits of a channel; `None` for anonymous callers.
+    /// Returns the identity used to count the caller towards a channel's limits; `None` for anonymous callers.
     ///
-    /// A principal counts by its access key id; a federated user or role session by account and name, and by client id
-    /// if its policy permits exactly one. Other client ids are ignored: the holder of the key chooses them freely.
+    /// A principal is identified by its access key id. A federated user or a role session is identified by its account
+    /// and name, and also by its client id if its policy permits exactly one. Otherwise the client id is ignored,
+    /// because the holder of the key can choose it freely.
     #[must_use]
     pub fn identity(&self) -> Option<impl Hash + '_> {
         match &self.who {
@@ -435,17 +439,17 @@ impl Caller {
         }
     }
 
-    /// Returns the ARN shown in refusals and by GetCallerIdentity.
+    /// Returns the ARN that appears in refusals and in responses to GetCallerIdentity.
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
-        let _ = self.write_arn(&mut arn); // a String takes all
+        let _ = self.write_arn(&mut arn); // writing to a String cannot fail
         arn
     }
 
     fn short_arn(&self) -> ShortText {
         let mut arn = ShortText::new();
-        let _ = self.write_arn(&mut arn); // 175 bytes at most: see the bounds of names
+        let _ = self.write_arn(&mut arn); // at most 175 bytes: see the bounds of names
         arn
     }
 
@@ -458,21 +462,21 @@ impl Caller {
         }
     }
 
-    /// Returns the ARN of the principal whose policies apply, which is the role for a role session.
+    /// Returns the ARN of the principal whose policies apply. For a role session, that is the ARN of the role.
     pub(crate) fn short_principal_arn(&self) -> ShortText {
         let Some(session) = self.role() else {
             return self.short_arn();
         };
         let mut arn = ShortText::new();
-        let _ = session.role.write_arn(&mut arn); // 95 bytes at most
+        let _ = session.role.write_arn(&mut arn); // at most 95 bytes
         arn
     }
 
-    /// Returns the `UserId` of GetCallerIdentity.
+    /// Returns the `UserId` that GetCallerIdentity reports.
     ///
-    /// For a principal: `AIDA` and 16 characters derived from its account and name. For a federated user:
-    /// `<account>:<name>`. For a role session: `AROA` and 16 characters, a colon and the session name. For an anonymous
-    /// caller: the account.
+    /// For a principal, the id is `AIDA` followed by 16 characters derived from its account and name. For a federated
+    /// user, it is `<account>:<name>`. For a role session, it is `AROA` followed by 16 characters, a colon and the
+    /// session name. For an anonymous caller, it is the account.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -484,7 +488,7 @@ impl Caller {
         let of_principal = |principal: &Principal| {
             let mut room = [0; 16];
             let mut arn = ShortText::new();
-            let _ = principal.write_arn(&mut arn); // 95 bytes at most
+            let _ = principal.write_arn(&mut arn); // at most 95 bytes
             let id = unique_id(arn.as_str(), &mut room);
             ShortText::of(format_args!("AIDA{id}"))
         };
@@ -501,7 +505,7 @@ impl Caller {
                 Source::Role(RoleSession { role, name, .. }) => {
                     let mut room = [0; 16];
                     let mut arn = ShortText::new();
-                    let _ = role.write_arn(&mut arn); // 95 bytes at most
+                    let _ = role.write_arn(&mut arn); // at most 95 bytes
                     let id = unique_id(arn.as_str(), &mut room);
                     ShortText::of(format_args!("AROA{id}:{name}"))
                 }
@@ -510,13 +514,14 @@ impl Caller {
     }
 }
 
-/// Returns the ARN of a federated user: the resource of GetFederationToken and the ARN of the token's holder.
+/// Returns the ARN of a federated user. GetFederationToken requests use it as their resource, and it identifies the
+/// holder of the token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:{FEDERATED_USER}{name}")
 }
 
-/// Prefix in ARNs and logs that distinguishes federated users from principals.
+/// The prefix that distinguishes federated users from principals in ARNs and logs.
 pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
 fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
@@ -534,8 +539,8 @@ pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
 }
 
 impl Caller {
-    /// Creates a role session for an operator's query, as if the trust policy had admitted this sign-in or, if there is
-    /// none, a principal of the role's account.
+    /// Creates a role session for an operator's query, as if the trust policy had admitted the caller. The caller is
+    /// `sign_in` or, without a sign-in, a principal of the role's account.
     #[must_use]
     pub fn supposed_session(
         role: Arc<Role>,
@@ -569,7 +574,8 @@ impl Caller {
         Self::session(session, region)
     }
 
-    /// Returns the first policy and statement that allow the request; `None` if there is none, or if none is needed.
+    /// Returns the first policy and statement that allow the request. Returns `None` if no statement allows it. Also
+    /// returns `None` if the caller has no policies, because it is anonymous or still signing in.
     #[must_use]
     pub fn allowed_by(&self, question: &PolicyQuestion<'_>) -> Option<Box<str>> {
         let policies = match &self.who {

@@ -1,7 +1,9 @@
-//! Callers of open connections, stored for rechecking their permissions, and the sessions that connections share.
+//! Stores the callers of open connections, so that their permissions can be checked again. Connections that use the
+//! same token share a session.
 //!
-//! A connection stores one pointer: to its principal, or to its token's session, which all connections with that token
-//! share. The connection itself stores the time, address and channel of the request.
+//! A connection stores a single pointer, either to its principal or to the session of its token. All connections that
+//! use the same token share the session. The time, address and channel of the request are stored in the connection
+//! itself.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Session, SessionScope, Source};
@@ -10,7 +12,7 @@ use codec::policy::KeyName;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// Caller of an open connection; 16 bytes.
+/// The caller of an open connection. Takes 16 bytes.
 #[derive(Clone, Debug)]
 pub struct HeldCaller(HeldKind);
 
@@ -21,22 +23,22 @@ enum HeldKind {
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// The current credentials, in which callers are looked up again.
+/// The credentials currently in force. Stored callers are looked up in them again.
 pub struct InForce<'a> {
     /// The parsed credentials file.
     pub credentials: &'a Credentials,
-    /// Shared sessions of the open connections under these credentials.
+    /// Shared sessions, resolved against these credentials.
     pub sessions: &'a mut SharedSessions,
-    /// Region of the server's channels; `None` for any region.
+    /// The region of the server's channels; `None` accepts any region.
     pub region: Option<Arc<str>>,
     /// Current time, in seconds since 1970 UTC.
     pub now_s: u64,
 }
 
-/// Why a caller's credentials have become invalid.
+/// The reason why a caller's credentials are no longer valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// The key of this principal was removed, has expired or has another secret.
+    /// The key of this principal was removed, has expired or has a different secret.
     Key(Box<str>),
     /// The provider, certificate or thing of the sign-in was removed.
     SignIn(Box<str>),
@@ -66,7 +68,7 @@ impl HeldCaller {
         }
     }
 
-    /// Whether any applicable policy tests this condition key.
+    /// Returns `true` if any applicable policy tests this condition key.
     #[must_use]
     pub fn reads(&self, name: KeyName) -> bool {
         match &self.0 {
@@ -78,11 +80,11 @@ impl HeldCaller {
         }
     }
 
-    /// Looks the caller up in the current credentials, as if its request had just arrived. `origin` lacks the headers,
-    /// which this method adds.
+    /// Looks the caller up in the current credentials, as if its request had just arrived. `origin` must not contain
+    /// the caller's headers; this method adds them.
     ///
     /// # Errors
-    /// The caller's key, role or sign-in was removed.
+    /// Fails if the caller's key, role or sign-in has been removed.
     pub fn again(&self, now: &mut InForce<'_>, origin: Origin) -> Result<Caller, Gone> {
         match &self.0 {
             HeldKind::Principal(principal) => {
@@ -106,7 +108,7 @@ impl HeldCaller {
         }
     }
 
-    /// Shares the session with other connections that use the same token.
+    /// Returns this caller, but with the session that is shared by all connections with the same token.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             HeldKind::Session(session) => Self(HeldKind::Session(sessions.share(session))),
@@ -116,7 +118,8 @@ impl HeldCaller {
     }
 }
 
-/// Returns the current principal with the same key, unless its secret changed or it has expired.
+/// Returns the current principal with the same key. Fails if the principal's secret, session token or account has
+/// changed, or if it has been given a new expiry that has already passed.
 fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> {
     let found = now.credentials.find(&old.access_key_id);
     let found = found.filter(|found| {
@@ -138,7 +141,7 @@ fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
     }
 }
 
-/// Looks up everything that a session refers to, as on the first use of its token.
+/// Resolves a session again from the current credentials, as on the first use of its token.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -179,7 +182,7 @@ fn renewed_scope(old: &SessionScope, credentials: &Credentials) -> Option<Sessio
         return Some(old.clone());
     };
     let renewed = policies.iter().map(|policy| match policy.name() {
-        "" => Some(Arc::clone(policy)), // the session's own
+        "" => Some(Arc::clone(policy)), // the session's own policy
         name => credentials.policy(name).map(Arc::clone),
     });
     renewed.collect::<Option<_>>().map(SessionScope::Within)
@@ -202,11 +205,11 @@ impl fmt::Display for Gone {
     }
 }
 
-/// Sessions of open connections, shared by all connections of a shard that use the same token. Once another session has
-/// taken an entry, new connections with the old token store their own copies.
+/// The sessions of open connections. All connections of a shard that use the same token share one session. If two
+/// sessions have the same table index, only the newer one is shared.
 #[derive(Debug)]
 pub struct SharedSessions {
-    /// Sessions, indexed by a hash of the access key id.
+    /// The shared sessions, indexed by a hash of the access key id.
     places: Box<[Weak<Session>]>,
 }
 
@@ -219,12 +222,13 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// Drops all sessions, so that new connections do not share sessions of replaced credentials.
+    /// Drops all sessions, because they refer to credentials that have been replaced. New connections do not share
+    /// these sessions.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }
 
-    /// Returns the stored session of the same token, or stores and returns the given one.
+    /// Returns the stored session for the same token. If there is none, stores and returns the given session.
     #[must_use]
     pub(crate) fn share(&mut self, session: Arc<Session>) -> Arc<Session> {
         if let Some(found) = self.find(&session) {
@@ -251,7 +255,7 @@ fn place_of(session: &Session) -> usize {
     hash % PLACES
 }
 
-/// Maximum number of shared sessions: 16 KiB per shard.
+/// Maximum number of shared sessions. The table takes 16 KiB per shard.
 const PLACES: usize = 2048;
 
 #[cfg(test)]

@@ -9,30 +9,30 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// All principals, roles, providers and things. The process has one instance, shared as `Arc<Credentials>`; a reload
-/// creates another.
+/// All principals, roles, providers and things. The process has one instance, shared as `Arc<Credentials>`. A reload
+/// creates a new instance.
 ///
-/// Dropping the last reference takes milliseconds with many principals. The caller keeps a replaced snapshot until all
-/// shards have released it, then drops it outside the shard threads.
+/// Dropping the last reference takes milliseconds if there are many principals. The code that replaces a snapshot
+/// therefore keeps it until all shards have released it, and then drops it outside the shard threads.
 #[derive(Debug, Default)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,
     roles: BTreeMap<Box<str>, Arc<Role>>,
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// Role aliases of devices, each with a hash of its role and trust policy.
+    /// The role aliases of devices by name, each with a hash of its role and trust policy.
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
-    /// Registry of devices; `None` if devices may not sign in.
+    /// The registry of devices; `None` if devices may not sign in.
     things: Option<Box<Things>>,
-    /// Rate limits for issuing temporary credentials, by account.
+    /// Rate limits for issuing temporary credentials, indexed by account.
     granted: BTreeMap<Box<str>, GrantRates>,
     recheck: Recheck,
     files: Option<[u8; 32]>,
 }
 
 impl Credentials {
-    /// Indexes principals. If an access key id occurs twice, the last one wins. The file contains at most
-    /// [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX) principals.
+    /// Creates credentials from a list of principals. If an access key id occurs twice, the last one wins. The file
+    /// contains at most [`PRINCIPALS_MAX`](crate::limits::PRINCIPALS_MAX) principals.
     #[must_use]
     pub fn new(principals: Vec<Principal>) -> Self {
         let mut all = Self::default();
@@ -45,7 +45,7 @@ impl Credentials {
         all
     }
 
-    /// Returns the accounts of principals and roles, sorted.
+    /// Returns the accounts that own principals, roles or providers, sorted.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
         self.granted.keys().map(|digits| &**digits)
     }
@@ -81,7 +81,7 @@ impl Credentials {
         self
     }
 
-    /// Returns the provider with this issuer, given without `https://`.
+    /// Returns the provider with this issuer. The issuer is given without `https://`.
     #[must_use]
     pub fn provider(&self, issuer: &str) -> Option<&Arc<Provider>> {
         self.providers.get(issuer)
@@ -92,7 +92,7 @@ impl Credentials {
         self.providers.values()
     }
 
-    /// Adds devices and role aliases. If an alias occurs twice, the last one wins. Roles must be added first.
+    /// Adds devices and role aliases. If an alias occurs twice, the last one wins. Roles must have been added before.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
         let named = aliases.into_iter().map(|alias| {
@@ -105,7 +105,7 @@ impl Credentials {
         self
     }
 
-    /// Sets the SHA-256 of the credentials files.
+    /// Sets the SHA-256 hash of the credentials files.
     #[must_use]
     pub fn of_files(self, sha256: Option<[u8; 32]>) -> Self {
         Self {
@@ -114,7 +114,8 @@ impl Credentials {
         }
     }
 
-    /// SHA-256 of all credentials files, used by nodes to compare them; `None` if there is no file.
+    /// Returns the SHA-256 hash of all credentials files, used by nodes to compare their files; `None` if there is no
+    /// file.
     #[must_use]
     pub fn files(&self) -> Option<[u8; 32]> {
         self.files
@@ -126,8 +127,8 @@ impl Credentials {
         self.aliases.get(name).map(|(alias, _)| alias)
     }
 
-    /// Returns the hash of an alias's role and trust policy, which is the same on all nodes with the same file. When it
-    /// changes, keys issued through the alias become invalid.
+    /// Returns the hash of an alias's role and trust policy. The hash is the same on all nodes that have the same file.
+    /// When it changes, keys that were issued through the alias become invalid.
     #[must_use]
     pub fn alias_grounds(&self, name: &str) -> u64 {
         self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
@@ -138,7 +139,7 @@ impl Credentials {
         self.aliases.values().map(|(alias, _)| alias)
     }
 
-    /// Returns the devices; `None` if devices may not sign in.
+    /// Returns the registry of devices; `None` if devices may not sign in.
     #[must_use]
     pub fn things(&self) -> Option<&Things> {
         self.things.as_deref()
@@ -150,7 +151,7 @@ impl Credentials {
         self.roles.get(name).filter(|role| role.account == account)
     }
 
-    /// Whether a role with this name exists.
+    /// Returns `true` if a role with this name exists.
     #[must_use]
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.contains_key(name)
@@ -161,7 +162,7 @@ impl Credentials {
         self.roles.values().map(Arc::as_ref)
     }
 
-    /// Whether a sign-in is still valid. Checked on each use of the credentials that it obtained.
+    /// Returns `true` if a sign-in is still valid. Called whenever credentials obtained by the sign-in are used.
     #[must_use]
     pub fn knows(&self, sign_in: &SignIn) -> bool {
         match sign_in {
@@ -186,8 +187,8 @@ impl Credentials {
         self.policies.get(name)
     }
 
-    /// Returns the first unexpired principal of an account, in order of access key id, whose policies allow the
-    /// request. Skips principals that have a session token, because the request would have to carry that token.
+    /// Returns the account's first unexpired principal (by access key id) whose policies allow the request. Principals
+    /// with a session token are skipped, because the request would have to carry their token.
     #[must_use]
     pub fn first_allowed(
         &self,
@@ -207,7 +208,7 @@ impl Credentials {
         self.granted.get(account)
     }
 
-    /// Count of open connections that these credentials would refuse.
+    /// Returns the counters of open connections that these credentials would refuse.
     #[must_use]
     pub const fn recheck(&self) -> &Recheck {
         &self.recheck
@@ -224,13 +225,13 @@ impl Credentials {
         self.by_id.values().map(Arc::as_ref)
     }
 
-    /// Number of principals.
+    /// Returns the number of principals.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether there are no principals.
+    /// Returns `true` if there are no principals.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()

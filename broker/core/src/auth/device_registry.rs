@@ -1,7 +1,7 @@
-//! Registry of device certificates and of the things that each may identify.
+//! The registry of device certificates and of the things that each certificate may identify.
 //!
-//! The registry is a sorted array of 44-byte entries; one string holds all names. A million certificates with names of
-//! up to 50 characters take less than 100 MB, and a look-up takes twenty comparisons.
+//! The registry is a sorted array of 44-byte entries, and a single string holds all names. A million certificates with
+//! names of up to 50 characters take less than 100 MB. A lookup takes twenty comparisons.
 
 use crate::auth::devices::Identified;
 use codec::policy::Policy;
@@ -9,19 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Certificates by fingerprint. The loader adds all entries and then sorts them with [`Self::finish`].
+/// Certificates indexed by fingerprint. The loader adds all entries and then sorts them with [`Self::finish`].
 #[derive(Debug, Default)]
 pub struct DeviceRegistry {
     max: usize,
-    /// Entries by fingerprint. A certificate with several things has consecutive entries.
+    /// Entries sorted by fingerprint. A certificate with several things has several consecutive entries.
     entries: Vec<RegistryEntry>,
     names: String,
     types: Vec<Arc<str>>,
-    /// Index of each thing type while entries are added; empty after [`Self::finish`].
+    /// The index of each thing type, used while entries are added. Empty after [`Self::finish`].
     type_numbers: BTreeMap<Arc<str>, u16>,
     policies: Vec<[Arc<Policy>; 1]>,
     inactive: BTreeSet<Box<str>>,
-    /// Whether the file ends with an entry count, which reveals truncation.
+    /// Whether the file ends with an entry count. The count makes truncation detectable.
     is_counted: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct DeviceRegistry {
 struct RegistryEntry {
     fingerprint: [u8; 32],
     name_at: u32,
-    /// Index of the thing's type plus one; 0 if it has none.
+    /// The index of the thing's type plus one; 0 if the thing has no type.
     thing_type: u16,
     policy: u16,
     name_bytes: u8,
@@ -48,48 +48,48 @@ pub(crate) enum RegistryLookup<'a> {
 }
 
 impl DeviceRegistry {
-    /// Number of (certificate, thing) pairs.
+    /// Returns the number of (certificate, thing) pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether the registry is empty.
+    /// Returns `true` if the registry is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Maximum number of certificates plus disabled things; 0 if there is no registry.
+    /// Returns the maximum number of certificates and disabled things combined; 0 if there is no registry.
     #[must_use]
     pub fn max(&self) -> usize {
         self.max
     }
 
-    /// Number of disabled things.
+    /// Returns the number of disabled things.
     #[must_use]
     pub fn switched_off(&self) -> usize {
         self.inactive.len()
     }
 
-    /// Whether the file ends with an entry count, which reveals truncation.
+    /// Returns `true` if the file ends with an entry count. The count makes truncation detectable.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.is_counted
     }
 
-    /// Iterates over the policies of individual certificates.
+    /// Iterates over the policies assigned to individual certificates.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.iter().flatten()
     }
 
-    /// Memory used by the registry, in bytes, excluding disabled things.
+    /// Returns the memory used by the registry in bytes, excluding disabled things.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.entries) + self.names.len()
     }
 
-    /// Whether a thing is disabled.
+    /// Returns `true` if a thing is disabled.
     #[must_use]
     pub fn is_inactive(&self, name: &str) -> bool {
         self.inactive.contains(name)
@@ -100,7 +100,7 @@ impl DeviceRegistry {
         self.of(fingerprint).iter().map(|entry| self.name(*entry))
     }
 
-    /// Finds the certificates of a thing by a full scan, for operators' queries.
+    /// Finds the certificates of a thing by a full scan. Used for operators' queries.
     pub(crate) fn certificates_of(&self, name: &str) -> impl Iterator<Item = &[u8; 32]> {
         let own = self
             .entries
@@ -109,8 +109,8 @@ impl DeviceRegistry {
         own.map(|entry| &entry.fingerprint)
     }
 
-    /// Looks up a certificate and, if the request names one, the thing `wanted`. `policies` apply to certificates
-    /// without policies of their own. A single inactive line disables the certificate.
+    /// Looks up a certificate and the thing `wanted`, if the request names one. `policies` apply to certificates that
+    /// have no policies of their own. A single line marked as inactive disables the whole certificate.
     pub(crate) fn lookup<'a>(
         &'a self,
         certificate: &'a [u8; 32],
@@ -157,21 +157,21 @@ impl DeviceRegistry {
     }
 }
 
-/// Why a registry line is rejected.
+/// The reason why a line of the registry is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceRegistryError {
-    /// The registry would exceed this maximum.
+    /// The registry would exceed this maximum size.
     TooMany(usize),
-    /// There are more thing types than their index can number.
+    /// There are more thing types than the index can represent.
     TooManyTypes,
-    /// There are more policies than their index can number.
+    /// There are more policies than the index can represent.
     TooManyPolicies,
     /// The total length of the names exceeds the range of the offsets.
     TooLong,
 }
 
 impl DeviceRegistry {
-    /// Creates a registry for at most `max` certificates plus disabled things.
+    /// Creates a registry for at most `max` certificates and disabled things combined.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {

@@ -1,12 +1,13 @@
-//! Things (devices that sign in with a certificate), the role aliases that they may request, and sign-in counts.
+//! Things (devices that sign in with a certificate), the role aliases that they may request, and counts of their
+//! sign-ins.
 //!
 //! ```text
 //! certificate ─ it or a certificate of its chain is revoked ──▶ refused
 //!             ├ in the registry, by fingerprint ──▶ inactive: refused | its things, its policies
 //!             └ not in the registry ─ certified by an authority ──▶ the thing it names, the authority's policies
 //! ```
-//! The registry takes precedence over certificate authorities, so that it can disable a certificate of any issuer. IoT
-//! policies decide whether a thing may use an alias.
+//! The registry takes precedence over certificate authorities, so that it can disable a certificate from any issuer.
+//! IoT policies decide whether a thing may use an alias.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider".
@@ -30,40 +31,42 @@ pub struct RoleAlias {
     pub name: Box<str>,
     /// The name of the role.
     pub role: Box<str>,
-    /// Account of the alias and the role.
+    /// The account that owns the alias and the role.
     pub account: Box<str>,
-    /// Lifetime of the issued keys, in seconds.
+    /// Lifetime of the keys issued through the alias, in seconds.
     pub duration_s: u32,
 }
 
 impl RoleAlias {
-    /// Returns the ARN, as used in IoT policies and conditions.
+    /// Returns the alias's ARN, as used in IoT policies and conditions.
     #[must_use]
     pub fn arn(&self, region: &str) -> String {
         alias_arn(region, &self.account, &self.name)
     }
 }
 
-/// Returns the ARN of a role alias, which need not exist.
+/// Returns the ARN of a role alias. The alias need not exist.
 #[must_use]
 pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
 }
 
-/// Registry and certificate authorities of the devices that may sign in. Part of the credentials, shared by all shards.
+/// The registry and the certificate authorities of the devices that may sign in. Part of the credentials, which all
+/// shards share.
 #[derive(Debug, Default)]
 pub struct Things {
-    /// Server names, in lower case, for which TLS requests a client certificate.
+    /// Server names, in lower case, for which the TLS listener requests a client certificate.
     pub hosts: Box<[Box<str>]>,
-    /// Policies for certificates without policies of their own.
+    /// Policies for certificates that have no policies of their own.
     pub policies: Box<[Arc<Policy>]>,
-    /// Certificates by fingerprint.
+    /// Registered certificates, indexed by fingerprint.
     pub registry: DeviceRegistry,
-    /// Certificate authorities whose certificates name the thing.
+    /// Certificate authorities that may issue certificates to things. Such a certificate contains the name of its
+    /// thing.
     pub authorities: Box<[ThingAuthority]>,
-    /// Sorted numbers that identify revoked certificates.
+    /// Identifiers of the revoked certificates, in ascending order.
     pub revoked: Box<[u64]>,
-    /// Sign-ins per thing in the current hour.
+    /// The number of sign-ins of each thing in the current hour.
     pub sign_ins: SignIns,
 }
 
@@ -72,18 +75,19 @@ pub struct Things {
 pub struct ThingAuthority {
     /// SHA-256 of the authority's public key.
     pub key: [u8; 32],
-    /// Accepted names, where `*` matches any characters; `None` accepts all.
+    /// Pattern for the names that the authority may certify, where `*` matches any characters; `None` accepts all
+    /// names.
     pub names: Option<Box<str>>,
-    /// Number of revoked certificates; `None` if there is no revocation list.
+    /// Number of certificates that the authority has revoked; `None` if it has no revocation list.
     pub revoked: Option<usize>,
-    /// Policies of the certificates issued by the authority.
+    /// Policies that apply to certificates issued by the authority.
     pub policies: Box<[Arc<Policy>]>,
     /// Subject of the authority's certificate, shown to operators.
     pub subject: Box<str>,
-    /// Last second of the certificate's validity, since 1970 UTC.
+    /// Expiry of the authority's certificate (inclusive), in seconds since 1970 UTC.
     pub ends_s: u64,
-    /// Earliest next update of the authority's revocation lists, in seconds since 1970 UTC; `None` if no list specifies
-    /// it.
+    /// The earliest `nextUpdate` time of the authority's revocation lists, in seconds since 1970 UTC; `None` if no list
+    /// contains one.
     pub list_ends_s: Option<u64>,
 }
 
@@ -92,16 +96,16 @@ pub struct ThingAuthority {
 pub struct Identified<'a> {
     /// The certificate's fingerprint.
     pub certificate: &'a [u8; 32],
-    /// The thing named in the request, if any.
+    /// The name of the thing, if the request contains one.
     pub name: Option<&'a str>,
     /// The thing's type.
     pub thing_type: Option<&'a str>,
-    /// Authority that certified the thing; `None` for a registered certificate.
+    /// The authority that certified the thing; `None` for a registered certificate.
     pub vouched: Option<&'a Certified>,
     pub(crate) policies: &'a [Arc<Policy>],
 }
 
-/// Why a certificate is refused.
+/// The reason why a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThingRefusal<'a> {
     /// The certificate is not valid before this time, in seconds since 1970 UTC.
@@ -112,18 +116,19 @@ pub enum ThingRefusal<'a> {
     Inactive,
     /// The certificate or another one in its chain is revoked.
     Revoked,
-    /// The certificate is neither registered nor certified by an authority, for this reason.
+    /// The certificate is not registered, and no authority certifies it. Contains the reason.
     Unknown(&'a str),
     /// The authority may not certify this name.
     ForeignName(&'a str),
     /// The thing is disabled.
     NameInactive,
-    /// The certificate is valid for other things, such as this one, but not for the requested thing.
+    /// The certificate does not identify the requested thing. Contains one of the things that it does identify, if
+    /// there is any.
     Name(Option<&'a str>),
 }
 
 impl ThingRefusal<'_> {
-    /// Whether only the thing's name is refused, not the certificate.
+    /// Returns `true` if the certificate itself is accepted and only the name of the thing is refused.
     #[must_use]
     pub const fn is_about_name(self) -> bool {
         match self {
@@ -173,7 +178,7 @@ impl std::fmt::Display for ThingRefusal<'_> {
 }
 
 impl Things {
-    /// Determines the thing that a certificate identifies. `wanted` is the name in the request, if any.
+    /// Determines which thing a certificate identifies. `wanted` is the name in the request, if it contains one.
     pub fn identify<'a>(
         &'a self,
         shown: &'a ShownCertificate,
@@ -205,11 +210,12 @@ impl Things {
         Ok(identified)
     }
 
-    /// Returns the thing once per certificate that it may use, for operators' queries: its registered certificates; if
-    /// it has none, one per authority that may certify the name; otherwise, one with the default policies.
+    /// Lists the certificates that a thing may use, for operators' queries. Returns one entry for each registered
+    /// certificate of the thing. If none is registered, returns one entry for each authority that may certify the name.
+    /// If there is no such authority either, returns one entry with the default policies.
     ///
     /// # Errors
-    /// The thing or all of its certificates are disabled.
+    /// Fails if the thing or all of its certificates are disabled.
     pub fn supposed<'a>(&'a self, name: &'a str) -> Result<Vec<Identified<'a>>, ThingRefusal<'a>> {
         if self.registry.is_inactive(name) {
             return Err(ThingRefusal::NameInactive);
@@ -246,7 +252,8 @@ impl Things {
         self.registry.lookup(id, wanted, &self.policies)
     }
 
-    /// Whether the thing or, if no name is given, every thing of the certificate is disabled.
+    /// Returns `true` if the thing is disabled. Without a name, returns `true` if every thing of the certificate is
+    /// disabled.
     fn is_switched_off(&self, certificate: &[u8; 32], name: Option<&str>) -> bool {
         match name {
             Some(name) => self.registry.is_inactive(name),
@@ -297,8 +304,8 @@ impl Things {
         numbers.any(|number| self.revoked.binary_search(number).is_ok())
     }
 
-    /// Whether keys issued to a thing are still valid: its certificate and name must still be accepted. A name
-    /// certified by an authority is checked even if the request did not contain it.
+    /// Returns `true` if keys issued to a thing are still valid. Its certificate and name must still be accepted. A
+    /// name certified by an authority is checked even if the sign-in did not contain it.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
         if self.is_revoked(&identity.numbers) {
@@ -332,8 +339,9 @@ impl ThingAuthority {
 }
 
 impl Identified<'_> {
-    /// Decides by the IoT policies whether the thing may use a role alias from this address at this time. Adds the cost
-    /// of the evaluation to `steps`. The error names the statement that refused the request.
+    /// Decides, based on the IoT policies, whether the thing may use a role alias from this address at this time. Adds
+    /// the cost of the evaluation to `steps`. If the request is refused, the returned reason names the responsible
+    /// statement.
     #[must_use]
     pub fn may_use(
         &self,
@@ -401,7 +409,7 @@ pub fn certificate_id(fingerprint: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(fingerprint)
 }
 
-/// Whether a name matches a pattern, where `*` matches any characters.
+/// Returns `true` if a name matches a pattern, where `*` matches any characters.
 fn is_like(name: &str, pattern: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return name == pattern;
@@ -422,15 +430,15 @@ fn is_like(name: &str, pattern: &str) -> bool {
     true
 }
 
-// Sign-ins of each thing within the hour. A thing whose clock is ahead requests keys repeatedly.
+// Counts the sign-ins of each thing within the hour. A thing whose clock is ahead requests keys over and over.
 //
 // ```text
 // place = tag 32 | hour 20 | count 12 bits        indexed by a hash of the thing, the same on all shards
 // ```
-// The first thing to sign in within the hour owns the place. Other things with the same index are not counted; one that
-// signs in frequently takes the place early in the next hour.
+// The first thing that signs in within the hour owns the place in the table. Other things with the same index are not
+// counted during that hour. A thing that signs in frequently is likely to take the place early in the next hour.
 
-/// Sign-ins by certificate and name, shared by all shards. A reload of the credentials resets the counts.
+/// Counts of sign-ins by certificate and name, shared by all shards. A reload of the credentials resets the counts.
 #[derive(Debug)]
 pub struct SignIns {
     places: Box<[AtomicU64]>,
@@ -446,7 +454,8 @@ impl Default for SignIns {
 }
 
 impl SignIns {
-    /// Counts a sign-in. Returns `true` for the first sign-in beyond [`SIGN_INS_PER_HOUR`], at most once an hour.
+    /// Counts a sign-in. Returns `true` only for the first sign-in beyond [`SIGN_INS_PER_HOUR`], that is, at most once
+    /// an hour for each thing.
     pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
         let key = key_of(certificate, name);
         let (tag, hour) = (key >> 32, (now_s / 3600) & HOURS);
@@ -494,7 +503,7 @@ mod sign_ins_tests {
         bytes
     }
 
-    /// Returns the numbers of those sign-ins, out of `times`, that exceed the limit.
+    /// Performs `times` sign-ins and returns the numbers of those that are reported as exceeding the limit.
     fn exceeding(sign_ins: &SignIns, name: &str, now_s: u64, times: u64) -> Vec<u64> {
         let exceeds = |_: &u64| sign_ins.exceeds(&certificate(7), Some(name), now_s);
         (1..=times).filter(exceeds).collect()

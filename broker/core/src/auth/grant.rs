@@ -7,23 +7,23 @@ use codec::policy::{Policy, SESSION_POLICY_BYTES_MAX};
 use codec::{control::TAGS_MAX, sts, sts::POLICY_ARNS_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Rights conferred by temporary credentials, as encoded in their token.
+/// The rights that temporary credentials confer, as encoded in their token.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Root of the caller or, in a role chain, of the first role session.
+    /// The key or sign-in from which the grant is derived. All sessions in a role chain have the same root.
     pub root: GrantRoot,
-    /// Holder of the rights.
+    /// The holder of the rights.
     pub holder: GrantHolder,
-    /// Issue time, in seconds since 1970 UTC; `None` in tokens of federated users.
+    /// Time of issue, in seconds since 1970 UTC; `None` in tokens of federated users.
     pub issued_s: Option<u64>,
-    /// Expiry time, in seconds since 1970 UTC.
+    /// Time of expiry, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
 
 /// The key or sign-in from which a grant is derived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GrantRoot {
-    /// The key of a principal.
+    /// The long-term key of a principal.
     Key {
         /// Access key id.
         access_key_id: Box<str>,
@@ -37,7 +37,7 @@ pub enum GrantRoot {
 pub enum GrantHolder {
     /// The requesting principal itself.
     User,
-    /// A federated user of the requesting principal.
+    /// A federated user, created by the requesting principal.
     Federated {
         /// The account: 12 digits.
         account: Box<str>,
@@ -50,19 +50,19 @@ pub enum GrantHolder {
     Role(RoleGrant),
 }
 
-/// A session of a role.
+/// The rights of a role session, as encoded in a token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoleGrant {
     /// The role's account.
     pub account: Box<str>,
     /// Name of the role.
     pub role: Box<str>,
-    /// Distinct names of the roles between the root and this role.
+    /// Names of the roles between the root and this role, without duplicates.
     #[serde(deserialize_with = "at_most::<_, _, _, CHAIN_MAX>")]
     pub via: Vec<Box<str>>,
     /// Name of the session.
     pub session_name: Box<str>,
-    /// Source identity: person or program that uses the session.
+    /// The source identity: the person or program that uses the session.
     pub source_identity: Option<Box<str>>,
     /// Tags of the session.
     #[serde(deserialize_with = "at_most::<_, _, _, TAGS_MAX>")]
@@ -77,23 +77,24 @@ pub struct RoleGrant {
 
 pub(crate) type InlinePolicy = Result<Option<Policy>, ()>;
 
-/// A tag of a session.
+/// A session tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTag {
     /// Key of 1 to 128 characters.
     pub key: Box<str>,
     /// Value of 0 to 256 characters.
     pub value: Box<str>,
-    /// Whether roles that the session assumes inherit the tag.
+    /// Whether the tag is passed on to the sessions of roles that this session assumes.
     pub transitive: bool,
 }
 
 /// A decrypted token whose signature and expiry have not been checked yet.
 #[derive(Clone, Debug)]
 pub struct OpenedToken {
-    /// The grant contained in the token.
+    /// The grant that the token contains.
     pub grant: Grant,
-    /// Fingerprint of the issuing principal's secret; `None` without such a principal and in tokens of version 1.
+    /// Fingerprint of the issuing principal's secret. `None` in tokens of version 1, and if no principal issued the
+    /// token.
     pub(crate) issuer: Option<Issuer>,
     pub(crate) secret_access_key: Secret,
 }
@@ -105,7 +106,7 @@ pub(crate) struct Issuer {
 }
 
 impl RoleGrant {
-    /// Creates the session of an AssumeRole request, without session policies.
+    /// Creates the grant for an AssumeRole request, without session policies.
     pub(crate) fn of(request: &sts::AssumeRole) -> Self {
         let tags = request.tags.iter().map(|tag| SessionTag {
             key: tag.key.clone(),
@@ -126,7 +127,7 @@ impl RoleGrant {
 }
 
 impl Grant {
-    /// Creates the grant of a federated user of the principal with this access key id.
+    /// Creates the grant for a federated user of the principal with this access key id.
     #[must_use]
     pub fn federated(
         parent: &str,
@@ -149,7 +150,7 @@ impl Grant {
         }
     }
 
-    /// Returns the version and the encoding; `None` if a field is too long.
+    /// Returns the version of the token format and the encoded grant; `None` if a field is too long.
     pub(crate) fn encode(&self) -> Option<(u8, Vec<u8>)> {
         let (role, policy) = match &self.holder {
             GrantHolder::User => (None, None),
@@ -171,7 +172,7 @@ impl Grant {
         Some((SESSION, wire::write(&fields)))
     }
 
-    /// Encodes the expiry, then each field with its length as a prefix.
+    /// Encodes the expiry, followed by each field with its length as a prefix.
     fn encode_user(&self, account: &str, name: &str, policy: Option<&Policy>) -> Option<Vec<u8>> {
         let GrantRoot::Key { access_key_id } = &self.root else {
             return None;
@@ -197,7 +198,7 @@ impl Grant {
     pub(crate) fn decode(version: u8, bytes: &[u8]) -> Option<Self> {
         if version == SESSION {
             type Fields = (GrantRoot, u64, u64, Option<RoleGrant>);
-            let fields: Fields = wire::read(bytes, bytes.len())?; // its token is not too long
+            let fields: Fields = wire::read(bytes, bytes.len())?; // the token that contains the fields is not too long
             let (root, issued_s, expires_s, role) = fields;
             return Some(Self {
                 root,
@@ -227,7 +228,8 @@ impl Grant {
     }
 }
 
-/// Reads the policy of a federated user's token, which is text before version 3. `None` confers no rights.
+/// Reads the policy in a federated user's token. Before version 3, the policy is stored as text. `None` confers no
+/// rights.
 fn read_grant_policy(version: u8, bytes: &[u8]) -> Option<Policy> {
     if bytes.is_empty() {
         return None;
@@ -256,5 +258,5 @@ const NAME_BYTES_MAX: usize = 32;
 pub(crate) const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
 
-/// Maximum number of roles between the root and the last role of a chain.
+/// Maximum number of roles between the root of a chain and its last role.
 pub(crate) const CHAIN_MAX: usize = 8;

@@ -1,21 +1,21 @@
-//! Rate limit for temporary credentials per account, shared fairly by its callers.
+//! The rate limit for issuing temporary credentials. Each account has its own limit, which its callers share fairly.
 
 use crate::limits::{GRANT_CALLERS, GRANT_WAIT_MS};
 use crate::quota::{Rate, SharedBucket};
 use crate::time::Now;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Usage of an account's rate limit, shared by all shards. Refused calls do not count.
+/// An account's usage of its rate limit, shared by all shards. Refused calls are not counted.
 ///
-/// A caller may use the full rate unless another caller of the account is waiting; in that case, each caller is limited
-/// to half the rate.
+/// A caller may use the full rate as long as no other caller of the account is waiting. Otherwise, each caller is
+/// limited to half the rate.
 #[derive(Debug, Default)]
 pub(crate) struct GrantRates {
     account: SharedBucket,
-    /// Buckets by a keyed hash of the caller. Callers with equal indexes share a bucket.
+    /// Buckets indexed by a keyed hash of the caller. Callers with the same index share a bucket.
     callers: [SharedBucket; GRANT_CALLERS],
-    /// Most recently refused caller and the time of the refusal: index plus one in the upper half, wrapped milliseconds
-    /// in the lower half.
+    /// The most recently refused caller and the time of the refusal. The upper half holds the caller's index plus one,
+    /// the lower half the time in wrapped milliseconds.
     waiting: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ impl GrantRates {
 
     pub(crate) fn take(&self, caller: u64, rate: Rate, now: Now) {
         self.account.take(rate, now);
-        self.of(caller).1.take(half(rate), now); // one that has more than half stays without
+        self.of(caller).1.take(half(rate), now); // a caller that has used more than half the rate gets nothing
     }
 
     fn of(&self, caller: u64) -> (usize, &SharedBucket) {
@@ -46,7 +46,7 @@ impl GrantRates {
     fn others_wait(&self, place: usize, now: Now) -> bool {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let since_ms = wrap(now).wrapping_sub(waiting) & u64::from(u32::MAX);
-        // Clocks of shards differ by a few milliseconds.
+        // The clocks of shards differ by a few milliseconds.
         let is_recent = since_ms < GRANT_WAIT_MS || since_ms > u64::from(u32::MAX) - GRANT_WAIT_MS;
         waiting != 0 && waiting >> 32 != place as u64 + 1 && is_recent
     }
@@ -88,7 +88,7 @@ mod tests {
         let rates = GrantRates::default();
         assert_eq!(taken(&rates, 1, 50, 0), 10);
         assert_eq!(taken(&rates, 1, 50, 1_000), 10, "nobody else waits");
-        // A second caller is refused; from then on, the first is limited to half the rate.
+        // A second caller is refused. From then on, the first caller is limited to half the rate.
         assert_eq!(taken(&rates, 2, 1, 1_000), 0);
         let (mut of_first, mut of_second) = (0, 0);
         for now in (1_100..=1_900).step_by(100) {

@@ -1,4 +1,4 @@
-//! Tests decisions about callers against those of each of their policies alone, which the codec's oracle judges.
+//! Compares decisions about callers with the decisions of their individual policies, which the codec's oracle verifies.
 
 use super::{Caller, PolicyQuestion, Principal};
 use crate::auth::fixtures::{self, ACCOUNT};
@@ -36,14 +36,10 @@ const ROLES: &[&[&str]] = &[
     &[OTHERS, MAKERS],
 ];
 
+#[rustfmt::skip] // a list
 const ACTIONS: &[Action] = &[
-    Action::ConnectAsMaster,
-    Action::ConnectAsViewer,
-    Action::DescribeSignalingChannel,
-    Action::DeleteSignalingChannel,
-    Action::CreateSignalingChannel,
-    Action::GetIceServerConfig,
-    Action::GetFederationToken,
+    Action::ConnectAsMaster, Action::ConnectAsViewer, Action::DescribeSignalingChannel, Action::DeleteSignalingChannel,
+    Action::CreateSignalingChannel, Action::GetIceServerConfig, Action::GetFederationToken,
 ];
 
 const RESOURCES: &[&str] = &[
@@ -60,7 +56,8 @@ const CLIENTS: &[Option<&str>] = &[None, Some("web-1"), Some("web-bad"), Some("v
 
 const SESSIONS: &[Option<&str>] = &[None, Some(ADMIN), Some(VIEWERS), Some(NO_DELETE)];
 
-/// Whether any of the policy documents allows, and whether any denies, each by itself.
+/// Evaluates each document separately. Returns whether any of them allows the request and whether any of them denies
+/// it.
 fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str>) -> (bool, bool) {
     let decide = |document: &&str| {
         let request = Request {

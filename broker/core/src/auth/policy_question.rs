@@ -1,4 +1,4 @@
-//! Questions for a caller's policies, with the values of condition keys.
+//! Authorization questions that a caller's policies answer, and the values of condition keys.
 
 use crate::auth::caller::Caller;
 use crate::auth::sign_in::SignIn;
@@ -11,22 +11,22 @@ use std::sync::Arc;
 /// An authorization question: may the caller perform this action?
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyQuestion<'a> {
-    /// Requested action.
+    /// The requested action.
     pub action: Action,
-    /// ARN of a channel (with `/*` instead of the creation time for a channel to be created) or of a federated user, or
-    /// `*`.
+    /// The ARN of a channel or of a federated user, or `*`. The ARN of a channel that does not exist yet has `/*` in
+    /// place of the creation time.
     pub resource: &'a str,
-    /// Client id of the viewer.
+    /// Client id of the viewer, if there is one.
     pub client_id: Option<&'a str>,
     /// Tags in the request.
     pub request_tags: RequestTags<'a>,
     /// Tags of the channel.
     pub resource_tags: ResourceTags<'a>,
-    /// Requested role session, if any.
+    /// The requested role session, if the request asks for one.
     pub assumed: Option<Assumed<'a>>,
 }
 
-/// A requested session of a role.
+/// The role session that a request asks to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Assumed<'a> {
     /// Name of the session.
@@ -35,7 +35,7 @@ pub struct Assumed<'a> {
     pub external_id: Option<&'a str>,
     /// Source identity, if the request contains one.
     pub source_identity: Option<&'a str>,
-    /// Keys of transitive tags.
+    /// Keys of the tags that are marked as transitive.
     pub transitive_tag_keys: &'a [Box<str>],
 }
 
@@ -55,7 +55,7 @@ pub enum RequestTags<'a> {
 pub enum ResourceTags<'a> {
     /// The tags are known; empty if the channel does not exist.
     Known(&'a [Tag]),
-    /// The channel is on another shard, which decides the question again.
+    /// The tags are not known, because the channel belongs to another shard. That shard evaluates the policies again.
     Elsewhere,
 }
 
@@ -79,11 +79,11 @@ impl<'a> PolicyQuestion<'a> {
 pub struct Origin {
     /// Address of the client.
     pub address: IpAddr,
-    /// Whether the client connects over TLS.
+    /// Whether the client connected over TLS.
     pub tls: bool,
     /// Time of the request, in seconds since 1970 UTC.
     pub asked_s: u64,
-    /// Headers tested by the caller's policies.
+    /// Headers that the caller's policies test.
     pub headers: Option<Arc<OriginHeaders>>,
 }
 
@@ -131,7 +131,7 @@ impl CallerQuestion<'_> {
             }
             KeyName::Referer => Value::of(headers.and_then(|headers| headers.referer.as_deref())),
             KeyName::UserName => Value::of(caller.user_name()),
-            // Unknown until the sign-in completes.
+            // These values are unknown until the sign-in completes.
             KeyName::UserId | KeyName::PrincipalArn if caller.signs_in() => Value::Absent,
             KeyName::UserId => Value::Made(caller.short_user_id()),
             KeyName::PrincipalArn => Value::Made(caller.short_principal_arn()),
@@ -167,7 +167,8 @@ impl CallerQuestion<'_> {
                 let signing_in = caller.source_arn();
                 Value::of(signing_in.map(|_| caller.account()))
             }
-            // Other code provides these: values of sign-ins or of policies, and keys with several values.
+            // Other code provides the remaining values, namely those of sign-ins and policies, and keys with several
+            // values.
             KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName
@@ -231,8 +232,8 @@ impl Context for CallerQuestion<'_> {
 
 /// Returns the value of a tag. Keys are case-insensitive. Source: IAM User Guide, "AWS global condition context keys".
 ///
-/// If keys differ only in case, none of them satisfies an allow statement and each satisfies a deny statement.
-/// Otherwise, a caller could choose the effective value by adding a key.
+/// If several keys differ only in case, none of them satisfies an allow statement and each satisfies a deny statement.
+/// Otherwise, a caller could choose which value applies by adding another key.
 fn tag<'t>(tags: &'t [Tag], key: &str) -> Value<'t> {
     let mut found = tags.iter().filter(|tag| tag.key.eq_ignore_ascii_case(key));
     match (found.next(), found.next()) {

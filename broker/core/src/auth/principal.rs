@@ -5,12 +5,12 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Secret text, wiped when dropped and hidden in debug output.
+/// Secret text that is wiped when dropped and hidden in debug output.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Returns the plain text, for signatures and tokens only.
+    /// Returns the plain text. Use it only to compute signatures and tokens.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A user that signs requests with a long-term key. Uses about 0.5 KiB; shared by all shards.
+/// A user that signs requests with a long-term key. Takes about 0.5 KiB and is shared by all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// Unique name used in logs and refusals; `[\w+=,.@-]{1,64}`.
@@ -46,13 +46,13 @@ pub struct Principal {
     pub access_key_id: String,
     /// Secret access key.
     pub secret: Secret,
-    /// Token that requests must carry; `None` if requests must not carry one.
+    /// Session token that requests must carry; `None` if requests must not carry a token.
     pub session_token: Option<Secret>,
     /// Expiry in seconds since 1970 UTC; `None` if the key does not expire.
     pub expires_s: Option<u64>,
-    /// Tolerated error of the principal's clock, in seconds; `None` for the server's default.
+    /// Maximum clock skew of the principal, in seconds; `None` uses the server's default.
     pub clock_tolerance_s: Option<u64>,
-    /// Policies of the principal. Without policies, the principal has no rights.
+    /// Policies attached to the principal. A principal without policies has no rights.
     pub policies: Vec<Arc<Policy>>,
 }
 
@@ -61,7 +61,7 @@ impl Principal {
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
-        let _ = self.write_arn(&mut arn); // a String takes all
+        let _ = self.write_arn(&mut arn); // writing to a String cannot fail
         arn
     }
 
@@ -69,14 +69,14 @@ impl Principal {
         write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
     }
 
-    /// Evaluates all policies together. Adds the cost to `steps`, as [`Policy::decide`] does.
+    /// Evaluates all policies together. Like [`Policy::decide`], adds the cost to `steps`.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, steps: &mut u64) -> Decision {
         decide_all(&self.policies, request, steps, &mut None)
     }
 }
 
-/// Evaluates all policies together and returns the policy and statement that refuse the request.
+/// Evaluates all policies together. Stores the policy and the statement that refuse the request in `ground`.
 pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,
@@ -112,7 +112,7 @@ pub(crate) fn refusing_statement(
     ))
 }
 
-/// Describes a refusal by a policy statement: an explicit denial or an unmet condition.
+/// Describes how a policy statement refused a request, either by an explicit denial or because a condition was not met.
 pub(crate) fn refusal_text(document: &str, number: usize, failed_key: Option<String>) -> String {
     let why = match failed_key {
         None => "denies it".to_owned(),
@@ -133,20 +133,20 @@ pub(crate) fn policy_names(policies: &[Arc<Policy>]) -> String {
     names.join(", ")
 }
 
-/// A role from the credentials file. Shared by all shards.
+/// A role from the credentials file, shared by all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// Unique name; `[\w+=,.@-]{1,64}`.
     pub name: String,
-    /// The account: 12 digits.
+    /// Account id (12 digits).
     pub account: String,
-    /// Policies of the role. Without policies, its sessions have no rights.
+    /// Policies attached to the role. Sessions of a role without policies have no rights.
     pub policies: Vec<Arc<Policy>>,
     /// Trust policy, which names the callers that may assume the role.
     pub trust: Trust,
     /// Maximum lifetime of a session, in seconds.
     pub max_session_s: u32,
-    /// Tolerated error of a session holder's clock, in seconds; `None` for the server's default.
+    /// Maximum clock skew of clients that use the role's sessions, in seconds; `None` uses the server's default.
     pub clock_tolerance_s: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ impl Role {
     #[must_use]
     pub fn arn(&self) -> String {
         let mut arn = String::new();
-        let _ = self.write_arn(&mut arn); // a String takes all
+        let _ = self.write_arn(&mut arn); // writing to a String cannot fail
         arn
     }
 

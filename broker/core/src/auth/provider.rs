@@ -1,4 +1,4 @@
-//! OpenID providers, whose tokens sign in people and programs, and their token-signing keys.
+//! OpenID providers and their token-signing keys. People and programs sign in with tokens from these providers.
 //!
 //! # Theory of operation
 //! ```text
@@ -7,10 +7,11 @@
 //!                                 ▼                                  │ signature last, by one key of KeySet
 //!                              the provider, by its issuer ──────────┘
 //! ```
-//! Cheap checks that need no secrets come first: a token that has expired or is meant for another service causes no
-//! signature check and no key fetch. Other modules load the keys from a file or fetch them from the provider.
+//! Checks that are cheap and need no secrets come first, so a token that has expired or is meant for another service
+//! causes neither a signature check nor a key fetch. Other modules load the keys from a file or fetch them from the
+//! provider.
 //!
-//! The current time is an argument: the signature library must not read its own clock.
+//! The current time is passed as an argument, because the signature library must not read the clock itself.
 //!
 //! Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation"; RFC 8725, "JSON Web Token Best Current
 //! Practices"; IAM User Guide, "Available keys for AWS OIDC federation".
@@ -27,44 +28,44 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// An OpenID provider from the credentials file. Shared by all shards.
+/// An OpenID provider from the credentials file, shared by all shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
-    /// Owning account id (12 digits).
+    /// Id of the account that owns the provider (12 digits).
     pub account: Box<str>,
     /// Issuer URL without `https://`; unique.
     pub issuer: Box<str>,
-    /// Client ids whose tokens are accepted.
+    /// Client ids for which tokens are accepted.
     pub client_ids: Vec<Box<str>>,
     /// Accepted signature algorithms.
     pub algorithms: Algorithms,
-    /// Source of the keys.
+    /// Where the provider's keys come from.
     pub keys: KeySource,
-    /// Lower-case names of the claims, besides `sub` and `aud`, that policies and trust policies test.
+    /// Lower-case names of the claims that policies and trust policies test, other than `sub` and `aud`.
     pub claims: Vec<Box<str>>,
 }
 
-/// Source of a provider's keys.
+/// The source of a provider's keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
-    /// A file next to the credentials file.
+    /// The keys come from a file next to the credentials file.
     File(Arc<KeySet>),
     /// The provider's discovery documents.
     Discovery(Discovery),
 }
 
-/// Settings for fetching a provider's documents.
+/// Settings for fetching the documents of a provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// CA certificates of the provider's server, in PEM format; `None` uses the system's certificates.
+    /// CA certificates that verify the provider's server, in PEM format; `None` uses the system's certificates.
     pub ca: Option<Box<[u8]>>,
-    /// Hosts, other than the issuer's, from which keys may be fetched.
+    /// Hosts from which keys may be fetched, in addition to the issuer's host.
     pub hosts: Vec<Box<str>>,
     /// Whether the provider's server may have a private address.
     pub private: bool,
 }
 
-/// Asymmetric signature algorithms without duplicates.
+/// A list of asymmetric signature algorithms without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(Vec<Algorithm>);
 
@@ -75,7 +76,8 @@ impl Default for Algorithms {
 }
 
 impl Algorithms {
-    /// Looks up algorithms by name; `None` if a name is unknown or denotes a symmetric algorithm.
+    /// Looks up algorithms by name. Returns `None` if a name is unknown or denotes a symmetric algorithm, or if there
+    /// are no names.
     pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
         let all: Option<Vec<_>> = names.into_iter().map(named).collect();
         let mut some = Vec::new();
@@ -87,7 +89,7 @@ impl Algorithms {
         (!some.is_empty()).then_some(Self(some))
     }
 
-    /// Names that [`Self::of_names`] accepts.
+    /// The names that [`Self::of_names`] accepts.
     pub const NAMES: &'static [&'static str] = &[
         "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
     ];
@@ -98,19 +100,19 @@ impl Algorithms {
 }
 
 impl Provider {
-    /// Whether sessions of this identity are still valid: its client id is still accepted. A policy that tests a
-    /// discarded claim takes the stricter outcome; see [`codec::policy::Value::Lost`].
+    /// Returns `true` if sessions of this identity are still valid. The client id of its token must still be accepted.
+    /// If a policy tests a claim that was discarded, the stricter outcome applies; see [`codec::policy::Value::Lost`].
     pub(crate) fn knows(&self, identity: &WebIdentity) -> bool {
         self.account == identity.account && self.client_ids.contains(&identity.audience)
     }
 
-    /// Issuer URL, as in tokens and discovery documents.
+    /// Returns the issuer URL in the form used in tokens and discovery documents.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.issuer)
     }
 
-    /// Host of the issuer, with the port if the URL has one.
+    /// Returns the host of the issuer, with the port if the URL contains one.
     #[must_use]
     pub fn host(&self) -> &str {
         self.issuer.split('/').next().unwrap_or_default()
@@ -122,7 +124,7 @@ pub(crate) fn named(name: &str) -> Option<Algorithm> {
     known.then(|| name.parse().ok()).flatten()
 }
 
-// Provider keys. Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
+// The keys of providers. Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
 
 /// A provider's token-signing keys.
 #[derive(Clone, Debug)]
@@ -134,14 +136,14 @@ pub struct KeySet {
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     id: Option<Box<str>>,
-    /// Algorithms supported by the key's type, curve and `alg`.
+    /// Algorithms for which the key can be used, based on its type, curve and `alg`.
     algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// The key as published; identifies the key in comparisons.
+    /// The key as published by the provider, used to compare key sets.
     source: Jwk,
 }
 
-/// Why a key set document is invalid.
+/// The reason why a key set document is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySetFault {
     /// The document is longer than [`KEY_SET_BYTES_MAX`](crate::limits::KEY_SET_BYTES_MAX).
@@ -150,18 +152,18 @@ pub enum KeySetFault {
     Malformed,
     /// The document contains more keys than [`KEYS_OF_PROVIDER_MAX`](crate::limits::KEYS_OF_PROVIDER_MAX).
     TooMany,
-    /// No key in the document can verify tokens.
+    /// The document contains no key that can verify tokens.
     NoneUsable,
 }
 
-/// A key set document. Keys are parsed one by one, so that an unknown key type does not invalidate the others.
+/// A key set document. Keys are parsed individually, so that a key of an unknown type does not invalidate the others.
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<Value>,
 }
 
 impl KeySet {
-    /// Parses a key set document. Drops keys for other uses, RSA keys below 2,048 bits and symmetric keys.
+    /// Parses a key set document. Drops symmetric keys, RSA keys with fewer than 2,048 bits, and keys for other uses.
     pub fn parse(text: &[u8]) -> Result<Self, KeySetFault> {
         if text.len() > crate::limits::KEY_SET_BYTES_MAX {
             return Err(KeySetFault::TooLong);
@@ -181,25 +183,25 @@ impl KeySet {
         Ok(Self { keys, dropped })
     }
 
-    /// Number of usable keys.
+    /// Returns the number of usable keys.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are no usable keys.
+    /// Returns `true` if there are no usable keys.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Number of dropped keys.
+    /// Returns the number of dropped keys.
     #[must_use]
     pub const fn dropped(&self) -> usize {
         self.dropped
     }
 
-    /// Returns the keys for this algorithm and, if given, this key id.
+    /// Returns the keys that can be used with this algorithm. If a key id is given, returns only keys with that id.
     pub(crate) fn fitting<'k>(
         &'k self,
         id: Option<&'k str>,
@@ -242,7 +244,7 @@ impl fmt::Display for KeySetFault {
     }
 }
 
-/// Parses a key; `None` if it cannot verify tokens.
+/// Parses a key. Returns `None` if the key cannot verify tokens.
 fn signing_key(value: Value) -> Option<SigningKey> {
     let source: Jwk = serde_json::from_value(value).ok()?;
     let common = &source.common;
@@ -270,7 +272,7 @@ fn signing_key(value: Value) -> Option<SigningKey> {
     })
 }
 
-/// Returns the algorithms of a key; `None` if the key is weak or its type is unsupported.
+/// Returns the algorithms of a key. Returns `None` if the key is weak or its type is unsupported.
 fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     if let AlgorithmParameters::RSA(rsa) = parameters {
         return is_strong(&rsa.n, &rsa.e).then_some(RSA);
@@ -290,7 +292,8 @@ fn by_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     None
 }
 
-/// Whether an RSA key has 2,048 to 8,192 bits and an inexpensive exponent.
+/// Returns `true` if an RSA key has 2,048 to 8,192 bits and its exponent has at most four bytes. Larger exponents would
+/// make verification slow.
 fn is_strong(modulus: &str, exponent: &str) -> bool {
     let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
     let (Some(modulus), Some(exponent)) = (bytes(modulus), bytes(exponent)) else {
@@ -304,7 +307,7 @@ fn is_strong(modulus: &str, exponent: &str) -> bool {
     (2048..=8192).contains(&bits) && (1..=4).contains(&exponent.len())
 }
 
-/// Whether each coordinate has this many bytes.
+/// Returns `true` if each coordinate is `bytes` bytes long.
 fn is_point(coordinates: &[&str], bytes: usize) -> bool {
     let mut decoded = coordinates
         .iter()
@@ -321,24 +324,25 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-/// Fetched keys of all providers, by issuer. The process has one snapshot, shared as `Arc<Keyring>` and replaced as a
-/// whole.
+/// The fetched keys of all providers, indexed by issuer. The process has one snapshot, shared as `Arc<Keyring>`. It is
+/// always replaced as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     by_issuer: BTreeMap<Box<str>, ProviderKeys>,
 }
 
-/// Keys of a provider, and the flag that requests newer ones.
+/// The keys of a provider, with a flag that requests newer ones.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderKeys {
-    /// Last fetched keys; `None` before the first fetch or if they are stale.
+    /// The most recently fetched keys; `None` before the first fetch and when the keys are stale.
     keys: Option<Arc<KeySet>>,
-    /// Whether newer keys are requested. Set by shards, cleared by the fetching task, shared by all snapshots.
+    /// Whether newer keys have been requested. Shards set the flag and the fetching task clears it. All snapshots share
+    /// it.
     wish: Arc<AtomicBool>,
 }
 
 impl Keyring {
-    /// Creates a snapshot of the given keys.
+    /// Creates a snapshot that contains the given keys.
     #[must_use]
     pub fn of(entries: impl IntoIterator<Item = (Box<str>, ProviderKeys)>) -> Self {
         Self {
@@ -358,7 +362,7 @@ impl Keyring {
         }
     }
 
-    /// Requests newer keys, after a token with valid claims has named an unknown key.
+    /// Requests newer keys. Called when a token with valid claims names an unknown key.
     pub fn wish(&self, provider: &Provider) {
         if let Some(entry) = self.by_issuer.get(&provider.issuer) {
             entry.wish.store(true, Ordering::Relaxed);
@@ -367,14 +371,14 @@ impl Keyring {
 }
 
 impl ProviderKeys {
-    /// Creates an entry with the given keys and the same request flag.
+    /// Creates an entry with the given keys. Both entries share the flag that requests newer keys.
     #[must_use]
     pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
         let wish = Arc::clone(&self.wish);
         Self { keys, wish }
     }
 
-    /// Whether newer keys were requested since the last call; clears the request.
+    /// Returns `true` if newer keys have been requested since the last call, and clears the request.
     #[must_use]
     pub fn take_wish(&self) -> bool {
         self.wish.swap(false, Ordering::Relaxed)

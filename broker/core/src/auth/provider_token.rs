@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A token whose header and claims are parsed but not verified.
+/// A token whose header and claims have been parsed but not verified.
 pub struct Unverified<'t> {
     token: &'t str,
     header: TokenHeader,
@@ -53,26 +53,26 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// Issuer without `https://`; `None` if it cannot be the issuer of any provider.
+    /// Returns the issuer without `https://`. Returns `None` if no provider can have this issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         let issuer = self.issuer.strip_prefix("https://");
         issuer.or_else(|| (self.issuer == SHORT_ISSUER).then_some(SHORT_ISSUER))
     }
 
-    /// The unverified `iss` claim.
+    /// Returns the unverified `iss` claim.
     #[must_use]
     pub fn claimed_issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Returns the tags and source identity for the session.
+    /// Returns the tags and the source identity that the token specifies for the session.
     pub fn session_claims(&self) -> Result<SessionClaims, TokenFault> {
         self.claims.session()
     }
 
-    /// Returns the client that the token was issued to, if stated: `azp` or, in access tokens, `client_id` (RFC 9068,
-    /// section 2.2).
+    /// Returns the client to which the token was issued, if the token names it. The claim is `azp` or, in access
+    /// tokens, `client_id` (RFC 9068, section 2.2).
     fn party(&self) -> Result<Option<&str>, TokenFault> {
         let of = |name, rule| match self.claims.has(name) {
             true => self
@@ -98,7 +98,7 @@ impl<'t> Unverified<'t> {
         }
     }
 
-    /// The unverified `sub` claim.
+    /// Returns the unverified `sub` claim.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.claims.text("sub")
@@ -112,8 +112,8 @@ impl fmt::Debug for Unverified<'_> {
 }
 
 impl Provider {
-    /// Verifies a token of this provider at the given time, in seconds since 1970 UTC: its expiry, audience and other
-    /// claims first, its signature last.
+    /// Verifies a token of this provider at the given time, in seconds since 1970 UTC. Checks the expiry, the audience
+    /// and the other claims first, and the signature last.
     pub fn verify(
         &self,
         token: &Unverified<'_>,
@@ -151,7 +151,7 @@ impl Provider {
         })
     }
 
-    /// Returns the accepted client id and the values of `ISSUER:oaud`.
+    /// Returns the client id for which the token is accepted, and the values of the condition key `ISSUER:oaud`.
     fn audience(&self, token: &Unverified<'_>) -> Result<(Box<str>, Vec<Box<str>>), TokenFault> {
         let claims = &token.claims;
         let rule = "the claim aud is not a text or a list of at most 16";
@@ -218,7 +218,7 @@ impl Provider {
             return Err(TokenFault::AmbiguousKey);
         }
         let mut validation = Validation::new(*algorithm);
-        // The library would read the system clock.
+        // By default, the library would read the system clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         // The audience was checked above, together with `azp`.
@@ -252,15 +252,15 @@ fn check_moments(claims: &TokenMembers, expires_s: u64, now_s: u64) -> Result<()
 /// The only issuer that may omit `https://`. Source: OpenID Connect Core 1.0, section 15.6.2, "Google".
 const SHORT_ISSUER: &str = "accounts.google.com";
 
-/// Tolerated error of a provider's clock, in seconds.
+/// Maximum clock skew of a provider, in seconds.
 const TOLERANCE_S: u64 = 60;
 
-/// Maximum lifetime of a token, in seconds; bounds the use of a stolen token.
+/// Maximum lifetime of a token in seconds. Limits how long a stolen token can be used.
 const LIFE_S_MAX: u64 = 24 * 60 * 60;
 
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// Members of a JSON object. Duplicate names are rejected because two parsers could see different values.
+/// The members of a JSON object. Duplicate names are rejected, because two parsers could read different values.
 pub(crate) struct TokenMembers(BTreeMap<String, Value>);
 
 pub(crate) struct TokenHeader {
@@ -270,7 +270,7 @@ pub(crate) struct TokenHeader {
 }
 
 impl TokenHeader {
-    /// Parses a header. Rejects members that supply a key or whose meaning is unsupported.
+    /// Parses a header. Rejects members that supply a key and members whose meaning is not supported.
     pub(crate) fn read(json: &[u8]) -> Result<Self, TokenFault> {
         let malformed = TokenFault::Malformed;
         let members =
@@ -317,20 +317,20 @@ impl TokenMembers {
         (1..=CLAIM_BYTES_MAX).contains(&text.len()).then_some(text)
     }
 
-    /// Returns a time in whole seconds.
+    /// Returns the value of a member as a time in whole seconds.
     pub(crate) fn moment(&self, name: &str) -> Option<u64> {
         let number = self.0.get(name)?;
         number.as_u64().or_else(|| {
             let seconds = number
                 .as_f64()
                 .filter(|it| (0.0..MOMENT_MAX).contains(it))?;
-            // Exact except for the fraction: the number is below 2⁵³.
+            // Only the fraction is lost: the number is below 2⁵³, so its integer part is exact.
             format!("{}", seconds.trunc()).parse().ok()
         })
     }
 
-    /// Returns all values of a claim as strings; empty if the claim is absent, an object, too long, or a list that
-    /// contains anything but strings, numbers and booleans.
+    /// Returns all values of a claim as strings. Returns nothing if the claim is absent, an object, too long, or a list
+    /// that contains anything other than strings, numbers and booleans.
     pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0
@@ -353,7 +353,7 @@ impl TokenMembers {
         }
     }
 
-    /// Whether a claim is `true`, as a boolean or, with some providers, as a string.
+    /// Returns `true` if a claim is `true`. Some providers send the string instead of the boolean.
     fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true))) || self.has_value(name, "true")
     }
@@ -374,8 +374,8 @@ impl TokenMembers {
 }
 
 impl TokenMembers {
-    /// Reads the session's tags and source identity, either nested as `{"principal_tags": {"KEY": ["VALUE"]},
-    /// "transitive_tag_keys": ["KEY"]}` or flat, with one claim per tag.
+    /// Reads the session's tags and source identity. The tags are either nested as
+    /// `{"principal_tags": {"KEY": ["VALUE"]}, "transitive_tag_keys": ["KEY"]}` or flat, with one claim per tag.
     pub(crate) fn session(&self) -> Result<SessionClaims, TokenFault> {
         let mut tags = Vec::new();
         let mut transitive = Vec::new();
@@ -405,7 +405,7 @@ impl TokenMembers {
     }
 }
 
-/// Adds the tags of a nested claim; `None` if the claim has another form.
+/// Adds the tags of a nested claim. Returns `None` if the claim has a different form.
 fn nested(
     value: &Value,
     tags: &mut Vec<(String, String)>,
@@ -424,7 +424,7 @@ fn nested(
     Some(())
 }
 
-/// Adds a tag whose value is a string or a list of one string.
+/// Adds a tag. Its value must be a string or a list that contains one string.
 fn add_tag(key: &str, value: &Value, tags: &mut Vec<(String, String)>) -> Option<()> {
     let value = match value.as_array().map(Vec::as_slice) {
         Some([sole]) => sole.as_str()?,
@@ -443,7 +443,7 @@ fn add_texts(list: &Value, texts: &mut Vec<String>) -> Option<()> {
     })
 }
 
-/// Converts a string, number or boolean to the text that conditions compare.
+/// Converts a string, number or boolean to the text that conditions are tested against.
 fn scalar(value: &Value) -> Option<Box<str>> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -483,33 +483,34 @@ impl<'de> Visitor<'de> for MembersVisitor {
 /// Header members that supply a key or change the meaning of the token.
 const FORBIDDEN: &[&str] = &["crit", "jku", "jwk", "x5u", "b64", "enc", "zip"];
 
-/// Accepted token types: sign-in tokens and access tokens (RFC 9068). Logout tokens have another type.
+/// Accepted token types, for sign-in tokens and access tokens (RFC 9068). Logout tokens have a different type.
 const TYPES: &[&str] = &["JWT", ACCESS_TOKEN];
 const ACCESS_TOKEN: &str = "at+jwt";
 
-/// Claim with session tags. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session tags using
-/// AssumeRoleWithWebIdentity".
+/// The claim that contains session tags. Source: IAM User Guide, "Pass session tags in AWS STS", "InTransit session
+/// tags using AssumeRoleWithWebIdentity".
 const TAGS: &str = "https://aws.amazon.com/tags";
 
 const TAGS_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/tags has no valid session tags");
 
-/// Claim with the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed roles".
+/// The claim that contains the source identity. Source: IAM User Guide, "Monitor and control actions taken with assumed
+/// roles".
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 
 const SOURCE_IDENTITY_RULE: TokenFault =
     TokenFault::Claim("the claim https://aws.amazon.com/source_identity is invalid");
 
-/// Maximum length of an evaluated claim, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
+/// Maximum length of a claim that is evaluated, in bytes. Source: STS API Reference, "AssumeRoleWithWebIdentity",
 /// `SubjectFromWebIdentityToken`, *maximum length of 255*.
 const CLAIM_BYTES_MAX: usize = 255;
 
 const CLAIM_VALUES_MAX: usize = 16;
 
-/// Exclusive bound of times in seconds: floats represent integers exactly up to 2⁵³.
+/// Exclusive upper bound for times, in seconds. Floats represent integers exactly up to 2⁵³.
 const MOMENT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Why a token is refused. Messages never contain parts of the token.
+/// The reason why a token is refused. Messages never contain parts of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
     /// The text is not a token, or its header requires an unsupported feature. Contains a message for the caller.
@@ -522,18 +523,19 @@ pub enum TokenFault {
     Audience,
     /// The named claim is missing or invalid.
     Claim(&'static str),
-    /// No key of the provider has the token's key id and algorithm; the provider may have published a newer key.
+    /// No key of the provider has the token's key id and algorithm. The provider may have published a newer key.
     UnknownKey,
-    /// The provider's keys are unknown.
+    /// The keys of the provider have not been loaded.
     NoKeys,
-    /// The token names no key, and several keys support its algorithm.
+    /// The token does not name a key, and several keys support its algorithm.
     AmbiguousKey,
-    /// The signature is invalid, or its algorithm is not accepted for the provider.
+    /// The signature is invalid, or the provider may not use its algorithm.
     Signature,
 }
 
 impl TokenFault {
-    /// Whether newer keys might make the token valid. Its issuer, audience and expiry are valid already.
+    /// Returns `true` if the token could be valid with newer keys. In that case, its issuer, audience and expiry have
+    /// already been verified.
     #[must_use]
     pub const fn asks_for_keys(self) -> bool {
         matches!(self, Self::UnknownKey | Self::NoKeys)
@@ -555,22 +557,22 @@ impl fmt::Display for TokenFault {
     }
 }
 
-// Console accounts: requirements for id tokens in addition to the rules for all tokens.
+// Requirements for the id tokens of console accounts, in addition to the rules for all tokens.
 
-/// Required claims of an id token.
+/// The claims that an id token must contain.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedClaims<'w> {
-    /// Client id that requested the token.
+    /// The client id that requested the token.
     pub client_id: &'w str,
     /// The nonce of this sign-in.
     pub nonce: &'w str,
-    /// Claim that grants access: a string or a list of strings.
+    /// The claim that grants access. Its value must be a string or a list of strings.
     pub claim: &'w str,
-    /// Value that the claim must equal or contain.
+    /// The value that the claim must equal or contain.
     pub value: &'w str,
 }
 
-/// Why an id token is refused.
+/// The reason why an id token is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountFault {
     /// The token is not a valid token of the provider for this client.
@@ -579,14 +581,13 @@ pub enum AccountFault {
     Nonce,
     /// The token is valid, but its subject has no access.
     Stranger(Box<str>),
-    /// The token is valid, but the subject's email address is not verified.
+    /// The token is valid, but the email address of its subject is not verified.
     Unchecked(Box<str>),
 }
 
 impl Provider {
     /// Verifies an id token of this provider at the given time, in seconds since 1970 UTC, and returns its subject. An
-    /// `email` claim grants access only together with `email_verified`, because many providers let users enter any
-    /// address.
+    /// `email` claim grants access only if `email_verified` is set, because many providers let users enter any address.
     ///
     /// Source: OpenID Connect Core 1.0, section 3.1.3.7, "ID Token Validation", and section 5.1, `email_verified`.
     pub fn verify_account(
@@ -604,7 +605,7 @@ impl Provider {
         let verified = console.verify(token, keys, now_s);
         let subject = verified.map_err(AccountFault::Token)?.subject;
         let claims = &token.claims;
-        // `azp` alone does not make the client an audience.
+        // A client that appears only in `azp` is not part of the audience.
         let mut audiences = claims.audiences().into_iter().flatten();
         if !audiences.any(|one| *one == *wanted.client_id) {
             return Err(AccountFault::Token(TokenFault::Audience));

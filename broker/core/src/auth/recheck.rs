@@ -1,17 +1,17 @@
-//! Result of rechecking open connections against new credentials, summed over all shards.
+//! The result of rechecking open connections against new credentials, summed over all shards.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Counts the open connections that new credentials would refuse. Each set of credentials has its own instance, shared
-/// by all shards.
+/// Counts the open connections that new credentials would refuse. Each set of credentials has its own counters, which
+/// all shards share.
 #[derive(Debug, Default)]
 pub struct Recheck {
-    /// Shards that have rechecked all their connections.
+    /// Number of shards that have rechecked all of their connections.
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Shards that postpone closing because more than half of all connections would be refused; they wait for the next
-    /// credentials.
+    /// Number of shards that postpone closing connections because more than half of all connections would be refused.
+    /// These shards wait for the next credentials.
     waiting: AtomicU32,
 }
 
@@ -20,12 +20,12 @@ pub struct Recheck {
 pub struct RecheckSum {
     /// Number of open connections.
     pub connections: u64,
-    /// Open connections that the new credentials refuse.
+    /// Number of open connections that the new credentials refuse.
     pub forbidden: u64,
 }
 
 impl RecheckSum {
-    /// Whether more than half of the connections are refused.
+    /// Returns `true` if more than half of all connections are refused.
     #[must_use]
     pub const fn is_most(self) -> bool {
         self.forbidden > self.connections / 2
@@ -53,7 +53,8 @@ impl Recheck {
         }
     }
 
-    /// Returns the totals if any shard postpones closing because more than half of the connections are refused.
+    /// Returns the totals if at least one shard postpones closing connections because more than half of all connections
+    /// would be refused.
     #[must_use]
     pub fn waiting(&self) -> Option<RecheckSum> {
         (self.waiting.load(Ordering::Relaxed) > 0).then(|| self.sums())

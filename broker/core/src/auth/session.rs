@@ -1,4 +1,4 @@
-//! Holders of temporary credentials: where their rights come from, and what limits them.
+//! Sessions of temporary credentials: the source of their rights, and the policies that restrict them.
 
 use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};
@@ -13,16 +13,16 @@ pub(crate) struct Session {
     pub(crate) source: Source,
     pub(crate) scope: SessionScope,
     pub(crate) key_id: SessionKeyId,
-    /// Seconds since 1970 UTC; `None` if the token does not record it.
+    /// Time of issue, in seconds since 1970 UTC; `None` if the token does not record it.
     pub(crate) issued_s: Option<u64>,
-    /// Earlier expiry of the grant and its root principal, in seconds since 1970 UTC.
+    /// The expiry of the grant or of its root principal, whichever is earlier, in seconds since 1970 UTC.
     pub(crate) expires_s: u64,
 }
 
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// GetFederationToken: a user with the rights of a principal. Contains the name used in logs,
-    /// `federated-user/NAME`.
+    /// A federated user created by GetFederationToken. Contains the principal that grants its rights, and its name in
+    /// logs, `federated-user/NAME`.
     Federated(Arc<Principal>, String),
     User(Arc<Principal>),
     Role(RoleSession),
@@ -32,7 +32,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) name: &'a str,
     pub(crate) account: &'a str,
     pub(crate) policies: &'a [Arc<Policy>],
-    /// Tolerated error of the owner's clock, in seconds; `None` for the default.
+    /// Maximum clock skew of the owner, in seconds; `None` uses the server's default.
     pub(crate) clock_tolerance_s: Option<u64>,
 }
 
@@ -46,27 +46,27 @@ pub(crate) enum Root {
 pub(crate) struct RoleSession {
     pub(crate) role: Arc<Role>,
     pub(crate) name: Box<str>,
-    /// Name used in logs: `ROLE/SESSION`.
+    /// The name used in logs, `ROLE/SESSION`.
     pub(crate) label: String,
     pub(crate) root: Root,
-    /// Distinct names of the roles between the root and this role.
+    /// Names of the roles between the root and this role, without duplicates.
     pub(crate) via: Vec<Box<str>>,
     pub(crate) tags: Vec<SessionTag>,
     pub(crate) source_identity: Option<Box<str>>,
 }
 
-/// Session policies, which restrict the rights of the source.
+/// Session policies, which restrict the rights of the session's source.
 #[derive(Clone, Debug)]
 pub(crate) enum SessionScope {
     All,
-    /// Only actions that at least one policy allows and none denies.
+    /// Allows only actions that at least one of these policies allows and none of them denies.
     Within(Vec<Arc<Policy>>),
     Nothing,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyGround {
-    /// Whether the session policy refuses an action that the source allows.
+    /// Whether the action is allowed by the session's source but refused by the session policy.
     pub(crate) of_session: bool,
     /// Whether credentials of this kind can never perform the action.
     pub(crate) of_keys: bool,
@@ -113,7 +113,7 @@ impl Session {
         }
     }
 
-    /// Evaluates the policies of the session and of its source: both must allow, and neither may deny.
+    /// Evaluates the policies of the session and of its source. Both must allow the request, and neither may deny it.
     pub(crate) fn decide(
         &self,
         request: &Request<'_>,
@@ -149,7 +149,8 @@ impl Session {
         }
     }
 
-    /// Whether these credentials may perform this STS action. Source: IAM User Guide, "Compare AWS STS credentials".
+    /// Returns `true` if these credentials may perform this STS action. Source: IAM User Guide, "Compare AWS STS
+    /// credentials".
     fn may_ask_sts(&self, action: Action) -> bool {
         !matches!(
             (action, &self.source),
@@ -157,7 +158,7 @@ impl Session {
         )
     }
 
-    /// Whether the session policies allow the request, regardless of the source's rights.
+    /// Returns `true` if the session policies allow the request, regardless of the rights of the session's source.
     pub(crate) fn is_within(&self, request: &Request<'_>, steps: &mut u64) -> bool {
         self.may_ask_sts(request.action)
             && self.scope.decide(request, steps, &mut None) == Decision::Allow
@@ -197,7 +198,7 @@ impl Session {
         }
     }
 
-    /// Returns the token or certificate at the root; `None` for a principal.
+    /// Returns the token or certificate at the root of the session; `None` if the root is a principal.
     pub(crate) fn sign_in(&self) -> Option<&Arc<SignIn>> {
         match &self.role()?.root {
             Root::SignIn(sign_in) => Some(sign_in),
@@ -223,7 +224,7 @@ impl Session {
         }
     }
 
-    /// Returns the client id of viewers, if the session may use only one.
+    /// Returns the client id that the session must use as a viewer, if its policy permits exactly one.
     pub(crate) fn sole_client_id(&self) -> Option<&[u8]> {
         match self.scope.policies() {
             [policy] => policy.sole_client_id(Action::ConnectAsViewer),
@@ -233,7 +234,8 @@ impl Session {
 }
 
 impl Root {
-    /// Returns the root as encoded in a grant, and the secret whose change invalidates the grant (empty for a sign-in).
+    /// Returns the root as encoded in a grant, and the root principal's secret. The grant becomes invalid when the
+    /// secret changes. The secret is empty for a sign-in.
     pub(crate) fn granting(&self) -> (GrantRoot, &str) {
         match self {
             Self::Principal(principal) => {
@@ -252,12 +254,12 @@ impl Root {
     }
 }
 
-/// Access key id of temporary credentials, inline because its length is fixed.
+/// The access key id of temporary credentials, stored inline because its length is fixed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
 
 impl SessionKeyId {
-    /// Converts an id that this service has issued.
+    /// Stores an access key id that this service has issued.
     pub(crate) fn of(id: &str) -> Self {
         let bytes = id.as_bytes().first_chunk();
         Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))

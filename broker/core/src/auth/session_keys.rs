@@ -1,4 +1,4 @@
-//! Temporary credentials without stored state: the token contains the encrypted grant.
+//! Temporary credentials that require no stored state, because the token contains the encrypted grant.
 //!
 //! # Theory of operation
 //! ```text
@@ -7,21 +7,23 @@
 //! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
 //! sealing key 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
-//! The issuer field binds a token to the secret of the requesting principal: the token becomes invalid when the
-//! principal is removed or its secret or access key id changes. The grant contains the policy in parsed form, so only
-//! the issuing shard parses it.
+//! The issuer field binds a token to the secret of the principal that requested it. The token becomes invalid when the
+//! principal is removed or when its secret or access key id changes. The grant contains the policy in parsed form, so
+//! only the shard that issues the token parses the policy.
 //!
-//! Version 5: sessions of principals and roles. The broker does not store them; it looks up everything that they refer
-//! to on each use, so that a removal invalidates them. Version 4 is refused because it lacks the numbers that identify
-//! a certificate in revocation lists.
+//! Version 5 is used for sessions of principals and roles. The broker does not store them. It looks up everything that
+//! a session refers to each time the token is used, so removing any of it invalidates the session. Version 4 is
+//! refused, because it lacks the numbers that identify a certificate in revocation lists.
 //!
-//! Version 3: federated users. Version 2 contains the policy as text, and version 1 also lacks the issuer. Both are
-//! accepted until they expire, at most one maximum grant duration after the upgrade: refusing them would disconnect
-//! every browser that uses one, and an operator can revoke them at once by removing the principal or `session.key`.
+//! Version 3 is used for federated users. Version 2 contains the policy as text, and version 1 also lacks the issuer.
+//! Both are accepted until they expire. After an upgrade, this takes at most the maximum grant duration. Refusing these
+//! versions would disconnect every browser that uses such a token. An operator can revoke them at once by removing the
+//! principal or `session.key`.
 //!
-//! All values derive from the mark, which derives from the nonce and the grant. Each token is therefore sealed with its
-//! own key, and a repeated nonce is harmless: the same grant yields the same token, and different grants yield
-//! unrelated tokens. `key` identifies the session key, so that only one key is tried during a rotation.
+//! All derived values depend on the mark, which is a MAC of the nonce and the grant. Each token is therefore sealed
+//! with its own key, and a repeated nonce does no harm: the same grant yields the same token, and different grants
+//! yield unrelated tokens. The `key` field identifies the session key, so that only one key has to be tried during a
+//! rotation.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
@@ -38,29 +40,29 @@ use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Keys that seal temporary credentials. Shared by all shards, and by all nodes with the same key file.
+/// The keys that seal temporary credentials. Shared by all shards, and by all nodes that have the same key file.
 pub struct SessionKeys {
     current: Sealer,
     previous: Option<Sealer>,
 }
 
-/// Issued temporary credentials.
+/// Temporary credentials that have been issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Temporary {
-    /// `ASIA` followed by 16 characters of `A-Z2-7`.
+    /// Access key id: `ASIA` followed by 16 characters of `A-Z2-7`.
     pub access_key_id: String,
-    /// Secret key, in 40 base64 characters.
+    /// Secret key of 40 base64 characters.
     pub secret_access_key: Secret,
-    /// At most [`TOKEN_BYTES_MAX`] base64 characters.
+    /// Session token of at most [`TOKEN_BYTES_MAX`] base64 characters.
     pub session_token: Secret,
     /// Expiry time, in seconds since 1970 UTC.
     pub expires_s: u64,
 }
 
-/// Why a grant cannot be sealed.
+/// The reason why a grant cannot be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// A field is too long; callers check lengths before sealing.
+    /// A field is too long. Callers check the lengths before they seal a grant.
     TooLong,
     /// The crypto library failed unexpectedly.
     Library,
@@ -85,8 +87,8 @@ impl SealError {
 }
 
 impl SessionKeys {
-    /// Creates keys that seal with `current` and open with either key. Each key is 32 random bytes; the caller wipes
-    /// its copies.
+    /// Creates keys that seal with `current` and open tokens of either key. Each key consists of 32 random bytes. The
+    /// caller must wipe its own copies.
     #[must_use]
     pub fn new(current: &[u8; 32], previous: Option<&[u8; 32]>) -> Self {
         Self {
@@ -95,11 +97,12 @@ impl SessionKeys {
         }
     }
 
-    /// Seals a grant into temporary credentials. `secret` is the root principal's secret, or empty for a sign-in; a
-    /// changed secret invalidates the grant.
+    /// Seals a grant into temporary credentials. `secret` is the secret of the root principal and is empty for a
+    /// sign-in. The grant becomes invalid when the secret changes.
     ///
     /// # Errors
-    /// [`SealError`], also if the token would be longer than [`TOKEN_BYTES_MAX`].
+    /// Returns a [`SealError`] if a field is too long, if the token would be longer than [`TOKEN_BYTES_MAX`], or if the
+    /// crypto library fails.
     pub fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
@@ -108,7 +111,7 @@ impl SessionKeys {
     ) -> Result<Temporary, SealError> {
         let issuer = match &grant.root {
             GrantRoot::Key { access_key_id } => self.current.issuer(access_key_id, secret),
-            GrantRoot::SignIn(_) => [0; ISSUER_BYTES], // what it hangs on is in the grant
+            GrantRoot::SignIn(_) => [0; ISSUER_BYTES], // the grant contains what a sign-in depends on
         };
         let (version, bytes) = grant.encode().ok_or(SealError::TooLong)?;
         let sealed = [&issuer[..], &bytes].concat();
@@ -121,8 +124,8 @@ impl SessionKeys {
         Ok(temporary)
     }
 
-    /// Opens the token of a request with this access key id; `None` if the token is foreign or belongs to another id.
-    /// Takes a few microseconds, or almost no time for bytes that cannot be a token.
+    /// Opens the token of a request that is signed with this access key id. Returns `None` if another server issued the
+    /// token, or if it belongs to another id. Takes a few microseconds, and less if the bytes cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -162,8 +165,8 @@ impl SessionKeys {
         })
     }
 
-    /// Whether the principal that requested the token has this secret. Tokens of version 1 name no issuer and always
-    /// pass.
+    /// Returns `true` if the token was issued to the principal with this access key id and secret. Tokens of version 1
+    /// contain no issuer and always pass.
     #[must_use]
     pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
         let issuer = opened.issuer;
@@ -176,8 +179,8 @@ impl SessionKeys {
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
-    /// Keys for request ids of refusals: the first encrypts, both decrypt. The second is `None` if there is no previous
-    /// session key.
+    /// Returns the keys that encrypt and decrypt the request ids of refusals. The first one is used to encrypt, and
+    /// both are used to decrypt. The second one is `None` if there is no previous session key.
     #[must_use]
     pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
         [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
@@ -199,16 +202,16 @@ impl fmt::Debug for SessionKeys {
 /// Length of a nonce, in bytes.
 pub const NONCE_BYTES: usize = 32;
 
-/// Maximum length of a session token, in characters. URLs contain tokens, and request heads are limited to 16 KiB.
+/// Maximum length of a session token in characters. Tokens are sent in URLs, and request heads are limited to 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 const REFUSAL_KEY_BYTES: usize = 16;
-/// Version of tokens for sessions of principals and roles.
+/// Version number of tokens for sessions of principals and roles.
 pub(crate) const SESSION: u8 = 5;
 pub(crate) const VERSION: u8 = 3;
-/// Version of tokens that contain the policy as text.
+/// Version number of tokens that contain the policy as text.
 const TEXTUAL: u8 = 2;
-/// Version of tokens that contain the policy as text and no issuer.
+/// Version number of tokens that contain the policy as text and have no issuer.
 const UNBOUND: u8 = 1;
 pub(crate) const ISSUER_BYTES: usize = 16;
 pub(crate) const FINGERPRINT_BYTES: usize = 4;
@@ -222,7 +225,7 @@ const _: () = assert!(
         <= TOKEN_BYTES_MAX
 );
 
-/// A session key, stored as its derived keys.
+/// The keys derived from a session key.
 struct Sealer {
     pub(crate) fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
@@ -282,7 +285,8 @@ impl Sealer {
         })
     }
 
-    /// Returns the fingerprint of a principal's secret. Ids contain no zero byte, so each pair has a unique encoding.
+    /// Returns the fingerprint of a principal's id and secret. A zero byte separates them, and ids contain no zero
+    /// byte, so each pair has a unique encoding.
     pub(crate) fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
         let mut context = hmac::Context::with_key(&self.issuer);
         context.update(access_key_id.as_bytes());
@@ -322,7 +326,7 @@ impl Sealer {
     }
 }
 
-/// Sealing key, access key id and secret, derived from a mark.
+/// The sealing key, the access key id and the secret of a token. They are derived from the token's MAC (the mark).
 struct DerivedKeys(Zeroizing<[u8; DERIVED_BYTES]>);
 
 struct DerivedLength(usize);
@@ -352,7 +356,7 @@ impl DerivedKeys {
     }
 }
 
-/// Returns the token's bytes before the mark, which the seal authenticates.
+/// Returns the header of a token, which precedes the MAC. The header is authenticated but not encrypted.
 pub(crate) fn header(
     version: u8,
     fingerprint: [u8; FINGERPRINT_BYTES],
@@ -361,7 +365,7 @@ pub(crate) fn header(
     [version, a, b, c, d]
 }
 
-/// Returns an all-zero nonce; safe because each key seals only one plaintext.
+/// Returns an all-zero nonce. This is safe because each key seals only one plaintext.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
@@ -369,7 +373,7 @@ fn zero_nonce() -> Nonce {
 const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 
-/// Generator of unpredictable nonces that never repeat. One per shard, seeded at each start.
+/// Generates unpredictable nonces that never repeat. Each shard has its own generator, seeded at every start.
 pub struct Nonces {
     key: Key,
     shard: u16,

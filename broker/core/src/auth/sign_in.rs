@@ -1,24 +1,25 @@
-//! Identities outside the credentials file, authenticated by a provider's token or a certificate.
+//! Identities authenticated by a provider's token or by a certificate. They are not listed in the credentials file.
 
 use codec::policy::{Action, Key, KeyName, ShortText, Value};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// An identity authenticated by a provider or a certificate. Part of sealed session tokens; see [`crate::wire`].
+/// An identity authenticated by a provider or a certificate. Session tokens contain it in encrypted form; see
+/// [`crate::wire`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignIn {
-    /// Authenticated by an OpenID provider's token.
+    /// An identity authenticated by an OpenID provider's token.
     Web(WebIdentity),
-    /// Authenticated by a certificate.
+    /// A thing authenticated by its certificate.
     Thing(ThingIdentity),
 }
 
 /// The identity in an OpenID provider's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebIdentity {
-    /// Account to which the provider belongs.
+    /// The account that owns the provider.
     pub account: Box<str>,
-    /// Issuer without `https://`.
+    /// Issuer of the token, without `https://`.
     pub provider: Box<str>,
     /// The `sub` claim.
     pub subject: Box<str>,
@@ -31,7 +32,7 @@ pub struct WebIdentity {
 /// A claim of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Claim name without the provider prefix.
+    /// Name of the claim without the provider prefix.
     pub name: Box<str>,
     /// All values of the claim.
     pub values: Vec<Box<str>>,
@@ -46,28 +47,29 @@ pub struct ThingIdentity {
     pub numbers: Vec<u64>,
     /// The thing named at sign-in, if any.
     pub name: Option<Box<str>>,
-    /// Type of the named thing, if any.
+    /// Type of the thing named at sign-in, if any.
     pub thing_type: Option<Box<str>>,
-    /// Requested role alias.
+    /// The role alias that the thing requested.
     pub alias: Box<str>,
     /// Hash of the alias's role and trust policy; see
     /// [`Credentials::alias_grounds`](crate::auth::Credentials::alias_grounds).
     pub grounds: u64,
-    /// Authority that issued the certificate; `None` for a registered certificate.
+    /// The authority that issued the certificate; `None` for a registered certificate.
     pub authority: Option<Vouched>,
 }
 
-/// The certificate authority of a thing's certificate.
+/// The certificate authority that issued a thing's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vouched {
     /// SHA-256 of the authority's public key.
     pub authority: [u8; 32],
-    /// Thing named in the certificate, if the sign-in named none; needed because that thing may be disabled.
+    /// The thing named in the certificate, set if the sign-in did not name one. The identity becomes invalid when this
+    /// thing is disabled.
     pub unnamed: Option<Box<str>>,
 }
 
 impl SignIn {
-    /// Returns the name used in logs: provider and subject, thing name, or certificate id.
+    /// Returns the name used in logs: the provider and subject, the name of the thing, or the certificate id.
     #[must_use]
     pub fn label(&self) -> String {
         match self {
@@ -79,7 +81,7 @@ impl SignIn {
         }
     }
 
-    /// Action that grants the identity a role session.
+    /// Returns the action that the identity uses to obtain a role session.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -117,7 +119,7 @@ impl SignIn {
 }
 
 impl WebIdentity {
-    /// Returns the provider's ARN, which always fits; see [`PROVIDER_BYTES_MAX`].
+    /// Returns the provider's ARN. It always fits into the returned type; see [`PROVIDER_BYTES_MAX`].
     fn provider_arn(&self) -> ShortText {
         let Self {
             account, provider, ..
@@ -127,7 +129,7 @@ impl WebIdentity {
         ))
     }
 
-    /// Returns the value of a claim by its full, case-insensitive key `ISSUER:CLAIM`. A claim that was not retained
+    /// Looks up a claim by its full, case-insensitive key `ISSUER:CLAIM`. A claim that was not retained at sign-in
     /// counts as lost.
     fn claim(&self, key: &str, nth: usize) -> Value<'_> {
         let claim = key
@@ -152,7 +154,7 @@ impl WebIdentity {
         }
         let mut claims = self.claims.iter();
         let Some(found) = claims.find(|known| known.name.eq_ignore_ascii_case(claim)) else {
-            return Value::Lost; // no policy named it when the token was there
+            return Value::Lost; // no policy named the claim when the token was presented
         };
         let value = found.values.get(nth);
         value.map_or(Value::Absent, |value| Value::Text(value))
@@ -173,11 +175,11 @@ impl ThingIdentity {
     }
 }
 
-/// Maximum length of a provider's name, in bytes; bounded so that policies can match the provider's ARN.
+/// Maximum length of a provider's name in bytes. The bound ensures that policies can match the provider's ARN.
 pub const PROVIDER_BYTES_MAX: usize =
     ShortText::BYTES_MAX - "arn:aws:iam::123456789012:oidc-provider/".len();
 
-/// Service principal named in the trust policies of roles for things. Source: AWS IoT Core Developer Guide,
+/// The service principal named in the trust policies of roles for things. Source: AWS IoT Core Developer Guide,
 /// "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
 const CREDENTIALS_PROVIDER: &str = "credentials.iot.amazonaws.com";
 

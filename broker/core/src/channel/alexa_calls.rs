@@ -1,8 +1,8 @@
 //! Calls that wait for the master's answer: SendAlexaOfferToMaster requests and players' calls. See codec/PROTOCOL.md,
 //! ALEXA and WHEP.
 //!
-//! A call keeps its offer as a complete frame until the call ends. If a master leaves before answering, the next master
-//! receives the offer.
+//! A call stores its offer as a complete frame until the call ends. If a master leaves before it has answered, the next
+//! master receives the offer.
 
 use crate::channel::players::Player;
 use crate::channel::rare::Rare;
@@ -12,25 +12,25 @@ use crate::time::Now;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub caller: CallRef,
-    /// Sender id of the offer, which the master's answer names as its recipient.
+    /// The sender id of the offer. The master's answer names this id as its recipient.
     pub sender: Box<str>,
-    /// Time at which the call ends with an empty response.
+    /// When the call times out. The caller then receives an empty response.
     pub expires: Now,
-    /// Number in the channel's order of acceptance.
+    /// The call's number in the channel's order of acceptance.
     pub order: u64,
     pub frame: Box<[u8]>,
-    /// Master that has the offer in its outbox or has received it; `None` while the call waits for the next master.
+    /// The master that has received the offer or has it in its outbox; `None` while the call waits for the next master.
     pub given: Option<SessionKey>,
-    /// Superseded masters that have received the offer and do not receive it again. Bounded by the maximum number of
-    /// superseded connections.
+    /// Superseded masters that have already received the offer. It is not sent to them again. The maximum number of
+    /// superseded connections limits the length of the list.
     pub had: Vec<SessionKey>,
-    /// Whether a master has received the complete offer; used to count the offer only once.
+    /// Whether a master has received the complete offer. Used to count the offer only once.
     pub delivered: bool,
-    /// `None` for an Alexa call, which ends with the answer.
+    /// State of a player's call; `None` for an Alexa call, which ends when the answer arrives.
     pub player: Option<Box<Player>>,
 }
 
-/// Kind of a call; each kind has its own limit.
+/// The kind of a call. Each kind has its own limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
     Alexa,
@@ -57,19 +57,21 @@ impl Waiting {
         CallKind::of(&self.player)
     }
 
-    /// Whether the call waits for a master: the current one lacks the offer, and none has answered.
+    /// Returns `true` if the call waits for a master: the current master does not have the offer, and no master has
+    /// answered.
     pub(crate) fn awaits_master(&self) -> bool {
         let player = self.player.as_deref();
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
-    /// Whether the offer never entered an outbox, so its outcome is not counted yet.
+    /// Returns `true` if the offer has never been put into an outbox. In that case, its outcome has not been counted
+    /// yet.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }
 }
 
-/// Calls of one channel, oldest first; at most one per sender.
+/// The calls of one channel, oldest first. Each sender has at most one.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Rare<Waiting>);
 
@@ -84,7 +86,7 @@ impl Calls {
         self.0.len()
     }
 
-    /// Adds a call. The caller must have removed the sender's older call.
+    /// Adds a call. The caller must have removed the sender's previous call.
     pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
         self.0.push(call);

@@ -1,11 +1,11 @@
-//! Each caller's latest endpoint request, which tells a master that sends a client id from a viewer that sends none
-//! (codec/PROTOCOL.md, CON-2).
+//! The latest endpoint request of each caller. Used to distinguish a master that sends a client id from a viewer that
+//! sends none (codec/PROTOCOL.md, CON-2).
 
 use crate::id::CallerId;
 use crate::limits::{MASTER_REQUESTS_MAX, VIEWER_REQUESTS_MAX};
 use crate::settings::Program;
 
-/// Latest endpoint requests for a channel, newest first. A full list evicts its oldest entry.
+/// The latest endpoint requests for a channel, newest first. If the list is full, the oldest entry is evicted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndpointRequests {
     /// Callers that requested the master endpoint or connected as the master.
@@ -57,7 +57,8 @@ impl EndpointRequests {
         self.masters = std::array::from_fn(|_| masters.next());
     }
 
-    /// Records a caller that may connect as the master and has no recorded request, if an entry is free.
+    /// Records a caller that may connect as the master. Does nothing if the caller already has an entry or no entry is
+    /// free.
     pub(crate) fn note_master(&mut self, caller: CallerId) {
         if self.is_master(caller) {
             return;
@@ -76,17 +77,18 @@ impl EndpointRequests {
         masters.any(|known| known.caller == caller)
     }
 
-    /// Returns the program that requested the master endpoint, if this was the caller's latest request.
+    /// Returns the program of a caller whose latest request was for the master endpoint; `None` for other callers.
     pub(crate) fn as_master(&self, caller: CallerId) -> Option<Program> {
         let mut all = self.masters.iter().flatten();
         all.find(|known| known.caller == caller && known.asked_last)
             .map(|known| known.program)
     }
 
-    /// Whether to refuse a connection without a client id because its caller last requested the viewer endpoint.
+    /// Returns `true` if a connection without a client id must be refused because its caller last requested the viewer
+    /// endpoint.
     ///
-    /// Cameras cache an endpoint for hours, and some share credentials with viewers. Therefore, a caller that may be
-    /// the master is admitted while no master is connected; any other caller is admitted when it retries.
+    /// Cameras cache an endpoint for hours, and some share credentials with viewers. While no master is connected, a
+    /// caller that may be the master is therefore admitted, and any other caller is admitted when it retries.
     pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
         let is_viewer = self.viewers.contains(&Some(caller));
         if !is_viewer || has_master {
@@ -133,11 +135,12 @@ mod tests {
         let mut requests = EndpointRequests::default();
         assert!(!requests.refuses(one, true));
         requests.note(one, RequestedEndpoint::Viewer);
-        // As often as it tries while a master is connected; once while none is.
+        // While a master is connected, every attempt is refused. Otherwise, only the first attempt is refused.
         let found = [true, true, false, false].map(|has_master| requests.refuses(one, has_master));
         assert_eq!(found, [true, true, true, false]);
         assert!(!requests.refuses(two, true));
-        // A former or possible master is admitted at once while none is connected, even after a viewer request.
+        // A former or possible master is admitted at once while no master is connected, even after it requested the
+        // viewer endpoint.
         let asks: [fn(&mut EndpointRequests, CallerId); 2] = [
             |requests, caller| requests.note(caller, RequestedEndpoint::Master(Program::default())),
             EndpointRequests::note_master,
@@ -164,7 +167,7 @@ mod tests {
         }
         let refused = callers.map(|caller| requests.refuses(caller, true));
         assert_eq!(refused, [false, true, true, true, true]);
-        // A caller that may be the master does not evict one that requested the master endpoint.
+        // A caller that may be the master does not evict a caller that has requested the master endpoint.
         let [one, two, three, ..] = callers;
         for caller in [one, two] {
             requests.note(caller, RequestedEndpoint::Master(Program::default()));

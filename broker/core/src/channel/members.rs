@@ -1,22 +1,22 @@
-//! Connections of a channel: the master's slot, the viewers' slots, and superseded connections.
+//! The connections of a channel: the master's slot, the viewers' slots, and superseded connections.
 //!
-//! A superseded connection may have sent its client only a part of a message. The outcome is known once the rest is
-//! sent or the connection ends. Until then the slot is *held*: messages for it are queued, because a returned message
-//! must precede newer ones of its sender.
+//! A superseded connection may have sent its client only part of a message. The slot is *held* until the rest has been
+//! sent or the connection has ended. Messages for a held slot are queued, because a returned message must precede newer
+//! messages from the same sender.
 //!
-//! Invariant: a session has at most one slot. The newest connection wins. The older one stays open without receiving
-//! anything until its own limits end it; a slot has at most four such connections. If the broker closed the older
+//! Invariant: a session has at most one slot. The newest connection wins. The older one stays open but receives nothing
+//! until one of its own limits ends it. Each slot has at most four such connections. If the broker closed the older
 //! connection at once, a client that reconnects automatically would take the slot back, and two such clients would
 //! displace each other forever.
 //!
-//! If a connection ends within a second of its admission and its client has sent no frame, the slot returns to the
-//! connection that it superseded, because the client may have given up before the upgrade completed. A client that sent
-//! a frame was alive, and the superseded connection may have been dead.
+//! If a connection ends within a second of its admission and its client has not sent a frame, the slot returns to the
+//! connection that it superseded. The client may have given up before the upgrade completed. A client that has sent a
+//! frame was alive, whereas the superseded connection may have been dead.
 //!
-//! A slot is *vacant* when its connection has left and no other has arrived for a while. Closing a superseded
-//! connection then starts no contest, so the most recently superseded connection is closed and its client reconnects.
-//! Connections are closed one at a time, since one reconnect is enough; the next one is closed if the slot is still
-//! vacant after the same delay.
+//! A slot is *vacant* if its connection has left and no other has arrived for a while. Closing a superseded connection
+//! is then safe, because nobody competes for the slot. The most recently superseded connection is closed, and its
+//! client reconnects. Connections are closed one at a time, because one reconnect is enough. If the slot is still
+//! vacant after the same delay, the next connection is closed.
 
 use crate::channel::rare::Rare;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
@@ -36,9 +36,10 @@ pub(crate) struct Members {
     master: Option<SessionKey>,
     viewers: Viewers,
     superseded: Rare<Superseded>,
-    /// Held slots; nearly always empty.
+    /// Held slots. The list is nearly always empty.
     held: Rare<Held>,
-    /// Vacant slots with superseded connections, and when to close the next connection; nearly always empty.
+    /// Vacant slots with superseded connections, each with the time at which to close the next connection. The list is
+    /// nearly always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
@@ -46,42 +47,43 @@ pub(crate) struct Members {
 struct Superseded {
     slot: Slot,
     session: SessionKey,
-    /// Successor of the connection. If the successor ends soon after its admission, this connection regains the slot.
+    /// The connection that took over the slot. If that connection ends soon after its admission, this one regains the
+    /// slot.
     by: SessionKey,
     since: Now,
-    /// Whether a newer connection of the slot has sent a message and left.
+    /// Whether a newer connection in the slot has sent a message and left.
     overtaken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
     pub session: SessionKey,
-    /// Whether the connection ends shortly after its admission and its client has sent nothing.
+    /// Whether the connection ends shortly after its admission without having received anything from its client.
     pub brief: bool,
     pub spoke: bool,
 }
 
-/// A slot held by a superseded connection that has sent a part of a message.
+/// A slot that is held because a superseded connection has sent only part of a message.
 #[derive(Debug)]
 struct Held {
     slot: Slot,
     by: SessionKey,
-    /// When to abort the connection; `u64::MAX` after the abort or the end of the message.
+    /// When to abort the connection. `u64::MAX` once it has been aborted or the message is complete.
     until: Now,
-    /// When to query the connection's unacknowledged bytes.
+    /// When to query the number of bytes that the client has not acknowledged.
     ask: Now,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
-    /// Superseded connection, which receives nothing more.
+    /// The superseded connection. No further messages are sent to it.
     pub superseded: Option<SessionKey>,
-    /// Oldest superseded connection beyond the limit, to be closed with 1001.
+    /// The oldest superseded connection, if there are too many of them. The caller must close it with code 1001.
     pub evicted: Option<SessionKey>,
     pub holders: Vec<SessionKey>,
 }
 
-/// The viewer table is full, which causes `ClientLimitExceededException`.
+/// The viewer table is full; reported as `ClientLimitExceededException`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
@@ -108,7 +110,7 @@ impl Members {
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
-    /// Holds a slot for a superseded connection with a partially sent message until [`Members::release`]; the
+    /// Holds a slot until [`Members::release`], because a superseded connection has sent only part of a message. The
     /// connection is aborted at `until`.
     pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         let ask = Now(u64::MAX);
@@ -120,8 +122,8 @@ impl Members {
         });
     }
 
-    /// Schedules a query for the unacknowledged bytes of a connection that holds its slot. If `ended`, its message is
-    /// complete, and the connection is not aborted.
+    /// Schedules a query for the unacknowledged bytes of a connection that holds its slot. If `ended` is set, the
+    /// message is complete and the connection will not be aborted.
     pub(crate) fn ask_holder(&mut self, by: SessionKey, due: Now, ended: bool) {
         let mut held = self.held.iter_mut();
         if let Some(held) = held.find(|held| held.by == by) {
@@ -132,7 +134,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection whose query is due at `now`; returns each connection once.
+    /// Returns a connection whose query is due at `now`. Each connection is returned once.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
@@ -147,14 +149,14 @@ impl Members {
         }
     }
 
-    /// Releases the slot that a superseded connection holds; returns `false` if it holds none.
+    /// Releases the slot that a superseded connection holds. Returns `false` if it does not hold one.
     pub(crate) fn release(&mut self, by: SessionKey) -> bool {
         let before = self.held.len();
         self.held.retain(|held| held.by != by);
         self.held.len() < before
     }
 
-    /// Earliest time to query, abort or close a connection because of a held or vacant slot.
+    /// Returns the earliest time at which to query, abort or close a connection because of a held or vacant slot.
     #[must_use]
     pub(crate) fn next_overdue(&self) -> Option<Now> {
         let held = self.held.iter().map(|held| held.until.min(held.ask));
@@ -162,7 +164,7 @@ impl Members {
             .min()
     }
 
-    /// Returns the most recently superseded connection of a slot that is vacant at `now`; the caller closes it.
+    /// Returns the most recently superseded connection of a slot that is vacant at `now`. The caller must close it.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
@@ -177,7 +179,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection that has held its slot for too long at `now`; returns each connection once.
+    /// Returns a connection that has held its slot for too long at `now`. Each connection is returned once.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
@@ -192,13 +194,13 @@ impl Members {
         self.held.iter().any(|held| held.slot == *slot)
     }
 
-    /// Number of connected viewers, excluding superseded ones.
+    /// Returns the number of connected viewers, excluding superseded connections.
     #[must_use]
     pub(crate) fn viewers(&self) -> usize {
         self.viewers.len()
     }
 
-    /// Connections of viewers, excluding superseded ones, sorted by key.
+    /// Returns the viewers' connections sorted by key, excluding superseded ones.
     #[must_use]
     pub(crate) fn viewers_now(&self) -> Vec<SessionKey> {
         let mut viewers = self.viewers.sessions();
@@ -213,7 +215,7 @@ impl Members {
         !connected && self.held.is_empty()
     }
 
-    /// Returns all connections, including superseded ones, in no particular order.
+    /// Returns all connections sorted by key, including superseded ones.
     #[must_use]
     pub(crate) fn all(&self) -> Vec<SessionKey> {
         let mut all = self.viewers.sessions();
@@ -223,7 +225,7 @@ impl Members {
         all
     }
 
-    /// Whether a new connection for this slot would exceed `viewers_max`.
+    /// Returns `true` if a new connection for this slot would exceed `viewers_max`.
     #[must_use]
     pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
         let Slot::Viewer(id) = slot else {
@@ -232,10 +234,10 @@ impl Members {
         self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
     }
 
-    /// Assigns a slot and supersedes its previous connection, which does not count towards the limit.
+    /// Assigns a slot to a connection and supersedes the previous connection, which does not count towards the limit.
     ///
     /// # Errors
-    /// [`TableFull`] if the viewers would exceed `viewers_max`.
+    /// Returns [`TableFull`] if the number of viewers would exceed `viewers_max`.
     pub(crate) fn join(
         &mut self,
         slot: Slot,
@@ -261,7 +263,7 @@ impl Members {
         })
     }
 
-    /// Removes a connection that left at `now`; returns the connection that regains the slot, if any.
+    /// Removes a connection that left at `now`. Returns the connection that regains the slot, if there is one.
     pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
         if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
@@ -279,7 +281,7 @@ impl Members {
             (Slot::Viewer(id), None) => self.viewers.remove(id),
         }
         if let Some(session) = returning {
-            self.release(session); // what it has begun to send precedes all that it gets now
+            self.release(session); // what it has begun to send precedes all later messages
             return returning;
         }
         if !self.superseded.is_empty() {
@@ -289,7 +291,8 @@ impl Members {
         None
     }
 
-    /// Removes a superseded connection. If it was brief, its successor also replaces it as the successor of others.
+    /// Removes a superseded connection. If it was brief, the connections that it had superseded now count as superseded
+    /// by its own successor.
     fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {
@@ -302,19 +305,19 @@ impl Members {
         others.for_each(|older| older.by = by);
     }
 
-    /// Marks the slot's older connections as overtaken if the leaving connection has sent a message.
+    /// Marks the slot's older connections as overtaken if the departing connection has sent a message.
     fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
         same.for_each(|older| older.overtaken |= leaver.spoke);
     }
 
-    /// Prevents a superseded connection from regaining its slot: its messages were returned to the queue, so it could
-    /// receive them twice.
+    /// Prevents a superseded connection from regaining its slot. Its messages have been returned to the queue, so it
+    /// could otherwise receive them twice.
     pub(crate) fn give_way_for_good(&mut self, session: SessionKey) {
         let mut older = self.superseded.iter_mut();
         if let Some(older) = older.find(|older| older.session == session) {
-            older.by = session; // which never makes way for itself
+            older.by = session; // a connection never regains its slot from itself
         }
     }
 
@@ -331,8 +334,9 @@ impl Members {
         self.superseded.iter().filter_map(held)
     }
 
-    /// Returns when a connection lost its slot, and whether a newer connection of that slot has sent a message since;
-    /// `spoke` answers this for open ones. `None` if the connection has its slot or is not a member.
+    /// Returns when a connection lost its slot, and whether a newer connection in that slot has sent a message since.
+    /// `spoke` returns whether an open connection has sent a message. Returns `None` if the connection has its slot or
+    /// is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -377,14 +381,14 @@ impl Members {
     }
 }
 
-/// Viewers by client id. Most channels have one viewer at a time, which is stored inline because a hash table takes
-/// about 250 bytes. The hasher is an argument because all channels of a shard share it.
+/// Viewers by client id. Most channels have one viewer at a time. A single viewer is stored inline, because a hash
+/// table takes about 250 bytes. The hasher is passed as an argument, because all channels of a shard share it.
 #[derive(Debug, Default)]
 pub(crate) enum Viewers {
     #[default]
     None,
     One(Rc<str>, SessionKey),
-    /// Freed when the last viewer leaves.
+    /// The table is freed when the last viewer leaves.
     Many(
         #[expect(
             clippy::box_collection,
@@ -425,7 +429,7 @@ impl Viewers {
         }
     }
 
-    /// Assigns a client id and returns its previous connection.
+    /// Assigns a client id to a connection. Returns the connection that had the id before.
     pub(crate) fn insert(
         &mut self,
         id: Rc<str>,
@@ -489,7 +493,7 @@ mod viewers_tests {
         SessionKey::new(slot, 0)
     }
 
-    /// Compares every step with an ordered map, with no, one and several viewers.
+    /// Compares every step with an ordered map, for no viewers, one viewer and several viewers.
     #[test]
     fn it_answers_as_a_map_does() {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);

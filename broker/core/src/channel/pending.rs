@@ -1,8 +1,9 @@
-//! Messages queued for disconnected peers; see codec/PROTOCOL.md, KEEP.
+//! Messages queued for peers that are not connected; see codec/PROTOCOL.md, KEEP.
 //!
-//! A key is a direction and a viewer's id. Each key queues the latest offer, the latest answer, and the offer's ICE
-//! candidates in order of acceptance: those after the offer and, for a connection's first offer, those before it, since
-//! some clients send candidates first. Messages are complete frames, so that a delivery takes one copy.
+//! A key consists of a direction and the id of a viewer. Each key queues the latest offer, the latest answer, and the
+//! ICE candidates of the offer, in order of acceptance. An offer replaces all earlier candidates, unless it is the
+//! first offer of its connection, because some clients send candidates first. Messages are stored as complete frames,
+//! so that delivering one takes a single copy.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -16,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Direction of a queued message.
+/// The direction of a queued message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Towards {
     /// From a viewer to the master.
@@ -29,13 +30,13 @@ pub enum Towards {
 pub(crate) struct Message {
     pub action: Action,
     pub expires: Now,
-    /// Number in the channel's order of acceptance.
+    /// The message's number in the channel's order of acceptance.
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Sending connection; see [`crate::session::outbox::DeliveryMark`].
+    /// The connection that sent the message; see [`crate::session::outbox::DeliveryMark`].
     pub from: Option<SessionKey>,
-    /// Whether the message is the first offer of `from`.
+    /// Whether the message is the first offer from `from`.
     pub first: bool,
     pub frame: Box<[u8]>,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Message {
 pub(crate) struct KeyName<'a> {
     pub towards: Towards,
     pub viewer: &'a Rc<str>,
-    /// Caller of the viewer's connection, if the caller has its own share. A key keeps the caller that created it.
+    /// The viewer's caller, if it has its own share of the queue. A key keeps the caller that created it.
     pub caller: Option<CallerId>,
 }
 
@@ -61,14 +62,14 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
-    /// When to check whether another viewer has replaced this one, which sent a close frame.
+    /// When to check whether another viewer has replaced this one. Set once this viewer has sent a close frame.
     closed: Option<Now>,
     messages: VecDeque<Message>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// Maximum bytes of the channel's queue.
+    /// Maximum size of the channel's queue, in bytes.
     pub channel_bytes: usize,
     pub shard_bytes: usize,
 }
@@ -76,9 +77,9 @@ pub(crate) struct Room {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept<'a> {
     pub viewer: &'a Rc<str>,
-    /// Caller of the viewer's connection, if it has its own share.
+    /// The viewer's caller, if it has its own share of the queue.
     pub caller: Option<CallerId>,
-    /// Oldest offer or, if there is none, the oldest message.
+    /// The oldest queued offer or, if there is none, the oldest queued message.
     pub message: &'a Message,
 }
 
@@ -86,11 +87,11 @@ pub(crate) struct Kept<'a> {
 pub(crate) struct Full;
 
 impl Pending {
-    /// Queues a message and calls `dropped` for each older message that it replaces. Returns the evicted key, if any;
-    /// only keys of viewers that are `gone` are evicted.
+    /// Queues a message and calls `dropped` for each older message that it replaces. Returns the key that was evicted,
+    /// if any. Only keys of viewers that are `gone` are evicted.
     ///
     /// # Errors
-    /// [`Full`] if the message does not fit; the queue is unchanged.
+    /// Returns [`Full`] if the message does not fit. In that case, the queue is unchanged.
     pub(crate) fn keep(
         &mut self,
         name: KeyName<'_>,
@@ -130,14 +131,16 @@ impl Pending {
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
     }
 
-    /// Returns the index of the key to evict for a message; `None` if the table has room or the key exists.
+    /// Returns the index of the key to evict in favour of a message. Returns `None` if the key of the message already
+    /// exists or the table has a free entry.
     ///
-    /// A caller that has used up its share of the keys must evict one of its own. If the whole table is full, the
-    /// caller with the most keys loses one, provided that it has a departed viewer and keeps more keys than the
-    /// newcomer. Keys without a caller count as one caller without a share.
+    /// A key can be evicted only if its viewer has left. A caller that has used up its share of the keys must evict one
+    /// of its own. If the table is full, the caller with the most keys loses one. Afterwards, it must still have at
+    /// least as many keys as the newcomer. Keys without a caller are treated as belonging to a single caller whose
+    /// share is unlimited.
     ///
     /// # Errors
-    /// [`Full`] if no key can be evicted.
+    /// Returns [`Full`] if no key can be evicted.
     fn leaving(
         &self,
         name: KeyName<'_>,
@@ -164,8 +167,8 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// Returns the caller of a key and when to check whether its departed viewer was replaced; for an unknown key, the
-    /// values of a new one.
+    /// Returns the caller of a key, and when to check whether another viewer has replaced its departed viewer. For an
+    /// unknown key, returns the values that a new key would have.
     #[must_use]
     pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
         let mut keys = self.keys.iter();
@@ -173,7 +176,8 @@ impl Pending {
         key.map_or((name.caller, None), |key| (key.caller, key.closed))
     }
 
-    /// Sets when to check a key whose viewer sent a close frame; `None` if the connection ended without one.
+    /// Sets when to check a key whose viewer has sent a close frame. `None` means that the connection ended without a
+    /// close frame.
     pub(crate) fn set_closed(&mut self, towards: Towards, viewer: &str, until: Option<Now>) {
         let mut keys = self.keys.iter_mut();
         if let Some(key) = keys.find(|key| key.is(towards, viewer)) {
@@ -181,8 +185,9 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`, if another
-    /// viewer of the same caller has a key or is connected (`others`).
+    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`. A key is
+    /// removed only if its caller has another viewer. That viewer must have a key, or be connected according to
+    /// `others`.
     pub(crate) fn take_closed(
         &mut self,
         now: Now,
@@ -204,7 +209,7 @@ impl Pending {
     }
 
     /// Removes the messages of a key and merges them with messages that an outbox returned, in order of acceptance. The
-    /// caller queues the result one by one, so that returned messages precede newer ones.
+    /// caller queues the result message by message, so that returned messages precede newer ones.
     pub(crate) fn take_with(
         &mut self,
         towards: Towards,
@@ -217,8 +222,8 @@ impl Pending {
         all
     }
 
-    /// Returns how many bytes a message would add to the queue, minus the bytes that it replaces or evicts. Returns
-    /// `None` if this exceeds the limit of the channel or of the caller's share.
+    /// Returns the number of bytes that a message would add to the queue, after subtracting the bytes that it replaces
+    /// or evicts. Returns `None` if the limit of the channel or of the caller's share would be exceeded.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -251,9 +256,9 @@ impl Pending {
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Evicts one message to free memory and returns it with its key. Chooses the largest key, with preference for
-    /// `gone` viewers and, among equals, for the oldest message; evicts its oldest candidate or, if it has none, its
-    /// oldest message.
+    /// Evicts one message to free memory, and returns it with its key. The message is taken from the largest key of a
+    /// `gone` viewer or, if there is none, from the largest key. Among keys of the same size, the key with the oldest
+    /// message is chosen. From that key, the oldest candidate is evicted or, if there is none, the oldest message.
     pub(crate) fn evict(
         &mut self,
         gone: impl Fn(&str) -> bool,
@@ -286,9 +291,9 @@ impl Pending {
         key
     }
 
-    /// Removes all messages for the master except those of `held` viewers, grouped by key and sorted by the oldest
-    /// offer (or the oldest message), with `gone` viewers last. Waiting calls whose number is lower than that of a key
-    /// precede it.
+    /// Removes all messages for the master except those from `held` viewers. The messages are grouped by key and sorted
+    /// by each key's oldest offer (or oldest message). The keys of `gone` viewers come last. Each group is returned
+    /// with a number that orders it relative to waiting calls.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
@@ -321,7 +326,7 @@ impl Pending {
         keys.flat_map(|key| key.messages).collect()
     }
 
-    /// Drops expired messages and calls `dropped` for each.
+    /// Drops expired messages and calls `dropped` for each of them.
     pub(crate) fn drop_if(
         &mut self,
         is_over: impl Fn(Towards, &str, &Message) -> bool,
@@ -343,7 +348,7 @@ impl Pending {
         self.keys.retain(|key| !key.messages.is_empty());
     }
 
-    /// Earliest expiry of a message or check of a key whose viewer sent a close frame.
+    /// Returns the earliest time at which a message expires or a key whose viewer sent a close frame must be checked.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
         let expiries = self.messages().map(|(_, _, message)| message.expires);
@@ -360,7 +365,7 @@ impl Pending {
         })
     }
 
-    /// Viewers with messages for the master, in the order in which their keys were created.
+    /// Iterates over the viewers with messages for the master, in the order in which their keys were created.
     pub(crate) fn for_master(&self) -> impl Iterator<Item = Kept<'_>> {
         let keys = self.keys.iter();
         let keys = keys.filter(|key| key.towards == Towards::Master);
@@ -410,8 +415,8 @@ impl PendingKey {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a new message drops a queued one: an offer drops the old offer and its candidates, an answer drops the
-    /// old answer, and a full list of candidates drops its oldest.
+    /// Returns `true` if a new message replaces a queued one. An offer replaces the previous offer and its candidates,
+    /// an answer replaces the previous answer, and a candidate replaces the oldest one if the list is full.
     fn goes(&self, new: &Message, kept: &Message, candidates_seen: usize) -> bool {
         match new.action {
             Action::SdpOffer => match kept.action {

@@ -1,12 +1,12 @@
-//! Calls from players without an SDK: gathering of the answer and its candidates, and the end of the call. See
-//! codec/PROTOCOL.md, WHEP.
+//! Calls from players. A player does not use an SDK, so the broker gathers the answer and its candidates and ends the
+//! call. See codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
 //!  posted         began: the master's first message                        posted + wait
 //!    | offer ───────► | candidate | answer | candidate |  quiet ───► 201        |
 //!                     |◄──────────────── gather_max ────────────────►|
 //! ```
-//! Candidates may precede the answer. Without an answer, the call lasts for its full duration.
+//! Candidates may precede the answer. Without an answer, the call lasts as long as it is allowed to wait.
 
 use crate::settings::Whep;
 use crate::{id::CallerId, id::SessionKey, time::Now};
@@ -15,14 +15,14 @@ use codec::whep::{Fault, Gathered};
 
 #[derive(Debug)]
 pub(crate) struct Player {
-    /// Client id signed by the player.
+    /// The client id in the player's signed request.
     pub client_id: Box<str>,
-    /// Caller of the player, if it has its own share of the channel's rate limits.
+    /// The player's caller, if it has its own share of the channel's rate limits.
     pub caller: Option<CallerId>,
     /// Whether the response to the player lists ICE servers.
     pub has_ice: bool,
     pub posted: Now,
-    /// Master whose messages are gathered. A takeover before the answer restarts the gathering.
+    /// The master whose messages are gathered. If another master takes over before the answer, gathering starts again.
     from: Option<SessionKey>,
     gathered: Gathered,
     began: Now,
@@ -61,10 +61,10 @@ impl Player {
         self.gathered.has_answer()
     }
 
-    /// Adds an answer or a candidate from a master; returns `false` if the message is ignored.
+    /// Adds an answer or a candidate from a master. Returns `false` if the message is ignored.
     ///
     /// # Errors
-    /// Why a player cannot use the answer.
+    /// Returns the reason why a player cannot use the answer.
     pub(crate) fn take(
         &mut self,
         from: SessionKey,
@@ -93,7 +93,7 @@ impl Player {
         Ok(kept)
     }
 
-    /// When the call ends if no further message arrives.
+    /// Returns when the call ends if no further message arrives.
     pub(crate) fn ends(&self, rules: &Whep) -> Now {
         let most = self.longest(rules);
         if self.gathered.is_complete() {
@@ -110,7 +110,7 @@ impl Player {
         self.posted.after(rules.wait_ms)
     }
 
-    /// Ends the call; returns the master's answer, if any.
+    /// Ends the call. Returns the master's answer, if there is one.
     pub(crate) fn end(self) -> Option<Played> {
         Some(Played {
             has_ice: self.has_ice,

@@ -2,7 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list that takes one machine word while empty, where a `Vec` takes three; an active channel has several.
+/// A list that takes one machine word while it is empty. A `Vec` takes three. An active channel has several of these
+/// lists.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(

@@ -1,23 +1,23 @@
-//! Rate limits of one channel for connects, calls and changes. Masters have separate buckets; every other caller has
-//! its own share of each limit.
+//! The rate limits of one channel for connections, API calls and changes. Masters have their own buckets. Every other
+//! caller has its own share of each limit.
 
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
 use crate::settings::{Quotas, Rate};
 use crate::{id::CallerId, quota::Bucket, time::Now};
 use codec::control::Operation;
 
-/// Events counted per channel. Source: column "per channel" of the KVS WebRTC service quotas.
+/// Events that are counted per channel. Source: column "per channel" of the KVS WebRTC service quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metered {
     ConnectAsMaster,
     ConnectAsViewer,
     Call(Operation),
-    /// A call by a caller that may connect as the master.
+    /// An API call by a caller that may connect as the master.
     CallAsMaster(Operation),
 }
 
 impl Metered {
-    /// Rate limit of the event; `None` if the channel does not limit it.
+    /// Returns the rate limit of the event; `None` if there is no limit per channel.
     #[must_use]
     pub(crate) fn rate(self, quotas: &Quotas) -> Option<Rate> {
         if quotas.off {
@@ -49,13 +49,13 @@ impl Metered {
     }
 }
 
-/// Rate limit buckets with debt; nearly always empty.
+/// The rate limit buckets that are not full. There are nearly always none.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    /// Shared buckets, at most one per event.
+    /// Buckets shared by all callers, at most one per event.
     channel: Vec<Used>,
-    /// Buckets of individual callers: one per caller and event, at most [`CALLER_BUCKETS_MAX`] in total. A full list
-    /// evicts the bucket with the least debt.
+    /// Buckets of individual callers, one for each event of each caller. There are at most [`CALLER_BUCKETS_MAX`] of
+    /// them in total; when the list is full, the bucket with the least debt is evicted.
     callers: Vec<Used>,
 }
 
@@ -84,8 +84,8 @@ impl Rates {
             && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
-    /// Takes a token from the channel's bucket and from the caller's share. Takes nothing and returns `false` if either
-    /// is empty.
+    /// Takes a token from the channel's bucket and one from the caller's share. If either is empty, takes nothing and
+    /// returns `false`.
     pub(crate) fn take(
         &mut self,
         what: Metered,
@@ -108,7 +108,7 @@ impl Rates {
         true
     }
 
-    /// Evicts the caller bucket with the least debt if the table is full and lacks `caller`.
+    /// Evicts the caller bucket with the least debt if the table is full and has no bucket for `caller`.
     fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
         let known = self.callers.iter().any(|used| used.is(what, caller));
         if known || self.callers.len() < CALLER_BUCKETS_MAX {
@@ -121,7 +121,7 @@ impl Rates {
         }
     }
 
-    /// Drops refilled buckets; returns when to check again.
+    /// Drops buckets that have refilled. Returns when to check again.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let in_debt = |used: &Used| used.full_in(quotas, now) > 0;
         self.channel.retain(in_debt);
@@ -133,7 +133,7 @@ impl Rates {
 }
 
 impl Used {
-    /// Takes tokens from a bucket; the caller has checked that they are available.
+    /// Takes tokens from a bucket. The caller has verified that they are available.
     fn take(
         all: &mut Vec<Self>,
         (what, caller): (Metered, Option<CallerId>),

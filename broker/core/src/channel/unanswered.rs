@@ -1,12 +1,12 @@
-//! Offers that a master has received but not answered; see codec/PROTOCOL.md, KEEP-9.
+//! Offers that a master has received but not yet answered; see codec/PROTOCOL.md, KEEP-9.
 //!
 //! ```text
 //!  accepted ──► in flight ── confirmed ──► with the master ── another master connects ──► due: redelivered once,
 //!                   │                            │                                             then removed
 //!                   └── answered, replaced by a newer offer, viewer closed, expired: removed ──┘
 //! ```
-//! A master that restarts between receiving an offer and answering it has lost the offer, and the viewer would wait in
-//! vain. While a redelivery is due, newer messages of the viewer are queued, so that they follow the offer and its
+//! A master that restarts between receiving an offer and answering it has lost the offer, so the viewer would wait in
+//! vain. While a redelivery is due, newer messages from the viewer are queued, so that they follow the offer and its
 //! candidates.
 
 use crate::channel::rare::Rare;
@@ -19,49 +19,49 @@ use std::rc::Rc;
 pub(crate) struct Offer {
     pub viewer: Rc<str>,
     pub from: SessionKey,
-    /// Caller of the viewer's connection, if it has its own share; set when a master acknowledges the offer.
+    /// The viewer's caller, if it has its own share of the queue. Set when a master acknowledges the offer.
     pub caller: Option<CallerId>,
-    /// Number in the channel's order of acceptance.
+    /// The offer's number in the channel's order of acceptance.
     pub order: u64,
     pub expires: Now,
-    /// Later candidates that the master has acknowledged.
+    /// Candidates that followed the offer and that the master has acknowledged.
     pub candidates: Rare<Candidate>,
     stage: Stage,
 }
 
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    /// Number in the channel's order of acceptance.
+    /// The candidate's number in the channel's order of acceptance.
     pub order: u64,
     pub frame: Box<[u8]>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// In flight; the master has not acknowledged the offer.
+    /// The offer is in flight, and the master has not acknowledged it.
     UnderWay,
-    /// Acknowledged by a master; contains the offer's frame.
+    /// A master has acknowledged the offer. Contains the offer's frame.
     Had(Box<[u8]>),
-    /// Due for redelivery to this connection of the master, at this time.
+    /// The offer is due for redelivery to this connection of the master at this time.
     Due(Box<[u8]>, SessionKey, Now),
 }
 
-/// Master connection to which an offer is redelivered.
+/// The connection of the master to which an offer is redelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedMaster {
-    /// The current connection, at this time.
+    /// The current connection, which receives the offer at this time.
     Current(Now),
-    /// The next connection.
+    /// The next connection of the master.
     Next,
 }
 
-/// Offers of one channel, at most one per viewer.
+/// The offers of one channel, at most one per viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// Records an accepted offer in place of the viewer's older one; a full table evicts its oldest. Returns whether
-    /// messages waited for the redelivery of a removed offer.
+    /// Records an accepted offer in place of the viewer's previous one. If the table is full, the oldest offer is
+    /// evicted. Returns `true` if messages were waiting for the redelivery of an offer that has been removed.
     pub(crate) fn begin(
         &mut self,
         viewer: &str,
@@ -84,15 +84,15 @@ impl Unanswered {
         releases
     }
 
-    /// Removes a viewer's answered offer. Returns whether messages waited for its redelivery.
+    /// Removes a viewer's offer when it has been answered. Returns `true` if messages were waiting for its redelivery.
     pub(crate) fn end(&mut self, viewer: &str) -> bool {
         let holds = self.holds(viewer);
         self.0.retain(|offer| *offer.viewer != *viewer);
         holds
     }
 
-    /// Removes the offers of a closed viewer connection. If messages wait for an offer, it expires instead, which
-    /// releases them.
+    /// Removes the offers of a viewer connection that has closed. If messages are waiting for the redelivery of an
+    /// offer, the offer expires instead. This releases the messages.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -100,8 +100,8 @@ impl Unanswered {
         }
     }
 
-    /// Records that a master has acknowledged an offer. Returns its viewer, or `None` if the offer was removed. If the
-    /// master has reconnected by then, `then` contains the new connection and the time of the redelivery.
+    /// Records that a master has acknowledged an offer. Returns the viewer, or `None` if the offer has been removed. If
+    /// the master has reconnected in the meantime, `then` contains the new connection and the time of the redelivery.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -122,8 +122,8 @@ impl Unanswered {
         Some(Rc::clone(&offer.viewer))
     }
 
-    /// Records that the master with a viewer's offer has acknowledged a later candidate. Stores it with the offer if
-    /// `is_senders` accepts the offer.
+    /// Records that the master has acknowledged a candidate that followed a viewer's offer. The candidate is stored
+    /// with the offer if `is_senders` returns `true`.
     pub(crate) fn followed(
         &mut self,
         viewer: &str,
@@ -153,7 +153,8 @@ impl Unanswered {
         }
     }
 
-    /// Cancels redeliveries to a master connection that ended or lost its slot; the offers wait for the next one.
+    /// Cancels redeliveries to a master connection that has ended or lost its slot. The offers wait for the next
+    /// connection.
     pub(crate) fn take_from(&mut self, by: SessionKey) {
         for offer in self.0.iter_mut() {
             offer.stage = match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
@@ -183,7 +184,7 @@ impl Unanswered {
         }
     }
 
-    /// Removes an offer whose redelivery is due at `now`; returns it with its frame.
+    /// Removes an offer whose redelivery is due at `now`, and returns it with its frame.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
         let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
         let place = self.0.iter().position(due)?;
@@ -194,7 +195,7 @@ impl Unanswered {
         }
     }
 
-    /// Removes expired offers. Returns whether messages waited for the redelivery of one.
+    /// Removes expired offers. Returns `true` if messages were waiting for the redelivery of one of them.
     pub(crate) fn expire(&mut self, now: Now) -> bool {
         let is_over = |offer: &Offer| offer.expires <= now;
         let releases = self.0.iter().any(|offer| is_over(offer) && offer.is_due());
@@ -202,8 +203,9 @@ impl Unanswered {
         releases
     }
 
-    /// Frees memory: drops the candidates of the oldest offer that has any or, if there are none, the oldest frame.
-    /// Returns `false` if there is nothing to drop. Messages that wait for the offer are released when it is due.
+    /// Frees memory by dropping the candidates of the oldest offer that has any. If no offer has candidates, drops the
+    /// oldest frame. Returns `false` if there is nothing to drop. If messages are waiting for the redelivery of a
+    /// dropped frame, they are released when the redelivery is due.
     pub(crate) fn evict(&mut self) -> bool {
         let mut offers = self.0.iter_mut();
         if let Some(offer) = offers.find(|offer| !offer.candidates.is_empty()) {
@@ -221,8 +223,8 @@ impl Unanswered {
         true
     }
 
-    /// Next redelivery or expiry of an acknowledged offer. If `reached` is `false`, the master cannot receive messages,
-    /// and no redelivery is due.
+    /// Returns when the next acknowledged offer is due for redelivery or expires. If `reached` is `false`, the master
+    /// cannot receive messages, and no redelivery is due.
     pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {
             Stage::UnderWay => None,
@@ -236,7 +238,7 @@ impl Unanswered {
         self.0.iter().map(Offer::bytes).sum()
     }
 
-    /// Whether no offer stores a frame.
+    /// Returns `true` if none of the offers stores a frame.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.iter().all(|offer| offer.bytes() == 0)
     }
@@ -336,7 +338,7 @@ mod tests {
         let (offer, _) = offers.take_due(Now(20)).expect("it is due");
         let orders: Vec<u64> = offer.candidates.iter().map(|one| one.order).collect();
         assert_eq!(orders, Vec::from_iter(8..40), "the newest, in order");
-        // Candidates are evicted first, then their offer.
+        // Candidates are evicted first, and then their offer.
         follow(&mut offers, "v2", 50, true);
         assert!(offers.evict() && offers.bytes() == 3 && offers.evict() && offers.is_idle());
         let found = follow(&mut offers, "v2", 51, true);

@@ -1,4 +1,4 @@
-//! Authority: how long this node may admit clients, and when it counts as alone.
+//! Authority: how long this node may admit clients, and when it is considered alone (cut off from etcd and all peers).
 //!
 //! ```text
 //!            first registration           nobody answers, and somebody could claim
@@ -8,53 +8,53 @@
 //!      is known who could claim   ▼    │                                        ▼
 //!                               Exception            Answered, or after the second time in 10 minutes Held
 //! ```
-//! A paused process resumes in `Asking`: it completes one round of queries before it decides.
+//! A process that was paused resumes in `Asking` and completes one round of queries before it decides.
 //!
-//! etcd's answers count from the earlier of two send times: that of the query whose answer showed the slots, and that
-//! of the keepalive that renewed the lease. A claim waits for the lease to expire; by then, the owner has stopped
-//! admitting clients.
+//! An answer from etcd counts from when its query was sent, or from when the last acknowledged keepalive was sent,
+//! whichever is earlier. A claim waits until the lease expires, and by then the owner has stopped admitting clients.
 //!
-//! A node that was alone or paused for a lease or longer may return while others claim its slots. A registration blocks
-//! claims, so the node admits clients once etcd shows its own registration. Answers from peers suffice only if no peer
-//! can reach etcd. A full etcd accepts neither registrations nor claims; the node then first announces to its peers,
-//! all of which must answer, that it serves.
+//! A node that was alone or paused for a lease or longer may return while others are claiming its slots. Because a
+//! registration blocks claims, the node admits clients as soon as etcd shows the node's own registration. Answers from
+//! peers are sufficient only if no peer can reach etcd. An etcd whose storage is full accepts neither registrations nor
+//! claims. In that case, the node first announces to its peers that it serves, and all of them must answer.
 
 use crate::cluster::limits::{
     ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
 };
 use crate::time::Now;
 
-/// Decides whether and for how long a node may serve its slots. One instance per process.
+/// Decides whether a node may serve its slots and for how long. Each process has one instance.
 #[derive(Debug)]
 pub struct Authority {
     standing: Standing,
     valid_until: Now,
-    /// Send time of the latest query whose answer showed the slots.
+    /// Send time of the latest answered query to etcd for the slots or for the watch's progress.
     etcd: Option<Now>,
-    /// Like `etcd`, but updated only while no node could claim a slot: etcd held the registration or accepted no
-    /// claims.
+    /// Like `etcd`, but updated only while no node could claim a slot, because etcd held this node's registration or
+    /// accepted no claims.
     protected: Option<Now>,
-    /// End of the last gap between ticks.
+    /// When the process was last resumed after a pause.
     gap: Option<Now>,
     alone_at: Option<Now>,
     held_until: Option<Now>,
-    /// When the node began to announce that it serves, in order to return without a registration.
+    /// When the node began to announce that it serves. It announces this if it returns while etcd accepts no
+    /// registrations.
     announced: Option<Now>,
-    /// Whether the last permission to admit clients expired, so that others may have claimed the slots.
+    /// Whether the last permission to admit clients has expired. In that case, other nodes may have claimed the slots.
     lapsed: bool,
     spans: Spans,
 }
 
-/// Facts that `Authority::decide` considers.
+/// The facts on which `Authority::decide` bases its decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
-    /// Send time of the latest query that a peer answered.
+    /// Send time of the latest query that a peer has answered.
     pub peers: Option<Now>,
-    /// Whether this process reaches etcd, directly or through a peer that answers.
+    /// Whether this process can reach etcd, either directly or through a peer that answers.
     pub etcd_is_near: bool,
-    /// Start of the registration's lease, from the last acknowledged keepalive.
+    /// When the lease of the registration began, according to the last acknowledged keepalive.
     pub lease: Option<Now>,
-    /// Whether etcd is full and accepts no registrations or claims.
+    /// Whether the storage of etcd is full, so that it accepts no registrations or claims.
     pub is_full: bool,
     /// Whether every other registered node answers this one.
     pub has_all_peers: bool,
@@ -62,20 +62,20 @@ pub struct Grounds {
     pub may_be_taken: bool,
 }
 
-/// Why a node does or does not serve its slots.
+/// The reason why a node serves or does not serve its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The node has never registered and serves nothing.
     Starting,
     /// etcd or a peer answers the node.
     Answered,
-    /// Nobody answers, and no other node can claim this node's slots, so it continues to serve.
+    /// Neither etcd nor any peer answers, but no other node can claim this node's slots, so it continues to serve.
     Exception,
-    /// The node was paused and completes one round of queries.
+    /// The node was paused and is completing one round of queries.
     Asking,
-    /// Nobody answers, and other nodes may claim this node's slots.
+    /// Neither etcd nor any peer answers, and other nodes may claim this node's slots.
     Alone,
-    /// The node was alone twice in a short time and waits although others answer.
+    /// The node was alone twice within a short time. It waits for a lease even though others answer again.
     Held,
 }
 
@@ -97,57 +97,57 @@ impl Authority {
         }
     }
 
-    /// Applies the lease granted by etcd.
+    /// Applies the lease that etcd has granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Time until which clients may be admitted.
+    /// Returns the time until which clients may be admitted.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.valid_until
     }
 
-    /// Why the node does or does not serve its slots.
+    /// Returns why the node serves or does not serve its slots.
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Records that etcd showed the slots in the answer to a query sent at `asked`.
+    /// Records that etcd has answered a query for the slots or for the watch's progress, sent at `asked`.
     pub fn etcd_answers(&mut self, asked: Now) {
         if self.gap.is_none_or(|gap| asked >= gap) {
             self.etcd = self.etcd.max(Some(asked));
         }
     }
 
-    /// Discards etcd's answers because etcd showed another history.
+    /// Discards earlier answers from etcd, because its history has changed or the process was paused.
     pub fn lose_etcd(&mut self) {
         self.etcd = None;
         self.protected = None;
     }
 
-    /// Send time of the latest query whose answer showed the slots.
+    /// Returns the send time of the latest answered query to etcd for the slots or for the watch's progress.
     #[must_use]
     pub fn etcd_asked(&self) -> Option<Now> {
         self.etcd
     }
 
-    /// Whether etcd answered recently.
+    /// Returns `true` if etcd has answered recently.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
         self.etcd
             .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
     }
 
-    /// Whether etcd last showed the slots more than a lease ago, so that they may have moved since.
+    /// Returns `true` if slots may have moved, because the latest answer from etcd about them is more than a lease old.
     #[must_use]
     pub fn is_outdated(&self, now: Now) -> bool {
         self.etcd
             .is_none_or(|asked| now.since(asked) > self.spans.lease_ms())
     }
 
-    /// Records that the node registered or renewed its registration.
+    /// Records that the node has registered or renewed its registration.
     pub fn registers(&mut self) {
         if self.standing == Standing::Starting {
             self.standing = Standing::Alone;
@@ -166,7 +166,7 @@ impl Authority {
         }
     }
 
-    /// Decides until when the node may admit clients. Returns `true` if the node has just become alone.
+    /// Decides how long the node may admit clients. Returns `true` if the node has just entered [`Standing::Alone`].
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
         self.announce(grounds, now);
@@ -210,9 +210,10 @@ impl Authority {
         self.announced = announces.then_some(since);
     }
 
-    /// Extends `protected`. etcd's answers count while no node can claim a slot, since a claim waits for a lease after
-    /// the last keepalive. A full etcd accepts no claims until space is freed; by then, a returning node has announced
-    /// that it serves, and etcd has shown the slots since.
+    /// Extends `protected` if no node can have claimed a slot by the time of etcd's last answer. With a registration,
+    /// the answer counts up to the last keepalive, because claims wait for a lease after it. If etcd's storage is full,
+    /// etcd accepts no claims until space is freed. A returning node must have announced that it serves, and etcd must
+    /// have returned the slots after that.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
@@ -227,9 +228,9 @@ impl Authority {
         self.protected.max(grounds.peers.filter(|_| counts))
     }
 
-    /// Whether this node tells others that it serves, or is about to.
+    /// Returns `true` if this node tells others that it serves, or is about to serve.
     ///
-    /// If etcd accepts no registrations, this announcement is the only protection of a returning node, since etcd may
+    /// If etcd accepts no registrations, a returning node is protected only by this announcement, because etcd may
     /// accept claims again at any time.
     #[must_use]
     pub fn says_that_it_serves(&self, now: Now) -> bool {
@@ -266,7 +267,7 @@ impl Authority {
 mod tests {
     use super::*;
 
-    /// Grounds of a registered node whose peers cannot reach etcd.
+    /// Returns the grounds of a registered node whose peers cannot reach etcd.
     fn on(peers: Option<Now>, may_be_taken: bool) -> Grounds {
         Grounds {
             peers,
@@ -278,7 +279,7 @@ mod tests {
         }
     }
 
-    /// A node that registered and received an answer at time 0.
+    /// Returns the authority of a node that registered and received an answer at time 0.
     fn answered() -> Authority {
         let mut authority = Authority::new(Spans::of_lease(10_000));
         authority.registers();
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(authority.valid_until(), Now(0));
     }
 
-    /// A registration that has expired protects nothing: etcd's answers count up to the last keepalive.
+    /// An expired registration does not protect the node. Answers from etcd count only up to the last keepalive.
     #[test]
     fn an_answer_of_etcd_counts_from_the_last_keepalive_on() {
         let mut authority = answered();
@@ -365,7 +366,8 @@ mod tests {
         assert!(authority.decide(&on(None, true), Now(32_000)));
     }
 
-    /// Others may be claiming the node's slots, so neither their answers nor what etcd showed earlier is proof.
+    /// Others may be claiming the node's slots. Neither their answers nor what etcd showed earlier proves that they are
+    /// not.
     #[test]
     fn after_it_was_alone_a_node_admits_by_its_registration() {
         let mut authority = answered();
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(authority.valid_until(), Now(17_050), "it goes on as before");
     }
 
-    /// etcd may accept claims again at any time, so only a node's announcement to its peers protects it.
+    /// etcd may accept claims again at any time, so the node is protected only by its announcement to its peers.
     #[test]
     fn where_etcd_takes_no_registration_a_node_says_first_that_it_serves() {
         let mut authority = answered();

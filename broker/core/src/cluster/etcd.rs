@@ -1,4 +1,4 @@
-//! etcd as seen by one node: calls in flight, replies and the watch.
+//! A node's use of etcd: calls in flight, replies and the watch.
 //!
 //! Slots, registrations and members at known revisions are stored in [`etcd_view`](crate::cluster::etcd_view).
 
@@ -8,7 +8,7 @@ use crate::cluster::message::{CallId, NodeOutput, Packed, Reply, WatchId};
 use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
 use crate::{cluster::Cluster, time::Now};
 
-// Effects of etcd's replies and of its watch.
+// How etcd's replies and watch affect the node.
 
 impl Cluster {
     pub(crate) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
@@ -40,7 +40,8 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that missed the change of history act on this commit; one of them is the slot's next owner.
+                    // Nodes that have not noticed the change of history act on this commit, among them the slot's next
+                    // owner.
                     if committed && matches!(call.purpose, Purpose::Transfer(..)) {
                         self.made(&call, revision, now);
                     }
@@ -57,8 +58,8 @@ impl Cluster {
         }
     }
 
-    /// Whether a reply shows another history: within one history, a linearizable reply is never older than the state
-    /// known when the call was sent.
+    /// Returns `true` if a reply shows that etcd's history has changed. Otherwise, a linearizable reply is never older
+    /// than the state that was known when the call was sent.
     fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
         let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
         if is_other {
@@ -129,7 +130,7 @@ impl Cluster {
         self.view.apply_puts(&changes, now);
     }
 
-    /// Handles a call that had no effect.
+    /// Handles a call that etcd refused or that was not sent. Such a call has no effect.
     fn refused(&mut self, call: &UnderWay, now: Now) {
         match call.purpose {
             Purpose::Transfer(slot, epoch) => {
@@ -154,15 +155,16 @@ impl Cluster {
             let is_gone =
                 |change: &Change| matches!(change.key, Key::Slot(_)) && change.value.is_none();
             if changes.iter().any(is_gone) {
-                // Nodes never delete slot keys, so something else did; a full read shows what else is missing.
+                // Nodes never delete the keys of slots, so something else has deleted this one. A full read shows what
+                // else is missing.
                 self.calls.want_read();
                 self.read(now);
             }
         }
     }
 
-    /// Handles the end of the watch. Its cause may also have changed etcd's history, so the next watch begins with a
-    /// read.
+    /// Handles the end of the watch. Whatever ended the watch may also have changed etcd's history, so the next watch
+    /// begins with a read.
     pub(crate) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();

@@ -1,5 +1,5 @@
-//! etcd calls in flight and the watch. The outcome of a call that timed out is unknown, so the state is read back
-//! instead of retrying the call.
+//! The calls to etcd that are in flight, and the watch. If a call times out, its outcome is unknown. Such a call is not
+//! retried. Instead, the state is read again.
 
 use crate::cluster::limits::{CALL_MS, READ_EVERY_MS};
 use crate::cluster::message::{Call, CallId, WatchId};
@@ -12,7 +12,7 @@ pub(crate) struct EtcdCalls {
     pub(crate) under_way: Vec<UnderWay>,
     pub(crate) watch: Watch,
     pub(crate) watches: u32,
-    /// Whether a part of the state is unknown and a full read is needed.
+    /// Whether part of the state is unknown, so that a full read is needed.
     pub(crate) wanted: bool,
     last_read: Option<Now>,
 }
@@ -21,10 +21,10 @@ pub(crate) struct EtcdCalls {
 pub(crate) struct UnderWay {
     pub(crate) id: CallId,
     pub(crate) sent: Now,
-    /// Highest revision known at the send time; a linearizable reply is never older.
+    /// The highest revision that was known when the call was sent. A linearizable reply is never older.
     pub(crate) known: Revision,
     pub(crate) purpose: Purpose,
-    /// Puts of a transaction, applied after the commit; empty for other calls.
+    /// The puts of a transaction, applied to the view after the transaction commits; empty for other calls.
     pub(crate) puts: Vec<(Key, Value)>,
 }
 
@@ -37,11 +37,11 @@ pub(crate) enum Purpose {
     Progress,
     Claim,
     Transfer(Slot, Epoch),
-    /// Assign a new epoch to a slot after a transfer with an unknown outcome.
+    /// Assigns a new epoch to a slot after a transfer with an unknown outcome.
     Retake(Slot, Epoch),
-    /// Write a slot's record without an owner.
+    /// Writes a record without an owner for a slot.
     Vacate,
-    /// Mark this node as away in the roster.
+    /// Marks this node as away in the roster.
     Away,
     Revoke,
     Write(Slot, u32),
@@ -53,7 +53,7 @@ pub(crate) enum Watch {
     Closed,
     Open {
         id: WatchId,
-        /// When the watch was opened or last reported its progress.
+        /// When the watch was opened, or last reported progress.
         progress: Now,
     },
 }
@@ -79,20 +79,20 @@ impl EtcdCalls {
         id
     }
 
-    /// Returns a number for a call without a reply, that is, a watch.
+    /// Returns a new call id for a watch. A watch is a call without a reply.
     pub(crate) fn number(&mut self) -> CallId {
         let id = CallId(self.next);
         self.next += 1;
         id
     }
 
-    /// Removes the call that a reply answers; `None` if the call has timed out.
+    /// Removes the call to which a reply belongs. Returns `None` if the call has timed out.
     pub(crate) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
         let place = self.under_way.iter().position(|call| call.id == id)?;
         Some(self.under_way.remove(place))
     }
 
-    /// Removes the calls that have timed out, whose outcome is unknown.
+    /// Removes and returns the calls that have timed out. Their outcome is unknown.
     pub(crate) fn overdue(&mut self, now: Now) -> Vec<UnderWay> {
         let is_over = |call: &mut UnderWay| now.since(call.sent) >= CALL_MS;
         self.under_way.extract_if(.., is_over).collect()
@@ -111,7 +111,7 @@ impl EtcdCalls {
         self.last_read = Some(now);
     }
 
-    /// Whether the known state is being refreshed and must not be the basis of a decision.
+    /// Returns `true` if the known state is being refreshed and decisions must not be based on it.
     #[must_use]
     pub(crate) fn is_unsure(&self) -> bool {
         self.wanted || self.last_read.is_none()
@@ -126,7 +126,7 @@ impl EtcdCalls {
         is_due && !self.awaits(&Purpose::Read)
     }
 
-    /// Opens a watch that starts at `complete`, unless a watch is open.
+    /// Opens a watch that starts at `complete`. Does nothing if a watch is already open.
     pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
         if self.watch != Watch::Closed {
             return None;
@@ -154,7 +154,7 @@ impl EtcdCalls {
         }
     }
 
-    /// Ends a silent watch, which may have failed without an error.
+    /// Closes a watch that has been silent for too long, because it may have failed without an error.
     pub(crate) fn end_blind_watch(&mut self, now: Now) {
         if let Watch::Open { progress, .. } = self.watch
             && now.since(progress) > CALL_MS
@@ -164,7 +164,7 @@ impl EtcdCalls {
         }
     }
 
-    /// Handles a pause of the process. The watch may still deliver old changes and premature progress reports, so the
+    /// Handles a pause of the process. The watch may still deliver old changes and report progress too early, so the
     /// next watch starts at the revision of a full read.
     pub(crate) fn gap(&mut self) {
         self.close_watch();

@@ -1,5 +1,5 @@
-//! A node's view of etcd's keys. For each key, the highest revision wins, whether it comes from a read, the watch or a
-//! peer.
+//! A node's view of the keys in etcd. For each key, the highest revision wins, whether it comes from a read, from the
+//! watch or from a peer.
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
@@ -8,19 +8,20 @@ use crate::cluster::types::{
 };
 use crate::time::Now;
 
-/// Slots, registrations and members known to one node. One instance per process.
+/// The slots, registrations and members known to one node. Each process has one instance.
 ///
-/// `complete ≤ newest`: every change up to `complete` is applied, and single slots may be known at later revisions.
+/// `complete ≤ newest`: every change up to `complete` has been applied. Individual slots may be known at later
+/// revisions.
 #[derive(Debug)]
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
-    /// Keys that were set, by node number.
+    /// The node keys that have been set, indexed by node number.
     keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
     etcd: Option<EtcdId>,
-    /// Slots changed since the last [`Self::take_changed`], with their previous records.
+    /// Slots that have changed since the last [`Self::take_changed`], with their previous records.
     changed: Vec<(Slot, SlotRecord)>,
     currency: Currency,
     first_registration: Option<Now>,
@@ -32,7 +33,7 @@ struct NodeView {
     roster_as_of: Revision,
     registration: Option<Registration>,
     registration_as_of: Revision,
-    /// When the node's registration disappeared, or only one from another cluster remained.
+    /// When the node's registration disappeared, or was replaced by one from another cluster.
     absent_since: Option<Now>,
 }
 
@@ -43,7 +44,7 @@ struct Currency {
 }
 
 impl View {
-    /// Creates an empty view of `slots` slots with the highest revision seen before the restart.
+    /// Creates an empty view of `slots` slots. `newest` is the highest revision seen before the restart.
     #[must_use]
     pub fn new(slots: u16, newest: Revision, etcd: Option<EtcdId>) -> Self {
         Self {
@@ -59,31 +60,31 @@ impl View {
         }
     }
 
-    /// Records of all slots, in order.
+    /// Returns the records of all slots, in order.
     #[must_use]
     pub fn slots(&self) -> &[SlotRecord] {
         &self.slots
     }
 
-    /// Returns the record of a slot; an unknown slot has no owner.
+    /// Returns the record of a slot. An unknown slot has no owner.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotRecord {
         self.slots.get(slot.index()).copied().unwrap_or_default()
     }
 
-    /// Revision up to which every change is known.
+    /// Returns the revision up to which every change is known.
     #[must_use]
     pub fn complete(&self) -> Revision {
         self.complete
     }
 
-    /// Highest revision seen.
+    /// Returns the highest revision seen.
     #[must_use]
     pub fn newest(&self) -> Revision {
         self.newest
     }
 
-    /// Id of the etcd cluster.
+    /// Returns the id of the etcd cluster.
     #[must_use]
     pub fn etcd(&self) -> Option<EtcdId> {
         self.etcd
@@ -106,7 +107,7 @@ impl View {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// Revision that a transaction expects of a node's membership; 0 for a non-member.
+    /// Returns the revision that a transaction expects for a node's roster entry; 0 if the node is not a member.
     #[must_use]
     pub fn roster_at(&self, node: NodeId) -> Revision {
         let known = self.node(node);
@@ -120,13 +121,13 @@ impl View {
             .filter(|registration| registration.kinship == Kinship::Peer)
     }
 
-    /// Returns the registration stored under a node's name, whether or not it belongs to this cluster.
+    /// Returns the registration that is stored under a node's name, whether or not it belongs to this cluster.
     #[must_use]
     pub fn written(&self, node: NodeId) -> Option<Registration> {
         self.node(node).registration
     }
 
-    /// Returns the ignored registrations of processes from other clusters.
+    /// Returns the registrations of processes from other clusters. Such registrations are ignored.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Registration)> {
         self.nodes().filter_map(|node| {
             let written = self.written(node)?;
@@ -141,14 +142,14 @@ impl View {
             .filter(|registration| registration.incarnation == owner.incarnation)
     }
 
-    /// Revision that a transaction expects of a node's registration; 0 if there is none.
+    /// Returns the revision that a transaction expects for a node's registration; 0 if there is none.
     #[must_use]
     pub fn registration_at(&self, node: NodeId) -> Revision {
         self.written(node)
             .map_or(Revision(0), |registration| registration.revision)
     }
 
-    /// Revision that a transaction expects of a watched key; 0 if the key is absent.
+    /// Returns the revision that a transaction expects for a watched key; 0 if the key is absent.
     #[must_use]
     pub fn at(&self, key: Key) -> Revision {
         match key {
@@ -159,32 +160,32 @@ impl View {
         }
     }
 
-    /// Returns all nodes that any key names.
+    /// Returns every node that appears in at least one key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
-    /// Sets a node's key. The keys of lower numbers must be set first.
+    /// Sets the key of a node. The keys of nodes with lower numbers must have been set before.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         if node.index() == self.keys.len() && node.index() < NODES_MAX {
             self.keys.push(key);
         }
     }
 
-    /// Returns the node's key, which is the same on all nodes; defaults to the node's number.
+    /// Returns the key of a node. All nodes use the same key for it. Defaults to the number of the node.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
         key.unwrap_or_else(|| NodeKey(node.0.into()))
     }
 
-    /// When this process first saw any registration, including its own.
+    /// Returns when this process first saw a registration, which may be its own.
     #[must_use]
     pub fn first_registration(&self) -> Option<Now> {
         self.first_registration
     }
 
-    /// Time in milliseconds for which a node's registration has been absent from a complete view.
+    /// Returns how long a node's registration has been absent from a complete view, in milliseconds.
     #[must_use]
     pub fn absent_ms(&self, node: NodeId) -> u64 {
         let (Some(absent), Some(until)) = (self.node(node).absent_since, self.currency.until)
@@ -204,7 +205,7 @@ impl View {
         }
     }
 
-    /// Records that the view may have missed changes before `now`; absence counts from `now` on.
+    /// Records that changes before `now` may have been missed. Absences are therefore timed from `now`.
     pub fn renew_currency(&mut self, now: Now) {
         self.currency = Currency {
             since: now,
@@ -212,12 +213,12 @@ impl View {
         };
     }
 
-    /// Marks the view as incomplete after a pause of this process.
+    /// Marks the view as incomplete, because this process was paused.
     pub fn lose_currency(&mut self) {
         self.currency.until = None;
     }
 
-    /// Applies all keys of one revision. Unlisted keys are absent.
+    /// Applies a snapshot of all keys at one revision. Keys that it does not contain are absent.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
         self.etcd = Some(snapshot.etcd);
         self.raise(snapshot.revision);
@@ -249,7 +250,7 @@ impl View {
         self.complete = self.complete.max(snapshot.revision);
     }
 
-    /// Applies changes that the watch delivered and that follow [`Self::complete`].
+    /// Applies changes that the watch has delivered and that come after [`Self::complete`].
     pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             self.apply(change, now);
@@ -258,7 +259,7 @@ impl View {
         }
     }
 
-    /// Applies the puts of this node's own transaction. The watch may still deliver earlier changes.
+    /// Applies the puts of a transaction that this node made. The watch may still deliver earlier changes.
     pub fn apply_puts(&mut self, puts: &[Change], now: Now) {
         for put in puts {
             self.apply(put, now);
@@ -271,7 +272,7 @@ impl View {
         self.complete = self.complete.max(revision);
     }
 
-    /// Applies a slot's record from any source. The higher epoch wins.
+    /// Applies the record of a slot, from any source. The higher epoch wins.
     pub fn learn(&mut self, slot: Slot, record: SlotRecord) {
         let Some(known) = self.slots.get_mut(slot.index()) else {
             return;
@@ -286,12 +287,12 @@ impl View {
         }
     }
 
-    /// Returns the slots changed since the last call, with their previous records. A slot may occur twice.
+    /// Returns the slots that have changed since the last call, with their previous records. A slot may occur twice.
     pub fn take_changed(&mut self) -> Vec<(Slot, SlotRecord)> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Returns the slots with an epoch after `complete`, for a peer that knows everything up to that revision.
+    /// Returns the slots that have changed after revision `complete`, for a peer that knows all earlier changes.
     #[must_use]
     pub fn changes_after(&self, complete: Revision) -> Vec<(Slot, SlotRecord)> {
         if self.newest <= complete {
@@ -304,8 +305,8 @@ impl View {
             .collect()
     }
 
-    /// Whether a snapshot lacks a slot, or has a lower epoch for it than was known at revision `known`. Slot keys are
-    /// never deleted, so such a snapshot shows another history.
+    /// Returns `true` if a slot is missing from a snapshot, or has a lower epoch there than was known at revision
+    /// `known`. The keys of slots are never deleted, so the history of etcd must have changed.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
         let mut shown = vec![Epoch::default(); self.slots.len()];
@@ -352,7 +353,7 @@ impl View {
                     };
                 }
             }
-            // Slot keys are never deleted, and records are not watched.
+            // The keys of slots are never deleted, and records are not watched.
             (Key::Slot(_) | Key::Record(..), _) => {}
         }
     }
@@ -387,8 +388,8 @@ impl View {
         }
     }
 
-    /// Returns the state of a node, added if needed; `None` beyond [`NODES_MAX`], which the driver's list never
-    /// exceeds.
+    /// Returns the state of a node, and adds it if needed. Returns `None` for numbers beyond [`NODES_MAX`], which the
+    /// driver's list never contains.
     fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
         if node.index() >= NODES_MAX {
             return None;

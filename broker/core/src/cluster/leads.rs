@@ -1,13 +1,14 @@
-//! Clients forwarded over links to the owners of their channels. Closes clients whose channel has moved, and all
-//! clients when the node shuts down.
+//! Clients that are forwarded over links to the owners of their channels. A client is closed when its channel moves to
+//! another node, and all clients are closed when the node shuts down.
 //!
-//! An idle client learns nothing from an owner that hangs or has crashed, so the node closes a client when the slot map
-//! names another owner. A responsive former owner has already closed the client: an owner closes its connections before
-//! it transfers a slot, and when it resumes after others have claimed one. Therefore, a comparison of owner numbers
-//! suffices: an owner that lost and regained a slot has closed its earlier streams.
+//! An idle client does not notice that the owner of its channel has hung or crashed. The node therefore closes the
+//! client when the slot map names another owner. If the former owner still responds, it has already closed the client.
+//! An owner closes its connections before it transfers a slot, and also when it resumes after others have claimed its
+//! slots. Comparing the numbers of the owners is therefore sufficient, because an owner that has lost and regained a
+//! slot has closed its earlier streams.
 //!
-//! Closed clients reconnect at once. Closing is spread over time, masters first, so that viewers find them when they
-//! reconnect.
+//! Closed clients reconnect at once, so closing them is spread over time. Masters are closed first, so that viewers
+//! find them connected when they reconnect.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
 use crate::cluster::slot_maps::SlotMap;
@@ -16,31 +17,31 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Clients of a shard that other nodes serve, by client number.
+/// The clients of a shard that are served by other nodes, indexed by client number.
 #[derive(Debug, Default)]
 pub struct Leads {
     leads: BTreeMap<u32, Lead>,
-    /// Clients whose channel still belongs to their target, by slot and owner.
+    /// Clients whose channels still belong to the nodes to which they are forwarded, by slot and owner.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
-    /// Groups of clients to close, oldest first.
+    /// Groups of clients that are to be closed, oldest first.
     leaving: VecDeque<Leaving>,
     closing: BTreeSet<u32>,
-    /// Owner changes of the slot map at the last check.
+    /// The number of owner changes that the slot map reported at the last check.
     changes: u64,
 }
 
-/// Target of a forwarded client.
+/// The node to which a client is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lead {
     /// Slot of the client's channel.
     pub slot: Slot,
-    /// Node that serves the client.
+    /// The node that serves the client.
     pub node: NodeId,
     /// Whether the client is the channel's master.
     pub is_master: bool,
 }
 
-/// Why a client is closed.
+/// The reason why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCause {
     /// The channel has moved to another node.
@@ -60,7 +61,7 @@ struct Leaving {
 }
 
 impl Leads {
-    /// Adds a forwarded client. The owner may have lost the slot already.
+    /// Adds a forwarded client. The owner may already have lost the slot.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -90,7 +91,7 @@ impl Leads {
         }
     }
 
-    /// Finds the clients whose channel has moved, if the map has changed. Takes time proportional to the number of
+    /// Looks for clients whose channel has moved, if the map has changed. Takes time proportional to the number of
     /// slots in use.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
@@ -113,7 +114,7 @@ impl Leads {
         }
     }
 
-    /// Schedules the closing of clients whose link failed, as if the owner had lost its slots.
+    /// Schedules the clients of a failed link to be closed, as if the owner had lost its slots.
     pub fn lose(&mut self, places: &[u32], now: Now) {
         let mut lost = Vec::new();
         for place in places {
@@ -133,7 +134,7 @@ impl Leads {
         self.close(CloseCause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
-    /// Schedules the closing of all clients over `span_ms`, at shutdown.
+    /// Schedules all clients to be closed over `span_ms`, at shutdown.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
         self.close(CloseCause::Drain, all.collect(), (now, span_ms));
@@ -158,13 +159,13 @@ impl Leads {
         });
     }
 
-    /// Whether there are no clients.
+    /// Returns `true` if there are no clients.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.leads.is_empty() && self.closing.is_empty()
     }
 
-    /// Returns the next client to close at `now`, and why.
+    /// Returns the next client to close at `now`, and the reason.
     pub fn next(&mut self, now: Now) -> Option<(u32, CloseCause)> {
         loop {
             let leaving = self
@@ -175,7 +176,7 @@ impl Leads {
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
-            // The number of a client that has ended is unused or belongs to another client.
+            // If a client has ended, its number is unused or belongs to another client.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
                 self.closing.insert(place);
@@ -192,16 +193,16 @@ impl Leads {
         })
     }
 
-    /// When to close the next client.
+    /// Returns when the next client must be closed.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.leaving.iter().map(Leaving::due).min()
     }
 
-    /// Checks that each client is listed under its owner or scheduled to be closed.
+    /// Checks that each client is either listed under its owner or scheduled to be closed.
     ///
     /// # Panics
-    /// If a client is neither.
+    /// Panics if a client is neither listed nor scheduled.
     pub fn invariants(&self) {
         let mut listed = 0;
         for ((slot, node), group) in &self.groups {

@@ -1,33 +1,33 @@
-//! A link: one connection between two nodes, with a stream for each client of the *front* whose channel belongs to
-//! the *owner*. Contains buffering, framing and protocol rules but no sockets; [`Link`] is one end, either the front
-//! or the owner.
+//! A link is one connection between two nodes: the *front*, to which clients are connected, and the *owner* of these
+//! clients' channels. A link carries one stream per client. This module contains the buffering, the framing and the
+//! protocol rules, but no sockets. A [`Link`] is one end, either the front or the owner.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
 //!         ── receive ─► push, end ───────────────────────── Link ══ frames ══ Link ── push, end, ask ──
 //!                                                          front              owner
 //! ```
-//! The local sides of streams use [`Link::streams`].
+//! The *local side* of a stream is the client or session at this end. Local sides use [`Link::streams`].
 //!
-//! In each turn, the edge calls [`Link::stood_still`] if it was paused; [`Link::read`] with everything received, and
-//! [`Link::poll`] after each input until it returns `None`; [`Link::tick`]; then [`Link::write`] once, if the previous
-//! write has completed.
+//! In each turn, the caller first reports with [`Link::stood_still`] if it was paused. It then passes everything that
+//! has been received to [`Link::read`] and, after each input, calls [`Link::poll`] until it returns `None`. Finally it
+//! calls [`Link::tick`] and, if the previous write has completed, [`Link::write`] once.
 //!
-//! * **Credit is acknowledgement.** A stream has at most a window of bytes that its receiver has not acknowledged; a
-//!   client's bytes are acknowledged by its machine. The owner therefore knows which bytes a dead link, front or client
-//!   leaves unacknowledged, and returns those.
-//! * **A front never stops reading.** It buffers what its clients do not take, up to a bound for the link.
-//! * **End of a stream.** Each side calls [`LinkStreams::end`] once, and learns of the other's end by
-//!   [`Event::Ended`], after all bytes before it. [`Event::Gone`] is the last event of a stream at each end, when both
-//!   have ended, or the link has.
-//! * **Only a request is sent twice.** Further bytes of a client wait for the first DATA of the owner; until then the
-//!   request can be retried at the next owner.
-//! * **A woken front forwards nothing** until the owner has answered a PING that was sent after it woke: an owner that
-//!   gave the link up has returned the messages that are in the front's buffers, and answers with a reset. The same
-//!   holds for a suspect link.
+//! * **Credit is acknowledgement.** The receiver of a stream has at most one window of bytes that it has not
+//!   acknowledged. The bytes for a client are acknowledged by the client's machine. When a link, a front or a client
+//!   dies, the owner therefore knows which messages are unacknowledged, and returns them to their queues.
+//! * **A front never stops reading.** It buffers what its clients do not take, up to a limit for the whole link.
+//! * **Ending a stream.** Each side calls [`LinkStreams::end`] once. [`Event::Ended`] reports that the other side has
+//!   ended the stream, after all bytes that it had sent. [`Event::Gone`] is the last event of a stream at each end. It
+//!   occurs when both sides have ended the stream, or when the link has ended.
+//! * **Only a request is sent twice.** Further bytes from a client wait for the owner's first DATA frame. Until then,
+//!   the request can be retried at the next owner.
+//! * **After a pause, a front forwards nothing** until the owner has answered a PING sent after the pause. If the owner
+//!   has given up the link, it has returned the messages that are still in the front's buffers to their queues, and
+//!   answers with a reset. The same rule applies to a suspect link.
 //!
-//! Stream ids increase and are never reused on a link. A frame for an ended stream is ignored. A frame that is out of
-//! bounds, or is for a stream that never existed, is a [`Fault`], which ends the link.
+//! Stream ids increase and are never reused on a link. A frame for a stream that has ended is ignored. A frame that
+//! exceeds a limit, or that is for a stream that never existed, is a [`Fault`] and ends the link.
 
 mod events;
 mod figures;
@@ -43,25 +43,28 @@ pub use figures::{LinkFigures, LinkTable, PeerLinks, sum_of};
 use pulse::{Pulse, Verdict};
 pub use streams::LinkStreams;
 
-/// Endpoint of a link, after the exchange of hellos.
+/// One end of a link, created after both nodes have exchanged hellos.
 #[derive(Debug)]
 pub struct Link {
-    /// Streams of the link, for their local sides.
+    /// The streams of the link. Clients and sessions use them directly.
     pub streams: LinkStreams,
     reader: Reader,
     pulse: Pulse,
-    /// PING, PONG and AWAY frames to send in the next write.
+    /// Number of the PING frame that the next write must send, if any.
     ping: Option<u64>,
+    /// Number of the PONG frame that the next write must send, if any.
     pong: Option<u64>,
+    /// Whether the next write must send an AWAY frame.
     owes_away: bool,
+    /// Whether the other side has sent an AWAY frame.
     is_away: bool,
     empty_since: Option<Now>,
     death: Option<Death>,
 }
 
 impl Link {
-    /// Creates one end of a link after the exchange of hellos. `window` is the maximum number of unacknowledged bytes
-    /// that the local side of a stream may have sent, at most
+    /// Creates one end of a link after hellos have been exchanged. `window` is the maximum number of unacknowledged
+    /// bytes that the client or session of a stream may have sent. It is at most
     /// [`LINK_WINDOW_BYTES`](crate::cluster::limits::LINK_WINDOW_BYTES).
     #[must_use]
     pub fn new(role: Role, window: u32, now: Now) -> Self {
@@ -89,9 +92,9 @@ impl Link {
         }
     }
 
-    // The connection.
+    // The following methods concern the connection.
 
-    /// Reads bytes from the other side; frames may be split at any position.
+    /// Reads bytes from the other side. Frames may be split at any position.
     pub fn read(&mut self, bytes: &[u8], now: Now) {
         if !bytes.is_empty() {
             self.pulse.heard(now);
@@ -121,13 +124,13 @@ impl Link {
         }
     }
 
-    /// Records that this side did not run for `span_ms`, until `now`. Must be called before anything is read.
+    /// Records that this process was paused for `span_ms`, until `now`. Must be called before anything is read.
     pub fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// Ends a turn after everything received has been read: checks the other side's liveness, and starts queries to
-    /// clients' kernels that are due.
+    /// Completes a turn after everything received has been read. Checks whether the other side is alive, and starts the
+    /// kernel queries for clients' unacknowledged bytes that are due.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -146,7 +149,7 @@ impl Link {
         }
     }
 
-    /// Latest time at which [`Link::tick`] must be called.
+    /// Returns the latest time at which [`Link::tick`] must be called.
     #[must_use]
     pub fn due(&self, now: Now) -> Option<Now> {
         let idle = self.empty_since.map(|since| since.after(LINK_IDLE_MS));
@@ -155,14 +158,14 @@ impl Link {
         all.min().filter(|_| self.death.is_none())
     }
 
-    /// Whether [`Link::write`] may have something to write.
+    /// Returns `true` if [`Link::write`] may have something to write.
     #[must_use]
     pub fn has_output(&self) -> bool {
         let of_link = self.ping.is_some() || self.pong.is_some() || self.owes_away;
         self.death.is_none() && (of_link || self.streams.has_frames())
     }
 
-    /// Appends the frames of this turn: control frames first, then at most one DATA frame per stream.
+    /// Appends the frames of this turn: the control frames, followed by at most one DATA frame per stream.
     pub fn write(&mut self, out: &mut Vec<u8>, now: Now) {
         if self.death.is_some() {
             return;
@@ -192,28 +195,28 @@ impl Link {
         self.streams.events.pop_front()
     }
 
-    /// Whether the link is suspect, that is, the other side is silent and no streams can be opened.
+    /// Returns `true` if the link is suspect. This means that the other side is silent. No streams can be opened.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.pulse.is_doubtful()
     }
 
-    /// Stops opening streams; existing streams continue.
+    /// Stops opening streams. Existing streams continue.
     pub fn leave(&mut self) {
         self.owes_away |= !std::mem::replace(&mut self.is_away, true);
     }
 
-    /// Whether either node has stopped opening streams, because its process is shutting down or the link has used all
-    /// its ids.
+    /// Returns `true` if either node has stopped opening streams, because its process is shutting down or the link has
+    /// no ids left.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.is_away
     }
 
-    // Streams.
+    // The following methods concern streams.
 
-    /// On the front, opens a stream for a client of `account` with the client's complete `request`, which is at least
-    /// one byte long, and returns the stream's id.
+    /// Opens a stream on the client's node for a client of `account`, and returns the id of the stream. `bytes` is the
+    /// client's complete request and must contain at least one byte.
     ///
     /// # Errors
     /// Returns an error if no stream may be opened on this link.
@@ -228,7 +231,7 @@ impl Link {
         Ok(self.streams.open(client, bytes, account))
     }
 
-    /// On the front, checks whether a stream may be opened.
+    /// Checks whether a stream may be opened. Only the client's node may open streams.
     ///
     /// # Errors
     /// Returns the reason why no stream may be opened.
@@ -242,15 +245,15 @@ impl Link {
         }
     }
 
-    /// Bytes to deliver to the local side. Empty on a front while it is unknown whether the owner has given up the
-    /// link.
+    /// Returns the bytes to deliver to the client or session. For a client, this is empty as long as the owner may have
+    /// given up the link.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {
         let id = Some(id).filter(|_| !self.is_fenced());
         id.map_or(&[], |id| self.streams.inbox(id))
     }
 
-    // Frames from the other side.
+    // The following methods handle frames from the other side.
 
     fn take_frame(&mut self, id: u32, frame: Frame<'_>) -> Result<(), Fault> {
         match (frame, self.streams.role) {
@@ -280,7 +283,7 @@ impl Link {
         Ok(())
     }
 
-    /// Whether received bytes are withheld because they may have been sent before a pause.
+    /// Returns `true` if received bytes are withheld because they may have been sent before a pause.
     fn is_fenced(&self) -> bool {
         self.streams.role == Role::Front && self.pulse.is_fenced()
     }

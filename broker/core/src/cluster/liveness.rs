@@ -1,40 +1,41 @@
-//! Answers from other nodes, and detection of nodes that do not answer.
+//! Keeps track of answers from other nodes, in order to detect nodes that do not answer.
 //!
-//! Only answers count, each from when its question was *sent*. A received question proves nothing, since old questions
-//! may linger in socket buffers. For claims, however, an owner's statements count from their *arrival*. Both rules err
-//! on the safe side.
+//! An answer counts from when its question was *sent*. Receiving a question proves nothing, because old questions may
+//! linger in socket buffers. A claim, however, depends on which slots an owner reports as served, and such a report
+//! counts from when it *arrives*. Both rules err on the safe side.
 
 use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
 use crate::cluster::message::{Answer, Held};
 use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
 use crate::{cluster::etcd_view::View, time::Now};
 
-/// Liveness of the peers, learned from their answers. One instance per process.
+/// The liveness of the peers, as learned from their answers. Each process has one instance.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
-    /// Epoch and arrival of the last answer that reported a slot as served, by slot.
+    /// For each slot, the epoch and the arrival time of the last answer in which the slot was reported as served.
     served: Vec<Option<(Epoch, Now)>>,
-    /// End of the last pause. Earlier questions do not count.
+    /// When the last pause ended. Questions sent before it do not count.
     gap: Now,
     spans: Spans,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// Start of the current uninterrupted series of queries.
+    /// When the current uninterrupted series of queries began.
     asked_since: Option<Now>,
-    /// Send time of the latest answered question.
+    /// Send time of the latest question that has been answered.
     answered: Option<Now>,
     word: Option<Word>,
-    /// Send time of the question that `word` answers. Older answers do not replace `word`.
+    /// Send time of the question that `word` answers. Answers to older questions do not replace `word`.
     word_asked: Now,
     parting: Parting,
-    /// Whether the peer's slots could be claimed, judging by etcd's state and the peer's silence.
+    /// Whether the peer's slots could be claimed when etcd last answered, because the peer was silent and its
+    /// registration was absent.
     written_off: bool,
 }
 
-/// Status that a peer reported in its latest answer.
+/// The status that a peer reported in its latest answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// Incarnation of the peer.
@@ -49,12 +50,12 @@ pub struct Word {
 enum Parting {
     #[default]
     None,
-    /// The peer shuts down, or its host refused the connection.
+    /// The peer is shutting down, or its host has refused the connection.
     Gone,
 }
 
 impl Silence {
-    /// Creates the state without answers.
+    /// Creates the initial state, in which no peer has answered.
     #[must_use]
     pub fn new(slots: u16, spans: Spans) -> Self {
         Self {
@@ -65,7 +66,7 @@ impl Silence {
         }
     }
 
-    /// Applies the lease granted by etcd.
+    /// Applies the lease that etcd has granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
@@ -77,7 +78,7 @@ impl Silence {
         }
     }
 
-    /// Records a pause of the process until `now`, which invalidates earlier questions and answers.
+    /// Records that the process was paused until `now`. Earlier questions and answers are then invalid.
     pub fn gap(&mut self, now: Now) {
         self.gap = now;
         for peer in &mut self.peers {
@@ -86,7 +87,8 @@ impl Silence {
         }
     }
 
-    /// Records the slots that an answer reports as served, including answers to another process with this node's name.
+    /// Records the slots that an answer reports as served. This includes answers to another process with this node's
+    /// name.
     pub fn serves(&mut self, serves: &[Held], now: Now) {
         for held in serves {
             if let Some(place) = self.served.get_mut(held.slot.index()) {
@@ -95,7 +97,7 @@ impl Silence {
         }
     }
 
-    /// Processes an answer after its slot changes were applied.
+    /// Processes an answer. Must be called after the slot changes in the answer have been applied.
     pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
         self.serves(&answer.serves, now);
         let gap = self.gap;
@@ -130,20 +132,20 @@ impl Silence {
         }
     }
 
-    /// Whether `peer` answered recently enough to count as reachable.
+    /// Returns `true` if `peer` has answered recently enough to be considered reachable.
     #[must_use]
     pub fn reaches(&self, peer: NodeId, now: Now) -> bool {
         self.answered_within(peer, self.spans.hearing_ms(), now)
     }
 
-    /// Whether `peer` answered a question sent less than `span_ms` ago.
+    /// Returns `true` if `peer` has answered a question that was sent less than `span_ms` ago.
     #[must_use]
     pub fn answered_within(&self, peer: NodeId, span_ms: u64, now: Now) -> bool {
         let answered = self.peer(peer).answered;
         answered.is_some_and(|asked| now.since(asked) < span_ms)
     }
 
-    /// Whether every other registered node answers without interruption.
+    /// Returns `true` if every other registered node has answered recently.
     #[must_use]
     pub fn has_all_peers(&self, view: &View, me: NodeId, now: Now) -> bool {
         let others = view.nodes().filter(|node| *node != me);
@@ -151,7 +153,7 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Whether a peer recently reported that it reaches etcd; a report from before a pause of this process counts.
+    /// Returns `true` if a peer has recently reported that it reaches etcd, even if this process was paused since.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -160,25 +162,26 @@ impl Silence {
         })
     }
 
-    /// Whether `peer` has no valid answer although it has been queried for as long as answers are valid.
+    /// Returns `true` if `peer` has been queried for at least as long as an answer remains valid, but has given no
+    /// valid answer.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
         self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
     }
 
-    /// Send time of the latest question that any peer answered.
+    /// Returns the send time of the latest question that any peer has answered.
     #[must_use]
     pub fn newest_answered(&self) -> Option<Now> {
         self.peers.iter().filter_map(|peer| peer.answered).max()
     }
 
-    /// Whether `peer` has ever answered this process.
+    /// Returns `true` if `peer` has ever answered this process.
     #[must_use]
     pub fn ever_answered(&self, peer: NodeId) -> bool {
         self.peer(peer).word.is_some()
     }
 
-    /// Returns the process of `peer` that answered last, and when the answered question was sent.
+    /// Returns the incarnation of `peer` that answered last, and the send time of the question that it answered.
     #[must_use]
     pub fn last(&self, peer: NodeId) -> Option<(Incarnation, Now)> {
         let known = self.peer(peer);
@@ -191,10 +194,11 @@ impl Silence {
         self.peer(peer).word
     }
 
-    /// Whether `peer`, according to its last answer, may be in a partition of the cluster that can claim slots.
+    /// Returns `true` if `peer` may be in a partition of the cluster that can claim slots, according to its last
+    /// answer.
     ///
-    /// A peer cannot claim slots if it has left, if its own slots could be claimed when etcd last answered, or if it
-    /// could not reach etcd either. A peer that has never answered is assumed to be able to claim slots.
+    /// A peer cannot claim slots if it has left or could not reach etcd either. The same applies if its own slots could
+    /// be claimed when etcd last answered. A peer that has never answered is assumed to be able to claim slots.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);
@@ -204,14 +208,15 @@ impl Silence {
         known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Whether `owner` has been queried for a full lease without reporting that it serves `slot` at `epoch`.
+    /// Returns `true` if `owner` has been queried for a full lease and has not reported that it serves `slot` at
+    /// `epoch`.
     #[must_use]
     pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
         let silence_ms = self.spans.lease_ms();
         self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
     }
 
-    /// Whether `peer` has been queried without interruption for `span_ms`.
+    /// Returns `true` if `peer` has been queried without interruption for `span_ms`.
     #[must_use]
     pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
         self.peer(peer)
@@ -219,7 +224,7 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Whether `peer`, at `as_of`, had been queried for a full lease without answering.
+    /// Returns `true` if, at `as_of`, `peer` had been queried for a full lease and had not answered.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();

@@ -1,8 +1,8 @@
-//! Registration: a key under a lease, which shows that this process is alive; and detection of other live processes
-//! with this node's name.
+//! Registration of this process. A registration is a key under a lease, which shows that the process is alive. This
+//! module also detects other live processes that use this node's name.
 //!
-//! The registration in the view is authoritative: after several attempts with unknown outcomes, the view shows the
-//! committed one with its lease.
+//! The registration in the view is authoritative. After several attempts with unknown outcomes, the view shows which
+//! one was committed, with its lease.
 
 use crate::cluster::message::{ExpectedRevision, Heard, Transaction};
 use crate::cluster::types::{
@@ -17,15 +17,15 @@ pub(crate) struct Registering {
     address: Address,
     namesake: Namesake,
     granted: Option<LeaseId>,
-    /// Current lease, and when its last acknowledged keepalive or its grant was sent.
+    /// The current lease, and when its last acknowledged keepalive (or the request that granted it) was sent.
     kept: Option<(LeaseId, Now)>,
     /// A lease that has expired, even if the view still shows it.
     gone: Option<LeaseId>,
-    /// Whether etcd has refused an attempt since the last read. A full etcd accepts no claims either.
+    /// Whether etcd has refused an attempt since the last read. An etcd whose storage is full refuses claims as well.
     refused: bool,
-    /// Whether the roster has ever listed this node while it was registered.
+    /// Whether the roster has ever listed this node while the node was registered.
     joined: bool,
-    /// Revision of this process's newest registration in the view.
+    /// The revision of this process's newest registration in the view.
     noticed: Revision,
     /// When another process with this node's name began to block the registration.
     foreign_since: Option<Now>,
@@ -35,7 +35,7 @@ pub(crate) struct Registering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Own,
-    /// Another process has used the name and may have exited.
+    /// Another process has used the name, and may have exited.
     Occupied,
     Taken,
     Removed,
@@ -64,8 +64,8 @@ impl Registering {
             .filter(|registration| self.gone != Some(registration.lease))
     }
 
-    /// Whether the view shows a registration of this process for the first time. The reply to its transaction may have
-    /// been lost.
+    /// Returns `true` if the view shows a registration of this process for the first time. The reply to the transaction
+    /// that made it may have been lost.
     pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
@@ -97,7 +97,8 @@ impl Registering {
         self.kept = Some((lease, asked));
     }
 
-    /// Start of the registration's lease, by etcd's last reply; `None` if not registered.
+    /// Returns when the lease of the registration began, according to the last reply from etcd; `None` if the process
+    /// is not registered.
     #[must_use]
     pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
@@ -118,12 +119,12 @@ impl Registering {
         self.namesake.found(is_peer, asked, heard, now);
     }
 
-    /// Determines whether this process may use its name.
+    /// Determines whether this process may use the name of its node.
     ///
-    /// If two processes have joined, the one that registered later stays and the other exits. A starting process owns
-    /// the name at once if its predecessor used the same address, on which this process listens, and had the same
-    /// directory or no registration. Otherwise, the predecessor may be alive: this process exits, or waits until
-    /// neither etcd nor any node has heard from the predecessor for a lease.
+    /// If two processes have joined, the one that registered later stays and the other one exits. A starting process
+    /// already listens on its address. If its predecessor used the same address, and either used the same directory or
+    /// has no registration, this process owns the name at once. Otherwise, the predecessor may still be alive. This
+    /// process then exits, or waits until neither etcd nor any node has heard from the predecessor for a lease.
     pub(crate) fn place(&mut self, view: &View, answered: bool, spans: Spans, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
         if self.joined && !is_member {
@@ -155,7 +156,7 @@ impl Registering {
         }
     }
 
-    /// Determines whether this process may use the name while no other process is registered under it.
+    /// Determines whether this process may use the name when no other process is registered under it.
     fn unregistered(&self, view: &View, spans: Spans, now: Now) -> Place {
         let node = self.me.node;
         let was_here = view.roster(node) == Some(RosterState::Here);
@@ -167,7 +168,7 @@ impl Registering {
         }
         let mut others = view.nodes().filter(|other| *other != node);
         let has_peers = others.any(|other| view.registration(other).is_some());
-        // A live process registers again within this time.
+        // A process that is alive would have registered again within this time.
         let is_absent = view.absent_ms(node) >= spans.absence_ms();
         let silence_ms = spans.lease_ms();
         if is_absent && self.namesake.is_silent(has_peers, silence_ms, now) {
@@ -177,20 +178,20 @@ impl Registering {
         }
     }
 
-    /// Whether the other process was this one's predecessor: it used the same address and the same directory, which is
-    /// locked while in use.
+    /// Returns `true` if the other process was the predecessor of this one. The predecessor used the same address and
+    /// the same directory, which is locked while in use.
     fn is_restart(&self, view: &View, other: Registration) -> bool {
         other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
     }
 
-    /// Whether the roster contains this process's address, or no address for the node.
+    /// Returns `true` if the roster contains this process's address, or contains no address for the node.
     fn is_at_home(&self, view: &View) -> bool {
         let address = view.address(self.me.node);
         address.is_none_or(|address| address == self.address)
     }
 
-    /// Returns the next registration transaction with the granted lease, conditional on the registration and roster in
-    /// the view.
+    /// Returns the next transaction that registers this process with the granted lease. The transaction succeeds only
+    /// if the registration and the roster are still as shown in the view.
     pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
@@ -203,7 +204,8 @@ impl Registering {
             kinship: Kinship::Peer,
         };
         let mut puts = vec![(registration, own)];
-        // Written even if the roster lists the node: the entry must have the address of the registered process.
+        // Written even if the roster already lists the node, because the entry must have the address of the registered
+        // process.
         if !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here, self.address)));
         }
@@ -218,20 +220,20 @@ impl Registering {
     }
 }
 
-// Liveness of another process with this node's name, such as one with a copy of its data directory, as reported by
-// the other nodes.
+// Detects whether another process with this node's name is alive, for example one with a copy of its data directory.
+// The other nodes report this.
 //
-// etcd alone cannot tell: a registration outlives its process by a lease, and a process outlives its registration when
+// etcd alone cannot tell. A registration outlives its process by a lease, and a process outlives its registration when
 // etcd is down.
 
-/// Signs of life of other processes with this node's name since this process started.
+/// Signs that other processes have used this node's name since this process started.
 #[derive(Debug)]
 struct Namesake {
     me: Incarnation,
     started: Now,
-    /// Latest time at which such a process may have answered.
+    /// The latest time at which another process with this node's name may have answered.
     sign: Now,
-    /// Send time of the latest query that another node answered.
+    /// Send time of the latest query that another node has answered.
     replied: Option<Now>,
     lives: bool,
 }
@@ -247,8 +249,8 @@ impl Namesake {
         }
     }
 
-    /// Records which process last answered a node under this node's name, according to a query sent at `asked`.
-    /// `is_peer` states whether another node was queried.
+    /// Records which process last answered a node under this node's name, as reported in the reply to a query sent at
+    /// `asked`. `is_peer` states whether the query was sent to another node.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
@@ -256,19 +258,19 @@ impl Namesake {
         let Some(heard) = heard.filter(|heard| heard.incarnation != self.me) else {
             return;
         };
-        // The reply was in flight for an unknown time, at most since `asked`.
+        // The reply was in flight for an unknown part of the time since `asked`, so this is the latest possible time.
         let latest = Now(now.0.saturating_sub(heard.ago_ms));
         self.sign = self.sign.max(latest);
         self.lives |= self.started.after(heard.ago_ms) <= asked;
     }
 
-    /// Whether another process has certainly answered since this process started.
+    /// Returns `true` if another process is known to have answered since this process started.
     pub(crate) fn lives(&self) -> bool {
         self.lives
     }
 
-    /// Whether no other process has answered for `silence_ms`. If other nodes exist, at least one must have reported so
-    /// within that time.
+    /// Returns `true` if no other process has answered for `silence_ms`. If other nodes exist, at least one of them
+    /// must have reported this within that time.
     pub(crate) fn is_silent(&self, has_peers: bool, silence_ms: u64, now: Now) -> bool {
         let replied = self
             .replied
@@ -292,14 +294,14 @@ mod tests {
     const SPANS: Spans = Spans::of_lease(10_000);
     const PATIENCE_MS: u64 = 22_000;
 
-    /// Applies a transaction's puts at a revision.
+    /// Applies the puts of a transaction at a revision.
     fn made(view: &mut View, transaction: &Transaction, revision: u64) {
         let put = |&(key, value): &(Key, Value)| change(revision, key, value);
         let changes: Vec<Change> = transaction.puts.iter().map(put).collect();
         view.apply_changes(&changes, Now(0));
     }
 
-    /// Returns the keys that a registration under this lease writes.
+    /// Returns the keys that are written by a registration under this lease.
     fn put_by(registering: &mut Registering, view: &mut View, lease: u64) -> Vec<Key> {
         registering.granted(LeaseId(lease), Now(0));
         let attempt = registering.attempt(view, false).unwrap();
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(registering.place(&view, true, SPANS, Now(0)), Place::Taken);
     }
 
-    /// A view in which another process, with this directory and address, has or had this node's name.
+    /// Returns a view in which another process with this directory and address has, or used to have, this node's name.
     fn occupied(directory: u32, at: Address, is_registered: bool) -> View {
         let mut view = View::new(1, Revision(0), None);
         let incarnation = Incarnation {

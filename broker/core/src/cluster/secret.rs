@@ -1,4 +1,4 @@
-//! The secret shared by the nodes of a cluster, the keys derived from it, and the proof in a registration.
+//! The secret that the nodes of a cluster share, the keys derived from it, and the proof in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
@@ -8,11 +8,12 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The cluster's secret: 32 random bytes, identical on all nodes, and optionally a second accepted secret, the previous
-/// or the next one. Hidden in debug output.
+/// The secret of a cluster: 32 random bytes that are identical on all nodes. A second secret, which is either the
+/// previous or the next one, may be accepted as well. Hidden in debug output.
 ///
-/// To rotate the secret without an outage, give every node a file with both secrets, first with the old one on the
-/// first line, then with the new one on the first line, and finally without the old one.
+/// To rotate the secret without an outage, give every node a file that contains both secrets. Initially, the old secret
+/// must be on the first line. Then change the files so that the new secret is on the first line, and finally remove the
+/// old one.
 #[derive(Clone)]
 pub struct ClusterSecret {
     used: Bytes,
@@ -22,7 +23,7 @@ pub struct ClusterSecret {
 type Bytes = Zeroizing<[u8; 32]>;
 
 impl ClusterSecret {
-    /// Parses a secret file: one or two lines of 64 hexadecimal digits, the current secret first.
+    /// Parses a secret file, which has one or two lines of 64 hexadecimal digits. The current secret comes first.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -35,30 +36,32 @@ impl ClusterSecret {
         nothing_else.then_some(Self { used, accepted })
     }
 
-    /// Returns the key of the hash that maps channels to slots, unless the cluster has agreed on another key.
+    /// Returns the default key of the hash that maps channels to slots. It is used unless the cluster has agreed on
+    /// another one.
     ///
     /// # Panics
-    /// Never: 16 bytes are less than the maximum output of the key derivation.
+    /// Never panics: 16 bytes are less than the maximum output of the key derivation.
     #[must_use]
     pub fn slot_key(&self, cluster: &str) -> [u8; 16] {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// Returns the seeds of the Ed25519 key pairs that authenticate nodes to each other in TLS: the current one, then
-    /// the other accepted one.
+    /// Returns the seeds of the Ed25519 key pairs with which nodes authenticate each other in TLS. The current seed
+    /// comes first, followed by the other accepted one.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph node 1", cluster)
     }
 
-    /// Returns the keys that seal temporary credentials: the current one, then the other accepted one.
+    /// Returns the keys that seal temporary credentials. The current key comes first, followed by the other accepted
+    /// one.
     #[must_use]
     pub fn session_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph session 1", cluster)
     }
 
-    /// Returns the keys from which the TLS ticket keys for clients are derived: the current one, then the other
-    /// accepted one.
+    /// Returns the keys from which the TLS ticket keys for clients are derived. The current key comes first, followed
+    /// by the other accepted one.
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
@@ -114,30 +117,30 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
-// Proof in a registration that its process has the cluster's secret. Without the proof, a node with another secret
-// could get slots, although no client can reach that node.
+// A registration contains a proof that its process knows the cluster's secret. Without the proof, a node with another
+// secret could be given slots, even though no client can reach that node.
 //
 // ```text
 //   proof = HMAC-SHA-256(key of the secret's line, length and bytes of the cluster's id
 //                        | slot hash key | length and bytes of the node's name | directory | start)
 // ```
-// A registration has a proof for each line of its process's secret, and is valid if one of them matches either line of
-// the reader's secret: during a rotation, nodes with consecutive files accept each other.
+// A registration contains one proof for each line of its process's secret. It is valid if one of them matches either
+// line of the reader's secret. During a rotation, nodes whose files are one step apart therefore accept each other.
 
-/// Keys for proofs, one per line of the secret file, the current one first. Hidden in debug output.
+/// The keys for proofs, one for each line of the secret file, starting with the current one. Hidden in debug output.
 #[derive(Clone)]
 pub struct ProofKeys(Vec<Key>);
 
-/// Data that a proof covers.
+/// The data that a proof covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Registrant<'a> {
-    /// Cluster id, as stored in the meta key.
+    /// The id of the cluster, as stored in the meta key.
     pub cluster: &'a str,
-    /// Key of the hash that maps channels to slots.
+    /// The key of the hash that maps channels to slots.
     pub slot_key: &'a [u8; 16],
     /// The node's name.
     pub node: &'a str,
-    /// Incarnation of the node.
+    /// The incarnation of the node.
     pub incarnation: Incarnation,
 }
 
@@ -147,7 +150,7 @@ impl ProofKeys {
         Self(lines.iter().map(key).collect())
     }
 
-    /// Computes the proofs for a registration of this process, each 32 bytes long.
+    /// Computes the proofs for a registration of this process. Each proof is 32 bytes long.
     #[must_use]
     pub fn prove(&self, registrant: &Registrant<'_>) -> Vec<Vec<u8>> {
         let message = registrant.message();
@@ -156,7 +159,8 @@ impl ProofKeys {
             .collect()
     }
 
-    /// Determines from the proofs and the inner version how a registered process is related to this cluster.
+    /// Determines the relation of a registered process to this cluster, based on its proofs and its inner protocol
+    /// version.
     #[must_use]
     pub fn kinship<'p>(
         &self,
@@ -284,7 +288,7 @@ mod proof_tests {
         incarnation: incarnation(7, 3),
     };
 
-    /// Keys of a secret whose lines repeat these two digits.
+    /// Returns the keys of a secret. Each line of the secret repeats two digits.
     fn keys(lines: &[&str]) -> ProofKeys {
         let text: Vec<String> = lines.iter().map(|line| line.repeat(32)).collect();
         let secret = ClusterSecret::parse(&text.join("\n")).unwrap();

@@ -1,4 +1,4 @@
-//! Claims: the slots that this node claims next, one transaction at a time, and retries of failed claims.
+//! Claims slots for this node, with one transaction at a time. Claims that have failed are retried.
 
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
 use crate::cluster::message::{Call, ExpectedRevision, Transaction};
@@ -10,9 +10,9 @@ use crate::{cluster::Cluster, time::Now};
 #[derive(Debug, Default)]
 pub(crate) struct SlotClaims {
     compared: Vec<ExpectedRevision>,
-    /// End of the back-off after a failed claim, unless the view has changed.
+    /// When the back-off after a failed claim ends. A change of the view ends it early.
     paused: Option<Now>,
-    /// Length of the last back-off, in milliseconds; 0 after a successful claim.
+    /// The length of the last back-off in milliseconds; 0 after a successful claim.
     pause_ms: u64,
 }
 
@@ -31,7 +31,7 @@ impl SlotClaims {
         self.paused = Some(now.after(self.pause_ms));
     }
 
-    /// Whether the next claim waits because the last one failed for a reason that the view does not show.
+    /// Returns `true` if the next claim must wait, because the view does not show why the last one failed.
     fn is_paused(&self, view: &View, now: Now) -> bool {
         let is_same = |compare: &ExpectedRevision| view.at(compare.key) == compare.at;
         self.paused.is_some_and(|until| now < until) && self.compared.iter().all(is_same)
@@ -39,7 +39,7 @@ impl SlotClaims {
 }
 
 impl Cluster {
-    /// If the view is certain, claims the slots that this node may claim.
+    /// Claims the slots that this node may claim, provided that the view is not being refreshed.
     pub(crate) fn claim(&mut self, now: Now) {
         let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
         if is_busy
@@ -72,7 +72,7 @@ impl Cluster {
         self.call(Purpose::Claim, Call::Transaction(transaction), now);
     }
 
-    /// Returns the slots of the next claim, as many as fit into a transaction, and the other nodes that own them.
+    /// Returns the slots to claim next, as many as fit into one transaction, and the other nodes that own them.
     fn claimable(&mut self, now: Now) -> (Vec<(Slot, Epoch)>, Vec<NodeId>) {
         let mut owners: Vec<NodeId> = Vec::new();
         let mut claimed = Vec::new();

@@ -1,4 +1,5 @@
-//! Slots that leave this node: offered to another node, transferred or given up. Also the shutdown of the node.
+//! Moves slots off this node: offers them to other nodes, transfers them, or gives them up. Also handles the shutdown
+//! of the node.
 
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
@@ -12,7 +13,7 @@ use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Val
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Starts to shut this node down. Transfers require that etcd answers.
+    /// Starts to shut down this node. Slots can be transferred only if etcd answers.
     pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
@@ -23,7 +24,7 @@ impl Cluster {
         }
     }
 
-    /// Starts rebalancing: each node transfers the slots beyond its share, by its own view.
+    /// Starts to rebalance the slots. Each node transfers the slots beyond its share, based on its own view.
     pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
         let mut nodes = candidates.nodes().to_vec();
@@ -124,7 +125,7 @@ impl Cluster {
         self.call(purpose, Call::Transaction(transaction), now);
     }
 
-    /// Ends transfers that timed out. Writes a slot with a new epoch if the outcome is unknown.
+    /// Ends transfers that have timed out. If the outcome of a transfer is unknown, writes the slot with a new epoch.
     pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, OwnSlot)> = self
             .slots
@@ -166,7 +167,7 @@ impl Cluster {
         }
     }
 
-    /// Gives up slots that this node could not load, so that other nodes can try.
+    /// Gives up the slots that this node was unable to load. Other nodes can then try.
     pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
@@ -202,7 +203,7 @@ impl Cluster {
     }
 
     pub(crate) fn finish_drain(&mut self, now: Now) {
-        // A drain may finish before the roster shows it.
+        // If the node cannot act, the drain finishes before the roster shows that the node is away.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
         let is_hopeless = || self.transfers.is_hopeless(&self.view, &self.silence, now);

@@ -1,5 +1,5 @@
-//! Slot maps: from a channel to its slot and the slot's owner, for shards ([`SlotMap`]); fixed owners from a file
-//! ([`FixedMap`]); sets of slots ([`SlotSet`]).
+//! Maps of slots. [`SlotMap`] tells shards the slot of a channel and the owner of a slot, [`FixedMap`] contains fixed
+//! owners from a file, and [`SlotSet`] is a set of slots.
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
@@ -11,34 +11,34 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
-/// Owners of slots as known to one node. One instance per process, read by its shards and written only by the cluster
-/// driver.
+/// The owners of slots as known to one node. Each process has one instance. The shards read it, and only the cluster
+/// driver writes it.
 #[derive(Debug)]
 pub struct SlotMap {
-    /// Key of the hash that maps channels to slots; unset until read from etcd.
+    /// The key of the hash that maps channels to slots; not set until it has been read from etcd.
     key: OnceLock<[u64; 2]>,
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
-    /// Whether the slot's owner received it from the previous owner.
+    /// For each slot, whether its owner received it from the previous owner.
     given: Box<[AtomicBool]>,
-    /// Whether this node owned the slot, and has given it up or lost it.
+    /// For each slot, whether this node used to own it.
     left: Box<[AtomicBool]>,
-    /// Presence epoch of each slot; 0 if this node does not serve it.
+    /// The presence epoch of each slot; 0 if this node does not serve the slot.
     presence: Box<[AtomicU64]>,
     presence_changes: AtomicU64,
     changes: AtomicU64,
-    /// Time until which this node may admit clients to its slots, by its shards' clock.
+    /// The time until which this node may admit clients to its slots, by the clock of its shards.
     valid_until: AtomicU64,
     /// Whether channels outside this node's slots can be reported as nonexistent.
     knows_absence: AtomicBool,
-    /// Registered nodes, including this one; at least 1.
+    /// The number of registered nodes, including this one. At least 1.
     nodes: AtomicU16,
     is_fixed: bool,
 }
 
 impl SlotMap {
-    /// Creates a map of fixed owners. `own` is this node's index in `names`; `key` is the same on every node.
+    /// Creates a map of fixed owners. `own` is the index of this node in `names`, and `key` is the same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
         let map = Self::empty(own, true);
@@ -50,7 +50,7 @@ impl SlotMap {
         map
     }
 
-    /// Creates an empty map: no slot has an owner, and no client is admitted.
+    /// Creates an empty map, in which no slot has an owner and no client is admitted.
     #[must_use]
     pub fn unknown(own: NodeId) -> Self {
         Self::empty(own, false)
@@ -75,12 +75,12 @@ impl SlotMap {
         }
     }
 
-    /// Sets the hash key. It never changes, so further calls are ignored.
+    /// Sets the hash key. The key never changes, so further calls are ignored.
     pub fn set_key(&self, key: &[u8; 16]) {
         self.key.get_or_init(|| numbers(key));
     }
 
-    /// Sets the name of a node. It never changes, so further calls are ignored.
+    /// Sets the name of a node. The name never changes, so further calls are ignored.
     pub fn name_node(&self, node: NodeId, name: Box<str>) {
         if let Some(place) = self.names.get(node.index()) {
             place.get_or_init(|| name);
@@ -100,28 +100,29 @@ impl SlotMap {
         }
     }
 
-    /// Sets whether the current or next owner of `slot` receives it from the previous owner instead of claiming it.
+    /// Sets whether the current or next owner of `slot` receives the slot from the previous owner rather than claiming
+    /// it.
     pub fn set_given(&self, slot: Slot, is_given: bool) {
         if let Some(given) = self.given.get(slot.index()) {
             given.store(is_given, Ordering::Release);
         }
     }
 
-    /// Whether the owner of a slot received it from the previous owner.
+    /// Returns `true` if the owner of a slot received it from the previous owner.
     #[must_use]
     pub fn is_given(&self, slot: Slot) -> bool {
         let given = self.given.get(slot.index());
         given.is_some_and(|given| given.load(Ordering::Acquire))
     }
 
-    /// Whether this node owned the slot, and has given it up or lost it.
+    /// Returns `true` if this node used to own the slot.
     #[must_use]
     pub fn has_left(&self, slot: Slot) -> bool {
         let left = self.left.get(slot.index());
         left.is_some_and(|left| left.load(Ordering::Acquire))
     }
 
-    /// Number of owner changes so far.
+    /// Returns how often the owner of a slot has changed so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -135,14 +136,14 @@ impl SlotMap {
         }
     }
 
-    /// Returns the presence epoch of a slot; 0 if this node does not serve it.
+    /// Returns the presence epoch of a slot; 0 if this node does not serve the slot.
     #[must_use]
     pub fn presence(&self, slot: Slot) -> u64 {
         let presence = self.presence.get(slot.index());
         presence.map_or(0, |presence| presence.load(Ordering::Acquire))
     }
 
-    /// Number of changes of presence epochs so far.
+    /// Returns how often a presence epoch has changed so far.
     #[must_use]
     pub fn presence_changes(&self) -> u64 {
         self.presence_changes.load(Ordering::Acquire)
@@ -174,7 +175,7 @@ impl SlotMap {
         self.knows_absence.store(knows, Ordering::Release);
     }
 
-    /// Whether channels outside this node's slots can be reported as nonexistent.
+    /// Returns `true` if channels outside this node's slots can be reported as nonexistent.
     #[must_use]
     pub fn knows_absence(&self) -> bool {
         self.knows_absence.load(Ordering::Acquire)
@@ -185,14 +186,14 @@ impl SlotMap {
         self.nodes.store(nodes.max(1), Ordering::Release);
     }
 
-    /// Number of registered nodes, including this one; at least 1.
+    /// Returns the number of registered nodes, including this one. The number is at least 1.
     #[must_use]
     pub fn nodes(&self) -> u16 {
         self.nodes.load(Ordering::Acquire)
     }
 
-    /// Returns the node that owns a channel at `now`; `None` if it has no owner, or if this node owns it but may not
-    /// serve its slots.
+    /// Returns the node that owns a channel at `now`. Returns `None` if the channel has no owner, or if this node owns
+    /// it but may not serve its slots.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
         let owner = self.owners.get(self.slot(identity)?.index())?;
@@ -201,13 +202,13 @@ impl SlotMap {
         (node != self.own || self.is_valid(now)).then_some(node)
     }
 
-    /// Whether this node may admit clients to its slots at `now`.
+    /// Returns `true` if this node may admit clients to its slots at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Now) -> bool {
         now < Now(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// Returns the slots that this node serves at `now`: those whose channels every shard has loaded.
+    /// Returns the slots that this node serves at `now`. Every shard has loaded the channels of these slots.
     #[must_use]
     pub fn served(&self, now: Now) -> SlotSet {
         let mut served = SlotSet::default();
@@ -219,7 +220,7 @@ impl SlotMap {
         served
     }
 
-    /// Whether any slot has an owner.
+    /// Returns `true` if any slot has an owner.
     #[must_use]
     pub fn has_owners(&self) -> bool {
         let has_one = |owner: &AtomicU16| owner.load(Ordering::Relaxed) != NOBODY;
@@ -241,34 +242,34 @@ impl SlotMap {
         others.into_iter().collect()
     }
 
-    /// Whether the owners of slots are fixed.
+    /// Returns `true` if the owners of slots are fixed.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.is_fixed
     }
 
-    /// Number of this node.
+    /// Returns the number of this node.
     #[must_use]
     pub fn own(&self) -> NodeId {
         self.own
     }
 
-    /// Returns the name of a node; empty if unknown.
+    /// Returns the name of a node, or an empty string if the name is unknown.
     #[must_use]
     pub fn name(&self, node: NodeId) -> &str {
         let name = self.names.get(node.index()).and_then(OnceLock::get);
         name.map_or("", |name| name)
     }
 
-    /// Returns the slot of a channel; `None` while the hash key is unknown.
+    /// Returns the slot of a channel, or `None` while the hash key is unknown.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         Some(hash(*self.key.get()?, identity))
     }
 }
 
-/// Returns the slot of a channel: the SipHash-2-4 of `region:account:name` under the cluster's key, so that outsiders
-/// cannot target a slot.
+/// Returns the slot of a channel. The slot is derived from the SipHash-2-4 of `region:account:name` under a key of the
+/// cluster, so that outsiders cannot target a particular slot.
 #[must_use]
 pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
     hash(numbers(key), identity)
@@ -286,7 +287,7 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     Slot(u16::try_from(place).unwrap_or(0))
 }
 
-/// Marker for a slot without an owner; not a valid node number.
+/// The marker for a slot that has no owner. Not a valid node number.
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
@@ -303,7 +304,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
     [number(low), number(high)]
 }
 
-// Fixed owners of slots, from a file of the operator.
+// Fixed owners of slots, from a file that the operator provides.
 //
 // ```text
 // # node  inner address     slots
@@ -312,10 +313,10 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
 // n3      10.0.0.3:7443     2731-4095
 // ```
 
-/// The nodes of a cluster and their slots. Every slot has exactly one owner.
+/// The nodes of a cluster and the slots that they own. Every slot has exactly one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedMap {
-    /// Name and inner address of each node, indexed by [`NodeId`].
+    /// Name of each node and its address for other nodes, indexed by [`NodeId`].
     pub nodes: Vec<(Box<str>, SocketAddr)>,
     owners: Vec<NodeId>,
 }
@@ -324,7 +325,7 @@ impl FixedMap {
     /// Parses a slot map file.
     ///
     /// # Errors
-    /// What was expected, with the line or slot.
+    /// Returns a message that names the line or the slot, and states what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut nodes: Vec<(Box<str>, SocketAddr)> = Vec::new();
         let mut owners = vec![None; usize::from(SLOTS)];
@@ -405,7 +406,7 @@ fn bounds(range: &str) -> Option<(u16, u16)> {
     (first <= last && last < SLOTS).then_some((first, last))
 }
 
-/// A set of slots, one bit each.
+/// A set of slots, stored as one bit per slot.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "&[u8]")]
 pub struct SlotSet([u64; WORDS]);
@@ -431,7 +432,7 @@ impl SlotSet {
         }
     }
 
-    /// Whether the set contains a slot.
+    /// Returns `true` if the set contains a slot.
     #[must_use]
     pub fn has(&self, slot: Slot) -> bool {
         let (word, bit) = (slot.index() / BITS, slot.index() % BITS);
@@ -445,7 +446,7 @@ impl SlotSet {
         }
     }
 
-    /// Removes the slots that another set lacks.
+    /// Removes the slots that another set does not contain.
     pub fn keep(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word &= other;
@@ -490,8 +491,9 @@ mod slot_map_tests {
         SlotMap::new(&key, NodeId(0), vec!["n1".into(), "n2".into()])
     }
 
-    /// Source: the vectors of the authors of SipHash (`vectors.h` of the reference implementation), key and input
-    /// 00 01 02 …; computed here for an input of 15 bytes as in the appendix of the paper, a129ca6149be45e5.
+    /// Source: the test vectors by the authors of SipHash (`vectors.h` in the reference implementation). Key and input
+    /// are 00 01 02 …; the input has 15 bytes, as in the appendix of the paper, which gives the result
+    /// a129ca6149be45e5.
     #[test]
     #[expect(deprecated, reason = "as above")]
     fn the_hash_is_siphash_2_4() {
@@ -511,7 +513,7 @@ mod slot_map_tests {
         }
         assert!(seen.iter().all(|&count| count < 40));
         assert!(seen.iter().filter(|&&count| count == 0).count() < 10);
-        // Fixed forever: a version that computed another slot would lose every channel.
+        // This value must never change. A version that computed another slot would lose every channel.
         let fixed = Identity::new("us-west-2", "123456789012", "cam.1");
         assert_eq!(map.slot(&fixed), Some(Slot(FIXED)));
         let key = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
@@ -562,7 +564,7 @@ mod slot_map_tests {
         assert_eq!(found, Some(NodeId(1)), "others are asked");
     }
 
-    /// Computed by another implementation of the hash.
+    /// Computed with another implementation of the hash.
     const FIXED: u16 = 87;
 }
 

@@ -1,5 +1,5 @@
-//! Synchronization of this node's slots with the view: gained slots are loaded and served; lost slots are released with
-//! their pending messages and parcels.
+//! Updates the owned slots when the view changes. Slots that this node has gained are loaded and served. Slots that it
+//! has lost are released with their pending messages and parcels.
 
 use crate::cluster::message::{
     ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
@@ -69,7 +69,7 @@ impl Cluster {
         kept.is_ok()
     }
 
-    /// Serves `slot` again after a transfer that was not committed.
+    /// Serves `slot` again after a transfer that has not been committed.
     pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
@@ -90,7 +90,7 @@ impl Cluster {
             match self.slots.own(slot) {
                 Some(own) if own.epoch == record.epoch => {}
                 Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
-                    // The slot has a new epoch: the transfer was not and cannot be committed.
+                    // The slot has a new epoch, so the transfer has not been committed and never will be.
                     self.gain(slot, record, former, now);
                     self.slots.enter(slot, Stage::Ready);
                     let epoch = record.epoch;
@@ -142,7 +142,7 @@ impl Cluster {
             self.order(SlotOrder::Release(held, ReleaseCause::Transferred));
             return;
         }
-        // Pending messages follow the slot unless they may have been delivered elsewhere.
+        // Pending messages follow the slot, unless they may have been delivered elsewhere.
         let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
         let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
         let id = follows.then(|| self.transfers.next_parcel());

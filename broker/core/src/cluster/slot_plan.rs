@@ -1,4 +1,5 @@
-//! Selection of the slots that a node claims. It depends only on the view, so nodes with the same view agree.
+//! Selects the slots that a node claims. The selection depends only on the view, so nodes that have the same view
+//! agree.
 
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
@@ -11,14 +12,14 @@ use crate::cluster::types::{
 use crate::cluster::{etcd_view::View, liveness::Silence};
 use crate::time::Now;
 
-/// Decides which slots this node may claim, and when. One instance per process.
+/// Decides which slots this node may claim, and when. Each process has one instance.
 #[derive(Debug)]
 pub struct Plan {
     me: Owner,
     started: Now,
     spans: Spans,
     prospects: Vec<Prospect>,
-    /// When each node was last seen to claim a slot that never had an owner, by node.
+    /// For each node, when it was last seen claiming a slot that had never had an owner.
     first_taken: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
@@ -26,29 +27,29 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
-    /// When another process succeeded the owner's process.
+    /// When another process was first seen to have succeeded the owner's process.
     followed: Option<Now>,
-    /// When the slot ceased to be protected.
+    /// When the slot became free, so that nodes may claim it.
     free: Option<Now>,
-    /// Time for which this node leaves the slot to the node selected by hashing.
+    /// How long this node waits for the node selected by hashing to claim the slot.
     fallback_ms: u64,
-    /// Former owner and reason, once this node may claim the slot.
+    /// The former owner and the reason for the claim, once this node may claim the slot.
     taking: Option<Taking>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     Protected,
-    /// The slot is free; the node selected by hashing takes precedence.
+    /// The slot is free, but the node selected by hashing takes precedence.
     Free,
     /// This node owned the slot before it restarted.
     Own,
-    /// The slot becomes free when the owner's successor has had time to claim it.
+    /// The slot becomes free once the owner's successor has had time to claim it.
     Followed,
 }
 
 impl Plan {
-    /// Creates the plan of a process that started at `started`. `seed` seeds its random choices.
+    /// Creates the plan of a process that started at `started`. `seed` seeds the random choices of the plan.
     #[must_use]
     pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
@@ -61,19 +62,19 @@ impl Plan {
         }
     }
 
-    /// Applies the lease granted by etcd.
+    /// Applies the lease that etcd has granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Handles a pause of the process. A slot must be found free again before it can be claimed.
+    /// Handles a pause of the process. Afterwards, a slot can only be claimed once it has been found free again.
     pub fn gap(&mut self) {
         for prospect in &mut self.prospects {
             (prospect.free, prospect.followed) = (None, None);
         }
     }
 
-    /// Records that `node` claimed a slot that never had an owner.
+    /// Records that `node` has claimed a slot that had never had an owner.
     pub fn first_taken(&mut self, node: NodeId, now: Now) {
         if self.first_taken.len() <= node.index() {
             self.first_taken.resize(node.index() + 1, None);
@@ -83,12 +84,13 @@ impl Plan {
         }
     }
 
-    /// Removes and returns the former owner of a claimed slot and the reason; `None` if the slot was not claimed.
+    /// Removes and returns the former owner of a claimed slot and the reason for the claim. Returns `None` if the slot
+    /// was not claimed.
     pub fn take(&mut self, slot: Slot) -> Option<Taking> {
         self.prospects.get_mut(slot.index())?.taking.take()
     }
 
-    /// Whether this node may claim `slot` at `now`.
+    /// Returns `true` if this node may claim `slot` at `now`.
     pub fn may_claim(
         &mut self,
         slot: Slot,
@@ -152,8 +154,8 @@ impl Plan {
         may
     }
 
-    /// Whether the slots of `owner` may be claimed unless served: its registration is absent or belongs to another
-    /// process.
+    /// Returns `true` if the registration of `owner` is absent or belongs to another process. The slots of `owner` may
+    /// then be claimed unless they are still served.
     #[must_use]
     pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
         match view.registration(owner.node) {
@@ -162,7 +164,7 @@ impl Plan {
         }
     }
 
-    /// Whether this process has been running for at least `span_ms`.
+    /// Returns `true` if this process has been running for at least `span_ms`.
     #[must_use]
     pub fn runs_for(&self, span_ms: u64, now: Now) -> bool {
         now.since(self.started) >= span_ms
@@ -211,7 +213,7 @@ impl Plan {
         }
     }
 
-    /// Whether this node must not claim another node's slot because this node is cut off.
+    /// Returns `true` if this node must not claim the slot because another node owned it and this node is cut off.
     fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
         let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
         candidates.is_cut_off() && !is_mine
@@ -245,9 +247,10 @@ pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason
     }
 }
 
-/// Whether another process has succeeded the owner and will reclaim the slot at once.
+/// Returns `true` if another process has succeeded the owner and will reclaim the slot at once.
 ///
-/// A successor with another directory, for example on a replaced host, has no priority: it waits like any other node.
+/// A successor with a different directory, for example on a replaced host, has no priority and waits like any other
+/// node.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
     let follows = |other: Incarnation| {
         other != owner.incarnation && other.directory == owner.incarnation.directory
@@ -259,8 +262,8 @@ fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
             .is_some_and(|word| follows(word.incarnation))
 }
 
-/// Returns the node selected for a slot by rendezvous hashing. The selection changes for only a few slots when a node
-/// joins or leaves.
+/// Returns the node that rendezvous hashing selects for a slot. When a node joins or leaves, the selection changes for
+/// only a few slots.
 #[must_use]
 pub fn named(
     slot: Slot,
@@ -280,10 +283,10 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Plans which owners transfer which slots to which nodes, so that all of `nodes` have equal shares to within one slot.
+/// Plans transfers of slots between nodes. Afterwards, the shares of all `nodes` differ by at most one slot.
 ///
-/// Nodes with the same view and the same order of `nodes` compute the same list. Each slot occurs at most once, and no
-/// node both transfers and receives slots. Slots whose owner is not in `nodes` stay.
+/// Nodes that have the same view and the same order of `nodes` compute the same list. Each slot occurs at most once,
+/// and no node both transfers and receives slots. Slots whose owner is not in `nodes` are not moved.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -298,7 +301,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let Some(part) = owned.len().checked_div(nodes.len()) else {
         return Vec::new();
     };
-    // Each node below the equal share receives its deficit; the others share the remaining surplus.
+    // Each node below the equal share receives what it lacks. The others divide the remaining surplus among themselves.
     let lacks =
         |(index, &count): (usize, &usize)| std::iter::repeat_n(index, part.saturating_sub(count));
     let lacking: Vec<usize> = counts.iter().enumerate().flat_map(lacks).collect();
@@ -327,12 +330,13 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
         .collect()
 }
 
-// Candidates for slots, as seen by one node at one moment.
+// Candidates for owning slots, as seen by one node at one moment.
 //
-// A node that does not answer is never selected, since clients would not reach its slots. A node that no other one
-// answers, while others are registered, claims only its own slots: it has another secret or cannot reach the others.
+// A node that does not answer is never selected, because clients would not be able to reach its slots. If other nodes
+// are registered but none of them answers a node, that node claims only its own slots. It either has another secret or
+// cannot reach the others.
 
-/// Candidates for owning slots, computed for each decision.
+/// The candidates for owning slots. Computed for each decision.
 #[derive(Debug)]
 pub struct Candidates {
     nodes: Vec<NodeId>,
@@ -340,7 +344,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Determines the candidates as seen by `me`: registered and present nodes that answer.
+    /// Determines the candidates as seen by `me`. A candidate must be registered and present, and must answer.
     #[must_use]
     pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
         let mut others = view.nodes().filter(|node| *node != me);
@@ -358,21 +362,22 @@ impl Candidates {
         }
     }
 
-    /// Candidates, sorted by number.
+    /// Returns the candidates, sorted by number.
     #[must_use]
     pub fn nodes(&self) -> &[NodeId] {
         &self.nodes
     }
 
-    /// Whether other nodes, peers or not, are registered but none of them answers this node.
+    /// Returns `true` if other nodes are registered, whether or not they are peers, but none of them answers this node.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// Returns the node selected for a slot by rendezvous hashing.
+    /// Returns the node that rendezvous hashing selects for a slot.
     ///
-    /// The former owner is excluded: its next process reclaims the slot at once or, if its directory is empty, late.
+    /// The former owner is excluded, because its next process reclaims the slot at once. If that process has a new data
+    /// directory, it waits until the selected node has had time to claim the slot.
     pub(crate) fn named(&self, slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
         let owner = record.owner.map(|owner| owner.node);
         let others = self.nodes.iter().copied();
@@ -391,7 +396,7 @@ mod plan_tests {
         NodeKey(node.0.into())
     }
 
-    /// Each process has its own numbers for nodes, in which its own node comes first.
+    /// Each process numbers the nodes in its own way, starting with its own node.
     #[test]
     fn hashing_goes_by_what_all_nodes_have_in_common() {
         let keys = [11, 7, 5].map(NodeKey);
@@ -479,7 +484,8 @@ pub(crate) mod candidates_tests {
     const ME: NodeId = NodeId(0);
     const SPANS: Spans = Spans::of_lease(10_000);
 
-    /// View of a node that is registered beside these.
+    /// Returns the view of a node that is registered together with other nodes. `others` contains their relations to
+    /// the cluster.
     pub(crate) fn view(others: &[Kinship]) -> View {
         let mut view = View::new(1, Revision(0), None);
         for (number, kinship) in (0u16..).zip([&[Kinship::Peer], others].concat()) {

@@ -1,4 +1,4 @@
-//! Transfer of slots to other nodes: a drain transfers all slots, `rebalance` those beyond an equal share.
+//! Transfers slots to other nodes. A drain transfers all slots, and `rebalance` transfers those beyond an equal share.
 //!
 //! ```text
 //!  giver                                   target                          etcd
@@ -8,8 +8,9 @@
 //!  Release ◄───────────────────────────────────────────────────────────── committed
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
-//! The slot's value contains the parcel's id, so the parcel of an abandoned transfer is never delivered. Writing the
-//! slot with a new epoch settles a transaction with an unknown outcome: the transfer can no longer be committed.
+//! The value of a slot's key contains the id of the parcel, so the parcel of an abandoned transfer is never delivered.
+//! If the outcome of a transaction is unknown, writing the slot with a new epoch settles it, because the transfer can
+//! then no longer be committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};
@@ -17,16 +18,17 @@ use crate::cluster::types::{NodeId, Owner, ParcelId, RosterState, Slot};
 use crate::cluster::{etcd_view::View, liveness::Silence, message::Target, slot_plan::named};
 use crate::time::Now;
 
-/// Slots to transfer in a drain or by `rebalance`, and the back-off between attempts. One instance per process.
+/// The slots that a drain or `rebalance` must transfer, and the back-off between attempts. Each process has one
+/// instance.
 #[derive(Debug)]
 pub(crate) struct Transfers {
     me: Owner,
     parcels: u32,
     draining: Option<Draining>,
     planned: Vec<(Slot, NodeId)>,
-    /// Nodes that refused a parcel, and until when each is avoided.
+    /// The nodes that have refused a parcel, and until when each of them is avoided.
     avoided: Vec<(NodeId, Now)>,
-    /// End of the back-off after etcd refused a transfer.
+    /// When the back-off ends after etcd has refused a transfer.
     resting: Option<Now>,
 }
 
@@ -58,8 +60,8 @@ impl Transfers {
         self.draining.is_some()
     }
 
-    /// Whether a drain has found no target for its slots for too long. The limit is short if no other registered node
-    /// stays.
+    /// Returns `true` if a drain has been unable to find a target for its slots for too long. The limit is short if all
+    /// other registered nodes are shutting down.
     #[must_use]
     pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
         let goes_on = |node: NodeId| {
@@ -109,7 +111,7 @@ impl Transfers {
         }
     }
 
-    /// Returns the next slots to offer and their targets, up to the limit of concurrent transfers.
+    /// Returns the slots to offer next and their targets, up to the limit of concurrent transfers.
     pub(crate) fn next(
         &mut self,
         slots: &OwnSlots,
@@ -153,8 +155,8 @@ impl Transfers {
         next
     }
 
-    /// Returns the nodes that can take over slots: registered, present, answering, connected to etcd and not shutting
-    /// down.
+    /// Returns the nodes that can take over slots. They must be registered and present, answer this node, be connected
+    /// to etcd, and not be shutting down.
     fn targets(&self, view: &View, silence: &Silence, now: Now) -> Vec<Target> {
         let can_take = |node: &NodeId| {
             *node != self.me.node

@@ -1,8 +1,8 @@
-//! Slots that this process owns according to etcd, from loading to serving, and the pending messages that arrived with
-//! them.
+//! The slots that this process owns according to etcd, their progress from loading to serving, and the pending messages
+//! that have arrived with them.
 //!
-//! [`slot_claims`](crate::cluster::slot_claims) selects slots to claim,
-//! [`slot_departures`](crate::cluster::slot_departures) slots to transfer.
+//! [`slot_claims`](crate::cluster::slot_claims) selects the slots to claim, and
+//! [`slot_departures`](crate::cluster::slot_departures) selects the slots to transfer.
 
 use crate::cluster::limits::{LOAD_MAX_MS, LOADS_MAX, PARCEL_KEPT_MS, PARCELS_MAX, SHUN_MS};
 use crate::cluster::message::{Held, Parcel, ParcelSent, Target};
@@ -10,19 +10,20 @@ use crate::cluster::types::{Epoch, ParcelId, Slot, SlotRecord};
 use crate::time::Now;
 use std::sync::Arc;
 
-/// State of the slots that this node owns. One instance per process.
+/// The state of the slots that this node owns. Each process has one instance.
 #[derive(Debug)]
 pub struct OwnSlots {
     own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
-    /// When a load last succeeded or first became possible; the time of waiting slots counts from then on.
+    /// When a slot was last loaded, or when loading first became possible. The timeout of waiting slots starts at this
+    /// time.
     progress: Now,
-    /// Time until which each slot is left to other nodes because its records could not be read, by slot.
+    /// For each slot whose records could not be read, the time until which this node does not claim it.
     shunned: Vec<Option<Now>>,
     held: Arc<[Held]>,
     held_is_old: bool,
-    /// Parcels of slots that other nodes are transferring to this one.
+    /// Parcels for slots that other nodes are transferring to this one.
     pub(crate) parcels: Parcels,
     pub(crate) changes: u64,
 }
@@ -30,49 +31,49 @@ pub struct OwnSlots {
 /// A slot owned by this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnSlot {
-    /// Epoch since which this node has owned the slot.
+    /// The epoch since which this node has owned the slot.
     pub epoch: Epoch,
-    /// Progress from loading to transfer.
+    /// The progress of the slot, from loading to transfer.
     pub stage: Stage,
 }
 
-/// Progress of an owned slot, from loading to transfer.
+/// The progress of an owned slot, from loading to transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The slot waits for other loads or for a retry of its own load.
+    /// The slot waits for other slots to be loaded, or for its own load to be retried.
     Waiting {
-        /// First moment after etcd became available at which the slot could be loaded.
+        /// When loading was first attempted while etcd answered; `None` before the first attempt.
         since: Option<Now>,
     },
     /// The slot's records are being read.
     Loading {
-        /// First moment after etcd became available at which the slot could be loaded.
+        /// When loading was first attempted while etcd answered.
         since: Now,
     },
-    /// The slot is served, provided that the node may serve.
+    /// The slot is served as long as the node may serve its slots.
     Ready,
-    /// The slot is being written with no owner.
+    /// A record without an owner is being written for the slot.
     Vacating,
-    /// The pending messages were offered to another node, which has not responded.
+    /// The pending messages have been offered to another node, which has not responded yet.
     Offered {
         /// Id of the parcel.
         parcel: ParcelId,
-        /// The node to which the messages were offered.
+        /// The node to which the messages have been offered.
         target: Target,
-        /// Time at which the stage began.
+        /// When this stage began.
         since: Now,
     },
-    /// The transfer's transaction is in flight, or its outcome is unknown.
+    /// The transaction that transfers the slot is in flight, or its outcome is unknown.
     Leaving {
         /// Id of the parcel.
         parcel: ParcelId,
-        /// Time at which the stage began.
+        /// When this stage began.
         since: Now,
     },
 }
 
 impl OwnSlot {
-    /// Whether the node holds the slot's channels, to serve or to transfer them.
+    /// Returns `true` if the node holds the channels of the slot, in order to serve or to transfer them.
     #[must_use]
     pub fn is_held(&self) -> bool {
         match self.stage {
@@ -81,7 +82,7 @@ impl OwnSlot {
         }
     }
 
-    /// Returns the id of the parcel that another node may hold.
+    /// Returns the id of the slot's parcel, if another node may be holding it.
     #[must_use]
     pub fn parcel(&self) -> Option<ParcelId> {
         match self.stage {
@@ -92,7 +93,7 @@ impl OwnSlot {
 }
 
 impl OwnSlots {
-    /// Creates the state without owned slots.
+    /// Creates the initial state, in which no slots are owned.
     #[must_use]
     pub fn new(slots: u16) -> Self {
         Self {
@@ -114,7 +115,7 @@ impl OwnSlots {
         self.own.get(slot.index()).copied().flatten()
     }
 
-    /// Number of owned slots.
+    /// Returns the number of owned slots.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -139,7 +140,7 @@ impl OwnSlots {
         self.held.clone()
     }
 
-    /// Adds a slot that has been owned since `epoch`.
+    /// Adds a slot that this node has owned since `epoch`.
     pub fn gain(&mut self, slot: Slot, epoch: Epoch, now: Now) {
         if self.loading == 0 {
             self.progress = now;
@@ -160,7 +161,7 @@ impl OwnSlots {
         }
     }
 
-    /// Returns the next slots to load, up to the limit of concurrent loads.
+    /// Returns the slots to load next, up to the limit of concurrent loads.
     pub fn start_loads(&mut self, now: Now) -> Vec<Held> {
         if self.loading >= LOADS_MAX || self.count == 0 {
             return Vec::new();
@@ -180,7 +181,7 @@ impl OwnSlots {
             .collect()
     }
 
-    /// Records the result of a load; returns `true` if the slot can be served.
+    /// Records the result of a load; `whole` states whether it succeeded. Returns `true` if the slot can be served.
     pub fn loaded(&mut self, held: Held, whole: bool, now: Now) -> bool {
         let Some(own) = self.own(held.slot).filter(|own| own.epoch == held.epoch) else {
             return false;
@@ -198,10 +199,11 @@ impl OwnSlots {
         whole
     }
 
-    /// Returns the slots that have failed to load for too long. The time restarts while etcd does not answer
-    /// (`has_etcd` is false).
+    /// Returns the slots that have failed to load for too long. The timeouts restart while etcd does not answer
+    /// (`has_etcd` is `false`).
     ///
-    /// A waiting slot is overdue only if no other slot makes progress, since loading many slots takes time.
+    /// A slot that waits for others to be loaded is overdue only if none of them makes progress, because loading many
+    /// slots takes time.
     pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
         if !has_etcd {
             self.progress = now;
@@ -232,14 +234,14 @@ impl OwnSlots {
         overdue
     }
 
-    /// Leaves the slot to other nodes for a limited time.
+    /// Prevents this node from claiming the slot for a limited time, so that other nodes can.
     pub fn shun(&mut self, slot: Slot, now: Now) {
         if let Some(place) = self.shunned.get_mut(slot.index()) {
             *place = Some(now.after(SHUN_MS));
         }
     }
 
-    /// Whether the slot is currently left to other nodes.
+    /// Returns `true` if this node must not claim the slot yet, so that other nodes can.
     #[must_use]
     pub fn is_shunned(&self, slot: Slot, now: Now) -> bool {
         let until = self.shunned.get(slot.index()).copied().flatten();
@@ -268,10 +270,12 @@ pub(crate) struct Parcels {
 }
 
 impl Parcels {
-    /// Stores a parcel in place of an earlier one for the same slot from the same node, whose transfer was abandoned.
+    /// Stores a parcel. If the same node has sent an earlier parcel for the slot, that parcel is replaced and its id is
+    /// returned, because its transfer has been abandoned.
     ///
     /// # Errors
-    /// The parcel to drop: `parcel` itself if the store is full or contains a later parcel for the slot.
+    /// Returns the id of `parcel` if it must be dropped, because the store is full or already contains a later parcel
+    /// for the slot.
     pub(crate) fn keep(&mut self, parcel: Parcel, now: Now) -> Result<Option<ParcelId>, ParcelId> {
         let is_same = |kept: &Parcel| {
             kept.slot == parcel.slot && kept.id.giver == parcel.id.giver && kept.sent == parcel.sent
@@ -292,10 +296,10 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Removes the parcels to deliver when a slot is served under the record `to`; the parcel that it names comes
-    /// first.
+    /// Removes the parcels that must be delivered when a slot is served under the record `to`. The parcel that the
+    /// record names comes first.
     ///
-    /// Other parcels sent ahead belong to abandoned transfers.
+    /// Other parcels that were sent before a transfer belong to abandoned transfers, and are not delivered.
     pub(crate) fn take(&mut self, slot: Slot, to: SlotRecord) -> (Option<ParcelId>, Vec<ParcelId>) {
         let mut named = None;
         let mut late = Vec::new();

@@ -1,4 +1,5 @@
-//! Time-driven actions of a node (questions, keepalives, registration), and the decisions after each input.
+//! Actions of a node that are driven by time (questions, keepalives and registration), and the decisions made after
+//! each input.
 
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
@@ -31,7 +32,7 @@ impl Cluster {
                 self.call_etcd(now);
             }
         } else if !self.obstacles.other_history && self.an_owner_is_absent() {
-            // Absence counts only up to the watch's last report, so the report's delay adds to the outage.
+            // Absence counts only up to the watch's last report. If the report is late, the outage takes longer.
             self.ask_progress(now);
         }
         if !self.obstacles.other_history {
@@ -46,8 +47,8 @@ impl Cluster {
         self.check_transfers(now);
     }
 
-    /// Handles a pause of the process until `now`: invalidates everything received before and queries all nodes at
-    /// once.
+    /// Handles a pause of the process until `now`. Everything received before the pause is invalid, and all nodes are
+    /// queried at once.
     pub(crate) fn gap(&mut self, now: Now) {
         self.times.last_tick = now;
         self.silence.gap(now);
@@ -58,8 +59,8 @@ impl Cluster {
         self.times.next_round = now;
     }
 
-    /// Decides after each input: updates the owned slots from the view, the permission to serve, loads, claims and
-    /// transfers.
+    /// Makes the decisions that follow each input. Updates the owned slots from the view, and decides whether to serve
+    /// them and which slots to load, claim and transfer.
     pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;
@@ -109,9 +110,11 @@ impl Cluster {
         place
     }
 
-    /// Returns why a starting process must not join: the registered processes belong to another cluster.
+    /// Returns the reason why a starting process must not join, if there is one. Either a registered process has an
+    /// incompatible version, or all other registered processes belong to another cluster.
     ///
-    /// A process that has joined continues. If two processes start at the same time, the later one exits.
+    /// A process that has already joined continues. If two processes start at the same time, the one that registered
+    /// later exits.
     fn unwelcome(&self) -> Option<Ending> {
         if self.authority.standing() != Standing::Starting {
             return None;
@@ -137,8 +140,8 @@ impl Cluster {
         (is_stranger && !has_peer).then_some(Ending::Unproven)
     }
 
-    /// Whether this node may change slot owners: it is registered, etcd answers with an unchanged history, no shard
-    /// hangs, and the view is certain.
+    /// Returns `true` if this node may change the owners of slots. The node must be registered, etcd must have answered
+    /// recently and with an unchanged history, and no shard may hang.
     pub(crate) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
@@ -146,7 +149,7 @@ impl Cluster {
             && self.registering.current(&self.view).is_some()
     }
 
-    /// Writes a channel's record under its slot's epoch. Fails if a later owner has gained the slot.
+    /// Writes a channel's record under the epoch of its slot. Fails if the slot has a later owner.
     pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
         let transaction = Transaction {
             compares: vec![at(Key::Slot(held.slot), held.epoch)],
@@ -189,8 +192,8 @@ impl Cluster {
 
     /// Queries every node that is present, is registered or owns a slot.
     ///
-    /// While another process may use this node's name, the queries are only about that process: nodes have one
-    /// connection per name and send answers to the address in the roster.
+    /// While another process may be using this node's name, this node only sends queries about that process. Nodes have
+    /// one connection per name, and they send answers to the address in the roster.
     fn ask(&mut self, now: Now) {
         if self.place(now) == Place::Occupied {
             return self.seek(now);
@@ -237,7 +240,7 @@ impl Cluster {
         owning
     }
 
-    /// Whether a node that owns slots is not registered, so that its slots may have to be claimed.
+    /// Returns `true` if a node that owns slots is not registered. Its slots may have to be claimed.
     fn an_owner_is_absent(&self) -> bool {
         let owning = self.view.nodes().zip(self.owning());
         let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
@@ -259,7 +262,7 @@ impl Cluster {
         }
     }
 
-    /// Whether any node in the roster may be in a partition that can claim slots.
+    /// Returns `true` if any node in the roster may be in a partition that can claim slots.
     pub(crate) fn may_be_taken(&self) -> bool {
         self.view.nodes().any(|node| {
             node != self.me.node
@@ -292,7 +295,7 @@ pub(crate) fn at(key: Key, at: Revision) -> ExpectedRevision {
     ExpectedRevision { key, at }
 }
 
-/// Returns the value that assigns a slot to `owner` after the record `former`.
+/// Returns the value that assigns a slot to `owner`, given the slot's current record.
 pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
         owner: Some(owner),

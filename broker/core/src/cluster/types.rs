@@ -1,4 +1,4 @@
-//! Basic cluster types: nodes, incarnations, slots, epochs and the contents of etcd's keys.
+//! The basic types of a cluster: nodes, incarnations, slots, epochs and the contents of keys in etcd.
 
 use crate::cluster::limits::SLOTS;
 pub use crate::id::{NodeId, Slot};
@@ -13,16 +13,16 @@ impl TryFrom<u16> for Slot {
     }
 }
 
-/// Cluster-wide identity of a node: a hash of its name. Used in decisions on which all nodes must agree, since a
-/// [`NodeId`] is local to one process.
+/// The identity of a node: a hash of the node's name, and therefore the same on all nodes. Used in decisions on which
+/// all nodes must agree, because a [`NodeId`] is local to one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
 /// A single run of a node's process.
 ///
 /// Data directories are locked, so a later incarnation on the same machine proves that the earlier one has exited.
-/// Directories can be copied, however: only etcd's order, never these numbers, determines the newer of two
-/// incarnations.
+/// However, directories can be copied. Which of two incarnations is newer is therefore determined only by the order in
+/// etcd, never by these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
     /// Random number created with the data directory.
@@ -32,7 +32,7 @@ pub struct Incarnation {
     pub start: u64,
 }
 
-/// Revision of etcd's store. 0 precedes the first change; a key with revision 0 is absent.
+/// A revision of etcd's store. Revision 0 precedes the first change, and a key with revision 0 is absent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -46,23 +46,24 @@ impl Revision {
     }
 }
 
-/// Revision of the last write to a slot's key; a higher epoch is newer. Fences all writes by owners.
+/// The revision at which a slot's key was last written. A higher epoch is newer. Fences all writes by owners.
 pub type Epoch = Revision;
 
-/// Id of an etcd lease.
+/// The id of an etcd lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// Id of an etcd cluster, part of each reply.
+/// The id of an etcd cluster. Each reply contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdId(pub u64);
 
-/// Id of a parcel: the pending messages of a slot in transit to its next owner. Never reused.
+/// The id of a parcel. A parcel contains the pending messages of a slot on their way to its next owner. Ids are never
+/// reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
     /// The process that packed the parcel.
     pub giver: Incarnation,
-    /// Number of the parcel, unique within the incarnation.
+    /// The number of the parcel, unique within the incarnation.
     pub number: u32,
 }
 
@@ -71,125 +72,125 @@ pub struct ParcelId {
 pub struct Owner {
     /// The node that owns the slot.
     pub node: NodeId,
-    /// Incarnation of the node.
+    /// The incarnation of the node.
     pub incarnation: Incarnation,
 }
 
-/// Contents of a slot's key: the owner, and the epoch since which it has owned the slot.
+/// The contents of a slot's key: the owner, and the epoch since which it has owned the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// Epoch of the record; 0 if the slot never had an owner.
+    /// The epoch of the record; 0 if the slot has never had an owner.
     pub epoch: Epoch,
-    /// The owner; `None` if the last owner could not serve the slot.
+    /// The owner; `None` if the last owner was unable to serve the slot.
     pub owner: Option<Owner>,
-    /// Parcel sent with this change of owner, if any. The parcel of an abandoned transfer is never used, because no
-    /// record names it.
+    /// The parcel that was sent with this change of owner, if any. The parcel of an abandoned transfer is never used,
+    /// because no record names it.
     pub parcel: Option<ParcelId>,
-    /// Presence epoch of the slot's channels; increases with each change of owner.
+    /// The presence epoch of the slot's channels. Increases with each change of owner.
     pub presence: u64,
 }
 
-/// Registration of a node: a key that exists as long as its lease.
+/// The registration of a node: a key that exists as long as its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// The process that registered.
     pub incarnation: Incarnation,
-    /// Lease to which the key is attached.
+    /// The lease to which the key is attached.
     pub lease: LeaseId,
-    /// Revision at which the key was written.
+    /// The revision at which the key was written.
     pub revision: Revision,
-    /// Relation of the registered process to this cluster.
+    /// The relation of the registered process to this cluster.
     pub kinship: Kinship,
 }
 
-/// Relation of a registered process to this cluster. Only registrations of peers count.
+/// The relation of a registered process to this cluster. Only registrations of peers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kinship {
-    /// The process has proved that it knows the cluster's secret, and its inner version is equal or adjacent.
+    /// The process has proved that it knows the cluster's secret, and its inner protocol version is equal or adjacent.
     Peer,
-    /// The process has no valid proof for this process's secret, cluster id and slot hash key.
+    /// The process has no valid proof for the secret, the cluster id and the slot hash key of this process.
     Unproven,
-    /// The process has this inner version, which is neither equal nor adjacent.
+    /// The process has this inner protocol version, which is neither equal nor adjacent to this program's.
     OtherVersion(u32),
 }
 
-/// State of a node in the roster.
+/// The state of a node in the roster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RosterState {
     /// A member that is expected to run.
     Here,
-    /// A member that was drained.
+    /// A member that has been drained.
     Away,
 }
 
-/// Hash of a node's client address, which only one process can use.
+/// A hash of a node's client address. Only one process can use that address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u64);
 
 /// A key of the cluster in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// Owner of a slot. Has no lease and is never deleted, because the key's revision orders all changes.
+    /// The owner of a slot. The key has no lease and is never deleted, because its revision orders all changes.
     Slot(Slot),
-    /// Registration of a node, under a lease.
+    /// The registration of a node, under a lease.
     Registration(NodeId),
-    /// Membership of a node.
+    /// The membership of a node.
     Roster(NodeId),
-    /// Record of a channel in a slot. Not watched.
+    /// The record of a channel in a slot. Not watched.
     Record(Slot, u32),
 }
 
 /// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// See [`SlotRecord`], whose epoch is the key's revision.
+    /// The value of a slot's key; see [`SlotRecord`]. The epoch is the revision of the key.
     Slot {
-        /// Owner of the slot.
+        /// The owner of the slot.
         owner: Option<Owner>,
-        /// Parcel sent with the change to this owner, if any.
+        /// The parcel that was sent with the change to this owner, if any.
         parcel: Option<ParcelId>,
-        /// Presence epoch; in a transaction, the lowest value to write.
+        /// The presence epoch. A transaction may write a higher value instead.
         presence: u64,
     },
-    /// See [`Registration`].
+    /// The value of a registration; see [`Registration`].
     Registration {
         /// The process that registered.
         incarnation: Incarnation,
-        /// Lease to which the key is attached.
+        /// The lease to which the key is attached.
         lease: LeaseId,
-        /// Relation of the registered process to the reader's cluster.
+        /// The relation of the registered process to the reader's cluster.
         kinship: Kinship,
     },
-    /// Membership of a node, and the address of the process that wrote it.
+    /// The membership of a node, and the address of the process that wrote it.
     Roster(RosterState, Address),
-    /// A channel's record.
+    /// The record of a channel.
     Record,
 }
 
-/// A key and its value at the revision of its last change.
+/// A key and its value, at the revision at which the key was last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Revision of the change.
+    /// The revision of the change.
     pub revision: Revision,
     /// The key.
     pub key: Key,
-    /// The value; `None` if the key was deleted.
+    /// The value; `None` if the key has been deleted.
     pub value: Option<Value>,
 }
 
-/// All slots, registrations and members of one revision.
+/// All slots, registrations and members at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Revision of the snapshot.
+    /// The revision of the snapshot.
     pub revision: Revision,
-    /// Id of the etcd cluster.
+    /// The id of the etcd cluster.
     pub etcd: EtcdId,
-    /// All existing keys, with the revisions of their last changes.
+    /// All keys that exist, with the revisions at which they were last changed.
     pub entries: Vec<Change>,
 }
 
-/// The words of the cluster's unit tests.
+/// Helpers for the unit tests of the cluster.
 #[cfg(test)]
 pub(crate) mod fixtures {
     use super::*;
@@ -217,7 +218,7 @@ pub(crate) mod fixtures {
         }
     }
 
-    /// An answer to a question of this moment, by a process that has etcd and serves nothing.
+    /// Returns an answer to a question sent at `asked`, from a process that reaches etcd and serves nothing.
     pub(crate) fn answer(incarnation: Incarnation, asked: u64) -> Answer {
         Answer {
             asked: crate::time::Now(asked),

@@ -1,122 +1,122 @@
-//! Labels of the counters for client activity: upgrades, HTTP requests, signatures and policies. Every set of labels is
-//! closed.
+//! Labels of the metrics about client activity: upgrades, HTTP requests, signatures and policies. Each label has a
+//! fixed set of values.
 
 use codec::control::Operation;
 use codec::sigv4;
 use strum::{EnumCount, VariantNames};
 
-/// Role requested by an upgrade request.
+/// The role that an upgrade request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
-    /// Master; the request has no client id.
+    /// The client connects as the master. The request has no client id.
     Master,
-    /// Viewer.
+    /// The client connects as a viewer.
     Viewer,
 }
 
-/// Number of roles.
+/// The number of roles.
 pub const UPGRADE_ROLES: usize = UpgradeRole::COUNT;
 
 impl UpgradeRole {
     /// Labels in the order of [`UpgradeRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index of the role in tables of counters.
+    /// Returns this role's index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Outcome of an upgrade request; exactly one per WebSocket request.
+/// The outcome of an upgrade request. Each WebSocket request has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
-    /// Upgraded: 101.
+    /// The request was upgraded (101).
     Accepted,
-    /// The request violates HTTP, the WebSocket protocol or the rules for its parameters: 400, 405, 426.
+    /// The request violates HTTP or the WebSocket protocol, or has invalid parameters (400, 405 or 426).
     Invalid,
-    /// Missing or invalid signature: 403.
+    /// The signature is missing or invalid (403).
     Unauthenticated,
-    /// Denied by policy: 403.
+    /// A policy denies the request (403).
     Forbidden,
-    /// Unknown channel: 404.
+    /// The channel is unknown (404).
     NotFound,
-    /// A limit or rate limit was exceeded: 400.
+    /// A quota or a rate limit was exceeded (400).
     Limited,
-    /// The server is full: 503.
+    /// The server is full (503).
     Unavailable,
-    /// The server is shutting down, and the client must reconnect to another server or to the successor: 503.
+    /// The server is shutting down (503). The client must reconnect to another server or to this server's successor.
     Draining,
 }
 
-/// Number of outcomes.
+/// The number of outcomes.
 pub const UPGRADE_OUTCOMES: usize = UpgradeOutcome::COUNT;
 
 impl UpgradeOutcome {
     /// Labels in the order of [`UpgradeOutcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index of the outcome in tables of counters.
+    /// Returns this outcome's index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Outcome of a player's offer; exactly one per offer.
+/// The outcome of a player's offer. Each offer has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum PlayerOutcome {
-    /// The camera answered: 201.
+    /// The camera answered (201).
     Answered,
-    /// No camera connected before the timeout: 409.
+    /// No camera connected before the timeout (409).
     NoMaster,
-    /// The camera did not answer before the timeout: 504.
+    /// The camera did not answer before the timeout (504).
     Silent,
-    /// The camera supports none of the codecs in the offer: 502.
+    /// The camera supports none of the codecs in the offer (502).
     NoCodec,
-    /// No valid token, or denied by policy: 403.
+    /// The token is missing or invalid, or a policy denies the request (403).
     Forbidden,
-    /// Unknown channel: 404.
+    /// The channel is unknown (404).
     NotFound,
-    /// The request is not an offer that can be forwarded: 400, 405, 413, 415.
+    /// The request is not a valid offer (400, 405, 413 or 415).
     Invalid,
-    /// A limit or rate limit was exceeded, or the server is full or shutting down: 503.
+    /// A limit was exceeded, or the server is full or shutting down (503).
     Unavailable,
     /// The player disconnected before it received a response.
     HungUp,
 }
 
-/// Number of outcomes.
+/// The number of outcomes.
 pub const PLAYER_OUTCOMES: usize = PlayerOutcome::COUNT;
 
 impl PlayerOutcome {
     /// Labels in the order of [`PlayerOutcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Index of the outcome in tables of counters.
+    /// Returns this outcome's index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Label value of `heliograph_auth_failures_total{reason}`.
+/// A value of the label `reason` of `heliograph_auth_failures_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
     /// The signature is missing or invalid.
     Signature(sigv4::Reason),
-    /// The signature is valid, but a policy denies the request.
+    /// The signature is valid, but the policies do not allow the request.
     Policy,
 }
 
-/// Number of reasons.
+/// The number of reasons.
 pub const AUTH_FAILURES: usize = sigv4::Reason::ALL.len() + 1;
 
 impl AuthFailure {
-    /// Labels in the order of [`AuthFailure::index`].
+    /// Returns the labels in the order of [`AuthFailure::index`].
     #[must_use]
     pub fn labels() -> [&'static str; AUTH_FAILURES] {
         let mut labels = ["policy"; AUTH_FAILURES];
@@ -126,7 +126,7 @@ impl AuthFailure {
         labels
     }
 
-    /// Index of the reason in tables of counters.
+    /// Returns this reason's index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -136,7 +136,7 @@ impl AuthFailure {
     }
 }
 
-/// Purpose of an HTTP request in `heliograph_http_requests_total{operation}`.
+/// A value of the label `operation` of `heliograph_http_requests_total`: the purpose of an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     /// An operation of the service.
@@ -151,22 +151,22 @@ pub enum Requested {
     SessionToken,
     /// STS AssumeRoleWithWebIdentity.
     WebIdentity,
-    /// Credentials issued for a certificate through a role alias.
+    /// A request for temporary credentials, authenticated by a client certificate.
     RoleAlias,
-    /// `GET /wake` from a device.
+    /// A `GET /wake` request from a device.
     Wake,
-    /// Request from a player without an SDK, at `/whep/`.
+    /// A request at `/whep/`, from a player that uses no SDK.
     Whep,
-    /// `/ping` from a load balancer.
+    /// A `/ping` request from a load balancer.
     Ping,
-    /// Any other request: unknown path or malformed head.
+    /// Any other request, for example one with an unknown path or a malformed head.
     Unknown,
 }
 
-/// Number of purposes.
+/// The number of purposes.
 pub const REQUESTED: usize = Operation::ALL.len() + 10;
 
-/// Kinds of sign-in requests in `heliograph_signins_total{kind}`.
+/// The values of the label `kind` of `heliograph_signins_total`, with the requests that each of them counts.
 const SIGN_INS: [(&str, Requested); 5] = [
     ("federation", Requested::FederationToken),
     ("session", Requested::SessionToken),
@@ -175,7 +175,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// Returns the numbers of accepted and refused sign-in requests, by kind.
+/// Returns the numbers of accepted and refused sign-in requests of each kind.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
@@ -191,7 +191,7 @@ pub fn sign_ins(
 }
 
 impl Requested {
-    /// Labels in the order of [`Requested::index`].
+    /// Returns the labels in the order of [`Requested::index`].
     #[must_use]
     pub fn labels() -> [&'static str; REQUESTED] {
         let mut labels = ["unknown"; REQUESTED];
@@ -213,7 +213,7 @@ impl Requested {
         labels
     }
 
-    /// Index of the purpose in tables of counters.
+    /// Returns this purpose's index in tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -232,10 +232,10 @@ impl Requested {
     }
 }
 
-/// Number of statuses counted separately.
+/// The number of HTTP status codes that are counted separately.
 pub const STATUSES: usize = 15;
 
-/// Statuses that are counted separately. Any other status counts as the next lower one.
+/// The HTTP status codes that are counted separately. Any other code is counted as the next lower one in this list.
 pub const STATUS: [u16; STATUSES] = [
     200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];

@@ -1,20 +1,22 @@
-//! Histogram of durations in plain counters, with one comparison, one array access and two additions per observation;
-//! also the latest sessions in the slow buckets.
+//! A histogram of durations, made of plain counters. An observation costs one comparison, one array access and two
+//! additions. The module also keeps an exemplar for each slow bucket: its latest session setup.
 //!
-//! Each octave has four buckets of equal width, so quantiles are accurate within 12 %. Only whole octaves are exported.
+//! Each octave has four buckets of equal width, so quantiles are accurate to within 12 %. Only whole octaves are
+//! exported.
 
-/// Number of exported bucket bounds: 2 µs, 4 µs, … 67 s. One more bucket counts longer durations.
+/// Number of bucket bounds that are exported: 2 µs, 4 µs, … 67 s. One more bucket counts longer durations.
 pub const BOUNDS: usize = 26;
 
-/// Number of buckets up to the highest bound: 1, 2, 3 and 4 µs, then four per octave.
+/// Number of buckets up to the highest bound: four for 1, 2, 3 and 4 µs, and then four per octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// Distribution of durations in buckets of a quarter octave. One per shard and metric; a scrape adds up all shards.
+/// A distribution of durations in buckets of a quarter octave. Each shard has one histogram per metric. A scrape adds
+/// up the histograms of all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Durations per bucket (not cumulative); the last bucket is unbounded.
+    /// The number of durations in each bucket (not cumulative). The last bucket is unbounded.
     pub counts: [u64; BUCKETS + 1],
-    /// Sum of all durations, in microseconds.
+    /// The sum of all durations, in microseconds.
     pub sum_us: u64,
 }
 
@@ -36,7 +38,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us.saturating_mul(times));
     }
 
-    /// Number of durations observed.
+    /// Returns the number of durations that have been observed.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -61,8 +63,8 @@ impl Histogram {
         since
     }
 
-    /// Returns each octave's inclusive upper bound in microseconds (`None` for the last octave) and its number of
-    /// durations.
+    /// Returns, for each octave, its inclusive upper bound in microseconds and the number of durations in it. The last
+    /// octave has no bound (`None`).
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let count = |octave| match octave {
             0 => self.counts.get(..2),
@@ -77,8 +79,8 @@ impl Histogram {
         })
     }
 
-    /// Returns the duration in microseconds at the quantile `part`, accurate within 12 %; `None` if the histogram is
-    /// empty. Durations above all bounds count as the highest bound.
+    /// Returns the duration in microseconds at the quantile `part`, accurate to within 12 %. Returns `None` if the
+    /// histogram is empty. Durations above the highest bound are treated as equal to it.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let count = self.count();
@@ -100,8 +102,8 @@ impl Histogram {
     }
 }
 
-/// Returns the bucket of a duration: exact up to 4 µs; above, by the octave of `us - 1` and the two bits below its
-/// highest bit.
+/// Returns the bucket of a duration. Buckets are exact up to 4 µs. Above that, the bucket is determined by the octave
+/// of `us - 1` and the two bits below its highest bit.
 fn bucket(us: u64) -> usize {
     let below = us.saturating_sub(1);
     let power = below.checked_ilog2().unwrap_or(0);
@@ -113,7 +115,7 @@ fn bucket(us: u64) -> usize {
     bucket.min(BUCKETS)
 }
 
-/// Geometric mean of a bucket's bounds, in microseconds.
+/// Returns the geometric mean of a bucket's bounds, in microseconds.
 fn middle(bucket: usize) -> f64 {
     let bound = |bucket: usize| {
         let octave = i32::try_from(bucket / 4).unwrap_or(0);
@@ -128,32 +130,32 @@ fn middle(bucket: usize) -> f64 {
     }
 }
 
-// Latest session setups of more than a second, one per bucket, with the connection, so that a point of a chart leads
-// to a session.
+// The latest session setups that took more than a second, one per bucket. Each names its connection, so that a point in
+// a chart leads to a session.
 
-/// Number of buckets with an exemplar: those above 1.05 s, including the unbounded one.
+/// Number of buckets that can hold an exemplar. These are the buckets above 1.05 s, including the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
-/// First octave above one second: 1.05 to 2.1 s.
+/// The first octave above one second: 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
-/// A session setup that serves as the example for its bucket.
+/// A slow session setup, kept as an example of the durations in its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
-    /// Number of the viewer's connection on its shard.
+    /// The number of the viewer's connection on its shard.
     pub connection: u64,
-    /// Duration, in milliseconds.
+    /// How long the setup took, in milliseconds.
     pub ms: u64,
-    /// Completion time, in milliseconds since 1970.
+    /// When the setup was complete, in milliseconds since 1970.
     pub at_ms: u64,
 }
 
-/// Latest exemplar of each bucket.
+/// The latest exemplar of each bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exemplars([Option<Exemplar>; EXEMPLARS]);
 
 impl Exemplars {
-    /// Stores a session setup of more than 1.05 s as its bucket's exemplar.
+    /// Stores a session setup that took more than 1.05 s as the exemplar of its bucket.
     pub fn note(&mut self, exemplar: Exemplar) {
         let us = exemplar.ms.saturating_mul(1000);
         let place = (FIRST - 1..BOUNDS).position(|octave| us <= 2 << octave);
@@ -256,21 +258,12 @@ mod exemplars_tests {
     use super::*;
     use crate::event::Histogram;
 
-    /// Each exemplar is kept in the octave that counts its duration; none of a second or less is kept.
+    /// Each exemplar is kept in the octave that counts its duration. Setups that took a second or less are not kept.
     #[test]
     fn an_exemplar_is_in_the_bucket_that_counts_it() {
-        for ms in [
-            0,
-            999,
-            1_048,
-            1_049,
-            2_097,
-            2_098,
-            9_000,
-            67_108,
-            67_109,
-            1 << 40,
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [0, 999, 1_048, 1_049, 2_097, 2_098, 9_000, 67_108, 67_109, 1 << 40];
+        for ms in cases {
             let (mut histogram, mut exemplars) = (Histogram::default(), Exemplars::default());
             histogram.observe(ms * 1000, 1);
             let exemplar = Exemplar {

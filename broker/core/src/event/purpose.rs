@@ -1,9 +1,9 @@
-//! Purpose of a response: the kind of request that it answers.
+//! The kinds of requests that responses answer.
 
 use crate::event::access::{Requested, UpgradeRole};
 use codec::control::{ErrorKind, Family, Operation};
 
-/// Purpose of a response, which determines its counter and its error format.
+/// The kind of request that a response answers. Determines the counter and the error format of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A call of the service's API.
@@ -12,21 +12,21 @@ pub enum Purpose {
     Sts(Requested),
     /// A WebSocket upgrade request.
     Upgrade(UpgradeRole),
-    /// `GET /wake` from a device that is waiting for a caller.
+    /// A `GET /wake` request from a device that waits until a client calls.
     Wake,
-    /// Request for temporary credentials from a device with a certificate.
+    /// A request for temporary credentials from a device with a certificate.
     RoleAlias,
-    /// Request from a player without an SDK.
+    /// A request from a player that uses no SDK.
     Whep,
     /// Any other request, or a malformed one.
     Unknown,
 }
 
-/// Number of purposes.
+/// The number of purposes.
 pub const PURPOSES: usize = Operation::ALL.len() + OTHERS.len();
 
 impl Purpose {
-    /// Name in the log.
+    /// Returns the name used in the log.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Purpose {
         }
     }
 
-    /// Format of the error responses.
+    /// Returns the format of the error responses.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -61,7 +61,7 @@ impl Purpose {
     #[must_use]
     pub fn status(self, kind: ErrorKind) -> u16 {
         match (self, kind) {
-            (Self::Whep, ErrorKind::ClientLimitExceeded) => 503, // players know no other word for it
+            (Self::Whep, ErrorKind::ClientLimitExceeded) => 503, // the only status that players know for this
             _ => kind.status(self.family()),
         }
     }
@@ -80,7 +80,8 @@ impl Purpose {
         }
     }
 
-    /// Action in policies and audit lines; `None` if the request was not parsed that far.
+    /// Returns the action as named in policies and audit lines; `None` if the request was not parsed far enough to know
+    /// it.
     #[must_use]
     pub fn action(self) -> Option<&'static str> {
         match self {
@@ -107,7 +108,7 @@ impl Purpose {
         }
     }
 
-    /// Index of the purpose, below [`PURPOSES`].
+    /// Returns the index of the purpose. Always below [`PURPOSES`].
     #[must_use]
     pub fn index(self) -> usize {
         let operations = Operation::ALL.len();
@@ -123,7 +124,7 @@ impl Purpose {
         }
     }
 
-    /// Returns the purpose with this index, if any.
+    /// Returns the purpose with this index, if there is one.
     #[must_use]
     pub fn of_index(number: usize) -> Option<Self> {
         match number.checked_sub(Operation::ALL.len()) {
@@ -133,7 +134,8 @@ impl Purpose {
     }
 }
 
-/// Purposes other than operations of the service's API. Append only: ids of refusals contain the indexes.
+/// The purposes that are not operations of the service's API. Append new ones at the end: refusal ids contain indexes
+/// into this list.
 const OTHERS: [Purpose; 12] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),

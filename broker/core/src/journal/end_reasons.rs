@@ -1,4 +1,4 @@
-//! Sentences that explain why connections ended; the log and the metrics use a single word.
+//! Sentences that explain why connections ended. The log and the metrics use a single word instead.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -44,7 +44,7 @@ impl EndReason {
     }
 }
 
-/// Formats a length and its limit, such as "a message of 70,112 bytes; expected at most 65,536".
+/// Formats a length and its limit, as in "a message of 70,112 bytes; expected at most 65,536".
 pub(crate) fn too_long(what: &str, length: u64, most: u64, unit: &str) -> String {
     format!(
         "{what} of {} {unit}; expected at most {}",
@@ -66,11 +66,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-// One-byte codes of connection ends, for sessions and recorder notes. The lengths of an oversized message are stored
-// separately.
+// One-byte codes for the reasons why connections ended, for use in sessions and recorder notes. The lengths of an
+// oversized message are stored separately.
 
 impl EndReason {
-    /// Index in `REASONS`, counted from 1.
+    /// Returns the index of the reason in `REASONS`, counted from 1.
     #[must_use]
     pub(crate) fn code(self) -> NonZeroU8 {
         let is_too_big = matches!(self, Self::ProtocolError(FrameError::MessageTooBig(_)));
@@ -80,7 +80,7 @@ impl EndReason {
         code.and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)
     }
 
-    /// Returns the reason with this code; `excess` has the lengths of an oversized message.
+    /// Returns the reason for this code. `excess` holds the actual and the maximum length of an oversized message.
     #[must_use]
     pub(crate) fn of_code(code: NonZeroU8, excess: Excess) -> Option<Self> {
         let known = REASONS.get(usize::from(code.get()) - 1).copied()?;
@@ -166,7 +166,7 @@ mod codes_tests {
     fn every_reason_has_a_code() {
         for known in REASONS {
             assert_eq!(EndReason::of_code(known.code(), Excess::NONE), Some(known));
-            // A reason that is missing here is missing in `REASONS` as well.
+            // A reason that is missing here is also missing in `REASONS`.
             match known {
                 EndReason::PeerClosed
                 | EndReason::PeerGone

@@ -1,4 +1,4 @@
-//! Journal of a shard, with rate limits for entries that peers can trigger at will.
+//! The journal of a shard. It limits the rate of entries that peers can trigger at will.
 
 use crate::journal::refusals::{Budget, LogShare};
 use crate::journal::{
@@ -13,34 +13,35 @@ use crate::{id::Account, time::Now};
 use std::fmt;
 use std::net::IpAddr;
 
-/// A shard's journal, with rate limits for entries that peers can trigger at will.
+/// The journal of a shard. Limits the rate of entries that peers can trigger at will.
 pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
-    /// Denials by network, so that a flood from one network does not hide the others.
+    /// Limits denials by network, so that a flood from one network does not hide the others.
     denials: Limiter<Prefix>,
     ends: Limiter<Account>,
     unaccepted: Limiter<Account>,
     superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
-    /// Requests that other nodes failed to answer since the last logged one.
+    /// Number of requests that other nodes did not answer since the last log entry about this.
     unanswered: u64,
     suppressed: u64,
-    /// Changes refused because the log had no space for their audit entry.
+    /// Number of changes that were refused because the log had no space for their audit entry.
     unauditable: u64,
 }
 
-/// Limit of logged entries per second, in total and per holder (a network or an account).
+/// Limits the number of entries logged per second, both in total and for each key (a network or an account).
 #[derive(Debug)]
 struct Limiter<K> {
     most: u32,
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// Holders of this second's entries, with their counts; bounded by the total limit.
+    /// The networks or accounts with entries logged in this second, and the number of entries for each. The total limit
+    /// bounds the length of the list.
     holders: Vec<(K, u32)>,
-    /// Entries suppressed since the last logged one.
+    /// Number of entries that were suppressed since one was last logged.
     untold: u64,
 }
 
@@ -56,7 +57,8 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
     }
 
-    /// Whether a holder may log one more entry. Counts the entry as logged or suppressed.
+    /// Returns `true` if another entry for this network or account may be logged. Counts the entry as either logged or
+    /// suppressed.
     fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
@@ -85,7 +87,7 @@ impl<K: Copy + PartialEq> Limiter<K> {
     }
 }
 
-/// Network of a peer, used to share the log fairly: the /24 of an IPv4 address or the /48 of an IPv6 address.
+/// The network of a peer: the /24 of an IPv4 address, or the /48 of an IPv6 address. Used to share the log fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// An IPv4 /24 network.
@@ -136,8 +138,8 @@ impl LimitedJournal {
         }
     }
 
-    /// Reserves space for the audit entry of an account's change. Returns `false` and counts the failure if no space is
-    /// left; the change must then be refused. Each reservation ends with [`LimitedJournal::changed`] or
+    /// Reserves space for the audit entry of a change by an account. If there is no space left, counts the failure and
+    /// returns `false`, and the change must be refused. Each reservation is completed by [`LimitedJournal::changed`] or
     /// [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
@@ -145,23 +147,24 @@ impl LimitedJournal {
         kept
     }
 
-    /// Records a completed change in its reserved space.
+    /// Records a change that has been made in the space reserved for it.
     pub fn changed(&mut self, account: Account, audit: Audit) {
         self.journal.note_kept(account, Entry::Audit(audit));
     }
 
-    /// Returns the reservation of a change that was not made.
+    /// Releases the space reserved for a change that was not made.
     pub fn unchanged(&mut self, account: Account) {
         self.journal.give_back(account);
     }
 
-    /// Number of changes refused because the log had no space for their audit entry.
+    /// Returns the number of changes that were refused because the log had no space for their audit entry.
     #[must_use]
     pub fn unauditable(&self) -> u64 {
         self.unauditable
     }
 
-    /// Records a failure of the store; logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`] and counts the rest.
+    /// Records a failure of the store. At most [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them are logged, and the rest
+    /// are counted.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
         if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
@@ -170,13 +173,13 @@ impl LimitedJournal {
         }
     }
 
-    /// Records how many open connections the reloaded credentials forbid.
+    /// Records how many of the open connections the reloaded credentials forbid.
     pub fn forbidden(&mut self, forbidden: Forbidden) {
         self.journal.note(Entry::Forbidden(forbidden));
     }
 
-    /// Records that another node failed to answer a request; logs at most [`NODE_TROUBLES_LOGGED_PER_SECOND`] entries,
-    /// each with the number of requests since the previous one.
+    /// Records that another node failed to answer a request. At most [`NODE_TROUBLES_LOGGED_PER_SECOND`] entries are
+    /// logged. Each contains the number of requests since the previous one.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
         if self.nodes.lets(now, ()) {
@@ -188,14 +191,15 @@ impl LimitedJournal {
         }
     }
 
-    /// Number of entries suppressed since the start.
+    /// Returns the number of entries that have been suppressed since the process started.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
-    /// Records the end of a connection to a channel of this account; logs at most [`ENDS_LOGGED_PER_SECOND`] in total
-    /// and [`ENDS_LOGGED_PER_ACCOUNT`] per account. The next entry states the number of suppressed ones.
+    /// Records that a connection to a channel of this account has ended. At most [`ENDS_LOGGED_PER_SECOND`] entries are
+    /// logged in total, and [`ENDS_LOGGED_PER_ACCOUNT`] per account. The next entry is preceded by the number of
+    /// entries that were suppressed.
     pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
         if !self.ends.lets(now, account) {
             self.suppressed += 1;
@@ -208,9 +212,9 @@ impl LimitedJournal {
         self.journal.note(Entry::ConnectionEnd(end));
     }
 
-    /// Records a refused message; logs at most [`UNACCEPTED_LOGGED_PER_SECOND`] in total and
-    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. The entry is built only if logged, and states the number of
-    /// suppressed ones before it.
+    /// Records a refused message. At most [`UNACCEPTED_LOGGED_PER_SECOND`] entries are logged in total, and
+    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged. It contains the number
+    /// of entries that were suppressed before it.
     pub fn unaccepted(
         &mut self,
         now: Now,
@@ -225,9 +229,9 @@ impl LimitedJournal {
         self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
-    /// Records a superseded connection; logs at most [`ENDS_LOGGED_PER_SECOND`] in total and
-    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. The entry is built only if logged, and states the number of suppressed
-    /// ones before it.
+    /// Records a superseded connection. At most [`ENDS_LOGGED_PER_SECOND`] entries are logged in total, and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged. It contains the number of
+    /// entries that were suppressed before it.
     pub fn superseded(
         &mut self,
         now: Now,
@@ -242,8 +246,8 @@ impl LimitedJournal {
         self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
-    /// Records a refusal; logs the first of each group within a window, and a few repeats. The entry is built only if
-    /// logged. [`LimitedJournal::window_over`] logs the number of suppressed ones.
+    /// Records a refusal. The first refusal of each group within a window is logged, and so are a few repeats. The
+    /// entry is built only if it is logged. [`LimitedJournal::window_over`] logs how many refusals were suppressed.
     pub fn refused(&mut self, now: Now, share: LogShare<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -253,22 +257,22 @@ impl LimitedJournal {
         }
     }
 
-    /// When [`LimitedJournal::window_over`] has counts to log.
+    /// Returns when [`LimitedJournal::window_over`] must be called, if there are counts to log.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
     }
 
-    /// Logs the number of refusals suppressed in the last window, once it has ended.
+    /// Logs how many refusals were suppressed in the last window, once that window is over.
     pub fn window_over(&mut self, now: Now) {
         if let Some((refusals, counts)) = self.refusals.counts_until(now) {
             self.journal.note(Entry::Suppressed { refusals, counts });
         }
     }
 
-    /// Records a denial by policy or a refused change; logs at most [`DENIALS_LOGGED_PER_SECOND`] in total and
-    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Unlogged ones are still counted, since each is also recorded as a
-    /// refusal.
+    /// Records a denial by policy or a refused change. At most [`DENIALS_LOGGED_PER_SECOND`] entries are logged in
+    /// total, and [`DENIALS_LOGGED_PER_PREFIX`] per network. Denials that are not logged are still counted, because
+    /// each is also recorded as a refusal.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
             self.journal.note(Entry::Audit(audit));

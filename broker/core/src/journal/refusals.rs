@@ -1,4 +1,4 @@
-//! Records of refused requests, for operators only, and the limits of their log entries.
+//! Records of refused requests, for operators only, and the limits on how many of them are logged.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
@@ -11,41 +11,41 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// A refused request or upgrade. Text from the client is unchanged but truncated to [`NAMED_CHARS_MAX`] characters;
-/// none of it is secret.
+/// A refused request or upgrade. Text from the client is kept as received, but truncated to [`NAMED_CHARS_MAX`]
+/// characters. None of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Request id of the response.
+    /// The request id in the response.
     pub request_id: Box<str>,
-    /// Time of the response.
+    /// When the response was sent.
     pub at: Wall,
-    /// Status of the response.
+    /// The status of the response.
     pub status: u16,
-    /// Error type of the response, such as `ResourceNotFoundException`.
+    /// The error type in the response, for example `ResourceNotFoundException`.
     pub error_type: &'static str,
     /// The check that failed.
     pub check: Check,
     /// Address of the client.
     pub remote: SocketAddr,
-    /// Why `remote` is the address of a proxy instead of the client's.
+    /// The reason why `remote` is the address of a proxy rather than the client's address.
     pub proxy: Option<&'static str>,
-    /// Kind of request: an operation's name, `upgrade`, or `head` if the head could not be parsed.
+    /// The kind of request: the name of an operation, `upgrade`, or `head` if the head could not be parsed.
     pub what: &'static str,
-    /// Action in policies: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
+    /// The action as named in policies: the name of an operation, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
     /// Unverified claims that the request makes about itself.
     pub claims: Claims,
-    /// Number of the injected test fault behind the refusal; only under `--dev`.
+    /// Number of the injected test fault that caused the refusal. Set only under `--dev`.
     pub fault: Option<u64>,
-    /// Policy and statement that denied the request, if any; for a TLS handshake without common parameters, what the
-    /// client offered and what would have matched.
+    /// The policy and the statement that denied the request, if any. If a TLS handshake found no common parameters,
+    /// describes what the client offered and what the server would have accepted.
     pub policy: Option<Box<str>>,
-    /// Texts over which the signature was computed, if it did not match.
+    /// The texts from which the server computed the signature, if the signature in the request differs.
     pub explain: Option<Box<Explain>>,
 }
 
 impl Refused {
-    /// Creates a refusal of a request that could not be parsed; only the client's address is known.
+    /// Creates the refusal of a request that could not be parsed. Only the client's address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -73,41 +73,42 @@ impl Refused {
     }
 }
 
-/// Unverified claims that a refused request makes about itself.
+/// The claims that a refused request makes about itself. None of them has been verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Name of the channel; raw text if it is not an ARN.
+    /// The name of the channel, or the raw text if it is not an ARN.
     pub channel: Option<Box<str>>,
-    /// Account in the channel's ARN, or the caller's account if only the name is known.
+    /// The account in the channel's ARN, or the account of the caller if only the channel's name is known.
     pub channel_account: Option<Account>,
     /// Client id of the viewer.
     pub client_id: Option<Box<str>>,
-    /// Requested session of temporary credentials: `ROLE/SESSION`, or a federated user's name.
+    /// The session for which temporary credentials are requested: `ROLE/SESSION`, or the name of a federated user.
     pub session: Option<Box<str>>,
-    /// Access key id of the signature.
+    /// The access key id that signed the request.
     pub key_id: Option<Box<str>>,
-    /// Signer of the request; if the signature is invalid, the owner of the access key id.
+    /// The principal that signed the request. If the signature is invalid, the principal that owns the access key id.
     pub principal: Option<Box<str>>,
     /// Account of the signer.
     pub account: Option<Box<str>>,
     /// Source identity: the person or program on whose behalf the signer's session acts.
     pub source_identity: Option<Box<str>>,
-    /// Time of the signature minus the server's clock, in seconds. A presigned URL is used some time after it is
-    /// signed, so a negative value may be its age.
+    /// The time at which the request was signed minus the server's time, in seconds. Presigned URLs are used some time
+    /// after they were signed, so a negative value may simply be the age of the URL.
     pub clock_skew_s: Option<i64>,
-    /// User agent, if only the request head was read.
+    /// The user agent, if only the head of the request was read.
     pub user_agent: Option<Box<str>>,
-    /// Certificate or token that the request presents or from which its credentials originate, and the requested role.
+    /// The certificate or token in the request, or the one with which the caller obtained the credentials of the
+    /// request. Also contains the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
 
-/// Certificate or token of a sign-in, valid or not, and the requested role. A token appears as its issuer and subject;
-/// the token itself is never logged.
+/// The certificate or token of a sign-in, whether or not it is valid, and the requested role. A token is represented by
+/// its issuer and subject. The token itself is never logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
-    /// SHA-256 of the DER-encoded certificate in hexadecimal, like AWS's `certificateId`.
+    /// SHA-256 hash of the DER-encoded certificate in hexadecimal, as in AWS's `certificateId`.
     pub certificate: Option<Box<str>>,
-    /// Name of the thing that a device claims to be.
+    /// The AWS IoT thing name that the device claims.
     pub thing: Option<Box<str>>,
     /// The issuer of the token, without `https://`.
     pub issuer: Option<Box<str>>,
@@ -138,41 +139,44 @@ impl Presented {
     }
 }
 
-/// Texts over which a signature was computed. Secret values are truncated to eight characters.
+/// The texts from which a signature was computed. Secret values are truncated to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// Canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes; incomplete if a signed header was missing.
+    /// The canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes. It is incomplete if a signed header was
+    /// missing.
     pub canonical_request: Box<str>,
-    /// Scope in the string to sign: day, region and service.
+    /// The scope in the string to sign: day, region and service.
     pub scope: Box<str>,
 }
 
-/// Maximum number of logged characters of a text from a client.
+/// Maximum number of characters of a client-supplied text that are logged.
 pub const NAMED_CHARS_MAX: usize = 256;
 
-/// Maximum number of logged bytes of a canonical request or a scope.
+/// Maximum number of bytes of a canonical request or scope that are logged.
 pub const EXPLAINED_BYTES_MAX: usize = 2048;
 
-// Budget of logged refusals: which of them a shard logs, and how it counts the others.
+// The budget of logged refusals determines which refusals a shard logs and how it counts the others.
 //
-// A refusal belongs to a group: its network, its check, and its channel or, if it has none, its key. Unknown names of a
-// network form one group, since anybody can invent more. Within a window, the first refusal of each group is logged, so
-// a flooding client does not hide others at its address; a network may also repeat a few, so that each manual attempt
-// is visible. Groups count their suppressed refusals, and the counts are logged at the end of the window. Groups beyond
-// a network's share are counted together.
+// A refusal belongs to a group, which consists of a network, a check and a channel. If the request names no channel,
+// its access key is used instead. All unknown names from a network belong to the same group, because anybody can invent
+// more of them. Within a window, the first refusal of each group is logged, so that a client that floods the server
+// does not hide others at its address. A network may also repeat a few, so that each manual attempt is visible. Groups
+// count the refusals that are not logged, and the counts are logged when the window is over. Groups beyond the share of
+// a network are counted together.
 
-/// Subject of a refusal, if known.
+/// The channel or the access key that a refusal concerns, if it is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
-    /// A channel, by its account (if known) and name.
+    /// A channel, identified by its account (if known) and name.
     Channel(Option<Account>, Cow<'a, str>),
-    /// The access key of a request without a channel; its id has at most [`KEY_ID_BYTES_MAX`] bytes.
+    /// The access key of a request that names no channel. Its id has at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
-    /// None, or several subjects that are counted together.
+    /// No subject, or several subjects that are counted together.
     Other,
 }
 
-/// Address, check and subject of a refusal, which decide whether it is logged.
+/// The properties of a refusal that determine whether it is logged: the client's address, the check that failed, and
+/// the subject.
 #[derive(Clone, Debug)]
 pub struct LogShare<'a> {
     /// Address of the client.
@@ -183,10 +187,10 @@ pub struct LogShare<'a> {
     pub subject: Subject<'a>,
 }
 
-/// Number of suppressed refusals with the same check and subject.
+/// Number of suppressed refusals that have the same check and subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// The check; `None` if several groups are counted together.
+    /// The check that failed; `None` if several groups of refusals are counted together.
     pub check: Option<Check>,
     /// The subject of the requests.
     pub subject: Subject<'static>,
@@ -194,20 +198,20 @@ pub struct RefusalCount {
     pub refusals: u64,
 }
 
-/// Refusals that one shard logs in a window: the first of each group, for up to [`REFUSAL_GROUPS_MAX`] groups, and
-/// [`REFUSALS_REPEATED_MAX`] repeats.
+/// Decides which refusals one shard logs in a window: the first one of each group, for up to [`REFUSAL_GROUPS_MAX`]
+/// groups, and up to [`REFUSALS_REPEATED_MAX`] repeats. Counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     window: u64,
     networks: BTreeMap<Prefix, Network>,
     groups: usize,
     repeated: u32,
-    /// Refusals of groups that did not fit into the table.
+    /// Number of refusals in groups that did not fit into the table.
     others: u64,
     untold: u64,
 }
 
-/// Refusals from one network, in at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
+/// The refusals logged for one network, in at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
 #[derive(Debug, Default)]
 struct Network {
     groups: Vec<RefusalGroup>,
@@ -222,8 +226,8 @@ struct RefusalGroup {
 }
 
 impl<'a> Subject<'a> {
-    /// Returns the subject of a request for this account's channel that was signed, validly or not, with this key.
-    /// Ignores texts that are not valid names.
+    /// Returns the subject of a request: the channel that it names or, if it names none, its access key. The signature
+    /// need not be valid. Invalid names are ignored.
     #[must_use]
     pub fn of(account: Option<Account>, channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
@@ -235,7 +239,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Converts the subject to one with owned texts.
+    /// Converts the subject into one that owns its texts.
     #[must_use]
     pub fn into_owned(self) -> Subject<'static> {
         match self {
@@ -245,7 +249,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether a refusal by this check means that the name is unknown.
+    /// Returns `true` if a refusal by this check means that the channel or key does not exist.
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
@@ -255,7 +259,8 @@ impl<'a> Subject<'a> {
 }
 
 impl Budget {
-    /// Returns the refusals suppressed in the last window, in total and by group, once; `None` if there were none.
+    /// Returns the refusals that were suppressed in the last window, in total and by group, and resets the counts.
+    /// Returns `None` if no refusals were suppressed.
     pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
@@ -288,7 +293,7 @@ impl Budget {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
-    /// Whether one more refusal may be logged; otherwise, counts it as suppressed.
+    /// Returns `true` if one more refusal may be logged. Otherwise, counts it as suppressed.
     pub(crate) fn lets(&mut self, share: LogShare<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);
@@ -335,7 +340,7 @@ impl Budget {
     }
 }
 
-/// Maximum length of an access key id, in bytes.
+/// Maximum length of an access key id in bytes.
 pub const KEY_ID_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
@@ -354,7 +359,7 @@ mod budget_tests {
         share(network, Check::SignatureMismatch, channel)
     }
 
-    /// Counts of the first window.
+    /// Returns the counts of the first window.
     fn counts(mut budget: Budget) -> Vec<(Option<Check>, Subject<'static>, u64)> {
         let (sum, counts) = budget.counts_until(Now(REFUSAL_WINDOW_MS)).unwrap();
         assert_eq!(budget.counts_until(Now(REFUSAL_WINDOW_MS + 1)), None);
@@ -413,7 +418,7 @@ mod budget_tests {
         let rest = 1000 - noted as u64;
         let found = counts(budget);
         assert_eq!(found, [(Some(Check::ChannelAbsent), Subject::Other, rest)]);
-        // The same name in all of them is reported.
+        // If all refusals are for the same name, the name is reported.
         let mut budget = Budget::default();
         let gone = (0..1000).filter(|_| budget.lets(share(1, Check::ChannelAbsent, "gone")));
         assert_eq!(gone.count(), noted);

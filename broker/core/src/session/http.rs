@@ -1,4 +1,4 @@
-//! HTTP state of a connection, before or without an upgrade: heads, bodies, and the response to a call.
+//! The HTTP state of a connection that has not been upgraded: request heads, bodies, and the response to a call.
 
 use crate::auth::{Caller, HeldCaller, Ruling};
 use crate::event::{Purpose, Requested, UpgradeRole};
@@ -10,32 +10,36 @@ use codec::control::{Call, Operation, Protocol};
 use codec::{http::HeadScanner, identifiers::ChannelArn, signal::Role};
 use std::sync::Arc;
 
-/// HTTP state of one connection. Buffers bytes only while a request head or body is incomplete or a call is in
+/// The HTTP state of one connection. Bytes are buffered only while a request head or body is incomplete or a call is in
 /// progress.
 #[derive(Debug)]
 pub(crate) struct Http {
     pub stage: HttpStage,
-    /// Unconsumed bytes, from the awaited head or body on.
+    /// Received bytes that have not been consumed. They begin with the head or body that is being received.
     pub buffer: Vec<u8>,
     pub scanner: HeadScanner,
     pub deadline: Now,
-    /// When the peer must have read a byte of the queued responses; [`NEVER`] if none is queued.
+    /// When the peer must have read at least one more byte of the queued responses; [`NEVER`] if no responses are
+    /// queued.
     pub answer_due: Now,
     pub serial: u32,
-    /// Whether a request has been answered; a silent peer then ends keep-alive instead of causing an error.
+    /// Whether the connection has answered a request before. If so, a timeout ends keep-alive instead of causing an
+    /// error response.
     pub served: bool,
-    /// Whether a part of the awaited head has been received; the rest then has a deadline.
+    /// Whether the first bytes of the next head have been received. If so, there is a deadline for the rest of the
+    /// head.
     pub begun: bool,
     /// Whether the request is a HEAD request, whose response has no body.
     pub bodiless: bool,
-    /// Whether the connection is queued until its requests get their turn.
+    /// Whether the connection is in the queue of connections whose requests wait for their turn.
     pub queued: bool,
-    /// Whether the peer has sent EOF; the connection ends with the last response.
+    /// Whether the peer has sent EOF. If so, the connection is closed after the last response.
     pub ended: bool,
-    /// Whether the peer has sent EOF, behind the received bytes and perhaps more; such a peer does not wait for a
-    /// WebSocket.
+    /// Whether the peer has sent EOF that the session has not reached yet, because further bytes may precede it. Such a
+    /// peer will not wait for a WebSocket.
     pub ends_behind: bool,
-    /// Whether the session serves a single call from another node and ends with its response.
+    /// Whether the session serves a single call that another node forwarded. The session ends with the response to the
+    /// call.
     pub one_call: bool,
 }
 
@@ -50,79 +54,80 @@ pub(crate) enum HttpStage {
     AwaitBody(Box<PendingBody>),
     AwaitReply(PendingCall, Expected),
     AwaitWake(Box<AwaitedWake>),
-    /// Waits for the edge to hand the request over to the channel's home shard, with the bytes after the head.
+    /// Waits for the edge to hand over the request, with the bytes after its head, to the shard that owns the channel.
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// Waits for the edge to forward the request to the node that owns the channel.
     AwaitLink(Box<Onward>),
-    /// Waits for the edge to pass the request, as received, to the side thread.
+    /// Waits for the edge to pass the request to the side thread as it was received.
     AwaitAdmin(Vec<u8>),
-    /// Waits for a node to own the channel.
+    /// Waits until the channel has an owner.
     AwaitOwner(Box<Onward>),
 }
 
-/// A request to be forwarded to another node.
+/// A request that is to be forwarded to another node.
 #[derive(Debug)]
 pub struct Onward {
-    /// Purpose of the request.
+    /// The purpose of the request.
     pub purpose: Purpose,
-    /// Identity of the request's channel.
+    /// The identity of the channel that the request names.
     pub identity: Identity,
-    /// Destination, if the request can be forwarded as a stream of a link.
+    /// The slot and the account needed to forward the request as a stream of a link, if this is possible.
     pub home: Option<StreamHome>,
-    /// Deadline for finding a node that responds; set by the first attempt.
+    /// When to stop looking for a node that responds. Set by the first attempt.
     pub until: Option<Now>,
-    /// The channel's name.
+    /// The name of the channel.
     pub channel: Box<str>,
-    /// Client id of a connecting viewer.
+    /// The client id of a viewer that is connecting.
     pub client_id: Option<Box<str>>,
     /// The caller that sent the request.
     pub caller: Caller,
-    /// The request as received, and any bytes after it.
+    /// The request as it was received, and any bytes after it.
     pub bytes: Vec<u8>,
-    /// Length of the request alone, if the request is a call.
+    /// The length of the request alone, if it is a call.
     pub call: Option<usize>,
-    /// Maximum size of TLS records sent to the client.
+    /// Maximum size of the TLS records sent to the client.
     pub record_bytes: usize,
     pub(crate) failed: Option<(NodeId, Now)>,
-    /// Handle that counts this request as unanswered by another node.
+    /// A handle that keeps this request counted until another node has answered it.
     pub counted: OnwardCount,
 }
 
-/// Requests that other nodes have not answered, counted per shard; each such request holds a clone.
+/// Counts the requests of a shard that wait for an answer from another node. Each such request holds a clone.
 #[derive(Clone, Debug, Default)]
 pub struct OnwardCount(Arc<()>);
 
 impl OnwardCount {
-    /// Whether any request awaits another node's answer.
+    /// Returns `true` if any request waits for the answer of another node.
     pub(crate) fn any(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
-/// A device that waits for a caller at its channel's home shard.
+/// A device that waits to be woken when a client calls, on the shard that owns its channel.
 #[derive(Debug)]
 pub(crate) struct AwaitedWake {
     pub channel: ChannelKey,
-    /// Authenticated caller, rechecked while the device waits.
+    /// The authenticated caller. It is rechecked while the device waits.
     pub caller: Option<HeldCaller>,
-    /// Remaining wait of the device in milliseconds, while the connection's deadline is that of the next recheck;
+    /// The time that the device may still wait, in milliseconds, if the connection's deadline is the next recheck;
     /// otherwise 0.
     pub left_ms: u32,
     pub close: bool,
 }
 
-/// A valid upgrade request, or a device's request to wait, to be admitted by the channel's home shard.
+/// A valid upgrade request, or the request of a device to wait for a wake-up. The shard that owns the channel decides
+/// whether to admit it.
 #[derive(Debug)]
 pub struct Admission {
     /// The channel named in the request.
     pub arn: ChannelArn,
-    /// The viewer's client id; `None` for the master.
+    /// The client id of the viewer; `None` for the master.
     pub client_id: Option<Box<str>>,
     /// How the role was determined.
     pub role_by: RoleBy,
     /// The caller that is connecting.
     pub caller: Caller,
-    /// The connection's request to the home shard.
+    /// The request to the shard that owns the channel.
     pub asks: Asks,
 }
 
@@ -135,8 +140,8 @@ impl Admission {
         }
     }
 
-    /// Returns the policy and statement that deny the caller, for operators. Also states why the caller counts as a
-    /// viewer, if that may be surprising.
+    /// Returns the policy and the statement that deny the caller, for operators. If the caller counts as a viewer only
+    /// because of its last request for an endpoint, also explains this.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -146,39 +151,41 @@ impl Admission {
     }
 }
 
-/// Hint for a viewer with the client id `MASTER`.
+/// A hint for a viewer whose client id is `MASTER`.
 const NAMED_MASTER: &str = "X-Amz-ClientId=MASTER is a viewer's here: the URL was not signed with the path /master of \
                             its endpoint, and the caller's last GetSignalingChannelEndpoint did not name Role MASTER";
 
 impl Admission {
-    /// Whether nothing states the role: the request has no client id, and the endpoint serves both roles.
+    /// Returns `true` if the request does not state the role: it contains no client id, and the endpoint serves both
+    /// roles.
     pub(crate) fn is_unnamed(&self) -> bool {
         self.client_id.is_none() && self.role_by == RoleBy::ClientId
     }
 
-    /// Whether the client may be a viewer without a client id, which only the channel's home shard can determine.
+    /// Returns `true` if the client may be a viewer although it sent no client id. Only the shard that owns the channel
+    /// can determine whether it is.
     pub(crate) fn may_lack_client_id(&self) -> bool {
         let is_web_socket = matches!(self.asks, Asks::WebSocket { .. });
         is_web_socket && self.client_id.is_none() && self.role_by != RoleBy::Endpoint
     }
 }
 
-/// How the role of a connection, master or viewer, was determined; see codec/PROTOCOL.md, CON-2.
+/// How the role of a connection (master or viewer) was determined; see codec/PROTOCOL.md, CON-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleBy {
-    /// By the presence of a client id in the URL.
+    /// The role was derived from the presence of a client id in the URL.
     ClientId,
-    /// By the signed host or path of the endpoint.
+    /// The role was derived from the signed host or path of the endpoint.
     Endpoint,
-    /// By the endpoint that the caller last requested, which the channel's home shard knows. Used if the client id is
-    /// `MASTER`, or if it is missing and the caller may not be the master.
+    /// The role follows from the endpoint that the caller last requested, which only the shard that owns the channel
+    /// knows. Used if the client id is `MASTER`, or if there is no client id and the caller may not be the master.
     LastRequest,
 }
 
 impl RoleBy {
     pub(crate) const ALL: [Self; 3] = [Self::ClientId, Self::Endpoint, Self::LastRequest];
 
-    /// Name in traces.
+    /// Returns the name used in traces.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -189,17 +196,17 @@ impl RoleBy {
     }
 }
 
-/// A connection's request to its channel's home shard.
+/// A request that a connection makes to the shard that owns its channel.
 #[derive(Clone, Copy, Debug)]
 pub enum Asks {
     /// A WebSocket upgrade.
     WebSocket {
-        /// Value of `Sec-WebSocket-Accept` for the handshake.
+        /// The value of `Sec-WebSocket-Accept` for the handshake.
         accept: [u8; 28],
-        /// Client program. The subprotocol `wss` is accepted if offered.
+        /// The client program. The subprotocol `wss` is accepted if it was offered.
         program: Program,
     },
-    /// A device's request for a response as soon as a client waits for the channel's master.
+    /// The device asks for a response as soon as a client waits for the master of the channel.
     Wake {
         /// Maximum time to wait, in milliseconds.
         wait_ms: u64,
@@ -208,25 +215,25 @@ pub enum Asks {
     },
 }
 
-/// Parts of a request head that are needed with the body.
+/// The parts of a request head that are kept until the body has arrived.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
     pub target: Target,
-    /// The `Host` header as sent.
+    /// The `Host` header as it was sent.
     pub host: Box<str>,
     pub close: bool,
     pub length: usize,
     pub program: Program,
-    /// The complete head, if the signature covers head and body.
+    /// The complete head, if the signature covers both the head and the body.
     pub head: Option<Box<[u8]>>,
-    /// Head of a player's request whose token was verified.
+    /// The head of a player's request whose token has been verified.
     pub player: Option<Box<PlayerHead>>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct PlayerHead {
     pub channel: Box<str>,
-    /// Client id in the token, or `whep`.
+    /// The client id in the token, or `whep`.
     pub client_id: Box<str>,
     pub caller: Caller,
 }
@@ -240,7 +247,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Purpose of the response until the body has been read.
+    /// Returns the purpose of the request, as far as it is known before the body has been read.
     pub(crate) fn purpose(self) -> Purpose {
         match self {
             Self::Api(operation) => Purpose::Api(operation),
@@ -250,24 +257,24 @@ impl Target {
     }
 }
 
-/// Parts of a call that are needed with its answer.
+/// The data of a call that is kept until its answer arrives.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
     pub operation: Operation,
-    /// The `Host` header as sent, which discovery returns to the client.
+    /// The `Host` header as it was sent. Discovery returns it to the client.
     pub host: Box<str>,
     pub close: bool,
     pub caller: Caller,
     pub program: Program,
-    /// Client id in the call, for another evaluation of policies with the channel's tags.
+    /// The client id in the call. Needed when policies are evaluated again with the tags of the channel.
     pub client_id: Option<Box<str>>,
-    /// Name of the channel, for the log entry of a refusal.
+    /// The name of the channel, for the log entry in case the call is refused.
     pub channel: Option<Box<str>>,
-    /// Subject of the audit entry: a channel's ARN, or the name of a channel to be created.
+    /// The channel that the audit entry names: its ARN, or only its name if the channel does not exist yet.
     pub subject: Option<Box<str>>,
-    /// Whether the log has reserved space for the audit entry.
+    /// Whether space for the audit entry has been reserved in the log.
     pub place_kept: bool,
-    /// Channels and bytes of the caller's account on other nodes, once queried.
+    /// The channels and bytes that the caller's account has on other nodes, once those nodes have answered.
     pub elsewhere: Holding,
 }
 
@@ -289,22 +296,23 @@ pub(crate) enum Expected {
     Created,
     Description,
     Page,
-    /// No contents: the change was made.
+    /// An empty response, sent once the change has been made.
     Done,
-    /// No contents: the channel exists.
+    /// An empty response: the channel exists.
     Nothing,
     Tags,
-    /// Statement that the channel's media is not stored.
+    /// A response which states that the channel's media is not stored.
     MediaStorage,
-    /// Refusal of media storage, if the channel exists.
+    /// A refusal, because media storage is not supported. If the channel does not exist, the call fails with that error
+    /// instead.
     NoMediaStorage,
-    /// Channels and bytes of the account on other nodes, required before this call.
+    /// The channels and bytes that the account has on other nodes. The stored call continues once they are known.
     Holding(Box<Call>),
     Endpoints(Vec<Protocol>, Role),
-    /// ICE servers with credentials for this name.
+    /// The ICE servers, with credentials that are issued for this user name.
     IceServers(Box<str>),
-    /// The answer of this channel's master; the call is withdrawn if the caller disconnects. The flag tells whether
-    /// another shard has accepted the call and must learn of its end. Contains a player's offer, if any.
+    /// The answer of the master of this channel. If the caller disconnects, the call is withdrawn. The flag is set if
+    /// another shard has accepted the call and must be told when it ends. A player's call also contains the offer.
     Answer(Identity, bool, Option<Box<PlayerOffer>>),
     PlayerServers,
 }
@@ -342,13 +350,14 @@ impl Http {
         }
     }
 
-    /// Whether received requests remain to be answered. If `answers_wait`, they wait for the peer to read responses.
+    /// Returns `true` if there are received requests that have not been answered. They wait for their turn or, if
+    /// `answers_wait` is set, until the peer has read responses.
     #[must_use]
     pub(crate) fn has_more(&self, answers_wait: bool) -> bool {
         self.queued || (answers_wait && !self.buffer.is_empty())
     }
 
-    /// Bytes allocated for requests.
+    /// Returns the number of bytes allocated for requests.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let aside = match &self.stage {
@@ -381,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_device_that_waits_stays_small() {
-        // Bytes per device, without the surrounding tables: about 130 bytes in maps, and 48 at the edge.
+        // Bytes per device, not counting the surrounding tables, which take about 130 bytes in maps and 48 bytes at the
+        // edge.
         let waits = size_of::<AwaitedWake>();
         let sum = size_of::<session::Session>() + size_of::<Http>() + waits;
         assert!(sum <= 480, "{sum}: {waits} and {}", size_of::<Http>());

@@ -1,20 +1,22 @@
-//! The outbox: bytes queued for a socket, with the boundaries of their messages.
+//! The outbox: bytes that are queued for a socket, with the boundaries of their messages.
 //!
 //! ```text
 //!   0                    start     start+launched                              bytes.len()
 //!   |  written  | control  |  in flight  |        unsent                            |
 //!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
-//! Written bytes have been passed to the kernel. Bytes in flight have been copied by the edge (by encryption or into a
-//! buffer that the kernel reads) and not reported as sent. A [`Mark`] delimits one message, so that the unacknowledged
-//! messages are known when the connection ends; a message keeps its bytes until it is acknowledged. Bytes outside marks
-//! are control frames and HTTP responses, which are counted separately so that they never take space from messages.
-//! Invariants: `start + launched ≤ bytes.len()`; marks are in order and do not overlap; the first `written` marks end
-//! at or before `start`; `of_messages` is the number of bytes after `start` within marks.
+//! Written bytes have been passed to the kernel. Bytes in flight have been copied by the edge, either by encryption or
+//! into a buffer that the kernel reads, and have not been reported as sent. Each [`Mark`] delimits one message, so that
+//! it is known which messages are unacknowledged when the connection ends. A message keeps its bytes until it is
+//! acknowledged. Bytes outside marks are control frames and HTTP responses. They are counted separately, so that they
+//! never take space from messages. Invariants: `start + launched ≤ bytes.len()`; marks are in order and do not overlap;
+//! the first `written` marks end at or before `start`; `of_messages` is the number of bytes after `start` that lie
+//! within marks.
 //!
-//! Acknowledgement is computed from positions in the byte stream on the wire: the `on_wire` bytes passed to the kernel
-//! since the buffer was allocated, minus those that the kernel holds unacknowledged. The result is a lower bound:
-//! earlier bytes, TLS overhead, an unreported send and the connection's own FIN can only lower it.
+//! Acknowledgement is computed from positions in the byte stream on the wire. The number of acknowledged bytes is at
+//! least the number of bytes passed to the kernel since the buffer was allocated (`on_wire`), minus the number of bytes
+//! that the kernel reports as unacknowledged. The result is a lower bound: earlier bytes, TLS overhead, an unreported
+//! send and the connection's own FIN can only make it smaller.
 
 use crate::id::SessionKey;
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
@@ -29,15 +31,15 @@ pub(crate) struct Mark {
     begin: u32,
     pub bytes: u32,
     pub launch: DeliveryMark,
-    /// When the last byte was passed to the kernel, and the number of bytes on the wire up to it.
+    /// When the last byte of the message was passed to the kernel, and the number of bytes on the wire up to it.
     pub written: (Now, u64),
 }
 
-/// Sized as one cache line, since a busy connection has several marks.
+/// A [`Mark`] takes exactly one cache line, because a busy connection has several of them.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// Converts a length, or an offset in a buffer, to 32 bits, which suffice: `outbox_bytes` is at most a gigabyte,
-/// preceded by at most as much consumed space.
+/// Converts a length or a buffer offset to 32 bits. These suffice, because a buffer contains at most `outbox_bytes` (up
+/// to a gigabyte) and as many consumed bytes.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -51,32 +53,32 @@ impl Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryMark {
     pub action: Action,
-    /// Expiry of the message if it is returned to the queue.
+    /// When the message expires if it returns to the channel's queue.
     pub expires: Now,
-    /// Number in the channel's order of acceptance.
+    /// The position of the message in the order in which the channel accepted messages.
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
-    /// Whether the message is an Alexa caller's offer, which never returns to the queue because its call keeps the
-    /// frame.
+    /// Whether the message is the offer of an Alexa call. Such an offer never returns to the channel's queue, because
+    /// the call keeps the frame.
     pub call: bool,
-    /// Whether the message is in the gauge and has an outcome, unlike a redelivered offer.
+    /// Whether the message counts in the gauge of messages and in their outcomes. A redelivered offer does not.
     pub counted: bool,
-    /// Viewer connection that sent the message; `None` for a master or another node.
+    /// The viewer connection that sent the message; `None` if a master or another node sent it.
     pub from: Option<SessionKey>,
-    /// Whether the message is the first offer of the connection `from`. An offer from another node counts as first,
-    /// since it was queued there with the messages before it.
+    /// Whether the message is the first offer of the connection `from`. An offer from another node counts as the first,
+    /// because it was queued there together with the messages before it.
     pub first: bool,
-    /// Whether the message may be a candidate of an unanswered offer; once acknowledged, it is then stored with that
-    /// offer.
+    /// Whether the message may be an ICE candidate for an unanswered offer. If so, it is stored with that offer once it
+    /// has been acknowledged.
     pub follows: bool,
-    /// Time of acceptance ([`crate::time::Moment::micros`]), if the recipient was connected. `None` for queued messages
-    /// and for acceptance at time 0, which are not measured.
+    /// When the message was accepted ([`crate::time::Moment::micros`]). `None` if its delay is not measured, because
+    /// the message was queued or was accepted at time 0.
     pub accepted_us: Option<NonZeroU32>,
 }
 
 impl DeliveryMark {
-    /// Creates the mark of a counted message from a master, or from another node, that is not measured.
+    /// Creates the mark of a counted message without measurement of its delay, sent by a master or another node.
     pub(crate) fn new(action: Action, order: u64, expires: Now, sender_bytes: usize) -> Self {
         Self {
             action,
@@ -99,49 +101,50 @@ pub(crate) struct Load {
     pub control: usize,
 }
 
-/// Bytes queued for one socket. Allocates no memory while empty.
+/// The bytes queued for one socket. Allocates no memory while it is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Option<Box<Buffer>>);
 
 #[derive(Debug, Default)]
-#[repr(C)] // what each message needs is in its first two lines
+#[repr(C)] // the first two cache lines contain what each message needs
 struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
-    /// Marks of messages that the kernel has accepted, and the bytes of these messages.
+    /// Number of messages that have been passed completely to the kernel.
     written: usize,
     written_bytes: usize,
-    /// Message bytes written since the last query to the kernel.
+    /// Number of message bytes written since the kernel was last asked about acknowledgements.
     unasked: usize,
-    /// Bytes passed to the wire since the buffer was allocated, and how many of them were acknowledged.
+    /// Number of bytes passed to the wire since the buffer was allocated.
     on_wire: u64,
+    /// Number of bytes on the wire that the peer has acknowledged.
     confirmed: u64,
-    /// End positions of written messages that were returned, and how many of these proved to be acknowledged.
+    /// End positions on the wire of messages that were written and then taken back.
     returned: VecDeque<u64>,
+    /// Number of messages that were taken back although they turned out to have been acknowledged.
     repeated: u32,
-    /// Position on the wire when the peer announced that it sends no more; its program reads nothing beyond.
+    /// Position on the wire beyond which the peer reads nothing, because it has announced to send nothing more.
     over: Option<u64>,
-    /// Whether messages that the next query finds unacknowledged are evicted in favour of others.
+    /// Whether messages that the next query finds to be unacknowledged are to be dropped, to make room for others.
     makes_room: bool,
     doubtful_since: Option<Now>,
-    /// Last round trip, in milliseconds.
     round_trip_ms: u32,
-    /// Ping in flight whose pong confirms the messages before it.
+    /// The ping in flight whose pong confirms that the messages before it have been received.
     proof: Option<Proving>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Proving {
-    /// Payload of the ping, which identifies its pong.
+    /// The payload of the ping. The pong contains the same payload.
     counter: [u8; 4],
     covers: usize,
     since: Now,
 }
 
-/// Buffers kept for reuse, each of at most [`SPARE_OUTBOX_BYTES_MAX`].
+/// Empty buffers that are kept for reuse. The capacity of each is at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Spares {
     #[expect(
@@ -173,19 +176,19 @@ pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 #[derive(Debug)]
 pub(crate) struct Unsent {
     pub launch: DeliveryMark,
-    /// Whether the message was passed completely to the kernel but not acknowledged.
+    /// Whether the kernel has accepted the complete message. If so, the message has not been acknowledged.
     pub written: bool,
     pub frame: Box<[u8]>,
 }
 
 impl Outbox {
-    /// Whether everything was passed to the kernel and no acknowledgement is awaited.
+    /// Returns `true` if everything has been passed to the kernel and no acknowledgement is awaited.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Bytes not passed to the kernel, including those in flight.
+    /// Returns the number of bytes that have not been passed to the kernel, including those in flight.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.0
@@ -193,7 +196,7 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
-    /// Bytes not passed to the kernel, plus those of unacknowledged messages.
+    /// Returns the number of bytes that have not been passed to the kernel, plus the bytes of unacknowledged messages.
     #[inline]
     #[must_use]
     pub(crate) fn bytes_kept(&self) -> usize {
@@ -207,14 +210,14 @@ impl Outbox {
         self.0.as_ref().map_or(0, |buffer| buffer.written_bytes)
     }
 
-    /// When the oldest unacknowledged message was written.
+    /// Returns when the oldest unacknowledged message was written.
     #[must_use]
     pub(crate) fn unconfirmed_since(&self) -> Option<Now> {
         let buffer = self.0.as_ref().filter(|buffer| buffer.written > 0)?;
         buffer.marks.front().map(|mark| mark.written.0)
     }
 
-    /// Bytes not passed to the kernel, by kind.
+    /// Returns the number of bytes that have not been passed to the kernel, by kind.
     #[must_use]
     pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
@@ -226,7 +229,7 @@ impl Outbox {
         })
     }
 
-    /// Queued bytes, excluding those in flight.
+    /// Returns the queued bytes, excluding those in flight.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -236,20 +239,20 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// Whether bytes were copied but not reported as sent.
+    /// Returns `true` if bytes have been copied but not reported as sent.
     #[must_use]
     pub(crate) fn in_flight(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
-    /// Whether a message has not been passed completely to the kernel.
+    /// Returns `true` if there is a message that has not been passed completely to the kernel.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Whether the next query is due: at least `bytes` of messages were written since the last one. True once per
-    /// query.
+    /// Returns `true` if the next query is due, because at least `bytes` bytes of messages have been written since the
+    /// last one. The count then starts again.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
@@ -262,8 +265,8 @@ impl Outbox {
         }
     }
 
-    /// Drops the written, unacknowledged messages if they are marked for eviction, and calls `dropped` for each. The
-    /// peer is then no longer suspect.
+    /// Drops the messages that are written but unacknowledged, if they are marked to be dropped, and calls `dropped`
+    /// for each of them. The peer is then no longer suspect.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
@@ -278,8 +281,8 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Queues a ping that confirms the messages before it; returns its payload. `None` if such a ping is in flight or
-    /// no message needs one.
+    /// Queues a ping that confirms the messages before it, and returns its payload. Returns `None` if such a ping is
+    /// already in flight or no message needs one.
     pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
         let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
         let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
@@ -297,8 +300,8 @@ impl Outbox {
         self.0.as_ref().is_some_and(|buffer| buffer.proof.is_some())
     }
 
-    /// Handles a pong; returns whether it answers the confirming ping. Everything before the ping is then acknowledged;
-    /// calls `confirmed` for each message.
+    /// Handles a pong. Returns `true` if the pong answers the ping from [`Self::begin_proof`]. Everything before that
+    /// ping is then acknowledged, and `confirmed` is called for each message.
     pub(crate) fn proved(
         &mut self,
         spares: &mut Spares,
@@ -324,13 +327,15 @@ impl Outbox {
         true
     }
 
-    /// When the peer became suspect, if it is suspect; the acknowledgement of a single byte ends that.
+    /// Returns when the peer became suspect, if it is suspect. The peer ceases to be suspect as soon as it acknowledges
+    /// a single byte.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
         self.0.as_ref()?.doubtful_since
     }
 
-    /// Marks the peer as suspect since `since`, unless it already is. Its messages are kept at least until `expires`.
+    /// Marks the peer as suspect since `since`, unless it is already suspect. Its messages are kept at least until
+    /// `expires`.
     pub(crate) fn doubt(&mut self, since: Now, expires: Now) {
         let Some(buffer) = &mut self.0 else { return };
         buffer.doubtful_since.get_or_insert(since);
@@ -339,8 +344,8 @@ impl Outbox {
         }
     }
 
-    /// Written, unacknowledged messages with their frames, oldest first. Excludes an Alexa caller's offer, since its
-    /// call keeps the frame.
+    /// Iterates over the messages that are written but unacknowledged, with their frames, oldest first. Skips the
+    /// offers of Alexa calls, because a call keeps the frame of its offer.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
@@ -356,13 +361,14 @@ impl Outbox {
         }
     }
 
-    /// Last round trip in milliseconds; 0 if never measured.
+    /// Returns the last round-trip time in milliseconds; 0 if it has never been measured.
     #[must_use]
     pub(crate) fn round_trip_ms(&self) -> u32 {
         self.0.as_ref().map_or(0, |buffer| buffer.round_trip_ms)
     }
 
-    /// Number of messages returned after they were written, and how many of these proved to be acknowledged.
+    /// Returns the number of messages that were taken back after they had been written, and how many of these turned
+    /// out to have been acknowledged.
     #[must_use]
     pub(crate) fn returned(&self) -> (usize, u32) {
         let buffer = self.0.as_ref();
@@ -377,8 +383,8 @@ impl Outbox {
         self.0.as_ref().is_some_and(|it| it.over.is_some())
     }
 
-    /// Records that the peer sends no more. Its program then reads neither the unacknowledged bytes nor the rest of a
-    /// partially sent message, which still precedes the connection's own close frame.
+    /// Records that the peer has announced to send nothing more. Its program then reads neither the unacknowledged
+    /// bytes nor the rest of a partly sent message. The rest still precedes the connection's own close frame.
     pub(crate) fn peer_is_over(&mut self) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
@@ -386,7 +392,7 @@ impl Outbox {
         }
     }
 
-    /// Appends the output of `write` as control bytes; returns their number.
+    /// Appends the output of `write` as control bytes, and returns the number of bytes.
     pub(crate) fn push(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let buffer = self.buffer(spares);
         let before = buffer.bytes.len();
@@ -394,7 +400,7 @@ impl Outbox {
         buffer.bytes.len() - before
     }
 
-    /// Appends the output of `write` as one message; returns its length.
+    /// Appends the output of `write` as one message, and returns its length.
     pub(crate) fn push_message(
         &mut self,
         spares: &mut Spares,
@@ -421,9 +427,9 @@ impl Outbox {
         }
     }
 
-    /// Records that the oldest `bytes` were passed to the kernel as `on_wire` bytes: the same number or, with TLS, the
-    /// size of their records. Calls `written` for each message whose last byte was among them. Returns the number of
-    /// bytes that left the queue.
+    /// Records that the kernel has accepted the oldest `bytes` bytes as `on_wire` bytes. With TLS, `on_wire` is the
+    /// size of the records; otherwise, both are equal. Calls `written` for each message whose last byte was among them.
+    /// Returns the number of bytes that have left the queue.
     #[inline]
     pub(crate) fn sent(
         &mut self,
@@ -442,7 +448,7 @@ impl Outbox {
         while let Some(mark) = buffer.marks.get_mut(buffer.written)
             && mark.frame().end <= buffer.start
         {
-            // The end of a record is known, but not which of its bytes is the message's last.
+            // It is known where a record ends, but not which of its bytes is the last one of the message.
             let behind = if on_wire == bytes {
                 buffer.start - mark.frame().end
             } else {
@@ -468,7 +474,7 @@ impl Outbox {
     }
 
     /// Records that the kernel still holds `unacknowledged` bytes, so everything before them is acknowledged. Calls
-    /// `confirmed` for each message that becomes acknowledged.
+    /// `confirmed` for each message that this acknowledges.
     pub(crate) fn confirm(
         &mut self,
         spares: &mut Spares,
@@ -499,7 +505,7 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Takes back the unacknowledged messages written by `by`, in order.
+    /// Takes back the unacknowledged messages that were written no later than `by`, in order.
     pub(crate) fn take_unconfirmed(&mut self, spares: &mut Spares, by: Now) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -516,7 +522,8 @@ impl Outbox {
         taken
     }
 
-    /// Takes back the messages of which no byte was sent, in order; control bytes and a partially sent message remain.
+    /// Takes back the messages of which no byte has been sent, in order. Control bytes and a partly sent message
+    /// remain.
     pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
@@ -535,7 +542,7 @@ impl Outbox {
         let base = first.frame().start;
         let unsent = taken.iter().map(|mark| buffer.unsent_of(mark, false));
         let unsent = unsent.collect();
-        // Control bytes between the messages move up.
+        // Control bytes between the messages move forward.
         let old = buffer.bytes.split_off(base);
         let mut at = base;
         for mark in taken {
@@ -550,7 +557,7 @@ impl Outbox {
         unsent
     }
 
-    /// Takes back every unacknowledged message and drops everything else after the end of the connection.
+    /// Takes back every unacknowledged message and drops everything else. Called when the connection has ended.
     pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let Some(buffer) = self.0.take() else {
             return Vec::new();
@@ -565,9 +572,9 @@ impl Outbox {
             .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
-    /// Frees unneeded bytes (in a large buffer, once they fill more than half of it), and an empty buffer. Positions of
-    /// returned messages remain until the connection ends. A ping in flight remains until its pong, since a redelivered
-    /// message has a ping with the same number.
+    /// Frees consumed bytes, and the whole buffer if it is empty. A large buffer is compacted only when consumed bytes
+    /// fill more than half of it. The positions of messages that were taken back are kept until the connection ends. A
+    /// ping in flight is kept until its pong arrives, because a redelivered message has a ping with the same number.
     fn settle(&mut self, spares: &mut Spares) {
         let Some(buffer) = &mut self.0 else {
             return;
@@ -611,7 +618,7 @@ impl Buffer {
         first.map_or(self.start, |mark| mark.frame().start.min(self.start))
     }
 
-    /// Removes the first written message, which was acknowledged or returned, from the counts.
+    /// Removes the first written message from the counts, because it was acknowledged or taken back.
     #[inline]
     fn unwritten(&mut self, mark: &Mark) {
         self.written -= 1;
@@ -621,7 +628,7 @@ impl Buffer {
         }
     }
 
-    /// Whether an empty buffer can be freed: none of its state is needed later.
+    /// Returns `true` if the buffer is empty and none of its state is needed any more, so that it can be freed.
     fn is_forgotten(&self) -> bool {
         let returned = !self.returned.is_empty() || self.repeated > 0;
         !returned && self.over.is_none() && self.proof.is_none()
@@ -641,8 +648,8 @@ impl Buffer {
     }
 }
 
-/// Minimum length of a prefix worth compacting, in bytes. Small, because a busy connection always has unacknowledged
-/// bytes, and its memory should stay in a core's cache.
+/// Minimum number of consumed bytes that are worth removing from the start of a buffer. The value is small, because a
+/// busy connection always has unacknowledged bytes, and its memory should stay in a core's cache.
 const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An open WebSocket: frames, role, caller, rate limits, and the next deadline.
+//! An open WebSocket: its frames, role, caller and rate limits, and its next deadline.
 
 use crate::id::{CallerId, ChannelKey};
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
@@ -33,8 +33,8 @@ impl Role {
     }
 }
 
-/// Returns the client id of the viewer that sent or receives a message for `role`. In a frame for a master, the
-/// sender's id precedes the closing quote and brace.
+/// Returns the client id of the viewer that sends or receives a message on a connection with `role`. A frame for a
+/// master ends with the id of the sender, a closing quote and a closing brace.
 pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
     if let Role::Viewer(id) = role {
         return id;
@@ -47,17 +47,17 @@ pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) 
         .unwrap_or_default()
 }
 
-/// Statistics of a connection for the log, from admission until the descriptor is free.
+/// Statistics of a connection for the log. They cover the time from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     pub opened: Now,
-    /// Received messages, including refused ones; saturates.
+    /// Number of messages received, including refused ones. Saturates.
     pub messages_in: u32,
-    /// Messages delivered completely; saturates.
+    /// Number of messages delivered completely. Saturates.
     pub messages_out: u32,
-    /// Times from a viewer's admission to its first offer and first answer, in milliseconds, saturating; [`NOT_YET`]
-    /// until then.
+    /// Time from the admission of a viewer to its first offer, in milliseconds; [`NOT_YET`] until then. Saturates.
     offered_ms: u32,
+    /// Time from the admission of a viewer to its first answer, in the same form as `offered_ms`.
     answered_ms: u32,
 }
 
@@ -78,7 +78,7 @@ impl Tally {
         u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
     }
 
-    /// Records an accepted offer of a viewer; returns `true` for the first one.
+    /// Records that an offer from the viewer has been accepted. Returns `true` for the first offer.
     pub(crate) fn offered(&mut self, now: Now) -> bool {
         let first = self.offered_ms == NOT_YET;
         if first {
@@ -98,15 +98,16 @@ impl Tally {
     }
 }
 
-/// Index of a connection's message limits in its shard's list.
+/// The index of the message limits of a connection in its shard's list of limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdmissionTerms {
-    /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER; otherwise, the connection is closed with 1001.
+    /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER. If not, the connection is closed with 1001
+    /// instead.
     pub notices: bool,
-    /// Client program, which may limit the length of frames and messages.
+    /// The client program, which may limit the length of frames and messages.
     pub program: Program,
     pub bounds: BoundsPlace,
     pub ends: Now,
@@ -117,27 +118,28 @@ pub(crate) struct WebSocket {
     pub receiver: Receiver,
     pub channel: ChannelKey,
     pub role: Role,
-    /// Caller of a viewer, if it has its own share of the channel's viewer limits.
+    /// The caller of a viewer; `None` if the channel's limits per caller do not apply to it.
     pub caller: Option<CallerId>,
-    /// Caller that is rechecked; after a failed recheck, the reason.
+    /// The caller whose permission is rechecked or, after a failed recheck, the reason for the failure.
     pub held: Held,
-    /// Whether a newer connection has superseded this one, which may send but receives nothing (codec/PROTOCOL.md,
-    /// TAKE-2).
+    /// Whether a newer connection has superseded this one. A superseded connection may send but receives nothing
+    /// (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
     pub rates: MessageRates,
     leaves: Leaves,
     pub tally: Tally,
-    /// Code of why the connection ended; the first of several causes. Stored outside the tally, where it would take a
-    /// word per connection. The receiver contains the lengths of an oversized message.
+    /// The code of the reason why the connection ended. If there are several causes, the first one is kept. Stored here
+    /// because a field in the tally would take a word per connection. The lengths of an oversized message are stored in
+    /// the receiver.
     reason: Option<NonZeroU8>,
     notices: Notices,
     program: Program,
     bounds: BoundsPlace,
     forbidden: bool,
-    /// Frames without effect in `idle_second`, a second of the shard's clock. Never 0 after the first frame.
+    /// Number of frames without effect in the second `idle_second` of the shard's clock. Never 0 after the first.
     idle_frames: u8,
     idle_second: u32,
-    /// Time from an incomplete message's first byte to `last_frame`, in milliseconds; otherwise [`NO_MESSAGE`].
+    /// Time from the first byte of an incomplete message to `last_frame`, in milliseconds; else [`NO_MESSAGE`].
     since_begin: u16,
     times: Times,
 }
@@ -154,22 +156,22 @@ enum Notices {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
     OfAge,
-    /// An operator recalled the connection so that its client reconnects.
+    /// An operator has recalled the connection so that its client reconnects.
     Recalled,
-    /// The caller's permission is in doubt: the connection is closed unless a check confirms it first.
+    /// The caller may have lost its permission. The connection is closed unless a check confirms the permission first.
     Asked,
 }
 
-/// Timestamps from which the deadlines of a WebSocket are computed.
+/// The timestamps from which the deadlines of a WebSocket are computed.
 #[derive(Debug)]
 struct Times {
     /// When the connection reaches its maximum age.
     ends: Now,
     last_frame: Now,
-    /// Time in milliseconds from `last_frame` to a ping that no frame has followed; otherwise [`NO_SPAN`].
+    /// Time from `last_frame` to the ping that followed it, in milliseconds; [`NO_SPAN`] if no ping is unanswered.
     to_ping: u32,
-    /// When bytes were last passed to the kernel or a ping was queued: the low half of the time, which suffices because
-    /// pings are at most a day apart.
+    /// When bytes were last passed to the kernel or a ping was queued. Only the low 32 bits of the time are stored,
+    /// which is enough because pings are at most a day apart.
     last_sent: u32,
 }
 
@@ -193,35 +195,36 @@ impl Times {
         now.0 as u32
     }
 
-    /// When bytes were last sent; in the future during a clock jump.
+    /// Returns when bytes were last sent. The result may be in the future during a simulated clock jump.
     fn last_sent(&self, now: Now) -> Now {
         let since = self.last_sent.wrapping_sub(Self::low(now)).cast_signed();
         Now(now.0.saturating_add_signed(since.into()))
     }
 
-    /// Converts an interval to 32 bits of milliseconds, at most 49 days. Measured intervals are a few minutes.
+    /// Converts an interval to 32 bits of milliseconds, enough for 49 days. The actual intervals are a few minutes
+    /// long.
     fn span(ms: u64) -> u32 {
         u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
     }
 }
 
-/// Action due on an open WebSocket.
+/// The action that is due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing before this time.
+    /// Nothing is due before this time.
     At(Now),
-    /// Send a ping: the client has been silent for a while, or nothing was sent to it. Middleboxes may drop a
-    /// connection that is silent in one direction.
+    /// Send a ping, because the connection has been silent in one direction for a while. Middleboxes may drop such a
+    /// connection.
     Ping,
-    /// Send GO_AWAY: the maximum age is near.
+    /// Send GO_AWAY, because the connection will soon reach its maximum age.
     GoAway,
-    /// Close with 1001: the idle timeout expired without a received byte.
+    /// No byte was received within the idle timeout. Close with 1001.
     Idle,
-    /// Close with 1001: a ping timed out, because the client does not read or is gone.
+    /// A ping was not answered in time, because the client does not read or is gone. Close with 1001.
     Unanswered,
-    /// Close with 1001: the maximum age is reached.
+    /// The connection has reached its maximum age. Close with 1001.
     Old,
-    /// Close with 1008: a message took too long to arrive.
+    /// A message took too long to arrive. Close with 1008.
     SlowMessage,
 }
 
@@ -290,7 +293,7 @@ impl WebSocket {
         self.bounds
     }
 
-    /// Whether the last permission check refused the caller.
+    /// Returns `true` if the caller failed its last permission check.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.forbidden
     }
@@ -309,7 +312,7 @@ impl WebSocket {
         self.tally.messages_in > 0
     }
 
-    /// Whether the client has sent a frame, even one that violated the protocol.
+    /// Returns `true` if the client has sent at least one frame, even one that violated the protocol.
     #[must_use]
     pub(crate) fn was_heard(&self) -> bool {
         use EndReason::{PeerClosed, ProtocolError, Unsupported};
@@ -325,12 +328,13 @@ impl WebSocket {
         self.times.last_frame
     }
 
-    /// Whether the connection is a viewer that has not received an SDP_ANSWER.
+    /// Returns `true` if this is a viewer that has not received an SDP_ANSWER yet.
     pub(crate) fn awaits_answer(&self) -> bool {
         self.tally.answered_ms == NOT_YET && self.role != Role::Master
     }
 
-    /// Records an SDP_ANSWER to the connection; returns the time since admission for a viewer's first one.
+    /// Records that an SDP_ANSWER was sent on the connection. If this is the first answer to a viewer, returns the time
+    /// since its admission in milliseconds.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         self.awaits_answer().then(|| {
             self.tally.answered_ms = self.tally.span(now);
@@ -338,8 +342,9 @@ impl WebSocket {
         })
     }
 
-    /// Records received bytes. If `begun`, they end within a message or frame, whose timeout then runs. Returns whether
-    /// a deadline may have become earlier: that of the incomplete message, or of the next ping after an answered one.
+    /// Records that bytes were received. If `begun` is set, they end within a message or frame, and the timeout of that
+    /// message runs. Returns `true` if the next deadline may now be earlier. This happens if a message has begun, or if
+    /// a ping has been answered and the next one is due.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -352,8 +357,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// Prepares for a clock jump to `until`, during which nothing is read from peers. A connection that reaches its
-    /// maximum age by then is not closed for earlier silence.
+    /// Prepares for a simulated jump of the clock to `until`. Nothing is read from peers during the jump. A connection
+    /// that reaches its maximum age by then must not be closed earlier for being silent.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -362,13 +367,13 @@ impl WebSocket {
         }
     }
 
-    /// When the first byte of an incomplete message was received.
+    /// Returns when the first byte of an incomplete message was received.
     fn message_began(&self) -> Option<Now> {
         let ms = Some(self.since_begin).filter(|ms| *ms != NO_MESSAGE)?;
         Some(Now(self.times.last_frame.0.saturating_sub(ms.into())))
     }
 
-    /// Records that bytes or a ping are passed to the kernel.
+    /// Records that bytes or a ping are being passed to the kernel.
     #[inline]
     pub(crate) fn sends(&mut self, now: Now) {
         self.times.last_sent = Times::low(now);
@@ -380,13 +385,13 @@ impl WebSocket {
         self.tally.messages_in = self.tally.messages_in.saturating_add(1);
     }
 
-    /// Records the end of a message, or of a frame outside a message. The next message's timeout starts at its first
-    /// byte.
+    /// Records that a message, or a frame outside a message, is complete. A new timeout starts at the first byte of the
+    /// next message.
     pub(crate) fn message_ended(&mut self) {
         self.since_begin = NO_MESSAGE;
     }
 
-    /// Counts a frame without effect; returns `false` after too many in one second.
+    /// Counts a frame without effect. Returns `false` if there have been too many in one second.
     pub(crate) fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         if self.idle_second != second {
@@ -396,13 +401,13 @@ impl WebSocket {
         self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
-    /// Records that a ping was sent, or restarts the timeout of a ping whose pong could not be read yet.
+    /// Records that a ping was sent. Also restarts the timeout of a ping whose pong could not have been read yet.
     pub(crate) fn pinged(&mut self, now: Now) {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
-    /// Records a pong that confirms messages, which shows that the client is alive. Returns whether a ping was
-    /// unanswered; the next deadline may then be earlier.
+    /// Records a pong that confirms messages, which also shows that the client is alive. Returns `true` if a ping was
+    /// unanswered until now, in which case the next deadline may be earlier.
     pub(crate) fn answers(&mut self) -> bool {
         self.idle_frames = self.idle_frames.max(1);
         std::mem::replace(&mut self.times.to_ping, NO_SPAN) != NO_SPAN
@@ -418,7 +423,7 @@ impl WebSocket {
         self.times.pinged().is_some()
     }
 
-    /// Records that GO_AWAY is sent; returns `false` if it was sent before or is not allowed.
+    /// Records that GO_AWAY is being sent. Returns `false` if it was sent before or must not be sent.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let open = self.notices == Notices::Open;
         if open {
@@ -427,21 +432,22 @@ impl WebSocket {
         open
     }
 
-    /// Whether the client may receive RECONNECT_ICE_SERVER.
+    /// Returns `true` if the client may receive RECONNECT_ICE_SERVER.
     #[must_use]
     pub(crate) fn takes_notices(&self) -> bool {
         self.notices != Notices::Never
     }
 
-    /// Schedules a close at `at` so that the client reconnects. An earlier scheduled close takes precedence.
+    /// Schedules the connection to be closed at `at`, so that its client reconnects. If it is already scheduled to be
+    /// closed earlier, does nothing.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
     }
 
-    /// Schedules a close at `at` unless a permission check approves the connection first. An earlier scheduled close
-    /// takes precedence.
+    /// Schedules the connection to be closed at `at`, unless a permission check approves it first. If it is already
+    /// scheduled to be closed earlier, does nothing.
     pub(crate) fn ask_by(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Asked);
@@ -465,24 +471,25 @@ impl WebSocket {
         }
     }
 
-    /// Whether the shard was not running when the pong was due, so that the pong may be unread in the socket.
+    /// Returns `true` if the shard was not running at the time when the pong was due. The pong may then still be in the
+    /// socket, unread.
     #[must_use]
     pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
         due.is_some_and(|due| now.since(due) > STALL_MS)
     }
 
-    /// Deadline of the awaited pong.
+    /// Returns when the awaited pong is due.
     fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
         let waits = !self.superseded && timeouts.ping_ms > 0 && timeouts.pong_ms > 0;
         let pinged = self.times.pinged().filter(|_| waits)?;
         Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
-    /// Returns the most urgent action at `now`. Superseded connections receive neither pings nor GO_AWAY.
+    /// Returns the most urgent action that is due at `now`. Superseded connections receive neither pings nor GO_AWAY.
     ///
-    /// Actions that depend only on silence are aligned to whole seconds, so that one turn handles all clients of a
-    /// second.
+    /// Deadlines that depend only on silence are rounded up to whole seconds, so that a single turn handles all clients
+    /// that are due in the same second.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
@@ -524,17 +531,17 @@ fn whole_second(at: Now) -> Now {
     Now(at.0.div_ceil(1000).saturating_mul(1000))
 }
 
-/// Caller of an open connection, or why it lost its permission. Takes 16 bytes.
+/// The caller of an open connection, or the reason why the caller has lost its permission. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// Neither a caller nor a reason: the connection is never rechecked.
+    /// The connection has no caller, or its reason has been taken. Never rechecked.
     Nothing,
     Caller(HeldCaller),
-    /// Why the caller lost its permission.
+    /// The reason why the caller lost its permission.
     Refused(Box<Refused>),
 }
 
-/// Policy and statement that forbid a connection, or the removed key, role, policy or sign-in.
+/// The policy and the statement that forbid a connection, or the key, role, policy or sign-in that was removed.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Box<str>);
 
@@ -557,10 +564,10 @@ impl Held {
 
 const _: () = assert!(size_of::<Held>() == 16);
 
-// Rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
+// Limits the rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 // "SendIceCandidate".
 
-/// Token buckets of one connection, allocated with its first message, so that a silent connection has none.
+/// The token buckets of one connection. Allocated when its first message arrives.
 #[derive(Debug, Default)]
 pub(crate) struct MessageRates(Option<Box<Buckets>>);
 

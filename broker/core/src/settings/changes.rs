@@ -1,20 +1,20 @@
-//! Changes to the configuration file of a running process: those that SIGHUP applies, and those that require a restart.
+//! Changes to the configuration file while the process runs. SIGHUP applies some of them. The others require a restart.
 
 use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
 
-/// When a changed key of the configuration file takes effect.
+/// When a change to a key of the configuration file takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// After a restart.
+    /// The change takes effect after a restart.
     AtStart,
-    /// After a SIGHUP.
+    /// The change takes effect after a SIGHUP.
     OnSighup,
-    /// As soon as the file changes: its table is reloaded automatically.
+    /// The change takes effect without a signal, because the table to which the key belongs is reloaded whenever the
+    /// file changes.
     WhenChanged,
 }
 
-/// Keys that differ between two configurations, by path. Entries of `[[hook]]` and rows of `[clients]` are listed by
-/// name.
+/// The keys in which two configurations differ, by path. In `[[hook]]` and `[clients]`, entries are listed by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingChanges {
     /// Keys that SIGHUP applies.
@@ -24,7 +24,7 @@ pub struct SettingChanges {
 }
 
 impl SettingChanges {
-    /// Whether no key differs.
+    /// Returns `true` if no keys differ.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.applied.is_empty() && self.restart.is_empty()
@@ -41,15 +41,15 @@ impl SettingChanges {
 }
 
 impl Key {
-    /// When a change to this key takes effect. Keys not listed here require a restart.
+    /// Returns when a change to this key takes effect. Keys for which nothing else is stated here require a restart.
     #[must_use]
     pub fn applied(&self) -> Applied {
         match (self.table(), self.path) {
-            // Requests pass the rates to their buckets.
+            // Each request passes the rates to its buckets.
             ("quotas", _) => Applied::OnSighup,
             ("admin.oidc", _) => Applied::WhenChanged,
             (_, "log_level") => Applied::OnSighup,
-            // Connections keep the message limits of their admission.
+            // Connections keep the message limits with which they were admitted.
             (_, "limits.payload_bytes" | "limits.message_bytes" | "limits.wss_message_bytes") => {
                 Applied::OnSighup
             }
@@ -59,9 +59,10 @@ impl Key {
 }
 
 impl Settings {
-    /// Returns the settings with those keys of `file` that a running process can apply, and the keys that differ.
+    /// Applies a changed configuration file. Returns these settings with the new values of all keys that a running
+    /// process can change, and the keys that differ.
     ///
-    /// If the profile differs, no key can be applied, since the profile changes the meaning of the numbers.
+    /// If the profile differs, no key is applied, because the profile changes the meaning of the numbers.
     #[must_use]
     pub fn updated(&self, file: &Self) -> (Self, SettingChanges) {
         let (mut next, mut changes) = (self.clone(), SettingChanges::default());
@@ -99,12 +100,12 @@ impl Settings {
             name: |hook| &hook.name,
             most: HOOKS_MAX,
         };
-        // Adding the first hook requires a restart.
+        // The first hook can only be added by a restart.
         hooks.update(can_apply && !self.hooks.is_empty(), &mut changes);
         (next, changes)
     }
 
-    /// Whether the message limits of shards and client programs equal those of `other`.
+    /// Returns `true` if the limits on messages, of shards and of client programs, are the same as in `other`.
     #[must_use]
     pub fn bounds_messages_as(&self, other: &Self) -> bool {
         let of = |settings: &Self| {
@@ -118,15 +119,16 @@ impl Settings {
         of(self) == of(other) && self.clients == other.clients
     }
 
-    /// Whether a key has another value in `file`, except for a temporary data directory, whose name differs on each
-    /// start.
+    /// Returns `true` if the value of a key in `file` is different. A temporary data directory is ignored, because its
+    /// name differs on each start.
     fn differs(&self, key: &Key, file: &Self) -> bool {
         let both_end = self.data_dir_ends && file.data_dir_ends;
         key.differs(self, file) && !(key.path == "data_dir" && both_end)
     }
 }
 
-/// Named entries with stable indexes, which the running process refers to. A removed entry remains until a restart.
+/// Named entries that the running process refers to by index. The indexes must remain stable, so a removed entry is
+/// kept until a restart.
 struct NamedEntries<'l, T> {
     table: &'static str,
     own: &'l mut Vec<T>,
@@ -170,8 +172,8 @@ mod tests {
     use super::*;
     use crate::settings::{Client, Ice, IceCredential, Kind};
 
-    /// Settings in which this key alone has another value: a bound of its range, or one of these candidates. A key for
-    /// which none is valid needs one here.
+    /// Returns settings in which only this key has another value. The value is a bound of the key's range or one of the
+    /// candidates below. If none of them is valid for a key, another candidate must be added here.
     fn changed(key: &Key) -> Settings {
         let texts = "1 7 false true none epoll strict json debug always pong eu-west-1 210987654321 127.0.0.9:9 \
                      http://127.0.0.9:9 https://a.example wss://a.example a.example 10.0.0.0/8 n9 openid \
@@ -200,7 +202,7 @@ mod tests {
         found.unwrap_or_else(|| panic!("{}: name another value for it here", key.path))
     }
 
-    /// A changed key is applied as declared or listed as requiring a restart; none is ignored.
+    /// A key that is changed is either applied as declared or listed as requiring a restart. None is ignored.
     #[test]
     fn a_change_of_any_key_is_applied_or_needs_a_restart() {
         let running = Settings::default();
@@ -210,7 +212,7 @@ mod tests {
             let named = vec![key.path.to_owned()];
             let (applied, restart) = match key.applied() {
                 Applied::OnSighup => (named, vec![]),
-                // A table that was absent at startup is not read again.
+                // A table that was absent at startup is never read again.
                 Applied::AtStart | Applied::WhenChanged => (vec![], named),
             };
             assert_eq!(changes, SettingChanges { applied, restart }, "{}", key.path);
@@ -233,7 +235,7 @@ mod tests {
         other
     }
 
-    /// Keys that SIGHUP applies; the head of `deploy/broker.toml` lists them.
+    /// The keys that SIGHUP applies, as listed at the top of `deploy/broker.toml`.
     #[test]
     fn these_keys_are_applied_on_sighup() {
         let applied = KEYS.iter().filter(|key| key.applied() == Applied::OnSighup);
@@ -299,11 +301,11 @@ mod tests {
         assert_eq!(changes.applied, wanted);
         assert_eq!(changes.restart, ["clients.android", "hook.one"]);
         assert_eq!(next.ice, file.ice);
-        // A repeated update leaves pending changes pending.
+        // Changes that are pending remain pending when the update is repeated.
         let (same, changes) = next.updated(&file);
         assert_eq!(same, next);
         assert_eq!((changes.applied.len(), changes.restart.len()), (0, 2));
-        // The first hook requires a restart, which starts the courier.
+        // The first hook requires a restart, which also starts the thread that delivers events.
         let (_, changes) = Settings::default().updated(&running);
         assert_eq!(changes.restart, ["hook.one", "hook.two"]);
     }

@@ -7,18 +7,20 @@ use serde::Serialize;
 /// A row of the `[clients]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Client {
-    /// Unique name of the row.
+    /// The unique name of the row.
     #[serde(skip)]
     pub name: String,
-    /// Pattern for `User-Agent`, where `*` matches any text.
+    /// The pattern for `User-Agent`, where `*` matches any text.
     pub user_agent: String,
-    /// Maximum frame length of the program, in bytes without the header; longer messages are sent in several frames.
+    /// Maximum length of a frame that the program accepts, in bytes and without the frame header. Longer messages are
+    /// sent in several frames.
     pub frame_bytes: Option<usize>,
-    /// Maximum message length of the program, in bytes; senders of longer messages receive an error.
+    /// Maximum length of a message that the program accepts, in bytes. Senders of longer messages receive an error.
     pub message_bytes: Option<usize>,
     /// Whether the program handles GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: bool,
-    /// Whether a master connects to the endpoint path that it signs, so that the path may contain the role (CON-2).
+    /// Whether a master of this program connects to the same endpoint path that it signs. If so, the path may contain
+    /// the role (CON-2).
     pub role_path: bool,
 }
 
@@ -36,30 +38,30 @@ impl Client {
         }
     }
 
-    /// Returns the built-in rows. A configured row replaces the built-in one with the same name.
+    /// Returns the built-in rows. A row in the configuration replaces the built-in row with the same name.
     #[must_use]
     pub fn built_in() -> Vec<Self> {
         let c_sdk = Self {
-            go_away: false, // its receiving thread waits for itself forever
+            go_away: false, // its receiving thread would wait for itself forever
             ..Self::new("c-sdk", "AWS-SDK-KVS/*")
         };
-        // Signs the path of its endpoint and connects to `/`. Source: `examples/networking/networking.h` and `.c` of
-        // awslabs/linux-webrtc-reference-for-amazon-kinesis-video-streams, `WEBSOCKET_RX_BUFFER_LENGTH`.
+        // This program signs the path of its endpoint, but connects to `/`. Source: `examples/networking/networking.h`
+        // and `.c` of awslabs/linux-webrtc-reference-for-amazon-kinesis-video-streams, `WEBSOCKET_RX_BUFFER_LENGTH`.
         let linux_reference = Self {
             message_bytes: Some(12_288),
             role_path: false,
             ..Self::new("linux-reference", "AWS-SDK-KVS")
         };
-        // Treats each buffer of a frame as a frame, gathers fragments, and reads `messagePayload` of every message.
-        // Source: `impl/kvs_signaling/kvs_signaling.c` of espressif/esp-webrtc-solution, `create_wss` and
-        // `RECEIVED_MSG_BUF_SIZE`.
+        // This program treats each part of a frame that it reads as a frame, gathers fragments, and reads
+        // `messagePayload` of every message. Source: `impl/kvs_signaling/kvs_signaling.c` of
+        // espressif/esp-webrtc-solution, `create_wss` and `RECEIVED_MSG_BUF_SIZE`.
         let esp32 = Self {
             frame_bytes: Some(4_096),
             message_bytes: Some(20_000),
             go_away: false,
             ..Self::new("esp32", "ESP32 Websocket Client")
         };
-        // Puts the path of its endpoint into the query. Source: `AwsV4Signer.java` of
+        // This program puts the path of its endpoint into the query. Source: `AwsV4Signer.java` of
         // awslabs/amazon-kinesis-video-streams-webrtc-sdk-android, `sign`.
         let android = Self {
             role_path: false,
@@ -69,8 +71,8 @@ impl Client {
     }
 }
 
-/// Program of a client in one byte, determined when it connects: the matching row, and whether the client offered the
-/// subprotocol `wss`.
+/// The program of a client, stored in one byte and determined when the client connects. The byte contains the number of
+/// the matching row, and whether the client offered the subprotocol `wss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u8);
 
@@ -84,20 +86,21 @@ impl Program {
         Self(if offers { self.0 | Self::WSS } else { self.0 })
     }
 
-    /// Whether the client offered the subprotocol `wss`.
+    /// Returns `true` if the client offered the subprotocol `wss`.
     #[must_use]
     pub const fn offers_wss(self) -> bool {
         self.0 & Self::WSS != 0
     }
 
-    /// Whether the program's row limits the frame length; each TLS record then contains at most one frame.
+    /// Returns `true` if the program's row limits the length of frames. If so, each TLS record contains at most one
+    /// frame.
     #[inline]
     #[must_use]
     pub const fn takes_small_records(self) -> bool {
         self.0 & Self::SMALL != 0
     }
 
-    /// Returns this program, or `other` if no row matches this one.
+    /// Returns this program. If it matches no row, it gets the row of `other`.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -106,7 +109,7 @@ impl Program {
         }
     }
 
-    /// Whether no row matches, so that no limits apply.
+    /// Returns `true` if the program matches no row. No limits apply to it then.
     #[inline]
     #[must_use]
     pub const fn is_unknown(self) -> bool {
@@ -114,20 +117,20 @@ impl Program {
     }
 }
 
-/// Limits on the messages that a program accepts.
+/// The limits on messages for a client program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// Maximum frame length, in bytes without the header.
+    /// Maximum length of a frame, in bytes without the header.
     pub frame_bytes: usize,
-    /// Maximum message length, in bytes.
+    /// Maximum length of a message, in bytes.
     pub message_bytes: usize,
     /// Whether the program receives GO_AWAY and RECONNECT_ICE_SERVER.
     pub notices: bool,
 }
 
 impl Settings {
-    /// Returns the program of a `User-Agent`: of the matching rows, the one with the longest pattern. A pattern that
-    /// consists only of stars also matches a missing header.
+    /// Returns the program for a `User-Agent`. If several rows match, the one with the longest pattern is used. A
+    /// pattern that consists only of stars also matches a missing header.
     #[must_use]
     pub fn program(&self, user_agent: Option<&str>) -> Program {
         let agent = user_agent.unwrap_or_default().as_bytes();
@@ -142,13 +145,14 @@ impl Settings {
         }))
     }
 
-    /// Whether the master's endpoint for a program contains the role in its path.
+    /// Returns `true` if the endpoint that discovery returns to a master of this program contains the role in its path.
     #[must_use]
     pub fn says_role(&self, program: Program) -> bool {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// Returns the limits of a program: its row tightens `[limits]` and `[signaling]`. The strict profile ignores rows.
+    /// Returns the limits of a program. A row in `[clients]` can only lower the limits of `[limits]` and `[signaling]`.
+    /// Under the strict profile, the rows are ignored.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
         let row = self.client(program).filter(|_| !self.strict());
@@ -171,7 +175,8 @@ impl Settings {
         }
     }
 
-    /// Maximum size of TLS records to a program, in bytes: one frame with its header.
+    /// Returns the maximum size of the TLS records sent to a program, in bytes. This is the size of one frame with its
+    /// header.
     pub(crate) fn record_bytes(&self, program: Program) -> usize {
         let frame = self.reader(program).frame_bytes;
         frame.saturating_add(codec::ws::header_bytes(frame))
@@ -183,12 +188,12 @@ impl Settings {
     }
 }
 
-/// Maximum number of rows in `[clients]`, including built-in ones; must fit into six bits.
+/// Maximum number of rows in `[clients]`, including the built-in ones. Row numbers must fit into six bits.
 pub const CLIENTS_MAX: usize = 32;
 const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
-/// Maximum number of matched `User-Agent` bytes. Bounds a pattern full of `*` wildcards, which takes quadratic time in
-/// the worst case.
+/// Maximum number of bytes of a `User-Agent` that are matched. Matching takes quadratic time in the worst case, so this
+/// limits the time for a pattern full of `*` wildcards.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
@@ -236,7 +241,7 @@ mod tests {
             assert_eq!(reader(&settings, agent, false), (1_024, ALL, true));
         }
         assert_eq!(reader(&settings, ESP32, false), (4_096, 20_000, false));
-        // The program that the caller stated earlier takes precedence.
+        // The program that the caller named in an earlier request takes precedence.
         let linux = settings.program(Some("AWS-SDK-KVS"));
         let unnamed = Program::default().or(linux).or(settings.program(None));
         assert_eq!(unnamed, linux);

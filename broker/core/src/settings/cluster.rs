@@ -1,47 +1,50 @@
-//! Settings of this node in a cluster: several nodes that form one service.
+//! The settings of this node as part of a cluster, in which several nodes form one service.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Settings of a node in a cluster; all unset outside a cluster.
+/// The settings of a node in a cluster. Outside a cluster, none of them is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
-    /// Name of the cluster, the same on every node.
+    /// The name of the cluster. All nodes have the same one.
     pub name: Option<String>,
-    /// Name of this node in the cluster.
+    /// The name of this node in the cluster.
     pub node: Option<String>,
-    /// File that contains the secret shared by all nodes.
+    /// The file that contains the secret shared by all nodes.
     pub secret_file: Option<PathBuf>,
-    /// Address at which this node accepts links from other nodes.
+    /// The address at which this node accepts links from other nodes.
     pub listen: Option<SocketAddr>,
-    /// With etcd: name or address by which other nodes reach this host, if different from that of [`Self::listen`].
+    /// The name or address by which other nodes reach this host, if it differs from the host of [`Self::listen`]. Used
+    /// with etcd.
     pub advertise: Option<String>,
-    /// Port of each shard at the advertised host, once bound; empty if all shards share the port of [`Self::listen`].
+    /// The ports on which the shards listen at the advertised host, once they are bound. Empty if all shards share the
+    /// port of [`Self::listen`].
     pub ports: Vec<u16>,
-    /// File that assigns slots to nodes.
+    /// The file that assigns slots to nodes.
     pub map_file: Option<PathBuf>,
-    /// Whether discovery returns host names with the owner's name.
+    /// Whether the host names returned by discovery contain the name of the node that owns the channel.
     pub direct: bool,
-    /// With etcd: the configured address at which this node receives messages from other nodes; see [`Self::peers`].
+    /// The configured address at which this node receives messages from other nodes; see [`Self::peers`]. Used with
+    /// etcd.
     pub peers: Option<SocketAddr>,
-    /// The etcd cluster in which the nodes agree on the slot map, instead of `map_file`.
+    /// The etcd cluster through which the nodes agree on the slot map. Used instead of `map_file`.
     pub etcd: Etcd,
-    /// Size limit of etcd's database in bytes, if its members do not report one.
+    /// Size limit of etcd's database in bytes, if the members of etcd do not report one.
     pub etcd_quota_bytes: usize,
-    /// Time in milliseconds without a keepalive after which this node's registration expires; a multiple of 1000.
+    /// How long the registration of this node remains valid without a keepalive, in milliseconds. A multiple of 1000.
     pub lease_ms: u64,
 }
 
-/// Members of the etcd cluster, and certificates for connections to them.
+/// The members of the etcd cluster, and the certificates for connections to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
-    /// URL of each member, `http://` or `https://` with a host and an optional port; empty if etcd is not used.
+    /// The URL of each member: `http://` or `https://`, a host and an optional port. Empty if etcd is not used.
     pub endpoints: Vec<String>,
-    /// PEM file: certificate authorities for the members' certificates.
+    /// PEM file with the certificate authorities for the members' certificates.
     pub ca: Option<PathBuf>,
-    /// PEM file: this node's certificate, if etcd requires one.
+    /// PEM file with the certificate of this node, if etcd requires one.
     pub cert: Option<PathBuf>,
-    /// PEM file: private key of this node's certificate.
+    /// PEM file with the private key of this node's certificate.
     pub key: Option<PathBuf>,
     /// User name, if etcd requires authentication.
     pub user: Option<String>,
@@ -50,8 +53,8 @@ pub struct Etcd {
 }
 
 impl ClusterSettings {
-    /// With etcd: address at which this node receives messages from other nodes; by default, the port after that of
-    /// [`Self::listen`].
+    /// Returns the address at which this node receives messages from other nodes. Used only with etcd. By default, its
+    /// port is the port of [`Self::listen`] plus one.
     #[must_use]
     pub fn peers(&self) -> Option<SocketAddr> {
         let behind = |listen: SocketAddr| match listen.port() {
@@ -61,10 +64,10 @@ impl ClusterSettings {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
-    /// Addresses on which the shards listen for links; `None` if a port number would be too high.
+    /// Returns the addresses on which the shards listen for links; `None` if a port number would be too high.
     ///
-    /// With etcd, the first is [`Self::listen`], and the others are the ports after the one for messages. With a fixed
-    /// map, which contains a single port, all are [`Self::listen`].
+    /// With etcd, the first shard listens at [`Self::listen`]. The other shards use the ports that follow the port for
+    /// messages. A fixed map contains only one port per node, so all shards then listen at [`Self::listen`].
     #[must_use]
     pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
         let listen = self.listen?;
@@ -84,7 +87,7 @@ impl ClusterSettings {
         (0..shards).map(one).collect()
     }
 
-    /// Host and port by which other nodes reach this listener.
+    /// Returns the host and port under which other nodes reach this listener.
     #[must_use]
     pub fn advertised(&self, listener: SocketAddr) -> String {
         let Some(host) = &self.advertise else {
@@ -96,19 +99,19 @@ impl ClusterSettings {
         }
     }
 
-    /// Name of this node, if discovery returns host names that contain it.
+    /// Returns the name of this node if the host names returned by discovery contain it.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
         self.node.as_deref().filter(|_| self.direct)
     }
 
-    /// Whether this node is part of a cluster.
+    /// Returns `true` if this node is part of a cluster.
     #[must_use]
     pub fn is_on(&self) -> bool {
         *self != Self::default()
     }
 
-    /// Whether all required settings are present.
+    /// Returns `true` if all required settings are present.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let Self {
@@ -151,17 +154,17 @@ impl Default for ClusterSettings {
 }
 
 impl Etcd {
-    /// Whether the nodes use etcd to agree on who owns the slots.
+    /// Returns `true` if the nodes use etcd to agree on the owners of slots.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.endpoints.is_empty()
     }
 }
 
-/// Default of `cluster.etcd_quota_bytes`: the same as etcd's own default.
+/// The default of `cluster.etcd_quota_bytes`. The same as etcd's own default.
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
-/// Default of `cluster.lease` in milliseconds, which determines how fast the loss of a host is detected.
+/// The default of `cluster.lease` in milliseconds. Determines how fast the loss of a host is detected.
 const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! Receivers of channel events, `[[hook]]` and `[presence]`, and patterns for channel names.
+//! Receivers of events about channels (`[[hook]]` and `[presence]`), and patterns for the names of channels.
 
 use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;
 
-/// A receiver of events (webhook). Contains paths of secret files, not the secrets.
+/// A webhook: a receiver of events about channels. Contains the paths of secret files, but not the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// Unique name of the hook.
+    /// The unique name of the hook.
     pub name: String,
-    /// URL to which events are posted. The channel's name replaces `{channel}` in its path or query.
+    /// The URL to which events are posted. If `{channel}` occurs in its path or query, the name of the channel is
+    /// inserted.
     pub url: String,
     /// Whether the hook receives `channel.wake`.
     pub wakes: bool,
@@ -16,30 +17,32 @@ pub struct Hook {
     pub presence: bool,
     /// Whether the hook receives `node.problem`.
     pub problems: bool,
-    /// Pattern for channel names, where `*` matches any text.
+    /// The pattern for the names of channels, where `*` matches any text.
     pub channels: Option<String>,
-    /// Tag that a channel must have to be watched, given as `key=value`.
+    /// The tag, given as `key=value`, that a channel must have for the hook to watch it.
     pub tag: Option<(String, String)>,
-    /// File with the secret that signs the hook's events; during a rotation, its second line contains the other secret.
+    /// The file with the secret that signs the events for this hook. During a rotation, its second line contains the
+    /// other secret.
     pub secret_file: PathBuf,
-    /// Client certificate and key for the hook.
+    /// The client certificate and key that the broker presents to the hook's server.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// Certificate authorities for the hook's certificate, instead of the system's.
+    /// The certificate authorities that may issue the certificate of the hook's server. They replace the system's
+    /// authorities.
     pub ca: Option<PathBuf>,
     /// Timeout of a single request, in milliseconds.
     pub timeout_ms: u64,
-    /// Time for which a failed delivery is retried, in milliseconds.
+    /// How long a failed delivery is retried, in milliseconds.
     pub retry_ms: u64,
     /// Whether events include the address of the master.
     pub include_remote: bool,
     /// Whether events include client ids.
     pub include_client_id: bool,
-    /// Whether plain HTTP is permitted for a hook on another machine.
+    /// Whether to permit plain HTTP to a hook on another machine.
     pub allow_plain: bool,
 }
 
 impl Hook {
-    /// Whether the hook watches a channel with this name and these tags.
+    /// Returns `true` if the hook watches a channel with this name and these tags.
     #[must_use]
     pub fn watches(&self, name: &str, tags: &Tags) -> bool {
         let named = self.channels.as_deref();
@@ -53,7 +56,7 @@ impl Hook {
 }
 
 impl Settings {
-    /// Bitmask of the hooks that watch a channel: bit n is entry n of the list.
+    /// Returns the bitmask of the hooks that watch a channel. Bit n stands for entry n of the list.
     #[must_use]
     pub fn hooks_of(&self, name: &str, tags: &Tags) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -61,7 +64,7 @@ impl Settings {
         watching.fold(0, |mask, (place, _)| mask | mask_of(place))
     }
 
-    /// Bitmask of the hooks that receive `channel.wake`: bit n is entry n of the list.
+    /// Returns the bitmask of the hooks that receive `channel.wake`. Bit n stands for entry n of the list.
     #[must_use]
     pub fn waking_hooks(&self) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -70,53 +73,55 @@ impl Settings {
     }
 }
 
-/// Presence settings of all hooks.
+/// Presence settings that apply to all hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceRules {
-    /// Delay in milliseconds before a master's departure is announced; if the master reconnects within this time,
-    /// nothing is announced.
+    /// Delay in milliseconds before the broker reports that a master has left. If the master reconnects within this
+    /// time, nothing is reported.
     pub linger_ms: u64,
-    /// Minimum time in milliseconds for which messages for an absent master are kept on channels that a hook can wake.
+    /// Minimum time for which messages for an absent master are kept, in milliseconds. Applies to channels whose master
+    /// can be woken by a hook.
     pub wake_ttl_ms: u64,
     /// Whether devices may wait with `GET /wake`.
     pub wake_poll: bool,
-    /// Time in milliseconds after which a master that has not acknowledged a message becomes suspect and is woken as if
-    /// absent.
+    /// If a master does not acknowledge a message within this many milliseconds, it becomes suspect. It is then woken
+    /// as if it were absent.
     pub doubt_ms: u64,
-    /// Time after which a suspect master is reported gone, in milliseconds.
+    /// Time in milliseconds after which a suspect master is reported as gone.
     pub gone_ms: u64,
 }
 
-/// Bitmask of the hook with this index.
+/// Returns the bitmask for the hook with this index.
 #[must_use]
 pub const fn mask_of(place: usize) -> u16 {
     if place < HOOKS_MAX { 1 << place } else { 0 }
 }
 
-/// Maximum number of `[[hook]]` entries; each is one bit of a channel's mask.
+/// Maximum number of `[[hook]]` entries. Each is one bit in the mask of a channel.
 pub const HOOKS_MAX: usize = 16;
 
-// Patterns of names: `*` matches any text, `?` any single byte. Names are ASCII.
+// Patterns for names, where `*` matches any text and `?` any single byte. Names are ASCII.
 
 /// A wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Box<[u8]>);
 
 impl Glob {
-    /// Creates a pattern; all characters except `*` and `?` match themselves.
+    /// Creates a pattern. `*` and `?` are wildcards, and all other characters match themselves.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.as_bytes().into())
     }
 
-    /// Returns the only matching text of a pattern without wildcards.
+    /// Returns the only text that the pattern matches. Returns `None` if the pattern has wildcards.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         let plain = !self.0.iter().any(|byte| matches!(byte, b'*' | b'?'));
         std::str::from_utf8(&self.0).ok().filter(|_| plain)
     }
 
-    /// Whether the pattern matches all of `text`. Takes at most as many steps as the product of the two lengths.
+    /// Returns `true` if the pattern matches the whole text. The number of steps is at most the product of the two
+    /// lengths.
     #[must_use]
     pub fn covers(&self, text: &str) -> bool {
         covers(&self.0, text.as_bytes())

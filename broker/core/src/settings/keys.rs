@@ -1,4 +1,5 @@
-//! Configuration keys: permitted values, the field of [`Settings`] that a key sets, and defaults.
+//! The keys of the configuration. For each key, this module defines the permitted values, the default, and the field of
+//! [`Settings`] in which the value is stored.
 
 use crate::settings::value::{self, Checked, ConfigSpan};
 use crate::settings::{KEYS, Profile, Rate, Settings};
@@ -7,85 +8,87 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// A key of the configuration file, which is a row of [`KEYS`](crate::settings::KEYS).
+/// A key of the configuration file: a row of [`KEYS`](crate::settings::KEYS).
 #[derive(Debug)]
 pub struct Key {
-    /// Path with the table, such as `limits.payload_bytes`.
+    /// The path of the key including its table, for example `limits.payload_bytes`.
     pub path: &'static str,
-    /// Permitted values, and the field in which they are stored.
+    /// The permitted values, and the field in which they are stored.
     pub kind: Kind,
-    /// Default in the form of a flag's value, with spaces between list entries; `None` if there is no default or
-    /// startup determines it.
+    /// The default, written like the value of a flag: the entries of a list are separated by spaces. `None` if there is
+    /// no default or if it is determined at startup.
     pub default: Option<&'static str>,
-    /// Default under the strict profile, if it differs; takes precedence over that of `--dev`.
+    /// The default under the strict profile, if it differs from [`Self::default`]. Takes precedence over the default
+    /// under `--dev`.
     pub strict: Option<&'static str>,
-    /// Default under `--dev`, if it differs.
+    /// The default under `--dev`, if it differs from [`Self::default`].
     pub dev: Option<&'static str>,
-    /// Explanation for `deploy/broker.toml`, after the range and differing defaults.
+    /// The explanation in `deploy/broker.toml`. The range and any other defaults precede it there.
     pub doc: &'static str,
-    /// Flag that overrides the key.
+    /// The flag that overrides the key.
     pub flag: Option<Flag>,
 }
 
 /// A flag of `heliograph serve` that overrides a key.
 #[derive(Debug)]
 pub struct Flag {
-    /// Name including the dashes, such as `--data-dir`.
+    /// The name of the flag including the dashes, for example `--data-dir`.
     pub name: &'static str,
-    /// Name of the value in the help text.
+    /// The name of the value in the help text.
     pub value: &'static str,
-    /// Help text, without the default.
+    /// The help text without the default.
     pub help: &'static str,
-    /// Description of the default, if it is not fixed.
+    /// A description of the default, used if the default is not a fixed value.
     pub default: &'static str,
-    /// Path of a key whose flag must be given as well.
+    /// The path of another key, whose flag must be given together with this one.
     pub requires: Option<&'static str>,
 }
 
-/// Permitted values of a key, and the functions that read and write its field. Durations are in milliseconds.
+/// The type and the permitted values of a key, with the functions that read and write its field. Durations are in
+/// milliseconds.
 #[derive(Debug)]
 pub enum Kind {
     /// A count or a size within a range.
     Number(Field<usize>, RangeInclusive<u64>),
-    /// A duration within a range; may be `off` if the range begins at 0.
+    /// A duration within a range. It may be `off` if the range begins at 0.
     Duration(Field<u64>, RangeInclusive<u64>),
     /// `true` or `false`.
     Switch(Field<bool>),
-    /// A table with `rate` and `burst`, each up to [`RATE_MAX`].
+    /// A table that contains `rate` and `burst`, each up to [`RATE_MAX`].
     Rate(Field<Rate>),
-    /// A string with its own validation rule. Every rule rejects the empty string.
+    /// A string that is checked by its own rule. Every rule rejects the empty string.
     Text {
-        /// Returns the string, if set.
+        /// Returns the string, if it is set.
         get: fn(&Settings) -> Option<String>,
         /// Parses and stores the string.
         set: fn(&mut Settings, &str) -> Checked<()>,
     },
-    /// A list of strings with the same validation rule.
+    /// A list of strings that are all checked by the same rule.
     List {
-        /// Noun for the entries in messages, such as "channels".
+        /// The noun for the entries in error messages, for example "channels".
         entries: &'static str,
         /// Whether the list may be empty.
         may_be_empty: bool,
         /// Returns the entries.
         get: fn(&Settings) -> Vec<String>,
-        /// Parses and stores all entries; stores none if one is invalid.
+        /// Parses all entries and stores them. If any entry is invalid, stores none of them.
         set: fn(&mut Settings, &[&str]) -> Checked<()>,
     },
-    /// Path of a file or directory.
+    /// The path of a file or directory.
     Path {
-        /// Returns the path, if set.
+        /// Returns the path, if it is set.
         get: fn(&Settings) -> Option<&Path>,
         /// Stores the path.
         set: fn(&mut Settings, PathBuf),
     },
-    /// File paths, at least one.
+    /// The paths of one or more files.
     Paths {
         /// Returns the paths.
         get: fn(&Settings) -> &[PathBuf],
         /// Stores the paths.
         set: fn(&mut Settings, Vec<PathBuf>),
     },
-    /// CPU numbers, as a list or a string such as `0-3,6`.
+    /// CPU numbers, given as a list or as a string such as `0-3,6`.
     Cpus {
         /// Returns the numbers.
         get: fn(&Settings) -> &[usize],
@@ -94,7 +97,7 @@ pub enum Kind {
     },
 }
 
-/// Value of a key, formatted as JSON in `/config` and otherwise as a flag's value.
+/// The value of a key. `/config` formats it as JSON. Everywhere else, it is written like the value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -182,13 +185,13 @@ impl Key {
         KEYS.iter().find(|key| key.path == path)
     }
 
-    /// Table of the key, such as `limits`; empty at the top level.
+    /// Returns the table of the key, for example `limits`; empty at the top level.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(table, _)| table)
     }
 
-    /// Name of the key within its table.
+    /// Returns the name of the key within its table.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.path
@@ -206,10 +209,10 @@ impl Key {
         }
     }
 
-    /// Stores a value given in the form of a flag's value: a single text, or the entries of a list.
+    /// Stores a value that is written like the value of a flag: a single text, or the entries of a list.
     ///
     /// # Errors
-    /// A description of the permitted values; the settings are unchanged.
+    /// Returns a description of the permitted values. In that case, the settings are unchanged.
     pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
         let text = texts.last().copied().unwrap_or_default();
         match &self.kind {
@@ -271,21 +274,21 @@ impl Key {
         }
     }
 
-    /// Whether the two settings have different values.
+    /// Returns `true` if the value of the key differs between the two settings.
     #[must_use]
     pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
         self.value(one) != self.value(other)
     }
 
-    /// Copies the key's value from `from`. A running process cannot change lists and optional keys.
+    /// Copies the value of the key from `from` to `to`. Lists and optional keys cannot be changed in a running process.
     pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) -> Checked<()> {
         self.put(to, &[&self.value(from).to_string()])
     }
 
-    /// Checks that `text` is a valid value or list entry.
+    /// Checks that `text` is a valid value of the key or, for a list, a valid entry.
     ///
     /// # Errors
-    /// A description of the permitted values.
+    /// Returns a description of the permitted values.
     pub fn check(&self, text: &str) -> Checked<()> {
         self.put(&mut Settings::default(), &[text])
     }
@@ -295,5 +298,5 @@ fn size(number: u64) -> Checked<usize> {
     usize::try_from(number).map_err(|_| format!("expected at most {}", usize::MAX))
 }
 
-/// Maximum rate and burst.
+/// The maximum of a rate and of its burst.
 pub const RATE_MAX: u32 = 1_000_000;

@@ -1,9 +1,9 @@
-//! All configuration keys, one row each. The file, the flags, the help, `/config` and the test of `deploy/broker.toml`
-//! derive from this table; another key needs a row here, a field of [`Settings`](crate::settings::Settings) and a line
-//! in that file.
+//! The table of all keys of the configuration, with one row for each. The configuration file, the flags, the help,
+//! `/config` and the test of `deploy/broker.toml` are derived from this table. A new key needs a row here, a field of
+//! [`Settings`](crate::settings::Settings) and a line in that file.
 //!
-//! The entries of `[[ice]]` and `[[hook]]` are absent, because a list of tables has no defaults; the broker's
-//! configuration code parses them.
+//! The entries of `[[ice]]` and `[[hook]]` are not in the table, because the items of a list of tables have no
+//! defaults. The broker's configuration code parses them.
 
 use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 use crate::settings::keys::{Field, Flag, Key, Kind};
@@ -19,7 +19,7 @@ macro_rules! field {
     };
 }
 
-/// A string that `$parse` converts to the field's type.
+/// Creates the [`Kind`] of a string that `$parse` converts to the type of the field.
 macro_rules! text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
@@ -32,7 +32,7 @@ macro_rules! text {
     };
 }
 
-/// A string that `$parse` converts to the type of an optional field.
+/// Creates the [`Kind`] of a string that `$parse` converts to the type of an optional field.
 macro_rules! some_text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
@@ -45,7 +45,7 @@ macro_rules! some_text {
     };
 }
 
-/// A list of strings that `$parse` converts to the entries of the field.
+/// Creates the [`Kind`] of a list of strings that `$parse` converts to the entries of the field.
 macro_rules! list {
     ($entries:literal, $($name:ident).+, $parse:expr, may_be_empty: $empty:literal) => {
         Kind::List {
@@ -88,7 +88,7 @@ macro_rules! path {
     };
 }
 
-/// All keys, in the order of error messages; the keys of a table are adjacent.
+/// All keys, in the order of error messages. The keys of a table are adjacent.
 #[rustfmt::skip] // a table, a key per entry
 pub const KEYS: &[Key] = &[
     Key::new("region", text!(region, value::region)).default("us-west-2")
@@ -253,7 +253,7 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
         .default("10").doc("the next one gets 400 ClientLimitExceededException, or the place of the caller with most: \
               POLICIES.md"),
-    // A shard's channel table has 2²² slots, so a number beyond those of 256 shards is no limit.
+    // A shard's table of channels has 2²² slots. A number above the slots of 256 shards would be no limit.
     Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
         .default("100000").strict("5000").dev("0")
         .doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),
@@ -346,7 +346,7 @@ pub const KEYS: &[Key] = &[
         .doc("an HTTP peer that reads no byte of its responses for this long is disconnected"),
     Key::new("timeouts.close", Kind::Duration(field!(timeouts.close_ms), 1..=HOUR)).default("5s")
         .doc("for the peer's part of the closing handshake"),
-    // A development server need not wait for idle clients.
+    // A development server does not have to wait for idle clients.
     Key::new("timeouts.drain", Kind::Duration(field!(timeouts.drain_ms), 1..=HOUR)).default("20s").dev("1s")
         .doc("from SIGTERM or Ctrl-C to the end; a second one ends at once; 0.2 s where systemd keeps the listening \
               sockets over a restart: INSTALL.md"),
@@ -369,8 +369,8 @@ pub const KEYS: &[Key] = &[
         .doc("a channel; as describe"),
     Key::new("quotas.change", Kind::Rate(field!(quotas.change))).default("5")
         .doc("a channel, as describe: update, delete, each call about tags and media storage"),
-    // Most servers have one account: its limits are those of the channels, except for operations that leave lines in
-    // the log (codec/PROTOCOL.md, RATE-3).
+    // Most servers have a single account, so the limits of the channels are sufficient. Operations that leave lines in
+    // the log are an exception (codec/PROTOCOL.md, RATE-3).
     Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create)))
         .default("50:5000").strict("50")
         .doc("an account, like all below"),

@@ -1,4 +1,4 @@
-//! Parsers of single values, shared by the flags and the file. Errors state the permitted values.
+//! Parsers for single values, shared by the flags and the configuration file. Their errors state the permitted values.
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
@@ -10,13 +10,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use strum::VariantNames;
 
-/// A parsed value, or the violated rule, worded to follow `key = value: `.
+/// A parsed value, or the rule that the text violates. The rule is worded to follow `key = value: ` in a message.
 pub type Checked<T> = Result<T, String>;
 
-/// Checks that a text's length in bytes is in `lengths` and that it contains only permitted bytes.
+/// Checks that the length of a text in bytes is in `lengths`, and that the text contains only permitted bytes.
 ///
 /// # Errors
-/// `rule`, which states the permitted values.
+/// Returns `rule`, which states the permitted values.
 pub fn letters<'t>(
     text: &'t str,
     lengths: RangeInclusive<usize>,
@@ -29,14 +29,14 @@ pub fn letters<'t>(
     Err(rule.into())
 }
 
-/// Parses a word of a closed set, such as `default` or `strict`.
+/// Parses one of a fixed set of words, for example `default` or `strict`.
 pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
     text.parse()
         .map_err(|_| format!("expected {}", words().collect::<Vec<_>>().join(", ")))
 }
 
-/// Parses the region of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length limit is specific to
+/// Parses the region of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`). The maximum length is specific to
 /// this program.
 pub fn region(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
@@ -50,7 +50,7 @@ pub fn account_id(text: &str) -> Checked<String> {
     letters(text, 12..=12, is_digit, "expected 12 digits").map(str::to_owned)
 }
 
-/// Parses a path or another nonempty text.
+/// Parses a path or another text that must not be empty.
 pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
         return Err("expected a text that is not empty".into());
@@ -112,7 +112,7 @@ pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "expected ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
-/// Parses a network. A single address is parsed as a network that contains only it.
+/// Parses a network. A single address is parsed as a network that contains only this address.
 pub fn network(text: &str) -> Checked<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(alone);
@@ -122,15 +122,15 @@ pub fn network(text: &str) -> Checked<IpNet> {
     })
 }
 
-/// Parses the name of a node or a cluster, at most as long as a DNS label.
+/// Parses the name of a node or a cluster. Names may be as long as a DNS label.
 pub fn node(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let rule = "expected 1 to 63 of the characters a-z 0-9 . -";
     letters(text, 1..=63, is_allowed, rule).map(str::to_owned)
 }
 
-/// Parses the host, without a port, by which other nodes reach a node. IPv6 addresses have no brackets. The length is
-/// limited so that host and port fit into the roster.
+/// Parses the host, without a port, under which other nodes reach a node. IPv6 addresses have no brackets. The length
+/// is limited so that the host and the port fit into the cluster's list of nodes.
 pub fn node_host(text: &str) -> Checked<String> {
     let is_fine = match text.parse::<IpAddr>() {
         Ok(address) => !address.is_unspecified(),
@@ -157,7 +157,7 @@ fn address(text: &str) -> Checked<SocketAddr> {
     text.parse().map_err(|_| String::new())
 }
 
-/// Parses an endpoint as returned to clients: a scheme, a host, an optional port, and nothing else.
+/// Parses an endpoint as it is returned to clients: only a scheme, a host and an optional port.
 pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     let rule = || {
         format!(
@@ -173,8 +173,8 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. `HOST` may contain what resolvers accept
-/// besides host names: `_` and a trailing dot.
+/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. `HOST` may contain everything that
+/// resolvers accept in a name, including `_` and a trailing dot.
 #[must_use]
 pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -197,8 +197,8 @@ pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     is_fine.then_some((host, port))
 }
 
-/// Parses an endpoint that discovery returns and normalises it as browsers do, because browsers send the normalised
-/// host in `Host` regardless of what the client signs (RFC 3986 section 6.2.2.1).
+/// Parses an endpoint that discovery returns, and normalises it as browsers do. A browser sends the normalised host in
+/// `Host`, regardless of what the client signed (RFC 3986 section 6.2.2.1).
 pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
     endpoint(text, schemes).map(normal)
 }
@@ -212,8 +212,8 @@ fn normal(endpoint: String) -> String {
     usual.unwrap_or(&endpoint).to_owned()
 }
 
-/// Returns the role in the path of an endpoint. Clients may append a slash. Viewer endpoints contain no role, but
-/// clients may have stored one from an older version.
+/// Returns the role that the path of an endpoint states, if any. Clients may append a slash. Endpoints for viewers no
+/// longer state the role, but clients may have stored an endpoint from an older version.
 #[must_use]
 pub fn role_of_path(path: &str) -> Option<Role> {
     match path.strip_suffix('/').unwrap_or(path) {
@@ -223,7 +223,8 @@ pub fn role_of_path(path: &str) -> Option<Role> {
     }
 }
 
-/// Returns an endpoint without the path of a role; a URL signed in this form is valid for either role (CON-2).
+/// Removes the path that states the role from an endpoint. A URL that was signed in the resulting form is valid for
+/// either role (CON-2).
 #[must_use]
 pub fn without_role(endpoint: &str) -> &str {
     let bare = |path| endpoint.strip_suffix(path);
@@ -232,8 +233,8 @@ pub fn without_role(endpoint: &str) -> &str {
         .unwrap_or(endpoint)
 }
 
-/// Parses a page's origin as browsers send it (RFC 6454 section 6.2), without the scheme's default port. Apps and
-/// browser extensions use custom schemes, such as `capacitor`; `file://` has no host.
+/// Parses the origin of a page as browsers send it (RFC 6454 section 6.2), without the default port of the scheme.
+/// Custom schemes, such as `capacitor`, are permitted for apps and browser extensions. `file://` has no host.
 pub fn dev_origin(text: &str) -> Checked<String> {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -267,8 +268,8 @@ pub fn dev_host(text: &str) -> Checked<String> {
     Err("expected a host name or an IP address, such as bench.example or 192.0.2.7".into())
 }
 
-/// Parses a domain to which labels are prepended. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven
-/// are reserved for the prepended label.
+/// Parses a domain under which the broker creates host names by prepending a label. Source: RFC 1035 section 2.3.4,
+/// which allows 253 characters in total and 63 per label. Eleven characters are reserved for the prepended label.
 pub fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.parse::<Ipv4Addr>().is_err() && text.len() <= 253 - "m-01234567.".len()
     {
@@ -277,8 +278,8 @@ pub fn domain(text: &str) -> Checked<String> {
     Err("expected a domain name, such as signaling.example.com".into())
 }
 
-/// Whether a text is a host name or an IPv4 address. Browsers treat a name whose last label is a number as an address
-/// (WHATWG URL Standard, "ends in a number checker").
+/// Returns `true` if a text is a host name or an IPv4 address. If the last label is a number, the whole text must be an
+/// IPv4 address, because browsers treat it as one (WHATWG URL Standard, "ends in a number checker").
 fn is_host(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let label = |label: &str| {
@@ -294,8 +295,8 @@ fn is_host(text: &str) -> bool {
     is_fine && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Parses a STUN or TURN URL (RFC 7064, RFC 7065). Browsers throw an exception if any URL of a list is invalid or has a
-/// transport other than udp and tcp, which leaves the page without a connection. Source of the length: C SDK,
+/// Parses a STUN or TURN URL (RFC 7064, RFC 7065). Browsers throw an exception if any URL in a list is invalid or has a
+/// transport other than udp and tcp. The page then gets no connection at all. Source of the length: C SDK,
 /// `MAX_ICE_CONFIG_URI_LEN` 127.
 pub fn ice_url(text: &str) -> Checked<String> {
     if ice_parts(text).is_some() && text.len() <= 127 {
@@ -306,7 +307,7 @@ pub fn ice_url(text: &str) -> Checked<String> {
     Err(rule.into())
 }
 
-/// Returns a notice about a STUN or TURN URL that [`ice_url`] accepts but some clients cannot parse. The C SDK treats
+/// Returns a notice if a STUN or TURN URL is valid for [`ice_url`] but some clients cannot parse it. The C SDK takes
 /// everything before the first colon as the host, and uses port 3478 if there is no colon.
 #[must_use]
 pub fn ice_url_notice(text: &str) -> Option<&'static str> {
@@ -339,8 +340,8 @@ fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
     is_fine.then_some((scheme, host, port, query))
 }
 
-/// Parses a username or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters. Must
-/// not need escaping, since the C SDK never unescapes.
+/// Parses a username or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters.
+/// Characters that JSON would escape are rejected, because the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
     let rule = "expected 1 to 256 printable ASCII characters without space, \" and \\";
     letters(text, 1..=256, needs_no_escape, rule).map(str::to_owned)
@@ -350,7 +351,7 @@ fn needs_no_escape(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
-/// Parses a list of CPUs such as `0-3,6`: at least one, without duplicates.
+/// Parses a list of CPUs such as `0-3,6`. The list must not be empty or contain duplicates.
 pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     let rule = || "expected a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
     let number = |text: &str| {
@@ -377,7 +378,7 @@ pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     Ok(cpus)
 }
 
-/// Highest CPU number that Linux can be built to support.
+/// The highest CPU number that Linux can be built to support.
 const CPU_MAX: usize = 8191;
 
 /// Parses an integer within a range.
@@ -389,8 +390,8 @@ pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     }
 }
 
-/// Parses a duration into milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins at
-/// 0.
+/// Parses a duration such as `250ms`, `20s`, `1m30s` or `1h` into milliseconds. If the range begins at 0, `off` and any
+/// zero are parsed as 0.
 pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let or_off = if range.contains(&0) {
         ", or \"off\""
@@ -436,7 +437,7 @@ fn milliseconds(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// Milliseconds, displayed in the largest unit that divides them.
+/// A number of milliseconds that is displayed in the largest unit that divides it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpan(pub u64);
 
@@ -456,7 +457,7 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// Formats a range, such as `1 to 10`.
+/// Formats a range, for example `1 to 10`.
 pub fn between<T: Display>(range: &RangeInclusive<T>) -> String {
     format!("{} to {}", range.start(), range.end())
 }

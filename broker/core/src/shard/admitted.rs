@@ -1,16 +1,18 @@
-//! Tracks a shard's admitted connections (WebSockets and clients on links) by caller, and decides which one to evict to
-//! admit another.
+//! Tracks the admitted connections of a shard by caller, and chooses the connection to evict when a new one needs its
+//! place. Admitted connections are WebSockets and clients connected through other nodes.
 //!
-//! Some capacity is reserved for connections whose caller is not yet known ([`admitted_most`]), so that any newcomer's
-//! request is read. When the rest is taken, the account with the most connections loses one, provided that it would
-//! still have at least as many as the account being admitted; within an account, the same applies to its callers. The
-//! connection evicted is the newest of the caller's first non-empty [`Standing`]. An account's first master is never
-//! evicted: the connection that has been the current master of a channel for the longest time, or, after it ends, the
-//! longest-serving master of one of the account's callers.
+//! Some capacity is reserved for connections whose caller is not yet known ([`admitted_most`]), so that the request of
+//! any new connection can be read. Once the rest is taken, a new connection takes a place from the account with the
+//! most connections, unless that would leave this account with fewer connections than the new one's account. The same
+//! rule applies to the callers within an account. A caller's connections are evicted in the order of their
+//! [`Standing`], and the newest first among those of equal standing.
 //!
-//! A connection counts against the limit until its descriptor is freed or it is evicted. An evicted connection may
-//! close gracefully, but only a few may do so at a time ([`leaving_most`]). Each connection takes 20 bytes here, each
-//! caller about 200. Operations take time logarithmic in the number of callers.
+//! Each account has a *first master*, which is never evicted. This is the current master of one of the account's
+//! channels. When it ends, the longest-serving master of one of the account's callers takes its place.
+//!
+//! A connection counts against the limit until its file descriptor is freed or it is evicted. Evicted connections may
+//! perform the closing handshake, but only a few at a time ([`leaving_most`]). This module uses 20 bytes per connection
+//! and about 200 bytes per caller. Operations take time logarithmic in the number of callers.
 
 use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, Key, SessionKey};
@@ -20,7 +22,7 @@ use crate::time::Now;
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The owner of a group of connections that are counted together: a caller in an account, identified by
+/// The caller to which connections are charged, and its account. `caller` is a hash of the caller's
 /// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
@@ -33,7 +35,7 @@ pub(crate) struct Holder {
 pub(crate) enum Member {
     /// A WebSocket of this shard.
     Session(SessionKey),
-    /// A client connected through another node, identified by its number at the edge.
+    /// A client connected through another node. Contains the number that the edge assigned to the client.
     OnLink(u32),
 }
 
@@ -43,10 +45,10 @@ impl From<SessionKey> for Member {
     }
 }
 
-/// The order in which a caller's connections are evicted.
+/// The status of a connection, which determines when it is evicted. The variants are in the order of eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// Closing: the connection has left its channel, but its descriptor is still in use.
+    /// The connection has left its channel and is closing, but its file descriptor is still in use.
     Ending,
     /// Superseded by a newer connection.
     Superseded,
@@ -63,19 +65,20 @@ const STANDINGS: usize = 4;
 pub(crate) struct Admitted {
     most: usize,
     leaving_most: usize,
-    /// Number of connections counted.
+    /// Number of connections that count against the limit.
     taken: usize,
     hasher: RandomState,
     seats: Seats,
-    /// Callers that have connections, indexed by number; `free` lists the unused numbers.
+    /// The callers that have connections. A caller's index is its number; `free` lists the unused numbers.
     callers: Vec<CallerShares>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
-    /// Callers that have a channel's current master; `first_masters` contains the first master of each account.
+    /// The callers that have a connection that is the current master of a channel. `first_masters` contains the first
+    /// master of each account.
     masters: BTreeSet<Holder>,
     first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
-    /// Evicted connections that are still open, oldest first.
+    /// Evicted connections that have not closed yet, oldest first.
     leaving: VecDeque<SessionKey>,
 }
 
@@ -84,12 +87,12 @@ pub(crate) struct Admitted {
 struct CallerShares {
     holder: Holder,
     count: usize,
-    /// Connections by [`Standing`].
+    /// The caller's connections, in one list for each [`Standing`].
     lists: [List; STANDINGS],
 }
 
 impl Admitted {
-    /// Creates an empty set for a shard with the given connection limit.
+    /// Creates an empty set for a shard that admits at most `connections` connections.
     pub(crate) fn among(connections: usize, hasher: RandomState) -> Self {
         Self {
             most: admitted_most(connections),
@@ -107,8 +110,8 @@ impl Admitted {
         }
     }
 
-    /// Returns the holder to charge for a caller's connections to an account's channels. If callers are authenticated,
-    /// the caller's own account is charged.
+    /// Returns the holder to charge for a connection of `caller` to a channel of `account`. An authenticated caller is
+    /// charged to its own account.
     pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
         let own = caller.is_known().then(|| caller.account());
         Holder {
@@ -128,7 +131,7 @@ impl Admitted {
         Some(standing)
     }
 
-    /// Whether the holder may open another connection, evicting one if necessary.
+    /// Returns whether the holder may open another connection, if necessary by evicting one.
     pub(crate) fn may_enter(&self, holder: Holder) -> bool {
         self.has_place() || self.payer(holder).is_some()
     }
@@ -138,8 +141,8 @@ impl Admitted {
         self.taken < self.most
     }
 
-    /// Evicts a connection to make room for a new one from this holder. Returns `None` if there is free capacity or
-    /// nothing can be evicted.
+    /// Evicts a connection to make room for a new one of this holder, and returns the evicted connection. Returns
+    /// `None` if there is room already or if no connection may be evicted.
     pub(crate) fn make_room(&mut self, holder: Holder) -> Option<Member> {
         if self.has_place() {
             return None;
@@ -149,8 +152,8 @@ impl Admitted {
         Some(victim)
     }
 
-    /// Records that an evicted connection is closing. If too many are closing, returns the oldest, which the caller
-    /// must abort.
+    /// Records that an evicted connection has begun to close. If too many are closing, returns the oldest of them,
+    /// which the caller must abort.
     pub(crate) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.leaving.push_back(session);
         let too_many = self.leaving.len() > self.leaving_most;
@@ -165,14 +168,14 @@ impl Admitted {
         self.list(member, number, standing);
     }
 
-    /// Changes the standing of a connection. No effect if the connection is not counted.
+    /// Changes the standing of a connection. Does nothing if the connection is not counted.
     pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         if let Some(number) = self.unlist(session.into()) {
             self.list(session.into(), number, standing);
         }
     }
 
-    /// Removes a connection. No effect if the connection is not counted.
+    /// Removes a connection. Has no effect if the connection is not counted.
     pub(crate) fn leave(&mut self, member: impl Into<Member>) {
         let member = member.into();
         if let Some(number) = self.unlist(member) {
@@ -183,8 +186,9 @@ impl Admitted {
         }
     }
 
-    /// Returns the connection to evict for a holder's new one: from the caller with the most, or from the runner-up if
-    /// that caller has only its account's first master. `None` if the caller has too few connections.
+    /// Returns the connection to evict so that `holder` can open another. The connection is taken from the caller with
+    /// the most connections. If that caller has only its account's first master, the caller with the second most is
+    /// chosen. Returns `None` if no caller has enough connections.
     fn payer(&self, holder: Holder) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
         let payer = self.shares.payer(holder.account, own, 1)?;
@@ -195,10 +199,10 @@ impl Admitted {
         callers.find_map(|(_, caller)| self.first_of(caller))
     }
 
-    /// Returns the viewer to evict from a full channel to admit another one from a holder: the newest viewer of the
-    /// caller that has the most in the channel, provided that caller has at least two more than the holder. Callers
-    /// with an equal share therefore keep it, and evictions cannot alternate. Takes time linear in the number of
-    /// viewers, each given with its admission time.
+    /// Returns the viewer to evict from a full channel so that `holder` can add another. The newest viewer of the
+    /// caller with the most viewers is chosen, provided that this caller has at least two more viewers than `holder`.
+    /// Two callers with equal numbers of viewers therefore cannot evict each other's in turn. `viewers` contains all
+    /// viewers of the channel and the time at which each was admitted. Takes time linear in the number of viewers.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -225,7 +229,7 @@ impl Admitted {
         self.callers.get(number as usize)
     }
 
-    /// Returns the caller's connection that is evicted first.
+    /// Returns the connection of `payer` that is evicted first.
     fn first_of(&self, payer: Holder) -> Option<Member> {
         let first = self.first_masters.get(&payer.account);
         let lists = self.caller(payer)?.lists.iter();
@@ -282,7 +286,7 @@ impl Admitted {
         }
     }
 
-    /// Removes a connection from its list; returns its caller's number, or `None` if the connection was not counted.
+    /// Removes a connection from its list. Returns its caller's number, or `None` if the connection was not counted.
     fn unlist(&mut self, member: Member) -> Option<u32> {
         let (number, standing) = self.seats.of(member)?;
         let caller = self.callers.get_mut(number as usize)?;
@@ -298,7 +302,7 @@ impl Admitted {
         Some(number)
     }
 
-    /// Selects a new first master for an account if the former connection was the first.
+    /// Selects a new first master for an account if `former` was its first master until now.
     fn appoint(&mut self, account: Account, former: Member) {
         if self.first_masters.get(&account) != Some(&former) {
             return;
@@ -314,13 +318,14 @@ impl Admitted {
     }
 }
 
-// Linked lists of connections, in the order in which these were added: 20 bytes for each session slot, and for each
-// number of a client on a link.
+// Linked lists of connections, in the order in which they were added. Each session slot and each number of a client on
+// a link takes 20 bytes.
 //
-// Each connection's slot stores its predecessor and successor, so that adding a connection allocates nothing, and
-// removing one moves and searches nothing.
+// Each node stores its predecessor and successor, so a connection can be removed without a search and without moving
+// others.
 
-/// List nodes of all sessions (by index) and of all clients on links (by number). Allocated in chunks and never freed.
+/// The list nodes of all admitted connections: one array for sessions, by index, and one for clients on links, by
+/// number. The arrays grow in chunks and are never freed.
 #[derive(Debug, Default)]
 struct Seats {
     sessions: MemberChunks,
@@ -329,7 +334,7 @@ struct Seats {
 
 type MemberChunks = Vec<Box<[MemberSeat]>>;
 
-/// List node of a connection.
+/// The list node of a connection.
 #[derive(Clone, Copy, Debug)]
 struct MemberSeat {
     generation: u32,
@@ -340,7 +345,8 @@ struct MemberSeat {
     standing: Standing,
 }
 
-/// First and last element of a list: session indices, or numbers of clients on links with [`ON_LINK`].
+/// The first and the last element of a linked list. An element is a session index, or the number of a client on a link
+/// with the bit [`ON_LINK`] set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     oldest: u32,
@@ -354,10 +360,11 @@ impl List {
     };
 }
 
-/// Sentinel for no node or no caller.
+/// Marks a missing list node or caller.
 const NOBODY: u32 = u32::MAX;
 
-/// Bit that marks a client on a link, as opposed to a session index; both kinds of numbers are smaller than this.
+/// Distinguishes the number of a client on a link, which has this bit set, from a session index. Indices and numbers
+/// are always smaller than this bit.
 const ON_LINK: u32 = 1 << 31;
 
 const CHUNK: usize = 64;
@@ -365,7 +372,7 @@ const CHUNK: usize = 64;
 const _: () = assert!(size_of::<MemberSeat>() == 20);
 
 impl Seats {
-    /// Returns a connection's caller and standing, or `None` if the connection is not counted.
+    /// Returns the number of a connection's caller and its standing, or `None` if the connection is not counted.
     pub(crate) fn of(&self, member: Member) -> Option<(u32, Standing)> {
         let (number, generation) = numbers(member);
         let seat = self.seat(number)?;

@@ -1,5 +1,5 @@
-//! API calls on the shard that accepted the connection: queries the channel's shard and returns its answer as an HTTP
-//! response.
+//! Handles API calls on the shard that accepted the connection. Each call becomes a query to the shard that owns the
+//! channel. The answer is then sent as the HTTP response.
 
 pub(crate) mod answers;
 pub(crate) mod channel_pages;
@@ -26,7 +26,7 @@ use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, unauditable};
 
-/// Starts a call, if its caller is authorized, by querying the homes of its channels.
+/// Starts a call. Refuses the call if its caller is not authorized or if the account has exceeded its rate limit.
 pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     let (_, directory, cx, _) = shard.parts();
     let BegunCall { asked, call, .. } = &mut begun;
@@ -58,13 +58,13 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
 
 /// A call whose signature has been verified.
 pub(crate) struct BegunCall {
-    /// Connection that the call arrived on.
+    /// The connection that the call arrived on.
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) call: Call,
 }
 
-/// Queries the other nodes for the channels the account holds there. The call continues once they have answered.
+/// Asks the other nodes how many channels the account has on them. The call continues once they have answered.
 fn ask_nodes(shard: &mut State, begun: BegunCall) {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
@@ -80,7 +80,7 @@ fn ask_nodes(shard: &mut State, begun: BegunCall) {
     }
 }
 
-/// Continues with a call permitted by its caller's policies and its account's quota.
+/// Continues a call that has passed all checks on this shard.
 fn go_on(shard: &mut State, begun: BegunCall) {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
@@ -99,10 +99,10 @@ fn go_on(shard: &mut State, begun: BegunCall) {
         let answer = Response::json(key, Purpose::Api(asked.operation), &body, asked.close);
         return responses::respond(shard, &answer);
     };
-    // The caller has hung up already, so no EOF would end the offer before its time limit.
+    // The caller has already hung up, so no further EOF would end the offer before its time limit.
     let ended = sockets.http(key).is_some_and(|http| http.ended);
     if ended && matches!(kind, QueryKind::Offer { .. }) {
-        return sockets.close_when_sent(key, cx.at); // earlier answers go out
+        return sockets.close_when_sent(key, cx.at); // earlier responses are still sent
     }
     let endpoint = if let Expected::Endpoints(_, role) = wanted {
         Some((role, asked.program))
@@ -132,8 +132,9 @@ fn go_on(shard: &mut State, begun: BegunCall) {
     }
 }
 
-/// Returns the query to send to the channel's home for a call, and the expected response. `None` for list calls,
-/// which are not about a single channel, and for streams, since no channel has media storage.
+/// Returns the query to send to the shard that owns the channel of a call, and the kind of answer to expect. Returns
+/// `None` for list calls, which do not concern a single channel, and for calls about streams, since no channel has
+/// media storage.
 fn question(directory: &Directory, caller: &Caller, call: Call) -> Option<(Expected, QueryKind)> {
     let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
     let select = |channel: Selector| match channel {
@@ -193,7 +194,8 @@ fn page_of(directory: &Directory, caller: &Caller, list: &ListSignalingChannels)
     }
 }
 
-/// Returns the subject of a call for its audit entry, or `None` if the call changes nothing.
+/// Returns the name or ARN of the channel that a call changes, for the audit entry. Returns `None` if the call changes
+/// nothing.
 pub(crate) fn audited(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),

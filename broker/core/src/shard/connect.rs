@@ -1,5 +1,5 @@
-//! Connections before they become WebSockets: parses bytes into heads and bodies, and these into calls and upgrades;
-//! admits upgrades to their channels, and moves them to the channels' shards.
+//! Handles connections until they become WebSockets. Parses the received bytes into request heads and bodies, and these
+//! into calls and upgrades. Upgrades move to the shard that owns their channel and are admitted there.
 
 pub(crate) mod admission;
 mod public_pages;
@@ -21,16 +21,16 @@ use std::net::SocketAddr;
 
 // HTTP on a connection, with keep-alive and pipelining: from heads and bodies to calls and upgrades.
 
-/// Whether the connection closes after the response to this head. If so, the body, if any, is not read.
+/// Returns whether the connection closes after the response to this request. If it does, the request body is not read.
 pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
     !head.keep_alive() || !no_body
 }
 
-// Request bytes are charged to connections, and the largest holder's are freed first: see [`crate::shard::sockets`].
+// Connections are charged for the request bytes that they hold. At the limit, the memory of the largest is freed first.
 
-/// Charges a session for the bytes just received. If the total exceeds the limit, frees memory of the sessions that
-/// hold the most.
+/// Charges a session for the bytes that it has just received. If the total exceeds the limit, frees the memory of the
+/// sessions that hold the most bytes.
 pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     shard.sockets.charge(key);
     for payers in 0.. {
@@ -49,7 +49,7 @@ pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// While unsent responses exceed the limit, frees memory of the sessions that hold the most.
+/// Frees the memory of the sessions that hold the most bytes if the unsent responses exceed the limit.
 pub(crate) fn hold(shard: &mut State) {
     for _ in 0..PAYERS_PER_INPUT {
         let Some(payer) = shard.sockets.largest_payer() else {
@@ -59,7 +59,7 @@ pub(crate) fn hold(shard: &mut State) {
     }
 }
 
-/// Frees the memory held by a connection.
+/// Frees the memory that a connection holds. To do so, refuses its current request or aborts the connection.
 fn make_pay(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     sockets.requests.held.refused += 1;
@@ -117,8 +117,8 @@ const FULL: &str = "The server has reached its limit of unfinished requests. Try
 
 // Connections that ended before a request arrived, counted and logged like other refusals.
 
-/// Counts and logs a rejected connection, including its TLS offer if that was the reason; returns the request id of the
-/// response, if any.
+/// Counts and logs a rejected connection. `offer` is the client's TLS offer, if that is why the connection was
+/// rejected. Returns the request id for the response, if a response is sent.
 pub(crate) fn turned_away(
     cx: &mut Context,
     remote: SocketAddr,

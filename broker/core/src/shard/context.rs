@@ -1,4 +1,4 @@
-//! The context of a step: its time, the telemetry, and the work that the step defers.
+//! The context of a step: the current time, the telemetry, and the list of deferred work.
 
 use crate::id::ChannelKey;
 use crate::shard::flight_recorder::Recorder;
@@ -6,18 +6,18 @@ use crate::shard::telemetry::Telemetry;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
 
-/// The context of the current input, passed to nearly every step.
+/// The context in which the current input is processed. Nearly every step receives it.
 pub(crate) struct Context {
-    /// Time at which the input is processed.
+    /// When the current input is processed.
     pub(crate) at: Moment,
     /// Counters, log entries and notes.
     pub(crate) telemetry: Telemetry,
-    /// Work that steps defer to the shard.
+    /// Work that steps have deferred to the shard.
     pub(crate) todo: TodoList,
 }
 
 impl Context {
-    /// Returns the flight recorder, for writing a note about a channel.
+    /// Returns the flight recorder, for making a note about a channel.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey) -> &mut Recorder {
         self.telemetry.note().at(self.at, channel)

@@ -1,11 +1,12 @@
-//! The interposer of `--dev`: injects faults, copies messages, collects findings, and resets channels.
+//! The interposer, which exists only with `--dev`. It injects faults, copies messages, collects findings, and resets
+//! channels.
 //!
-//! With `--dev`, a shard has an [`Interposer`] in addition to its parts; otherwise it has none. The interposer runs
-//! before the shard's steps and replaces them where a fault requires it: before a connection ([`admit`]) or call
-//! ([`answers_call`]) is admitted, after a message is routed and before it enters the recipient's outbox
-//! ([`message_faults::on_message`], by [`with_care`](crate::shard::road::with_care)), and before deferred work
-//! ([`act`]). The steps themselves are always the shard's. Work that the interposer defers or holds back is represented
-//! by [`Later`](injected::Later); due work is done in each tick ([`take_due`]).
+//! Without `--dev`, a shard has no [`Interposer`]. With `--dev`, the interposer runs before the shard's own steps, and
+//! replaces them if a fault requires this. It runs before a connection ([`admit`]) or a call ([`answers_call`]) is
+//! admitted. It also runs after a message has been routed and before the message enters the recipient's outbox
+//! ([`message_faults::on_message`], called by [`with_care`](crate::shard::road::with_care)), and before deferred work
+//! is done ([`act`]). Work that the interposer itself defers or holds back is represented by
+//! [`Later`](injected::Later). Each tick does the part of this work that is due ([`take_due`]).
 
 pub(crate) mod connection_faults;
 mod fault_errors;
@@ -40,7 +41,8 @@ use std::ops::Bound;
 
 // Actions of the interposer before the shard's steps.
 
-/// Admits a connection to its channel. Returns `false` if it was refused or gets no response.
+/// Admits a connection to its channel. Returns `false` if the connection was refused or a fault leaves its request
+/// unanswered.
 pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     if connection_faults::on_connect(shard, entrant.key, entrant.admission) {
         return false;
@@ -53,7 +55,7 @@ pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     is_admitted
 }
 
-/// Whether a fault handles a call whose signature has been checked.
+/// Applies faults to a call whose signature has been checked. Returns `true` if a fault has handled the call.
 pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     let is_dealt_with = connection_faults::on_call(shard, begun);
     if !is_dealt_with && let Some((own, _, directory, cx)) = shard.interposed() {
@@ -63,7 +65,7 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     is_dealt_with
 }
 
-/// Intercepts deferred work. Returns the work if the shard must still do it.
+/// Intercepts deferred work. Returns the work if the shard must do it as usual.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Deliver(channel, role) = left {
         message_faults::deliver_pending(shard, channel, role);
@@ -82,14 +84,15 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     Some(left)
 }
 
-/// Counts the channels created or removed since the previous call.
+/// Tells the collector of findings about channels created or removed since the previous call.
 pub(crate) fn count_channels(shard: &mut State) {
     if let Some((own, _, directory, cx)) = shard.interposed() {
         own.observe(|it| it.count_channels(directory, cx.at));
     }
 }
 
-/// Answers and counts a query about a channel, and copies the offer in it if the offer is accepted.
+/// Answers a query about a channel, and checks the query against the strict profile. If the query contains an offer and
+/// the channel accepts it, copies the offer.
 fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if !home::allows(shard, caller, &query) {
         return;
@@ -126,7 +129,7 @@ pub(crate) fn go_on(shard: &mut State, later: Later) {
     }
 }
 
-/// Observes an admitted connection and applies session faults to it.
+/// Checks an admitted connection against the strict profile, and applies session faults to it.
 fn joined(shard: &mut State, key: SessionKey) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -137,7 +140,7 @@ fn joined(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Takes the next item that was held back by a fault and is now due.
+/// Takes the next item that a fault has held back and whose time has come.
 pub(crate) fn take_due(shard: &mut State) -> Option<Later> {
     let (own, _, _, cx) = shard.interposed()?;
     own.faults.held.take_due(cx.at.now)
@@ -152,7 +155,7 @@ pub(crate) fn unmute_due(shard: &mut State) {
 
 // Operators' requests to the interposer.
 
-/// Returns the findings: requests that the strict profile would have refused.
+/// Returns the findings: the violations of the strict profile.
 pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     let parity = shard
         .interposer
@@ -161,7 +164,7 @@ pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     parity.map(Parity::findings).unwrap_or_default()
 }
 
-/// Adds a fault. Returns `true` if it is a session fault, which also applies to sessions already open.
+/// Adds a fault. Returns `true` if it is a session fault, which must also be applied to the sessions already open.
 pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
     let Some((own, _, _, cx)) = shard.interposed() else {
         return false;
@@ -171,14 +174,15 @@ pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
     is_of_sessions
 }
 
-// Resets of channels used by a test, under `--dev`: closes connections, withdraws pending messages and frees names.
+// Resets channels that a test has used, under `--dev`: closes their connections, withdraws their pending messages and
+// frees their names.
 
 /// Selects the channels that a shard resets.
 #[derive(Clone, Debug)]
 pub struct Reset {
-    /// Prefix of the channel names.
+    /// Prefix of the names of the channels to reset.
     pub prefix: Box<str>,
-    /// If set, only these channels, left over from an earlier step; `None` in the first step.
+    /// The channels that the previous step did not reset. Only these are reset in this step. `None` in the first step.
     pub only: Option<Vec<Identity>>,
 }
 
@@ -189,14 +193,15 @@ pub struct ResetStep {
     pub connections: u64,
     /// Number of channels being deleted.
     pub channels: u64,
-    /// Channels left for the next step, because changes to them were in progress or the step's limit was reached.
+    /// The channels left for the next step, either because a change to the channel was in progress or because this step
+    /// had reached its limit.
     pub left: Vec<Identity>,
     /// Number of channels whose deletion is not yet durable.
     pub deleting: u64,
 }
 
 impl Reset {
-    /// Returns the channels to reset.
+    /// Returns the channels to reset in this step.
     pub(crate) fn channels(&mut self, directory: &Directory) -> Vec<Identity> {
         self.only.take().unwrap_or_else(|| {
             let all = directory.names_from(Bound::Unbounded);
@@ -205,7 +210,8 @@ impl Reset {
         })
     }
 
-    /// Performs the first step of a reset: resets everything except individual channels.
+    /// Discards the findings about the channels to reset. In the first step of a reset of all channels, also ends the
+    /// requests that a fault has left unanswered.
     pub(crate) fn begin(&self, own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(own, sockets, cx);
@@ -213,7 +219,7 @@ impl Reset {
         own.observe(|it| it.forget(&self.prefix));
     }
 
-    /// Returns the number of channels being reset whose deletion is not yet durable.
+    /// Returns how many of the channels being reset are still being deleted.
     pub(crate) fn deleting(&self, directory: &Directory) -> u64 {
         let deleting = directory.names_from(Bound::Unbounded);
         let deleting = deleting.filter(|(arn, key)| {
@@ -226,7 +232,8 @@ impl Reset {
 }
 
 impl ResetStep {
-    /// Deletes a channel, unless the step has reached its limit.
+    /// Starts to delete a channel and closes its connections. Returns the channel's key. Returns `None` if the channel
+    /// does not exist, or if it is left for the next step because this step has reached its limit.
     pub(crate) fn end(&mut self, shard: &mut State, identity: Identity) -> Option<ChannelKey> {
         if self.channels >= RESET_CHANNELS_PER_STEP {
             self.left.push(identity);
@@ -251,7 +258,7 @@ impl ResetStep {
     }
 }
 
-/// Ends requests that a fault has left unanswered.
+/// Aborts the connections of requests that a fault has left unanswered.
 fn end_mute_requests(own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
     let mut mute = Vec::new();
     for slot in 0..sockets.places() {

@@ -1,8 +1,10 @@
-//! The channels homed on this shard, by key, name and account; their pending messages; and changes to them.
+//! The channels that this shard owns, indexed by key, by name and by account. Includes their pending messages and the
+//! changes in progress.
 //!
-//! Invariants (`invariants`): each channel in the table has its name in `names` and is counted in `holdings`; a channel
-//! has at most one change in progress, and is created or deleted only by such a change; `kept` and `waits` count
-//! exactly what the channels hold; each slot lists its channels.
+//! Invariants, checked by `invariants`: the name of each channel in the table is in `names`, and `holdings` counts the
+//! channel. A channel has at most one change in progress, and only such a change creates or deletes a channel. `kept`
+//! counts exactly the pending messages of the channels, and `waits` counts exactly their calls. Each slot lists the
+//! channels that belong to it.
 
 mod accounts;
 pub(crate) mod calls;
@@ -37,47 +39,48 @@ use waiting_calls::WaitingCalls;
 /// The channels of a shard.
 pub(crate) struct Directory {
     settings: Arc<Settings>,
-    /// The id of this shard, from which the placement of channels is derived.
+    /// The id of this shard. Together with `placement`, it determines which channels this shard owns.
     shard: ShardId,
     placement: Placement,
     hasher: RandomState,
     channels: Table<ChannelKey, Channel>,
-    /// Channels sorted by identity, for operators' pages. A hash map would need a second index; with a million
-    /// channels, the lookup on connect takes about 20 comparisons.
+    /// Channels sorted by region, account and name, as needed for the pages that operators request. With a hash map, a
+    /// second index would be needed for this order. With a million channels, a lookup takes about 20 comparisons.
     names: BTreeMap<NamedRecord, ChannelKey>,
-    /// Records of all shards in the process.
+    /// The records of all shards in the process.
     catalog: Arc<dyn SharedCatalog>,
-    /// Number of channels and record bytes per account and region on this shard.
+    /// The number of channels on this shard and the size of their records in bytes, per account and region.
     holdings: Holdings,
-    /// Channels that ended before their connections: account and name, for the log lines of those connections, and the
-    /// number of connections left.
+    /// Channels that were removed while connections were still open. Each entry contains the account and the name,
+    /// which the log lines about these connections need, and the number of connections that are still open.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
     pub(crate) changes: Changes,
     kept: PendingBudget,
-    /// Bytes of unanswered offers, limited to a fraction of the pending bytes.
+    /// The bytes of unanswered offers. They are limited to a fraction of the limit on pending bytes.
     offers: OfferBudget,
-    /// Alexa calls pending on this shard.
+    /// The Alexa and player calls pending on this shard.
     pub(crate) waits: WaitingCalls,
-    /// Devices waiting on this shard.
+    /// The devices waiting on this shard for a client to connect.
     pub(crate) polls: Polls,
     pub(crate) pages: PageTurn,
     pub(crate) lists: Lists,
-    /// Channels on which a connection has lost its slot. Once the connection has closed, the entry is dropped by the
-    /// next read.
+    /// Channels on which a connection has been superseded. The entry of a channel is removed when the list is read
+    /// after all superseded connections have closed.
     displaced: BTreeSet<ChannelKey>,
-    /// Presence changes not yet reported to watchers of channels.
+    /// Presence changes that have not yet been reported to watchers.
     pub(crate) news: News,
-    /// Presence epoch of channels that have no slot.
+    /// The presence epoch of channels that do not belong to a slot.
     epoch: u64,
-    /// Bit set of the hooks that wake masters.
+    /// The hooks that can wake a master, as a bit set.
     waking: u16,
-    /// Table position of the next channel whose hooks must be looked up after the hooks have changed.
+    /// The table position from which to look up the hooks of channels again. Set after the configured hooks have
+    /// changed.
     rewatch: Option<usize>,
-    /// The slots of this shard, if slots move between nodes.
+    /// The slots that this shard serves; `None` if slots do not move between nodes.
     pub(crate) slots: Option<Box<DirectorySlots>>,
 }
 
-/// The parts of a shard's initial state that concern its channels.
+/// The part of a shard's initial state from which its [`Directory`] is created.
 pub(crate) struct DirectoryStart {
     pub(crate) settings: Arc<Settings>,
     pub(crate) shard: ShardId,
@@ -85,17 +88,17 @@ pub(crate) struct DirectoryStart {
     pub(crate) hasher: RandomState,
     pub(crate) store: Box<dyn Store>,
     pub(crate) catalog: Arc<dyn SharedCatalog>,
-    /// Creation time of a previous process's newest channel.
+    /// Creation time of the newest channel of the previous process.
     pub(crate) newest: Wall,
     /// Maximum number of pending Alexa calls.
     pub(crate) waiting_calls: usize,
-    /// Maximum number of waiting devices.
+    /// Maximum number of devices that may wait for a client at the same time.
     pub(crate) wake_polls: usize,
-    /// The slots of the shard, if slots move between nodes.
+    /// The slots that this shard serves; `None` if slots do not move between nodes.
     pub(crate) slots: Option<Box<DirectorySlots>>,
-    /// Receives the presence of watched channels.
+    /// Receives the changes of presence on watched channels.
     pub(crate) audience: Box<dyn Audience>,
-    /// Presence epoch of channels that have no slot.
+    /// The presence epoch of channels that do not belong to a slot.
     pub(crate) epoch: u64,
 }
 
@@ -146,11 +149,12 @@ impl Directory {
         }
     }
 
-    /// Loads the records of a previous process, whose names must be unique, into the empty tables. Records that do not
-    /// fit are skipped.
+    /// Loads the records of the previous process into the empty tables. The names in the records must be unique.
+    /// Records for which there is no room are skipped.
     pub(crate) fn load(&mut self, records: Records) {
         let put = |record| self.put(record, Life::Active);
-        // Collected at once, since inserting names in ascending order leaves a map's nodes half empty.
+        // Collecting sorts and bulk-builds the map. Inserting names one by one in ascending order would leave its nodes
+        // half empty.
         self.names = records.into_iter().filter_map(put).collect();
         self.catalog.ask(|catalog| {
             for NamedRecord(record) in self.names.keys() {
@@ -173,11 +177,11 @@ impl Directory {
     }
 }
 
-/// The pending bytes of each account and channel, and the limit on their total.
+/// Bytes of pending messages per account and channel, and the limit on the total.
 #[derive(Debug)]
 struct PendingBudget {
     shares: Shares,
-    /// Maximum number of bytes pending on the shard.
+    /// Maximum number of bytes of pending messages on this shard.
     most: usize,
 }
 
@@ -190,7 +194,7 @@ impl PendingBudget {
     }
 }
 
-/// The bytes of unanswered offers, and the limit on their total.
+/// Bytes of unanswered offers, and the limit on the total.
 #[derive(Debug)]
 struct OfferBudget {
     shares: Shares,
@@ -199,13 +203,13 @@ struct OfferBudget {
 }
 
 impl OfferBudget {
-    /// Updates the bytes of a channel from `before` to `after`.
+    /// Changes the byte count of a channel from `before` to `after`.
     fn change(&mut self, account: Account, channel: ChannelKey, before: usize, after: usize) {
         self.shares.change(account, channel, before, after);
         self.bytes = (self.bytes + after) - before;
     }
 
-    /// Returns the channel that must evict an offer if the limit is exceeded.
+    /// If the limit is exceeded, returns the channel that must evict an offer.
     fn payer(&self) -> Option<ChannelKey> {
         self.shares.largest().filter(|_| self.bytes > self.most)
     }
@@ -218,14 +222,15 @@ impl OfferBudget {
 pub(crate) struct ChangeUnderWay {
     /// The caller waiting for the result; `None` for a channel created by an upgrade.
     pub(crate) caller: Option<CallRef>,
-    /// The account charged for the change, if any: either the caller's or the channel's.
+    /// The account whose capacity the change takes up, if any. This is the caller's account, or the channel's account
+    /// if there is no caller.
     pub(crate) account: Option<Account>,
     pub(crate) step: ChangeStep,
-    /// Subsequent changes to the same channel, each charged separately.
+    /// Later changes to the same channel, which wait for this one. Each takes up capacity as well.
     pub(crate) waiting: WaitingQueries,
 }
 
-/// The step to apply once a change is durable.
+/// The step to apply once the store has made a change durable.
 #[derive(Debug)]
 pub(crate) enum ChangeStep {
     Create,
@@ -238,11 +243,13 @@ pub(crate) struct Changes {
     pub(crate) store: Box<dyn Store>,
     /// Changes whose result the store has not yet reported.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
-    /// Capacity used by changes in progress and those queued after them, by account.
+    /// The capacity for changes, divided among accounts. Both the changes in progress and those that wait for them take
+    /// up capacity.
     pub(crate) places: Places<Account>,
-    /// Number of channels whose deletion is not yet durable.
+    /// Number of channels whose deletion is in progress.
     pub(crate) deleting: u64,
-    /// Creation time of the newest channel, which ensures that a recreated channel differs from its predecessor.
+    /// Creation time of the newest channel. Each new channel gets a later time, so that a channel that is deleted and
+    /// created again never gets the same ARN.
     last_created: Wall,
 }
 
@@ -258,13 +265,13 @@ impl Changes {
     }
 }
 
-/// A change to be submitted to the store, and its channel.
+/// A change that is about to be submitted to the store, and its channel.
 pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 
-// Invariants of the directory, checked after every input in debug builds.
+// The directory's invariants, checked after every input in debug builds.
 
-/// Number of channels up to which every channel is checked after each input. In larger directories, which occur only in
-/// tests of large tables, only the totals are checked.
+/// Maximum number of channels for which a debug build checks every channel after each input. Only tests exceed this
+/// number; the debug build then checks only the totals.
 const LOOKED_AT_MAX: usize = 64;
 
 impl Directory {
@@ -281,7 +288,7 @@ impl Directory {
         }
     }
 
-    /// Checks that each change in progress belongs to a channel and that its capacity is accounted for.
+    /// Checks that each change in progress belongs to a channel and takes up the capacity recorded for it.
     fn check_changes(&self) {
         let all = &self.changes.under_way;
         let deletes = all
@@ -311,7 +318,7 @@ impl Directory {
         );
     }
 
-    /// Checks that each channel is in every table, and that the totals match.
+    /// Checks that each channel is listed in every table, and that the totals match.
     fn check_channels(&self) {
         let (mut kept, mut calls, mut offers) = (0, 0, 0);
         for (NamedRecord(record), key) in &self.names {
@@ -353,7 +360,7 @@ impl Directory {
         );
     }
 
-    /// Returns the number of channels of an account, and the bytes of their records.
+    /// Returns the number of channels that an account has on this shard, and the size of their records in bytes.
     fn sum_of(&self, tenant: &str) -> Holding {
         let of = |name: &NamedRecord| name.0.arn.identity().starts_with(tenant);
         let own = self.names.iter().filter(|(name, _)| of(name));
@@ -369,7 +376,7 @@ impl Directory {
         holdings.fold(Holding::default(), Holding::and)
     }
 
-    /// Checks that a channel's state matches its change in progress.
+    /// Checks that a channel's lifecycle state matches the change in progress on it.
     fn check_life(&self, identity: &str, key: ChannelKey, channel: &Channel) {
         let step = self.step(key);
         let deletes = matches!(step, Some(ChangeStep::Delete));

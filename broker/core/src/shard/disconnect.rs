@@ -1,4 +1,5 @@
-//! Deadlines that have passed, and the steps of a drain. The closes themselves are in `sockets/ends.rs`.
+//! Handles deadlines that have passed, and carries out the steps of a drain. The code that closes connections is in
+//! `sockets/ends.rs`.
 
 use crate::channel::members::Members;
 use crate::event::Purpose;
@@ -20,9 +21,9 @@ use crate::{check::Check, journal::EndReason};
 use codec::ws::{self, Opcode};
 use std::iter::from_fn;
 
-// Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
+// Deadlines that have passed: overdue requests, silent and old connections, expired messages and calls.
 
-/// Interval in milliseconds at which a stalled connection with no other deadline is checked.
+/// How often to check a stalled connection that has no other deadline, in milliseconds.
 const STILL_LOOK_MS: u64 = 1000;
 
 pub(crate) fn session_due(shard: &mut State, key: SessionKey) {
@@ -45,7 +46,8 @@ pub(crate) fn session_due(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Times out a request head or body: responds with 408 if part of it has arrived, otherwise just closes the connection.
+/// Handles a request that has not arrived in time. Responds with 408 if part of a head or body has arrived, and
+/// otherwise just closes the connection.
 fn request_overdue(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     let Some(http) = sockets.http(key) else {
@@ -80,7 +82,7 @@ fn request_overdue(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Times out a call: its caller receives 503, and a late answer is dropped.
+/// Times out a call. The caller receives a 503 response. If an answer arrives later, it is dropped.
 fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.hang_up(cx, key);
     sockets.note_unanswered(cx, key);
@@ -89,7 +91,7 @@ fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     }
 }
 
-/// Returns the error for a call that timed out.
+/// Returns the error for a call that has timed out.
 pub(crate) fn overdue() -> Refusal {
     let message = "The call took too long. Whether it changed anything is not known.";
     Refusal::unavailable(Check::ReplyTimeout, message)
@@ -119,7 +121,7 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
                 sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
         }
-        // A pong that this process did not read cannot count as missing: the ping's time starts again.
+        // This process did not read in the meantime, so the missing pong means nothing. The ping's time starts again.
         Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, cx.at.now) => {
             web_socket.pinged(cx.at.now);
             if web_socket.role == Role::Master {
@@ -139,7 +141,8 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.arm_open(key, cx.at.now);
 }
 
-/// Handles the deadlines of a channel: expires its pending messages and calls, and closes connections that are due.
+/// Handles the deadline of a channel: drops expired pending messages, ends expired calls, and closes connections that
+/// are due.
 pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     if directory.channel(key).is_none() {
         return;
@@ -150,7 +153,7 @@ pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: Chan
     });
     cx.todo.push(Todo::RepeatOffers(key));
     directory.expire_calls(cx, key);
-    // A connection that lost its slot but does not accept the rest of a message delays its successor.
+    // A connection that has lost its slot delays its successor until it has accepted the rest of a message.
     let now = cx.at.now;
     let mut members = directory.members_mut(key);
     let mut take = |take: fn(&mut Members, Now) -> Option<SessionKey>| {
@@ -170,18 +173,18 @@ pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: Chan
     cx.todo.push(Todo::Arm(key));
 }
 
-// The end of the process: clients that support GO_AWAY receive it, then all are closed, each phase spread over time;
-// then the pending calls are answered.
+// The drain at the end of the process. Clients that support GO_AWAY receive it, then all connections are closed. Each
+// phase is spread over time. Finally, the pending calls are answered.
 //
-// Waiting devices are answered in the first half.
+// Waiting devices are answered during the first phase.
 // ```text
 //  0 ─────────── ½ ────── ¾ ────── end
 //  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
 // ```
-// A walk covers the table's slots in proportion to the elapsed time, a bounded number per step and the rest in the next
-// turn. Once no WebSocket, pending call or change in progress is left, the drain ends.
+// A phase visits the session table in proportion to the elapsed time. The number of positions per step is bounded, and
+// the rest is visited in the next turn. The drain ends once no WebSocket, pending call or change in progress is left.
 
-/// Starts the shutdown: from then on, no connection or call is accepted.
+/// Starts the shutdown. No connections or calls are accepted afterwards.
 pub(crate) fn begin_drain(shard: &mut State, within_ms: u64) {
     let (sockets, _, cx, _) = shard.parts();
     if sockets.begin_drain(within_ms, cx.at.now) {
@@ -189,7 +192,7 @@ pub(crate) fn begin_drain(shard: &mut State, within_ms: u64) {
     }
 }
 
-/// Advances the drain in proportion to the elapsed time.
+/// Carries out the steps of the drain that are due.
 pub(crate) fn step_drain(shard: &mut State) {
     let State { sockets, cx, .. } = shard;
     let Some(step) = sockets.drain_step(cx.at.now) else {

@@ -1,8 +1,9 @@
-//! The shard's loops, which process received frames, requests, due work and messages from other shards.
+//! Processes everything that a shard receives: frames, requests, messages from other shards, and timers that are due.
 //!
-//! Each item is a separate step whose deferred work ([`Todo`](crate::shard::todo::Todo)) is done before the next item
-//! begins, so that each item sees the changes made by earlier ones. Only these methods, those in `shard.rs`,
-//! `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer (`dev/`) have access to all parts.
+//! Each frame, request or message is processed in a step of its own. The work that a step defers
+//! ([`Todo`](crate::shard::todo::Todo)) is done before the next step, which therefore sees all of its effects. Only the
+//! methods in this file, in `shard.rs`, `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer
+//! (`dev/`) have access to all parts of the state.
 
 use crate::limits::{
     ASKS_PER_TICK, FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN,
@@ -27,7 +28,7 @@ use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output}
 use codec::{sts, ws::Item};
 use std::sync::Arc;
 
-// Received bytes: WebSocket frames, HTTP requests, and requests that have waited for their turn.
+// Received bytes: WebSocket frames, HTTP requests, and requests that had to wait for their turn.
 
 impl Shard {
     pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8]) {
@@ -52,11 +53,11 @@ impl Shard {
             + self.state.directory.pages.records * work_units::RECORD
     }
 
-    /// Handles bytes received on an open WebSocket, forwarding all complete frames. Returns `false` if the session is
-    /// not an open WebSocket.
+    /// Handles bytes received on an open WebSocket. Processes all complete frames. Returns `false` if the session has
+    /// no open WebSocket.
     ///
-    /// During the call, the receiver is taken out of its session, and the parser out of the shard's scratch memory, so
-    /// that their borrows of `bytes` are independent of everything that a message may change.
+    /// While this method runs, the session's receiver and the shard's parser are taken out of the state. Both borrow
+    /// from `bytes`, and must not be borrowed from anything that a message may change.
     pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
         let now = self.state.cx.at.now;
         let Some((mut receiver, mut reader)) = self.state.sockets.lend(from, now) else {
@@ -102,7 +103,7 @@ impl Shard {
             rest = rest.get_mut(used..).unwrap_or_default();
             match passed {
                 Err(Aside::Ended) => break,
-                // Nearly always, no bytes follow.
+                // Usually, no bytes follow.
                 Ok(()) | Err(Aside::Handled) if rest.is_empty() && receiver.is_idle() => break,
                 Ok(()) | Err(Aside::Handled) => {}
             }
@@ -114,7 +115,7 @@ impl Shard {
         true
     }
 
-    /// Handles bytes received on an HTTP connection, or continues with its buffered bytes.
+    /// Handles bytes received on an HTTP connection. Also called to continue with bytes that were buffered earlier.
     pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
         let allowed = self.state.sockets.turns.visit(done, self.state.cx.at);
@@ -122,8 +123,8 @@ impl Shard {
         self.state.sockets.turns.end_visit(allowed - left);
     }
 
-    /// Parses requests in place, copying only those that are incomplete or must wait. Answers at most `visit` heads and
-    /// bodies; returns how many more may be answered.
+    /// Parses requests in place. Bytes are copied only if a request is incomplete or must wait. Processes at most
+    /// `visit` heads and bodies, and returns how many of them are left.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.state.sockets.http(key) else {
             return visit;
@@ -155,8 +156,8 @@ impl Shard {
         visit
     }
 
-    /// Processes complete requests; returns the number of bytes consumed. A request pipelined after a call waits for
-    /// the call's answer, which is processed at the end of the input.
+    /// Processes complete requests, and returns the number of bytes consumed. If a request was pipelined behind a call,
+    /// it waits until the end of the input, when the call is answered.
     fn requests(&mut self, key: SessionKey, bytes: &mut [u8], visit: &mut u32) -> usize {
         let mut used = 0;
         loop {
@@ -178,7 +179,7 @@ impl Shard {
         }
     }
 
-    /// Handles the next head or body, if it is complete and need not wait.
+    /// Processes the next head or body, if it is complete and need not wait.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
         let waits = *visit == 0 || self.state.sockets.turns.is_over(self.work_done());
         let part = self.state.sockets.next_part(key, rest, waits);
@@ -202,7 +203,7 @@ impl Shard {
                     HeadStep::Upgrade(_)
                         if shard.sockets.http(key).is_some_and(|http| http.ended) =>
                     {
-                        // The peer left while the request waited for its turn, so the request would wait in vain.
+                        // The peer left while its upgrade waited for a turn. Nobody would use the WebSocket.
                         shard.sockets.finish(&mut shard.cx, key);
                         Step::Over
                     }
@@ -260,8 +261,8 @@ impl Shard {
         }
     }
 
-    /// Starts the next request that has been waiting for an earlier call's answer, or for its peer to read responses.
-    /// Returns `false` if there is none.
+    /// Continues with a connection whose next request had to wait, either for the answer to an earlier call or for the
+    /// peer to read its responses. Returns `false` if there is no such connection.
     pub(crate) fn receive_answered(&mut self) -> bool {
         let Some(session) = self.state.sockets.turns.answered.pop_front() else {
             return false;
@@ -270,8 +271,8 @@ impl Shard {
         true
     }
 
-    /// Continues with connections that have waiting requests, each at most once. Each visit counts as at least one
-    /// request, since checking an incomplete request also takes work.
+    /// Continues with the connections whose requests are waiting for a turn, visiting each at most once. A visit counts
+    /// as at least one request, since checking an incomplete request takes time too.
     fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
         let done = self.work_done();
@@ -290,13 +291,13 @@ impl Shard {
             let rest = self.take_requests(key, &mut [], allowed);
             left -= (allowed - rest).max(1);
             self.settle();
-            // Sent even without an answer, since the edge then checks whether to read on.
+            // The output is sent even if there is no answer, since the edge then checks whether to read on.
             self.state.sockets.output(Output::Send(key));
         }
     }
 }
 
-// Messages ([`Letter`]) from another shard or from the side thread.
+// Messages ([`Letter`]) from other shards and from the side thread.
 
 impl Shard {
     pub(crate) fn take_in(&mut self, letter: Letter) {
@@ -313,7 +314,7 @@ impl Shard {
             }
             Letter::CallAnswer(from, caller, answer) => {
                 sockets.post(from, Letter::CallOver(caller));
-                // If the call was withdrawn, the answer is dropped.
+                // If the call has been withdrawn, nobody waits for the answer.
                 if sockets.end_offer(caller) {
                     cx.todo.push(Todo::Answer(caller, answer));
                 }
@@ -349,10 +350,11 @@ impl Shard {
     }
 }
 
-// Steps that the interposer of `--dev` may intercept, if the shard has one.
+// Steps that the `--dev` interposer may intercept, if the shard has one.
 
 impl Shard {
-    /// Admits a connection to its channel. Returns `false` if it was refused or gets no response.
+    /// Admits a connection to its channel. Returns `false` if the connection was refused or a fault leaves it
+    /// unanswered.
     pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
         self.state.directory.complete(&mut admission);
         let Some(holder) = admission::holder(&mut self.state, key, &admission) else {
@@ -376,7 +378,8 @@ impl Shard {
         true
     }
 
-    /// Starts a call whose signature has been checked, unless another node owns its channel.
+    /// Starts a call whose signature has been checked. If another node owns the channel, the call is forwarded or
+    /// refused instead.
     fn begin_call(&mut self, mut begun: BegunCall, whole: Option<Vec<u8>>) {
         if let Some(whole) = whole
             && !onward::call_is_here(&mut self.state, &begun, whole)
@@ -389,7 +392,7 @@ impl Shard {
         }
     }
 
-    /// Does the work that a step deferred, and any further work that results.
+    /// Does the work that a step has deferred, and any work that results from it.
     #[inline]
     pub(crate) fn settle(&mut self) {
         if !self.state.cx.todo.is_empty() {
@@ -421,7 +424,7 @@ impl Shard {
         dev::count_channels(&mut self.state);
     }
 
-    /// Releases items held back by faults that are now due, up to a limit.
+    /// Handles the items that faults have held back and whose time has come, up to a limit.
     fn interposer_due(&mut self) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let Some(later) = dev::take_due(&mut self.state) else {
@@ -434,13 +437,14 @@ impl Shard {
     }
 }
 
-// Due work: deadlines, items held back by faults, pages, slot moves, clients on links, the drain, and waiting requests.
+// Work that is due: deadlines, items held back by faults, pages, slot moves, clients on links, the drain, and requests
+// that wait for their turn.
 
-/// Maximum number of due entries handled per tick. The next turn follows immediately and handles the rest.
+/// Maximum number of timers handled per tick. If more are due, the next turn follows immediately.
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
-    /// Queries what the peers of connections have acknowledged, where a query is due.
+    /// Queries what peers have acknowledged, on each connection that is due for such a query.
     pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
             let State { sockets, cx, .. } = &mut self.state;
@@ -498,8 +502,8 @@ impl Shard {
         self.answer_waiting();
     }
 
-    /// Does the work due for slots: processes some of the orders and merged answers, closes connections if the node is
-    /// isolated, and packs messages.
+    /// Does the work that is due for slots: carries out a limited number of orders, delivers merged answers, packs
+    /// messages, and closes connections if the node is isolated.
     fn work_on_slots(&mut self) {
         if self.state.directory.slots.as_deref().is_none() {
             return;
@@ -552,7 +556,7 @@ impl Shard {
         }
     }
 
-    /// Closes further connections of an isolated node, up to the limit per turn.
+    /// Closes queued connections, as many as the limit per turn permits.
     fn close_on(&mut self) {
         self.state
             .sockets
@@ -567,7 +571,8 @@ impl Shard {
         }
     }
 
-    /// Starts the next queued list if the turn's budget permits; its deferred work is done before the next list starts.
+    /// Starts the next queued list request, if the turn's budget permits. All work that the request defers is done
+    /// before the next one starts.
     pub(crate) fn begin_list(&mut self) {
         if self.state.directory.pages.has_room(self.state.cx.at) {
             connect::hold(&mut self.state);

@@ -1,7 +1,7 @@
-//! Facts about a refused request: its parameters, its signer, its time, and the texts that its signature was checked
-//! against.
+//! The known facts about a refused request, for the log: its parameters, its signer, its time, and the texts from which
+//! its signature was computed.
 //!
-//! Evidence is built only if the refusal is logged; requests that are served copy nothing for it.
+//! [`Evidence`] only borrows these facts, so that nothing is copied for requests that are served.
 
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::Purpose;
@@ -16,44 +16,44 @@ use codec::sigv4::{Parameter, Stamp};
 use codec::whep;
 use std::borrow::Cow;
 
-/// The refused request: its purpose, and the known facts about it.
+/// The known facts about a refused request, and how to respond to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
-    /// The connection that the request arrived on.
+    /// The connection on which the request arrived.
     pub(crate) key: SessionKey,
-    /// The purpose under which the response is counted.
+    /// The purpose of the request. The response is counted under it.
     pub(crate) purpose: Purpose,
-    /// Whether the connection closes after the response.
+    /// Whether to close the connection after the response.
     pub(crate) close: bool,
-    /// The request id of the response, if an audit entry needs it.
+    /// The request id to use in the response, if one has already been generated.
     pub(crate) id: Option<&'a str>,
-    /// The channel's name, if it was parsed.
+    /// The name of the channel, if it was parsed.
     pub(crate) channel: Option<&'a str>,
     pub(crate) channel_account: Option<Account>,
-    /// The viewer's client id, if it was parsed.
+    /// The client id of the viewer, if it was parsed.
     pub(crate) client_id: Option<&'a str>,
-    /// The requested session name for temporary credentials.
+    /// The session name given in a request for temporary credentials.
     pub(crate) session: Option<&'a str>,
-    /// The ARN of the requested role.
+    /// The ARN of the role that the caller requested.
     pub(crate) role: Option<&'a str>,
-    /// The certificate and thing, or the token, presented in a sign-in whose identity has not been verified.
+    /// The certificate and thing, or the token, that the caller presented to sign in. Not verified.
     pub(crate) shown: Shown<'a>,
-    /// The caller, if the signature was valid.
+    /// The caller, if the signature of the request is valid.
     pub(crate) caller: Option<&'a Caller>,
-    /// The request head, while it is available.
+    /// The head of the request, while it is available.
     pub(crate) head: Option<&'a Head<'a>>,
-    /// The number of the injected fault that caused the refusal.
+    /// The number of the fault that caused the refusal.
     pub(crate) fault: Option<u64>,
-    /// Whether the shard's last signature check refused the request.
+    /// Whether the last signature check on this shard is the one that caused the refusal.
     pub(crate) by_signature: bool,
 }
 
-/// The proof of identity as presented, verified or not.
+/// The proof of identity that a caller presented. May not have been verified.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shown<'a> {
-    /// Fingerprint of the certificate.
+    /// Fingerprint of the client certificate.
     pub(crate) certificate: Option<&'a [u8; 32]>,
-    /// Thing name in the request.
+    /// Thing name given in the request.
     pub(crate) thing: Option<&'a str>,
     /// Issuer of the token.
     pub(crate) issuer: Option<&'a str>,
@@ -62,7 +62,8 @@ pub(crate) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Returns the proof presented by a caller that signed in, or whose session derives from a sign-in.
+    /// Returns the proof of identity that the caller presented to sign in. If the caller uses a session derived from
+    /// that sign-in, the proof is still returned. Returns `None` for callers that did not sign in.
     fn of(caller: &'a Caller) -> Option<Self> {
         Some(match caller.sign_in()? {
             SignIn::Thing(identity) => Self {
@@ -78,7 +79,7 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// Converts the proof to the form used in log entries.
+    /// Converts the proof to the form used in log lines.
     fn presented(self) -> Presented {
         let text = |text: Option<&str>| text.map(named);
         Presented {
@@ -104,7 +105,7 @@ pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     })
 }
 
-/// The texts and keys that a signature was checked against.
+/// The texts and keys from which a signature was computed in order to check it.
 #[derive(Clone, Copy)]
 pub(crate) struct SignatureEvidence<'a> {
     pub(crate) authenticator: &'a Authenticator,
@@ -114,8 +115,8 @@ pub(crate) struct SignatureEvidence<'a> {
 }
 
 impl SignatureEvidence<'_> {
-    /// Determines which part of a request with an invalid signature differs from what the client signed. Takes the same
-    /// steps whether or not the key is known.
+    /// Finds the part of a request that differs from what the client signed. Takes the same steps whether or not the
+    /// key exists.
     pub(crate) fn signed_as(
         &self,
         head: Option<&Head<'_>>,
@@ -130,7 +131,7 @@ impl SignatureEvidence<'_> {
         Some(limited(&signed.to_string()).into())
     }
 
-    /// Returns the texts that the signature was checked against, in the form used in log entries.
+    /// Returns the texts against which the signature was checked, in the form used in log lines.
     pub(crate) fn explain(&self) -> Option<Box<Explain>> {
         if self.canonical_request.is_empty() {
             return None;
@@ -143,7 +144,7 @@ impl SignatureEvidence<'_> {
     }
 }
 
-/// The unverified claims in a request's head.
+/// The claims in a request's head, which have not been verified.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed<'a> {
     pub(crate) channel: Option<Cow<'a, str>>,
@@ -155,7 +156,7 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Creates evidence for the last request on its connection, with nothing known about the request.
+    /// Creates evidence for a request about which nothing else is known. The connection is closed after the response.
     pub(crate) fn of(key: SessionKey, purpose: Purpose) -> Self {
         Self {
             key,
@@ -175,7 +176,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Creates evidence for a request of which only the head was read.
+    /// Creates evidence for a request of which only the head has been read.
     pub(crate) fn of_head(key: SessionKey, purpose: Purpose, head: &'a Head<'a>) -> Self {
         Self {
             head: Some(head),
@@ -196,7 +197,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Creates evidence for a parsed upgrade.
+    /// Creates evidence for an upgrade that has been parsed.
     pub(crate) fn of_admission(key: SessionKey, admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
@@ -207,7 +208,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Creates evidence for a parsed call.
+    /// Creates evidence for a call that has been parsed.
     pub(crate) fn of_call(key: SessionKey, call: &'a PendingCall) -> Self {
         Self {
             close: call.close,
@@ -217,7 +218,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Returns the claims in the head, replaced by verified facts where these are known.
+    /// Returns what the request head claims. Where verified facts are known, they replace the claims.
     pub(crate) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {
@@ -235,14 +236,15 @@ impl<'a> Evidence<'a> {
         claimed
     }
 
-    /// Returns the signer's account and source identity.
+    /// Returns the account and the source identity of the verified caller.
     pub(crate) fn signer(&self) -> (Option<&'a str>, Option<&'a str>) {
         let known = self.caller.filter(|caller| caller.is_known());
         let source_identity = known.and_then(Caller::source_identity);
         (known.map(Caller::account), source_identity)
     }
 
-    /// Returns the principal that signed the request, or that owns the key named in it.
+    /// Returns the name of the principal that signed the request. If the caller is not known, returns the principal
+    /// that owns the key `key_id`.
     pub(crate) fn principal<'s>(
         &self,
         key_id: Option<&str>,
@@ -259,7 +261,8 @@ impl<'a> Evidence<'a> {
         known.map(Caller::name).or_else(named)
     }
 
-    /// Returns the proof of the caller's identity, verified or not, and the requested role.
+    /// Returns the proof of identity that the caller presented, and the role that it requested. The proof may not have
+    /// been verified.
     pub(crate) fn presented(&self) -> Option<Box<Presented>> {
         let shown = self.caller.and_then(Shown::of).unwrap_or(self.shown);
         let presented = Presented {
@@ -313,14 +316,14 @@ fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Returns the first characters of a received text.
+/// Returns a text from the request, truncated to the number of characters that may be logged.
 pub(crate) fn named(text: &str) -> Box<str> {
     let end = text.char_indices().nth(NAMED_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default().into()
 }
 
-/// Formats a canonical request for operators, truncating first its secrets, then the whole text.
+/// Formats a canonical request for operators. First truncates each secret in it, then the whole text.
 fn shown(canonical_request: &[u8]) -> Box<str> {
     let text = String::from_utf8_lossy(canonical_request);
     let mut out = String::with_capacity(text.len().min(EXPLAINED_BYTES_MAX));
@@ -342,7 +345,7 @@ fn shown(canonical_request: &[u8]) -> Box<str> {
     limited(&out).into()
 }
 
-/// Appends a name and its value, truncating the value if it is secret.
+/// Appends a name and its value. Truncates the value if it is a secret.
 fn push_cut(out: &mut String, pair: &str, between: char) {
     let name_and_value = pair.split_once(between);
     let secret = name_and_value.filter(|(name, _)| {
@@ -364,12 +367,12 @@ fn push_cut(out: &mut String, pair: &str, between: char) {
     }
 }
 
-/// Truncates a text to the maximum length that is logged.
+/// Truncates a text to the maximum length for log lines.
 fn limited(text: &str) -> &str {
     beginning(text, EXPLAINED_BYTES_MAX)
 }
 
-/// Parameters and headers whose values are truncated because they are secret.
+/// Names of parameters and headers whose values are secret and must be truncated.
 const SECRET: [&str; 6] = [
     "X-Amz-Security-Token",
     "X-Amz-Signature",
@@ -379,10 +382,11 @@ const SECRET: [&str; 6] = [
     "X-Api-Key",
 ];
 
-/// Number of characters of a secret that are shown: enough to compare, too few to use.
+/// Number of characters of a secret to show: enough to tell two secrets apart, too few to use one.
 const SECRET_CHARS_SHOWN: usize = 8;
 
-/// Line number of the query string in a canonical request, after the method and path.
+/// Index of the query string among the lines of a canonical request. The lines before it contain the method and the
+/// path.
 const QUERY_LINE: usize = 2;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! The flight recorder: a ring buffer of short notes about events on the shard's channels; the oldest notes are
-//! overwritten.
+//! The flight recorder: a ring buffer of short notes about events on the shard's channels. New notes overwrite the
+//! oldest.
 //!
-//! A note consists of four words taken from values that the step already has in registers: no clock is read, nothing is
-//! allocated, and message contents are not recorded. Connections are identified only when notes are read
-//! ([`crate::shard::trace`]): an open connection by its session, a connection that has left by the notes with its name
-//! and address. The ring therefore needs no other memory, and data about a connection is kept only as long as its
-//! notes.
+//! A note consists of four words. Their values are at hand when an event occurs: no clock is read, nothing is
+//! allocated, and the contents of messages are not recorded. Names of connections are looked up only when notes are
+//! read ([`crate::shard::trace`]). For an open connection, they are found in its session. For a connection that has
+//! left, they are found in the notes about its departure. The recorder thus needs no memory except for the ring, and
+//! keeps data about a connection only as long as the notes that contain it.
 
 use crate::channel::Towards;
 use crate::channel::pending::Message;
@@ -23,23 +23,23 @@ use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::ops::Range;
 
-/// The ring buffer of a shard.
+/// The ring buffer of a shard's notes.
 pub(crate) struct Recorder {
-    /// Buffer of the configured size, a power of two; empty if recording is off.
+    /// The buffer, whose size is configured and a power of two. Empty if recording is off.
     notes: Box<[Words]>,
-    /// Time of the notes being written.
+    /// The time given to new notes.
     at: Moment,
-    /// Channel of the notes being written.
+    /// The channel given to new notes.
     channel: ChannelKey,
-    /// Number of notes written since startup, which is the serial number of the next one.
+    /// Number of notes written since startup, which is also the serial number of the next note.
     written: u64,
-    /// Serial number of the oldest note not yet erased because of its age.
+    /// Serial number of the oldest note that has not been erased on account of its age.
     kept_from: u64,
     hasher: RandomState,
 }
 
 impl Recorder {
-    /// Creates a ring for this many notes: 0 or a power of two. Memory is committed only as notes are written.
+    /// Creates a ring buffer for this many notes: 0 or a power of two. Memory is committed only when notes are written.
     pub(crate) fn new(notes: usize, hasher: RandomState) -> Self {
         debug_assert!(notes == 0 || notes.is_power_of_two());
         Self {
@@ -59,7 +59,7 @@ impl Recorder {
         self
     }
 
-    /// Notes a message forwarded from one connection to another.
+    /// Notes that a message was forwarded from one connection to another.
     #[inline]
     pub(crate) fn relayed(&mut self, passed: NotedMessage, from: SessionKey, to: SessionKey) {
         let [low, high] = halves(passed.bytes);
@@ -71,8 +71,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a message that was received but not forwarded to a connection. `viewer`: the viewer that a master
-    /// addressed; if there is none, the note contains the limit that the message exceeded.
+    /// Notes that a message was received but not forwarded to a connection. `viewer` is the viewer to which a master
+    /// addressed the message. If it is `None`, the note contains the limit that the message exceeded, if any.
     pub(crate) fn came(&mut self, passed: NotedMessage, from: SessionKey, viewer: Option<&str>) {
         let name = viewer.map_or(0, |id| self.put_name(id));
         let mark = viewer.map_or(passed.most as u64 & LOW, |id| self.mark(id));
@@ -85,8 +85,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a later event in the life of a message from or to `viewer`; `session` is the connection that received it
-    /// or whose outbox held it.
+    /// Notes a later event in the life of a message. `viewer` is the viewer that sent the message or to which it is
+    /// addressed. `session` is the connection that received the message, or whose outbox contained it.
     pub(crate) fn went(&mut self, passed: NotedMessage, viewer: &str, session: Option<SessionKey>) {
         let mark = self.mark(viewer);
         let [low, high] = halves(passed.bytes);
@@ -98,7 +98,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a player's call, with the id that the master addresses its reply to.
+    /// Notes a player's call. `id` is the client id to which the master addresses its answer.
     pub(crate) fn called(&mut self, bytes: usize, id: &str) {
         let passed = NotedMessage::new(
             Some(Action::SdpOffer),
@@ -109,7 +109,7 @@ impl Recorder {
         self.came(passed, SessionKey::unpack(NOBODY), Some(id));
     }
 
-    /// Notes the end of a player's call, with the status of the response.
+    /// Notes that a player's call has ended, with the HTTP status of the response.
     pub(crate) fn call_ended(&mut self, status: u16, id: &str) {
         let passed = NotedMessage::new(
             Some(Action::SdpAnswer),
@@ -120,7 +120,7 @@ impl Recorder {
         self.went(passed, id, None);
     }
 
-    /// Notes an admitted connection.
+    /// Notes that a connection was admitted to its channel.
     pub(crate) fn joined(&mut self, session: SessionKey, role: &Role, by: RoleBy) {
         let detail = u8::from(*role != Role::Master) | (by as u8) << 1;
         self.put([
@@ -131,7 +131,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a connection that left its channel.
+    /// Notes that a connection has left its channel.
     pub(crate) fn left(&mut self, who: &Membership, end: &MemberEnd) {
         let name = who.role.client_id();
         let length = name.map_or(0, |id| self.put_name(id));
@@ -159,8 +159,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that a connection lost its slot to another, which may be a master only by default because its request
-    /// named no role.
+    /// Notes that a newer connection has replaced `older`. `unnamed` is set if the newer one is a master only because
+    /// its request named no role.
     pub(crate) fn superseded(&mut self, older: SessionKey, newer: SessionKey, unnamed: bool) {
         self.put([
             micros(self.at),
@@ -170,7 +170,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that GO_AWAY was sent to a connection.
+    /// Notes that GO_AWAY was sent on a connection.
     pub(crate) fn told_to_go(&mut self, session: SessionKey) {
         self.put([
             micros(self.at),
@@ -180,7 +180,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that an API call preceding a connection found its channel. Other calls are not noted.
+    /// Notes an API call to an existing channel. Only the calls that clients make before they connect are noted.
     pub(crate) fn api_call(&mut self, call: &NotedCall<'_>) {
         let operation = NOTED_CALLS.iter().position(|it| *it == call.operation);
         let Some(operation) = operation.and_then(|place| u8::try_from(place).ok()) else {
@@ -199,12 +199,12 @@ impl Recorder {
         ]);
     }
 
-    /// Returns the hash that replaces an address in notes of calls.
+    /// Returns the hash that stands for an IP address in notes of API calls.
     pub(crate) fn address_mark(&self, address: IpAddr) -> u64 {
         self.hasher.hash_one(address.to_canonical()) >> 16
     }
 
-    /// Returns the 48-bit hash that replaces a client id in notes.
+    /// Returns the 48-bit hash that stands for a client id in notes.
     pub(crate) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }
@@ -219,13 +219,13 @@ impl Recorder {
         self.written
     }
 
-    /// Returns the serial number of the oldest available note.
+    /// Returns the serial number of the oldest note that is still available.
     pub(crate) fn oldest(&self) -> u64 {
         let overwritten = self.written.saturating_sub(self.notes.len() as u64);
         overwritten.max(self.kept_from)
     }
 
-    /// Erases the notes with these serial numbers that are still available.
+    /// Erases the notes with these serial numbers, unless they have already been overwritten.
     pub(crate) fn erase(&mut self, serials: Range<u64>) {
         for serial in serials.start.max(self.oldest())..serials.end.min(self.written) {
             let place = self.place(serial);
@@ -235,20 +235,21 @@ impl Recorder {
         }
     }
 
-    /// Permanently erases all notes before this serial number.
+    /// Permanently erases all notes before `serial`.
     pub(crate) fn erase_before(&mut self, serial: u64) {
         self.erase(0..serial);
         self.kept_from = self.kept_from.max(serial.min(self.written));
     }
 
-    /// Returns the note with this serial number, unless it has been overwritten or not yet written.
+    /// Returns the note with this serial number. Returns `None` if the note has been overwritten or not been written
+    /// yet.
     pub(crate) fn get(&self, serial: u64) -> Option<Words> {
         let there = serial >= self.oldest() && serial < self.written;
         let note = self.notes.get(self.place(serial));
         note.filter(|_| there).copied()
     }
 
-    /// Writes a client id, using as many notes as needed; returns its length in bytes.
+    /// Writes a client id into as many notes as it needs. Returns the length of the client id in bytes.
     fn put_name(&mut self, id: &str) -> u64 {
         for piece in id.as_bytes().chunks(NAME_BYTES) {
             let mut words = [0; 3];
@@ -286,29 +287,29 @@ impl Recorder {
     }
 }
 
-/// An API call that found its channel.
+/// An API call to an existing channel.
 pub(crate) struct NotedCall<'a> {
     pub(crate) operation: Operation,
-    /// The role named in the call.
+    /// The role given in the call.
     pub(crate) role: Option<SignalRole>,
     pub(crate) remote: IpAddr,
-    /// The client id named in the call.
+    /// The client id given in the call.
     pub(crate) client_id: Option<&'a str>,
 }
 
-/// Returns the time of a turn in microseconds since startup. Based on both clocks, since the microsecond clock wraps
+/// Returns the time of a turn in microseconds since startup. Combines two clocks: the microsecond clock wraps around,
 /// and the millisecond clock does not.
 #[inline]
 pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);
     #[expect(clippy::cast_possible_truncation, reason = "as the other clock wraps")]
     let within = at.micros.wrapping_sub(ms as u32);
-    // Both clocks are read together; if their values do not match, only the milliseconds count.
+    // Both clocks are read together. If their values do not match, only the milliseconds are used.
     let within = if within < 1000 { within } else { 0 };
     (ms + u64::from(within)) & LOW
 }
 
-// One note: the contents of its four words.
+// The contents of a note's four words.
 //
 // ```text
 //  word 0   time in µs: 48 | length of the name in the notes before: 9 | candidates in a description, plus 1: 7
@@ -316,80 +317,81 @@ pub(crate) fn micros(at: Moment) -> u64 {
 //  word 2   who: 48        | length of the message, low 16 bits
 //  word 3   whom: 48       | high 16 bits
 // ```
-// If no second party is named, `whom` contains the limit for a message that is too long, and the lengths of [`Excess`]
-// for a connection that left because of one. Notes of a name or an address have data in words 0, 2 and 3. They precede
-// the note to which they belong, so that reading backwards finds that note first.
+// If an event has no second party, `whom` contains other data: the limit if a message was too long, or the lengths of
+// [`Excess`] if a connection left because of such a message. Notes that hold a name or an address have data in words 0,
+// 2 and 3. They precede the note to which they belong, so a reader that goes backwards finds that note first.
 
-/// The words that make up a note.
+/// The four words of a note.
 pub(crate) type Words = [u64; 4];
 
 /// The kinds of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tag {
-    /// Part of a client id; the detail is the number of bytes.
+    /// Part of a client id. The detail is the number of bytes in this note.
     Name = 1,
-    /// An address; the detail is its IP version, 4 or 6.
+    /// An IP address and port. The detail is the IP version, 4 or 6.
     Address,
-    /// A connection was admitted; the detail contains 1 for a viewer, and how the role was determined.
+    /// A connection was admitted. The detail tells whether it is a viewer (1), and how its role was determined.
     Joined,
-    /// A connection left its channel; the detail is the reason, and the length field is the time since admission in
-    /// milliseconds.
+    /// A connection left its channel. The detail is the reason, and the length field is the time since the connection
+    /// was admitted, in milliseconds.
     Left,
-    /// A connection lost its slot to another; the detail is 1 if the new connection is a master whose request named no
-    /// role.
+    /// A newer connection took the slot of this one. The detail is 1 if the newer connection is a master whose request
+    /// named no role.
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,
-    /// A message event; the detail is described at [`NotedMessage`].
+    /// An event in the life of a message. See [`NotedMessage`] for the detail.
     Message,
-    /// An API call; the detail is its index in [`NOTED_CALLS`] and its role. `who` is the hash of the address, `whom`
-    /// that of the client id.
+    /// An API call. The detail contains the call's index in [`NOTED_CALLS`] and the role. `who` is the hash of the
+    /// caller's IP address, and `whom` is the hash of the client id.
     ApiCall,
 }
 
-/// An event in the life of a message.
+/// An event in the life of a message, for the flight recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
-    /// Accepted into its recipient's outbox.
+    /// Put into its recipient's outbox.
     Relayed,
-    /// Accepted as pending, since its recipient is absent.
+    /// Became pending, because the recipient is absent.
     Kept,
-    /// Accepted as the answer to an Alexa call.
+    /// Accepted as the answer to a pending call.
     AnsweredCall,
-    /// Accepted as the answer to an Alexa call that had already ended.
+    /// Dropped because the call that it answers had already ended.
     TooLateForCall,
-    /// Late: held back until its sender's newer connection had sent a message, or until it expired.
+    /// Dropped because it arrived too late. Either a newer connection of the sender had already sent a message, or the
+    /// message had expired.
     Late,
-    /// Moved from pending into its recipient's outbox.
+    /// Moved from the pending store into its recipient's outbox.
     Delivered,
-    /// Offer or answer that the recipient's host has confirmed, noted when this was discovered.
+    /// Confirmed by the recipient's host. Noted only for offers and answers, when the confirmation is discovered.
     Confirmed,
-    /// Returned from the outbox of a connection that ended before the message was sent.
+    /// Taken back before it was sent, because the connection closed or lost its slot.
     Returned,
-    /// Sent but not acknowledged by its recipient's host; pending again.
+    /// Became pending again, because it was sent but the recipient's host did not acknowledge it.
     Unconfirmed,
-    /// Sent to the next master: an offer that the previous master received but did not answer, or a candidate belonging
-    /// to such an offer.
+    /// Sent again to the next master. The message is an offer that the previous master received but did not answer, or
+    /// a candidate for such an offer.
     Repeated,
-    /// Overwritten by a newer message while pending.
+    /// Overwritten by a newer message while it was pending.
     Overwritten,
-    /// Expired while pending: no recipient connected in time.
+    /// Expired while it was pending, because no recipient connected in time.
     Expired,
-    /// Evicted for lack of space, either while pending or when it was to become pending again.
+    /// Evicted for lack of space, either while it was pending or when it was about to become pending again.
     Evicted,
-    /// Withdrawn while pending, because its viewer closed its connection and another viewer of the same caller has
-    /// connected.
+    /// Withdrawn while it was pending. The viewer had closed its connection, and the same caller has connected another
+    /// viewer.
     Withdrawn,
-    /// Candidate for an Alexa call, pending or ended. Alexa calls do not accept candidates.
+    /// Dropped because the call to which it is addressed cannot use it. An example is a candidate for an Alexa call.
     ForCall,
-    /// Accepted as the offer of a player's call, which did not arrive over a WebSocket.
+    /// The offer of a player's call, which arrived over HTTP rather than over a WebSocket.
     Called,
-    /// Candidate accepted by a player's call.
+    /// A candidate that was added to a player's call.
     Gathered,
-    /// End of a player's call; the length field contains the response status.
+    /// A player's call has ended. The length field contains the HTTP status of the response.
     CallEnded,
-    /// Not accepted.
+    /// Not accepted, for this reason.
     Unaccepted(Unaccepted),
 }
 
@@ -430,20 +432,20 @@ impl Passage {
 /// A message as recorded in a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotedMessage {
-    /// The action, or `None` for a malformed message.
+    /// The action of the message; `None` if the message was malformed.
     pub(crate) action: Option<Action>,
     pub(crate) towards: Towards,
     pub(crate) passage: Passage,
-    /// Length of the message's frame as sent to the recipient, or of the payload if it is too long.
+    /// Length of the frame that the recipient is sent. If the payload is too long, the length of the payload.
     pub(crate) bytes: usize,
-    /// Number of candidates in a parsed offer or answer; `None` for all other messages.
+    /// Number of candidates in an offer or answer; `None` for other messages and if the message was not parsed.
     pub(crate) candidates: Option<usize>,
-    /// Maximum length, if the message is too long; otherwise 0.
+    /// The maximum length, if the message exceeds it; otherwise 0.
     pub(crate) most: usize,
 }
 
 impl NotedMessage {
-    /// Creates the note of an event, without candidates.
+    /// Creates a note that contains no number of candidates.
     #[inline]
     pub(crate) fn new(action: Option<Action>, to: Towards, passage: Passage, bytes: usize) -> Self {
         Self {
@@ -456,7 +458,7 @@ impl NotedMessage {
         }
     }
 
-    /// Creates the note of an event concerning a pending message.
+    /// Creates a note of an event in the life of a pending message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             candidates: (passage == Passage::Kept)
@@ -466,7 +468,7 @@ impl NotedMessage {
         }
     }
 
-    /// Returns the number of candidates in the description, encoded for a note.
+    /// Returns the number of candidates as encoded in a note.
     #[inline]
     fn looked(&self) -> u64 {
         let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);
@@ -502,13 +504,12 @@ impl NotedMessage {
     }
 }
 
-/// Counts the candidates in an offer or answer, given its payload or frame; `None` if the message is a candidate
-/// itself.
+/// Counts the candidates in an offer or answer, given its payload or frame. Returns `None` for candidate messages.
 pub(crate) fn look_into(action: Action, text: &[u8]) -> Option<usize> {
     (action != Action::IceCandidate).then(|| base64::candidates(text))
 }
 
-/// Extracts the length of a name and the number of candidates from the first word of a note.
+/// Decodes the length of a name and the number of candidates from the first word of a note.
 pub(crate) fn name_and_candidates(first: u64) -> (u64, Option<u64>) {
     let name = (first & !(u64::MAX << LOOKED_SHIFT)) >> SHIFT;
     (name, (first >> LOOKED_SHIFT).checked_sub(1))
@@ -519,20 +520,21 @@ pub(crate) fn tag(tag: Tag, detail: u8) -> u64 {
     (tag as u64) << SHIFT | u64::from(detail) << 56
 }
 
-/// Splits a 32-bit length into two parts for the upper 16 bits of two words.
+/// Splits a 32-bit length into halves, each shifted into the upper 16 bits of a word.
 #[inline]
 fn halves(length: usize) -> [u64; 2] {
     let length = (length as u64).min(u64::from(u32::MAX));
     [length << SHIFT, length >> 16 << SHIFT]
 }
 
-/// Packs the actual and maximum length of an oversized message, 24 bits each; 0 for any other close reason.
+/// Encodes the actual and the maximum length of a message that was too long, in 24 bits each. Returns 0 for other close
+/// reasons.
 pub(crate) fn lengths(reason: EndReason) -> u64 {
     let excess = reason.excess();
     u64::from(excess.bytes()) | u64::from(excess.most()) << 24
 }
 
-/// Returns the close reason encoded by `code` and the packed `lengths`, or `None` if `code` is unknown.
+/// Decodes a close reason from `code` and the encoded `lengths`. Returns `None` if `code` is unknown.
 pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
     let length = |bits: u64| bits & Excess::GREATEST as u64;
     let excess = Excess::new(length(lengths), length(lengths >> 24));
@@ -542,29 +544,29 @@ pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
 /// Position of the upper 16 bits of a word.
 pub(crate) const SHIFT: u32 = 48;
 
-/// Position of the candidate count in the first word, after the 9 bits of a name's length.
+/// Position of the number of candidates in the first word of a note. Below it are 9 bits for the length of a name.
 const LOOKED_SHIFT: u32 = SHIFT + 9;
 
-/// Largest number of candidates that a note can represent; larger numbers are clamped.
+/// Largest number of candidates that a note can store. Larger numbers are clamped to it.
 const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
 
-/// Mask of the lower bits of a word.
+/// Mask of the lower 48 bits of a word.
 pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
 
-/// Sentinel for no connection.
+/// Value that stands for no connection.
 pub(crate) const NOBODY: u64 = LOW;
 
-/// Number of client id bytes that fit in one note.
+/// Number of bytes of a client id that fit into one note.
 pub(crate) const NAME_BYTES: usize = 24;
 
-/// API calls that are noted: those that clients make before they connect.
+/// The API calls to note. Clients make them before they connect.
 pub(crate) const NOTED_CALLS: [Operation; 3] = [
     Operation::DescribeSignalingChannel,
     Operation::GetSignalingChannelEndpoint,
     Operation::GetIceServerConfig,
 ];
 
-/// All events in the life of a message, sorted by number.
+/// All events except [`Passage::Unaccepted`]. The number of an event is its index.
 const PASSAGES: [Passage; 18] = [
     Passage::Relayed,
     Passage::Kept,

@@ -1,5 +1,5 @@
-//! Authenticates requests on the shard that accepted their connection, issues temporary credentials, and tracks the
-//! recheck of open connections.
+//! Authenticates requests on the shard that accepted the connection, and issues temporary credentials. Also tracks the
+//! progress of rechecks of open connections.
 
 use crate::address_shares;
 use crate::auth::grant_rates::GrantRates;
@@ -21,34 +21,35 @@ use codec::policy::KeyName;
 use codec::sigv4::{self, Service};
 use std::sync::Arc;
 
-/// Authentication state of a shard: signature checks, session keys, provider keys and rate limits.
+/// The authentication state of a shard: signature checks, session keys, provider keys and rate limits.
 ///
 /// Invariant: temporary credentials sealed on this shard can be opened with the same keys.
 pub(crate) struct Gate {
-    /// Signature checks; `None` if they are off.
+    /// Checks signatures; `None` if signatures are not checked.
     authenticator: Option<Authenticator>,
-    /// The caller used when signatures are not checked.
+    /// The caller of every request if signatures are not checked.
     anyone: Caller,
-    /// Limits on the size of a request head.
+    /// The limits on a request head.
     head: HeadLimits,
-    /// Keys that seal temporary credentials.
+    /// The keys with which temporary credentials are sealed.
     session_keys: Arc<SessionKeys>,
-    /// Nonces used with the session keys.
+    /// The source of nonces for sealing temporary credentials.
     nonces: Nonces,
-    /// The sessions of open connections.
+    /// The temporary sessions that open connections use, shared with the other shards.
     sessions: SharedSessions,
-    /// Progress of rechecking open connections after a reload of the credentials.
+    /// Progress of the recheck of open connections, which follows a reload of the credentials.
     walk: Option<Walk>,
-    /// Keys fetched from the OpenID providers.
+    /// Public keys fetched from the OpenID providers.
     keyring: Arc<Keyring>,
-    /// Rates of unsigned sign-ins, by address.
+    /// Rate limits on unsigned sign-ins, per address.
     sign_ins: KeyedRates<address_shares::Origin>,
-    /// Rates of refused calls for temporary credentials, by caller.
+    /// Rate limits on requests for temporary credentials that were refused, per caller.
     refused_grants: KeyedRates<u64>,
 }
 
 impl Gate {
-    /// Creates a gate with these keys. `account`: the account of callers whose signatures are not checked.
+    /// Creates a gate with these keys. `account` is the account to which all callers belong if signatures are not
+    /// checked.
     pub(crate) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
         let StartKeys {
             authenticator,
@@ -74,12 +75,12 @@ impl Gate {
         self.authenticator.is_some()
     }
 
-    /// Parses a request head again from its stored text.
+    /// Parses a request head again from the text that was stored.
     pub(crate) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
         Head::parse(text, &self.head).ok()
     }
 
-    /// Refuses a request before its body is read, if neither the key nor the body could make it valid.
+    /// Refuses a request whose head alone is reason enough to refuse it, before the body is read.
     pub(crate) fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -92,8 +93,8 @@ impl Gate {
         }
     }
 
-    /// Returns the signer of a request, or the anonymous caller if signatures are not checked. `head`: the text of a
-    /// parsed head.
+    /// Returns the caller that signed a request. Returns the anonymous caller if signatures are not checked. `head` is
+    /// the text of the request head, which has already been parsed once.
     pub(crate) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
@@ -110,7 +111,7 @@ impl Gate {
         Ok(with_origin(caller, &head, peer, at))
     }
 
-    /// Returns the signer of a player's token, which does not cover a body.
+    /// Returns the caller that signed a player's token. The signature does not cover the body of the request.
     pub(crate) fn authenticate_player(
         &mut self,
         head: &Head<'_>,
@@ -124,7 +125,7 @@ impl Gate {
         Ok(with_origin(caller, head, peer, at))
     }
 
-    /// Returns the signer of an upgrade, which has no body, and the signed path.
+    /// Returns the caller that signed an upgrade, and the path that was signed.
     pub(crate) fn authenticate_upgrade<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -141,12 +142,13 @@ impl Gate {
     }
 }
 
-/// Explanation for operators of why a caller's calls are refused without being parsed.
+/// Tells operators why requests of a caller are refused without being parsed.
 const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: find out \
                                  why, and let it stop or pause";
 
 impl Gate {
-    /// Issues temporary credentials to an authenticated caller, expiring no later than the root principal.
+    /// Issues temporary credentials to an authenticated caller. They expire no later than the principal that is the
+    /// root of the caller's credentials.
     ///
     /// # Errors
     /// Fails as described in [`SealError`].
@@ -178,12 +180,12 @@ impl Gate {
         self.session_keys.seal(&nonce, &grant, secret)
     }
 
-    /// Returns the principals and roles; `None` without signature checks.
+    /// Returns the principals and roles in force; `None` if signatures are not checked.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
-    /// Whether an unsigned form of this length is accepted, since it may be a sign-in with a provider's token.
+    /// Returns whether to accept an unsigned form of this length. The form may sign in with a provider's token.
     pub(crate) fn takes_unsigned(&self, length: usize) -> bool {
         self.authenticator.is_some() && length <= UNSIGNED_FORM_BYTES_MAX
     }
@@ -194,7 +196,8 @@ impl Gate {
         self.sign_ins.take(origin, at.now)
     }
 
-    /// Verifies a provider's token; skipped if signature checks are off.
+    /// Verifies a token of an OpenID provider and returns the caller. If signatures are not checked, the token is not
+    /// verified.
     ///
     /// # Errors
     /// Fails as described in [`TokenFault`].
@@ -224,11 +227,11 @@ impl Gate {
         Ok(caller.from_origin(Origin::of(peer, now_s)))
     }
 
-    /// Checks the rate limit of the caller's account, and that of the caller's refused calls. `hash`: the caller's
-    /// hash.
+    /// Checks whether temporary credentials may be issued to a caller now. There is a rate limit on the account's calls
+    /// and one on the caller's refused calls. `hash` is the hash of the caller.
     ///
     /// # Errors
-    /// Returns a reason for operators, which is empty if the account exceeds its rate limit.
+    /// Returns an explanation for operators. It is empty if the account exceeds its rate limit.
     pub(crate) fn may_grant(
         &self,
         caller: &Caller,
@@ -244,7 +247,7 @@ impl Gate {
         if has { Ok(()) } else { Err("") }
     }
 
-    /// Counts issued credentials.
+    /// Counts that temporary credentials were issued to a caller.
     pub(crate) fn count_grant(&self, caller: &Caller, hash: u64, rate: Rate, at: Moment) {
         if let Some(rates) = self.grant_rates(caller) {
             rates.take(hash, rate, at.now);
@@ -260,13 +263,13 @@ impl Gate {
         self.credentials()?.grant_rates(caller.account())
     }
 
-    /// Returns the number of bytes hashed to check signatures.
+    /// Returns how many bytes have been hashed to check signatures since startup.
     pub(crate) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// Returns the texts of the last signature check.
+    /// Returns the texts that the last signature check compared.
     pub(crate) fn signature(&self) -> Option<SignatureEvidence<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         let (canonical_request, string_to_sign) = authenticator.compared();
@@ -277,8 +280,8 @@ impl Gate {
         })
     }
 
-    /// Replaces the credentials. Returns `false` if signatures are not checked. `asks_again`: whether open connections
-    /// are rechecked.
+    /// Replaces the credentials. Returns `false` if signatures are not checked. If `asks_again` is set, open
+    /// connections are rechecked.
     pub(crate) fn replace_credentials(
         &mut self,
         credentials: Arc<Credentials>,
@@ -294,7 +297,8 @@ impl Gate {
         true
     }
 
-    /// Returns the credentials in force, for rechecking callers; `None` if signatures are not checked.
+    /// Returns the credentials currently in force, for rechecking callers. Returns `None` if signatures are not
+    /// checked.
     pub(crate) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         Some(InForce {
@@ -333,7 +337,7 @@ impl Gate {
     }
 }
 
-/// Adds the request's origin to its caller. Headers are copied only if the caller's policies test them.
+/// Adds the origin of the request to the caller. Headers are copied only if the caller's policies test them.
 fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Caller {
     let names_headers = caller.reads(KeyName::UserAgent) || caller.reads(KeyName::Referer);
     let headers = names_headers.then(|| {
@@ -354,7 +358,7 @@ fn service(target: Target) -> Service {
     }
 }
 
-// Progress of rechecking all open connections after the credentials have changed.
+// How all open connections are rechecked after the credentials have changed.
 //
 // ```text
 //  credentials ─► Counting ─► Summing ──────────────► Marking ─► over
@@ -362,7 +366,8 @@ fn service(target: Target) -> Service {
 //                 checked     counted, and 10 s if    closed within the 5 s
 //                             more than half refused
 // ```
-// A connection scheduled to end is checked once more at that time, against the credentials then in force.
+// A connection that has been scheduled to close is checked once more at that time, against the credentials then in
+// force.
 
 /// A recheck of all open connections.
 #[derive(Debug)]
@@ -374,12 +379,13 @@ pub(crate) struct Walk {
 /// The stages of a recheck.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WalkStage {
-    /// Checking each connection from this index on; contains the sums so far.
+    /// Checks connections, starting at this table position. The second value contains the counts so far.
     Counting(usize, RecheckSum),
-    /// Waiting for the other shards or new credentials, at least until this time; the flag indicates whether the sums
-    /// are known.
+    /// Waits for the counts of the other shards, or for new credentials. The next check is not before this time. The
+    /// flag is set once the counts of all shards are known.
     Summing(Now, bool),
-    /// Scheduling refused sessions from this index on to be closed before this time.
+    /// Schedules the closing of the connections that are no longer authorized, starting at this table position. All of
+    /// them are closed by this time.
     Marking(usize, Now),
     Over,
 }
@@ -406,17 +412,18 @@ impl Walk {
         }
     }
 
-    /// Schedules another check of the sums.
+    /// Schedules the next attempt to add up the counts of all shards.
     pub(crate) fn looks_again(&mut self, now: Now) {
         self.stage = WalkStage::Summing(now.after(RECHECK_LOOK_MS), false);
     }
 
-    /// Waits for new credentials because more than half of the connections would be refused.
+    /// Waits for new credentials, because with the current ones more than half of the connections would be closed.
     pub(crate) fn waits(&mut self) {
         self.stage = WalkStage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
-    /// Starts scheduling refused sessions to be closed. `waited`: whether the recheck has waited for new credentials.
+    /// Starts to schedule the closing of connections that are no longer authorized. `waited` is `true` if the recheck
+    /// has waited for new credentials.
     pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
         let by = self.began.after(from + RECHECK_CLOSE_MS);
@@ -427,7 +434,7 @@ impl Walk {
         self.stage = WalkStage::Over;
     }
 
-    /// Whether a connection accepted under the previous credentials may still arrive from another shard.
+    /// Returns whether another shard may still hand over connections that were accepted under the previous credentials.
     pub(crate) fn is_recent(&self, now: Now) -> bool {
         now.since(self.began) < RECHECK_LATE_MS
     }

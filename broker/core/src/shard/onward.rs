@@ -1,11 +1,12 @@
-//! Handles requests for channels of other nodes: finds the owner, forwards the request, and responds if the owner fails
-//! to answer.
+//! Handles requests for channels that other nodes own. Finds the owner, forwards the request, and responds to the
+//! client if the owner does not.
 //!
-//! The node that accepts a connection verifies the signature, because a call by name refers to a channel of the
-//! caller's account, and because unauthenticated clients must not cause connections between nodes. All other decisions
-//! are made by the owner, which receives the request as is. To prevent loops, a request forwarded by another node is
-//! never forwarded again. Only one request is forwarded, and its response ends the session (`calls/responses.rs`): the
-//! next request is handled by the node to which the client is connected.
+//! The node that accepts a connection verifies the signature, for two reasons. A call by name refers to a channel of
+//! the caller's account, so the caller must be known. Also, clients must authenticate before they can cause connections
+//! between nodes. The owner makes all other decisions, and receives the request unchanged. A request that was forwarded
+//! once is never forwarded again, which prevents loops. Only this one request is forwarded, and the session on the
+//! owner ends after the response (`calls/responses.rs`). The client's next request is again handled by the node to
+//! which the client is connected.
 
 use crate::cluster::leads::Lead;
 use crate::event::{Purpose, UpgradeRole};
@@ -24,7 +25,7 @@ use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 use codec::link::Kind;
 
-/// Prepares an upgrade for forwarding to another node; `bytes`: its head and the bytes after it.
+/// Prepares an upgrade to be forwarded to another node. `bytes` contains the request head and all bytes that follow it.
 pub(crate) fn of_upgrade(
     sockets: &Sockets,
     admission: Admission,
@@ -49,7 +50,8 @@ pub(crate) fn of_upgrade(
     }
 }
 
-/// Whether this node answers a call; otherwise, the call is forwarded or refused. `whole`: the request as received.
+/// Returns `true` if this node must answer a call. Otherwise, the call is forwarded or refused. `whole` is the request
+/// as received.
 pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>) -> bool {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
@@ -57,7 +59,7 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
     let named = || Some(directory.named(caller, call.channel_name()?));
     let identity = call.arn().map(Identity::of).or_else(named);
     let Some(identity) = identity else {
-        // Any node can list all channels, if the nodes query each other.
+        // Any node can list all channels, provided that the nodes can query each other.
         let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
         if !is_here {
             let refusal = Refusal::unavailable(Check::ListIncomplete, LIST);
@@ -78,7 +80,7 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
     false
 }
 
-/// Whether a player's channel is on this node; otherwise, the request is forwarded or refused.
+/// Returns `true` if a player's channel is on this node. Otherwise, the request is forwarded or refused.
 pub(crate) fn player_is_here(
     shard: &mut State,
     key: SessionKey,
@@ -99,7 +101,7 @@ pub(crate) fn player_is_here(
     is_here
 }
 
-/// Prepares a call for forwarding to another node; `whole`: the request as received.
+/// Prepares a call to be forwarded to another node. `whole` is the request as received.
 fn of_call(sockets: &Sockets, asked: &PendingCall, identity: Identity, whole: Vec<u8>) -> Onward {
     Onward {
         purpose: Purpose::Api(asked.operation),
@@ -117,9 +119,9 @@ fn of_call(sockets: &Sockets, asked: &PendingCall, identity: Identity, whole: Ve
     }
 }
 
-/// Forwards a request to the node that owns its channel. If owners can change, a request without an owner waits for
-/// one. So does a forwarded request if the two nodes disagree about the owner, since the map of one of them is stale.
-/// Otherwise, the request is refused.
+/// Forwards a request to the node that owns its channel. If channels can move between nodes, a request whose channel
+/// has no owner waits for one. A request that was forwarded here also waits if the two nodes disagree about the owner,
+/// since one of them has an outdated map. Otherwise, such requests are refused.
 pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
     match home {
@@ -137,9 +139,9 @@ pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: On
     }
 }
 
-/// Whether to close a forwarded upgrade without a response because its slot has moved from here to another node, which
-/// the forwarding node then contacts. An upgrade whose slot has not arrived yet waits, as does a call, which must not
-/// be repeated.
+/// Returns whether to close the connection of a forwarded upgrade without a response, because the channel's slot has
+/// moved away from this node. The node that forwarded the upgrade then contacts the new owner. An upgrade whose slot
+/// has yet to arrive here waits instead. A call also waits, since calls must not be repeated.
 fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     let map = sockets.placement().cluster();
     let slot = sockets.placement().slot(&onward.identity);
@@ -147,12 +149,12 @@ fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
     matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
 }
 
-/// Whether a request opens a WebSocket or is a device's poll, and may therefore be repeated.
+/// Returns whether a request opens a WebSocket or is a device's poll. Such requests can be repeated.
 fn is_upgrade(onward: &Onward) -> bool {
     !matches!(onward.purpose, Purpose::Api(_) | Purpose::Whep)
 }
 
-/// Returns the error for a request that cannot be forwarded.
+/// Returns the error for a request whose channel has no owner, or whose owner the nodes disagree about.
 fn without_owner(home: Home) -> Refusal {
     match home {
         Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
@@ -160,8 +162,9 @@ fn without_owner(home: Home) -> Refusal {
     }
 }
 
-/// Lets a request wait until its channel has a reachable owner. If owners do not change, the request's time is up, or
-/// too many requests are waiting, it is refused with `refusal`. During shutdown, every request is refused.
+/// Lets a request wait until its channel has an owner that can be reached. The request is refused with `refusal` if
+/// channels cannot move between nodes, if it has waited for too long, or if too many requests are waiting. During
+/// shutdown, the request is always refused.
 fn wait_for_owner(shard: &mut State, key: SessionKey, mut onward: Onward, refusal: &Refusal) {
     let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() {
@@ -183,7 +186,7 @@ fn wait_for_owner(shard: &mut State, key: SessionKey, mut onward: Onward, refusa
     sockets.arm(key, next);
 }
 
-/// Looks up again the owner that a request is waiting for.
+/// Looks up the owner of a waiting request's channel again.
 pub(crate) fn look_again(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     sockets.requests.without_owner.remove(&key);
@@ -216,7 +219,7 @@ pub(crate) fn look_again(shard: &mut State, key: SessionKey) {
     shard.sockets.charge(key);
 }
 
-/// Processes a request again as if it had just been received, because its channel is now on this node.
+/// Handles a request as if it had just been received, because its channel is now on this node.
 fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     if let Some(http) = sockets.http(key) {
         bytes.append(&mut http.buffer); // pipelined behind the request
@@ -227,8 +230,8 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     sockets.wait_for_turn(key);
 }
 
-/// Announces that a connection will move to another node; it is released once earlier responses have been sent. If
-/// there is no capacity for the connection and nothing can be evicted, its request is refused instead.
+/// Announces that a connection will be handed over to another node once all earlier responses have been sent. If there
+/// is no capacity for it and no other connection can be evicted, refuses the request instead.
 fn announce(shard: &mut State, key: SessionKey, node: NodeId, mut onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
     let holder = holder(sockets, &onward);
@@ -249,7 +252,8 @@ fn announce(shard: &mut State, key: SessionKey, node: NodeId, mut onward: Onward
     sockets.arm(key, deadline);
 }
 
-/// Returns the bytes to forward to the other node or the side thread.
+/// Returns the request to hand over to another node or to the side thread; `None` if the connection moves to another
+/// shard.
 pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     let mut sent = PassedOn {
         peer: parcel.client(),
@@ -261,7 +265,7 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     };
     match &mut parcel.load {
         ParcelLoad::Onward(onward) => {
-            // An offer may wait for its master for as long as its caller stays connected.
+            // An offer may wait for its master for as long as the caller stays connected.
             let waits = matches!(
                 onward.purpose,
                 Purpose::Api(Operation::SendAlexaOfferToMaster) | Purpose::Whep
@@ -281,8 +285,8 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     Some(sent)
 }
 
-/// Takes capacity for a client on a link, if there is any or another client can be evicted. No WebSockets are opened
-/// during shutdown.
+/// Takes up capacity for a client on a link. Returns `false` if there is no capacity and no other client can be
+/// evicted, or if a WebSocket is requested during shutdown.
 pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, NodeId)) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {
         return true; // admin pages have their own limit
@@ -315,7 +319,7 @@ pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, No
     enters
 }
 
-/// Sends the other node's response to the client, and continues with the requests pipelined after the call.
+/// Sends another node's response to the client. Then continues with the requests that were pipelined behind the call.
 pub(crate) fn answered(shard: &mut State, key: SessionKey, answer: &[u8], rest: Vec<u8>) {
     let (sockets, _, cx, _) = shard.parts();
     let close = ends_connection(answer) || sockets.drains();
@@ -327,8 +331,8 @@ pub(crate) fn answered(shard: &mut State, key: SessionKey, answer: &[u8], rest: 
     sockets.await_rest(key, cx.at);
 }
 
-/// Handles and logs a failure of the other node. If no part of the request was sent, or only repeatable parts, `unsent`
-/// contains the request and the client waits for another node; otherwise, the client receives 503.
+/// Handles a request that another node did not answer, and logs the failure. If `unsent` contains the request, the
+/// request can be repeated, and waits for a node that answers. Otherwise, the client receives a 503 response.
 pub(crate) fn bounce(shard: &mut State, mut parcel: Parcel, failed: FailedPass) -> SessionKey {
     let (sockets, _, cx, _) = shard.parts();
     let FailedPass { node, why, unsent } = failed;
@@ -348,7 +352,7 @@ pub(crate) fn bounce(shard: &mut State, mut parcel: Parcel, failed: FailedPass) 
         refuse(shard, key, &onward, &no_room());
         return key;
     }
-    // A node that lost the channel closed the connection so that the next owner is contacted.
+    // If the node has lost the channel, it closed the connection on purpose, so that the next owner is contacted.
     if sockets.placement().home(&onward.identity, cx.at.now) == Home::There(node) {
         let map = sockets.placement().cluster();
         let name = map.map_or("", |map| map.name(node));
@@ -380,7 +384,8 @@ fn refuse(shard: &mut State, key: SessionKey, of: &Onward, why: &Refusal) {
     responses::refuse(shard, &evidence, why);
 }
 
-/// Returns the slot and account for a client forwarded as a stream of a link; `None` outside a cluster.
+/// Returns the slot and the account by which a link identifies the stream of a forwarded client. Returns `None` outside
+/// a cluster.
 fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     let placement = sockets.placement();
     Some(StreamHome {
@@ -389,7 +394,7 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     })
 }
 
-/// Returns the holder charged for a client on a link.
+/// Returns the caller to which a client on a link is charged.
 fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
     sockets
         .admitted

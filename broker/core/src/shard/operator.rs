@@ -1,4 +1,5 @@
-//! Operator queries to a shard, and its replies: channels and connections, their history, and channel imports.
+//! Operators' queries and requests to a shard, and the shard's replies. They concern channels, connections and their
+//! history, and the import of channels.
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -25,41 +26,42 @@ use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// An operator's query.
+/// An operator's query or request.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Lists channels sorted by name; channels with the same name are sorted by identity.
+    /// Lists channels, sorted by name and then by identity.
     Page {
-        /// Prefix of the channel names.
+        ///  The prefix that the channel names must have.
         prefix: Box<str>,
-        /// The last channel of the previous page.
+        ///  The last channel of the previous page; `None` for the first page.
         after: Option<Identity>,
-        /// Maximum number of channels; capped at [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
+        ///  Maximum number of channels to list, at most [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
-        /// A client id; [`ChannelLine::has_viewer`] indicates which channels have this viewer.
+        /// A client id. If set, [`ChannelLine::has_viewer`] tells which of the channels have a viewer with this id.
         viewer: Option<Box<str>>,
-        /// Whether to return [`ChannelLine::presence`].
+        ///  Whether to fill in [`ChannelLine::presence`] and [`ChannelLine::credential`].
         presence: bool,
     },
-    /// Returns details of one channel.
+    /// Returns the details of one channel.
     Channel(Identity),
     /// Lists the events of a channel, newest first.
     Trace {
-        /// The channel to trace.
+        ///  The channel whose events are listed.
         identity: Identity,
-        /// Where to continue, as returned by the previous step; `None` in the first step.
+        /// Where to continue. `None` in the first step; afterwards, the value that the previous step returned.
         from: Option<TracePlace>,
-        /// Maximum number of events.
+        ///  Maximum number of events to return.
         limit: usize,
     },
-    /// Finds the channel and client of a connection; the second value is where to continue, `None` in the first step.
+    /// Finds the channel and the client id of a connection. The second value is where to continue; `None` in the first
+    /// step.
     Session(SessionKey, Option<NonZeroU64>),
-    /// Sends RECONNECT_ICE_SERVER to all current connections, or to those of one channel; connections that do not
-    /// support it are closed.
+    /// Sends RECONNECT_ICE_SERVER to all current connections, or to those of one channel. Connections that do not
+    /// support this message are closed.
     ReconnectIce {
-        /// The channel; `None` for all channels.
+        ///  The channel whose connections are notified; `None` for all channels.
         channel: Option<Identity>,
-        /// Table position at which to continue; the reply contains the position for the next step.
+        /// The table position at which to continue. Each reply contains the position for the next step.
         from: usize,
     },
     /// Closes connections of one channel, including superseded ones.
@@ -69,25 +71,26 @@ pub enum Question {
         /// Which connections to close.
         which: Connections,
     },
-    /// Imports channels: each shard reserves those of the names that are free and homed on it.
+    /// Imports channels. Each shard reserves the names that it owns, provided that they are free.
     Import(Arc<[Record]>),
-    /// Releases names reserved for an import.
+    /// Releases the names that were reserved for an import.
     ImportWithdrawn(Arc<[Record]>),
-    /// Lists connections that lost their slot to a newer one and are still open.
+    /// Lists the connections that have been replaced by a newer one but are still open.
     Displaced,
-    /// Returns the usage of each account, starting at this table position, as returned by the previous step.
+    /// Returns the usage of each account. The value is the table position at which to continue, which the previous step
+    /// returned.
     Usage(usize),
-    /// Adds a fault for a test (`--dev`).
+    /// Adds a fault on behalf of a test. Available only with `--dev`.
     AddFault(SharedRule),
-    /// Removes everything that a test has created (`--dev`); otherwise, has no effect.
+    /// Removes everything that a test has created. No effect without `--dev`.
     Reset(Reset),
-    /// Lists findings: requests that the strict profile would have refused (`--dev`).
+    /// Lists the findings, which are requests that the strict profile would have refused. Empty without `--dev`.
     Parity,
-    /// Erases the flight recorder's notes; the second value is where to continue, `None` in the first step.
+    /// Erases notes of the flight recorder. The second value is where to continue; `None` in the first step.
     Forget(Forget, Option<NonZeroU64>),
 }
 
-/// Selects connections of a channel.
+/// Selects some of a channel's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connections {
     /// All connections of the channel.
@@ -96,46 +99,50 @@ pub enum Connections {
     Masters,
     /// Connections of viewers.
     Viewers,
-    /// Connections of viewers with this client id.
+    /// All connections of viewers with this client id.
     Viewer(Box<str>),
 }
 
 /// The reply to a [`Question`].
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// The channels, sorted, and whether there are more.
+    /// The channels of the page, and whether more channels follow.
     Page(Vec<ChannelLine>, bool),
-    /// The channel, if it is homed on this shard.
+    /// The details of the channel, or `None` if the channel is not on this shard.
     Channel(Option<Box<ChannelView>>),
-    /// A step of a channel's trace, if the channel is homed on this shard.
+    /// A step of the channel's trace, or `None` if the channel is not on this shard.
     Trace(Option<Box<TraceStep>>),
-    /// A step in the search for a connection.
+    /// The result of one step of the search for a connection.
     Session(Box<SessionStep>),
-    /// Number of connections notified in this step, and where to continue, if not finished.
+    /// The number of connections that this step has notified, and where to continue. The latter is `None` if there are
+    /// no more connections.
     Reconnected(u64, Option<usize>),
-    /// Number of connections being closed, or `None` if the channel is not homed on this shard.
+    /// Number of connections being closed, or `None` if the channel is not on this shard.
     Disconnected(Option<u64>),
-    /// The shard's part of an import.
+    /// The shard's part of the import.
     Import(Box<ImportPart>),
-    /// Displaced connections, grouped by channel; at most [`DISPLACED_TOLD_MAX`].
+    /// The connections that were replaced but are still open, grouped by channel. At most [`DISPLACED_TOLD_MAX`] are
+    /// listed.
     Displaced(Vec<DisplacedLine>),
-    /// The usage of the accounts found in this step, and where to continue, if not finished.
+    /// The usage of the accounts that this step has found, and where to continue. The latter is `None` if there are no
+    /// more connections.
     Usage(Box<UsageTable>, Option<usize>),
-    /// Success without a result.
+    /// The request was carried out; there is nothing to return.
     Done,
-    /// The result of a reset step.
+    /// The result of this step of the reset.
     Reset(ResetStep),
     /// The findings.
     Findings(Vec<StrictFinding>),
-    /// Number of events erased in this step, and where to continue, if not finished.
+    /// The number of events that this step has erased, and where to continue. The latter is `None` if there are no more
+    /// events.
     Forgotten(u64, Option<NonZeroU64>),
 }
 
-// Operators' requests to a shard: lists of channels, one channel's details, and making clients refetch ICE servers.
+// Answers operators' requests: lists channels, shows the details of one, and makes clients fetch the ICE servers again.
 //
 // Replies are copies made between two turns. Pages and steps are bounded, so that no turn takes long.
 
-/// Notifies the connections of a channel; returns their number.
+/// Sends RECONNECT_ICE_SERVER to all connections of a channel.
 pub(crate) fn reconnect_all(shard: &mut State, of: &Identity) -> Reply {
     let (sockets, directory, cx, _) = shard.parts();
     let key = directory.key_of(of);
@@ -145,7 +152,8 @@ pub(crate) fn reconnect_all(shard: &mut State, of: &Identity) -> Reply {
     Reply::Reconnected(notified.count() as u64, None)
 }
 
-/// Notifies the connections starting at this table position, up to a limit per step.
+/// Sends RECONNECT_ICE_SERVER to connections, starting at table position `from`. The number of connections per step is
+/// limited.
 pub(crate) fn reconnect_some(sockets: &mut Sockets, cx: &mut Context, from: usize) -> Reply {
     let slots = sockets.places();
     let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
@@ -158,7 +166,7 @@ pub(crate) fn reconnect_some(sockets: &mut Sockets, cx: &mut Context, from: usiz
     Reply::Reconnected(notified as u64, (next < slots).then_some(next))
 }
 
-/// Closes the selected connections of a channel; returns their number.
+/// Closes the selected connections of a channel. Returns their number, or `None` if the channel is not on this shard.
 pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) -> Option<u64> {
     let (sockets, directory, cx, _) = shard.parts();
     let mut meant = directory.members(directory.key_of(of)?);
@@ -179,7 +187,7 @@ pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) 
     Some(closed)
 }
 
-/// A channel in a page of channels.
+/// A channel as listed in a page.
 #[derive(Clone, Debug)]
 pub struct ChannelLine {
     /// Identity of the channel.
@@ -192,74 +200,75 @@ pub struct ChannelLine {
     pub viewers: usize,
     /// Number of pending messages.
     pub pending: usize,
-    /// Whether the requested viewer is connected.
+    /// Whether the viewer with the client id given in the query is connected.
     pub has_viewer: bool,
-    /// The channel's presence, if requested and if a client is connected or waiting.
+    /// The presence on the channel. Set if the query asks for it and at least one client is connected or waiting.
     pub presence: Option<Box<Presence>>,
-    /// Name and key of the connected master's principal, if presence was requested and the master has a principal.
+    /// The name and the access key of the principal that the connected master uses. Set if the query asks for presence
+    /// and the master has a principal.
     pub credential: Option<(Box<str>, Box<str>)>,
 }
 
-/// Full details of a channel.
+/// The details of a channel.
 #[derive(Clone, Debug)]
 pub struct ChannelView {
-    /// Record of the channel.
+    /// The channel's record.
     pub record: Arc<Record>,
-    /// The master, if connected.
+    /// The master, if one is connected.
     pub master: Option<PeerView>,
-    /// The viewers, sorted by client id.
+    /// The connected viewers, sorted by client id.
     pub viewers: Vec<PeerView>,
-    /// The messages pending for absent peers, in the order in which they were accepted.
+    /// The messages that are pending for absent peers, in the order in which the channel accepted them.
     pub pending: Vec<PendingView>,
-    /// Number of superseded connections.
+    /// Number of connections that were replaced but are still open.
     pub superseded: usize,
-    /// Number of unanswered Alexa calls.
+    /// Number of pending Alexa and player calls.
     pub waiting_calls: usize,
-    /// The channel's presence; `None` while its slot is moving.
+    /// The presence on the channel; `None` while the channel's slot is moving.
     pub presence: Option<Presence>,
 }
 
-/// A view of one peer connected to a channel.
+/// A peer connected to a channel, as shown to operators.
 #[derive(Clone, Debug)]
 pub struct PeerView {
-    /// The client id of a viewer.
+    /// The client id; `None` for a master.
     pub client_id: Option<Box<str>>,
     /// When the connection was admitted.
     pub connected_at: Wall,
-    /// The peer's address.
+    /// The address of the peer.
     pub remote: SocketAddr,
     /// Whether the connection uses TLS.
     pub tls: bool,
-    /// Number of messages received from the peer, including those refused.
+    /// Number of messages received from the peer, including those that were refused.
     pub messages_in: u32,
-    /// Number of messages sent to the peer in full.
+    /// Number of messages that have been sent to the peer in full.
     pub messages_out: u32,
     /// Milliseconds since the last bytes were received from the peer.
     pub last_frame_age_ms: u64,
-    /// Number of bytes queued for the socket.
+    /// Number of bytes that are queued to be sent to the peer.
     pub outbox_bytes: usize,
-    /// Number of message bytes sent to the peer but not yet confirmed.
+    /// Number of bytes of messages that were sent to the peer and are not yet confirmed.
     pub unconfirmed_bytes: usize,
 }
 
-/// A pending message.
+/// A pending message, as shown to operators.
 #[derive(Clone, Debug)]
 pub struct PendingView {
-    /// Direction of the message.
+    /// The direction of the message.
     pub towards: Towards,
-    /// The viewer that the message is from or to.
+    /// The viewer that sent the message or to which it is addressed.
     pub viewer: Box<str>,
-    /// The action.
+    /// The action of the message.
     pub action: Action,
-    /// Length of the message's frame.
+    /// Length of the message's frame, in bytes.
     pub bytes: usize,
-    /// Milliseconds since the message was accepted, assuming that the channel's MessageTtlSeconds has not changed
-    /// since.
+    /// Milliseconds since the message was accepted. Derived from the time at which it expires, so changing the
+    /// channel's MessageTtlSeconds in the meantime makes the value wrong.
     pub age_ms: u64,
 }
 
-/// Returns the first `limit` channels after `after`, by merging the name lists, each of which is sorted within one
-/// account and region.
+/// Lists the first `limit` channels that follow `after`. Merges the sorted lists of names that exist for each account
+/// and region.
 pub(crate) fn inspect_page(
     directory: &mut Directory,
     prefix: &str,
@@ -313,7 +322,7 @@ fn line(directory: &Directory, key: ChannelKey, viewer: Option<&str>) -> Option<
     })
 }
 
-/// Adds the connected and waiting clients to those channels of a page that have any.
+/// Adds the presence to the channels of a page that have connected or waiting clients.
 pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
     for line in lines {
         let directory = &shard.directory;
@@ -336,7 +345,7 @@ pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
     }
 }
 
-/// Returns the details of a channel; `None` while the channel is still being created.
+/// Returns the details of a channel, or `None` while the channel is still being created.
 pub(crate) fn view(shard: &mut State, key: ChannelKey) -> Option<ChannelView> {
     let presence = operator_requests::watched_presence(shard, key);
     let (sockets, directory, cx, _) = shard.parts();
@@ -387,7 +396,7 @@ pub(crate) fn view(shard: &mut State, key: ChannelKey) -> Option<ChannelView> {
     Some(view)
 }
 
-/// Returns where a page starts in the list of one account and region.
+/// Returns where the page starts in the list of names of one account and region.
 fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity> {
     let Some(after) = after.filter(|after| after.name() >= prefix) else {
         return Bound::Included(Identity::from_text(&format!("{group}{prefix}")));
@@ -400,26 +409,26 @@ fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity>
     }
 }
 
-/// A connection that lost its slot to a newer one but is still open: it may send, but receives nothing.
+/// A connection that was replaced by a newer one but is still open. The connection may send messages but receives none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplacedLine {
-    /// The connection.
+    /// The connection that lost its slot.
     pub session: SessionKey,
-    /// The channel's ARN.
+    /// The ARN of the channel.
     pub arn: ChannelArn,
-    /// The client id, if a viewer.
+    /// The client id; `None` for a master.
     pub client_id: Option<Box<str>>,
     /// Address of the connection's peer.
     pub remote: SocketAddr,
-    /// Address of the peer that holds the slot.
+    /// The address of the client that holds the slot now.
     pub by: SocketAddr,
     /// When the connection lost the slot.
     pub since: Wall,
-    /// Whether bytes have been received from the connection since it lost the slot.
+    /// Whether any bytes have been received on the connection since it was replaced.
     pub sends: bool,
 }
 
-/// Lists the connections that lost their slot at least [`DISPLACED_MS`] ago.
+/// Lists the open connections that were replaced at least [`DISPLACED_MS`] ago.
 pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment) -> Reply {
     let mut lines = Vec::new();
     for channel in directory.displaced() {
@@ -449,7 +458,7 @@ pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment
     Reply::Displaced(lines)
 }
 
-/// Returns the details of a connection; `None` if it is superseded or closing.
+/// Returns the details of a connection. Returns `None` if the connection was replaced or is closing.
 fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     let web_socket = session.open().filter(|web_socket| !web_socket.superseded)?;
     let age_ms = at.now.since(web_socket.opened());
@@ -466,19 +475,20 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     })
 }
 
-// Looks up the channel and client of a connection, for operators: an open connection by its session, one that has left
-// by the recorder's notes, a bounded number of which are read per step.
+// Finds the channel and client of a connection for operators. An open connection is found by its session, and one that
+// has left by the flight recorder's notes. A bounded number of notes is read per step.
 
-/// A step in the search for a connection.
+/// The result of one step of the search for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStep {
-    /// The channel, if it still exists, and the client id if the connection is a viewer's.
+    /// The channel, and the client id if the connection belongs to a viewer. `None` if the step has not found the
+    /// connection, or if the channel no longer exists.
     pub found: Option<(Identity, Option<Box<str>>)>,
-    /// The note before which the next step continues, if any notes are left.
+    /// The note before which the next step continues; `None` if the search is complete.
     pub next: Option<NonZeroU64>,
 }
 
-/// Searches the open connections, then the notes of one step.
+/// Searches for `of` among the open connections, and then in as many notes as one step may read.
 pub(crate) fn look_up(shard: &State, of: SessionKey, before: Option<NonZeroU64>) -> SessionStep {
     let (sockets, directory) = (&shard.sockets, &shard.directory);
     let recorder = shard.cx.telemetry.recorder();
@@ -506,22 +516,22 @@ fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>
     }
 }
 
-// Channels that an operator imports at runtime: each shard reserves the names homed on it, the store commits all
-// channels at once, and its report creates them ([`Directory::committed`]).
+// Channels that an operator imports at runtime. Each shard reserves the names that it owns, then the store commits all
+// channels at once. When the store reports this, the channels are created ([`Directory::committed`]).
 
-/// A shard's part of an import: the channels homed on it.
+/// A shard's part of an import, which covers the channels that the shard owns.
 #[derive(Clone, Debug, Default)]
 pub struct ImportPart {
-    /// Names reserved until the store reports that the channels were created, each as its position in the list and the
-    /// channel key for the report.
+    /// The names that are reserved until the store reports that the channels were created. Each element is the position
+    /// in the imported list and the key of the channel.
     pub kept: Vec<(usize, ChannelKey)>,
-    /// Existing channels whose names are in the list.
+    /// The records of channels in the list that already exist.
     pub there: Vec<Arc<Record>>,
-    /// Channels that cannot be created now, each as its position in the list and the reason.
+    /// The channels that cannot be created now. Each element is the position in the imported list and the reason.
     pub faults: Vec<(usize, &'static str)>,
 }
 
-/// Reserves those names of a list that are free and homed on this shard.
+/// Reserves the names in the imported list that this shard owns and that are free.
 pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
     let (sockets, directory, cx, _) = shard.parts();
     let mut part = ImportPart::default();
@@ -544,7 +554,7 @@ pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
     Reply::Import(Box::new(part))
 }
 
-/// Releases reserved names.
+/// Releases the names that were reserved for an import.
 pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
     let State { directory, cx, .. } = shard;
     for record in records.iter().take(IMPORTED_MAX) {
@@ -556,8 +566,8 @@ pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
     Reply::Done
 }
 
-/// Adds a channel imported by an operator to the tables; it counts as created once the store reports it. Returns `None`
-/// if there is no room.
+/// Inserts an imported channel into the tables. The channel remains in the creating state until the store reports that
+/// it was created. Returns `None` if there is no room.
 fn keep_name(directory: &mut Directory, record: &Record, at: Wall) -> Option<ChannelKey> {
     let (identity, more) = (Identity::of(&record.arn), record.holding());
     let (elsewhere, kind) = (Holding::default(), ErrorKind::ServiceUnavailable);

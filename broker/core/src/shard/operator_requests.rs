@@ -1,4 +1,5 @@
-//! Operator queries that need all parts of a shard, and presence reports for watched channels after each input.
+//! Operators' requests that need the whole state of a shard. Also reports the presence on watched channels after each
+//! input.
 
 use crate::channel::{Channel, Live};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
@@ -18,7 +19,7 @@ use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
 impl Shard {
-    /// Answers an operator's query or performs one step of the requested operation.
+    /// Answers an operator's query, or carries out one step of an operator's request.
     pub(crate) fn answer_operator(&mut self, question: Question) -> Reply {
         let (sockets, directory, cx, ..) = self.state.parts();
         match question {
@@ -82,10 +83,10 @@ impl Shard {
     }
 }
 
-// Operators' requests to the interposer.
+// Operators' requests to the interposer of `--dev`.
 
 impl Shard {
-    /// Adds a fault. A session fault is also applied to sessions already open.
+    /// Adds a fault. If it acts on sessions, it is also applied to the sessions that are already open.
     fn add_fault(&mut self, rule: SharedRule) -> Reply {
         let is_of_sessions = dev::add_fault(&mut self.state, rule);
         let places = self.state.sockets.places();
@@ -98,7 +99,7 @@ impl Shard {
         Reply::Done
     }
 
-    /// Resets a bounded number of channels used by a test.
+    /// Resets a bounded number of channels that a test has used.
     fn reset(&mut self, mut reset: Reset) -> ResetStep {
         let mut done = ResetStep::default();
         let Some((own, sockets, directory, cx)) = self.state.interposed() else {
@@ -121,9 +122,9 @@ impl Shard {
 
 // Usage of accounts, for `GET /usage` and the metrics.
 
-/// Answers one step of a query for the usage of all accounts: message counts of the connections starting at this table
-/// position; the first step also returns all other figures. A connection that closes between two steps is not counted
-/// until the next query.
+/// Answers one step of a query for the usage of all accounts. Each step adds up the messages of a limited number of
+/// open connections, starting at table position `from`. The first step also returns everything else. The messages of a
+/// connection that closes between two steps are missing from the result, and appear in the next query.
 fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) -> Reply {
     let mut table = UsageTable::default();
     if from == 0 {
@@ -147,7 +148,7 @@ fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) ->
     Reply::Usage(Box::new(table), (end < slots).then_some(end))
 }
 
-/// Returns the gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the total of all others.
+/// Returns the gauges of the first [`USAGE_SERIES_MAX`] of `accounts`, and the sum for all other accounts.
 pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account>) -> UsageTable {
     let (admitted, queued) = (
         shard.sockets.admitted.by_account(),
@@ -170,10 +171,10 @@ pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account
     table
 }
 
-// Presence of watched channels, reported after each input.
+// Reports the presence of watched channels after each input.
 
 impl Shard {
-    /// Reports presence changes to watchers.
+    /// Reports changes of presence to watchers, if any reports are due.
     #[inline]
     pub(crate) fn tell_presence(&mut self) {
         if self.state.directory.news.is_due(self.state.cx.at.now) {
@@ -202,8 +203,8 @@ impl Shard {
     }
 }
 
-/// Returns the current presence of a channel, without a cause. Its sequence number is greater than that of every
-/// earlier state.
+/// Returns the presence on a channel because a watcher requests it. The sequence number is greater than that of every
+/// earlier report.
 pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Presence> {
     let sequence = shard.directory.news.next_sequence();
     let presence = presence(shard, key, PresenceCause::Watched)?;
@@ -213,7 +214,7 @@ pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Pre
     })
 }
 
-/// Returns the presence of a channel; `None` if there is nothing to report.
+/// Returns the presence on a channel. Returns `None` if there is nothing to report.
 fn presence(shard: &State, key: ChannelKey, cause: PresenceCause) -> Option<Presence> {
     let State {
         sockets,
@@ -255,16 +256,16 @@ fn presence(shard: &State, key: ChannelKey, cause: PresenceCause) -> Option<Pres
     Some(presence)
 }
 
-/// A client waiting for a master.
+/// A client that is waiting for a master.
 #[derive(Clone, Copy, Debug)]
 struct Waits<'a> {
     client_id: &'a str,
     action: Action,
     caller: Option<CallerId>,
-    /// When the client's message was accepted.
+    /// When the client's waiting message was accepted.
     since: Now,
     expires: Now,
-    /// Whether this is the caller's newest waiting client.
+    /// Whether this is the newest waiting client of its caller.
     is_newest: bool,
 }
 
@@ -281,8 +282,9 @@ impl Waits<'_> {
     }
 }
 
-/// Selects the waiting viewers to report, oldest first. If there are too many, each caller's newest is selected first,
-/// then the oldest of the rest, so that no caller can hide those of another.
+/// Chooses the waiting clients to report, and sorts them by age, oldest first. If there are too many, the newest client
+/// of each caller takes precedence, followed by the oldest of the rest. One caller can therefore not crowd out the
+/// clients of another.
 fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all.sort_by_key(|one| one.since);
     if all.len() > WAITERS_TOLD_MAX {
@@ -303,7 +305,7 @@ fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all
 }
 
-/// Lists the viewers waiting for a master.
+/// Lists the clients that wait for a master.
 fn waiting<'a>(
     (live, doubtful): (&'a Live, Option<&'a Session>),
     channel: &Channel,
@@ -331,7 +333,8 @@ fn waiting<'a>(
         let what = (kept.message.action, kept.caller);
         waits(&**kept.viewer, what, kept.message.expires, kept_ms)
     });
-    // Messages that a doubtful master has not confirmed wait for the next: per viewer, an offer or the oldest.
+    // Messages that a doubtful master has not confirmed also wait for the next master. For each viewer, only an offer
+    // is listed or, if there is none, the oldest message.
     let mut unconfirmed: Vec<Waits<'_>> = Vec::new();
     for (launch, frame) in doubtful.into_iter().flat_map(|it| it.outbox.unconfirmed()) {
         let viewer = viewer_of(&Role::Master, frame, launch.sender_bytes);
@@ -342,7 +345,7 @@ fn waiting<'a>(
             None => unconfirmed.push(waiter),
         }
     }
-    // A master that has received an offer still has it, except that a doubtful master may not.
+    // A master that has received an offer normally still has it. If the master is doubtful, it may not.
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
     let calls = live.calls.iter().filter(|call| {

@@ -1,10 +1,10 @@
-//! Fair sharing of a shard's budgets (bytes, queries, table capacity) between accounts, channels and callers;
-//! and a shard's queries to the others, which are shared this way.
+//! Divides a shard's limited resources (bytes, queries, and table entries) fairly among accounts, channels and callers.
+//! Also tracks the shard's queries to other shards, to which such a limit applies.
 //!
-//! Accounts share the budget, and an account's channels share its part. No account has a fixed part while there is free
-//! capacity. At the limit, the largest account gives way, and within it the largest channel. An account that holds less
-//! than an equal part of the budget therefore always finds capacity, as does a channel that holds less than an equal
-//! part of its account's.
+//! Accounts share a budget, and the channels of an account share the part that the account uses. As long as there is
+//! room, an account may use any amount. At the limit, the largest channel of the largest account must evict something.
+//! An account that uses less than an equal share of the budget can therefore always get more, and so can a channel that
+//! uses less than an equal share of its account's part.
 
 use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, ShardId};
@@ -12,14 +12,15 @@ use crate::limits::{calls_per_pair, changes_per_pair};
 use crate::{placement::Placement, readiness::Readiness, refusal::Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The bytes of one budget, by account and channel or by other keys (`A`, `C`). Holders with no bytes are removed.
+/// The bytes of a budget that each account and each of its channels use. `A` and `C` can also be other kinds of keys.
+/// Keys that use no bytes are removed.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
     accounts: BTreeMap<A, AccountHolders<C>>,
     order: BTreeSet<(usize, A)>,
 }
 
-/// Channels of an account that hold bytes.
+/// The channels of one account, with the bytes that each uses.
 #[derive(Debug)]
 struct AccountHolders<C> {
     bytes: usize,
@@ -45,7 +46,7 @@ impl<C> Default for AccountHolders<C> {
 }
 
 impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
-    /// Updates a channel's bytes from `before` to `after`.
+    /// Changes the byte count of a channel from `before` to `after`.
     pub fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
         if before == after {
             return;
@@ -73,9 +74,10 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// Returns the channel to evict from to make room for `more` bytes on a channel that holds `own`: one in an account
-    /// that would still hold more than this one, otherwise a larger channel of the same account. `None` if there is
-    /// none, in which case this channel already has its share.
+    /// Chooses the channel that must evict something so that a channel that holds `own` bytes can get `more`. This is
+    /// the largest channel of an account that would still hold more than `account`. If there is none, it is a channel
+    /// of the same account that is larger. Returns `None` if there is no such channel either: the requesting channel
+    /// already has its fair share.
     #[must_use]
     pub fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.held(account);
@@ -87,13 +89,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
-    /// Returns the number of bytes held by an account.
+    /// Returns the number of bytes that an account holds.
     #[must_use]
     pub fn held(&self, account: A) -> usize {
         self.accounts.get(&account).map_or(0, |own| own.bytes)
     }
 
-    /// Returns the accounts and their bytes, largest first.
+    /// Returns each account and the number of bytes it holds, largest first.
     pub fn accounts(&self) -> impl Iterator<Item = (A, usize)> {
         self.order
             .iter()
@@ -101,13 +103,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
             .map(|(bytes, account)| (*account, *bytes))
     }
 
-    /// Returns the channels of an account and their bytes, largest first.
+    /// Returns each channel of an account and the number of bytes it holds, largest first.
     pub fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
         holders.flat_map(|holders| holders.order.iter().rev().cloned())
     }
 
-    /// Returns the total bytes of all channels.
+    /// Returns the total number of bytes that all channels hold.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.accounts.values().map(|holders| holders.bytes).sum()
@@ -118,16 +120,16 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
     }
 }
 
-// Queries from one shard to another that have not been answered.
+// Queries to other shards that have not been answered yet.
 
-/// Queries in flight to another shard.
+/// The queries from this shard to one other shard that have not been answered yet.
 pub(crate) struct ShareQuestions {
     all: Places<Account>,
     changes: Places<Account>,
 }
 
 impl ShareQuestions {
-    /// Creates an empty set for this number of shards.
+    /// Creates an empty set. `shards` is the number of shards of the process.
     pub(crate) fn among(shards: usize) -> Self {
         Self {
             all: Places::of(calls_per_pair(shards)),
@@ -135,7 +137,7 @@ impl ShareQuestions {
         }
     }
 
-    /// Reserves capacity for another query. Returns `false` if the account has used up its share.
+    /// Takes up capacity for another query. Returns `false` if the caller's account has used its share.
     pub(crate) fn begin(&mut self, caller: CallRef) -> bool {
         let account = caller.account;
         if caller.change && !self.changes.take(account) {
@@ -148,7 +150,7 @@ impl ShareQuestions {
         may
     }
 
-    /// Removes a query that was answered or that a full mailbox refused.
+    /// Removes a query, because it was answered or because the other shard's mailbox was full.
     pub(crate) fn end(&mut self, caller: CallRef) {
         self.all.give_back(caller.account);
         if caller.change {
@@ -161,14 +163,15 @@ impl ShareQuestions {
     }
 }
 
-// Units of capacity that holders return when they are done, and that cannot be reclaimed earlier.
+// Units of capacity that cannot be taken away from a holder. They become free only when the holder returns them.
 //
-// Since nothing can be evicted here, some capacity is kept free: an account may take a unit while it holds fewer than
-// are free. A single account gets half of them, and the next one half of the rest, immediately. An account that holds
-// more units than are free takes none of those returned. If `n` accounts take all they can, each ends up with an equal
-// part of `n + 1`, and the last part stays free for the next account.
+// Since nothing can be evicted, some capacity is always kept free: an account may take a unit only while it holds fewer
+// units than are free. A single account therefore gets half of all units, and the next account half of the rest at
+// once. An account that holds more units than are free cannot take any of those that are returned. If `n` accounts take
+// all they can, each ends up with one of `n + 1` equal parts, and the last part stays free for the next account.
 
-/// Units of capacity in use, by account or by another key. Holders with no units have no entry.
+/// A fixed number of units, and how many of them each account (or other key) has taken. Keys that have taken none are
+/// removed.
 #[derive(Debug)]
 pub(crate) struct Places<A> {
     most: usize,
@@ -177,7 +180,7 @@ pub(crate) struct Places<A> {
 }
 
 impl<A: Copy + Ord> Places<A> {
-    /// Creates a set with the given capacity, all of it free.
+    /// Creates a set of `most` units, none of which are taken.
     pub(crate) fn of(most: usize) -> Self {
         Self {
             most,
@@ -186,7 +189,7 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// Takes one unit of capacity. Returns `false` if the holder already has at least as many units as are free.
+    /// Takes one unit for `holder`. Returns `false` if the holder has already taken at least as many units as are free.
     pub(crate) fn take(&mut self, holder: A) -> bool {
         let held = self.holders.entry(holder).or_default();
         let may = *held < self.most - self.taken;
@@ -199,7 +202,7 @@ impl<A: Copy + Ord> Places<A> {
         may
     }
 
-    /// Returns one unit of capacity. No effect if the holder has none.
+    /// Gives back one unit. Has no effect if the holder has taken none.
     pub(crate) fn give_back(&mut self, holder: A) {
         if let Some(held) = self.holders.get_mut(&holder) {
             *held -= 1;
@@ -214,26 +217,26 @@ impl<A: Copy + Ord> Places<A> {
         self.taken
     }
 
-    /// Whether no capacity is taken.
+    /// Whether no units are taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
     }
 }
 
-/// Returns the error for a full mailbox or call table.
+/// Returns the error for a request that failed because a mailbox or the table of calls was full.
 pub(crate) fn too_busy() -> Refusal {
     Refusal::unavailable(Check::MailboxFull, "The server is busy. Try again.")
 }
 
-/// The id of this shard, and its connections' queries to other shards.
+/// The id of this shard, the placement of channels on shards, and the queries to other shards.
 pub(crate) struct ShardLinks {
     pub(crate) id: ShardId,
     pub(crate) placement: Placement,
     /// Whether the process is ready to serve clients.
     pub(crate) readiness: Readiness,
-    /// Queries in flight to each of the other shards.
+    /// Queries in flight to each shard.
     asking: Vec<ShareQuestions>,
-    /// Number of connections on this shard whose Alexa call is pending on another.
+    /// Number of this shard's connections that wait for a call pending on another shard.
     pub(crate) offers_out: usize,
 }
 
@@ -250,20 +253,21 @@ impl ShardLinks {
         }
     }
 
-    /// Reserves capacity for another query to a shard. Returns `false` if the caller's account has used up its share.
+    /// Takes up capacity for another query to the shard `home`. Returns `false` if the caller's account has used its
+    /// share.
     pub(crate) fn begin(&mut self, home: ShardId, caller: CallRef) -> bool {
         let asking = self.asking.get_mut(home.index());
         asking.is_some_and(|asking| asking.begin(caller))
     }
 
-    /// Removes this call's query to `shard` from the queries in flight.
+    /// Removes a query to `shard` from those that have not been answered.
     pub(crate) fn end(&mut self, shard: ShardId, caller: CallRef) {
         if let Some(asking) = self.asking.get_mut(shard.index()) {
             asking.end(caller);
         }
     }
 
-    /// Whether no query is in flight and no Alexa call is pending on another shard.
+    /// Returns whether no query is in flight and no call is pending on another shard.
     pub(crate) fn is_idle(&self) -> bool {
         self.offers_out == 0 && self.asking.iter().all(ShareQuestions::is_empty)
     }
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn who_holds_most_makes_room_account_first() {
         let mut shares = Shares::<Account, ChannelKey>::default();
-        // One account has many channels, another a single large one.
+        // One account has many channels, the other a single large one.
         for slot in 0..10 {
             shares.change(Account(1), key(slot), 0, 100);
         }
@@ -410,12 +414,12 @@ mod places_tests {
                 let before = *own;
                 let may = places.take(who);
                 *own += usize::from(may);
-                // The others took their units while as many were free.
+                // An account gets a unit exactly if it held fewer units than were free.
                 let all: usize = held.iter().sum();
                 assert!(all <= most && may == (before < most - (all - usize::from(may))));
                 assert_eq!(places.taken, all);
             }
-            // Units are returned and taken again, and each account takes all it can.
+            // Units are returned one by one, and each account takes all it can.
             for _ in 0..40 * most {
                 let who = random.u8(..accounts);
                 if held[usize::from(who)] > 0 {

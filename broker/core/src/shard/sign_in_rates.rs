@@ -1,4 +1,4 @@
-//! Rate limits on unsigned sign-ins, by address, and on refused calls for temporary credentials, by caller.
+//! Rate limits per address on unsigned sign-ins, and per caller on refused calls for temporary credentials.
 
 use crate::limits::{
     GRANTS_REFUSED_BURST, GRANTS_REFUSED_PER_SECOND, REFUSED_CALLERS_MAX, SIGN_IN_ADDRESSES_MAX,
@@ -8,21 +8,21 @@ use crate::quota::{Bucket, Rate};
 use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
-/// Rate limits by key, with a bounded number of buckets. Each shard has its own.
+/// One rate limit per key, with a limited number of buckets. Each shard has its own rate limits.
 #[derive(Debug)]
 pub(crate) struct KeyedRates<K> {
     rate: Rate,
     /// Maximum number of buckets.
     most: usize,
     buckets: BTreeMap<K, Bucket>,
-    /// Bucket shared by all keys that do not have their own.
+    /// The bucket for all keys that have no bucket of their own.
     others: Bucket,
-    /// When full buckets were last removed.
+    /// When the buckets that had become full were last removed.
     swept: Now,
 }
 
 impl KeyedRates<Origin> {
-    /// Creates the rate limits for unsigned sign-ins.
+    /// Creates the rate limits on unsigned sign-ins.
     pub(crate) fn of_sign_ins() -> Self {
         let (rate, burst) = (SIGN_INS_PER_SECOND, SIGN_INS_BURST);
         Self::new(Rate { rate, burst }, SIGN_IN_ADDRESSES_MAX)
@@ -30,7 +30,7 @@ impl KeyedRates<Origin> {
 }
 
 impl KeyedRates<u64> {
-    /// Creates the rate limits for refused calls for temporary credentials, keyed by the caller's hash.
+    /// Creates the rate limits on refused calls for temporary credentials. The keys are hashes of callers.
     pub(crate) fn of_refused_grants() -> Self {
         let (rate, burst) = (GRANTS_REFUSED_PER_SECOND, GRANTS_REFUSED_BURST);
         Self::new(Rate { rate, burst }, REFUSED_CALLERS_MAX)
@@ -48,7 +48,7 @@ impl<K: Ord> KeyedRates<K> {
         }
     }
 
-    /// Whether [`Self::take`] would succeed.
+    /// Returns whether [`Self::take`] would return `true` for this key.
     pub(crate) fn has(&self, key: &K, now: Now) -> bool {
         let is_full = self.buckets.len() >= self.most;
         let none = Bucket::default();
@@ -57,7 +57,7 @@ impl<K: Ord> KeyedRates<K> {
         bucket.has(self.rate, now)
     }
 
-    /// Takes a token. Returns `false` if the rate limit is exceeded.
+    /// Takes a token from a key's bucket. Returns `false` if the rate limit is exceeded.
     pub(crate) fn take(&mut self, key: K, now: Now) -> bool {
         let rate = self.rate;
         let is_full = self.buckets.len() == self.most;
@@ -76,7 +76,7 @@ impl<K: Ord> KeyedRates<K> {
     }
 }
 
-/// Interval between removals of full buckets, in milliseconds. Each removal takes a few hundred microseconds.
+/// Minimum time between two removals of full buckets, in milliseconds. A removal takes a few hundred microseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]

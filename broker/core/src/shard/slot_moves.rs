@@ -1,5 +1,5 @@
-//! The slots in which this shard serves channels, if slots move between nodes: which slots are served, their channels,
-//! and the work due for them.
+//! Moves slots between nodes, as far as a shard is concerned: serves slots, inserts and drops their channels, and packs
+//! and unpacks their messages.
 //!
 //! ```text
 //!             Serve: channels come, with messages of a parcel        Pause: connections are closed
@@ -10,8 +10,8 @@
 //!     └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!                                                     Release
 //! ```
-//! A slot's messages are *packed* once none of its connections has an incomplete or unconfirmed message. Messages that
-//! a peer has not received are pending again by then, and move too.
+//! A slot's messages are *packed* once none of its connections has an incomplete or unconfirmed message. By then,
+//! messages that a peer has not received are pending again, so they move as well.
 
 use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
@@ -36,11 +36,11 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-// Slots that arrive, stay or leave, with their channels, connections and pending messages.
+// Slots that arrive, stay or leave, along with their channels, connections and pending messages.
 
 /// Carries out a slot order.
 pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrder) {
-    // If the slot's previous release from this node is unfinished, the remaining channels are dropped first.
+    // If this shard still has channels from an earlier stay of the slot, they are dropped first.
     if let SlotOrder::Serve(held, ..) = &order.order
         && drop_slot(directory, cx, held.slot)
     {
@@ -85,7 +85,8 @@ fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<R
     let whole = records.len();
     let mut came = 0;
     for record in records {
-        // New channels must be younger than all earlier ones, except those of a node whose clock is far ahead.
+        // Channels created later must be younger than these. The time is capped in case the clock of the node that
+        // created them is far ahead.
         let created = record.created.min(cx.at.wall);
         directory.changes.note_created(created);
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
@@ -125,8 +126,8 @@ fn resume(directory: &mut Directory, cx: &mut Context, held: Held, packed: Packe
     }
 }
 
-/// Closes a slot's connections; the slot's messages are packed once none of the connections has an incomplete
-/// message.
+/// Closes the connections of a slot. Schedules the packing of the slot's messages, which starts once no connection has
+/// an incomplete message.
 fn pack_when_still(directory: &mut Directory, cx: &mut Context, packing: SlotPacking) {
     let Some(slots) = directory.slots.as_deref_mut() else {
         return;
@@ -137,8 +138,8 @@ fn pack_when_still(directory: &mut Directory, cx: &mut Context, packing: SlotPac
     cx.todo.each(Each::Still(slots.channels(slot).into_iter()));
 }
 
-/// Ends the calls and connections of a channel whose slot may move. The master's connection is closed first, so that
-/// reconnecting viewers find the master.
+/// Ends the calls and connections of a channel because its slot may move. The master's connection is closed first, so
+/// that viewers that reconnect find the master already there.
 pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     directory.fail_calls(cx, key, &nobody());
     let live = directory.live(key);
@@ -149,7 +150,8 @@ pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: Ch
     cx.todo.each(Each::close(all.collect(), EndReason::Drain));
 }
 
-/// Packs the messages of a slot once its connections have completed their messages.
+/// Packs the messages of a slot once the fate of every message of its connections is known. Until then, schedules
+/// another check.
 pub(crate) fn step_packing(directory: &mut Directory, cx: &mut Context, mut packing: SlotPacking) {
     let busy = busy(directory, packing.held.slot);
     let is_late = cx.at.now >= packing.until;
@@ -164,7 +166,7 @@ pub(crate) fn step_packing(directory: &mut Directory, cx: &mut Context, mut pack
         return;
     }
     if is_late {
-        // Messages that the connections have not confirmed are returned in the next turn.
+        // In the next turn, messages that the aborted connections have not confirmed are pending again.
         packing.aborted = true;
         packing.until = cx.at.now.after(SLOT_STILL_MS / 4);
         cx.todo.each(Each::abort(busy, None));
@@ -177,7 +179,8 @@ pub(crate) fn step_packing(directory: &mut Directory, cx: &mut Context, mut pack
     }
 }
 
-/// Returns the connections of a slot that have incomplete or unconfirmed messages or have yet to be closed.
+/// Returns the connections of a slot that must still be waited for: those that have incomplete or unconfirmed messages,
+/// and those that are not closed yet.
 fn busy(directory: &Directory, slot: Slot) -> Vec<SessionKey> {
     let members = members_of_slot(directory, slot);
     let busy = members.flat_map(|members| members.holders().chain(members.all()));
@@ -211,13 +214,14 @@ fn drop_slot(directory: &mut Directory, cx: &mut Context, slot: Slot) -> bool {
     has_channels
 }
 
-/// Drops a channel because its slot is moving.
+/// Drops a channel whose slot leaves this node, after answering the callers of its changes.
 pub(crate) fn drop_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     answer_change(directory, cx, key);
     directory.end_channel(cx, key, EndReason::Drain);
 }
 
-/// Answers the callers of a channel's changes, whose outcome can no longer be determined by this shard.
+/// Answers the callers of changes to a channel whose slot leaves this node. This shard can no longer learn whether the
+/// changes succeeded.
 fn answer_change(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     let Some(ChangeUnderWay {
         caller,
@@ -243,7 +247,7 @@ fn answer_change(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     }
 }
 
-/// Defers unpacking a parcel's messages into their slot.
+/// Defers the unpacking of a parcel's messages.
 fn unpack_later(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
     if let Some(messages) = messages {
         cx.todo.push(Todo::Unpack(held.slot, messages, 0));
@@ -253,14 +257,15 @@ fn unpack_later(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
 const MOVED: &str =
     "Another server has this channel now. Whether the change was made is not known.";
 
-// A slot's pending messages, encoded for the node to which the slot moves.
+// Pending messages of a slot, encoded for the node to which the slot moves.
 //
 // Messages are in their channel's order of acceptance, each encoded as a [`PackedMessage`] by [`wire`]. Each shard of
-// the giving node packs its own, and the parts are concatenated; each shard of the receiving node extracts its own. The
-// giver counts them as withdrawn, the receiver as received. The message that carries a parcel between nodes states this
-// format.
+// the sending node packs its own messages, and the parts are concatenated. Each shard of the receiving node extracts
+// the messages for its own channels. The sending node counts the messages as withdrawn, and the receiving node as
+// received. The message that carries a parcel between nodes identifies this format.
 
-/// Packs the messages of this shard's channels in a slot. They are also kept here until the slot's new owner is known.
+/// Packs the pending messages of this shard's channels in a slot. The messages also remain here until it is known which
+/// node owns the slot next.
 pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(slots) = directory.slots.as_deref() else {
@@ -296,9 +301,8 @@ pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     out
 }
 
-/// Unpacks the message at this byte offset of a parcel, if its channel is on this shard: the message becomes
-/// pending, and is delivered if its recipient is connected. Unpacking of the subsequent messages is deferred until
-/// then.
+/// Unpacks the message at byte offset `from` of a parcel, and defers the rest. If the message's channel is on this
+/// shard, the message becomes pending, and is delivered if its recipient is connected.
 pub(crate) fn unpack(shard: &mut State, slot: Slot, parcel: Arc<[u8]>, from: usize) {
     let State { directory, cx, .. } = shard;
     let bytes = parcel.get(from..).unwrap_or_default();
@@ -314,7 +318,7 @@ pub(crate) fn unpack(shard: &mut State, slot: Slot, parcel: Arc<[u8]>, from: usi
     cx.todo.push(Todo::Unpack(slot, parcel, next));
 }
 
-/// Stores a message of a parcel as pending, if its channel is on this shard.
+/// Makes a message from a parcel pending, if its channel is on this shard.
 fn keep_packed(directory: &mut Directory, cx: &mut Context, slot: Slot, packed: PackedMessage<'_>) {
     let identity = Identity::of(&packed.arn);
     if !directory.is_home(&identity, slot) {
@@ -350,7 +354,7 @@ fn keep_packed(directory: &mut Directory, cx: &mut Context, slot: Slot, packed: 
     cx.todo.push(Todo::Arm(key));
 }
 
-/// A message in a parcel. Its size is bounded by the parcel's length.
+/// A message in a parcel. Its size cannot exceed the length of the parcel.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PackedMessage<'b> {
     towards: Towards,
@@ -402,7 +406,7 @@ mod parcel_tests {
     }
 
     proptest! {
-        /// A truncated message is ignored, but messages packed before it are unpacked.
+        ///  A truncated message is ignored. The messages packed before it are still unpacked.
         #[test]
         fn messages_follow_each_other_as_they_were_packed(
             parts in proptest::collection::vec((any::<bool>(), 0..3_usize, any::<(u32, u16, String, Vec<u8>)>()), 1..4),

@@ -1,14 +1,19 @@
 //! Connections: their sessions, the bytes queued for their sockets, their deadlines, and their queries to other shards.
 //!
-//! Invariants (`Sockets::invariants`, checked between inputs in debug builds): a wheel entry belongs to an existing
-//! session or channel; the gauges count exactly the sessions in the table; a session is charged for the bytes it holds;
-//! connections that have fallen behind are in the backlog with their queued bytes; anything waiting for a turn, an
-//! owner or another shard is listed or counted once; a client on a link is listed by its owner or is due to be closed.
+//! Invariants (`Sockets::invariants`, checked between inputs in debug builds):
 //!
-//! Only this file and `sockets/` modify the tables. Steps call the methods of [`Sockets`], which keep the tables
-//! consistent, and read sessions. They directly use the parts that have their own methods (`requests`, `turns`,
-//! `shards`, `ends`, `unconfirmed`), and modify the protocol state of an HTTP connection or an open WebSocket
-//! ([`Sockets::http`], [`Sockets::web_socket`]); they then call [`Sockets::charge`] if bytes were stored or freed.
+//! * Each entry of the timer wheel belongs to an existing session or channel.
+//! * The gauges count exactly the sessions in the table.
+//! * A session is charged for the bytes that it holds.
+//! * A connection that has fallen behind is in the backlog with its queued bytes.
+//! * Anything that waits for a turn, for a channel's owner or for another shard is listed or counted exactly once.
+//! * A client on a link is listed under the node that owns its channel, or is due to be closed.
+//!
+//! Only this file and the files in `sockets/` modify the tables. All other code calls the methods of [`Sockets`], which
+//! keep the tables consistent, and may read sessions. The fields `requests`, `turns`, `shards`, `ends` and
+//! `unconfirmed` have methods of their own and may be used directly. The protocol state of an HTTP connection or an
+//! open WebSocket may also be modified ([`Sockets::http`], [`Sockets::web_socket`]). Code that thereby stores or frees
+//! bytes must then call [`Sockets::charge`].
 
 mod backlog;
 mod bounds;
@@ -48,10 +53,10 @@ pub(crate) struct Sockets {
     rules: Bounds,
     messages: AllMessageBounds,
     sessions: Table<SessionKey, Session>,
-    /// Outputs for the edge, newest last. Not a `VecDeque`, whose push is not inlined: outputs would be read back from
-    /// memory, stalling the core until the store completes.
+    /// Outputs for the edge, newest last. This is a `Vec` because pushing to a `VecDeque` is not inlined. An output
+    /// would then be written to memory and read back immediately, which stalls the CPU.
     outputs: Vec<Output<Letter>>,
-    /// Outputs that the edge is taking, oldest last.
+    /// Outputs that the edge is currently taking, oldest last.
     leaving: Vec<Output<Letter>>,
     /// Deadlines of sessions and channels, in a single wheel so that they are handled in order.
     wheel: Wheel<Timer>,
@@ -67,7 +72,7 @@ pub(crate) struct Sockets {
     /// WebSockets and clients on links that have been admitted.
     pub(crate) admitted: Admitted,
     pub(crate) leads: Leads,
-    /// End of the last clock jump ([`crate::clock_jump`]).
+    /// When the last clock jump ends (see [`crate::clock_jump`]).
     leap: Now,
     standstill: Standstill,
 }
@@ -75,17 +80,17 @@ pub(crate) struct Sockets {
 /// Memory that is reused between inputs.
 struct Scratch {
     spares: Spares,
-    /// The shard's parser; `None` while it is borrowed to process a WebSocket's bytes. Boxed because it is moved each
-    /// time.
+    /// The shard's parser. `None` while it is borrowed to process the bytes of a WebSocket. Boxed because each borrow
+    /// moves it.
     parser: Option<Box<codec::signal::Parser>>,
 }
 
-/// The last period during which the shard did not run.
+/// The last period during which the shard was not running.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Standstill {
     pub(crate) since: Now,
     pub(crate) until: Now,
-    /// When all bytes received during the period will have been read.
+    /// When all bytes that arrived during this period will have been read.
     pub(crate) read_by: Now,
 }
 
@@ -138,7 +143,7 @@ impl Sockets {
         &self.settings
     }
 
-    /// Returns the configured limits in the form used by the codec.
+    /// Returns the configured limits in the form that the codec uses.
     #[inline]
     pub(crate) fn rules(&self) -> &Bounds {
         &self.rules
@@ -149,7 +154,7 @@ impl Sockets {
         &self.messages
     }
 
-    /// Replaces the settings. Connections keep the message limits with which they were admitted.
+    /// Replaces the settings. Message limits of connections that are already admitted do not change.
     pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
         self.rules = Bounds::of(&settings);
         self.messages.replace(&settings);
@@ -165,18 +170,19 @@ impl Sockets {
         &self.shards.placement
     }
 
-    /// Returns the readiness of the process to serve clients.
+    /// Returns whether the process is ready to serve clients.
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.shards.readiness
     }
 
-    /// Returns when waiting for a peer begins: not before the end of a clock jump, during which no peer is read.
+    /// Returns the time from which to wait for a peer: now, or the end of a clock jump in progress, since nothing is
+    /// read from peers until then.
     #[inline]
     pub(crate) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
     }
 
-    /// Records a period during which the shard did not run.
+    /// Records a period during which the shard was not running.
     pub(crate) fn stood_still(&mut self, since: Now, until: Now) {
         self.standstill = Standstill {
             since,
@@ -185,12 +191,12 @@ impl Sockets {
         };
     }
 
-    /// Returns the last period during which the shard did not run.
+    /// Returns the last period during which the shard was not running.
     pub(crate) fn standstill(&self) -> Standstill {
         self.standstill
     }
 
-    /// Handles a clock jump: no peer is read until `until`.
+    /// Handles a clock jump. Nothing is read from peers before `until`.
     pub(crate) fn leap(&mut self, until: Now) {
         self.leap = until;
     }
@@ -198,11 +204,11 @@ impl Sockets {
 
 // Entries of the timer wheel.
 
-/// A wheel entry: the key of a session or channel, packed into one word.
+/// An entry of the timer wheel: the key of a session or channel, packed into a single word.
 #[derive(Clone, Copy, Debug)]
 struct Timer(u64);
 
-/// The session or channel that an entry belongs to.
+/// The session or channel that a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Session(SessionKey),
@@ -227,5 +233,5 @@ impl Timer {
     }
 }
 
-/// Bit that marks a packed channel key.
+/// The bit that distinguishes the packed key of a channel from that of a session.
 const OF_CHANNEL: u64 = 1 << 48;

@@ -10,59 +10,60 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The initial state of a shard.
+/// The initial state from which a shard is created.
 pub struct Start {
-    /// The configuration, in which the listeners contain their actual ports.
+    /// The configuration, including the actual ports of the listeners.
     pub settings: Arc<Settings>,
     /// The shard's id.
     pub id: ShardId,
-    /// The placement of channels.
+    /// Determines which shard of which node owns a channel.
     pub placement: Placement,
-    /// Seeds of the hash tables and of the generator of request ids and versions.
+    /// Seeds for the hash tables, and for the generator of request ids and channel versions.
     pub seeds: [u64; 4],
-    /// The channels of a previous process that are homed on this shard.
+    /// The records of the channels that this shard owns, left by the previous process.
     pub records: Records,
-    /// Latest creation time of any channel in a previous process, on any shard. New channels must have later ones.
+    /// Creation time of the newest channel of the previous process, on any shard. New channels are given later times.
     pub newest: Wall,
-    /// Records of all shards in the process.
+    /// The records of all shards in the process.
     pub catalog: Arc<dyn SharedCatalog>,
     /// The store that makes changes durable.
     pub store: Box<dyn Store>,
-    /// The journal, which is read by operators.
+    /// Receives log lines and audit entries for operators.
     pub journal: Box<dyn Journal>,
-    /// The keys used to check signatures.
+    /// The authenticator, and the keys with which temporary credentials are issued.
     pub keys: StartKeys,
-    /// Maximum number of client connections: this shard's share of the number for which the process has file
+    /// Maximum number of client connections: this shard's share of the connections for which the process has file
     /// descriptors.
     pub connections: usize,
-    /// Maximum number of Alexa calls waiting on the shard's channels: [`Settings::waiting_calls_of_shard`] on a server,
-    /// fewer when testing the limit.
+    /// Maximum number of Alexa calls that may be pending on the shard's channels. Servers use
+    /// [`Settings::waiting_calls_of_shard`]; tests of the limit use a lower number.
     ///
     /// [`Settings::waiting_calls_of_shard`]: crate::settings::Settings::waiting_calls_of_shard
     pub waiting_calls: usize,
-    /// Maximum number of devices waiting on the shard's channels: [`wake_polls_per_shard`] on a server.
+    /// Maximum number of devices that may wait on the shard's channels. Servers use [`wake_polls_per_shard`].
     ///
     /// [`wake_polls_per_shard`]: crate::limits::wake_polls_per_shard
     pub wake_polls: usize,
-    /// Parts used with `--dev` only.
+    /// The part of the initial state that exists only with `--dev`.
     pub dev: StartDev,
-    /// The source of slot orders, if slots move between nodes. In this case, records arrive with the orders.
+    /// Where slot orders come from; `None` if slots do not move between nodes. If they do, records arrive along with
+    /// the orders.
     pub slot_orders: Option<Box<dyn SlotOrders>>,
     /// Whether the process is ready to serve clients.
     pub readiness: Readiness,
-    /// Receives the presence of channels that are watched by a hook.
+    /// Receives the presence on channels that a hook watches.
     pub audience: Box<dyn Audience>,
-    /// The presence epoch, greater than that of every earlier process. If slots move between nodes, each slot has its
-    /// own epoch.
+    /// The presence epoch of channels that do not belong to a slot, which must be greater than in any earlier process.
+    /// If slots move between nodes, each slot has an epoch of its own.
     pub epoch: u64,
 }
 
-/// The keys that a shard uses to check signatures.
+/// The keys and the authenticator of a shard.
 pub struct StartKeys {
-    /// Checks signatures; `None` if no signatures are required.
+    /// Checks signatures; `None` if requests need not be signed.
     pub authenticator: Option<Authenticator>,
-    /// The keys that seal temporary credentials.
+    /// The keys with which temporary credentials are sealed.
     pub session_keys: Arc<SessionKeys>,
-    /// Nonces used with the session keys.
+    /// The source of nonces for sealing temporary credentials.
     pub nonces: Nonces,
 }

@@ -1,5 +1,5 @@
-//! Counters and notes: message accounting, log entries, durations, and the random ids that log entries and responses
-//! share.
+//! Counts messages, writes log lines, measures durations, and generates the random ids that log lines share with
+//! responses.
 
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
@@ -16,24 +16,26 @@ use crate::work_units;
 use crate::{check::Check, record::Version, refusal::Refusal};
 use codec::{signal::Role, whep::CALL_ID_BYTES};
 
-/// The telemetry of a shard. Apart from the byte gauges and the reserved audit entries, nothing here affects the
-/// shard's behaviour.
+/// The telemetry of a shard. Except for the gauges of bytes and the reserved audit entries, nothing here influences
+/// what the shard does.
 ///
-/// Invariant: no message is lost or counted twice, and gauges never count messages without their bytes.
+/// Invariant: every message is counted exactly once, and the gauges of messages and of bytes always cover the same
+/// messages.
 pub(crate) struct Telemetry {
     counters: Counters,
     journal: LimitedJournal,
-    /// Events of channels, for operators. Part of the telemetry because every step has access to that.
+    /// The flight recorder, which notes events on channels for operators. It is here because every step has access to
+    /// the telemetry.
     recorder: Recorder,
-    /// Slow session setups.
+    /// Samples of slow session setups.
     slow_setups: Exemplars,
     /// Messages delivered in this turn whose latency has not been recorded yet.
     delivery_times: DeliveryTimes,
     /// Number of frames received since startup.
     frames: u64,
-    /// Counters by account; gauges are computed when requested.
+    /// Counters per account. Gauges are computed when they are requested.
     usage: UsageTable,
-    /// Generates the request ids of responses other than refusals, and the versions of channels.
+    /// Generates the versions of channels, and the request ids of all responses except refusals.
     random: fastrand::Rng,
     refusal_ids: RefusalIds,
 }
@@ -64,7 +66,7 @@ impl Telemetry {
         printed(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
     }
 
-    /// Generates the request id of a refusal, which encodes the reason: see [`crate::refusal_id`].
+    /// Generates the request id of a refusal. The id encodes the reason; see [`crate::refusal_id`].
     pub(crate) fn refusal_id(&mut self, refusal: &Refusal, of: Purpose, at: Wall) -> String {
         let (check, status) = (refusal.check, refusal.status(of));
         printed(self.refusal_ids.next(check, of, status, at))
@@ -81,12 +83,12 @@ impl Telemetry {
         &mut self.journal
     }
 
-    /// Returns when the journal next has to write an entry on its own.
+    /// Returns when the journal must write an entry even if nothing happens.
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.journal.next_due()
     }
 
-    /// Returns the flight recorder, for writing a note.
+    /// Returns the flight recorder, for making a note.
     #[inline]
     pub(crate) fn note(&mut self) -> &mut Recorder {
         &mut self.recorder
@@ -99,7 +101,8 @@ impl Telemetry {
 }
 
 impl Telemetry {
-    /// Records the latency of a turn's deliveries after all of its sends have completed, at `at`.
+    /// Records the latency of this turn's deliveries. Called when all sends of the turn have completed; `at` is the
+    /// time of completion.
     pub(crate) fn flushed(&mut self, at: Moment) {
         self.delivery_times
             .record_all(at, &mut self.counters.delivery);
@@ -113,7 +116,7 @@ impl Telemetry {
         }
     }
 
-    /// Returns the slow session setups, the most recent in each bucket.
+    /// Returns samples of slow session setups: the most recent one in each bucket.
     pub(crate) fn slow_setups(&self) -> Exemplars {
         self.slow_setups
     }
@@ -145,8 +148,8 @@ impl Telemetry {
     }
 }
 
-// The message ledger. From receipt to end, each message is in exactly one place: pending for an absent recipient, in an
-// outbox, or in hand, that is, held by the step that moves it.
+// The message ledger. From the time it is received until its outcome is counted, each message is in exactly one place:
+// pending, in an outbox, written but not confirmed, or *in hand*, which means that a step is moving it.
 //
 // ```text
 //  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_confirmed ─┐
@@ -156,8 +159,8 @@ impl Telemetry {
 //                     ├── count_kept ───────────────┘
 //                     └── count_ended, count_unaccepted ────────────────────► ended
 // ```
-// Between inputs, no message is in hand (`Telemetry::invariants`). Separate gauges count the bytes of pending messages,
-// and the bytes in outboxes, divided into messages and everything else.
+// Between inputs, no message is in hand (`Telemetry::invariants`). Separate gauges count the bytes of pending messages
+// and the bytes in outboxes. The latter distinguish messages from everything else.
 
 impl Telemetry {
     #[inline]
@@ -165,7 +168,7 @@ impl Telemetry {
         self.counters.receive(kind);
     }
 
-    /// Counts the end of a message that was neither pending nor in an outbox.
+    /// Counts the outcome of a message that is neither pending nor in an outbox.
     #[inline]
     pub(crate) fn count_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.counters.end(kind, outcome);
@@ -175,8 +178,8 @@ impl Telemetry {
         self.counters.unaccepted(kind, reason);
     }
 
-    /// Counts messages that become pending: for an absent recipient, held back by a fault, or as the offer of a pending
-    /// call.
+    /// Counts messages that become pending. These are messages for absent recipients, messages that a fault holds back,
+    /// and the offers of pending calls.
     pub(crate) fn count_kept(&mut self, messages: usize) {
         self.counters.pending_messages += messages as u64;
     }
@@ -186,33 +189,34 @@ impl Telemetry {
         self.counters.pending_messages -= 1;
     }
 
-    /// Counts the end of a pending message.
+    /// Counts the outcome of a pending message, which is then no longer pending.
     pub(crate) fn count_kept_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.count_unkept();
         self.count_ended(kind, outcome);
     }
 
-    /// Counts a message that takes up `bytes` in an outbox.
+    /// Counts a message that was put into an outbox and takes up `bytes` bytes there.
     #[inline]
     pub(crate) fn count_queued(&mut self, bytes: usize) {
         self.counters.outbox_messages += 1;
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts a copy of a message that takes up `bytes` in an outbox. The outcome of the message itself is counted
-    /// separately.
+    /// Counts a copy of a message that was put into an outbox and takes up `bytes` bytes there. The outcome of the
+    /// original is counted separately.
     pub(crate) fn count_copy_queued(&mut self, bytes: usize) {
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts an unsent message taken out of an outbox. Its bytes are subtracted by [`Telemetry::unload`].
+    /// Counts a message that was taken out of an outbox before it was sent. Its bytes are subtracted by
+    /// [`Telemetry::unload`].
     pub(crate) fn count_taken_back(&mut self) {
         self.counters.outbox_messages -= 1;
     }
 
-    /// Counts a message whose last byte was sent to the kernel; `bytes`: its frame's size. Its bytes are subtracted by
-    /// [`Telemetry::unload`]. The offer of an Alexa call counts as delivered, since the call keeps it for the next
-    /// master.
+    /// Counts a message that the kernel has accepted in full. `bytes` is the size of its frame. The message's bytes are
+    /// subtracted by [`Telemetry::unload`]. The offer of a call counts as delivered immediately, since the call still
+    /// contains the offer for the next master.
     #[inline]
     pub(crate) fn count_written(&mut self, launch: &mut DeliveryMark, bytes: usize, at: Moment) {
         if launch.counted {
@@ -232,13 +236,13 @@ impl Telemetry {
         }
     }
 
-    /// Counts a written message that was confirmed.
+    /// Counts that a written message was confirmed.
     #[inline]
     pub(crate) fn count_confirmed(&mut self, launch: &DeliveryMark) {
         self.count_proved(launch, Outcome::Delivered);
     }
 
-    /// Counts a message that was confirmed, or that was abandoned without confirmation.
+    /// Counts the outcome of a sent message: it was confirmed, or the wait for a confirmation was abandoned.
     #[inline]
     pub(crate) fn count_proved(&mut self, launch: &DeliveryMark, outcome: Outcome) {
         if launch.counted {
@@ -247,13 +251,13 @@ impl Telemetry {
         }
     }
 
-    /// Counts an unconfirmed message that was taken back.
+    /// Counts a sent message that was taken back because it was not confirmed.
     pub(crate) fn count_returned(&mut self) {
         self.counters.written_messages -= 1;
         self.counters.returned += 1;
     }
 
-    /// Counts messages that were confirmed only after they had been taken back.
+    /// Counts messages that were confirmed after they had already been taken back.
     pub(crate) fn count_repeated(&mut self, messages: u32) {
         self.counters.repeated += u64::from(messages);
     }
@@ -268,31 +272,32 @@ impl Telemetry {
         });
     }
 
-    /// Counts a new pending Alexa call.
+    /// Counts an Alexa or player call that becomes pending.
     pub(crate) fn count_call_waiting(&mut self) {
         self.counters.waiting_calls += 1;
     }
 
-    /// Counts the end of a pending Alexa call.
+    /// Counts that a pending call has ended.
     pub(crate) fn count_call_over(&mut self) {
         self.counters.waiting_calls = self.counters.waiting_calls.saturating_sub(1);
     }
 }
 
 impl Telemetry {
-    /// Updates the gauge of pending bytes when those of a channel change from `before` to `after`.
+    /// Updates the gauge of pending bytes after a channel's pending bytes have changed from `before` to `after`.
     pub(crate) fn count_kept_bytes(&mut self, before: usize, after: usize) {
         let bytes = &mut self.counters.pending_bytes;
         *bytes = (*bytes + after as u64).saturating_sub(before as u64);
     }
 
-    /// Counts bytes in an outbox other than messages (a response, a pong, a close frame).
+    /// Counts bytes that were put into an outbox and do not belong to a message, for example to a response, a pong or a
+    /// close frame.
     #[inline]
     pub(crate) fn count_control_queued(&mut self, bytes: usize) {
         self.counters.control_bytes += bytes as u64;
     }
 
-    /// Subtracts bytes that have left an outbox.
+    /// Subtracts bytes that have left an outbox from the gauges.
     #[inline]
     pub(crate) fn unload(&mut self, load: Load) {
         let counters = &mut self.counters;
@@ -300,12 +305,12 @@ impl Telemetry {
         counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
     }
 
-    /// Returns the number of bytes of all pending messages.
+    /// Returns the number of bytes in pending messages.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.counters.pending_bytes
     }
 
-    /// Returns the number of message bytes in outboxes.
+    /// Returns the number of bytes in outboxes that belong to messages.
     #[inline]
     pub(crate) fn outbox_bytes(&self) -> u64 {
         self.counters.outbox_bytes
@@ -316,7 +321,7 @@ impl Telemetry {
         self.counters.control_bytes
     }
 
-    /// Whether no outbox contains any bytes and no Alexa call is pending.
+    /// Returns whether no outbox contains any bytes and no call is pending.
     pub(crate) fn is_quiet(&self) -> bool {
         self.counters.waiting_calls == 0
             && self.counters.outbox_bytes == 0
@@ -324,7 +329,7 @@ impl Telemetry {
     }
 }
 
-// Counters of clients other than messages: requests, upgrades, refusals, ends of connections, and the work that these
+// Counters of clients, except for messages: requests, upgrades, refusals, closed connections, and the work that these
 // cause.
 
 impl Telemetry {
@@ -337,7 +342,7 @@ impl Telemetry {
         self.counters.upgrade(role, outcome);
     }
 
-    /// Counts the outcome of a player's offer, and its duration in milliseconds if it was answered.
+    /// Counts the outcome of a player's call. `ms` is the duration of the call, if it was answered.
     pub(crate) fn count_player(&mut self, outcome: PlayerOutcome, ms: Option<u64>) {
         if let Some(count) = self.counters.players.get_mut(outcome.index()) {
             *count += 1;
@@ -347,50 +352,50 @@ impl Telemetry {
         }
     }
 
-    /// Generates an id for a player's call, made up of letters and digits.
+    /// Generates an id for a player's call. It consists of letters and digits.
     pub(crate) fn call_id(&mut self) -> String {
         let letters = std::iter::repeat_with(|| self.random.alphanumeric());
         letters.take(CALL_ID_BYTES).collect()
     }
 
-    /// Counts a call of an account that was answered.
+    /// Counts a call that was answered, under the caller's account.
     pub(crate) fn count_call(&mut self, account: Account) {
         self.usage.of(Some(account)).calls += 1;
     }
 
-    /// Counts a refused request, and its account if the caller is known.
+    /// Counts a refused request under the caller's account. `account` is `None` if the caller is not known.
     pub(crate) fn count_refused(&mut self, account: Option<Account>) {
         self.usage.of(account).refusals += 1;
     }
 
-    /// Returns the counters by account.
+    /// Returns the counters per account.
     pub(crate) fn usage(&self) -> &UsageTable {
         &self.usage
     }
 
-    /// Counts a request or connection refused by a check.
+    /// Counts a request or connection that failed this check.
     pub(crate) fn count_refusal(&mut self, check: Check) {
         self.counters.refusals.count(check);
     }
 
-    /// Counts a request refused because of a signature or a policy.
+    /// Counts a request that was refused because of its signature or a policy.
     pub(crate) fn count_auth_failure(&mut self, failure: AuthFailure) {
         self.counters.auth_failure(failure);
     }
 
-    /// Adds the number of steps taken by a policy evaluation.
+    /// Adds the number of steps that were needed to evaluate policies.
     pub(crate) fn count_policy_steps(&mut self, steps: u64) {
         self.counters.policy_steps += steps;
     }
 
-    /// Counts the end of a WebSocket connection to an account's channel.
+    /// Counts that a WebSocket connection to a channel of `account` has closed.
     pub(crate) fn count_connection_end(&mut self, account: Option<Account>, end: &ConnectionEnd) {
         self.usage.of(account).messages += u64::from(end.messages_in);
         self.counters.connection_end(end.reason);
         self.counters.sessions.ended(end);
     }
 
-    /// Counts a connection with this role that was replaced by a newer one.
+    /// Counts that a newer connection has superseded a connection with this role.
     pub(crate) fn count_superseded(&mut self, role: Role) {
         self.counters.sessions.superseded(role);
     }
@@ -400,25 +405,26 @@ impl Telemetry {
         self.frames += 1;
     }
 
-    /// Returns the work done for frames and policies since startup, in work units.
+    /// Returns the work done since startup for frames and policies, in work units.
     pub(crate) fn work(&self) -> u64 {
         self.frames * work_units::FRAME + self.counters.policy_steps * work_units::POLICY_STEP
     }
 }
 
-// Messages delivered in one turn, buffered until its sends are complete, the clock is read, and latencies are recorded.
+// Messages delivered in one turn. They are buffered until the turn's sends have completed; then the clock is read and
+// the latencies are recorded.
 //
 // All messages of one read were accepted at the same time, so a few pairs of time and count represent a whole turn. All
-// of a turn's sends are recorded with the time of the last. Messages that were pending are not measured, since the
+// sends of a turn are recorded with the time of the last one. Messages that were pending are not measured, since the
 // absence of a recipient says nothing about the broker.
 
-/// Deliveries of one turn, grouped by acceptance time: (time, count) pairs.
+/// The deliveries of one turn: the time of acceptance, and the number of messages that were accepted at that time.
 #[derive(Debug, Default)]
 struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
-    /// Records the delivery of a message accepted at `accepted_us`. If the buffer is full, `at` is used as the delivery
-    /// time of all buffered messages.
+    /// Buffers the delivery of a message that was accepted at `accepted_us`. If the buffer is full, first records the
+    /// buffered deliveries with `at` as the time of delivery.
     #[inline]
     pub(crate) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
         match self.0.last_mut() {
@@ -432,7 +438,7 @@ impl DeliveryTimes {
         }
     }
 
-    /// Records the buffered deliveries, all of which were sent by `at`.
+    /// Records the buffered deliveries with `at` as the time of delivery.
     fn record_all(&mut self, at: Moment, into: &mut Histogram) {
         for (accepted_us, messages) in self.0.drain(..) {
             into.observe(u64::from(at.micros.wrapping_sub(accepted_us)), messages);
@@ -440,45 +446,48 @@ impl DeliveryTimes {
     }
 }
 
-/// Maximum number of distinct acceptance times among a turn's deliveries; each takes up 16 bytes of a permanent buffer.
+/// Maximum number of different acceptance times among the deliveries of one turn. Each takes up 16 bytes of a buffer
+/// that is never freed.
 const MOMENTS_MAX: usize = 64;
 
-// Copies of a shard's counters and gauges, made between two turns, and their sum over shards.
+// Copies of a shard's counters and gauges, made between two turns, and their sum over all shards.
 
-/// The metrics of one shard; a scrape returns the sum over all shards.
+/// The metrics of one shard. A scrape reports the sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Number of connections by [`ConnectionRole`](crate::event::ConnectionRole).
+    /// Number of connections per [`ConnectionRole`](crate::event::ConnectionRole).
     pub connections: [u64; CONNECTION_ROLES],
     /// Number of channels, including those being created or deleted.
     pub channels: u64,
     /// Number of channels whose deletion is not yet durable.
     pub deleting: u64,
-    /// Total bytes of the channels' records: see `limits.record_bytes_total`.
+    /// Total bytes of the channels' records; limited by `limits.record_bytes_total`.
     pub record_bytes: u64,
-    /// Number of timer wheel entries, at most the number of sessions and channels combined.
+    /// Number of timers in the wheel. There is at most one for each session and channel.
     pub timers: u64,
-    /// Number of channel records read for pages of ListSignalingChannels and the inspector.
+    /// Number of channel records read since startup for pages of ListSignalingChannels and of the inspector.
     pub records_read: u64,
-    /// Number of Alexa calls queued by other shards whose end has not been acknowledged.
+    /// Number of calls from other shards that take up capacity here, because those shards have not acknowledged yet
+    /// that the call has ended.
     pub call_places: u64,
-    /// Number of devices waiting on the shard's channels.
+    /// Number of devices that wait on the shard's channels.
     pub waiting_devices: u64,
-    /// Number of connections considered doubtful because a message has been unconfirmed for too long.
+    /// Number of connections that are doubtful, which means that a message to them has been unconfirmed for too long.
     pub doubtful: u64,
-    /// Number of requests waiting for an owner of their channel.
+    /// Number of requests that wait for their channel to have an owner.
     pub parked: u64,
-    /// Bytes of requests and unread responses on HTTP connections: see `limits.request_bytes`.
+    /// Bytes of requests and unread responses on HTTP connections; limited by `limits.request_bytes`.
     pub request_bytes: u64,
-    /// Number of HTTP connections refused or closed because they held the most request bytes.
+    /// Number of HTTP connections that were refused or closed because they held the most request bytes.
     pub requests_refused: u64,
-    /// Time of the oldest note in the flight recorder, in microseconds since startup; `None` if recording is off, and
-    /// in the sum over shards.
+    /// Time of the oldest note in the flight recorder, in microseconds since startup. `None` if recording is off.
+    /// Always `None` in the sum over all shards.
     pub recorded_since_us: Option<u64>,
-    /// Slow session setups; empty in the sum over shards, since session numbers are specific to a shard.
+    /// Samples of slow session setups. Always empty in the sum over all shards, since session numbers are only
+    /// meaningful within a shard.
     pub slow_setups: Exemplars,
-    /// Gauges for each account in the credentials file, and for all other accounts combined; empty if signatures are
-    /// not required.
+    /// The gauges of each account in the credentials file, and of all other accounts together. Empty if requests need
+    /// not be signed.
     pub accounts: UsageTable,
     /// All counters.
     pub counters: Counters,

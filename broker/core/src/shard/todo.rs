@@ -1,13 +1,14 @@
-//! The work deferred while processing an input.
+//! Work that is deferred while an input is processed.
 //!
-//! A step modifies the parts that it borrows. Work for other parts is deferred here: a WebSocket left its channel, a
-//! call was answered, or a channel's next deadline changed. Only the shard performs it (`todo_dispatch`), before the
-//! next step.
+//! A step modifies only the parts of the state that it borrows, and defers everything else. For example, it defers what
+//! follows when a WebSocket has left its channel, a call has been answered, or a channel's next deadline has changed.
+//! Only the shard itself does deferred work (`todo_dispatch`), before the next step.
 //!
-//! The list is a reused queue of small values; large ones are boxed. Forwarding a message adds nothing to it. The list
-//! is empty when a step begins, and never longer than [`STEPS_LEFT_MAX`], which debug builds check: work on many
-//! connections or channels is a single entry ([`Each`]), processed one item at a time. Connections beyond the limit per
-//! turn are queued in the [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
+//! The list is a queue of small values, and its memory is reused. Large values are boxed. Forwarding a message defers
+//! nothing. At the beginning of each step the list is empty, and it never exceeds [`STEPS_LEFT_MAX`] entries, which
+//! debug builds check. Work on many connections or channels is therefore a single entry ([`Each`]) that is processed
+//! one item at a time. If more connections must be closed than the limit per turn permits, the rest is queued in
+//! [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
 
 use crate::channel::{Channel, Route, Towards, members};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
@@ -25,82 +26,84 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-/// Work that a step defers to the shard.
+/// An item of work that a step has deferred.
 #[derive(Debug)]
 pub(crate) enum Todo {
-    /// A call's query about a channel of this shard, handled like a query from another shard.
+    /// Answers the query of a call on this shard about a channel that this shard also owns. The query is treated like
+    /// one from another shard.
     Query(CallRef, Box<Query>),
-    /// Queues a list requested by a caller of this shard.
+    /// Queues a list request of a caller on this shard.
     List(CallRef, Box<PageQuestion>),
-    /// Starts queued lists, within the turn's budget.
+    /// Starts queued list requests, as many as the turn's budget permits.
     BeginLists,
-    /// Sends a call's answer to the caller's shard.
+    /// Sends the answer to a call to the caller's shard.
     Answer(CallRef, Box<Answer>),
-    /// Removes the device that was waiting on this channel over this connection.
+    /// Ends a device's wait on this channel, which used this connection.
     PollOver(ChannelKey, SessionKey),
-    /// Sends the final answer of a pending Alexa call to the caller's shard.
+    /// Sends the final answer to a pending Alexa or player call to the caller's shard.
     OfferAnswer(CallRef, Box<Answer>),
-    /// Answers all pending Alexa calls, because the process is shutting down.
+    /// Answers all pending calls, because the process is shutting down.
     FailCalls,
-    /// Notifies the caller's shard that its Alexa call is pending on this one.
+    /// Notifies the caller's shard that this call is pending here.
     OfferTaken(CallRef),
-    /// Handles the timeout of a call on this shard.
+    /// Times out a call whose caller is on this shard.
     Overdue(CallRef),
-    /// Withdraws an Alexa call pending on this shard's channel, because the caller hung up.
+    /// Withdraws a call that is pending on a channel of this shard, because its caller has hung up.
     HungUp(CallRef, Box<Identity>),
     /// Closes an open WebSocket for this reason.
     Close(SessionKey, EndReason),
-    /// Rechecks a caller that was found unauthorized: unless permitted now, closes the open WebSocket or ends the
-    /// device's wait.
+    /// Checks whether the caller of this connection is still authorized. If it is not, closes the open WebSocket or
+    /// ends the device's wait.
     AskAgain(SessionKey),
-    /// A channel's tags changed: rechecks its waiting device, and its connections whose policies test tags.
+    /// Rechecks the connections and the waiting device of a channel, because the channel's tags have changed.
     TagsChanged(ChannelKey),
-    /// An operation on many connections, calls or channels, performed one at a time.
+    /// Performs an operation on many connections, calls or channels, one at a time.
     Each(Box<Each>),
     /// Logs a message that was not accepted.
     Unaccepted(Box<Declined>),
-    /// A WebSocket has left its channel or lost its slot.
+    /// Handles a WebSocket connection that has left its channel or lost its slot.
     Left(Box<Left>),
-    /// A WebSocket's connection is gone.
+    /// Handles a WebSocket connection that has closed.
     Gone(Box<Gone>),
-    /// The last bytes of these offers, identified by their position in the order of acceptance, were sent to this
-    /// connection.
+    /// Handles offers of calls that this master has been sent in full. Each is identified by its position in the
+    /// channel's order of acceptance.
     OffersDelivered(SessionKey, Vec<u64>),
-    /// Sends a channel's master the offers of pending calls that it has not yet received.
+    /// Sends the offers of pending calls to the master of this channel, except those that it already has.
     GiveOffers(ChannelKey),
-    /// A connection that lost its slot has finished sending its partly sent message.
+    /// Handles a superseded connection whose partly sent message has now been sent in full.
     Released(SessionKey),
-    /// Abandons unconfirmed messages of the account with the most, because the limit is exceeded.
+    /// Stops waiting for the confirmation of some messages, because there are too many unconfirmed bytes.
     MakeProofRoom,
-    /// A master of this channel has confirmed these offers, with their positions and frames, on this connection.
+    /// Stores the offers that a master of this channel has confirmed on this connection.
     OffersConfirmed(ChannelKey, SessionKey, Offers),
-    /// Repeats the due offers that a former master did not answer.
+    /// Sends offers to the current master of this channel that a former master did not answer, as far as they are due.
     RepeatOffers(ChannelKey),
-    /// The peer of this connection has shown signs of life.
+    /// Handles a sign of life from the peer of this connection.
     Confirmed(SessionKey),
-    /// Handles a report of what this connection's peer has acknowledged.
+    /// Handles a report of what the peer of this connection has acknowledged.
     Told(SessionKey),
-    /// Continues delivering a message on this route, after connections were closed for it.
+    /// Continues to deliver a message on this route, after slow connections have been closed to make room.
     HandOn(Box<Deferred>, Route),
-    /// Delivers a role's pending messages to its current connection.
+    /// Delivers the pending messages for this role to the connection that holds the role's slot.
     Deliver(ChannelKey, Role),
-    /// Rearms a channel's timer, because its next deadline may have changed.
+    /// Arms the timer of this channel again, because its next deadline may have changed.
     Arm(ChannelKey),
-    /// A channel was removed from the tables.
+    /// Handles a channel that was removed from the tables.
     ChannelWent(Box<(ChannelKey, Channel)>),
-    /// The result of a change that the store reported immediately.
+    /// Handles the result of a change that the store reported immediately.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Processes changes to a channel that were queued after the previous one.
+    /// Processes changes to this channel that were queued behind another change.
     ServeWaiting(ChannelKey, Box<WaitingQueries>),
-    /// Carries out a slot order once the slot's former channels are gone.
+    /// Carries out a slot order, after the channels that were left from the slot's previous stay on this node have been
+    /// dropped.
     Obey(Box<ShardOrder>),
-    /// Unpacks a parcel's messages, starting at this byte offset, into a slot.
+    /// Unpacks a parcel's messages into a slot, starting at this byte offset.
     Unpack(Slot, Arc<[u8]>, usize),
-    /// Work deferred by the interposer of `--dev`.
+    /// Does work that the interposer of `--dev` has deferred.
     Interposed(Box<Later>),
 }
 
-/// A WebSocket connection, and the slot of a channel that it has or had.
+/// A WebSocket connection, and the slot that it holds or held.
 #[derive(Clone, Debug)]
 pub(crate) struct Membership {
     pub(crate) session: SessionKey,
@@ -108,7 +111,7 @@ pub(crate) struct Membership {
     pub(crate) role: Role,
 }
 
-/// Returns the slot for connections with this role.
+/// Returns the slot that connections with this role compete for.
 pub(crate) fn slot_of(role: &Role) -> members::Slot {
     match role {
         Role::Master => members::Slot::Master,
@@ -116,20 +119,20 @@ pub(crate) fn slot_of(role: &Role) -> members::Slot {
     }
 }
 
-/// A WebSocket that has left its channel or lost its slot.
+/// A WebSocket connection that has left its channel or was replaced.
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) member: Membership,
-    /// Details of the departure, if the connection is no longer a member; a superseded connection remains a member but
-    /// receives nothing.
+    /// How the connection left. `None` if it was only replaced: it then remains a member of the channel, but receives
+    /// nothing.
     pub(crate) end: Option<MemberEnd>,
-    /// When waiting for the connection's peer begins.
+    /// The time at which to start waiting for the peer to return.
     pub(crate) from: Now,
-    /// Messages that were not sent to the connection; `None` if they were taken back earlier.
+    /// The messages taken back from the connection; `None` if they were taken back earlier.
     pub(crate) returned: Option<Returned>,
 }
 
-/// The departure of a channel member, for the flight recorder.
+/// How a member left its channel, for the flight recorder.
 #[derive(Debug)]
 pub(crate) struct MemberEnd {
     /// Address of the peer.
@@ -140,41 +143,41 @@ pub(crate) struct MemberEnd {
     pub(crate) spoke: bool,
     /// Whether the client has sent any frame.
     pub(crate) heard: bool,
-    /// Why the connection is ending.
+    /// Why the connection is closing.
     pub(crate) reason: EndReason,
 }
 
-/// Messages taken back from a connection.
+/// The messages taken back from a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Returned {
-    /// Messages of which no bytes were sent.
+    /// Messages of which nothing was sent.
     pub(crate) unsent: Vec<Unsent>,
-    /// Deadline for completing a partly sent message, if there is one.
+    /// If part of a message was sent, the deadline for sending the rest.
     pub(crate) begun: Option<Now>,
-    /// Whether there are still unconfirmed messages.
+    /// Whether some of the messages that were sent are still unconfirmed.
     pub(crate) unconfirmed: bool,
 }
 
-/// A WebSocket whose connection is gone.
+/// A WebSocket connection that has closed.
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) member: Membership,
     pub(crate) peer: Peer,
-    /// Statistics of the connection for the log entry.
+    /// Statistics of the connection, for the log line.
     pub(crate) tally: Option<Tally>,
-    /// When the last bytes were received, if the connection was still open.
+    /// When bytes were last received; `None` if the connection was already closing.
     pub(crate) last_frame: Option<Now>,
-    /// Why the connection ended.
+    /// Why the connection was closed.
     pub(crate) reason: EndReason,
-    /// The policy that denies access to a connection that is no longer authorized.
+    /// The policy that denied access, if the connection was closed because it was no longer authorized.
     pub(crate) refused_by: Option<Box<str>>,
-    /// Messages that were not sent or not confirmed.
+    /// Messages that were not sent or were not confirmed.
     pub(crate) unsent: Vec<Unsent>,
-    /// Number of sent messages that have been taken back, now or earlier.
+    /// Number of messages that were sent but taken back, either now or earlier.
     pub(crate) returned: u32,
 }
 
-/// A message that is not accepted.
+/// A message that was not accepted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Declined {
     pub(crate) from: SessionKey,
@@ -182,30 +185,31 @@ pub(crate) struct Declined {
     pub(crate) kind: Kind,
     pub(crate) towards: Towards,
     pub(crate) reason: Unaccepted,
-    /// Length of the message's frame as sent to the recipient, or of the payload or text if the message is too long.
+    /// Length of the frame that the recipient is sent. If the message is too long, the length of its payload or text.
     pub(crate) bytes: usize,
-    /// Maximum length, if the message is too long; otherwise 0.
+    /// The maximum length, if the message exceeds it; otherwise 0.
     pub(crate) most: usize,
 }
 
-/// A message whose delivery continues after the current step, because connections were closed for it.
+/// An owned copy of a message that is to be delivered after the current step.
 #[derive(Debug)]
 pub(crate) struct Deferred {
     /// The connection that sent the message.
     pub(crate) from: SessionKey,
     pub(crate) channel: ChannelKey,
-    /// The viewer that sent the message; `None` for a master.
+    /// The viewer that sent the message; `None` if a master sent it.
     pub(crate) sender: Option<Box<str>>,
     pub(crate) launch: DeliveryMark,
-    /// The payload, base64-encoded.
+    /// The payload, still base64-encoded.
     pub(crate) payload: Box<[u8]>,
-    /// The viewer that the message is addressed to; empty for the master.
+    /// The viewer to which the message is addressed; empty for the master.
     pub(crate) recipient: Box<str>,
-    /// The sender's id for the message.
+    /// The id that the sender gave the message.
     pub(crate) correlation_id: Option<Box<str>>,
 }
 
-/// The work deferred by steps, oldest first, and the answers to process at the end of the input. Empty between inputs.
+/// The deferred work, oldest first. Also contains the answers to be handled at the end of the input. Empty between
+/// inputs.
 #[derive(Debug, Default)]
 pub(crate) struct TodoList {
     steps: VecDeque<Todo>,
@@ -218,19 +222,20 @@ impl TodoList {
         self.steps.push_back(todo);
     }
 
-    /// Sends an answer to the caller.
+    /// Answers a call, wherever its caller is connected.
     pub(crate) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// Defers an operation on several items, to be performed one at a time.
+    /// Defers an operation that is performed on several items, one at a time.
     pub(crate) fn each(&mut self, each: Each) {
         if !each.is_empty() {
             self.push(Todo::Each(Box::new(each)));
         }
     }
 
-    /// Records that the last byte of a call's offer was sent to this connection. All offers of one send share an entry.
+    /// Records that a master has been sent the offer of a call in full. All offers completed by the same send share one
+    /// entry.
     pub(crate) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
         if let Some(Todo::OffersDelivered(same, orders)) = self.steps.back_mut()
             && *same == master
@@ -241,8 +246,8 @@ impl TodoList {
         }
     }
 
-    /// Queues an answer whose caller is connected to this shard. The answer is processed at the end of the input,
-    /// before any requests pipelined after the call.
+    /// Queues an answer for a caller on this shard. The answer is handled at the end of the input, and before any
+    /// requests that were pipelined behind the call.
     pub(crate) fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
         self.answers.push_back((caller, answer));
     }
@@ -257,13 +262,13 @@ impl TodoList {
         self.steps.pop_front()
     }
 
-    /// Whether there is no more work before the next step.
+    /// Returns whether no work remains that must be done before the next step.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Whether there is no more work before the next input, including answers.
+    /// Returns whether no work and no answers remain that must be handled before the next input.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.steps.is_empty() && self.answers.is_empty()
@@ -273,8 +278,8 @@ impl TodoList {
         self.steps.len()
     }
 
-    /// Moves the items queued after the first `before` items to the front, since they result from the item just
-    /// processed.
+    /// Moves all items except the first `before` to the front. They were deferred by the item that was just processed,
+    /// and must be processed next.
     pub(crate) fn newest_first(&mut self, before: usize) {
         let newest = self.steps.len().saturating_sub(before);
         self.steps.rotate_right(newest);
@@ -291,7 +296,7 @@ impl TodoList {
         debug_assert!(answers <= ANSWERS_PER_INPUT_MAX, "{answers} answers wait");
     }
 
-    /// Releases memory after a large number of answers.
+    /// Frees memory if there were unusually many answers.
     pub(crate) fn shrink(&mut self) {
         if self.answers.capacity() > STEPS_LEFT_MAX {
             self.answers.shrink_to(STEPS_LEFT_MAX);
@@ -303,20 +308,21 @@ const _: () = assert!(size_of::<Todo>() <= 48);
 
 // Operations on many connections, calls or channels.
 
-/// An operation on many items, performed one at a time. Work deferred for one item is done before the next item.
+/// An operation that is performed on many items, one at a time. All work that an item defers is done before the next
+/// item.
 #[derive(Debug)]
 pub(crate) enum Each {
-    /// Closes open WebSockets for this reason: as many as permitted in one turn, and the rest in subsequent turns.
+    /// Closes open WebSockets for this reason. If this turn may not close all of them, later turns close the rest.
     Close(IntoIter<SessionKey>, EndReason),
-    /// Aborts connections, for this reason unless one is already set.
+    /// Aborts connections. If a reason is given, it is recorded for those that have none yet.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
     /// Queries what the peers of these connections have acknowledged.
     Ask(IntoIter<SessionKey>),
-    /// Answers the pending calls of these channels because the process is shutting down.
+    /// Answers all pending calls of these channels, because the process is shutting down.
     FailCalls(IntoIter<ChannelKey>),
-    /// Ends the calls and connections of these channels because their slot may move.
+    /// Ends the calls and connections of these channels, because their slot may move.
     Still(IntoIter<ChannelKey>),
-    /// Drops these channels because their slot is moving.
+    /// Drops these channels, because their slot leaves this node.
     Drop(IntoIter<ChannelKey>),
 }
 
@@ -326,7 +332,7 @@ impl Each {
         Self::Close(sessions.into_iter(), reason)
     }
 
-    /// Aborts connections, for this reason unless one is already set.
+    /// Aborts connections. If a reason is given, it is recorded for those that have none yet.
     pub(crate) fn abort(sessions: Vec<SessionKey>, reason: Option<EndReason>) -> Self {
         Self::Abort(sessions.into_iter(), reason)
     }

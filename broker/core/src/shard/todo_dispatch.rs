@@ -1,4 +1,4 @@
-//! Dispatches deferred work, in a single `match`.
+//! Does the work that steps have deferred. Each kind of work has one arm in a `match`.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
@@ -12,10 +12,10 @@ use crate::shard::{Shard, dev, disconnect, recheck, slot_moves};
 use crate::{journal::EndReason, session::Session};
 
 impl Shard {
-    /// Performs deferred work, including any that results from it, then delivers answers to their callers and starts
-    /// the requests that were waiting for them.
+    /// Does all deferred work, including the work that it defers in turn. Then delivers the answers to callers, and
+    /// starts the requests that were pipelined behind the answered calls.
     ///
-    /// Forwarding a message defers nothing. Only the checks that find nothing to do are inlined into its path.
+    /// When a message is forwarded, nothing is deferred. Only the checks for this case are inlined into the caller.
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
         let nothing = self.state.cx.todo.is_done()
@@ -41,7 +41,7 @@ impl Shard {
         }
     }
 
-    /// Performs one deferred item.
+    /// Does the work of one deferred item.
     pub(crate) fn act(&mut self, what: Todo) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match what {
@@ -109,14 +109,14 @@ impl Shard {
         }
     }
 
-    /// Notifies the caller's shard that its Alexa call is pending on this one.
+    /// Notifies the caller's shard that its call is pending here.
     fn offer_taken(&mut self, caller: CallRef) {
         let (sockets, directory, ..) = self.state.parts();
         let letter = Letter::CallTaken(directory.shard(), caller);
         sockets.post(caller.shard, letter);
     }
 
-    /// Arms a channel's timer.
+    /// Arms a channel's timer for its next deadline.
     fn arm(&mut self, key: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         if let Some((timer, next)) = directory.timer_of(key, cx.at.now) {
@@ -124,8 +124,8 @@ impl Shard {
         }
     }
 
-    /// Routes an answer to its caller: directly if the caller is on this shard, otherwise as the message created by
-    /// `letter`.
+    /// Delivers an answer to its caller. If the caller is on another shard, `letter` creates the message that carries
+    /// the answer there.
     fn answer(
         &mut self,
         caller: CallRef,
@@ -141,7 +141,7 @@ impl Shard {
         }
     }
 
-    /// Handles offers whose last bytes were sent to a master.
+    /// Handles offers of calls that a master has been sent in full.
     fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
         let (sockets, directory, cx, _) = self.state.parts();
         let Some(channel) = sockets.session(master).and_then(Session::channel) else {
@@ -153,7 +153,7 @@ impl Shard {
         }
     }
 
-    /// Performs an operation on its next item; the remaining items follow later.
+    /// Performs an operation on the next item, and defers the rest.
     fn next_of(&mut self, mut each: Box<Each>) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match &mut *each {
@@ -199,7 +199,7 @@ impl Shard {
         }
     }
 
-    /// Rechecks a channel's connections and waiting device after its tags have changed.
+    /// Rechecks a channel's connections and its waiting device, because the channel's tags have changed.
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
@@ -208,8 +208,8 @@ impl Shard {
         }
     }
 
-    /// Rechecks a caller that was found unauthorized: unless permitted now, closes the open WebSocket or ends the
-    /// device's wait.
+    /// Checks whether the caller of a connection is still authorized. If it is not, closes the open WebSocket or ends
+    /// the device's wait.
     fn ask_again(&mut self, session: SessionKey) {
         if recheck::refuses(&mut self.state, session) {
             let State { sockets, cx, .. } = &mut self.state;
@@ -219,8 +219,8 @@ impl Shard {
         }
     }
 
-    /// Handles a WebSocket that has left its channel or lost its slot. The connection that it had superseded may regain
-    /// the slot.
+    /// Handles a WebSocket connection that has left its channel or was replaced. The connection that it had itself
+    /// replaced may regain the slot.
     fn left(&mut self, left: Left) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(returning) = unsent::left(directory, cx, &left)
@@ -237,7 +237,7 @@ impl Shard {
         self.state.directory.rest(left.member.channel);
     }
 
-    /// Handles a WebSocket connection that is gone.
+    /// Handles a WebSocket connection that has closed.
     fn gone(&mut self, mut gone: Gone) {
         let State { directory, cx, .. } = &mut self.state;
         unsent::gone(directory, cx, &mut gone);
@@ -245,7 +245,8 @@ impl Shard {
         self.state.directory.connection_went(gone.member.channel);
     }
 
-    /// Handles a connection that lost its slot and has finished sending its partly sent message.
+    /// Handles a superseded connection whose partly sent message has now been sent in full. Queries the connection if
+    /// it has unconfirmed messages. Otherwise, releases its slot.
     fn released(&mut self, by: SessionKey) {
         let (sockets, directory, cx, ..) = self.state.parts();
         let Some(session) = sockets.session(by) else {
@@ -263,7 +264,7 @@ impl Shard {
         }
     }
 
-    /// Starts the next change that was queued after the previous one.
+    /// Starts the next change that was queued behind another one.
     fn serve_waiting(&mut self, channel: ChannelKey, mut waiting: Box<WaitingQueries>) {
         if let Some((caller, query)) = self.state.directory.changes.pop_from(&mut waiting) {
             home::serve(&mut self.state, caller, *query);

@@ -1,8 +1,9 @@
-//! The flight recorder's notes on one channel, for operators. Notes are read backwards, a bounded number per step.
+//! Traces: what the flight recorder has noted about one channel, for operators. Each step reads a limited number of
+//! notes, from newest to oldest.
 //!
-//! A step returns events, newest first, and where the next step continues. The name of a connection that has left is
-//! stored with the note of its departure, which is the first note about it when reading backwards; connected peers are
-//! listed by the first step.
+//! A step returns events, newest first, and the position at which the next step continues. When a connection leaves,
+//! its name is stored just before the note of its departure. Since notes are read from newest to oldest, the name is
+//! known before any other note about the connection is read. The first step also lists the peers that are connected.
 
 use crate::channel::{AwaitedMaster, Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -21,141 +22,144 @@ use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 
-/// Where a step continues.
+/// Where the next step of a trace continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracePlace {
-    /// The channel, as resolved by the first step. A channel that is recreated later with the same name has another
-    /// key.
+    /// The key of the channel, which the first step has looked up. A channel that is deleted and created again has a
+    /// different key.
     channel: ChannelKey,
-    /// The serial number after the first note to read. Kept separately so that the enum of queries does not grow, since
-    /// it determines the size of every message between shards.
+    /// One more than the serial number of the next note to read. This type is chosen to keep the enum of operators'
+    /// queries small, since that determines the size of every message between shards.
     before: NonZeroU64,
 }
 
-/// A step of a trace.
+/// One step of a trace.
 #[derive(Clone, Debug)]
 pub struct TraceStep {
-    /// Time of reading: wall clock time, and microseconds since startup.
+    /// When the notes were read, in wall clock time and in microseconds since startup.
     pub read: (Wall, u64),
-    /// Time of the oldest available note, in microseconds since startup; `None` if recording is off.
+    /// Time of the oldest note that is still available, in microseconds since startup; `None` if recording is off.
     pub since_us: Option<u64>,
-    /// Time in milliseconds for which a master must be open before it is sent the offers that a former master received
-    /// but did not answer; `None` if offers are not repeated.
+    /// How long a new master must have been open before it is sent the offers that a former master did not answer, in
+    /// milliseconds. `None` if offers are not sent again.
     pub repeats_after_ms: Option<u64>,
-    /// The connected peers, including superseded connections; set only by the first step.
+    /// The peers that are connected, including those that were replaced. Only the first step lists them.
     pub connected: Vec<TracePeer>,
     /// The events, newest first.
     pub events: Vec<TraceEvent>,
-    /// Where the next step continues, if there is more to read.
+    /// The position at which the next step continues; `None` if there is nothing more to read.
     pub next: Option<TracePlace>,
 }
 
 /// A connection in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracePeer {
-    /// The connection's key.
+    /// The key of the connection.
     pub session: SessionKey,
     /// The client id of a viewer; `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// The hash that replaces the client id in events that do not identify a connection: see [`TraceKind::Message`].
+    /// The hash of the client id, which also appears in events that do not identify a connection. See
+    /// [`TraceKind::Message`].
     pub mark: Option<u64>,
-    /// The peer's address.
+    /// The address of the peer.
     pub remote: SocketAddr,
-    /// The hash that replaces the address in [`TraceKind::ApiCall`].
+    /// The hash of the IP address, which also appears in [`TraceKind::ApiCall`].
     pub address: u64,
-    /// When the connection was admitted, in microseconds since startup, with millisecond precision.
+    /// When the connection was admitted, in microseconds since startup, but only precise to a millisecond.
     pub opened_us: u64,
-    /// Whether a message sent long ago is still unconfirmed; unknown for a closed connection.
+    /// Whether a message that was sent a while ago is still unconfirmed. Always `false` if the connection has left.
     pub unconfirmed: bool,
-    /// Whether delivery is confirmed by TCP, that is, by the host that terminates the connection. Unknown for a closed
-    /// connection.
+    /// Whether messages are confirmed by TCP, which means by the host at the other end of the TCP connection. Always
+    /// `false` if the connection has left.
     pub by_tcp: bool,
-    /// For a viewer with an offer that a master received but did not answer, the master to which the offer is repeated.
+    /// The master to which this viewer's offer will be sent next, if another master received the offer but did not
+    /// answer it.
     pub offer: Option<AwaitedMaster>,
 }
 
 /// An event in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// Serial number of the event's note on this shard; unique and increasing in the order of events.
+    /// Serial number of the event's note on this shard. Serial numbers increase in the order of events.
     pub serial: u64,
-    /// Time of the event, in microseconds since startup.
+    /// When the event happened, in microseconds since startup.
     pub at_us: u64,
     /// The kind of event.
     pub kind: TraceKind,
 }
 
-/// The kinds of events.
+/// The event that a note describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
-    /// A connection was admitted; the last value indicates how its role was determined.
+    /// A connection was admitted. The last value is how its role was determined.
     Joined(SessionKey, Role, RoleBy),
-    /// A connection left the channel; contains the peer's details.
+    /// A connection left its channel, for this reason if it is known.
     Left(Box<TracePeer>, Option<EndReason>),
-    /// The first connection lost its slot to the second; the flag is true if the second one's request named no role.
+    /// The first connection was replaced by the second. The flag is set if the second is a master whose request named
+    /// no role.
     Superseded(SessionKey, SessionKey, bool),
-    /// GO_AWAY was sent to the connection.
+    /// GO_AWAY was sent on the connection.
     ToldToGo(SessionKey),
-    /// An API call that precedes a connection was answered.
+    /// A client made one of the API calls that precede a connection.
     ApiCall {
-        /// The operation: one of those that clients call before they connect.
+        ///  The operation that was called.
         operation: Operation,
-        /// The role named in the call.
+        ///  The role given in the call.
         role: Option<Role>,
-        /// The hash of the caller's address.
+        ///  The hash of the caller's IP address.
         address: u64,
-        /// The hash of the client id named in the call.
+        ///  The hash of the client id given in the call.
         client: Option<u64>,
     },
-    /// A message event.
+    /// Something happened to a message.
     Message {
-        /// The action, or `None` for a malformed message.
+        ///  The action of the message; `None` if the message was malformed.
         action: Option<Action>,
-        /// Direction of the message.
+        ///  The direction of the message.
         towards: Towards,
-        /// Event in the life of the message.
+        ///  The event in the life of the message.
         passage: Passage,
-        /// Length of the message's frame as sent to the recipient, or 0 if there is none. If the payload is too long,
-        /// its length.
+        /// Length of the frame that the recipient is sent, or 0 if there is none. If the payload is too long, the
+        /// length of the payload.
         bytes: usize,
-        /// Maximum payload length if the payload is too long; otherwise 0.
+        /// The maximum length of the payload, if the payload exceeds it; otherwise 0.
         most: usize,
-        /// Number of candidates in an offer or answer, if it was parsed.
+        /// Number of candidates in an offer or answer; `None` if the message was not parsed.
         candidates: Option<usize>,
-        /// The connection that sent an incoming message.
+        /// The connection that sent the message, if this event is the message's arrival.
         from: Option<SessionKey>,
-        /// The connection that received the message or whose outbox held it.
+        /// The connection that received the message, or whose outbox contained it.
         to: Option<SessionKey>,
-        /// Hash of the client id of the viewer that the message is from or to, if no connection of that viewer is
-        /// given.
+        /// The hash of the client id of the viewer that sent the message or to which it is addressed, if it was noted.
         mark: Option<u64>,
-        /// The client id that a master addressed.
+        ///  The client id to which a master addressed the message.
         viewer: Option<Box<str>>,
     },
 }
 
-/// Selects the part of a channel's notes to read.
+/// Selects the notes about a channel to read.
 pub(crate) struct TraceQuestion {
     pub(crate) identity: Identity,
-    /// Where an earlier step ended, or `None` to start with the newest notes.
+    /// Where to continue; `None` to start with the newest notes.
     pub(crate) from: Option<TracePlace>,
-    /// Maximum number of notes read in one step.
+    /// Maximum number of events to return in one step.
     pub(crate) limit: usize,
 }
 
-/// Selects the notes to erase.
+/// Selects which notes to erase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// Notes on connections with this client id or address, and on messages for this client id.
+    /// Notes about connections that have this client id or address, and about messages and API calls that contain it.
     Named(Box<str>),
-    /// Notes older than this time.
+    /// Notes made before this time.
     Before(Wall),
 }
 
-/// Number of events erased, and where the next step continues, if there are notes left to check.
+/// Number of events erased, and where the next step continues. The latter is `None` if all notes have been checked.
 pub(crate) type Forgotten = (u64, Option<NonZeroU64>);
 
-/// Erases the selected notes, one step at a time; when selecting by name, continues backwards from a position.
+/// Erases the selected notes, a limited number per step. To erase notes by name, the notes before `before` are read,
+/// from newest to oldest.
 pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Forgotten {
     let (at, recorder) = (cx.at, cx.telemetry.note());
     let text = match meant {
@@ -189,7 +193,8 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
     (erased, NonZeroU64::new(serial))
 }
 
-/// Erases notes older than this time. A note without a time belongs to the next note that has one.
+/// Erases notes made before `least_us`. A note that contains part of a name or an address is erased together with the
+/// note that follows it.
 fn forget_old(recorder: &mut Recorder, least_us: u64) -> Forgotten {
     let (mut erased, first) = (0, recorder.oldest());
     let mut kept_from = first;
@@ -216,7 +221,7 @@ fn forget_old(recorder: &mut Recorder, least_us: u64) -> Forgotten {
     (erased, NonZeroU64::new(kept_from).filter(|_| is_whole_step))
 }
 
-/// Whether a note contains a name or an address that belongs to the next note.
+/// Returns whether a note contains part of a name or an address, and thus belongs to the note that follows it.
 fn belongs(recorder: &Recorder, serial: u64) -> bool {
     let note = recorder.get(serial);
     let tag = note.and_then(|note| tag_of(&note));
@@ -240,7 +245,7 @@ fn is_about(recorder: &Recorder, kind: &TraceKind, text: &str) -> bool {
     }
 }
 
-/// Reads a channel's notes for one step; `None` if the channel is not homed on this shard.
+/// Reads a limited number of notes about a channel. Returns `None` if the channel is not on this shard.
 pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
     let State {
         sockets,
@@ -282,8 +287,8 @@ pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
     })
 }
 
-/// Returns the time of the oldest available note, which is process startup until the first note is overwritten; `None`
-/// if recording is off.
+/// Returns the time of the oldest note that is still available. Returns 0, which is startup, if no note has been
+/// overwritten or erased, and `None` if recording is off.
 pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     let oldest = recorder.oldest();
     if !recorder.is_on() || oldest == 0 {
@@ -295,8 +300,8 @@ pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     Some(timed.next().map_or(0, |[first, ..]| first & LOW))
 }
 
-/// Looks for the channel and client id of a connection that has left, in the notes that one step reads backwards from a
-/// position. If the notes lack them, returns where the step ended.
+/// Finds the channel and the client id of a connection that has left. Reads a limited number of notes before `before`,
+/// from newest to oldest. If the connection is not among them, returns where to continue.
 pub(crate) fn left(
     recorder: &Recorder,
     session: SessionKey,
@@ -323,8 +328,8 @@ pub(crate) fn left(
     Err(serial)
 }
 
-/// Time in milliseconds after which a message no longer counts as in transit. By then, its acknowledgement has been
-/// queried once.
+/// How long a sent message counts as in transit, in milliseconds. By then, the kernel has been queried once for
+/// acknowledgements.
 const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
 
 fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
@@ -353,7 +358,7 @@ fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
     peers.collect()
 }
 
-/// Returns up to `limit` events before a position, and where the step ended.
+/// Returns up to `most` events before a serial number, and where to continue.
 fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec<TraceEvent>, u64) {
     let mut events = Vec::new();
     let mut serial = before;
@@ -381,7 +386,7 @@ fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec
     (events, serial)
 }
 
-/// Decodes the event of a note; `None` for a note that belongs to another.
+/// Decodes the event that a note describes. Returns `None` if the note belongs to the note that follows it.
 fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     let [first, channel, who, whom] = note;
     let [_, detail] = upper(channel);
@@ -450,7 +455,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     })
 }
 
-/// Whether this event concerns a message that came from a connection but was not forwarded to another.
+/// Returns whether an event concerns a message that was received but not forwarded to a connection.
 fn came(passage: Passage) -> bool {
     matches!(
         passage,
@@ -489,7 +494,7 @@ fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
     Some(TraceKind::Joined(session, role, *by))
 }
 
-/// Reads the name from the notes before a serial number; `None` if part of it has been overwritten.
+/// Reads a name from the notes that precede a serial number. Returns `None` if part of the name has been overwritten.
 fn name(recorder: &Recorder, before: u64, bytes: usize) -> Option<Box<str>> {
     let first = before.checked_sub(bytes.div_ceil(NAME_BYTES) as u64)?;
     let mut text = Vec::with_capacity(bytes);
@@ -516,7 +521,7 @@ fn address([first, channel, low, high]: Words) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::try_from(first).ok()?))
 }
 
-/// Extracts the tag and detail from a note's channel word.
+/// Returns the tag and the detail of a note, which are stored in its channel word.
 fn upper(channel: u64) -> [u8; 2] {
     let [.., tag, detail] = channel.to_le_bytes();
     [tag, detail]

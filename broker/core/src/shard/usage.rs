@@ -1,40 +1,41 @@
 //! Usage per account: connections, calls, messages, refusals, and pending bytes.
 //!
-//! Calls and refusals are counted when they are answered, and a connection's messages when it ends, since the account
-//! is known at that point. Message counts of open connections are kept with the connections and added up on request, in
-//! steps, so that forwarding a message does not need the account.
+//! Calls and refusals are counted when they are answered, and the messages of a connection when it closes, because the
+//! account is known then. Each open connection counts its own messages. These are added up on request, in steps.
+//! Forwarding a message therefore requires no lookup of the account.
 
 use crate::id::Account;
 use crate::limits::USAGE_ACCOUNTS_MAX;
 use std::collections::BTreeMap;
 
-/// The usage of one account. All values except gauges are counted from process startup.
+/// The usage of one account. Everything except the gauges is counted from startup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Gauge: number of admitted WebSocket connections.
+    /// Number of WebSocket connections that are admitted now (a gauge).
     pub connections: u64,
-    /// Number of calls answered, including those refused.
+    /// Number of calls that were answered, including those that were refused.
     pub calls: u64,
-    /// Number of messages sent by the account's connections, including those refused.
+    /// Number of messages received on connections to the account's channels, including those that were refused.
     pub messages: u64,
-    /// Number of refused requests whose caller was known.
+    /// Number of requests that were refused.
     pub refusals: u64,
-    /// Gauge: number of bytes of messages pending for absent recipients.
+    /// Number of bytes of messages that are pending now (a gauge).
     pub queued_bytes: u64,
 }
 
-/// Usage by account; `None` stands for callers without a known account and for accounts beyond the table's capacity.
+/// Usage per account. The entry for `None` contains requests without a known account, and all accounts for which the
+/// table has no room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageTable(BTreeMap<Option<Account>, Usage>);
 
 impl UsageTable {
-    /// Returns the usage of an account mutably.
+    /// Returns the usage of an account, mutably.
     pub fn of(&mut self, account: Option<Account>) -> &mut Usage {
         let is_listed = self.0.len() < USAGE_ACCOUNTS_MAX || self.0.contains_key(&account);
         self.0.entry(account.filter(|_| is_listed)).or_default()
     }
 
-    /// Adds the usage counted on another shard.
+    /// Adds the usage that another shard has counted.
     pub fn add(&mut self, other: &Self) {
         for (account, usage) in other.rows() {
             let own = self.of(account);
@@ -46,7 +47,7 @@ impl UsageTable {
         }
     }
 
-    /// Returns the usage per account, sorted by account; the entry without an account comes first.
+    /// Returns the usage of each account, sorted by account, with the entry for `None` first.
     pub fn rows(&self) -> impl Iterator<Item = (Option<Account>, Usage)> {
         self.0.iter().map(|(account, usage)| (*account, *usage))
     }

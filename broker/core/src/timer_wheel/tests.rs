@@ -1,6 +1,6 @@
 use super::*;
 
-/// Owners by number.
+/// The timer ids of owners, indexed by the owner's number.
 #[derive(Default)]
 struct Owners(Vec<TimerId>);
 
@@ -16,7 +16,7 @@ impl Owners {
     }
 }
 
-/// Steps from deadline to deadline, as the drive loop does, and notes when each entry came.
+/// Steps from deadline to deadline like the drive loop, and records when each entry fires.
 fn run(wheel: &mut Wheel<u64>, until: u64) -> Vec<(u64, u64)> {
     let mut seen = Vec::new();
     while let Some(next) = wheel.next().filter(|next| next.0 <= until) {

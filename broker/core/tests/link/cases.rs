@@ -101,7 +101,8 @@ fn each_broken_rule_ends_the_link_by_its_name() {
         },
     )
     .repeat(17);
-    for (role, bytes, fault) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (Role::Owner, vec![255; 8], Fault::Frame(FrameError::TooLong)),
         (Role::Owner, frame(1, Frame::Ask), Fault::WrongSide),
         (Role::Front, opened(1), Fault::WrongSide),
@@ -114,22 +115,11 @@ fn each_broken_rule_ends_the_link_by_its_name() {
         (Role::Front, ack(5), Fault::AckBeyond),
         (Role::Owner, end(How::Fin, 1), Fault::AckBeyond),
         (Role::Owner, windowful, Fault::DataBeyond),
-        (
-            Role::Owner,
-            [end(How::Fin, 0), data(1)].concat(),
-            Fault::BehindEnd,
-        ),
-        (
-            Role::Owner,
-            [end(How::Fin, 0), end(How::Fin, 0)].concat(),
-            Fault::BehindEnd,
-        ),
-        (
-            Role::Front,
-            [end(How::Cut(0), 0), end(How::Cut(0), 0)].concat(),
-            Fault::BehindEnd,
-        ),
-    ] {
+        (Role::Owner, [end(How::Fin, 0), data(1)].concat(), Fault::BehindEnd),
+        (Role::Owner, [end(How::Fin, 0), end(How::Fin, 0)].concat(), Fault::BehindEnd),
+        (Role::Front, [end(How::Cut(0), 0), end(How::Cut(0), 0)].concat(), Fault::BehindEnd),
+    ];
+    for (role, bytes, fault) in cases {
         let (mut front, mut owner) = pair();
         open(&mut front, Kind::Upgrade);
         carry(&mut front, &mut owner, 0);
@@ -154,17 +144,13 @@ fn frames_of_an_ended_stream_are_skipped() {
     owner.streams.end(id, How::Cut(0));
     carry(&mut owner, &mut front, 0);
     assert_eq!((front.streams.len(), owner.streams.len()), (0, 0));
-    for late in [
-        Frame::Data {
-            bytes: b"x",
-            whole: true,
-        },
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        Frame::Data { bytes: b"x", whole: true },
         Frame::Ack(Ack::default()),
-        Frame::End(End {
-            how: How::Reset,
-            offset: 0,
-        }),
-    ] {
+        Frame::End(End { how: How::Reset, offset: 0 }),
+    ];
+    for late in cases {
         owner.read(&frame(id, late), Now(0));
     }
     let gone = Event::Gone(id, 5);

@@ -293,10 +293,8 @@ impl World {
         match ending {
             Ending::AllSent => {
                 let session = session.expect("one that ended");
-                assert_eq!(
-                    (dial.passed, session.made),
-                    (session.pushed, session.pushed)
-                );
+                assert_eq!(dial.passed, session.pushed);
+                assert_eq!(session.made, session.pushed);
                 assert!(session.end_told && !dial.all_sent);
                 self.dials[place].all_sent = true;
                 return self.meet("all sent");

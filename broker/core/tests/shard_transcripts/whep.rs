@@ -348,12 +348,9 @@ fn ice_servers_are_named_with_the_answer() {
     let head = head_of(&mut call.script, "a");
     let (_, random) = call.id.split_once('-').expect("an id");
     let location = format!("Location: /whep/cam/{random}\r\n");
-    for line in [
-        links,
-        &location,
-        "Cache-Control: no-store\r\n",
-        "Content-Type: application/sdp\r\n",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [links, &location, "Cache-Control: no-store\r\n", "Content-Type: application/sdp\r\n"];
+    for line in cases {
         assert!(head.contains(line), "{head}");
     }
     call.script.play(

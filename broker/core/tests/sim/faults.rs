@@ -222,23 +222,18 @@ impl Plan {
         quotas.connect_viewer = draw(self.rates, 4);
         quotas.sdp = draw(self.rates, 6);
         quotas.ice = draw(self.rates, 20);
-        for rate in [
-            &mut quotas.describe,
-            &mut quotas.alexa,
-            &mut quotas.ice_server_config,
-            &mut quotas.change,
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [&mut quotas.describe, &mut quotas.alexa, &mut quotas.ice_server_config, &mut quotas.change];
+        for rate in cases {
             *rate = draw(self.rates, 3);
         }
-        for rate in [
-            &mut quotas.account_create,
-            &mut quotas.account_describe,
-            &mut quotas.account_endpoint,
-            &mut quotas.account_list,
-            &mut quotas.account_change,
-            &mut quotas.account_media_storage,
+        #[rustfmt::skip] // a list
+        let cases = [
+            &mut quotas.account_create, &mut quotas.account_describe, &mut quotas.account_endpoint,
+            &mut quotas.account_list, &mut quotas.account_change, &mut quotas.account_media_storage,
             &mut quotas.account_alexa,
-        ] {
+        ];
+        for rate in cases {
             *rate = draw(self.account_rates, 3);
         }
     }

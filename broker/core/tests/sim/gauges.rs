@@ -377,12 +377,8 @@ fn only_grow(last: &Counters, now: &Counters) {
         let rows = rows
             .chain(counters.connection_ends)
             .chain(counters.large_frames);
-        let rest = [
-            counters.returned,
-            counters.repeated,
-            counters.log_suppressed,
-            counters.audit_refused,
-        ];
+        #[rustfmt::skip] // a list
+        let rest = [counters.returned, counters.repeated, counters.log_suppressed, counters.audit_refused];
         rows.chain(rest).collect::<Vec<u64>>()
     };
     let pairs = all(last).into_iter().zip(all(now));

@@ -219,12 +219,8 @@ impl Answered {
     /// Whether the line of its change is missing. One that was not answered in time has had its line; others were
     /// refused before it was known what they would change.
     fn lacks_audit(&self) -> bool {
-        let early = [
-            Check::ReplyTimeout,
-            Check::FaultInjected,
-            Check::Draining,
-            Check::BodyTimeout,
-        ];
+        #[rustfmt::skip] // a list
+        let early = [Check::ReplyTimeout, Check::FaultInjected, Check::Draining, Check::BodyTimeout];
         self.changes && !self.audited && !self.check.is_some_and(|check| early.contains(&check))
     }
 }

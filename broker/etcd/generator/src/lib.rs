@@ -1,1 +1,1 @@
-//! A separate crate, so that the generator is built only for its test, `tests/generated.rs`.
+//! An empty library, kept as a separate crate so that the generator is built only for its test, `tests/generated.rs`.

@@ -1,5 +1,5 @@
-//! `broker/etcd/src/rpc/generated.rs` is what the generator makes of `proto/rpc.proto`. After a change of the latter,
-//! or of the generator's version: `RENEW=1 cargo test -p etcd-generator`, then look at the difference.
+//! Checks that `broker/etcd/src/rpc/generated.rs` matches `proto/rpc.proto`. After changing the latter or the version
+//! of the generator, run `RENEW=1 cargo test -p etcd-generator` and review the difference.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn the_generated_code_is_that_of_the_proto_file() {
     tonic_prost_build::configure()
         .build_client(false)
         .build_server(false)
-        // A message with a secret is not printed.
+        // These messages contain secrets, so they must not be printable.
         .skip_debug(["AuthenticateRequest", "AuthenticateResponse"])
         .emit_rerun_if_changed(false)
         .out_dir(&made)

@@ -1,8 +1,9 @@
-//! Database usage of etcd, queried from a member every [`SIZE_EVERY_MS`]. The process refuses new channels when etcd is
-//! nearly full: once its quota is reached, etcd refuses all changes of all clients until an operator frees space.
+//! Monitors how full etcd's database is. A member is queried every [`SIZE_EVERY_MS`]. The process refuses new channels
+//! when the database is nearly full. Once it reaches its quota, etcd refuses all changes from all clients until an
+//! operator frees space.
 //!
-//! Only the space in use counts. Free pages in the database, such as those after a compaction, are reused before the
-//! file grows.
+//! Only the space in use counts. Free pages, such as those that a compaction leaves behind, are reused before the
+//! database file grows.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::operator::{MemberStatus, member};
@@ -13,12 +14,13 @@ use tracing::{info, warn};
 
 #[derive(Debug)]
 pub(crate) struct Capacity {
-    /// Configured quota, if no member reports one.
+    /// Configured size limit of the database in bytes, used if no member reports one.
     quota: u64,
     due: Now,
     is_asked: bool,
-    /// Quota reported by the member of this connection. Cached because the query takes an additional connection before
-    /// etcd 3.6, and the quota does not change while the member runs.
+    /// The quota that the member reported, and the number of the connection on which it did. The quota is cached
+    /// because it does not change while the member runs, and because a query takes an additional connection before etcd
+    /// 3.6.
     said: Option<(u32, Option<u64>)>,
     fill: Option<(u64, u64)>,
 }
@@ -64,8 +66,8 @@ impl Capacity {
         });
     }
 
-    /// Handles a member's report or a failed query; the connections report why it failed. Returns news for the process,
-    /// if any.
+    /// Handles the report of a member. Ignores a failed query, because the connection code reports the cause. Returns
+    /// news for the process if the database has become nearly full, or is no longer nearly full.
     pub(crate) fn measured(
         &mut self,
         generation: u32,
@@ -97,7 +99,7 @@ impl Capacity {
             .is_some_and(|(used, quota)| used >= quota / 100 * 80)
     }
 
-    /// Records a member's report. Returns `true` if etcd has become nearly full, or is no longer.
+    /// Records a member's report. Returns `true` if the database has become nearly full, or is no longer nearly full.
     fn learn(&mut self, status: &MemberStatus) -> bool {
         let before = self.is_nearly_full();
         // Members before version 3.4 do not report the space in use.

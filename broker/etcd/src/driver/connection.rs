@@ -1,5 +1,5 @@
-//! A connection from the node to etcd (one of two): attempts to open it, and its faults. Also faults in messages from
-//! other nodes.
+//! One of the node's two connections to etcd, with the attempts to open it and its faults. Also reports faulty messages
+//! from other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
@@ -15,13 +15,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// A connection, or the attempts to open one. After a failure, the next member is tried.
+/// A connection to etcd, or the attempts to open one. After a failure, the next etcd member is tried.
 #[derive(Debug)]
 pub(crate) struct EtcdConnection {
     which: Which,
     options: Arc<Options>,
     member: usize,
-    /// Number of the connection, which identifies events of earlier ones.
+    /// Number of the current connection. Events from earlier connections carry other numbers and are ignored.
     generation: u32,
     state: State,
     failures: u32,
@@ -37,7 +37,7 @@ enum State {
 }
 
 impl EtcdConnection {
-    /// Creates the state of a node that is not connected; `first` is the first member to try.
+    /// Creates a connection that is not open yet. `first` is the index of the first member to try.
     pub(crate) fn new(
         which: Which,
         options: Arc<Options>,
@@ -72,7 +72,7 @@ impl EtcdConnection {
         &self.options
     }
 
-    /// Endpoint of the current member, or of the one being tried.
+    /// Returns the endpoint of the etcd member to which the node is connected or connecting.
     pub(crate) fn endpoint(&self) -> Box<str> {
         let endpoint = self.options.endpoints.get(self.member);
         endpoint.cloned().unwrap_or_default()
@@ -82,7 +82,8 @@ impl EtcdConnection {
         &self.events
     }
 
-    /// Runs a transaction and reports its outcome with the connection's number. Does nothing if there is no connection.
+    /// Runs a transaction, and reports its outcome with the number of the connection. Does nothing if there is no
+    /// connection.
     pub(crate) fn transact(
         &self,
         transaction: TxnRequest,
@@ -110,7 +111,7 @@ impl EtcdConnection {
         });
     }
 
-    /// Handles the result of a connection attempt; returns whether it succeeded.
+    /// Handles the result of a connection attempt. Returns `true` if the connection is now open.
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) -> bool {
         if generation == self.generation {
             match result {
@@ -127,8 +128,8 @@ impl EtcdConnection {
         }
     }
 
-    /// Handles a failed call. Returns `true` if it ends the connection; `false` if etcd refused the call or the
-    /// connection had ended before.
+    /// Handles a failed call. Returns `true` if the failure ended the connection. Returns `false` if etcd merely
+    /// refused the call, or if the connection had already ended.
     pub(crate) fn failed(&mut self, generation: u32, failure: &CallFailure) -> bool {
         if let CallFailure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
@@ -148,7 +149,7 @@ impl EtcdConnection {
     fn down(&mut self, why: &str) {
         self.trouble.begins(&format!("{}: {why}", self.endpoint()));
         self.member = (self.member + 1) % self.options.endpoints.len().max(1);
-        // The first attempt after a working connection is immediate.
+        // After a working connection has ended, the first attempt is made immediately.
         let pause = match self.failures {
             0 => Duration::ZERO,
             count => RETRY.saturating_mul(1 << count.min(8)).min(RETRY_MAX),
@@ -172,13 +173,13 @@ impl EtcdConnection {
     }
 }
 
-// Current faults, for the log and for operators: of a connection to etcd, and of messages from other nodes.
+// The current faults of a connection to etcd, or of messages from other nodes. Shown in the log and to operators.
 
 #[derive(Debug)]
 struct ConnectionTrouble {
     of: &'static str,
     current: Option<Box<str>>,
-    /// Faults already logged; each is logged once until all are resolved.
+    /// Faults that have been logged. A fault is not logged again until all faults are resolved.
     logged: Vec<Box<str>>,
 }
 
@@ -195,7 +196,7 @@ impl ConnectionTrouble {
         self.current.as_deref()
     }
 
-    /// Records a fault and logs it unless it was logged since the last recovery.
+    /// Records a fault. Logs it unless it was already logged since the last recovery.
     fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
@@ -213,12 +214,12 @@ impl ConnectionTrouble {
     }
 }
 
-/// Nodes that sent unreadable messages, and when each was last logged.
+/// The nodes that sent unreadable messages. For each of them, stores when this was last logged.
 #[derive(Debug, Default)]
 pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
 impl Strange {
-    /// Records an unreadable message from this node and logs at most one per [`NOTE_EVERY`].
+    /// Records that `node` sent an unreadable message. For each node, logs at most one line every [`NOTE_EVERY`].
     pub(crate) fn note(&mut self, node: NodeId, name: &Name, why: UnreadableMessage) {
         let now = now();
         let is_recent = |at: &Now| Duration::from_millis(now.since(*at)) < NOTE_EVERY;
@@ -232,7 +233,8 @@ impl Strange {
     }
 }
 
-/// Maximum number of different faults logged until all are resolved; several per etcd member.
+/// Maximum number of distinct faults that are logged before all faults have been resolved. Enough for several faults
+/// per etcd member.
 const LINES_MAX: usize = 16;
 
 #[cfg(test)]
@@ -242,12 +244,9 @@ mod trouble_tests {
     #[test]
     fn each_thing_that_is_wrong_is_logged_once() {
         let mut trouble = ConnectionTrouble::new("etcd");
-        for why in [
-            "a: refused",
-            "b: refused",
-            "a: refused",
-            "it cannot be read",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["a: refused", "b: refused", "a: refused", "it cannot be read"];
+        for why in cases {
             trouble.begins(why);
             assert_eq!(trouble.current(), Some(why));
         }

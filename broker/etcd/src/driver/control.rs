@@ -1,5 +1,5 @@
-//! The connection for the registration's lease, the watch and slots. Also used for the meta key, etcd's database usage,
-//! and reports on the operators' orders.
+//! The etcd connection over which the node keeps its lease alive, watches the cluster's keys and changes slots. It also
+//! carries requests for the meta key, queries of the database size, and reports on operators' orders.
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
@@ -34,7 +34,7 @@ pub(crate) struct Control {
     took: Duration,
 }
 
-/// Error: etcd has another history and does not belong to the node's cluster.
+/// The error returned if etcd's history shows that it does not belong to the node's cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OtherCluster;
 
@@ -59,7 +59,7 @@ impl Control {
         self.under_way == 0
     }
 
-    /// Time that etcd took to answer the last keepalive.
+    /// Returns how long etcd took to answer the last keepalive.
     pub(crate) fn took(&self) -> Duration {
         self.took
     }
@@ -68,7 +68,7 @@ impl Control {
         self.meta.id()
     }
 
-    /// Key of the hash that maps channels to slots; `None` until the meta key was read.
+    /// Returns the key of the hash that maps channels to slots, or `None` until the meta key has been read.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.meta.slot_key()
     }
@@ -81,7 +81,7 @@ impl Control {
         self.connection.connected(generation, result);
     }
 
-    /// Abandons the connection if it does not respond.
+    /// Abandons the connection if etcd has stopped responding.
     pub(crate) fn look_after(&mut self, inputs: &mut Inputs) {
         let current = self.connection.up().map(|(generation, _)| generation);
         if let Some(generation) = current.filter(|_| self.is_silent(Instant::now())) {
@@ -127,7 +127,7 @@ impl Control {
         });
     }
 
-    /// Reads the meta key. If the key is absent and this node may write it, writes it.
+    /// Reads the meta key, and writes it if it is absent and this node may do so.
     pub(crate) fn ask_meta(&mut self, keys: &Keys) {
         if !self.meta.is_due() {
             return;
@@ -142,7 +142,8 @@ impl Control {
     /// Handles the result of reading or writing the meta key.
     ///
     /// # Errors
-    /// The key is absent or belongs to another cluster, although the data directory records a cluster.
+    /// Returns an error if the key is absent or belongs to another cluster, although the data directory has recorded a
+    /// cluster.
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
@@ -190,7 +191,7 @@ impl Control {
             .reporter(move |renewal| Event::Renewal(generation, lease, renewal));
         let keep = |requests| streams::keep(lines, lease, requests, report);
         let mut stream = EtcdStream::open(lease, keep);
-        // Opening the stream is the first keepalive, so no request is sent.
+        // Opening the stream sends the first keepalive, so no further request is needed.
         stream.note(id);
         self.lease = Some(stream);
     }
@@ -210,7 +211,8 @@ impl Control {
         self.watch = Some(EtcdStream::open(watch, follow));
     }
 
-    /// Handles a granted lease. A longer one than requested is accepted, but delays the detection of lost nodes.
+    /// Handles a granted lease. etcd may grant a longer lease than requested. A longer lease is accepted, although it
+    /// delays the detection of lost nodes.
     fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
         if granted_s != self.lease_s {
             let asked_s = self.lease_s;
@@ -246,7 +248,7 @@ impl Control {
                 inputs.delay(NodeInput::Reply(id, Reply::Refused));
                 return self.failed(generation, &failure, inputs);
             }
-            // Without a reply, the outcome is unknown.
+            // Without an answer, the outcome is unknown.
             Err(failure @ CallFailure::Unknown(_)) => {
                 return self.failed(generation, &failure, inputs);
             }
@@ -256,7 +258,7 @@ impl Control {
                 self.works(generation);
                 inputs.push(NodeInput::Reply(id, reply));
             }
-            // An unreadable answer counts as no answer.
+            // An unreadable answer is treated like a missing one.
             Err(unreadable) => self.connection.trouble_begins(&unreadable.to_string()),
         }
     }
@@ -353,7 +355,8 @@ impl Control {
             || watch.is_some_and(|stream| stream.is_silent(now))
     }
 
-    /// Abandons the connection, unless it was already abandoned.
+    /// Handles a failure by abandoning the connection and opening another one. Does nothing if that connection has
+    /// already been abandoned.
     fn failed(&mut self, generation: u32, failure: &CallFailure, inputs: &mut Inputs) {
         if self.connection.failed(generation, failure) {
             self.lease = None;
@@ -390,16 +393,16 @@ fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply,
 const OTHER_CLUSTER: &str = "this etcd was emptied, or its cluster is not the one of this node's data directory: \
                              check [cluster] etcd and name, or restore etcd";
 
-// The meta key: a cluster's constants, and the lowest inner version of its nodes. Other requests to etcd wait until it
-// is known.
+// The meta key contains the constants of a cluster, and the lowest inner version that its nodes may have. All other
+// requests to etcd wait until it is known.
 //
-// The first node writes it. A node that has seen etcd before never writes it: if the key is absent or another
-// cluster's, etcd has another history.
+// The first node of the cluster writes it. A node that has seen etcd before never writes it: if the key is absent or
+// belongs to another cluster, etcd has another history.
 
 #[derive(Debug)]
 pub(crate) struct Meta {
     expected: Option<Box<str>>,
-    /// Whether the node has seen etcd before, according to the data directory.
+    /// Whether this node's data directory shows that the node has connected to etcd before.
     is_known: bool,
     found: Option<MetaValue>,
     is_asked: bool,
@@ -407,9 +410,9 @@ pub(crate) struct Meta {
 
 #[derive(Debug)]
 pub(crate) enum MetaError {
-    /// The key is absent or another cluster's, and this node has seen etcd before.
+    /// The key is absent or belongs to another cluster, although this node has connected to etcd before.
     OtherCluster,
-    /// The key is unreadable or from another version, for this reason.
+    /// The key is unreadable or was written by another version. Contains the reason.
     Unusable(String),
 }
 
@@ -440,8 +443,9 @@ impl Meta {
         !self.is_found() && !self.is_asked
     }
 
-    /// Returns the transaction that reads the key and, if it is absent and this node may, writes it; `None` if the
-    /// system does not provide random bytes. Each call must be followed by [`Self::answered`].
+    /// Returns a transaction that reads the meta key. If the key is absent and this node may create it, the same
+    /// transaction creates it. Returns `None` if the system's random number generator fails. Once the transaction has
+    /// ended, [`Self::answered`] must be called.
     pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
         let key = keys.meta();
         let read = RequestOp::read(RangeRequest::key(key.as_str()));
@@ -463,7 +467,8 @@ impl Meta {
         self.is_asked = false;
     }
 
-    /// Records the key's value, or `None` if it is absent. Returns the value if it belongs to this node's cluster.
+    /// Records the value of the meta key, or `None` if the key is absent. Returns the value if it belongs to this
+    /// node's cluster.
     pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,
@@ -488,20 +493,20 @@ impl Meta {
     }
 }
 
-// A stream of requests to etcd: the keepalives of a lease, or a watch.
+// A stream of requests to etcd: either the keepalives of a lease or a watch.
 
-/// An open stream. Dropping it aborts its task.
+/// An open stream. Dropping it aborts the stream's task.
 #[derive(Debug)]
 pub(crate) struct EtcdStream<Id> {
     id: Id,
     requests: mpsc::Sender<()>,
-    /// Unanswered requests, oldest first.
+    /// The unanswered requests and the times at which they were sent, oldest first.
     asked: VecDeque<(CallId, Instant)>,
     _task: Task,
 }
 
 impl<Id: PartialEq> EtcdStream<Id> {
-    /// Spawns the stream's task and passes it the requests.
+    /// Spawns the stream's task, which receives the requests.
     pub(crate) fn open<T: Future<Output = ()> + 'static>(
         id: Id,
         task: impl FnOnce(mpsc::Receiver<()>) -> T,
@@ -523,14 +528,14 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.id
     }
 
-    /// Sends a request. An answer counts for the oldest outstanding request, since answers may be skipped.
+    /// Sends a request. etcd does not answer every request, so an answer is attributed to the oldest unanswered one.
     pub(crate) fn ask(&mut self, call: CallId) {
         if self.requests.try_send(()).is_ok() {
             self.note(call);
         }
     }
 
-    /// Records the request that opened the stream.
+    /// Records the request that is sent implicitly when the stream opens.
     pub(crate) fn note(&mut self, call: CallId) {
         self.asked.push_back((call, Instant::now()));
     }
@@ -545,7 +550,8 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
-    /// Takes the request that an answer counts for, and drops all later ones, which the answer may cover.
+    /// Returns the oldest unanswered request, to which the received answer is attributed. Forgets all later requests,
+    /// because etcd may have answered them together.
     pub(crate) fn answered(&mut self) -> Option<CallId> {
         let call = self.asked.pop_front().map(|(call, _)| call);
         self.asked.clear();
@@ -563,5 +569,5 @@ impl Drop for Task {
     }
 }
 
-/// Maximum number of requests queued for a stream; one is sent per second.
+/// Maximum number of requests queued for a stream. One request is sent per second.
 const REQUESTS_MAX: usize = 4;

@@ -1,8 +1,8 @@
-//! The node's core and its queued inputs.
+//! The node's core and the queue of its inputs.
 //!
-//! One input is processed, then all of its outputs, then the next input, as in the simulation of the core. Inputs that
-//! result from outputs are queued behind them; refusals by etcd are reported on the next tick, so that nothing is
-//! retried in a tight loop.
+//! The core processes one input at a time. All outputs of an input are handled before the next input is processed, as
+//! in the simulation of the core. If an output causes another input, that input is added to the end of the queue. A
+//! refusal by etcd is reported only at the next tick, so that the core does not retry in a tight loop.
 
 use crate::{names::Names, system::now};
 use broker_core::cluster::message::{Ending, NodeInput, NodeOutput};
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 pub(crate) struct Core {
     cluster: Cluster,
     settings: Config,
-    /// Number of nodes whose keys the state machine has.
+    /// Number of nodes whose keys have been passed to the state machine.
     named: usize,
     inputs: Inputs,
     ending: Option<Ending>,
@@ -50,7 +50,8 @@ impl Core {
         &mut self.inputs
     }
 
-    /// Passes the nodes' cluster-wide keys to the state machine, whose node numbers are local to this process.
+    /// Passes the nodes' keys to the state machine. The keys are the same on all nodes of the cluster, whereas node
+    /// numbers are local to this process.
     pub(crate) fn give_keys(&mut self, names: &Names) {
         for (node, name) in names.all().skip(self.named) {
             self.cluster.set_key(node, name.key());
@@ -58,8 +59,8 @@ impl Core {
         }
     }
 
-    /// Handles the next input; returns `false` if none is queued. The caller then polls [`Self::poll_output`] until it
-    /// returns `None`.
+    /// Handles the next input, or returns `false` if none is queued. The caller must then call [`Self::poll_output`]
+    /// until it returns `None`.
     pub(crate) fn handle_next(&mut self) -> bool {
         let Some(input) = self.inputs.queue.pop_front() else {
             return false;
@@ -72,8 +73,8 @@ impl Core {
         self.cluster.poll_output()
     }
 
-    /// Starts over because etcd has another history, which the core treats like a lower revision. The state machine is
-    /// recreated, since the node has neither registered nor served.
+    /// Recreates the state machine because etcd's data does not match what this node saw before. The core reacts as if
+    /// etcd's revision had decreased. No state is lost, since the node has not registered or served any slots yet.
     pub(crate) fn start_with_other_history(&mut self) {
         let mut memory = self.cluster.memory();
         memory.other_history = true;
@@ -99,7 +100,7 @@ impl Inputs {
         self.delayed.push(input);
     }
 
-    /// Sets whether a shard hangs, which each tick reports.
+    /// Records whether a shard is hanging. Each tick reports this to the core.
     pub(crate) fn set_stuck(&mut self, stuck: bool) {
         self.stuck = stuck;
     }

@@ -1,5 +1,5 @@
-//! Reports from the node's tasks to its thread. Tasks have no access to the node's state: each makes one call or reads
-//! one stream, and reports with the number of its connection.
+//! Reports from the node's tasks to its main thread. A task has no access to the node's state. It makes a single call
+//! or reads a single stream, and reports the result together with the number of the connection that it used.
 
 use crate::rpc::calls::{CallFailure, EtcdAnswer, Part};
 use crate::rpc::generated::{TxnResponse, WatchResponse};
@@ -11,11 +11,11 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
-/// A task's report. The `u32` numbers identify the connection.
+/// A report from a task. The `u32` numbers identify connections.
 #[derive(Debug)]
 pub(crate) enum Event {
     Connected(Which, u32, Result<Lines, Box<str>>),
-    /// A call about leases or slots was answered or failed.
+    /// A call about leases or slots was answered, or failed.
     Called(u32, CallId, Result<EtcdAnswer, CallFailure>),
     Renewal(u32, LeaseId, Renewal),
     Watched(u32, WatchId, Result<WatchResponse, CallFailure>),
@@ -23,7 +23,8 @@ pub(crate) enum Event {
     Loaded(u32, Held, Part),
     Written(u32, usize, Box<Request>, TaskOutcome),
     Meta(u32, TaskOutcome),
-    /// The report on this order was written; `None` if writing failed.
+    /// An attempt to write a report on an operator's order has succeeded or failed. Contains the revision of the order,
+    /// or `None` if the attempt failed.
     Reported(Option<Revision>),
     LookedUp(Box<str>, Resolved),
     Measured(u32, Result<MemberStatus, Box<str>>),
@@ -40,7 +41,7 @@ pub(crate) type TaskOutcome = Result<TxnResponse, CallFailure>;
 
 pub(crate) type Resolved = Result<Vec<IpAddr>, Box<str>>;
 
-/// Spawner of tasks that report to the node's thread. Each component of the node has a clone.
+/// Spawns tasks that report to the node's thread. Each component of the node has a clone.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskEvents(mpsc::Sender<Event>);
 
@@ -51,7 +52,7 @@ impl TaskEvents {
         (Self(sender), receiver)
     }
 
-    /// Spawns a task on the node's thread, whose result is reported to the node.
+    /// Spawns a task on the node's thread, and reports its result to the node.
     pub(crate) fn spawn(&self, task: impl Future<Output = Event> + 'static) {
         let events = self.0.clone();
         tokio::task::spawn_local(async move {
@@ -61,7 +62,7 @@ impl TaskEvents {
         });
     }
 
-    /// Creates the callback for a task with several reports.
+    /// Creates a callback for a task that reports more than once.
     pub(crate) fn reporter<T: 'static>(
         &self,
         name: impl Fn(T) -> Event + 'static,

@@ -1,4 +1,4 @@
-//! The process's handle to the node, and the start of the node's thread.
+//! The process's handle to the node, and the code that starts the node's thread.
 
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::event::{Event, TaskEvents};
@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// Why a node could not start.
+/// The reason why a node could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The name of the cluster or the node is invalid.
+    /// The name of the cluster or of the node is invalid.
     Name(&'static str),
     /// No etcd endpoint is configured.
     NoEndpoint,
@@ -28,7 +28,7 @@ pub enum StartError {
     Directory(DirectoryError),
     /// The system did not provide random bytes.
     Random,
-    /// The system could not create the thread, or the descriptors for the runtime.
+    /// The system could not create the thread, or the descriptors that the runtime needs.
     System(io::Error),
 }
 
@@ -66,8 +66,8 @@ pub(crate) enum NodeCommand {
     Inspect(SyncSender<Inspection>),
 }
 
-/// Handle to a running node. Dropping it ends the node as if the process had been killed; [`Self::drain`] shuts it down
-/// gracefully.
+/// A handle to a running node. Dropping it ends the node as if the process had been killed. [`Self::drain`] shuts the
+/// node down gracefully.
 #[derive(Debug)]
 pub struct Handle {
     commands: Option<mpsc::Sender<NodeCommand>>,
@@ -76,45 +76,45 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Transfers all slots to other nodes, then ends the node, whose last call is [`crate::HostService::exit`]. Returns
-    /// `false` under the same conditions as [`Commands`].
+    /// Shuts the node down after transferring all of its slots to other nodes. The node finally calls
+    /// [`crate::HostService::exit`]. Returns `false` if the command cannot be sent, like the methods of [`Commands`].
     pub fn drain(&self) -> bool {
         self.commands().send(NodeCommand::Drain)
     }
 
-    /// Sets whether a shard hangs. The node then neither renews its registration nor answers. Returns `false` under the
-    /// same conditions as [`Commands`].
+    /// Tells the node whether a shard is hanging. While one is, the node neither renews its registration nor answers
+    /// other nodes. Returns `false` if the command cannot be sent, like the methods of [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
         self.commands().send(NodeCommand::Stuck(stuck))
     }
 
-    /// Returns the registry store of one shard.
+    /// Returns the registry store for one shard.
     #[must_use]
     pub fn store(&self, shard: ShardId) -> EtcdStore {
         EtcdStore::new(shard, self.changes.clone())
     }
 
-    /// Returns a sender of commands to the node, for any thread.
+    /// Returns a sender of commands to the node, which any thread can use.
     #[must_use]
     pub fn commands(&self) -> Commands {
         Commands(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 }
 
-/// Sender of commands that does not keep the node alive. The methods return `false` if the queue is full or the node
-/// has ended.
+/// Sends commands to a node without keeping it alive. The methods return `false` if the queue is full or the node has
+/// ended.
 #[derive(Clone, Debug)]
 pub struct Commands(Option<mpsc::WeakSender<NodeCommand>>);
 
 impl Commands {
-    /// Transfers slots beyond this node's equal share to other nodes.
+    /// Tells the node to transfer slots to other nodes until it owns no more than an equal share.
     #[must_use]
     pub fn rebalance(&self) -> bool {
         self.send(NodeCommand::Rebalance)
     }
 
-    /// Returns the node's state; `None` if it has ended. Blocks for at most [`INSPECT`] until the node's thread
-    /// responds; never waits for a shard.
+    /// Returns the state of the node. Waits up to [`INSPECT`] for the node's thread, but never for a shard. Returns
+    /// `None` if the node has ended or does not respond in time.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);
@@ -122,20 +122,21 @@ impl Commands {
         is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
 
-    /// Sends the messages of a parcel that [`crate::HostService::send`] requested. If they are not accepted, the core
-    /// offers another parcel later.
+    /// Sends another node the pending messages of a slot, as requested by
+    /// [`HostService::send`](crate::HostService::send). If the messages are lost or refused, the core requests another
+    /// attempt later.
     pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
         self.send(NodeCommand::Parcel(to, parcel, bytes))
     }
 
-    /// Sends a query to another node's process, which receives it through [`crate::HostService::inquired`]. The query
-    /// is lost if it cannot be delivered.
+    /// Sends a query to the process of another node, which receives it through [`crate::HostService::inquired`]. If the
+    /// query cannot be delivered, it is lost.
     #[must_use]
     pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
         self.send(NodeCommand::Inquiry(of, number, inquiry))
     }
 
-    /// Sends another node the reply to its query. The node receives it through [`crate::HostService::replied`].
+    /// Sends another node the reply to its query. The other node receives it through [`crate::HostService::replied`].
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
         self.send(NodeCommand::Reply(to, number, reply))
     }
@@ -150,24 +151,24 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // A panicking thread has printed its reason.
+            // A thread that panicked has already printed the reason.
             let _ = thread.join();
         }
     }
 }
 
-/// Starts nodes, each on its own thread.
+/// Starts nodes, each on a thread of its own.
 #[derive(Debug)]
 pub struct Driver;
 
 impl Driver {
-    /// Starts a node on its own thread. `peers` creates the transport for messages, which puts incoming messages into
-    /// the given mailbox.
+    /// Starts a node on a thread of its own. `peers` creates the transport for messages. The transport must put
+    /// incoming messages into the mailbox that it is given.
     ///
-    /// etcd need not be reachable; until it is, the node serves nothing.
+    /// etcd need not be reachable. Until it is, the node serves no slots.
     ///
     /// # Errors
-    /// Why the node could not start.
+    /// Returns the reason why the node could not start.
     pub fn start<S: HostService, P: Peers>(
         config: NodeConfig,
         service: S,
@@ -210,7 +211,7 @@ impl Driver {
                 run(node, happened, inbox, mail, submitted).await;
             };
             LocalSet::new().block_on(&runtime, running);
-            // A pending name lookup does not delay the end of the process.
+            // A pending name lookup must not delay the end of the process.
             runtime.shutdown_timeout(LEAVE);
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
@@ -250,7 +251,7 @@ async fn run<S: HostService, P: Peers>(
         node.refuse(&change);
     }
     let goodbyes = node.close();
-    // Revokes the lease, so that others need not wait for its expiry.
+    // Revokes the lease, so that other nodes need not wait until it expires.
     let last = async {
         while !node.is_idle() {
             let Some(event) = happened.recv().await else {

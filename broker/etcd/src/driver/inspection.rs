@@ -1,4 +1,4 @@
-//! State of a node, for operators.
+//! The state of a node, as shown to operators.
 
 use crate::driver::{capacity::Capacity, control::Control, core::Core, records::Records};
 use crate::{config::InnerAddress, names::Name, schema::RegistrationRecord};
@@ -9,56 +9,56 @@ use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{Epoch, Kinship, NodeId, Slot};
 use std::time::Duration;
 
-/// State of a node.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// Why the node is or is not serving.
     pub standing: Standing,
-    /// Whether etcd answered recently. Otherwise, no slots are claimed or transferred and no records are written.
+    /// Whether etcd has answered recently. If not, no slots are claimed or transferred and no records are written.
     pub has_etcd: bool,
-    /// Whether etcd's history contradicts what this node saw before. etcd then counts as unreachable until the operator
-    /// accepts its state.
+    /// Whether etcd's data contradicts what this node saw before. If so, etcd is treated as unreachable until the
+    /// operator confirms that the data is correct.
     pub other_history: bool,
     /// Number of slots owned by this process.
     pub owned: usize,
     /// Number of owned slots whose channels have been loaded.
     pub served: usize,
-    /// Number of observed changes of owners and epochs.
+    /// How often the owner or the epoch of a slot has changed, as observed by this node.
     pub slot_changes: u64,
-    /// Whether other nodes are registered but none of them answers. This node then claims none of their slots.
+    /// Whether other nodes are registered but none of them answers. If so, this node claims none of their slots.
     pub is_cut_off: bool,
-    /// Time in milliseconds for which the node may admit clients without further answers.
+    /// How long the node may still admit clients if neither etcd nor another node answers, in milliseconds.
     pub valid_ms: u64,
-    /// All known nodes, this one first.
+    /// All known nodes, starting with this one.
     pub nodes: Vec<NodeState>,
-    /// Known owner, if any, and epoch of each slot.
+    /// The owner and the epoch of each slot, as known to this node. The owner is `None` if the slot has no owner.
     pub slots: Vec<(Option<Name>, Epoch)>,
-    /// Key of the hash that maps channels to slots; `None` until etcd answers for the first time.
+    /// Key of the hash that maps channels to slots, or `None` until etcd has answered for the first time.
     pub slot_key: Option<[u8; 16]>,
-    /// Current fault of etcd, if any.
+    /// A description of the current problem with etcd, if there is one.
     pub trouble: Option<Box<str>>,
-    /// Time that etcd took to answer the last keepalive.
+    /// How long etcd took to answer the last keepalive.
     pub etcd_took: Duration,
-    /// Bytes in use in etcd's database and its quota, once reported.
+    /// Bytes in use in etcd's database, and its quota. `None` until reported.
     pub etcd_fill: Option<(u64, u64)>,
 }
 
-/// A node as known to this one, possibly itself.
+/// A node as known to this node. May be this node itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
     /// Name of the node.
     pub name: Name,
-    /// Address of the node in the roster.
+    /// Address of the node, according to the roster.
     pub inner: Option<InnerAddress>,
-    /// Whether the node is expected to run according to the roster: it was neither drained nor removed.
+    /// Whether the roster expects the node to run. `false` once the node has been drained or removed.
     pub is_here: bool,
     /// Whether etcd has a valid registration of the node.
     pub is_registered: bool,
-    /// Why the node's registration is not accepted; `None` if accepted or absent.
+    /// Why the node's registration is not accepted. `None` if it is accepted or absent.
     pub stranger: Option<Kinship>,
-    /// The node's registration, whether it is accepted or not.
+    /// The node's registration, whether or not it is accepted.
     pub registration: Option<RegistrationRecord>,
-    /// Whether the node answered recently.
+    /// Whether the node has answered recently.
     pub is_heard: bool,
 }
 

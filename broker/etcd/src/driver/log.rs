@@ -1,5 +1,5 @@
-//! Log entries without repetition: events of slots and of this node's registration, and registered nodes that are
-//! strangers or do not respond.
+//! Logs changes of slots and of this node's registration. Also logs registered nodes that belong to other clusters or
+//! do not respond. An entry is not logged again while nothing has changed.
 
 use crate::names::{Name, Names};
 use crate::system::now;
@@ -11,7 +11,7 @@ use broker_core::{cluster::Cluster, time::Now};
 use std::collections::BTreeMap;
 use tracing::{info, warn};
 
-/// Events to log next, and the state as last logged.
+/// The events to log next, and the state that was last logged.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     slots: SlotLog,
@@ -44,7 +44,7 @@ impl Journal {
         self.slots.released(held, cause, record, giving);
     }
 
-    /// Logs the events of slots since the last tick, and of the registration of this node, `me`.
+    /// Logs the events of slots since the last tick, and changes in the registration of this node, `me`.
     pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
@@ -80,12 +80,13 @@ impl Journal {
 
 // Log lines about slots: their former and next owners, and why they moved.
 //
-// The slots of a tick make one line per transaction, former owner and reason; a transfer is one transaction per slot,
-// so the transfers of a tick to one node share a line. `deploy/log-schema.json` has the fields.
+// The slots of a tick share one line per transaction, former owner and reason. A transfer takes one transaction per
+// slot, so all transfers of a tick to the same node share a line. The fields are documented in
+// `deploy/log-schema.json`.
 
-/// Maximum number of lines per tick that list transactions separately. Beyond it, transactions with the same owner and
-/// reason share a line: a claim of all slots takes 41 transactions, but a node that was away for long may learn of
-/// thousands at once.
+/// Maximum number of log lines per tick that describe a single transaction each. Further transactions with the same
+/// owner and reason share a line. Claiming all slots takes 41 transactions, but a node that has been offline for a long
+/// time may learn of thousands at once.
 const LINES_MAX: usize = 64;
 
 #[derive(Debug, Default)]
@@ -97,7 +98,7 @@ enum SlotEvent {
     Received(Option<NodeId>),
     Served,
     Transferred(Option<NodeId>, Giving),
-    /// The slot has a newer epoch with this owner.
+    /// The slot has a newer epoch, so this process no longer owns it. Contains the new owner, if there is one.
     Superseded(Option<NodeId>),
     NotLoaded,
     Ended,
@@ -109,7 +110,7 @@ enum Giving {
     Rebalance,
 }
 
-/// Number of slots and the range of their epochs.
+/// The number of slots in a group, and the range of their epochs.
 #[derive(Clone, Copy, Debug, Default)]
 struct SlotGroup {
     slots: u64,
@@ -131,7 +132,7 @@ impl SlotLog {
         self.add(SlotEvent::Served, None, held.epoch);
     }
 
-    /// Records that this process released a slot; `record` is the slot's next state.
+    /// Records that this process has released a slot. `record` is the new state of the slot.
     fn released(&mut self, held: Held, cause: ReleaseCause, record: SlotRecord, giving: Giving) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
@@ -219,12 +220,12 @@ fn word(reason: ClaimReason) -> &'static str {
     }
 }
 
-// Log lines about registered nodes of other clusters, and about a node that no other one answers.
+// Log lines about registered nodes that belong to other clusters, and about a node that receives no answers.
 
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<(NodeId, Kinship)>,
-    /// Since when no other node answers although others are registered.
+    /// Time since which no other node has answered. `None` if a node answers, or if no other node is registered.
     cut_off: Option<Now>,
     is_cut_off: bool,
 }
@@ -286,7 +287,7 @@ fn line(kinship: Kinship) -> String {
     }
 }
 
-/// Time in milliseconds without an answer from any node after which this node is logged as cut off; nodes need several
+/// How long other nodes must be silent before this node is logged as cut off, in milliseconds. Nodes need several
 /// seconds to find each other.
 const CUT_OFF_MS: u64 = 10_000;
 
@@ -312,7 +313,7 @@ mod slots_tests {
         }
     }
 
-    /// Returns the fields of the written lines.
+    /// Returns the fields of each line that was written.
     fn lines(log: &mut SlotLog) -> Vec<Value> {
         let (to, from) = channel();
         let writer = move || Taken(to.clone());

@@ -48,7 +48,7 @@ impl<P: Peers> PeerPost<P> {
         self.peers.send(name, &at.unwrap_or_default(), bytes);
     }
 
-    /// Sends a node a message with one reply.
+    /// Sends a node a message that expects one reply.
     pub(crate) fn ask(&mut self, of: NodeId, message: &Message, translator: &Translator) {
         let (Some(name), Some(address)) = (translator.names.name(of), translator.peers(of)) else {
             return;
@@ -63,7 +63,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Sends a parcel, in parts if it exceeds a message.
+    /// Sends the pending messages of a slot (a parcel), in several parts if they do not fit into one message.
     pub(crate) fn send_parcel(
         &mut self,
         to: &Name,
@@ -75,14 +75,15 @@ impl<P: Peers> PeerPost<P> {
             Some(Message::Parcel(parcel, bytes))
         } else {
             let first = self.sending.begin(to.clone(), parcel, bytes, now());
-            first.map(Message::Part) // unless too many are being sent
+            first.map(Message::Part) // // `None` if too many parcels are being sent
         };
         if let Some(message) = message {
             self.send_to(to, &message, translator);
         }
     }
 
-    /// Resends lost parts of parcels. Drops parcels, sent or received, without progress for too long.
+    /// Resends the lost parts of parcels. Drops parcels that have made no progress for too long, whether they are being
+    /// sent or received.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.sending.again(now()) {
             self.send_to(&to, &Message::Part(part), translator);
@@ -90,7 +91,7 @@ impl<P: Peers> PeerPost<P> {
         self.receiving.expire(now());
     }
 
-    /// Handles the acknowledgement of a part: sends the parcel's next part, if any.
+    /// Handles the acknowledgement of a part by sending the next part of the parcel, if there is one.
     pub(crate) fn part_taken(
         &mut self,
         (from, name): (NodeId, &Name),
@@ -107,7 +108,7 @@ impl<P: Peers> PeerPost<P> {
         self.sending.forget(id);
     }
 
-    /// Handles a part of a parcel; returns the parcel's bytes after the last part.
+    /// Handles a part of a parcel. After the last part, returns the bytes of the parcel.
     pub(crate) fn part(
         &mut self,
         from: NodeId,
@@ -126,12 +127,12 @@ impl<P: Peers> PeerPost<P> {
         whole
     }
 
-    /// Stops accepting messages. The future completes when all sent messages are delivered or lost.
+    /// Stops accepting messages. The returned future completes once all accepted messages have been delivered or lost.
     pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.peers.finish()
     }
 
-    /// Decodes a message and returns it with the node's number. Logs unreadable messages.
+    /// Decodes a message and returns it with the number of the node that sent it. Logs unreadable messages.
     pub(crate) fn read(
         &mut self,
         from: &Name,
@@ -148,8 +149,9 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Handles a failed connection by looking up the node's host names again. Returns the node unless its address is a
-    /// name, which may still resolve to a host that the node has left.
+    /// Handles a failed connection to a node by resolving its host names again. Returns the node if its address is an
+    /// IP address. Returns `None` for a host name, because the name may still resolve to a host on which the node no
+    /// longer runs.
     pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
         let node = translator.names.number(name).ok()?;
         let inner = translator.inner(node).map(|inner| &*inner.address);
@@ -163,7 +165,7 @@ impl<P: Peers> PeerPost<P> {
         self.hosts.at(of)
     }
 
-    /// Updates the hosts from the roster. Returns whether a node's address has changed since the previous call.
+    /// Updates the hosts from the roster. Returns whether the address of any node has changed since the previous call.
     pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
         let has_moved = translator.take_moved();
         if has_moved {
@@ -172,7 +174,7 @@ impl<P: Peers> PeerPost<P> {
         self.hosts.take_changed() || has_moved
     }
 
-    /// Starts due lookups, each on a thread of the runtime.
+    /// Starts the lookups that are due, each on a thread of the runtime.
     pub(crate) fn look_up(&mut self) {
         for name in self.hosts.due(now()) {
             self.events.spawn(async move {
@@ -189,28 +191,29 @@ impl<P: Peers> PeerPost<P> {
     }
 }
 
-// Addresses of the nodes' hosts: the roster may have names instead of addresses.
+// The addresses of the nodes' hosts. The roster may contain names instead of addresses.
 //
-// The system's resolver has no time limit, so it runs on separate threads, once per name at a time: a lookup that hangs
-// delays only the news of its name. Meanwhile, and while a name does not resolve, its last addresses remain in use: an
-// outage of DNS must not cut nodes off. The resolver does not report the lifetime of an answer, so names are looked up
-// again after a while, and soon after a failed connection.
+// The system's resolver has no time limit, so each lookup runs on a separate thread, and each name is looked up by at
+// most one thread at a time. A lookup that hangs delays only the news about its own name. While a lookup hangs or finds
+// nothing, the last known addresses of the name remain in use, because an outage of DNS must not cut nodes off. The
+// resolver does not report how long an answer is valid. Names are therefore looked up again after a while, and soon
+// after a failed connection.
 //
-// Of several addresses, shards and messages use one until it fails. Connecting to a second address, to find the faster
-// one, would be the third connection of each link.
+// If a node has several addresses, shards and messages use one of them until it fails. Connecting to a second address
+// to find out which is faster would mean a third connection per link.
 
 #[derive(Debug, Default)]
 struct Hosts {
-    /// Hosts by name, at most two per node.
+    /// The hosts by name. There are at most two per node.
     names: BTreeMap<Box<str>, Host>,
     under_way: usize,
-    /// Whether an address has changed since [`Self::take_changed`].
+    /// Whether any address has changed since [`Self::take_changed`].
     changed: bool,
 }
 
 #[derive(Debug, Default)]
 struct Host {
-    /// Addresses from the last successful lookup.
+    /// The addresses found by the last successful lookup.
     addresses: Vec<IpAddr>,
     is_asked: bool,
     asked: Now,
@@ -243,14 +246,14 @@ impl Hosts {
         found.map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
-    /// Schedules an early lookup after a failed connection to this address.
+    /// Schedules an early lookup, because a connection to this address has failed.
     fn doubt(&mut self, address: &str) {
         if let Some(host) = name_of(address).and_then(|name| self.names.get_mut(name)) {
             host.due = host.due.min(host.asked.after(LOOK_UP_AGAIN_MS));
         }
     }
 
-    /// Returns the names that are due for a lookup; the caller must call [`Self::answered`] for each.
+    /// Returns the names that are due for a lookup. The caller must call [`Self::answered`] for each of them.
     pub(crate) fn due(&mut self, now: Now) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for (name, host) in &mut self.names {
@@ -292,8 +295,8 @@ impl Hosts {
 }
 
 impl Host {
-    /// Stores the resolved addresses. Returns whether the set has changed; the order, which resolvers vary, does not
-    /// count.
+    /// Stores the resolved addresses. Returns whether the set of addresses has changed. Their order does not matter,
+    /// since resolvers vary it.
     fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);
@@ -330,12 +333,12 @@ fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 
-/// Whether the address is invalid: its host is neither an IP address nor a name.
+/// Returns whether the address is invalid. A valid address consists of an IP address or a host name, and a port.
 pub(crate) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }
 
-/// Returns the host name of a host and port, unless it is an IP address.
+/// Returns the host name of an address, unless the host is given as an IP address.
 fn name_of(address: &str) -> Option<&str> {
     if is_no_name(address) {
         return None;
@@ -363,15 +366,9 @@ mod hosts_tests {
     #[test]
     fn a_name_leads_to_its_addresses_and_an_address_to_itself() {
         let mut hosts = Hosts::default();
+        #[rustfmt::skip] // a list
         hosts.know(
-            [
-                N1,
-                "n1.internal:7444",
-                "10.0.0.2:7443",
-                "[::1]:7443",
-                "x",
-                ":1",
-            ]
+            [N1, "n1.internal:7444", "10.0.0.2:7443", "[::1]:7443", "x", ":1"]
             .into_iter(),
         );
         assert_eq!(hosts.due(Now(0)), ["n1.internal".into()]);

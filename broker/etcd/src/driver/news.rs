@@ -1,4 +1,5 @@
-//! Cluster updates for the surrounding process: slot owners, and how long this node may serve its slots.
+//! Updates about the cluster for the process that contains the node: who owns the slots, and how long this node may
+//! serve its own.
 
 use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};
@@ -11,13 +12,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tracing::warn;
 
-/// The published news. Each method publishes the changes since its last call.
+/// What has been published so far. Each method publishes only what has changed since its last call.
 #[derive(Debug, Default)]
 pub(crate) struct NewsSoFar {
     has_slot_key: bool,
     reached: BTreeMap<NodeId, ReachedAt>,
     owners: Vec<Option<NodeId>>,
-    /// Number of slot changes when `owners` was last computed.
+    /// Number of slot changes that had been observed when `owners` was last computed.
     changes: u64,
     valid_until: Now,
     knows_absence: bool,
@@ -34,7 +35,7 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the addresses of nodes, from the roster and resolved from its names.
+    /// Publishes the addresses of nodes, as stated in the roster or resolved from the names in it.
     pub(crate) fn addresses<P: Peers>(
         &mut self,
         translator: &mut Translator,
@@ -67,8 +68,8 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the owners of slots as seen by `me`, the number of nodes, whether a channel's absence can be
-    /// established, and until when slots may be served.
+    /// Publishes the owner of each slot as seen by the node `me`, the number of registered nodes, whether this node can
+    /// tell that a channel does not exist, and until when slots may be served.
     pub(crate) fn cluster(
         &mut self,
         cluster: &Cluster,
@@ -99,7 +100,7 @@ impl NewsSoFar {
         self.owners.resize(SLOTS.into(), None);
         for (slot, known) in (0..SLOTS).map(Slot).zip(&mut self.owners) {
             let SlotRecord { owner, parcel, .. } = cluster.record(slot);
-            // Slots of an earlier process of this node are not this one's.
+            // Slots that belong to an earlier process of this node do not belong to this one.
             let is_mine = owner.is_none_or(|owner| owner.node != me.node || owner == me);
             let owner = owner.filter(|_| is_mine).map(|owner| owner.node);
             if *known != owner {

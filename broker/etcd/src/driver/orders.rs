@@ -1,6 +1,7 @@
-//! Operators' orders, which are keys in etcd: `heliograph cluster drain`, `rebalance` and `check` write one per node.
-//! The value identifies the process, and the lease is that of its registration, so that the order expires with the
-//! process, and no later process carries it out. The answer is a report under the same lease.
+//! Orders from operators to nodes, stored as keys in etcd. The commands `heliograph cluster drain`, `rebalance` and
+//! `check` write one order per node. Each order is addressed to a process of the node and attached to the lease of its
+//! registration, so it expires with the process and is never carried out by a later one. The process answers by writing
+//! a report under the same lease.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
@@ -11,7 +12,7 @@ use broker_core::cluster::types::{Incarnation, LeaseId, Revision};
 use broker_core::time::Now;
 use tracing::info;
 
-/// Orders to this process, and its reports on them.
+/// The orders for this process, and its reports on them.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     last: Revision,
@@ -23,13 +24,14 @@ pub(crate) struct Orders {
 struct Reporting {
     order: Revision,
     next: Now,
-    /// When to abandon the report; `None` retries it until the process ends.
+    /// When to give up writing the report. `None` while the node is being drained: the report is then updated every
+    /// second until the process ends.
     until: Option<Now>,
 }
 
 impl Orders {
-    /// Accepts an order once; the caller carries it out, and [`Self::due`] returns its report. Returns `None` if the
-    /// order is for another process or was accepted before.
+    /// Accepts a new order and returns what the caller must do. Returns `None` if the order is addressed to another
+    /// process or has already been accepted. Reports on an accepted order are requested by [`Self::due`].
     pub(crate) fn take(
         &mut self,
         revision: Revision,
@@ -53,7 +55,7 @@ impl Orders {
             }
             OrderWord::Report => {}
         }
-        // A draining node continues to report, regardless of other orders.
+        // A draining node continues to report whatever other orders it receives.
         let is_draining = self.report.is_some_and(|report| report.until.is_none());
         self.report = Some(Reporting {
             order: revision,
@@ -72,7 +74,7 @@ impl Orders {
         (now() >= report.next).then_some(report.order)
     }
 
-    /// Writes the due report under the registration's lease. If there is no connection, it remains due.
+    /// Writes the report that is due, under the registration's lease. Without a connection, the report remains due.
     pub(crate) fn write(
         &mut self,
         connection: &EtcdConnection,
@@ -96,7 +98,8 @@ impl Orders {
         });
     }
 
-    /// Handles the end of a write; `written` is the order of the written report, or `None` if the write failed.
+    /// Handles the completion of a write. `written` is the revision of the order whose report was written, or `None` if
+    /// the write failed.
     pub(crate) fn reported(&mut self, written: Option<Revision>) {
         self.is_writing = false;
         let is_left = |report: &Reporting| report.until.is_none() || Some(report.order) != written;

@@ -1,6 +1,6 @@
-//! The connection for records: loads of slots, and changes.
+//! The etcd connection over which the node loads the records of its slots and writes changes to them.
 //!
-//! The core decides whether a change may be made, and under which epoch: it receives [`NodeInput::Write`] and returns a
+//! The core decides whether a change may be made, and under which epoch. It receives [`NodeInput::Write`] and returns a
 //! transaction, which the [`Writer`] combines with others.
 
 use crate::driver::event::{Event, TaskOutcome};
@@ -26,7 +26,7 @@ use tracing::error;
 pub(crate) struct Records {
     connection: EtcdConnection,
     loads: Loads,
-    /// Changes that await the core's decision.
+    /// Changes that the core has neither permitted nor refused yet.
     asked: HashMap<u32, Submission>,
     next: u32,
     writer: Writer<Ticket>,
@@ -69,7 +69,7 @@ impl Records {
 
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
-            // The connection may be idle for hours, so connecting counts as recovery.
+            // The connection may be idle for hours, so a successful connect counts as recovery.
             self.connection.trouble_ends();
         }
     }
@@ -86,8 +86,8 @@ impl Records {
         tokio::task::spawn_local(calls::load(lines.clone(), range, report));
     }
 
-    /// Submits a shard's change to the core, which decides whether this node may make it. Refuses the change while the
-    /// key that determines its slot is unknown.
+    /// Asks the core whether a shard's change may be made. Refuses the change immediately if the slot hash key is not
+    /// known yet, since the slot cannot be determined without it.
     pub(crate) fn submit(
         &mut self,
         submission: Submission,
@@ -127,7 +127,7 @@ impl Records {
         }
     }
 
-    /// Refuses a change because its slot is not served here or etcd does not answer.
+    /// Refuses a change because this node does not serve its slot or etcd does not answer.
     pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl HostService) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
@@ -154,7 +154,7 @@ impl Records {
         settle(late, None, inputs, service);
     }
 
-    /// Reports the end of all changes without an outcome, at shutdown.
+    /// Refuses all changes whose outcome is not known. Called at shutdown.
     pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
@@ -224,7 +224,8 @@ impl Records {
         }
     }
 
-    /// Handles the result of a batch. Returns the settled changes and the id of the etcd cluster that answered.
+    /// Handles the result of a batch. Returns the changes whose outcome is now known, and the id of the etcd cluster
+    /// that answered.
     fn settled(
         &mut self,
         generation: u32,
@@ -236,7 +237,7 @@ impl Records {
             Ok(outcome) => {
                 self.connection.works(generation);
                 if request.lane.is_some() {
-                    // Even a full etcd accepts removals.
+                    // A removal proves nothing about the fault: etcd accepts removals even when it is full.
                     self.connection.trouble_ends();
                 }
                 let settled = self
@@ -254,7 +255,8 @@ impl Records {
         }
     }
 
-    /// Abandons the connection, unless it was already abandoned.
+    /// Handles a failure by abandoning the connection and opening another one. Does nothing if that connection has
+    /// already been abandoned.
     fn failed(&mut self, generation: u32, failure: &CallFailure) {
         if self.connection.failed(generation, failure) {
             self.connection.connect();
@@ -308,7 +310,7 @@ fn refused() -> StoreError {
     )
 }
 
-// Batches of the [`crate::writer`] as etcd transactions, and their answers.
+// Converts batches of the [`crate::writer`] to etcd transactions, and etcd's responses to answers.
 
 pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
     let lane = keys.lane(me, lane);
@@ -350,8 +352,8 @@ pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
     }
 }
 
-/// Converts etcd's response to the answer for a batch. If the batch was not applied, the response has its reads in the
-/// order of [`transaction`].
+/// Converts etcd's response to the answer for a batch. If the batch was not applied, the response contains reads in the
+/// order in which [`transaction`] requested them.
 fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
@@ -381,18 +383,18 @@ fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     answer
 }
 
-// Loads of slots: etcd's rows as records, and loads with unreadable rows.
+// Loads of slots. Converts etcd's rows to records, and keeps track of loads with unreadable rows.
 
 #[derive(Debug, Default)]
 struct Loads {
-    /// Number of unreadable rows per load, and the log text about the first.
+    /// For each load, the number of unreadable rows and a log message about the first one.
     spoilt: HashMap<Held, (u64, String)>,
-    /// When unreadable rows were last logged, by slot.
+    /// When unreadable rows were last logged, per slot.
     noted: HashMap<Slot, Instant>,
 }
 
 impl Loads {
-    /// Decodes the records on a page, whose keys begin with `prefix`. Unreadable rows invalidate the load.
+    /// Decodes the records on a page, whose keys begin with `prefix`. An unreadable row invalidates the load.
     pub(crate) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::with_capacity(rows.len());
         for row in rows {
@@ -411,7 +413,7 @@ impl Loads {
         records
     }
 
-    /// Ends a load and returns whether unreadable rows invalidated it. Logs this at intervals, since the load is
+    /// Ends a load. Returns whether unreadable rows have invalidated it. Logs this only at intervals, since the load is
     /// retried.
     fn is_spoilt(&mut self, held: Held) -> bool {
         let Some((count, first)) = self.spoilt.remove(&held) else {

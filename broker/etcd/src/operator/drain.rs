@@ -1,5 +1,5 @@
-//! Drain: a node transfers its slots to the others and shuts down. The order goes through etcd, so it can come from any
-//! machine that reaches etcd and from anyone who may write to etcd.
+//! Draining a node: the node transfers its slots to the other nodes and shuts down. The order goes through etcd, so it
+//! can be issued from any machine that can reach etcd, by anyone with write access to it.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::operator::{CommandError, Picture, Registered, SeenNode, Session, block_on, look, name};
@@ -7,22 +7,23 @@ use crate::{config::Options, names::Name, schema::OrderWord};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Progress of a drain.
+/// The progress of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainProgress {
     /// Number of slots that the node still owns.
     pub slots: usize,
-    /// Last reported number of messages on the node that wait for peers.
+    /// Number of messages on the node that still wait for their recipients, as last reported.
     pub waiting: Option<u64>,
-    /// Time since the order was given.
+    /// Time since the order was issued.
     pub after: Duration,
 }
 
-/// Orders a node to transfer all of its slots and shut down, and waits for it. Calls `progress` on changes, at most
-/// once per second. Returns the time taken.
+/// Orders a node to transfer all of its slots and shut down, and waits until it has done so. Calls `progress` whenever
+/// something changes, but at most once per second. Returns how long the drain took.
 ///
 /// # Errors
-/// Why the drain failed. If etcd stops responding, the node still shuts down, as after SIGTERM.
+/// Returns the reason why the drain failed. If etcd stops responding, the node still shuts down, as it does after
+/// SIGTERM.
 pub fn drain(
     options: &Options,
     cluster: &str,
@@ -40,7 +41,7 @@ pub fn drain(
 
 /// Writes the order, if the node can be drained.
 async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), CommandError> {
-    // A node that registers again in the meantime receives the order again.
+    // If the node registers again in the meantime, the order is written again.
     for _ in 0..ATTEMPTS {
         let (lines, keys) = session.lines().await?;
         let picture = look(&lines, &keys).await?;
@@ -100,7 +101,7 @@ async fn await_end(
                     };
                 }
                 if seen.order != Some(OrderWord::Drain) {
-                    // Another command's order replaced this one, perhaps before the node saw it.
+                    // An order from another command has replaced this one, perhaps before the node saw it.
                     let to = [(node.clone(), registered.clone())];
                     if let Ok((lines, keys)) = session.lines().await {
                         let _ = crate::operator::order(&lines, &keys, &to, OrderWord::Drain).await;

@@ -1,6 +1,6 @@
-//! Status of a single etcd member, as reported by that member.
+//! The status of a single etcd member, as reported by that member.
 //!
-//! Before version 3.6, only the member's metrics contain the quota, over HTTP/1 on the client port.
+//! Before version 3.6, a member shows its quota only in its metrics, which it serves over HTTP/1 on the client port.
 
 use crate::config::Options;
 use crate::limits::{CALL, METRICS_BYTES_MAX};
@@ -22,16 +22,16 @@ use tonic::codegen::http::Uri;
 pub struct EtcdMember {
     /// URL of the member.
     pub endpoint: Box<str>,
-    /// Status of the member, or why it is unavailable.
+    /// Status of the member, or the reason why it is unavailable.
     pub status: Result<MemberStatus, Box<str>>,
 }
 
-/// Status of a member, as reported by that member.
+/// The status of an etcd member, as reported by that member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Version, such as `3.5.13`.
     pub version: Box<str>,
-    /// Id of the member's etcd cluster.
+    /// Id of the etcd cluster to which the member belongs.
     pub etcd: u64,
     /// Whether this member is the leader.
     pub leads: bool,
@@ -39,14 +39,14 @@ pub struct MemberStatus {
     pub has_leader: bool,
     /// Size of the database, in bytes.
     pub size: u64,
-    /// Bytes of the database in use.
+    /// Bytes of the database that are in use.
     pub used: u64,
-    /// Quota of the database in bytes, if reported.
+    /// Quota of the database in bytes, if the member reports it.
     pub quota: Option<u64>,
-    /// Active alarms of the member, such as an exceeded quota.
+    /// Active alarms of the member, for example about an exceeded quota.
     pub alarms: Vec<Box<str>>,
-    /// Seconds by which the member's clock is ahead of this machine's, accurate to about a second; `None` unless its
-    /// metrics were queried.
+    /// How far the member's clock is ahead of this machine's, in seconds. Accurate to about a second. `None` unless the
+    /// member's metrics were queried.
     pub ahead_s: Option<i64>,
 }
 
@@ -72,7 +72,7 @@ async fn ask(
     Ok(told)
 }
 
-/// Queries a member over an open connection. Members before version 3.6 do not report their quota.
+/// Queries a member over an open connection. Members before version 3.6 do not report their quota this way.
 pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     let status = answer(lines.status()).await?;
     let header = status.header.unwrap_or_default();
@@ -90,7 +90,7 @@ pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     })
 }
 
-/// Reads the quota from a member's metrics; `None` if it is absent or cannot be queried.
+/// Reads the quota from a member's metrics. Returns `None` if it is absent or cannot be queried.
 pub(crate) async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
     quota_in(&answer_with_metrics(options, endpoint).await?)
 }
@@ -105,7 +105,8 @@ fn quota_in(answer: &str) -> Option<u64> {
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
 }
 
-/// Returns the clock difference in seconds, from the `Date` header of a response just received.
+/// Returns the number of seconds by which the member's clock is ahead of `now`, according to the `Date` header of a
+/// response that has just been received.
 fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     let mut head = answer.lines().take_while(|line| !line.is_empty());
     let date = head.find_map(|line| {
@@ -119,7 +120,7 @@ fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     Some(seconds(parse_http_date(date).ok()?)? - seconds(now)?)
 }
 
-/// Parses an integer as formatted in metrics, such as `8.589934592e+09`.
+/// Parses an integer in the format of metrics, such as `8.589934592e+09`.
 fn number(text: &str) -> Option<u64> {
     let value: f64 = text.trim().parse().ok()?;
     let fits = (1.0..=9e15).contains(&value) && value.fract() == 0.0;
@@ -138,7 +139,7 @@ async fn metrics(options: &Options, uri: &Uri) -> io::Result<String> {
         .trim_end_matches(']')
         .to_owned();
     let stream = TcpStream::connect((bare.as_str(), uri.port_u16().unwrap_or(2379))).await?;
-    // An HTTP/1.0 response ends with the connection.
+    // An HTTP/1.0 response ends when the connection is closed.
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
     match (uri.scheme_str(), &options.in_force().await.tls) {
         (Some("https"), Some(tls)) => {

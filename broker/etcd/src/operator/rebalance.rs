@@ -1,4 +1,4 @@
-//! Rebalancing: orders every running node to transfer slots beyond its equal share, until none is left to transfer.
+//! Rebalancing: orders every running node to transfer the slots that exceed its equal share, until no node has any.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};
@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep};
 /// Number of slots owned by each running node.
 pub type Parts = BTreeMap<Box<str>, usize>;
 
-/// Orders the nodes to transfer slots to each other until all running nodes have the same number of slots, or differ by
-/// one. Calls `progress` with each node's number of slots at the start and on changes, at most once per second. Returns
-/// the final numbers, and the reason if they still differ by more.
+/// Orders the nodes to transfer slots to each other until the numbers of slots of all running nodes are equal or differ
+/// by one. Calls `progress` with each node's number of slots, at the start and whenever something changes, but at most
+/// once per second. Returns the final numbers, and the reason if they still differ by more than one.
 ///
 /// # Errors
-/// Why the orders cannot be sent.
+/// Returns the reason why the orders cannot be sent.
 pub fn rebalance(
     options: &Options,
     cluster: &str,
@@ -33,7 +33,7 @@ async fn until_equal(
 ) -> Result<(Parts, Option<CommandError>), CommandError> {
     let began = Instant::now();
     let (mut parts, mut said) = (Parts::new(), None);
-    // Times of the last moved slot and of the last orders.
+    // When a slot last moved, and when the nodes were last asked.
     let (mut moved, mut asked) = (began, None);
     loop {
         let picture = session.look().await?;

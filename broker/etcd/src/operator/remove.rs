@@ -1,26 +1,26 @@
-//! Removal of a node from the cluster, which then neither expects, awaits nor counts the node.
+//! Removing a node from the cluster. The cluster then no longer expects, awaits or counts the node.
 
 use crate::config::Options;
 use crate::operator::{CommandError, answer, block_on, connect, name};
 use crate::rpc::generated::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::schema::{self, Keys, SlotValue, WatchedSubject};
 
-/// Slots of a removed node.
+/// The state of the slots of a node that is being removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovedSlots {
-    /// None are left: the node was drained.
+    /// The node was drained and owns no slots.
     Given,
-    /// The node's host was lost, and the other nodes will claim the remaining slots.
+    /// The node's host was lost. The other nodes will claim its remaining slots.
     Lost,
 }
 
 /// Removes a node that is not running. Returns the number of slots that it still owned.
 ///
-/// The keys of the node's last batches of records remain: without them, a copy of a batch in a frozen etcd member could
-/// still be applied.
+/// The keys that identify the node's last batches of records are left in etcd. If they were deleted, a copy of such a
+/// batch that is stuck in a frozen etcd member could still be applied.
 ///
 /// # Errors
-/// Why the node cannot be removed.
+/// Returns the reason why the node cannot be removed.
 pub fn remove(
     options: &Options,
     cluster: &str,

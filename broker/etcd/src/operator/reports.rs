@@ -1,4 +1,4 @@
-//! Reports requested from nodes: their clocks, and the nodes that they reach.
+//! Collects reports from the nodes. A report contains the node's clock and the other nodes that it can reach.
 
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
@@ -14,24 +14,25 @@ use tokio::time::{Instant, sleep};
 /// A report from a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
-    /// Minimum number of milliseconds by which the node's clock is ahead of this machine's; 0 if its time lies between
-    /// the request and the receipt of the report.
+    /// How far the node's clock is ahead of this machine's, in milliseconds, or behind if negative. This is a minimum,
+    /// since the report may have been written at any time between its request and its receipt. 0 if the reported time
+    /// lies within that interval.
     pub ahead_ms: i64,
-    /// Nodes that answered the reporting node recently.
+    /// The nodes that recently answered the reporting node.
     pub reaches: BTreeSet<Box<str>>,
-    /// SHA-256 of the node's credentials files in hexadecimal; `None` if there is none or the program is older.
+    /// SHA-256 of the node's credentials files in hexadecimal. `None` if it has no such files or its program is older.
     pub credentials: Option<Box<str>>,
-    /// Links with other nodes, both directions, by node name.
+    /// Links with other nodes in both directions, by node name.
     pub links: BTreeMap<Arc<str>, LinkFigures>,
 }
 
-/// Reports of the registered nodes; `None` for those that did not respond in time.
+/// The reports of the registered nodes. `None` for a node that did not respond in time.
 pub type NodeReports = BTreeMap<Box<str>, Option<NodeReport>>;
 
 /// Requests a report from every registered node.
 ///
 /// # Errors
-/// Why reports cannot be requested, in one line.
+/// Returns the reason why reports cannot be requested, in one line.
 pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is invalid")?;
     block_on(async {
@@ -68,9 +69,9 @@ pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>
     })
 }
 
-/// Writes the order. Returns its nodes and the revision that their reports name.
+/// Orders all registered nodes to report. Returns these nodes, and the revision of the first order.
 async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), ConnectError> {
-    // A node that registers again in the meantime receives the order again.
+    // If a node registers again in the meantime, the order is written again.
     for _ in 0..ATTEMPTS {
         let picture = look(lines, keys).await?;
         let registered = picture.nodes.into_iter();
@@ -100,7 +101,8 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Co
     Ok(reports.collect())
 }
 
-/// Returns how many milliseconds a time lies after the interval in which it was read: negative before, 0 within.
+/// Returns by how many milliseconds `moment` lies outside the interval from `first` to `last`. The result is negative
+/// before the interval, 0 within it, and positive after it.
 fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();
     let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());

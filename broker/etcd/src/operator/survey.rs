@@ -1,4 +1,4 @@
-//! State of a cluster in etcd: members, registered nodes, and the number of slots that each owns.
+//! The state of a cluster in etcd: its members, its registered nodes, and how many slots each of them owns.
 
 use crate::config::{InnerAddress, Options};
 use crate::names::{Name, shown};
@@ -18,60 +18,61 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::spawn_local;
 
-/// State of a cluster at one revision of etcd.
+/// The state of a cluster at one revision of etcd.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSurvey {
     /// The configured etcd members.
     pub members: Vec<EtcdMember>,
-    /// Revision of the state.
+    /// The revision at which the state was read.
     pub revision: i64,
     /// Whether etcd has ever compacted old revisions.
     pub is_compacted: bool,
-    /// The cluster's meta key; `None` before the first node or import.
+    /// The cluster's meta key. `None` until the first node has started or an import has been done.
     pub meta: Option<Meta>,
-    /// Members, registered nodes and owners of slots, by name.
+    /// Nodes that are members, are registered or own slots, by name.
     pub nodes: BTreeMap<Box<str>, NodeStatus>,
-    /// Number of slots that their last owner gave up.
+    /// Number of slots that have no owner because the last owner gave them up.
     pub vacant: usize,
     /// Number of slots that never had an owner.
     pub unclaimed: usize,
-    /// Keys of this version with unreadable values, and why.
+    /// Keys that this version recognizes but whose values it cannot parse, each with the reason.
     pub unreadable: Vec<String>,
-    /// Keys with the cluster's prefix that are foreign to this version, at most [`FOREIGN_KEYS_MAX`] per range.
+    /// Keys below the cluster's prefix that this version does not recognize. Contains at most [`FOREIGN_KEYS_MAX`] per
+    /// key range.
     pub strangers: Vec<String>,
 }
 
 /// The cluster's meta key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Random id from the cluster's creation.
+    /// Random id, generated when the cluster was created.
     pub id: Box<str>,
     /// Number of slots.
     pub slots: u16,
 }
 
-/// State of a node as stored in etcd.
+/// The state of a node as stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Address to which other nodes forward client connections; `None` if the node is not a member.
+    /// Address to which other nodes forward client connections. `None` if the node is not a member.
     pub inner: Option<InnerAddress>,
-    /// Whether the node is expected to run: it was not drained.
+    /// Whether the node is expected to run, because it was not drained.
     pub is_here: bool,
-    /// The node's registration, if accepted.
+    /// The node's registration, if it is accepted.
     pub registration: Option<RegistrationRecord>,
-    /// Why the node's registration is not accepted; `None` if accepted or absent.
+    /// Why the node's registration is not accepted. `None` if it is accepted or absent.
     pub stranger: Option<Kinship>,
     /// Number of slots that the node owns.
     pub slots: usize,
-    /// Number of the node's slots whose owner is an earlier or unregistered process of that node.
+    /// Number of the node's slots that are owned by an earlier or unregistered process of the node.
     pub stale: usize,
 }
 
-/// Reads the state from etcd. A member that does not respond is not an error if another one does. Without `proofs`,
-/// every registration is accepted.
+/// Reads the state from etcd. A member that does not respond is not an error as long as another one responds. Without
+/// `proofs`, every registration is accepted.
 ///
 /// # Errors
-/// Why the keys cannot be read, in one line.
+/// Returns the reason why the keys cannot be read, in one line.
 pub fn survey(
     options: &Options,
     cluster: &str,

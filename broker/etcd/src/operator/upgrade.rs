@@ -1,22 +1,23 @@
-//! Completion of an upgrade, after which nodes of the previous inner version cannot start.
+//! Completes an upgrade. From then on, nodes that use the previous version of the protocol between nodes can no longer
+//! start.
 
 use crate::operator::{CommandError, NOBODY, Picture, Session, answer, block_on, look, name};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
 use crate::{config::Options, schema};
 
-/// Minimum inner version before and after the upgrade.
+/// The minimum inner version (of the protocol between nodes) before and after an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raised {
-    /// Minimum before the upgrade.
+    /// Minimum before the upgrade was completed.
     pub from: u32,
-    /// Minimum after the upgrade: the inner version of all nodes.
+    /// The new minimum, equal to the inner version of all nodes.
     pub to: u32,
 }
 
-/// Raises the minimum inner version of a cluster to that of all its nodes.
+/// Raises a cluster's minimum version of the protocol between nodes to the version that all of its nodes use.
 ///
 /// # Errors
-/// Why the minimum cannot be raised.
+/// Returns the reason why the minimum cannot be raised.
 pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, CommandError> {
     let cluster = name(cluster)?;
     block_on(async {
@@ -35,7 +36,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Comman
         }
         let changed = schema::with_number(text, "lowest", raised.to.into());
         let changed = changed.ok_or_else(unfounded)?;
-        // Fails if another node, or one of these again, has registered since the read.
+        // The transaction fails if any node has registered since the read, whether for the first time or again.
         let (first, end) = keys.registrations();
         let newest = picture.nodes.values();
         let newest = newest.filter_map(|seen| Some(seen.registered.as_ref()?.at));

@@ -1,4 +1,5 @@
-//! Unary calls to etcd, paged loads of a slot's records, and the classes of failed calls: not sent, refused, unknown.
+//! Unary calls to etcd, paged loads of a slot's records, and the three classes of failed calls: not sent, refused, and
+//! unknown.
 
 use crate::limits::{CALL, LOAD_ROWS};
 use crate::rpc::connection::Lines;
@@ -15,14 +16,14 @@ pub(crate) enum SingleCall {
     /// Grants a lease of this many seconds.
     Grant(i64),
     Revoke(LeaseId),
-    /// Reads a range linearizably: first key and exclusive end.
+    /// Reads a range linearizably, from the first key up to, but not including, the second.
     Read((String, String)),
     Transaction(TxnRequest),
 }
 
 #[derive(Debug)]
 pub(crate) enum EtcdAnswer {
-    /// The lease, and its lifetime without a keepalive in seconds.
+    /// A lease was granted. Contains its id, and how many seconds it lives without a keepalive.
     Granted(LeaseId, i64),
     Revoked,
     Read(RangeResponse),
@@ -48,7 +49,7 @@ pub(crate) async fn ask(lines: Lines, ask: SingleCall) -> Result<EtcdAnswer, Cal
     })
 }
 
-/// Waits for the response to a call, for at most [`CALL`].
+/// Waits up to [`CALL`] for the response to a call.
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, CallFailure> {
@@ -56,21 +57,21 @@ pub(crate) async fn answer<T>(
     answered.map_err(|status| CallFailure::of(&status))
 }
 
-// What a failed call to etcd means: no change, or an unknown outcome.
+// What a failed call to etcd means: either nothing was changed, or the outcome is unknown.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallFailure {
-    /// etcd refused the call: nothing was or will be changed.
+    /// etcd refused the call. Nothing was changed, and nothing will be.
     Refused(Box<str>),
-    /// Nothing was or will be changed: the connection, or the user's token, had expired before the call was sent. The
-    /// connection is abandoned; the next one gets its own token.
+    /// The call was not sent because the connection had ended or the user's token had expired. Nothing was changed, and
+    /// nothing will be. The connection is abandoned, and the next one requests its own token.
     NotSent(Box<str>),
-    /// The call may have been carried out, or may be carried out later. The connection is abandoned.
+    /// The call may have been carried out, or may still be carried out later. The connection is abandoned.
     Unknown(Box<str>),
 }
 
-/// The connector's error when the channel requests a second connection: the first one has ended, and the call was not
-/// sent. Contains why the first one ended, if known.
+/// The error returned instead of a second connection. The first connection has ended, and the call was not sent.
+/// Contains the reason why the first connection ended, if known.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent(pub(crate) Option<Box<str>>);
 
@@ -146,7 +147,7 @@ pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     text.into()
 }
 
-/// Explains why etcd sent no response: the status, with its root cause.
+/// Returns the reason why etcd sent no response: the status and its root cause.
 fn broken(status: &Status) -> Box<str> {
     let mut cause = status.source();
     while let Some(inner) = cause.and_then(Error::source) {
@@ -158,7 +159,7 @@ fn broken(status: &Status) -> Box<str> {
     }
 }
 
-/// Finds the error of an ended connection among the causes of an error.
+/// Searches the causes of an error for [`Spent`], the error of an ended connection.
 fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -174,22 +175,23 @@ fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
     None
 }
 
-// Records of one slot, page by page, at one revision.
+// The records of a slot, read page by page at a single revision.
 
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// Rows of a page, sorted by key.
+    /// The rows of a page, sorted by key.
     Rows(Vec<KeyValue>),
-    /// The load is complete, at this revision.
+    /// The load is complete, and its rows are as of this revision.
     Whole(Revision),
-    /// The load failed; received pages must not be used.
+    /// The load failed. The pages received so far must not be used.
     Failed(CallFailure),
 }
 
-/// Reads a range page by page; reports each page and then the end.
+/// Reads a range page by page. Reports each page, and finally whether the load has succeeded.
 ///
-/// The first page is linearizable, so it is at least as recent as the epoch of the claim. The other pages have the same
-/// revision, so that a channel removed in the meantime is not missing from only some of them.
+/// The first page is read linearizably, so it is at least as recent as the claim of the slot. All further pages are
+/// read at the same revision, so that together the pages show a single state, even if channels are removed in the
+/// meantime.
 pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: impl AsyncFn(Part)) {
     let mut next = first.into_bytes();
     let mut revision = None;
@@ -225,34 +227,20 @@ mod failure_tests {
     #[test]
     fn only_what_etcd_refuses_is_refused() {
         let full = "etcdserver: mvcc: database space exceeded";
-        for (code, message, refused) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             (Code::ResourceExhausted, full, true),
-            (
-                Code::ResourceExhausted,
-                "grpc: trying to send message larger than max",
-                false,
-            ),
-            (
-                Code::NotFound,
-                "etcdserver: requested lease not found",
-                true,
-            ),
+            (Code::ResourceExhausted, "grpc: trying to send message larger than max", false),
+            (Code::NotFound, "etcdserver: requested lease not found", true),
             (Code::Unavailable, "etcdserver: no leader", true),
             (Code::Unavailable, "etcdserver: leader changed", false),
             (Code::Unavailable, "etcdserver: request timed out", false),
             (Code::Unavailable, "tcp connect error", false),
             (Code::Unknown, "etcdserver: x", false),
-            (
-                Code::OutOfRange,
-                "Error, decoded message length too large",
-                false,
-            ),
-            (
-                Code::OutOfRange,
-                "etcdserver: mvcc: required revision has been compacted",
-                true,
-            ),
-        ] {
+            (Code::OutOfRange, "Error, decoded message length too large", false),
+            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted", true),
+        ];
+        for (code, message, refused) in cases {
             let failure = CallFailure::of(&Status::new(code, message));
             let is_refused = matches!(failure, CallFailure::Refused(_));
             assert_eq!(is_refused, refused, "{code:?} {message}");

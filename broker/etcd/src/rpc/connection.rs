@@ -1,6 +1,7 @@
-//! A connection to one etcd member, and calls over it.
+//! A connection to one etcd member, and the calls over it.
 //!
-//! The driver selects the member: it abandons a connection that does not respond, with everything in flight.
+//! The driver selects the member. If a connection does not respond, the driver abandons it together with everything in
+//! flight.
 
 use crate::config::Options;
 use crate::limits::{
@@ -39,7 +40,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// Connects to an etcd member, within [`CONNECT`].
+/// Connects to an etcd member within [`CONNECT`].
 pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, Box<str>> {
     let connected = timeout(CONNECT, connect_to(options, member)).await;
     connected.unwrap_or_else(|_| Err("connect timed out".into()))
@@ -51,7 +52,7 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
         .endpoints
         .get(member)
         .ok_or("no member of etcd is configured")?;
-    // tonic's own TLS is not used: the connector below decides about TLS.
+    // tonic's own support for TLS is not used. The connector below sets up TLS if needed.
     let (plain, tls) = match endpoint.strip_prefix("https://") {
         Some(rest) => {
             let tls = options.tls.clone().ok_or("https:// needs a CA file")?;
@@ -82,8 +83,8 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
 
 /// Opens the TCP connection, with TLS if configured.
 ///
-/// Connects only once: if the channel reconnected on its own, an unsent call could not be distinguished from one whose
-/// answer was lost.
+/// Connects only once. If the channel reconnected on its own, a call that was not sent could not be distinguished from
+/// one whose answer was lost.
 #[derive(Clone)]
 struct Dial {
     tls: Option<TlsConnector>,
@@ -91,11 +92,11 @@ struct Dial {
     fault: Fault,
 }
 
-/// Why a connection ended, once it has; for example, the alert by which a member rejects the client's certificate,
-/// which arrives after the handshake.
+/// The reason why a connection ended. It may be known only after the handshake, for example if the member rejects the
+/// client's certificate with an alert.
 type Fault = Arc<OnceLock<Box<str>>>;
 
-/// A stream that carries HTTP/2: TCP, or TLS over TCP.
+/// A stream that carries HTTP/2. Either TCP, or TLS over TCP.
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
@@ -106,8 +107,8 @@ struct Noted {
 }
 
 impl Noted {
-    /// Writes to the stream. After a failure, first waits for the peer's last bytes, which may contain the reason; a
-    /// socket closed by the peer can still be read to its end.
+    /// Writes to the stream. If this fails, waits for the peer's last bytes, which may state why it closed the
+    /// connection. They can still be read although the peer has closed its socket.
     fn write<T>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -196,14 +197,14 @@ impl Service<Uri> for Dial {
             let port = uri.port_u16().unwrap_or(2379);
             let stream = TcpStream::connect((bare.as_str(), port)).await?;
             stream.set_nodelay(true)?;
-            // Keepalive reveals a lost peer on a connection without calls.
+            // Keepalive probes detect a lost peer on a connection without calls.
             let keepalive = TcpKeepalive::new()
                 .with_time(PROBE)
                 .with_interval(PROBE_AGAIN)
                 .with_retries(PROBES);
             let options = SockRef::from(&stream);
             options.set_tcp_keepalive(&keepalive)?;
-            // With few bytes in flight, retransmission at equal intervals lets a keepalive arrive in time.
+            // Few bytes are in flight. Retransmission at equal intervals lets a keepalive arrive in time.
             options.set_tcp_thin_linear_timeouts(true)?;
             let stream: Box<dyn ByteStream> = match tls {
                 None => Box::new(stream),
@@ -219,14 +220,14 @@ impl Service<Uri> for Dial {
 
 // Calls over one connection to an etcd member.
 
-/// A connection, authenticated as a user. Clones share it.
+/// A connection to an etcd member, with the credentials for calls. All clones share the connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     channel: InterceptedService<Channel, Headers>,
 }
 
 impl Lines {
-    /// Prepares a connection for calls. With a user (name and password), requests a token from etcd first.
+    /// Prepares a connection for calls. If a user (name and password) is given, first requests a token from etcd.
     pub(crate) async fn open(channel: Channel, user: Option<(&str, &str)>) -> Result<Self, Status> {
         let with = |token| Self {
             channel: InterceptedService::new(channel.clone(), Headers { token }),
@@ -247,7 +248,7 @@ impl Lines {
         Ok(with(Some(token)))
     }
 
-    /// Reads, linearizably unless the request names a revision.
+    /// Reads a range. The read is linearizable, unless the request contains a revision.
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
         self.call("/etcdserverpb.KV/Range", request).await
     }
@@ -320,7 +321,7 @@ impl Lines {
     }
 }
 
-/// Metadata of each call: the user's token, and the requirement that the member has a leader.
+/// The metadata sent with each call: the user's token, and the requirement that the member has a leader.
 #[derive(Clone)]
 struct Headers {
     token: Option<AsciiMetadataValue>,
@@ -337,7 +338,8 @@ impl Interceptor for Headers {
     }
 }
 
-/// Requests on a stream: the first at once, then one per received signal.
+/// The requests of a stream. The first request is sent when the stream opens, and another one each time a signal is
+/// received.
 pub(crate) struct Questions<R> {
     first: Option<R>,
     each: R,

@@ -1,7 +1,7 @@
-//! Bidirectional streams: keepalives of a lease, and a watch.
+//! Bidirectional streams: the keepalives of a lease, and a watch.
 //!
-//! A queued keepalive proves nothing: the lease is alive if the stream delivers a response with a remaining time above
-//! 0, and gone if the time is 0.
+//! Queueing a keepalive does not mean that the lease is alive. The lease is alive if the stream delivers a response
+//! with a remaining time above 0, and has expired if the remaining time is 0.
 
 use crate::rpc::calls::CallFailure;
 use crate::rpc::connection::{Lines, Questions};
@@ -18,7 +18,8 @@ pub(crate) enum Renewal {
     Ended(CallFailure),
 }
 
-/// Sends a keepalive at once and then one per request; reports the results until the stream ends.
+/// Sends a keepalive immediately, and another one for each request that is received. Reports the results until the
+/// stream ends.
 pub(crate) async fn keep(
     lines: Lines,
     lease: LeaseId,
@@ -45,14 +46,15 @@ pub(crate) async fn keep(
     }
 }
 
-// A watch of slots, registrations and members over one stream.
+// A watch of slots, registrations and members, over one stream.
 
-/// Watches a range from a revision on, and asks etcd for progress on each request. Reports each response: changes in
-/// revision order, where a deleted key has no version; or no changes, which means that everything up to the header's
-/// revision was delivered. The last report is the failure: the stream ended, or the requested revision was compacted.
+/// Watches a range from a revision on, and reports every response. A response contains changes ordered by revision; a
+/// deleted key has no version. If a response contains no changes, everything up to the revision in its header has been
+/// delivered. For each request that is received, etcd is asked for such a progress notification. The last report is
+/// always a failure: the stream ended, or the requested revision was compacted.
 ///
-/// Large revisions arrive in fragments, so that no message exceeds the maximum size. If the stream ends within a
-/// revision, the core reads the rest with the full read before the next watch.
+/// etcd splits a large revision into fragments, so that no message exceeds the maximum size. If the stream ends in the
+/// middle of a revision, the missing part is obtained by the full read that precedes the next watch.
 pub(crate) async fn follow(
     lines: Lines,
     (first, end): (String, String),
@@ -87,7 +89,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Returns the failure of a watch; the connection and everything else on it remain usable.
+/// Returns the failure of a watch. The connection, and everything else on it, remains usable.
 fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),

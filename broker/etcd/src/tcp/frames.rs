@@ -1,4 +1,4 @@
-//! Framing of the bytes on a connection, within TLS.
+//! The framing of the bytes on a connection, within TLS.
 //!
 //! ```text
 //!  hello, from the connecting node, then from the other one:
@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub(crate) struct Hello {
     pub(crate) from: Name,
     pub(crate) to: Name,
-    /// Whether the sender sends one message and waits for one reply, because another process may use its name.
+    /// Whether the sender only wants to send one message and receive its reply, because another process may be using
+    /// the same name.
     pub(crate) only_asks: bool,
 }
 
@@ -64,7 +65,7 @@ async fn read_name(stream: &mut (impl AsyncRead + Unpin), length: u8) -> io::Res
     name.ok_or_else(|| garbage("no name"))
 }
 
-/// Reads the length of the next frame; `None` at EOF between frames.
+/// Reads the length of the next frame. Returns `None` if the stream ends between two frames.
 pub(crate) async fn read_length(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<usize>> {
@@ -103,7 +104,7 @@ pub(crate) async fn write(
     message: &[u8],
 ) -> io::Result<()> {
     let length = u32::try_from(message.len()).map_err(|_| garbage("the message is too long"))?;
-    // Length and first piece together: a typical message is one TLS record.
+    // Sends the length together with the first piece, so that a typical message is one TLS record.
     let (first, rest) = message.split_at(message.len().min(PIECE_BYTES));
     let first = [&length.to_le_bytes(), first].concat();
     for piece in std::iter::once(&first[..]).chain(rest.chunks(PIECE_BYTES)) {
@@ -118,5 +119,5 @@ pub(crate) fn garbage(what: &'static str) -> io::Error {
 
 const LENGTH_BYTES: usize = 4;
 
-/// Bytes of a message passed to TLS at a time.
+/// Number of bytes of a message that are passed to TLS at a time.
 const PIECE_BYTES: usize = 32 << 10;

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
-/// Accepts connections until the future is dropped, which closes them.
+/// Accepts connections until the future is dropped. Dropping it also closes the connections.
 pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -43,7 +43,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, for example: wait until some are free.
+                // For example, the process has run out of descriptors. Waits until some are free.
                 if noted.is_none_or(|at| at.elapsed() >= NOTE_EVERY) {
                     warn!("connections of other nodes cannot be accepted: {error}");
                     noted = Some(Instant::now());
@@ -69,7 +69,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
     }
 }
 
-/// A connection's entry in the table, freed when dropped.
+/// A connection's entry in the table. Dropping it frees the entry.
 struct Place {
     shared: Rc<NodeShared>,
     number: u64,
@@ -77,7 +77,7 @@ struct Place {
 }
 
 impl Place {
-    /// Admits an authenticated peer; returns `false` if there are too many nodes.
+    /// Admits an authenticated peer. Returns `false` if there are too many nodes.
     fn prove(&mut self, name: &Name) -> bool {
         let is_member = self.shared.places.borrow_mut().prove(self.number, name);
         self.name = is_member.then(|| name.clone());
@@ -130,7 +130,7 @@ async fn serve(shared: Rc<NodeShared>, stream: TcpStream, from: SocketAddr, mut 
 }
 
 /// Completes the handshake with a peer that knows the secret and has stated its name. This node answers even if the
-/// peer intended to reach another.
+/// peer intended to reach another node.
 async fn greet(
     shared: &NodeShared,
     stream: TcpStream,

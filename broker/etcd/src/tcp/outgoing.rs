@@ -1,4 +1,4 @@
-//! The connection to another node and its send queue; also queries over a separate connection.
+//! The connection to another node, with its send queue. Also sends queries over separate connections.
 
 use crate::limits::{
     ASKED_BYTES_MAX, NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX,
@@ -25,7 +25,8 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 use tracing::{info, warn};
 
-/// Send queue of another node. The connection is opened for the first message and closed when the queue is dropped.
+/// The send queue for another node. The connection is opened for the first message, and closed when the queue is
+/// dropped.
 pub(crate) struct Outgoing {
     way: Rc<Way>,
     queue: Option<mpsc::Sender<Queued>>,
@@ -33,7 +34,7 @@ pub(crate) struct Outgoing {
     task: Option<JoinHandle<()>>,
 }
 
-/// Addresses of a node, shared with the connection's task.
+/// The addresses of a node, shared with the task of its connection.
 struct Way {
     addresses: RefCell<Vec<SocketAddr>>,
     used: Cell<Option<SocketAddr>>,
@@ -71,13 +72,13 @@ impl Outgoing {
         self.way.addresses.borrow()
     }
 
-    /// Sets the node's addresses. Returns `false` if the open connection is to none of them.
+    /// Sets the node's addresses. Returns `false` if there is an open connection and it leads to none of them.
     pub(crate) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
         *self.way.addresses.borrow_mut() = at.to_vec();
         self.way.used.get().is_none_or(|used| at.contains(&used))
     }
 
-    /// Queues a message. Returns `false` if this queue, or all queues together, are full.
+    /// Queues a message. Returns `false` if this queue is full, or if all queues together have reached their limit.
     pub(crate) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
         let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let charge = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes).ok();
@@ -92,7 +93,7 @@ impl Outgoing {
         queue.is_some_and(|queue| queue.try_send(queued).is_ok())
     }
 
-    /// Closes the connection once all queued messages are sent or lost.
+    /// Closes the connection once all queued messages have been sent or lost.
     pub(crate) fn finish(mut self) -> impl Future<Output = ()> {
         self.queue = None;
         async move {
@@ -115,9 +116,9 @@ struct Line {
     shared: Rc<NodeShared>,
     to: Name,
     way: Rc<Way>,
-    /// Number of consecutive connections over which no message was sent.
+    /// Number of consecutive connection attempts after which no message could be sent.
     failures: u32,
-    /// Last logged line about this node, and when.
+    /// The most recent log line about this node, and when it was logged.
     noted: Option<(String, Instant)>,
 }
 
@@ -142,7 +143,7 @@ impl Line {
                     self.failed(&error);
                 }
             }
-            // Messages for a failed connection are stale by the next one.
+            // Messages meant for a connection that failed are stale by the time the next one is open.
             while waiting.try_recv().is_ok() {
                 self.lose(1);
             }
@@ -166,7 +167,7 @@ impl Line {
         connect(&self.shared, address, &hello).await
     }
 
-    /// Returns the next address to try; each failure moves on to the next.
+    /// Returns the next address to try. Each failure moves on to the next address.
     fn next_address(&self) -> Option<SocketAddr> {
         let addresses = self.way.addresses.borrow();
         let nth = usize::try_from(self.failures).unwrap_or_default();
@@ -182,7 +183,7 @@ impl Line {
     /// Sends messages until the queue is closed.
     ///
     /// # Errors
-    /// Why the connection ended early.
+    /// Returns the reason why the connection ended early.
     async fn send(
         &mut self,
         stream: TlsStream<TcpStream>,
@@ -204,7 +205,8 @@ impl Line {
                     .fetch_add(1, Ordering::Relaxed);
                 self.works();
             }
-            // The other side never sends data, so only the connection's end makes the stream readable.
+            // The other side never sends data on this connection, so the stream becomes readable only when the
+            // connection ends.
             tokio::select! {
                 queued = waiting.recv() => match queued {
                     Some(queued) => next = Some(queued),
@@ -229,7 +231,7 @@ impl Line {
         }
     }
 
-    /// Logs a failure once, and again if it changes or persists.
+    /// Logs a failure once. Logs it again if the reason changes or the failure persists.
     fn failed(&mut self, error: &io::Error) {
         let is_other = error
             .get_ref()
@@ -254,7 +256,7 @@ impl Line {
     }
 }
 
-/// Connects and verifies that the peer is the intended node.
+/// Connects to an address, and verifies that the peer is the intended node.
 pub(crate) async fn connect(
     shared: &NodeShared,
     address: SocketAddr,
@@ -263,8 +265,8 @@ pub(crate) async fn connect(
     let connecting = TcpStream::connect(address);
     let stream = within(PEER_CONNECT, "connect timed out", connecting).await?;
     stream.set_nodelay(true)?;
-    // Few bytes are in flight: retransmission at equal intervals, without back-off, lets an answer arrive in time on
-    // a bad network. A lost host acknowledges nothing.
+    // Few bytes are in flight. Retransmission at equal intervals, without back-off, lets an answer arrive in time even
+    // on a bad network. A host that is lost acknowledges nothing, so the kernel closes the connection.
     let options = socket2::SockRef::from(&stream);
     options.set_tcp_thin_linear_timeouts(true)?;
     options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
@@ -287,7 +289,8 @@ pub(crate) async fn connect(
     within(PEER_HELLO, "no hello within the time limit", greeting).await
 }
 
-/// Server name for TLS session tickets, which are not used; each node has its own configuration.
+/// Server name that the TLS library requires. It has no effect, since SNI is disabled and nodes issue no session
+/// tickets to each other for these connections.
 const SERVER: &str = "node";
 
 /// Number of [`NOTE_EVERY`] intervals after which a persistent failure is logged again.
@@ -295,7 +298,7 @@ const REPEATED: u32 = 6;
 
 const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis());
 
-// One query and its reply, over a separate connection.
+// A query and its reply, over a separate connection.
 
 /// Queries a node at the first of its addresses that responds, and puts the reply into the mailbox.
 pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, message: Vec<u8>) {
@@ -310,7 +313,7 @@ pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, m
             frames::write(&mut stream, &message).await?;
             within(PEER_HELLO, "no reply in time", read(&mut stream)).await
         };
-        // The send queue logs unreachable nodes.
+        // The send queue already logs unreachable nodes.
         let replied: io::Result<Vec<u8>> = asking.await;
         if let Ok(reply) = replied {
             shared.mailbox.put(PeerMail::Message(of, reply));
@@ -319,7 +322,7 @@ pub(crate) async fn ask(shared: Rc<NodeShared>, of: Name, at: Vec<SocketAddr>, m
     }
 }
 
-/// Passes on another node's query and sends back the reply.
+/// Passes another node's query on to the driver, and sends back the reply.
 pub(crate) async fn reply(
     shared: &NodeShared,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),

@@ -1,9 +1,9 @@
-//! Table of connections to this node: unauthenticated ones, and those of other nodes.
+//! The table of connections to this node. It contains unauthenticated connections, and those of other nodes.
 //!
-//! An unauthenticated connection has a deadline and one of a limited number of entries. Connections from addresses of
-//! nodes have separate entries and a separate handshake queue, so that a flood from elsewhere does not delay a node
-//! that reconnects. When all entries are taken, a connection from the address with the most is evicted, so that no
-//! address can lock out another.
+//! An unauthenticated connection has a deadline and takes one of a limited number of entries. Connections from the
+//! known addresses of nodes have their own entries and their own handshake queue, so a flood from elsewhere does not
+//! delay a node that reconnects. If no entry is free, a connection from the address with the most connections is
+//! evicted, so no address can lock out another.
 
 use crate::limits::{ACCEPT_PAUSE, STRANGERS_MAX};
 use crate::{names::Name, system::now};
@@ -19,14 +19,15 @@ use tokio::time::sleep;
 #[derive(Default)]
 pub(crate) struct Places {
     strangers: HashMap<u64, Stranger>,
-    /// Unauthenticated connections, from addresses of nodes and from all others.
+    /// Unauthenticated connections from the known addresses of nodes. Those from all other addresses are in
+    /// `elsewhere`.
     at_nodes: Kind,
     elsewhere: Kind,
-    /// Connection of each other node. A newer one replaces an older one, which may be dead.
+    /// The current connection from each other node. A new connection replaces the previous one, which may be dead.
     members: HashMap<Name, (u64, AbortHandle)>,
-    /// Addresses of nodes, from the roster and resolved from its names.
+    /// The addresses of nodes, as stated in the roster or resolved from the names in it.
     roster: HashMap<Name, Vec<IpAddr>>,
-    /// Address from which each node last connected.
+    /// The address from which each node last connected.
     proven: HashMap<Name, IpAddr>,
 }
 
@@ -36,14 +37,14 @@ struct Stranger {
     task: AbortHandle,
 }
 
-/// Unauthenticated connections that share a limit and a handshake queue.
+/// The unauthenticated connections that share a limit and a handshake queue.
 #[derive(Default)]
 struct Kind {
     crowd: Crowd<u64>,
     turn: Turn,
 }
 
-/// Queue in which handshakes start one by one, at intervals of [`ACCEPT_PAUSE`].
+/// A queue in which handshakes start one at a time, at intervals of [`ACCEPT_PAUSE`].
 #[derive(Clone, Default)]
 pub(crate) struct Turn(Rc<Mutex<()>>);
 
@@ -63,7 +64,7 @@ impl Places {
         }
     }
 
-    /// Adds an unauthenticated connection; returns the address of the connection evicted for it, if any.
+    /// Adds an unauthenticated connection. If this evicts another connection, returns the address of that connection.
     pub(crate) fn enter(
         &mut self,
         number: u64,
@@ -91,8 +92,8 @@ impl Places {
         Some(left.from)
     }
 
-    /// Records that a connection was authenticated as this node. Returns `false` if it is being closed or there are too
-    /// many nodes.
+    /// Records that the peer of a connection has been authenticated as the node `name`. Returns `false` if the
+    /// connection is being closed or there are too many nodes.
     pub(crate) fn prove(&mut self, number: u64, name: &Name) -> bool {
         let Some(Stranger { from, task, .. }) = self.leave(number) else {
             return false;
@@ -120,7 +121,7 @@ impl Places {
         }
     }
 
-    /// Sets the addresses from which a node should connect.
+    /// Sets the addresses from which a node is expected to connect.
     pub(crate) fn expect(&mut self, name: &Name, at: &[SocketAddr]) {
         let at = at.iter().map(|at| at.ip().to_canonical());
         self.roster.insert(name.clone(), at.collect());
@@ -170,7 +171,7 @@ mod tests {
     }
 
     impl Places {
-        /// Adds a connection from `address`; returns the address of the evicted one.
+        /// Adds a connection from `address`. Returns the address of the connection evicted for it, if any.
         fn comes(&mut self, number: u64, address: &str) -> Option<SocketAddr> {
             let task = spawn_local(pending::<()>()).abort_handle();
             self.enter(number, at(address), task)

@@ -1,4 +1,5 @@
-//! State of all connections of a node: name, TLS configuration, connection table, byte budgets and log notes.
+//! The state shared by all connections of a node: its name, TLS configuration, connection table, byte budgets and
+//! rate-limited log lines.
 
 use crate::tcp::places::Places;
 use crate::{limits::NOTE_EVERY, names::Name, peers::PeerMailbox};
@@ -38,31 +39,31 @@ pub(crate) async fn within<T>(
 
 // Counts of messages and connections, and rate-limited log lines.
 
-/// Counters of messages between nodes since startup. One set per process, updated on the driver's thread.
+/// Counters of messages between nodes since startup. There is one set per process, updated on the driver's thread.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
-    /// Messages passed to the kernel.
+    /// Number of messages passed to the kernel.
     pub sent: AtomicU64,
-    /// Messages received for this node.
+    /// Number of messages received for this node.
     pub received: AtomicU64,
-    /// Messages lost before sending or after arrival.
+    /// Number of messages lost, either before they were sent or after they arrived.
     pub lost: AtomicU64,
-    /// Connections to this node that were refused because they were not authenticated or sent bytes that no node would
-    /// send.
+    /// Number of connections to this node that were refused, because they were not authenticated or sent bytes that no
+    /// node would send.
     pub refused: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// The peer has another secret or belongs to another cluster.
+    /// The peer has another secret, or belongs to another cluster.
     OtherCluster,
     /// The peer speaks another protocol, or disconnected during the handshake.
     NoNode,
     Silent,
     OtherNode,
-    /// The peer states this node's name.
+    /// The peer claims the name of this node.
     SameName,
-    /// Too many unauthenticated connections, or too many nodes.
+    /// The limit on unauthenticated connections or on nodes has been reached.
     Crowded,
     /// The bytes after the hello are not valid frames.
     Garbage,
@@ -86,7 +87,7 @@ impl fmt::Display for Refusal {
 
 pub(crate) struct SharedNotes {
     counts: Arc<PeerCounts>,
-    /// When each kind of refusal was last logged, and the number suppressed since.
+    /// When each kind of refusal was last logged, and how many have been suppressed since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
@@ -102,7 +103,7 @@ impl SharedNotes {
         &self.counts
     }
 
-    /// Records a refused connection from `from`; logs at most one per [`NOTE_EVERY`] and reason.
+    /// Records that a connection from `from` was refused. For each reason, logs at most one line every [`NOTE_EVERY`].
     pub(crate) fn refused(&self, from: SocketAddr, why: Refusal) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let mut lines = self.lines.borrow_mut();

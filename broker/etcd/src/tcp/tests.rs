@@ -1,4 +1,4 @@
-//! Two nodes, and strangers, on loopback.
+//! Tests two nodes, and strangers, on loopback.
 
 mod addresses;
 mod names;
@@ -26,7 +26,7 @@ fn secret(byte: &str) -> ClusterSecret {
     ClusterSecret::parse(&byte.repeat(32)).unwrap()
 }
 
-/// Runs a test as the driver runs its carrier.
+/// Runs a test on a runtime like the driver's.
 fn run<F: Future<Output = ()>>(test: F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -37,7 +37,7 @@ fn run<F: Future<Output = ()>>(test: F) {
     });
 }
 
-/// A node of a test.
+/// A node in a test.
 struct Node {
     name: Name,
     peers: TcpPeers,
@@ -68,7 +68,7 @@ impl Node {
         self.peers.send(&to.name, &[to.address], message.to_vec());
     }
 
-    /// Sends this until something arrives there; returns what.
+    /// Sends `message` repeatedly until something arrives at `to`, and returns what arrived.
     async fn reaches(&mut self, to: &mut Self, message: &[u8]) -> PeerMail {
         loop {
             self.send(to, message);
@@ -90,7 +90,7 @@ impl Node {
         TcpStream::connect(&self.address).await.unwrap()
     }
 
-    /// A connection that has the secret, and no hello so far.
+    /// Opens a connection that proves the secret, but has sent no hello yet.
     async fn with_secret(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
         let name = ServerName::try_from("node").unwrap();
         let stream = self.connect().await;
@@ -98,7 +98,7 @@ impl Node {
         connector.connect(name, stream).await.unwrap()
     }
 
-    /// A connection that is of the node of this name.
+    /// Opens a connection that states this node's name in its hello.
     async fn as_node(&self, from: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut stream = self.with_secret().await;
         let (from, to) = (name(from), self.name.clone());
@@ -120,7 +120,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The other side has closed it, in whatever way.
+/// Waits until the other side has closed the connection, in whatever way.
 async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
@@ -158,7 +158,7 @@ fn what_cannot_be_sent_is_lost_and_counted() {
         n1.peers.send(&n2.name, &[], b"no address".to_vec());
         n1.send(&n2, &vec![0; MESSAGE_BYTES_MAX + 1]);
         assert_eq!(n1.lost(), 2);
-        // The connection is not begun before this task waits.
+        // The task of the connection does not run before this one waits.
         for _ in 0..=QUEUE_MAX {
             n1.send(&n2, b"x");
         }
@@ -200,7 +200,7 @@ fn a_connection_that_breaks_is_replaced() {
         n1.reaches(&mut n2, b"before").await;
         let address = n2.address;
         drop(n2);
-        // The port is free when its listener's task is gone.
+        // The port becomes free once the task of its listener has ended.
         let mut n2 = loop {
             tokio::task::yield_now().await;
             let (node, secret) = (name("n2"), secret(SECRET));
@@ -256,7 +256,7 @@ fn another_secret_or_cluster_is_refused_by_both_sides() {
     }
 }
 
-/// A refusal as "of another cluster" by one side shows in both logs.
+/// If one side refuses the other as belonging to another cluster, both logs show it.
 #[test]
 fn both_sides_log_that_the_secret_is_another() {
     run(async {
@@ -281,7 +281,7 @@ fn who_means_another_node_or_is_another_of_this_name_is_refused() {
     run(async {
         let mut n1 = Node::new("n1");
         let n2 = Node::new("n2");
-        // The roster has the address of n2 for n3.
+        // The roster contains the address of n2 for n3.
         n1.peers.send(&name("n3"), &[n2.address], b"x".to_vec());
         n2.refused(1).await;
         until(|| n1.lost() == 1).await;
@@ -299,21 +299,21 @@ fn garbage_costs_its_own_connection_only() {
     run(async {
         let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
         n1.reaches(&mut n2, b"before").await;
-        // No TLS at all.
+        // The stranger does not speak TLS at all.
         let mut stranger = n2.connect().await;
         stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         closed(&mut stranger).await;
-        // The secret, but no hello.
+        // The stranger has the secret, but sends no hello.
         let mut stream = n2.with_secret().await;
         stream.write_all(&[200; 300]).await.unwrap();
         closed(&mut stream).await;
-        // A hello, and then no frame: nothing, and more than a message has.
+        // After the hello, the stranger sends an invalid frame: an empty one, or one longer than any message.
         for length in [0, u32::try_from(MESSAGE_BYTES_MAX).unwrap() + 1] {
             let mut stream = n2.as_node("n3").await;
             stream.write_all(&length.to_le_bytes()).await.unwrap();
             closed(&mut stream).await;
         }
-        // Half a frame, and an end.
+        // The stranger sends half of a frame and ends the connection.
         let mut stream = n2.as_node("n3").await;
         stream.write_all(&[9, 0, 0, 0, 1]).await.unwrap();
         stream.shutdown().await.unwrap();
@@ -326,12 +326,12 @@ fn garbage_costs_its_own_connection_only() {
     });
 }
 
-/// Bytes of one connection, sent again on another one.
+/// Bytes recorded on one connection are sent again on another one.
 #[test]
 fn what_was_recorded_cannot_be_sent_again() {
     run(async {
         let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
-        // Between them is somebody who records.
+        // An attacker between the nodes records their connection.
         let between = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .unwrap();
@@ -394,7 +394,7 @@ fn half_a_frame_has_a_deadline() {
     });
 }
 
-/// A node that says who it is and then reads nothing.
+/// The peer states its name and then reads nothing.
 #[test]
 fn a_peer_that_does_not_read_costs_its_own_messages_only() {
     run(async {

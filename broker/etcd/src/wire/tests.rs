@@ -67,7 +67,7 @@ fn answer() -> impl Strategy<Value = Message> {
     })
 }
 
-/// A parcel, and bytes that go with it.
+/// Generates a parcel, and the bytes that are sent with it.
 fn parcel() -> impl Strategy<Value = (Parcel, Vec<u8>)> {
     let parcel = (parcel_id(), 0..SLOTS, any::<(u64, bool, Vec<u8>)>());
     parcel.prop_map(|(id, slot, (epoch, late, bytes))| {

@@ -1,9 +1,9 @@
-//! The writer against a model of etcd that loses answers and makes copies of requests late.
+//! Tests the writer against a model of etcd that loses answers and applies copies of requests late.
 
 use super::*;
 use std::collections::BTreeMap;
 
-/// etcd, as far as records are concerned.
+/// A model of how etcd stores records.
 #[derive(Default)]
 struct Model {
     revision: u64,
@@ -78,7 +78,7 @@ impl Model {
     }
 }
 
-/// The value of each record, by the changes that were reported as made.
+/// The value that each record must have, according to the changes that were reported as applied.
 type Reported = BTreeMap<String, Option<Rc<[u8]>>>;
 
 struct World {
@@ -91,7 +91,7 @@ struct World {
     asked: u32,
     settled: Vec<u32>,
     reported: Reported,
-    /// The last change of each record that was made.
+    /// The last applied change of each record.
     newest: BTreeMap<String, u32>,
     met: BTreeMap<&'static str, u32>,
 }
@@ -149,13 +149,13 @@ impl World {
         });
     }
 
-    /// Sends what is to be sent, each with a fate of its own.
+    /// Sends the requests that are due. The fate of each is random.
     fn send(&mut self, is_kind: bool) {
         while let Some((lane, request)) = self.writer.next(Now(self.now)) {
             assert!(request.records.len() + request.slots.len() <= 127);
             let now = Now(self.now);
             match if is_kind { 0 } else { self.random.u32(0..8) } {
-                // The request or its answer is lost, and a copy may be carried out later.
+                // The request or its answer is lost. A copy may be carried out later.
                 1 | 2 => {
                     self.meet("lost");
                     self.copies.push((lane, request));
@@ -229,7 +229,7 @@ impl World {
                 }
             }
             16 => {
-                // This process takes the slot again, or another one had it meanwhile.
+                // This process takes the slot again, or another process owned it in the meantime.
                 let slot = self.random.u16(0..4);
                 self.model.revision += 1;
                 self.model.slots.insert(slot, self.model.revision);
@@ -257,7 +257,7 @@ impl World {
             "each change once"
         );
         self.compare();
-        // Whatever still waits anywhere changes nothing.
+        // Copies that are still waiting anywhere change nothing.
         for (lane, request) in std::mem::take(&mut self.copies) {
             self.model.carry_out(lane, &request);
         }
@@ -295,16 +295,8 @@ fn what_is_reported_is_what_is_there_whatever_is_lost() {
             *met.entry(what).or_default() += times;
         }
     }
-    let names = [
-        "answer lost",
-        "fenced",
-        "late copy made",
-        "lost",
-        "made",
-        "not made",
-        "not sent",
-        "refused",
-    ];
+    #[rustfmt::skip] // a list
+    let names = ["answer lost", "fenced", "late copy made", "lost", "made", "not made", "not sent", "refused"];
     assert_eq!(met.keys().copied().collect::<Vec<_>>(), names, "{met:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Slots are claimed, given, and claimed again by the same node.
+//! Slots are claimed, transferred, and claimed again by the same node.
 
 use crate::clusters::{ALL, FIRST, One, Two};
 use crate::server::{self, Etcd};
@@ -30,7 +30,8 @@ fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
 
     node.crash();
     node.start(false);
-    // Within the grace of 30 s, after which anybody may have them: etcd writes to a disk that others use, too.
+    // The node has a grace period of 30 s, after which any other node may claim its slots. The limit leaves time for
+    // etcd's writes to a disk that other programs use as well.
     let took = wait("its own slots again", Duration::from_secs(20), || {
         node.serves() == ALL
     });
@@ -61,10 +62,10 @@ fn three_nodes_do_the_same_over_tcp() {
     share_and_drain(World::over_tcp);
 }
 
-/// Three nodes that begin at once, with what hashing names: about equal parts.
+/// Starts three nodes at the same time. Hashing assigns the slots, so each node should own about a third.
 ///
-/// A node that does not get to claim anything for five seconds, beside much other work on the machine, leaves its part
-/// to the others, as it should: then they begin again. Where the rule is wrong, all attempts fail.
+/// On a busy machine, a node may be unable to claim anything for five seconds. It then leaves its slots to the others,
+/// as it should, and the test starts over. If the rule itself is wrong, all attempts fail.
 fn three_equal_nodes(make: fn() -> World) -> (Etcd, World, [Node; 3]) {
     for _ in 0..3 {
         let (etcd, world) = (Etcd::start(), make());
@@ -90,7 +91,7 @@ fn share_and_drain(make: fn() -> World) {
         assert!(fine, "{}", node.process());
     }
 
-    // A message in each slot of the node that leaves.
+    // Puts a message into each slot of the node that leaves.
     let mine: Vec<Slot> = {
         let mut book = world.book();
         let mine: Vec<Slot> = book.serving[&n1.process()].keys().copied().collect();
@@ -127,7 +128,7 @@ fn share_and_drain(make: fn() -> World) {
     assert_eq!(found, "", "the lease was given back");
 }
 
-/// More than one message between nodes can hold.
+/// The messages do not fit into a single message between nodes.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn thirty_mebibytes_of_pending_messages_go_along_with_their_slot() {
@@ -174,7 +175,7 @@ fn a_node_that_joins_gets_nothing_until_the_slots_are_rebalanced() {
                 .ctl(&["get", "/heliograph/test/live/n2"])
                 .contains("n2")
     });
-    // Longer than any rule waits before it takes something.
+    // Longer than any rule waits before it claims slots.
     never("it took slots", Duration::from_secs(15), || n2.serves() > 0);
     assert_eq!(n1.epochs(), before);
     assert!(n1.handle().commands().rebalance());

@@ -1,4 +1,4 @@
-//! Nodes that serve every slot, on an etcd of their own: what most tests begin with.
+//! Clusters of one or two nodes that serve every slot, with an etcd of their own. Most tests start with one of them.
 
 use crate::server::{self, Etcd};
 use crate::world::{Node, World, wait};
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 pub(crate) const ALL: usize = SLOTS as usize;
 
-/// The first claim waits 10 s for other nodes to register; the rest is for a busy machine.
+/// Timeout for the first claim, which waits 10 s for other nodes to register. The rest is a margin for a busy machine.
 pub(crate) const FIRST: Duration = Duration::from_secs(60);
 
-/// One node, `n1`.
+/// A cluster of one node, `n1`.
 pub(crate) struct One {
     pub(crate) etcd: Etcd,
     pub(crate) world: World,
@@ -20,12 +20,12 @@ pub(crate) struct One {
 }
 
 impl One {
-    /// `None`: there is no etcd, which was said.
+    /// Starts a cluster on a new etcd. Returns `None` if etcd is not installed.
     pub(crate) fn start() -> Option<Self> {
         server::is_installed().then(|| Self::on(Etcd::start()))
     }
 
-    /// On this etcd.
+    /// Starts a cluster on this etcd.
     pub(crate) fn on(etcd: Etcd) -> Self {
         let world = World::default();
         let node = world.node("n1", &etcd);
@@ -34,11 +34,11 @@ impl One {
     }
 }
 
-/// Two nodes, `n1` and `n2`, each of which knows who owns which slot.
+/// A cluster of two nodes, `n1` and `n2`, each of which knows the owner of every slot.
 pub(crate) struct Two {
     /// The first member of etcd.
     pub(crate) etcd: Etcd,
-    /// The others, if there are any.
+    /// The other members of etcd, if any.
     pub(crate) others: Vec<Etcd>,
     pub(crate) world: World,
     pub(crate) n1: Node,
@@ -48,17 +48,17 @@ pub(crate) struct Two {
 }
 
 impl Two {
-    /// `None`: there is no etcd, which was said.
+    /// Starts a cluster on a new etcd. Returns `None` if etcd is not installed.
     pub(crate) fn start() -> Option<Self> {
         Self::start_in(World::default())
     }
 
-    /// The same in this world.
+    /// Like [`Self::start`], with nodes in this world.
     pub(crate) fn start_in(world: World) -> Option<Self> {
         server::is_installed().then(|| Self::on(Etcd::start(), Vec::new(), world))
     }
 
-    /// On an etcd of three members.
+    /// Like [`Self::start`], on an etcd with three members.
     pub(crate) fn on_three_members() -> Option<Self> {
         server::is_installed().then(|| {
             let [first, second, third] = Etcd::start_three();
@@ -92,7 +92,7 @@ impl Two {
         [&self.etcd].into_iter().chain(&self.others)
     }
 
-    /// Nothing moved, and everything is served.
+    /// Asserts that no slot has moved and that all slots are served.
     pub(crate) fn unmoved(&self) {
         assert_eq!(self.world.served(), ALL, "all slots are served");
         for node in [&self.n1, &self.n2] {
@@ -103,28 +103,28 @@ impl Two {
         assert_eq!(self.world.book().alone, 0);
     }
 
-    /// The number of slots that have moved, as a node knows.
+    /// Returns the number of slots that have moved, according to this node.
     pub(crate) fn moved(&self, node: &Node) -> usize {
         let epochs = node.epochs();
         let pairs = epochs.iter().zip(&self.before);
         pairs.filter(|(now, before)| now != before).count()
     }
 
-    /// Whether both have etcd.
+    /// Returns whether both nodes have contact with etcd.
     pub(crate) fn has_etcd(&self) -> bool {
         [&self.n1, &self.n2]
             .iter()
             .all(|node| node.inspect().has_etcd)
     }
 
-    /// Waits until neither has etcd.
+    /// Waits until neither node has contact with etcd.
     pub(crate) fn until_without_etcd(&self) {
         wait("neither has etcd", Duration::from_secs(15), || {
             !self.n1.inspect().has_etcd && !self.n2.inspect().has_etcd
         });
     }
 
-    /// Whether both are registered.
+    /// Returns whether both nodes are registered.
     pub(crate) fn is_registered(&self) -> bool {
         let live = ["get", "--prefix", "--keys-only", "/heliograph/test/live/"];
         let live = self.etcd.ctl(&live);

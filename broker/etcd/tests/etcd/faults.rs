@@ -19,7 +19,7 @@ fn a_lease_revoked_by_hand_moves_nothing() {
         two.is_registered()
     });
     eprintln!("registered again after {took:?}");
-    // Longer than a taker waits.
+    // Longer than a node waits before it claims slots.
     never("a slot moved", Duration::from_secs(15), || {
         two.n1.epochs() != two.before
     });
@@ -48,9 +48,7 @@ fn an_etcd_that_freezes_longer_than_a_lease_moves_nothing() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn without_etcd_running_nodes_go_on_and_with_it_they_know_what_happened() {
-    let Some(mut two) = Two::start() else {
-        return;
-    };
+    let Some(mut two) = Two::start() else { return };
     two.etcd.kill();
     two.until_without_etcd();
     assert!(two.n1.inspect().trouble.is_some());
@@ -89,14 +87,14 @@ fn without_etcd_nodes_keep_each_other_going_over_tcp() {
     };
     two.etcd.kill();
     two.until_without_etcd();
-    // Without messages both would be alone by the end of this.
+    // Without messages, both nodes would consider themselves cut off by the end of this.
     let go_on = |node: &Node| node.inspect().standing == Standing::Answered;
     never(
         "a node did without answers",
         Duration::from_secs(20),
         || !go_on(&two.n1) || !go_on(&two.n2) || two.world.served() != ALL,
     );
-    // The next process has another port: the roster has it as soon as etcd is back.
+    // The next process listens on another port, which is in the roster as soon as etcd is back.
     two.n1.crash();
     two.etcd.restart();
     two.n1.start(false);
@@ -140,20 +138,14 @@ fn lose_a_host(world: World) {
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_watch_whose_revisions_are_compacted_is_followed_by_a_whole_read() {
     let Some(two) = Two::start() else { return };
-    // While both are cut off from etcd, a member is removed from the roster and all history with it.
-    two.etcd.ctl(&[
-        "put",
-        "/heliograph/test/roster/n9",
-        r#"{"format":1,"address":"x","state":"here"}"#,
-    ]);
+    // After etcd was frozen, the roster changes and the history is compacted before the nodes watch it again.
+    #[rustfmt::skip] // a list
+    two.etcd.ctl(&["put", "/heliograph/test/roster/n9", r#"{"format":1,"address":"x","state":"here"}"#]);
     two.etcd.freeze();
     wait("they notice", Duration::from_secs(10), || !two.has_etcd());
     two.etcd.thaw();
-    let status = two.etcd.ctl(&[
-        "put",
-        "/heliograph/test/roster/n8",
-        r#"{"format":1,"address":"x","state":"here"}"#,
-    ]);
+    #[rustfmt::skip] // a list
+    let status = two.etcd.ctl(&["put", "/heliograph/test/roster/n8", r#"{"format":1,"address":"x","state":"here"}"#]);
     assert!(status.contains("OK"));
     let header = two
         .etcd

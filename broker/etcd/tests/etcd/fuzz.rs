@@ -1,10 +1,10 @@
-//! Messages between nodes made of written ones by seeded mutations: nothing panics, and what is read can be written.
-//! `FUZZ_RUNS` asks for another number of inputs than the default.
+//! Applies seeded mutations to encoded messages between nodes. Nothing may panic, and whatever can be decoded must
+//! survive being encoded and decoded again. `FUZZ_RUNS` overrides the number of inputs.
 
 use broker_etcd::fuzzing::{fuzz, samples};
 use fastrand::Rng;
 
-/// Inputs; `FUZZ_RUNS` asks for another number.
+/// Default number of inputs. `FUZZ_RUNS` overrides it.
 const RUNS: u64 = 20_000;
 
 #[test]
@@ -21,7 +21,8 @@ fn seeded_mutations_hold() {
     }
 }
 
-/// Changes a place: a byte, a cut, a piece of another message, the same many times, a long number.
+/// Changes the input at a random position: changes a byte, truncates the input, removes a piece, inserts a piece of
+/// another message, repeats a piece, or inserts a long number.
 fn mutate(input: &mut Vec<u8>, samples: &[Vec<u8>], random: &mut Rng) {
     let at = random.usize(..=input.len());
     let end = (at + random.usize(..24)).min(input.len());

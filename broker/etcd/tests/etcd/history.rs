@@ -1,4 +1,4 @@
-//! Another etcd, or another cluster in it: nothing is claimed, nothing is written, and the node says so.
+//! Another etcd, or another cluster in it. The node claims nothing, writes nothing, and reports the problem.
 
 use crate::clusters::{ALL, FIRST, One};
 use crate::world::{never, wait};
@@ -25,7 +25,7 @@ fn an_etcd_that_was_emptied_is_neither_claimed_nor_written_until_it_is_accepted(
         world.served() != ALL || !etcd.ctl(&["get", "--prefix", "/heliograph/"]).is_empty()
     });
 
-    // A restart does not forget it.
+    // A restart does not make the node forget it.
     node.crash();
     node.start(false);
     wait("it says so again", Duration::from_secs(20), || {
@@ -36,7 +36,7 @@ fn an_etcd_that_was_emptied_is_neither_claimed_nor_written_until_it_is_accepted(
     });
 
     node.crash();
-    // Epochs repeat on a new etcd.
+    // On a new etcd, epochs are used again.
     world.book().forget_epochs();
     node.start(true);
     wait("all slots are served again", FIRST, || node.serves() == ALL);

@@ -1,7 +1,7 @@
-//! The proofs of registrations: who has another secret gets nothing, and says so at its start.
+//! The proofs of registrations. A node with another secret receives nothing, and reports this when it starts.
 
 use crate::clusters::{ALL, FIRST, One};
-use crate::server::{self, Etcd};
+use crate::server::Etcd;
 use crate::world::{Node, SECRET, World, wait};
 use broker_core::cluster::message::Ending;
 use broker_core::cluster::types::Kinship;
@@ -11,10 +11,7 @@ use std::time::Duration;
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_node_with_another_secret_ends_and_names_the_nodes_that_it_found() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
+    let Some(etcd) = Etcd::found() else { return };
     let world = World::over_tcp();
     let first = world.node("n1", &etcd);
     world.all_served(FIRST);
@@ -46,7 +43,7 @@ fn a_registration_without_a_valid_proof_does_not_count_and_is_shown() {
             "n8",
             r#"{"format":1,"directory":8,"start":1,"version":"1"}"#,
         ),
-        // The proof is of another name.
+        // This proof belongs to another name.
         ("n9", own.trim()),
     ] {
         etcd.ctl(&["put", &key(&format!("roster/{name}")), member.trim()]);
@@ -62,14 +59,11 @@ fn a_registration_without_a_valid_proof_does_not_count_and_is_shown() {
     world.sound();
 }
 
-/// The steps of CLUSTER.md: the next secret is accepted everywhere before it is used anywhere.
+/// Follows the steps of CLUSTER.md: the next secret is accepted everywhere before it is used anywhere.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn nodes_with_neighbouring_secrets_of_a_rotation_know_each_other() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
+    let Some(etcd) = Etcd::found() else { return };
     let world = World::over_tcp();
     let (old, new) = (SECRET.repeat(32), "0e".repeat(32));
     let both = [format!("{old}\n{new}"), format!("{new}\n{old}")];
@@ -92,7 +86,7 @@ fn know_each_other(n1: &Node, n2: &Node) {
     });
 }
 
-/// A node, as another one knows it.
+/// Returns the state of a node as known to `node`.
 fn seen(node: &Node, name: &str) -> Option<NodeState> {
     let mut nodes = node.inspect().nodes.into_iter();
     nodes.find(|known| known.name.as_str() == name)

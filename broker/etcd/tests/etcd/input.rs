@@ -1,8 +1,8 @@
-//! Surroundings of a node that are not as they should be: another machine under its name, keys of others, keys of
-//! another format, an etcd without a majority. Each is reported, and nothing that works ends for it.
+//! Unexpected surroundings of a node: another machine under its name, foreign keys, keys in another format, and an etcd
+//! without a majority. The node reports each of them, and continues to serve.
 
 use crate::clusters::{ALL, One, Two};
-use crate::server::{self, Etcd};
+use crate::server::Etcd;
 use crate::world::{World, never, wait};
 use broker_core::cluster::message::Ending;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn a_second_machine_of_the_same_name_ends_and_the_first_goes_on() {
     else {
         return;
     };
-    // Another data directory: as far as rules go, another machine.
+    // Another data directory. To the rules, this is another machine.
     let other = World::default();
     let second = other.node("n1", &etcd);
     wait("the second one ends", Duration::from_secs(40), || {
@@ -34,10 +34,7 @@ fn a_second_machine_of_the_same_name_ends_and_the_first_goes_on() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn keys_of_others_and_of_another_format_cost_nothing_that_is_served() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
+    let Some(etcd) = Etcd::found() else { return };
     let put =
         |key: &str, value: &str| etcd.ctl(&["put", &format!("/heliograph/test/{key}"), value]);
     #[rustfmt::skip] // a list
@@ -50,7 +47,7 @@ fn keys_of_others_and_of_another_format_cost_nothing_that_is_served() {
     let One { etcd, world, node } = One::on(etcd);
     let before = node.epochs();
 
-    // As a later version would write it: what it means is unknown, so nothing is concluded.
+    // A value as a later version might write it. Its meaning is unknown, so the node draws no conclusions from it.
     let slot = "/heliograph/test/s/00a";
     let own = etcd.ctl(&["get", "--print-value-only", slot]);
     etcd.ctl(&["put", slot, r#"{"format":2,"owner":"n1"}"#]);
@@ -87,7 +84,7 @@ fn without_a_majority_of_etcd_all_goes_on_and_nothing_is_written() {
     two.unmoved();
 }
 
-/// An order of an operator through etcd is carried out, and reported about, only by the process that it names.
+/// An operator's order in etcd is carried out, and reported on, only by the process for which it was written.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn orders_are_for_one_process() {
@@ -131,7 +128,7 @@ fn orders_are_for_one_process() {
         }
     });
     assert_eq!(world.book().asked_to_drain, 1);
-    // Not even a watch that begins again repeats it.
+    // Even a watch that starts again does not repeat the order.
     etcd.ctl(&["compaction", "3"]);
     assert!(node.inspect().has_etcd);
     world.sound();

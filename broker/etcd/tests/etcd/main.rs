@@ -1,22 +1,22 @@
-//! Nodes against a real etcd, which each test starts on loopback with a directory of its own.
+//! Tests nodes on a real etcd. Each test starts its own etcd on loopback, with a directory of its own.
 //!
 //! | module | what it shows |
 //! |---|---|
-//! | `claims` | slots are claimed, given, and claimed again by the same node |
-//! | `fuzz` | messages between nodes that nobody wrote: without etcd |
-//! | `faults` | what moves slots, and what must not |
-//! | `records` `contract` | the registry: what every store holds to, and what is etcd's own |
-//! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
-//! | `identity` | the proofs of registrations: nodes with another secret |
-//! | `input` | names that are taken, keys of others, orders of operators, an etcd without a majority |
-//! | `members` | three members of etcd, of which one freezes |
-//! | `secured` | etcd behind TLS, and with users |
-//! | `namesakes` | several machines under one name |
-//! | `network` | messages between the nodes of a process, without sockets |
-//! | `proxy` | a connection to etcd that can be held up |
+//! | `claims` | slots are claimed, transferred, and claimed again by the same node |
+//! | `fuzz` | mutated messages between nodes are handled; needs no etcd |
+//! | `faults` | which faults move slots, and which must not |
+//! | `records` `contract` | the registry: the contract of all stores, and what is specific to etcd |
+//! | `history` | another etcd or another cluster: nothing is claimed, nothing is written |
+//! | `identity` | the proofs of registrations: nodes with another secret are refused |
+//! | `input` | names that are taken, foreign keys, operators' orders, an etcd without a majority |
+//! | `members` | three members of etcd, one of which freezes |
+//! | `secured` | etcd with TLS, and with users |
+//! | `namesakes` | several machines under the same name |
+//! | `network` | a transport for messages between the nodes of one process, without sockets |
+//! | `proxy` | a proxy for connections to etcd that can be blocked |
 //! | `server` | the program `etcd` |
 //! | `world` | the nodes of a test, and what they serve |
-//! | `clusters` | one node or two that serve every slot, with an etcd of their own |
+//! | `clusters` | one or two nodes that serve every slot, with an etcd of their own |
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it is")]
 

@@ -1,4 +1,4 @@
-//! Three members of etcd, of which one freezes. Connections move to the others; slots do not move.
+//! An etcd with three members, one of which freezes. Connections move to the other members, but slots do not move.
 
 use crate::clusters::{ALL, Two};
 use crate::server::{self, Etcd};
@@ -6,7 +6,7 @@ use crate::world::{never, wait};
 use broker_etcd::operator;
 use std::time::Duration;
 
-/// Half as long again as an election is the shortest lease, in whole seconds.
+/// The shortest lease that etcd grants is one and a half times as long as an election takes, in whole seconds.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for an election"]
 fn etcd_grants_a_longer_lease_where_elections_take_long() {
@@ -28,7 +28,7 @@ fn a_leader_that_freezes_moves_connections_and_no_slots() {
     let (n1, world) = (&two.n1, &two.world);
     let leader = two.members().find(|etcd| etcd.leads()).expect("one leads");
     leader.freeze();
-    // An election takes a second or two; nodes that were connected to the leader have another member after 2 s.
+    // An election takes one or two seconds. Nodes that were connected to the leader switch to another member after 2 s.
     let others = || {
         two.members()
             .filter(|etcd| etcd.client_port() != leader.client_port())
@@ -44,7 +44,7 @@ fn a_leader_that_freezes_moves_connections_and_no_slots() {
         || world.served() != ALL || n1.epochs() != two.before,
     );
     leader.thaw();
-    // This etcd may end all leases when its former leader wakes.
+    // etcd may expire all leases when its former leader resumes.
     never(
         "a slot moved or is not served",
         Duration::from_secs(15),

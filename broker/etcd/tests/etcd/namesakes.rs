@@ -1,14 +1,14 @@
-//! Several machines under one name: copies of a data directory, and names that were given twice.
+//! Several machines under the same name: copies of a data directory, and names that were assigned twice.
 
 use crate::clusters::{ALL, FIRST, Two};
 use crate::proxy::Proxy;
-use crate::server::{self, Etcd};
+use crate::server::Etcd;
 use crate::world::{ELSEWHERE, World, never, wait};
 use broker_core::cluster::message::Ending;
 use broker_etcd::Options;
 use std::time::Duration;
 
-/// The one that runs has an etcd that stands still for longer than a lease, or does not.
+/// A process on a copy of a running node's data directory ends, and reports the node that uses the name.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_copy_of_the_data_directory_of_a_node_that_runs_ends_and_names_it() {
@@ -29,7 +29,7 @@ fn a_copy_of_the_data_directory_of_a_node_that_runs_ends_and_names_it() {
     two.unmoved();
 }
 
-/// The registration of the node that runs ends with the standstill. It gets it again.
+/// The registration of the running node expires while etcd is frozen. The node registers again afterwards.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn second_machines_of_a_name_end_though_etcd_stands_still_for_longer_than_a_lease() {
@@ -64,15 +64,12 @@ fn second_machines_of_a_name_end_though_etcd_stands_still_for_longer_than_a_leas
     two.unmoved();
 }
 
-/// A node that has lost etcd and has no peers answers nobody: a copy has its name after a lease, and the node ends when
-/// it sees that.
+/// A node that has lost etcd and has no peers answers no queries. A copy therefore takes over its name once the lease
+/// has expired, and the node ends when it notices.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_copy_takes_over_from_a_node_that_nobody_hears_and_the_node_ends() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
+    let Some(etcd) = Etcd::found() else { return };
     let proxy = Proxy::to(etcd.client_port());
     let world = World::default();
     let behind = Options {

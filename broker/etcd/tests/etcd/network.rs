@@ -1,16 +1,16 @@
-//! Messages between the nodes of a test that need no sockets.
+//! Messages between the nodes of a test, without sockets.
 
 use broker_etcd::{Name, PeerMail, PeerMailbox, Peers};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-/// Nodes of one process that reach each other without a network.
+/// Connects the nodes of one process without a network.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Network(Arc<Mutex<HashMap<Name, PeerMailbox>>>);
 
 impl Network {
-    /// A node's way into the network, in which its mail arrives here from now on.
+    /// Connects a node, and returns its transport. From now on, messages to the node are put into `mailbox`.
     pub(crate) fn join(&self, node: Name, mailbox: PeerMailbox) -> InProcess {
         let mut nodes = self.0.lock().unwrap();
         nodes.insert(node.clone(), mailbox);
@@ -21,7 +21,7 @@ impl Network {
     }
 }
 
-/// One node's way into a [`Network`].
+/// The transport of one node in a [`Network`].
 #[derive(Debug)]
 pub(crate) struct InProcess {
     node: Name,
@@ -35,6 +35,6 @@ impl Peers for InProcess {
         }
     }
 
-    /// One process has a name here, so nobody has to ask.
+    /// Does nothing. In this network, a name always belongs to a single process, so queries are not needed.
     fn ask(&mut self, _: &Name, _: &[SocketAddr], _: Vec<u8>) {}
 }

@@ -1,4 +1,4 @@
-//! A connection to etcd that can be held up: what is sent meanwhile arrives late.
+//! A proxy for connections to etcd that can be blocked. Data sent in the meantime arrives late.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// Passes connections on to one port, until its owner ends.
+/// Forwards connections to a port until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     port: u16,
@@ -62,17 +62,17 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The number of connections that it has passed on so far.
+    /// Returns the number of connections forwarded so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Nothing is passed on in either direction; connections are still taken.
+    /// Stops forwarding in both directions. Connections are still accepted.
     pub(crate) fn hold(&self) {
         self.gate.set(|state| state.is_held = true);
     }
 
-    /// Everything that was held up is passed on, also what came over connections that were closed since.
+    /// Forwards everything that was held back, including data from connections that have been closed since.
     pub(crate) fn release(&self) {
         self.gate.set(|state| state.is_held = false);
     }
@@ -86,7 +86,7 @@ impl Drop for Proxy {
                 has_ended: true,
             }
         });
-        // Wakes the thread that accepts.
+        // Wakes the thread that accepts connections.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }

@@ -1,4 +1,4 @@
-//! Records on etcd: the contract of every store, fences, quotas, and changes while etcd does not answer.
+//! Records on etcd: the contract of all stores, fencing, quotas, and changes while etcd does not answer.
 
 use crate::clusters::{ALL, FIRST, One};
 use crate::contract::{self, Open, Place};
@@ -29,7 +29,7 @@ fn changes_of_a_name_are_made_in_order() {
     }
 }
 
-/// The store on etcd: one node, which is closed as a crash ends it.
+/// The store on etcd, with a single node. Closing it ends the node as a crash would.
 struct OnEtcd {
     one: One,
     is_open: bool,
@@ -73,7 +73,7 @@ impl Place for OnEtcd {
     }
 }
 
-/// Submits a change of a channel and waits for what becomes of it.
+/// Submits changes of channels and waits for their outcomes.
 pub(crate) struct Client {
     store: EtcdStore,
     world: World,
@@ -132,13 +132,13 @@ fn without_etcd_changes_are_refused_within_a_second() {
     etcd.kill();
     let mut longest = Duration::ZERO;
     let mut unknown = Vec::new();
-    // From the first moment on, and on while the node notices what has happened.
+    // Submits changes from the first moment on, while the node notices what has happened, and afterwards.
     for number in 0..40 {
         let other = contract::record(&format!("other{number}"), 2);
         let ticket = client.submit(Change::Put(&other));
         let known = wait_or(Duration::from_secs(2), || client.result(ticket).is_some());
         let Some(took) = known else {
-            // It left before the connection was seen to be closed: nobody can say yet whether it was made.
+            // The change was sent before the node noticed that the connection was closed. Its outcome is not known yet.
             unknown.push((ticket, other));
             continue;
         };
@@ -179,7 +179,7 @@ fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
     etcd.freeze();
     let [one, two] = ["one", "two"].map(|name| contract::record(name, 1));
     let sent = client.submit(Change::Put(&one));
-    // Longer than the connection is waited for, so that it is sent again over another.
+    // Longer than the node waits for the connection, so the change is sent again over another one.
     wait("it notices", Duration::from_secs(10), || {
         !node.inspect().has_etcd
     });
@@ -201,7 +201,7 @@ fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
     world.sound();
 }
 
-/// A node that reaches etcd through a proxy, and one record of it.
+/// A node that reaches etcd through a proxy, and one of its records.
 struct Proxied {
     etcd: Etcd,
     proxy: Proxy,
@@ -209,7 +209,7 @@ struct Proxied {
     node: Node,
     client: Client,
     record: Record,
-    /// The record's key in etcd.
+    /// The key of the record in etcd.
     key: String,
 }
 
@@ -292,7 +292,7 @@ fn copies_of_a_change_that_come_late_change_nothing() {
     all.proxy.hold();
     let created = all.client.submit(Change::Put(&two));
     let removed = all.client.submit(Change::Remove(&all.record.arn));
-    // The connection is given up, and each is sent again over the next one.
+    // The connection is abandoned, and each change is sent again over the next one.
     never("anything is known", Duration::from_secs(8), || {
         [created, removed]
             .iter()
@@ -305,7 +305,7 @@ fn copies_of_a_change_that_come_late_change_nothing() {
         });
         assert_eq!(all.client.result(ticket), Some(Ok(())));
     }
-    // Removed and created again: copies of the earlier changes may still come.
+    // Removes the record and creates it again. Copies of the earlier changes may still arrive.
     let again = contract::record("one", 3);
     wait("it is registered again", Duration::from_secs(20), || {
         all.client.change(Change::Put(&again)) == Ok(())
@@ -343,7 +343,7 @@ fn with_its_quota_used_up_etcd_takes_removals_and_everything_else_goes_on() {
     assert!(refused.to_string().contains("try again"), "{refused}");
     assert_eq!(client.change(Change::Remove(&one.arn)), Ok(()));
     assert!(node.inspect().has_etcd);
-    // The registration lives on, and nothing moves.
+    // The registration stays alive, and no slot moves.
     never("a slot moved", Duration::from_secs(13), || {
         node.epochs() != before || world.served() != ALL
     });
@@ -362,15 +362,9 @@ fn with_its_quota_used_up_etcd_takes_removals_and_everything_else_goes_on() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_record_that_cannot_be_read_keeps_its_slot_from_being_served() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    etcd.ctl(&[
-        "put",
-        "/heliograph/test/c/007/eu-1:1:channel/x",
-        "no record",
-    ]);
+    let Some(etcd) = Etcd::found() else { return };
+    #[rustfmt::skip] // a list
+    etcd.ctl(&["put", "/heliograph/test/c/007/eu-1:1:channel/x", "no record"]);
     let world = World::default();
     let node = world.node("n1", &etcd);
     wait("all other slots", FIRST, || world.served() == ALL - 1);
@@ -378,7 +372,7 @@ fn a_record_that_cannot_be_read_keeps_its_slot_from_being_served() {
         world.served() == ALL
     });
     etcd.ctl(&["del", "/heliograph/test/c/007/eu-1:1:channel/x"]);
-    // The slot was given up after 10 s, and this node leaves it to others for 30 s.
+    // The node gives the slot up after 10 s, then leaves it to others for 30 s.
     wait("all slots", Duration::from_secs(60), || {
         node.serves() == ALL
     });
@@ -394,10 +388,7 @@ fn assert_refused(result: &Result<u64, CommandError>, why: &str) {
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     const RECORDS: u32 = 10_000;
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
+    let Some(etcd) = Etcd::found() else { return };
     let (from, to, other) = (
         Scratch::new("from"),
         Scratch::new("to"),
@@ -424,7 +415,7 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     let again = import(&options, "test", (&other.0, 0), Existing::Refuse);
     assert_refused(&again, "has channels");
 
-    // A node serves them, each in its slot, and finds them where it would put them.
+    // A node serves the records, each in its slot, and finds them under the keys that it would write itself.
     let one = One::on(etcd);
     let (etcd, world, mut node) = (one.etcd, one.world, one.node);
     let loaded = world.book().records_of(&node.process());
@@ -463,10 +454,10 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     assert_eq!(left.split_whitespace().count(), 5, "{left}");
 }
 
-/// An epoch of presence beyond the calendar of this machine.
+/// A presence epoch that lies in the future of this machine's clock.
 const FAR: u64 = 4_000_000_000_000;
 
-/// etcd closes connections that ping while no call is under way.
+/// etcd closes connections that send pings while no call is in flight.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for etcd's patience to end"]
 fn a_connection_without_calls_stays() {

@@ -1,4 +1,4 @@
-//! etcd behind TLS with client certificates, and with users.
+//! Tests etcd with TLS and client certificates, and with users.
 
 use crate::contract;
 use crate::records::Client;
@@ -11,7 +11,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An authority, and what it signs.
+/// A certificate authority.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -29,7 +29,7 @@ impl Authority {
         }
     }
 
-    /// A certificate for a name, and its key.
+    /// Issues a certificate for a name. Returns it with its key.
     fn sign(&self, name: &str) -> (String, String) {
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -116,7 +116,7 @@ fn where_etcd_has_users_a_node_needs_one() {
     }
 }
 
-/// etcd forgets tokens that nobody used for five minutes, and all when its users are switched off.
+/// etcd forgets tokens that have not been used for five minutes, and all tokens when authentication is disabled.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn a_node_whose_token_has_ended_gets_another_one() {
@@ -142,7 +142,7 @@ fn a_node_whose_token_has_ended_gets_another_one() {
     world.sound();
 }
 
-/// An etcd that wants a password.
+/// Starts an etcd that requires a password.
 fn with_users() -> Etcd {
     let etcd = Etcd::start();
     etcd.ctl(&["user", "add", "root:secret"]);

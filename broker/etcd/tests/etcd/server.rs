@@ -1,5 +1,5 @@
-//! The program `etcd`, of Debian's package `etcd-server`. `deploy/ci/check.sh` installs it as root: for root its
-//! absence is a failure, for anybody else the test is skipped, and says so.
+//! Runs the program `etcd` from Debian's package `etcd-server`. `deploy/ci/check.sh` installs the package as root. If
+//! etcd is missing, the test fails when run as root. Otherwise, the test is skipped with a message.
 
 use broker_etcd::Options;
 use rustix::fs::statvfs;
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether the program is there; for root it must be.
+/// Returns whether etcd is installed. Panics if it is not and the test runs as root.
 pub(crate) fn is_installed() -> bool {
     let found = Command::new("etcd").arg("--version").output();
     if found.is_ok_and(|found| found.status.success()) {
@@ -28,7 +28,7 @@ pub(crate) fn is_installed() -> bool {
     false
 }
 
-/// A directory that is removed with its owner.
+/// A directory that is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
@@ -49,8 +49,8 @@ impl Drop for Scratch {
     }
 }
 
-/// etcd waits for its disk at each write, and a disk that others use takes a hundred times longer: its files are in
-/// memory where there is room. A member takes 128 MiB for its log.
+/// Returns a directory in memory if there is enough space, since etcd waits for the disk at each write and a disk that
+/// other programs use can take a hundred times longer. A member takes 128 MiB for its log.
 fn quick_directory() -> PathBuf {
     const ROOM: u64 = 4 << 30;
     let memory = Path::new("/dev/shm");
@@ -60,7 +60,7 @@ fn quick_directory() -> PathBuf {
     }
 }
 
-/// The host of a member: its address, and the words before the program's name that bring it there.
+/// The host of a member: its address, and the command prefix that runs a program there.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) ip: Ipv4Addr,
@@ -74,7 +74,7 @@ impl Host {
     }
 }
 
-/// One member, which ends with its owner, or with the thread that started it.
+/// A member of etcd. It ends when this value is dropped, or with the thread that started it.
 #[derive(Debug)]
 pub(crate) struct Etcd {
     child: Option<Child>,
@@ -85,22 +85,27 @@ pub(crate) struct Etcd {
     host: Host,
     client: u16,
     peer: u16,
-    /// The port of its health page, without TLS.
+    /// Port of the health page, without TLS.
     health: u16,
-    /// All members, as etcd wants them.
+    /// The list of all members, in etcd's format.
     members: String,
     extra: Vec<String>,
 }
 
 impl Etcd {
-    /// Starts a member with an empty directory, and waits until it answers.
+    /// Starts a member with an empty directory, and waits until it responds.
     pub(crate) fn start() -> Self {
         Self::start_with("http", &[])
     }
 
-    /// The same, for clients that come by this scheme, with more arguments.
+    /// Starts etcd if the program is installed.
+    pub(crate) fn found() -> Option<Self> {
+        is_installed().then(Self::start)
+    }
+
+    /// Like [`Self::start`], with this scheme for clients and with additional arguments.
     pub(crate) fn start_with(scheme: &'static str, extra: &[&str]) -> Self {
-        // Somebody else may take a port between its choice and etcd's start.
+        // Another process may take a port after it has been chosen and before etcd starts.
         for _ in 0..10 {
             let mut etcd = Self::new("one", scheme, Host::loopback(), extra);
             etcd.members = etcd.member();
@@ -112,7 +117,7 @@ impl Etcd {
         panic!("etcd does not start");
     }
 
-    /// Starts three members of one etcd, and waits until all answer.
+    /// Starts an etcd with three members, and waits until all of them respond.
     pub(crate) fn start_three() -> [Self; 3] {
         for _ in 0..10 {
             let hosts = [(); 3].map(|()| Host::loopback());
@@ -123,7 +128,8 @@ impl Etcd {
         panic!("etcd does not start");
     }
 
-    /// Starts three members of one etcd on these hosts, whose ports are free, with more arguments.
+    /// Starts an etcd with three members on these hosts, with additional arguments. The ports of the hosts must be
+    /// free.
     pub(crate) fn start_three_on(hosts: [Host; 3], extra: &[&str]) -> [Self; 3] {
         Self::try_three(hosts, extra).expect("etcd starts")
     }
@@ -163,7 +169,7 @@ impl Etcd {
         format!("{}=http://{}:{}", self.name, self.host.ip, self.peer)
     }
 
-    /// The options with which a node reaches it.
+    /// Returns the options with which a node connects to this member.
     pub(crate) fn options(&self) -> Options {
         Options {
             endpoints: vec![self.endpoint().into()],
@@ -179,13 +185,13 @@ impl Etcd {
         self.client
     }
 
-    /// Whether it leads the members.
+    /// Returns whether this member is the leader.
     pub(crate) fn leads(&self) -> bool {
         let status = self.status();
         number_in(&status, r#""leader":"#) == number_in(&status, r#""member_id":"#)
     }
 
-    /// The term that this member knows, and the member that leads in it; 0 for none.
+    /// Returns the term known to this member, and the id of the leader in that term, or 0 if there is none.
     pub(crate) fn term_and_leader(&self) -> (u64, u64) {
         let status = self.status();
         let term = number_in(&status, r#""raftTerm":"#);
@@ -196,7 +202,7 @@ impl Etcd {
         self.ctl(&["endpoint", "status", "--write-out", "json"])
     }
 
-    /// SIGKILL. Its directory stays.
+    /// Kills the member with SIGKILL. Its directory is preserved.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -204,13 +210,14 @@ impl Etcd {
         }
     }
 
-    /// Starts it again on its directory and ports, after [`Self::kill`].
+    /// Starts the member again with its directory and ports, after [`Self::kill`].
     pub(crate) fn restart(&mut self) {
         self.launch();
         assert!(self.comes_up(), "etcd does not start again: {}", self.log());
     }
 
-    /// Makes the directories of these members, which do not run, of a snapshot that one of them wrote into this file.
+    /// Restores the directories of these members from a snapshot file that one of them has written. The members must
+    /// not be running.
     pub(crate) fn restore(all: &mut [Self], snapshot: &Path) {
         for etcd in all {
             etcd.empty();
@@ -234,7 +241,7 @@ impl Etcd {
         }
     }
 
-    /// Starts these members again, each of which waits for others.
+    /// Starts these members again together, since each of them waits for the others.
     pub(crate) fn restart_all(all: &mut [Self]) {
         all.iter_mut().for_each(Self::launch);
         for etcd in all {
@@ -242,13 +249,13 @@ impl Etcd {
         }
     }
 
-    /// Removes all that it has stored: the directory is that of a member that was never started.
+    /// Removes everything that the member has stored, as if it had never been started.
     pub(crate) fn empty(&mut self) {
         self.kill();
         fs::remove_dir_all(self.data()).unwrap();
     }
 
-    /// Stops the process where it is: all of its threads, which take their time on a busy machine.
+    /// Stops all threads of the process, which takes time on a busy machine, and waits until they have stopped.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
         let child = self.child.as_ref().expect("it runs");
@@ -260,18 +267,19 @@ impl Etcd {
         }
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Runs `etcdctl`, which must succeed, and returns what it prints.
+    /// Runs `etcdctl`, which must succeed. Returns its output.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         self.try_ctl(arguments)
             .unwrap_or_else(|said| panic!("etcdctl {arguments:?}: {said}"))
     }
 
-    /// The same, or what it prints when it fails. A last argument of more than 64 KiB is its input.
+    /// Like [`Self::ctl`], but returns the output as an error if the command fails. If the last argument has more than
+    /// 64 KiB, it is passed on standard input instead.
     pub(crate) fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
         let (arguments, input) = match arguments.split_last() {
             Some((last, rest)) if last.len() > 64 << 10 => (rest, *last),
@@ -308,7 +316,7 @@ impl Etcd {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Starts the program; it may take others of its etcd until it answers.
+    /// Starts the program. Until other members of its etcd run, it may not respond.
     pub(crate) fn launch(&mut self) {
         let ip = self.host.ip;
         let (client, peer) = (self.endpoint(), format!("http://{ip}:{}", self.peer));
@@ -334,7 +342,7 @@ impl Etcd {
         self.child = Some(child.expect("setpriv, of the package util-linux"));
     }
 
-    /// Waits until it answers. False if it ends before.
+    /// Waits until the member responds. Returns `false` if it exits first.
     fn comes_up(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(60);
         while !answers((self.host.ip, self.health).into()) {
@@ -365,7 +373,7 @@ impl Drop for Etcd {
     }
 }
 
-/// Whether all these threads of a process are stopped, or have ended.
+/// Returns whether all of these threads have been stopped or have ended.
 fn stand_still(threads: &str) -> bool {
     let threads = fs::read_dir(threads).expect("the threads of a process");
     threads.flatten().all(|thread| {
@@ -377,7 +385,7 @@ fn stand_still(threads: &str) -> bool {
     })
 }
 
-/// Whether it says that it is healthy: it has a leader.
+/// Returns whether the member reports that it is healthy, which means that it has a leader.
 fn answers(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
         return false;
@@ -395,12 +403,12 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// The number behind a name; 0 if it is not there.
+/// Returns the number that follows `name` in `text`, or 0 if there is none.
 fn number_in(text: &str, name: &str) -> u64 {
     let digits = text.split(name).nth(1).unwrap_or_default();
     let end = digits.find(|c: char| !c.is_ascii_digit());
     digits[..end.unwrap_or(digits.len())].parse().unwrap_or(0)
 }
 
-/// A busy machine takes a while to stop all threads of a process.
+/// Timeout for stopping all threads of a process, which takes a while on a busy machine.
 const FROZEN_WITHIN: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The nodes of a test, and what they serve. Holds after each order: one node per slot and epoch.
+//! The nodes of a test, and what they serve. After each order, checks that every slot and epoch has at most one node.
 
 use crate::network::Network;
 use crate::server::{Etcd, Scratch};
@@ -20,39 +20,40 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The record of what the processes of a test did.
+/// A record of what the processes of a test did.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    /// The process that served a slot under an epoch.
+    /// The process that served a slot under each epoch.
     epochs: HashMap<(Slot, Epoch), String>,
     /// The slots that each process serves now.
     pub(crate) serving: HashMap<String, BTreeMap<Slot, Epoch>>,
-    /// The identities of channels that a load brought, by process and slot.
+    /// The identities of the channels that a load delivered, by process and slot.
     pub(crate) loaded: HashMap<(String, Slot), Vec<String>>,
     /// Pending messages, by process and slot.
     pub(crate) pending: HashMap<(String, Slot), Vec<u8>>,
     packed: HashMap<ParcelId, Vec<u8>>,
     kept: HashMap<ParcelId, Vec<u8>>,
-    /// The outcomes of changes.
+    /// The outcomes of record changes.
     pub(crate) written: Vec<(Ticket, Result<(), StoreError>)>,
-    /// Gets the same.
+    /// Receives the same outcomes, if set.
     pub(crate) tell: Option<Sender<(Ticket, Result<(), StoreError>)>>,
     pub(crate) alone: u32,
-    /// Orders of operators to drain.
+    /// Number of operators' orders to drain.
     pub(crate) asked_to_drain: u32,
     pub(crate) endings: Vec<(String, Ending)>,
-    /// The nodes that processes ended for.
+    /// The nodes that were reported as the reason why a process ended.
     pub(crate) ended_for: Vec<String>,
     faults: Vec<String>,
 }
 
 impl Book {
-    /// Forgets which process served under which epoch: it is no longer compared with what follows.
+    /// Forgets which process served which slot and epoch, so that later epochs are no longer compared with earlier
+    /// ones.
     pub(crate) fn forget_epochs(&mut self) {
         self.epochs.clear();
     }
 
-    /// The identities of all channels that a process loaded, sorted.
+    /// Returns the identities of all channels that a process has loaded, sorted.
     pub(crate) fn records_of(&self, process: &str) -> Vec<String> {
         let own = self.loaded.iter().filter(|((of, _), _)| of == process);
         let mut all: Vec<String> = own.flat_map(|(_, names)| names.iter().cloned()).collect();
@@ -61,17 +62,17 @@ impl Book {
     }
 }
 
-/// A network of nodes, and the book of what they do.
+/// A network of nodes, and the record of what they do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     network: Network,
-    /// Messages go over TCP on loopback, not through `network`.
+    /// Whether messages are sent over TCP on loopback instead of through `network`.
     is_over_tcp: bool,
     book: Arc<Mutex<Book>>,
 }
 
 impl World {
-    /// Nodes that send messages to each other over TCP.
+    /// Creates a world in which nodes send messages to each other over TCP.
     pub(crate) fn over_tcp() -> Self {
         Self {
             is_over_tcp: true,
@@ -79,17 +80,17 @@ impl World {
         }
     }
 
-    /// A node that runs, on a data directory of its own.
+    /// Starts a node with a data directory of its own.
     pub(crate) fn node(&self, name: &str, etcd: &Etcd) -> Node {
         self.node_with(name, etcd.options())
     }
 
-    /// The same, which reaches etcd this way.
+    /// Like [`Self::node`], with these options for etcd.
     pub(crate) fn node_with(&self, name: &str, options: Options) -> Node {
         self.node_of_secret(name, options, &SECRET.repeat(32))
     }
 
-    /// The same, with this text in its secret's file.
+    /// Like [`Self::node_with`], with this text in the file that contains the secret.
     pub(crate) fn node_of_secret(&self, name: &str, options: Options, secret: &str) -> Node {
         // The log is shown if the test fails. All tests of a process share one subscriber.
         let _ = tracing_subscriber::fmt()
@@ -110,8 +111,8 @@ impl World {
         node
     }
 
-    /// Another machine's process under the name of a node, at an address of its own, on a copy of the node's data
-    /// directory or on an empty one.
+    /// Starts a process on another machine under the name of a node. It has another address, and either a copy of the
+    /// node's data directory or an empty one.
     pub(crate) fn namesake(&self, of: &Node, options: Options, is_copy: bool) -> Node {
         let directory = Scratch::new(&of.name);
         if is_copy {
@@ -137,7 +138,7 @@ impl World {
         self.book.lock().unwrap()
     }
 
-    /// The number of slots that all nodes serve together.
+    /// Returns the total number of slots that the nodes serve.
     pub(crate) fn served(&self) -> usize {
         self.book().serving.values().map(BTreeMap::len).sum()
     }
@@ -154,23 +155,23 @@ impl World {
         self.sound();
     }
 
-    /// Fails if any rule was broken so far.
+    /// Fails if any rule has been broken so far.
     pub(crate) fn sound(&self) {
         let book = self.book();
         assert!(book.faults.is_empty(), "{:#?}", book.faults);
     }
 }
 
-/// A node of a test: its directory, and its process while it runs.
+/// A node of a test: its directory, and its process while it is running.
 #[derive(Debug)]
 pub(crate) struct Node {
     name: String,
     world: World,
     pub(crate) options: Options,
     directory: Scratch,
-    /// Its address for connections of clients.
+    /// Address for connections of clients.
     inner: &'static str,
-    /// The text of its secret's file.
+    /// The text in the file that contains the secret.
     secret: String,
     handle: Option<Handle>,
     starts: u32,
@@ -198,7 +199,7 @@ impl Node {
         ClusterSecret::parse(&self.secret).unwrap()
     }
 
-    /// Starts its process, on the directory of the last one.
+    /// Starts the node's process, with the directory of the previous one.
     pub(crate) fn start(&mut self, accept_etcd: bool) {
         assert!(self.handle.is_none(), "one process a node");
         self.starts += 1;
@@ -229,7 +230,7 @@ impl Node {
         self.handle = Some(handle);
     }
 
-    /// Ends its process as a crash does.
+    /// Ends the node's process as a crash would.
     pub(crate) fn crash(&mut self) {
         self.handle = None;
         self.world.book().serving.remove(&self.process());
@@ -243,14 +244,14 @@ impl Node {
         self.handle().commands().inspect().expect("it runs")
     }
 
-    /// Whether its last process has ended by itself.
+    /// Returns whether the node's last process has ended by itself.
     pub(crate) fn has_ended(&self) -> bool {
         let process = self.process();
         let book = self.world.book();
         book.endings.iter().any(|(of, _)| *of == process)
     }
 
-    /// The number of slots that it serves.
+    /// Returns the number of slots that the node serves.
     pub(crate) fn serves(&self) -> usize {
         self.world
             .book()
@@ -259,7 +260,7 @@ impl Node {
             .map_or(0, BTreeMap::len)
     }
 
-    /// The epochs of all slots, as this node knows them.
+    /// Returns the epochs of all slots as known to this node.
     pub(crate) fn epochs(&self) -> Vec<Epoch> {
         self.inspect()
             .slots
@@ -268,19 +269,19 @@ impl Node {
             .collect()
     }
 
-    /// The name of its last process in the book.
+    /// Returns the name of the node's last process, as used in the book.
     pub(crate) fn process(&self) -> String {
         format!("{}.{}", self.name, self.starts)
     }
 }
 
-/// The address of another machine.
+/// An address on another machine.
 pub(crate) const ELSEWHERE: &str = "10.0.0.2:7443";
 
-/// Two digits of the usual secret.
+/// Two digits, which are repeated to form the usual secret.
 pub(crate) const SECRET: &str = "0f";
 
-/// Waits for a condition, as long as this on a quiet machine; `deploy/ci/check.sh` says how many times longer here.
+/// Waits for a condition. `within` is the limit on a quiet machine; `deploy/ci/check.sh` sets a factor for slower ones.
 pub(crate) fn wait(what: &str, within: Duration, is_so: impl FnMut() -> bool) -> Duration {
     let slow = std::env::var("HELIOGRAPH_TESTS_SLOW").ok();
     let slow = slow.and_then(|it| it.parse::<u32>().ok());
@@ -288,7 +289,7 @@ pub(crate) fn wait(what: &str, within: Duration, is_so: impl FnMut() -> bool) ->
     wait_or(within, is_so).unwrap_or_else(|| panic!("not within {within:?}: {what}"))
 }
 
-/// Waits for a condition, and says how long it took; `None`: longer than `within`.
+/// Waits for a condition and returns how long it took, or `None` if it took longer than `within`.
 pub(crate) fn wait_or(within: Duration, mut is_so: impl FnMut() -> bool) -> Option<Duration> {
     let began = Instant::now();
     while !is_so() {
@@ -300,12 +301,12 @@ pub(crate) fn wait_or(within: Duration, mut is_so: impl FnMut() -> bool) -> Opti
     Some(began.elapsed())
 }
 
-/// A condition that must not come about within a span.
+/// Asserts that a condition does not occur within this time.
 pub(crate) fn never(what: &str, within: Duration, is_so: impl FnMut() -> bool) {
     assert!(wait_or(within, is_so).is_none(), "{what}");
 }
 
-/// The shards of one process.
+/// The shards of a process.
 struct Shards {
     process: String,
     book: Arc<Mutex<Book>>,
@@ -360,7 +361,7 @@ impl HostService for Shards {
             }
             SlotOrder::Pause(held, id) => {
                 self.unserve(&mut book, held.slot);
-                // They stay, as with a shard, until it is known who has the slot.
+                // The messages stay, as they do on a real shard, until it is known which node owns the slot.
                 let messages = book.pending.get(&self.key(held.slot));
                 let messages = messages.cloned().unwrap_or_default();
                 book.packed.insert(id, messages);

@@ -1,5 +1,5 @@
-//! Any order of writes, receives, cancellations, sends and reads: no byte is lost, doubled or out of order, whatever
-//! the kernel takes at once.
+//! Writes, receives, cancellations, sends and reads in any order. No byte is lost, duplicated or reordered, however few
+//! bytes the kernel takes at once.
 
 use super::{BUFFERS, next, small};
 use proptest::prelude::*;
@@ -19,13 +19,13 @@ enum Step {
     Many,
     Cancel,
     Enter,
-    /// A send of this many bytes, the first of them skipped.
+    /// Sends this many bytes, skipping the first one of the buffer.
     Send(usize),
-    /// The peer reads as many at most.
+    /// The peer reads up to this many bytes.
     Read(usize),
-    /// Buffers that were kept go back.
+    /// Returns the buffers kept so far.
     GiveBack,
-    /// The connection moves to another ring, if nothing is armed.
+    /// Moves the connection to another ring, if no operation is armed.
     Move,
 }
 
@@ -65,7 +65,7 @@ struct World {
     peer: UnixStream,
     kept: Vec<Lent>,
     is_armed: bool,
-    /// Bytes of the send under way.
+    /// Size of the send in flight, in bytes.
     sending: usize,
     written: usize,
     received: usize,
@@ -173,7 +173,7 @@ impl World {
         kept.for_each(|lent| self.ring.give_back(lent));
     }
 
-    /// All that is under way comes to its end, then the peer's end is seen.
+    /// Lets everything in flight complete, then checks that EOF is received.
     fn finish(mut self) {
         while self.sending > 0 || self.received < self.written || self.is_armed {
             self.give_back();
@@ -208,7 +208,7 @@ fn ring_of(engine: Engine) -> Ring {
     Ring::new(&small(engine)).unwrap()
 }
 
-/// Bytes of a stream from this place on.
+/// Returns `len` bytes of the stream, starting at offset `from`.
 fn pattern(from: usize, len: usize) -> Vec<u8> {
     (from..from + len)
         .map(|at| u8::try_from(at % 251).unwrap())

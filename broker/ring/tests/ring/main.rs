@@ -1,11 +1,12 @@
-//! Every operation of a ring, on both engines, against the kernel it runs on: socket pairs and loopback, no sleeping.
+//! Tests every operation of a ring on both engines, against the running kernel, with socket pairs and loopback. No test
+//! sleeps.
 #![expect(clippy::unwrap_used, reason = "the helpers below are tests too")]
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "a test awaits one completion and fails on any other"
 )]
 
-/// Tests of both engines.
+/// Runs each of the tests on both engines.
 macro_rules! on_both {
     ($($(#[$attribute:meta])* $name:ident)*) => {
         mod io_uring {
@@ -48,7 +49,7 @@ fn small_ring(engine: Engine) -> Ring {
     Ring::new(&small(engine)).unwrap()
 }
 
-/// The next completion, within 10 s.
+/// Returns the next completion, waiting up to 10 s.
 fn next(ring: &mut Ring) -> Completion {
     for _ in 0..100 {
         if let Some(completion) = ring.next() {

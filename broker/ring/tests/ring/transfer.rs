@@ -1,4 +1,4 @@
-//! Bytes in and out.
+//! Receiving and sending bytes.
 
 use super::{BUFFERS, KEY, bytes_of, next, small, small_ring, tcp_pair};
 use ring::{Completion, Engine, Lent, Received, Ring, RingSettings};
@@ -50,10 +50,8 @@ fn echoes_in_place_by_single_receives(engine: Engine) {
         else {
             panic!("a send was armed")
         };
-        assert_eq!(
-            (result.unwrap(), &bytes[..]),
-            (text.len(), &text.to_ascii_uppercase()[..])
-        );
+        assert_eq!(result.unwrap(), text.len());
+        assert_eq!(bytes[..], text.to_ascii_uppercase()[..]);
         let mut echo = vec![0; text.len()];
         ours.read_exact(&mut echo).unwrap();
         assert_eq!(echo, text.to_ascii_uppercase());
@@ -96,7 +94,7 @@ fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on(engine: Engine) {
     assert_eq!(bytes_of(next(&mut ring), &mut ring), (b"x".to_vec(), true));
 }
 
-/// Writes a byte for each buffer until a receive finds none.
+/// Writes one byte at a time, each of which takes a buffer, until a receive finds no buffer.
 fn use_up(ring: &mut Ring, ours: &mut UnixStream, lent: &mut Vec<Lent>) {
     loop {
         ours.write_all(b"x").unwrap();
@@ -116,7 +114,7 @@ fn use_up(ring: &mut Ring, ours: &mut UnixStream, lent: &mut Vec<Lent>) {
     }
 }
 
-/// Buffers that were never needed are never touched: the kernel gets them when it has run out of others.
+/// Buffers that are never needed are never touched: the kernel gets them only once it has run out of others.
 fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out(engine: Engine) {
     let mut ring = Ring::new(&RingSettings {
         buffers: 8,
@@ -197,7 +195,8 @@ fn a_cancelled_receive_loses_nothing(engine: Engine) {
     assert_eq!(got, b"beforeafter");
 }
 
-/// A receive ends at an urgent byte, and leaves room in its buffer; what is behind it has come all the same.
+/// A receive ends at an urgent byte and leaves room in its buffer. The bytes after the urgent byte are received all the
+/// same.
 fn what_is_behind_urgent_bytes_is_read(engine: Engine) {
     let mut ring = small_ring(engine);
     let (mut client, server) = tcp_pair();
@@ -250,10 +249,8 @@ fn a_send_waits_for_room_and_is_whole(engine: Engine) {
     else {
         panic!("a send was armed")
     };
-    assert_eq!(
-        (result.unwrap(), back.len()),
-        (bytes.len() - 1000, bytes.len())
-    );
+    assert_eq!(result.unwrap(), bytes.len() - 1000);
+    assert_eq!(back.len(), bytes.len());
     assert!(reader.join().unwrap().unwrap() == bytes[1000..]);
 }
 

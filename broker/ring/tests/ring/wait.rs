@@ -1,4 +1,4 @@
-//! Connections coming and going, waiting and being woken, beginning and end of a ring.
+//! Accepting and closing connections, waiting and waking up, and creating and dropping a ring.
 
 use super::{KEY, SUBMISSIONS, bytes_of, eventfd, listener, next, small_ring, tcp_pair};
 use ring::{Completion, Engine, Key, Received, Ring, RingSettings};
@@ -55,8 +55,8 @@ fn accepts_many_inherits_options_and_is_cancelled(engine: Engine) {
     ));
 }
 
-/// A backlog larger than the completion queue: an accept that is ended by that brings its connection, and is armed
-/// again.
+/// The backlog is larger than the completion queue. An accept that ends for this reason still delivers its connection,
+/// and is armed again.
 fn a_backlog_that_runs_over_the_completions_is_accepted_whole(engine: Engine) {
     let settings = RingSettings {
         submissions: 4,
@@ -131,7 +131,7 @@ fn one_timeout_is_armed_and_only_an_earlier_one_replaces_it(engine: Engine) {
     ring.wake_by(now + Duration::from_secs(1800), now);
     assert!(matches!(next(&mut ring), Completion::TimedOut));
     assert!((Duration::from_millis(20)..Duration::from_secs(10)).contains(&now.elapsed()));
-    // None is armed any more, so a later one is armed again.
+    // No timeout is armed any more, so a later time is armed again.
     ring.wake_by(now + Duration::from_millis(40), now);
     assert!(matches!(next(&mut ring), Completion::TimedOut));
 }
@@ -203,7 +203,7 @@ fn a_ring_is_dropped_with_everything_armed(engine: Engine) {
     drop(ours);
 }
 
-/// A release drops all state of a descriptor, unread readiness too, so that its number can be reused.
+/// A release drops all state of a descriptor, including unread readiness, so its number can be reused.
 fn a_number_that_is_given_out_again_is_another_descriptor(engine: Engine) {
     let mut ring = small_ring(engine);
     let (mut ours, theirs) = UnixStream::pair().unwrap();
@@ -233,7 +233,8 @@ fn a_number_that_is_given_out_again_is_another_descriptor(engine: Engine) {
     assert!(key == young && matches!(received, Received::Bytes(lent) if lent.len() == 6));
 }
 
-/// Each gets one buffer at a time, however much there is for it, and what is left is no reason to sleep.
+/// Each connection gets one buffer per enter, no matter how much data is ready. While data is left, the ring does not
+/// sleep.
 #[test]
 fn on_epoll_connections_are_read_in_turn_and_what_is_unread_is_work() {
     let mut ring = small_ring(Engine::Epoll);
@@ -257,7 +258,7 @@ fn on_epoll_connections_are_read_in_turn_and_what_is_unread_is_work() {
     assert_eq!(sizes, [[64, 64, 64, 8], [64, 64, 64, 8]]);
 }
 
-/// A hand-over: what one ring has released, another one has, with what was not read.
+/// Hands a connection back and forth: bytes that one ring has not read are received by the other.
 fn a_released_connection_goes_on_in_another_ring(engine: Engine) {
     let (mut one, mut other) = (small_ring(engine), small_ring(engine));
     let (mut client, server) = tcp_pair();
@@ -294,24 +295,14 @@ fn a_cancelled_connect_is_an_error_unless_it_was_over(engine: Engine) {
 
 #[test]
 fn sizes_out_of_range_are_refused() {
-    for wrong in [
-        RingSettings {
-            buffers: 3,
-            ..RingSettings::default()
-        },
-        RingSettings {
-            submissions: 0,
-            ..RingSettings::default()
-        },
-        RingSettings {
-            completions: 512,
-            ..RingSettings::default()
-        },
-        RingSettings {
-            buffer_bytes: 0,
-            ..RingSettings::default()
-        },
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        RingSettings { buffers: 3, ..RingSettings::default() },
+        RingSettings { submissions: 0, ..RingSettings::default() },
+        RingSettings { completions: 512, ..RingSettings::default() },
+        RingSettings { buffer_bytes: 0, ..RingSettings::default() },
+    ];
+    for wrong in cases {
         assert_eq!(
             Ring::new(&wrong).err().unwrap().kind(),
             ErrorKind::InvalidInput

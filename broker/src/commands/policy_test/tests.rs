@@ -49,7 +49,7 @@ policies = []
 "#;
 const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/1700000000000";
 
-/// A thing that is there, and one that is switched off.
+/// Things that may sign in, and things that are disabled.
 const REGISTRY: &str = "\
     0000000000000000000000000000000000000000000000000000000000000001,cam-1\n\
     ,cam-3,,inactive\n\
@@ -71,7 +71,7 @@ impl Case {
         Self(file)
     }
 
-    /// The answer to a question, in words; or the fault.
+    /// Returns the decision for a question and its explanation, or the fault.
     fn asked(&self, question: &str) -> Result<(bool, String), String> {
         let file = self.0.display();
         let line =
@@ -135,51 +135,27 @@ fn the_statement_that_decides_is_named() {
     let case = Case::new("decides");
     let second = "allowed: camera, statement 2, allows it\n";
     let none = "denied: camera: no statement for this action on this resource\n";
-    for (question, answer) in [
-        (
-            "--as role/camera --thing cam-1 --action ConnectAsMaster",
-            second,
-        ),
-        (
-            "--as role/camera --thing cam-1 --action kinesisvideo:ConnectAsMaster",
-            second,
-        ),
-        (
-            "--as role/camera --thing cam-2 --action ConnectAsMaster",
-            none,
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("--as role/camera --thing cam-1 --action ConnectAsMaster", second),
+        ("--as role/camera --thing cam-1 --action kinesisvideo:ConnectAsMaster", second),
+        ("--as role/camera --thing cam-2 --action ConnectAsMaster", none),
         ("--as role/camera --action ConnectAsMaster", none),
         ("--as backend --action ConnectAsMaster", none),
-        (
-            "--as role/camera --thing cam-1 --action DeleteSignalingChannel",
-            "denied: camera, statement 1, denies it\n",
-        ),
-        (
-            "--as role/camera --claim id.example.com:sub=ada --client-id ada --action ConnectAsViewer",
-            "allowed: camera, statement 3, allows it\n",
-        ),
-        (
-            "--as backend --tag household=17 --action ConnectAsViewer",
-            "allowed: camera, statement 4, allows it\n",
-        ),
-        (
-            "--as user/camera --action ConnectAsMaster",
-            "denied: camera has no policy\n",
-        ),
-        (
-            "--as user/camera --action GetCallerIdentity",
-            "allowed: everybody may\n",
-        ),
-    ] {
+        ("--as role/camera --thing cam-1 --action DeleteSignalingChannel", "denied: camera, statement 1, denies it\n"),
+        ("--as role/camera --claim id.example.com:sub=ada --client-id ada --action ConnectAsViewer",
+            "allowed: camera, statement 3, allows it\n"),
+        ("--as backend --tag household=17 --action ConnectAsViewer", "allowed: camera, statement 4, allows it\n"),
+        ("--as user/camera --action ConnectAsMaster", "denied: camera has no policy\n"),
+        ("--as user/camera --action GetCallerIdentity", "allowed: everybody may\n"),
+    ];
+    for (question, answer) in cases {
         let said = case.says(question);
         let first = said.split_inclusive('\n').next();
         assert_eq!(first, Some(answer), "{question}");
     }
     let text = case.says("--as backend --tag household=18 --action ConnectAsViewer");
-    assert!(
-        text.starts_with("denied: camera, statement 3, allows it, but"),
-        "{text}"
-    );
+    testkit::assert_begins(&text, "denied: camera, statement 3, allows it, but");
     let (_, json) = case
         .asked("--as backend --action ConnectAsMaster --json")
         .unwrap();
@@ -193,36 +169,25 @@ fn the_statement_that_decides_is_named() {
 fn a_role_lets_in_whom_its_trust_and_the_policies_of_things_do() {
     let case = Case::new("signs-in");
     let trust = "the trust of camera, statement";
-    for (who, answer) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("--thing cam-1", "allowed".to_owned()),
         ("--thing cam-1 --alias cameras", "allowed".to_owned()),
-        (
-            "--thing cam-1 --alias others",
-            format!("denied: {trust} 1, allows it, but its condition on aws:SourceArn does not hold"),
-        ),
-        (
-            "--thing cam-1 --alias absent",
-            "denied: there is no [role_alias.absent]".to_owned(),
-        ),
-        (
-            "--thing cam-3",
-            "denied: the thing is inactive in the registry".to_owned(),
-        ),
+        ("--thing cam-1 --alias others",
+            format!("denied: {trust} 1, allows it, but its condition on aws:SourceArn does not hold")),
+        ("--thing cam-1 --alias absent", "denied: there is no [role_alias.absent]".to_owned()),
+        ("--thing cam-3", "denied: the thing is inactive in the registry".to_owned()),
         (
             "--thing door-1",
             "denied: aliases, statement 1, allows it, but its condition on credentials-iot:ThingName does not hold"
                 .to_owned(),
         ),
         ("--claim id.example.com:sub=ada", "allowed".to_owned()),
-        (
-            "--claim id.example.com:sub=ada --claim id.example.com:aud=other",
-            "denied: \"other\" is not a client id of the provider".to_owned(),
-        ),
-        (
-            "--claim other.example.com:sub=ada",
-            "denied: there is no [oidc_provider.\"other.example.com\"]".to_owned(),
-        ),
-    ] {
+        ("--claim id.example.com:sub=ada --claim id.example.com:aud=other",
+            "denied: \"other\" is not a client id of the provider".to_owned()),
+        ("--claim other.example.com:sub=ada", "denied: there is no [oidc_provider.\"other.example.com\"]".to_owned()),
+    ];
+    for (who, answer) in cases {
         let said = case.says(&format!("--as role/camera {who} --action ConnectAsMaster"));
         let (_, signs_in) = said.split_once("signs in: ").expect(who);
         assert_eq!(signs_in.trim_end(), answer, "{who}");
@@ -233,7 +198,7 @@ fn a_role_lets_in_whom_its_trust_and_the_policies_of_things_do() {
     assert!(!is_allowed && json["signs_in"]["decision"] == "denied");
 }
 
-/// The command that the page on policies shows, and its answer there.
+/// The policies page shows this command and its output.
 #[test]
 fn the_page_shows_a_command_that_answers_so() {
     let page = include_str!("../../../../deploy/POLICIES.md");
@@ -279,32 +244,17 @@ fn a_resource_is_an_arn_or_all() {
 #[test]
 fn a_question_that_cannot_be_meant_is_refused() {
     let case = Case::new("refused");
-    for (question, fault) in [
-        (
-            "--as camera --action ConnectAsMaster",
-            "expected user/camera and role/camera",
-        ),
-        (
-            "--as nobody --action ConnectAsMaster",
-            "no principal and no role has the name nobody",
-        ),
-        (
-            "--as backend --thing cam-1 --action ConnectAsMaster",
-            "are of roles",
-        ),
-        (
-            "--as backend --action Connect",
-            "expected ConnectAsMaster, ",
-        ),
-        (
-            "--as role/camera --claim sub=ada --action ConnectAsMaster",
-            "ISSUER:NAME=VALUE",
-        ),
-        (
-            "--as role/camera --claim a.example:sub=1 --claim b.example:sub=1 --action ConnectAsMaster",
-            "claims of one issuer",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("--as camera --action ConnectAsMaster", "expected user/camera and role/camera"),
+        ("--as nobody --action ConnectAsMaster", "no principal and no role has the name nobody"),
+        ("--as backend --thing cam-1 --action ConnectAsMaster", "are of roles"),
+        ("--as backend --action Connect", "expected ConnectAsMaster, "),
+        ("--as role/camera --claim sub=ada --action ConnectAsMaster", "ISSUER:NAME=VALUE"),
+        ("--as role/camera --claim a.example:sub=1 --claim b.example:sub=1 --action ConnectAsMaster",
+            "claims of one issuer"),
+    ];
+    for (question, fault) in cases {
         let text = case.refuses(question);
         assert!(text.contains(fault), "{question}: {text}");
     }

@@ -1,4 +1,5 @@
-//! Devices of a credentials file: server names for which certificates are requested, authorities, and the registry.
+//! The devices in a credentials file: the server names for which a client certificate is requested, the certificate
+//! authorities, and the registry of devices.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
@@ -14,14 +15,14 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// Authorities of all tables, once in the form for the core and once in the form for the edge.
+/// The certificate authorities of all tables, once in the form used by the core and once in the form used by the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
     edge: Vec<DeviceAuthority>,
 }
 
-/// Reads the table `[things]` for the core and the edge; `None` if it is invalid.
+/// Reads the table `[things]` for the core and the edge. Returns `None` if the table is invalid.
 pub(crate) fn things(
     section: &mut TableReader<'_, '_>,
     known: &KnownPolicies,
@@ -91,7 +92,7 @@ fn authority(
     all: &mut Authorities,
 ) {
     if !section.has("ca") {
-        // Marks these keys as known.
+        // Reading these keys marks them as known.
         for key in ["ca", "name", "names", "intermediates", "crl", "crl_grace"] {
             section.read(key, |_| Ok(()));
         }
@@ -113,7 +114,7 @@ fn authority(
         }
         match &authorities {
             Some(authorities) => RevocationLists::new(lists, authorities, between),
-            None => Ok(RevocationLists::default()), // the fault of ca is reported already
+            None => Ok(RevocationLists::default()), // the fault of `ca` has already been reported
         }
     });
     let grace_ms = section.text("crl_grace", |text| value::duration(text, 0..=GRACE_MS_MAX));
@@ -234,14 +235,14 @@ fn pattern(text: &str) -> Checked<Box<str>> {
     letters(text, 1..=128, is_allowed, rule).map(Box::from)
 }
 
-/// Maximum number of server names. Each handshake compares the requested name with all of them.
+/// Maximum number of server names. Every handshake compares the requested name with all of them.
 const HOSTS_MAX: usize = 16;
 
 const AUTHORITIES_MAX: usize = 64;
 
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum size of a revocation list file, in bytes; enough for about a million entries.
+/// Maximum size of a file with revocation lists, in bytes. Enough for about a million entries.
 const CRL_BYTES_MAX: usize = 64 << 20;
 
 const DER_SEQUENCE: u8 = 0x30;
@@ -250,16 +251,16 @@ const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
 const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
-// The registry of devices: a file that is read line by line, so that only its parsed entries take memory.
+// The registry of devices. The file is read line by line, so only the parsed entries take memory.
 //
 // ```text
 // SHA-256 of the DER, thing name[, thing type][, inactive][, policy]      a certificate and one of its things
 // , thing name, , inactive                                                an inactive thing, with all its certificates
 // ```
-// Blank lines and lines that begin with `#` are ignored, except a last line `# lines=N` or `# lines=N sha256=DIGITS`,
-// which states the number of lines before it and their SHA-256.
+// Blank lines are ignored, and so are lines that begin with `#`. The exception is a last line `# lines=N` or
+// `# lines=N sha256=DIGITS`, which states how many lines precede it and their SHA-256.
 
-/// Reads a registry of at most `max` lines. The error lists the first [`FAULTS_MAX`] faults, each with its line number.
+/// Reads a registry of at most `max` lines. The error lists the first [`FAULTS_MAX`] faults with their line numbers.
 pub(crate) fn read(
     written: &str,
     known: &KnownPolicies,
@@ -274,7 +275,7 @@ pub(crate) fn read(
     Ok(read)
 }
 
-/// Reads a registry; `path` names it in error messages. For errors, see [`read`].
+/// Reads a registry from its text. Error messages refer to it as `path`. For the errors, see [`read`].
 pub(crate) fn read_lines(
     reader: &mut impl BufRead,
     path: &str,
@@ -308,7 +309,7 @@ pub(crate) fn read_lines(
         if let Err(rule) = take(&line, known, &mut registry) {
             faults.push(format!("{path}:{number}: {rule}"));
             if rule.contains(TOO_MANY) {
-                break; // the other lines exceed the limit, too
+                break; // the remaining lines exceed the limit as well
             }
         }
     }
@@ -318,7 +319,7 @@ pub(crate) fn read_lines(
     Err(faults)
 }
 
-/// Generates the last line of a registry: the number of lines in `text` and their SHA-256.
+/// Generates the last line of a registry, with the number of lines in `text` and their SHA-256.
 pub(crate) fn last_line(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
@@ -389,7 +390,7 @@ fn take(line: &[u8], known: &KnownPolicies, registry: &mut DeviceRegistry) -> Ch
         None => None,
         Some(name) => match known.get(name) {
             None => return Err(format!("there is no [policy.{name}]")),
-            Some(policy) => policy.as_ref(), // an invalid policy is reported already
+            Some(policy) => policy.as_ref(), // an invalid policy has already been reported
         },
     };
     let added = registry.add(fingerprint, (name, thing_type), is_inactive, own);
@@ -410,12 +411,13 @@ const FORM: &str = "expected SHA-256 in 64 hexadecimal digits, thing name[, thin
 
 const TOO_MANY: &str = "expected at most";
 
-/// Maximum length of a line in bytes: four times the length of a line with the longest names.
+/// Maximum length of a line in bytes, four times that of a line with the longest permitted names.
 const LINE_BYTES_MAX: u64 = 1024;
 
 const FAULTS_MAX: usize = 20;
 
-/// Default of `max`, in lines. A registry of this size takes 64 MiB, plus its names.
+/// Default of the key `max`, which limits the registry's lines. A registry of this size takes 64 MiB, not counting
+/// names.
 const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
 const REGISTRY_MAX: usize = 10_000_000;

@@ -1,8 +1,8 @@
-//! Reads the files of the credentials: the main file, policies and secrets. Limits their sizes and warns about
+//! Reads the files of the credentials: the main file, policies and secrets. Also limits their sizes and warns about
 //! permissive file modes.
 //!
-//! Each file is stamped before it is opened, so that no later change is missed. Each file is hashed while it is read,
-//! since nodes compare the SHA-256 of all files.
+//! Each file is stamped before it is opened, so that no later change is missed. It is also hashed while it is read,
+//! since nodes compare the SHA-256 of all their files.
 
 use crate::config::document::{TableReader, text};
 use crate::config::draft::{Fault, ValuePlace};
@@ -28,13 +28,13 @@ pub(crate) struct Files {
 
 struct FileRead {
     path: PathBuf,
-    /// Stamp taken just before the file was opened.
+    /// The file's stamp, for detecting changes. Taken just before the file was opened.
     stamp: FileStamp,
-    /// SHA-256 of the whole file; `None` until it has been read to its end.
+    /// The SHA-256 of the whole file. `None` until the file has been read to its end.
     sha256: Option<Digest>,
 }
 
-/// File that is hashed as it is read.
+/// A file that is hashed while it is read.
 pub(crate) struct Hashed {
     file: File,
     sha256: Context,
@@ -49,7 +49,7 @@ impl Read for Hashed {
 }
 
 pub(crate) struct SecretFile {
-    /// Content without surrounding whitespace.
+    /// The content, without leading and trailing whitespace.
     pub(crate) content: Zeroizing<String>,
     pub(crate) path: PathBuf,
 }
@@ -64,14 +64,15 @@ impl Files {
         }
     }
 
-    /// Returns the files with their stamps, the credentials file first.
+    /// Returns the files and their stamps, beginning with the credentials file.
     pub(crate) fn stamped(&self) -> (Vec<PathBuf>, Vec<FileStamp>) {
         let each = self.read.iter();
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
 
-    /// Returns the SHA-256 of the files' SHA-256 values, in order, so that moving bytes between files changes it.
-    /// Excludes paths, since nodes may use different folders. `None` if a file was not read to its end.
+    /// Returns the SHA-256 of the concatenated SHA-256 values of the files. Hashing each file separately ensures that
+    /// the result changes if bytes move from one file to another. Paths are not included, since nodes may use different
+    /// folders. Returns `None` if a file was not read to its end.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
         for file in &self.read {
@@ -86,8 +87,8 @@ impl Files {
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
-    /// Reads a policy or a trust document. Like all paths here, `written` is relative to the credentials file. The
-    /// error lists all faults in the document, or the reason why it cannot be read.
+    /// Reads a policy or a trust document from the file `written`. All paths here are relative to the credentials file.
+    /// The error lists all faults in the document, or says why it cannot be read.
     pub(crate) fn document<T>(
         &mut self,
         written: &str,
@@ -142,7 +143,7 @@ impl Files {
         Ok((read.content.to_vec(), path))
     }
 
-    /// Opens a file for reading line by line. The caller must then call [`Self::closed`].
+    /// Opens a file that is to be read line by line. The caller must call [`Self::closed`] afterwards.
     pub(crate) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
@@ -177,7 +178,7 @@ impl Files {
         Ok(read)
     }
 
-    /// Stamps a file unless it has been opened before.
+    /// Stamps a file, unless it has been opened before.
     fn note(&mut self, path: &Path) {
         if !self.known.contains_key(path) {
             self.known.insert(path.into(), self.read.len());
@@ -197,7 +198,8 @@ impl Files {
     }
 }
 
-/// Reads a document from one of two keys: inline, or from a file if the key ends in `file`.
+/// Reads a document that is given by one of two keys. A key whose name ends in `file` names a file; the other key
+/// contains the document itself.
 pub(crate) fn document<T>(
     section: &mut TableReader<'_, '_>,
     keys: [&'static str; 2],
@@ -228,11 +230,11 @@ fn told(path: &Path, error: ReadError) -> String {
     }
 }
 
-/// Maximum size of a credentials file, in bytes: 1 KiB for each of the maximum number of principals.
+/// Maximum size of a credentials file in bytes. Enough for the maximum number of principals at 1 KiB each.
 const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Maximum size of a file that contains one secret, in bytes.
+/// Maximum size of a file with a single secret, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Maximum size of a provider's authorities file, in bytes. Each file stays in memory.
+/// Maximum size in bytes of a file with the certificate authorities of a provider. The content stays in memory.
 const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;

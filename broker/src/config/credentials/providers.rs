@@ -1,4 +1,4 @@
-//! OpenID providers of a credentials file.
+//! The OpenID providers in a credentials file.
 
 use crate::config::credentials::files::Files;
 use crate::config::document::{Raw, TableReader, list, text};
@@ -10,7 +10,7 @@ use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Reads the provider of this issuer; `None` if it is invalid. `account_id` is the default account.
+/// Reads the provider with this issuer. Returns `None` if the provider is invalid. `account_id` is the default account.
 pub(crate) fn provider(
     section: &mut TableReader<'_, '_>,
     issuer: &str,
@@ -61,7 +61,7 @@ pub(crate) fn provider(
     })
 }
 
-/// Checks the rules across providers, and collects the claims that occur in policies and trust policies.
+/// Checks the rules that involve several providers, and collects the claims that policies and trust policies use.
 pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     let claims = claims(book);
     let mut issuers = BTreeSet::new();
@@ -94,8 +94,8 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     }
 }
 
-/// Passes warnings about roles, providers and policies to `remark`, each with the key that it concerns. `console` is
-/// the provider of console accounts.
+/// Calls `remark` for each warning about a role, provider or policy, passing the key to which it refers. `console` is
+/// the OpenID provider of the console's accounts.
 pub(crate) fn remarks(
     book: &CredentialsDraft,
     console: Option<&str>,
@@ -135,7 +135,7 @@ pub(crate) fn remarks(
             remark(format!("policy.{name}"), text);
         }
     }
-    // A policy or trust policy that compares an e-mail address should also check that the address is verified.
+    // A policy or trust policy that tests an e-mail address should also test that the address has been verified.
     let roles = book.roles.iter();
     let trusts = roles.map(|role| ("role", role.name.as_str(), role.trust.claims()));
     let policies = book.policies.values().flatten();
@@ -161,7 +161,7 @@ fn arn_of(provider: &Provider) -> String {
     format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
 }
 
-/// Returns the claims that occur in policies and trust policies, converted to lower case.
+/// Returns the claims used in policies and trust policies, in lower case.
 fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
@@ -170,7 +170,8 @@ fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }
 
-/// Returns the names of this provider's claims in `claims`, except `sub` and `aud`, which every token has.
+/// Returns those of the `claims` that this provider's tokens may contain, without their prefix. Omits `sub` and `aud`,
+/// which every token has.
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {
@@ -180,7 +181,7 @@ fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     names.collect()
 }
 
-/// Validates an issuer: a host with an optional path, without `https://`.
+/// Validates an issuer, which is a host with an optional path, written without `https://`.
 fn checked_issuer(text: &str) -> Checked<&str> {
     let rule = || {
         format!(
@@ -238,5 +239,5 @@ fn algorithms<'d>(value: &'d Raw<'d>) -> Checked<Algorithms> {
     Algorithms::of_names(names).ok_or_else(rule)
 }
 
-/// Maximum number of hosts, in addition to the issuer's own, that may serve a provider's keys.
+/// Maximum number of hosts that may serve a provider's keys, not counting the issuer's own.
 const HOSTS_MAX: usize = 8;

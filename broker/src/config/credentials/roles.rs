@@ -1,4 +1,4 @@
-//! Roles in a credentials file, their aliases, and the policies and users that they name.
+//! The roles in a credentials file, their aliases, and the policies and users that they refer to.
 
 use crate::config::credentials::files::{Files, document};
 use crate::config::document::{Raw, TableReader};
@@ -9,7 +9,7 @@ use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Reads the role with this name; `None` if it is invalid. `account_id` is the default account.
+/// Reads the role with this name. Returns `None` if the role is invalid. `account_id` is the default account.
 pub(crate) fn role(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -46,7 +46,7 @@ pub(crate) fn role(
     })
 }
 
-/// Returns warnings about a valid but suspicious role. `arns` are the ARNs of all principals and roles.
+/// Returns warnings about a role that is valid but suspicious. `arns` contains the ARNs of all principals and roles.
 pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
     let mut remarks = Vec::new();
     if role.policies.is_empty() {
@@ -86,13 +86,14 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
 
 const SESSION_MS_MIN: u64 = 15 * 60 * 1000;
 
-/// Maximum of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role", *maximum session duration*.
+/// Maximum value of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role", *maximum session
+/// duration*.
 const SESSION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// Default of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role".
+/// Default value of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role".
 const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
-// Role aliases of a credentials file, by which devices request roles.
+// Role aliases in a credentials file. Devices use an alias to request a role.
 
 pub(crate) fn alias(
     section: &mut TableReader<'_, '_>,
@@ -124,7 +125,7 @@ pub(crate) fn alias(
     })
 }
 
-/// Returns a warning about an alias that is valid but would refuse every caller.
+/// Returns a warning if an alias is valid but every request that uses it would be refused.
 pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     let role = roles.iter().find(|role| *role.name == *alias.role)?;
     (alias.duration_s > role.max_session_s).then(|| {
@@ -142,7 +143,7 @@ fn alias_name(text: &str) -> Checked<()> {
     letters(text, 1..=128, is_allowed, rule).map(drop)
 }
 
-/// Minimum lifetime of keys in milliseconds. Source of this limit and of the next two: AWS IoT API Reference,
+/// Minimum lifetime of keys in milliseconds. Source of this constant and the next two: AWS IoT API Reference,
 /// `CreateRoleAlias`, `credentialDurationSeconds`.
 const DURATION_MS_MIN: u64 = 15 * 60 * 1000;
 
@@ -150,9 +151,10 @@ const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
 const DURATION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
-// Names in a credentials file: policies, users and roles.
+// References to policies, users and roles in a credentials file.
 
-/// Policies by name; `None` for an invalid policy, so that references to it cause no further faults.
+/// Policies by name. An invalid policy is stored as `None`, so that references to it are not reported as additional
+/// faults.
 pub(crate) type KnownPolicies = BTreeMap<String, Option<Arc<Policy>>>;
 
 pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Arc<Policy>>> {
@@ -183,7 +185,7 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
     Ok(policies)
 }
 
-/// Reads the clock tolerance of a principal or a role, in seconds.
+/// Reads the clock tolerance of a principal or a role. Returns it in seconds.
 pub(crate) fn clock_tolerance_s(section: &mut TableReader<'_, '_>) -> Option<u64> {
     let tolerance_ms = section.text("clock_tolerance", |text| {
         value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)
@@ -198,7 +200,7 @@ pub(crate) fn user_name(text: &str) -> Checked<String> {
     letters(text, 1..=64, is_allowed, rule).map(str::to_owned)
 }
 
-/// Maximum number of policies per principal, all of which are evaluated for each request; IAM allows 10 to 20.
+/// Maximum number of policies per principal. All of them are evaluated for each request. IAM allows 10 to 20.
 const POLICIES_PER_PRINCIPAL_MAX: usize = 20;
 
 const NAMES_TOLD_MAX: usize = 10;

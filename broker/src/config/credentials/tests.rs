@@ -7,20 +7,14 @@ use super::*;
 use codec::policy::{Action, Decision, Request};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use testkit::Directory;
 
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-static FOLDERS: AtomicU32 = AtomicU32::new(0);
+/// A folder for one test, removed when dropped.
+struct Folder(Directory);
 
 impl Folder {
     fn new() -> Self {
-        let nth = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("heliograph-credentials-{}-{nth}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        Self(Directory::temporary())
     }
 
     fn write(&self, name: &str, content: &str) -> PathBuf {
@@ -35,34 +29,28 @@ impl Folder {
         self.load_for(None, text)
     }
 
-    /// The same where the console has accounts of this provider.
+    /// Like [`Self::load`], with console accounts of the provider `console`.
     fn load_for(&self, console: Option<&str>, text: &str) -> Result<Loaded, ConfigError> {
         let path = self.write("c.toml", &text.replace('|', "\n"));
         load_credentials(&path, "123456789012", console)
     }
 
-    /// The error or warning without this folder's name.
+    /// Returns an error or warning without the name of this folder.
     fn bare(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.0.display()), "")
     }
 }
 
 impl Folder {
-    /// The warnings of a file without this folder's name.
+    /// Returns the warnings about a file, without the name of this folder.
     fn warnings(&self, loaded: &Loaded) -> Vec<String> {
         loaded.warnings.iter().map(|it| self.bare(it)).collect()
     }
 
-    /// The names of the files that were read.
+    /// Returns the names of the files that were read.
     fn files(&self, loaded: &Loaded) -> Vec<String> {
         let names = loaded.files.iter().map(|it| it.display().to_string());
         names.map(|name| self.bare(&name)).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -109,18 +97,11 @@ fn a_file_is_read_with_what_it_names() {
     assert_eq!(files, ["c.toml", "devices.json", "web.secret"]);
     assert_eq!(loaded.stamps.len(), 3);
     let fleet = loaded.credentials.find("AKIDEXAMPLE").unwrap();
-    assert_eq!(
-        (fleet.name.as_str(), fleet.account.as_str()),
-        ("camera-fleet", "123456789012")
-    );
-    assert_eq!(
-        (
-            fleet.expires_s,
-            fleet.clock_tolerance_s,
-            &fleet.session_token
-        ),
-        (None, None, &None)
-    );
+    assert_eq!(fleet.name.as_str(), "camera-fleet");
+    assert_eq!(fleet.account.as_str(), "123456789012");
+    assert_eq!(fleet.expires_s, None);
+    assert_eq!(fleet.clock_tolerance_s, None);
+    assert_eq!(fleet.session_token, None);
     let ask = |action| {
         let request = Request {
             action,
@@ -175,7 +156,7 @@ fn the_summary_lists_permissions_of_each_principal() {
     );
 }
 
-/// Every warning with its whole line.
+/// All warnings, each as its whole line.
 #[test]
 fn what_looks_forgotten_is_warned_of() {
     let folder = Folder::new();
@@ -223,20 +204,15 @@ fn what_a_policy_may_not_say_to_its_author_is_warned_of() {
     );
 }
 
-/// The lines of one principal that is right; a case adds to it or takes its place.
+/// Lines that define one valid principal. Each case adds to them or replaces them.
 const ONE: &str =
     "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'";
 
-/// Every fault with its whole line. `{one}` stands for [`ONE`].
+/// All faults, each as its whole line. `{one}` stands for [`ONE`].
+#[rustfmt::skip] // a table, a case per row
 const BROKEN: &[(&str, &str)] = &[
-    (
-        "[[principal",
-        "c.toml:1:12: unclosed array table, expected `]]`",
-    ),
-    (
-        "principal = 5",
-        "c.toml:1:13: principal = 5: expected a list of tables: [[principal]]",
-    ),
+    ("[[principal", "c.toml:1:12: unclosed array table, expected `]]`"),
+    ("principal = 5", "c.toml:1:13: principal = 5: expected a list of tables: [[principal]]"),
     (
         "[[principals]]|name = 'a'",
         "c.toml:1:3: principals = <redacted>: unknown key, expected policy, role, oidc_provider, role_alias, things, \
@@ -248,18 +224,12 @@ const BROKEN: &[(&str, &str)] = &[
          secret_access_key, \
          secret_access_key_file, session_token, expires, clock_tolerance, policies",
     ),
-    (
-        "[[principal]]|secret_access_key = '0123456789abcdef'",
-        "c.toml:2:1: principal[0] = { … }: name and access_key_id needed",
-    ),
-    (
-        "[[principal]]|name = 'a'|access_key_id = 'A'",
-        "c.toml:2:1: principal[0] = { … }: expected either secret_access_key or secret_access_key_file",
-    ),
-    (
-        "{one}|secret_access_key_file = 'good.secret'",
-        "c.toml:2:1: principal[0] = { … }: expected either secret_access_key or secret_access_key_file",
-    ),
+    ("[[principal]]|secret_access_key = '0123456789abcdef'",
+        "c.toml:2:1: principal[0] = { … }: name and access_key_id needed"),
+    ("[[principal]]|name = 'a'|access_key_id = 'A'",
+        "c.toml:2:1: principal[0] = { … }: expected either secret_access_key or secret_access_key_file"),
+    ("{one}|secret_access_key_file = 'good.secret'",
+        "c.toml:2:1: principal[0] = { … }: expected either secret_access_key or secret_access_key_file"),
     (
         "[[principal]]|name = 'a b'|access_key_id = 'A-1'|secret_access_key = 'short'",
         "c.toml:2:8: principal[0].name = 'a b': expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
@@ -281,14 +251,9 @@ const BROKEN: &[(&str, &str)] = &[
         "c.toml:4:26: principal[0].secret_access_key_file = 'none.secret': none.secret: cannot be read: No such file \
          or directory (os error 2)",
     ),
-    (
-        "{one}|account = '1'",
-        "c.toml:5:11: principal[0].account = '1': expected 12 digits",
-    ),
-    (
-        "{one}|session_token = 'a b'",
-        "c.toml:5:17: principal[0].session_token = <redacted>: expected 1 to 4096 visible ASCII characters",
-    ),
+    ("{one}|account = '1'", "c.toml:5:11: principal[0].account = '1': expected 12 digits"),
+    ("{one}|session_token = 'a b'",
+        "c.toml:5:17: principal[0].session_token = <redacted>: expected 1 to 4096 visible ASCII characters"),
     (
         "{one}|expires = 2027-01-01T00:00:00",
         "c.toml:5:11: principal[0].expires = 2027-01-01T00:00:00: expected a date and time with its offset, such as \
@@ -299,48 +264,26 @@ const BROKEN: &[(&str, &str)] = &[
         "c.toml:5:11: principal[0].expires = '2027-01-01': expected a date and time with its offset, such as \
          2027-01-01T00:00:00Z",
     ),
-    (
-        "{one}|clock_tolerance = '25h'",
-        "c.toml:5:19: principal[0].clock_tolerance = '25h': expected a duration from \"1s\" to \"1d\"",
-    ),
-    (
-        "{one}|policies = 'p'",
-        "c.toml:5:12: principal[0].policies = 'p': expected a list of up to 20 policy names",
-    ),
-    (
-        "{one}|policies = ['p']",
-        "c.toml:5:12: principal[0].policies = ['p']: there is no [policy.p], nor any other",
-    ),
-    (
-        "{one}|policies = ['q']|[policy.p]|file = 'good.json'",
-        "c.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], expected p",
-    ),
+    ("{one}|clock_tolerance = '25h'",
+        "c.toml:5:19: principal[0].clock_tolerance = '25h': expected a duration from \"1s\" to \"1d\""),
+    ("{one}|policies = 'p'", "c.toml:5:12: principal[0].policies = 'p': expected a list of up to 20 policy names"),
+    ("{one}|policies = ['p']", "c.toml:5:12: principal[0].policies = ['p']: there is no [policy.p], nor any other"),
+    ("{one}|policies = ['q']|[policy.p]|file = 'good.json'",
+        "c.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], expected p"),
     (
         "{one}|{one}",
         "c.toml:6:8: principal[1].name = \"a\": expected once; principal[0] has it as well|\
          c.toml:7:17: principal[1].access_key_id = \"A\": expected once; principal[0] has it as well",
     ),
-    (
-        "policy = 1",
-        "c.toml:1:10: policy = 1: expected a table: [policy]",
-    ),
-    (
-        "[policy]|p = 1",
-        "c.toml:2:5: policy.p = 1: expected a table: [policy.p]",
-    ),
-    (
-        "[policy.p]",
-        "c.toml:1:1: policy.p = { … }: expected either file or document",
-    ),
+    ("policy = 1", "c.toml:1:10: policy = 1: expected a table: [policy]"),
+    ("[policy]|p = 1", "c.toml:2:5: policy.p = 1: expected a table: [policy.p]"),
+    ("[policy.p]", "c.toml:1:1: policy.p = { … }: expected either file or document"),
     (
         "[policy.p]|file = 'broken.json'",
         "c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:18: Effect \"allow\": expected \"Allow\", \"Deny\"|\
          c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:19: the statement lacks Resource",
     ),
-    (
-        "[policy.p]|file = ''",
-        "c.toml:2:8: policy.p.file = '': expected a text that is not empty",
-    ),
+    ("[policy.p]|file = ''", "c.toml:2:8: policy.p.file = '': expected a text that is not empty"),
     (
         "[policy.p]|document = '{}'|[policy.q]|document = 'x'",
         "c.toml:2:12: policy.p.document = '{}': the document is not a valid policy: line 1, column 2: the document \
@@ -366,10 +309,8 @@ const BROKEN: &[(&str, &str)] = &[
         "c.toml:2:14: role.r.trust_file = 'open.json': open.json:1:89: a statement that allows with NotPrincipal or \
          Principal \"*\" must have a Condition",
     ),
-    (
-        "[policy.'a b']|file = 'good.json'",
-        "c.toml:1:1: policy.a b = { … }: the name: expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -",
-    ),
+    ("[policy.'a b']|file = 'good.json'",
+        "c.toml:1:1: policy.a b = { … }: the name: expected 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -"),
 ];
 
 #[test]

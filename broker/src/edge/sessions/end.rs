@@ -1,12 +1,12 @@
-//! The end of a connection on a shard, which is handed over to another shard, passed on to another node or to the side
-//! thread (and may return from there), closed, or aborted.
+//! Ends connections of a shard. A connection is handed over to another shard, passed on to another node or to the side
+//! thread (from which it may return), closed, or aborted.
 //!
-//! A graceful close sends all bytes and TLS close_notify, shuts down the sending side, and waits for the peer's FIN:
-//! bytes that arrived after close(2) would cause a reset, which may discard data that the peer has not read. If the
-//! protocol implies that the peer sends nothing more, its FIN is not awaited, unless the kernel holds many
-//! unacknowledged bytes, which would otherwise remain for up to `TCP_USER_TIMEOUT`; in that case, the connection is
-//! reset at its deadline. close(2) comes last, once the kernel has completed everything armed: with a receive still
-//! armed, it would send no FIN and keep the socket open.
+//! A graceful close sends all bytes and the TLS close_notify, shuts down the sending side, and waits for the peer's
+//! FIN. Otherwise, bytes that arrive after close(2) would cause a reset, which may discard data that the peer has not
+//! read. The peer's FIN is not awaited if the protocol implies that the peer sends nothing more. However, the kernel
+//! could hold unacknowledged bytes of such a connection for up to `TCP_USER_TIMEOUT`. If there are many of them, the
+//! connection is reset at its deadline. close(2) is called last, after all armed operations have completed. If a
+//! receive were still armed, close(2) would send no FIN and would leave the socket open.
 
 use crate::edge::connection::{Connection, Stage, leaves_orphan, reset_at_close};
 use crate::edge::io::Io;
@@ -23,12 +23,12 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 impl<M: Machine> Sessions<M> {
-    /// Hands a connection over once no operation on it is pending in the kernel.
+    /// Hands a connection over to another shard once no operation on it is pending in the kernel.
     pub(crate) fn leave(&mut self, session: SessionKey, to: ShardId, io: &mut Io) {
         self.watch(session, io);
         match self.flush(session, io) {
             Flushed::Waiting => return,
-            // A broken connection is handed over as well: the other shard detects its end.
+            // A broken connection is handed over as well. The other shard detects that it has ended.
             Flushed::All | Flushed::Broken => {}
         }
         let connection = self.connections.get(session);
@@ -46,14 +46,14 @@ impl<M: Machine> Sessions<M> {
         };
         let handover = Handover { parcel, connection };
         if let Some(back) = self.mail.hand_over(to, handover, &mut io.counts) {
-            // The other shard's mailbox was full: the machine answers here.
+            // The mailbox of the other shard was full, so the machine of this shard responds.
             let session = self.machine.bounce(back.parcel, io.turn.at());
             self.arrive(session, back.connection, io);
         }
     }
 
-    /// Removes a connection from the table once no operation on it is pending in the kernel. Returns the connection
-    /// with the bytes received in the meantime and its session's parcel.
+    /// Removes a connection from the table once no operation on it is pending in the kernel. Returns the connection,
+    /// the bytes received in the meantime, and the session.
     pub(crate) fn release(
         &mut self,
         session: SessionKey,
@@ -67,7 +67,7 @@ impl<M: Machine> Sessions<M> {
         Some((connection, unread, self.machine.release(session)))
     }
 
-    /// Adds a connection from another shard under the key assigned by the machine.
+    /// Adds a connection from another shard under the key that the machine has assigned.
     pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
         let arrived = Connection::new(session, connection.socket, connection.tls);
         self.connections.insert(session, arrived, io);
@@ -76,12 +76,12 @@ impl<M: Machine> Sessions<M> {
         self.connections
             .note_refused(session, remote, io.turn.at().now);
         self.resume(session, connection.unread, io);
-        // The end of the turn flushes the machine's bytes and arms the receive.
+        // At the end of the turn, the machine's bytes are flushed and the receive is armed.
         self.connections.touch(session);
     }
 
-    /// Removes a connection that leaves for another node or for the side thread from the table, once no operation on it
-    /// is pending in the kernel. Returns it with its session and the client's request. A broken connection is closed
+    /// Removes a connection that moves to another node or to the side thread, once no operation on it is pending in the
+    /// kernel. Returns the connection with its session and the client's request. If the connection is broken, closes it
     /// instead.
     pub(crate) fn depart(
         &mut self,
@@ -90,7 +90,7 @@ impl<M: Machine> Sessions<M> {
     ) -> Option<(Connection, M::Parcel, PassedOn)> {
         self.watch(session, io);
         let flushed = if self.has_words_of_engine_alone(session) {
-            Flushed::All // a ticket, say: it goes out with the answer
+            Flushed::All // // for example, a ticket, which is sent with the response
         } else {
             self.flush(session, io)
         };
@@ -125,7 +125,7 @@ impl<M: Machine> Sessions<M> {
         Some((connection, parcel, sent))
     }
 
-    /// Whether all unsent bytes of a connection come from its TLS engine, whose handshake has finished.
+    /// Returns whether the handshake of a connection has finished and all of its unsent bytes come from its TLS engine.
     fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
         let Some(connection) = self.connections.get(session) else {
             return false;
@@ -136,7 +136,7 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Passes a connection to the side thread once no operation on it is pending in the kernel. If there is no side
-    /// thread, or it is at capacity, the connection is returned to the machine for a response.
+    /// thread, or if it is at capacity, the machine responds to the client instead.
     pub(crate) fn visit(&mut self, session: SessionKey, take: Option<&TakeAdmin>, io: &mut Io) {
         let Some((mut connection, parcel, sent)) = self.depart(session, io) else {
             return;
@@ -160,8 +160,8 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, connection, io);
     }
 
-    /// Returns a client to the machine because the node did not respond to its request. The machine contacts another
-    /// owner if the request is unsent, or responds itself.
+    /// Returns a client to the machine because the other node did not respond to the client's request. If the request
+    /// has not been sent, the machine tries another owner. Otherwise, the machine responds to the client itself.
     pub(crate) fn return_client(
         &mut self,
         client: Connection,
@@ -175,13 +175,13 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, client, io);
     }
 
-    /// Attaches a client's connection to this session again.
+    /// Takes back a client's connection and assigns it to `session` again.
     pub(crate) fn take_back(&mut self, session: SessionKey, client: Connection, io: &mut Io) {
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended;
         self.connections.insert(session, connection, io);
         if let Some(remote) = self.remote(session) {
-            // The client may have to wait without having been admitted, so it is a guest.
+            // The client may have to wait before it is admitted, so it may be evicted.
             let (origin, now) = (Origin::of(remote.ip()), io.turn.at().now);
             self.connections.welcome(session, origin, false, now);
             self.connections.note_first_bytes(session);
@@ -205,7 +205,7 @@ impl<M: Machine> Sessions<M> {
         if (connection.ended && reads) || connection.stage != Stage::Closing {
             return self.connections.cut(session, &mut io.counts);
         }
-        // With TLS, the peer's alert is still in flight, whatever the peer announced before.
+        // With TLS, the peer still sends its close_notify, even if it has announced that it is done.
         let done = connection.tls.is_none() && connection.at_rest();
         if done && reads && self.machine.peer_is_done(session) {
             connection.stage = Stage::Shut;
@@ -216,8 +216,8 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
     }
 
-    /// Reports to the machine that the peer has closed its sending side or that the connection broke, at most once and
-    /// not after the session was released.
+    /// Reports to the machine that the peer has closed its sending side or that the connection is broken. Does so at
+    /// most once, and never after the session was released.
     pub(crate) fn ended(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -243,7 +243,8 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Whether many of a connection's bytes are unacknowledged; closing waits for them, up to the session's deadline.
+    /// Returns whether many bytes of the session's messages are unacknowledged. If so, closing waits for the
+    /// acknowledgements until the session's deadline.
     fn is_unread(&self, session: SessionKey) -> bool {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)

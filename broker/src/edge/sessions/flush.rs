@@ -1,8 +1,8 @@
-//! Sending, once per turn for each connection with bytes to send.
+//! Sends the output of sessions. Each connection with bytes to send is flushed once per turn.
 //!
 //! A single send(2) usually transfers everything. If the socket's buffer is full, the rest is copied (at most 256 KiB
 //! at a time) into a buffer that the ring sends, and the machine is informed that those bytes are in flight. `Sent` is
-//! reported once the kernel has accepted the last byte; with TLS, the last byte of the ciphertext.
+//! reported once the kernel has accepted the last byte. With TLS, this is the last byte of the ciphertext.
 
 use crate::edge::connection::{Receive, Stage, Written, ring_key, widen};
 use crate::edge::io::Io;
@@ -15,7 +15,7 @@ use std::net::Shutdown;
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing remains unsent or in flight.
+    /// Nothing is left unsent or in flight.
     All,
     /// The remaining bytes are in flight, or will be sent in the next turn.
     Waiting,
@@ -24,7 +24,8 @@ pub(crate) enum Flushed {
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Sends all unsent bytes: over TLS in several pieces, otherwise at once.
+    /// Sends all unsent bytes. With TLS, the bytes are encrypted and sent in several pieces. Without TLS, they are sent
+    /// at once.
     pub(crate) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         for _ in 0..ENCRYPTS_PER_TURN {
             let Some(connection) = self.connections.get_mut(session) else {
@@ -75,7 +76,7 @@ impl<M: Machine> Sessions<M> {
         if self.machine.unsent(session).is_empty() {
             return Flushed::All;
         }
-        self.connections.touch(session); // the rest is left to the next turn
+        self.connections.touch(session); // // the rest is sent in the next turn
         Flushed::Waiting
     }
 
@@ -94,8 +95,8 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(key);
     }
 
-    /// Handles a broken connection: bytes that the peer sent before are still read, and then the machine is informed of
-    /// the end.
+    /// Handles a broken connection. Bytes that the peer sent earlier are still read, and then the machine is informed
+    /// that the connection has ended.
     pub(crate) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
@@ -103,7 +104,7 @@ impl<M: Machine> Sessions<M> {
         connection.broken = true;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
         match (connection.stage, connection.receive) {
-            // A paused connection has no armed receive that would complete.
+            // A paused connection has no armed receive that could complete.
             (Stage::Open, Receive::Idle) => self.ended(session, io),
             (
                 Stage::Open,

@@ -1,5 +1,5 @@
-//! Clients whose channels are on other nodes: each is moved to a stream of a link, and returned or closed when the
-//! stream ends.
+//! Clients whose channels are on other nodes. Each client is moved to a stream of a link. When the stream ends, the
+//! client is returned to the machine or closed.
 
 use crate::edge::connection::{Receive, Stage, has_left, widen};
 use crate::edge::io::Io;
@@ -19,11 +19,13 @@ use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
-/// Clients of a failed link, which are closed one after another; `None` if the link has not failed.
+/// A list that collects the clients of a failed link, so that they are closed one after another. `None` if the link has
+/// not failed.
 pub(crate) type Doomed<'a> = Option<&'a mut Vec<u32>>;
 
 impl<M: Machine> Sessions<M> {
-    /// Passes a session on to another node: its client waits for a link to that node, and becomes a stream on it.
+    /// Passes a session on to another node. The client waits for a link to that node, and is then assigned a stream of
+    /// the link.
     pub(crate) fn pass_on(&mut self, session: SessionKey, node: NodeId, io: &mut Io) {
         let Some((connection, parcel, sent)) = self.depart(session, io) else {
             return;
@@ -50,7 +52,7 @@ impl<M: Machine> Sessions<M> {
         self.open_stream(place, io);
     }
 
-    /// Whether another request may wait for a link, possibly after evicting one that is already waiting.
+    /// Returns whether another request may wait for a link. If necessary, evicts a request that is already waiting.
     fn waiting_room(&mut self, origin: Origin, bytes: usize, io: &mut Io) -> bool {
         loop {
             let streams = &mut self.streams;
@@ -75,7 +77,8 @@ impl<M: Machine> Sessions<M> {
         if !matches!(client.on, On::Waiting(_)) {
             return;
         }
-        // A client that has left would supersede one that is present. Callers may send EOF after a call.
+        // A client that has already left must not supersede one that is still connected. Calls are exempt, since their
+        // callers may send EOF after the request.
         if !client.is_call() && has_left(&client.connection.socket) {
             return self.finish_client(place, CloseMode::Cut { reset: false }, io);
         }
@@ -155,7 +158,8 @@ impl<M: Machine> Sessions<M> {
         };
         client.connection.ended = true;
         if let Some((link, id)) = link {
-            // The report must precede further sends: after a client's reset, the kernel reports nothing unacknowledged.
+            // The report must precede further sends, because after a client's reset the kernel reports that nothing is
+            // unacknowledged.
             client.answer_kernel(link, id);
             client.give_unread(link, id);
         }
@@ -179,7 +183,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Forwards bytes received for a client to it, and handles its end or its deadline.
+    /// Exchanges bytes between a client and its stream. Also handles the end of the client's connection, and its
+    /// deadline.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;
@@ -228,8 +233,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.watch_client(place, io);
     }
 
-    /// Handles the end of a client's stream, after all its bytes have been delivered. If the link has failed, a client
-    /// whose owner has responded is added to `lost`.
+    /// Handles the end of a client's stream after all bytes of the stream have been delivered. If the link has failed,
+    /// and the owner has already responded to the client, the client is added to `lost`.
     pub(crate) fn end_client(&mut self, place: u32, ending: Ending, lost: Doomed<'_>, io: &mut Io) {
         let Some(client) = self.streams.clients.get(place) else {
             return;
@@ -257,7 +262,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client as `close` specifies, unless it is already being reset.
+    /// Ends a client as specified by `close`, unless its connection is already being aborted.
     pub(crate) fn finish_client(&mut self, place: u32, mut close: CloseMode, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
@@ -302,7 +307,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Returns a client to the machine, with any response to its call, once no operation is armed on its connection.
+    /// Returns a client to the machine once no operation is armed on its connection. If the client made a call, the
+    /// response received so far is returned with it.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.remove_client(place, io) else {
             return;
@@ -355,8 +361,8 @@ impl<M: Machine> Sessions<M> {
         Some(client)
     }
 
-    /// Detaches a client from its owner, which can no longer serve it. A client whose owner has not responded returns
-    /// to the machine; a WebSocket is closed, after its last frame if possible.
+    /// Detaches a client from its owner, which can no longer serve it. If the owner has not responded yet, the client
+    /// returns to the machine. Otherwise, the client's WebSocket is closed, with a close frame if possible.
     pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         if let Some((client, Some((link, id)))) = self.streams.client(place) {
             client.why.get_or_insert(why);
@@ -386,14 +392,15 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client because this node is shutting down. A client whose owner has not responded returns to the machine;
-    /// others receive the owner's remaining bytes.
+    /// Ends a client because this node is shutting down. Does nothing for a call, whose response is still awaited. If
+    /// the owner has not responded to an upgrade yet, the client returns to the machine. Otherwise, the client still
+    /// receives the remaining bytes from the owner.
     pub(crate) fn leave_with_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;
         };
         if client.is_call() {
-            return; // the answer is still awaited
+            return; // // the response is still awaited
         }
         if !client.is_answered() {
             return self.lose_client(place, PassFailure::Drain, io);
@@ -404,7 +411,7 @@ impl<M: Machine> Sessions<M> {
         {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
             client.answer_kernel(link, id);
-            link.leave(); // tells the owner that the client still reads
+            link.leave(); // // informs the owner that the client still reads
             link.streams.end(id, How::Fin);
         }
         self.streams.clients.touch(place);

@@ -1,4 +1,4 @@
-//! Receiving: handles the completion of a receive.
+//! Receiving: handles the completions of receives.
 
 use crate::edge::connection::{Connection, Receive, Stage, Standing, has_left};
 use crate::edge::io::{self, Io, Shaking};
@@ -8,8 +8,8 @@ use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Lent, Received};
 
 impl<M: Machine> Sessions<M> {
-    /// Handles the completion of a receive, which remains armed if `more`. Returns the bytes if no connection belongs
-    /// to this session.
+    /// Handles the completion of a receive, which remains armed if `more` is set. Returns `received` as an error if the
+    /// session has no connection on this shard.
     pub(crate) fn received(
         &mut self,
         session: SessionKey,
@@ -69,21 +69,21 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Processes bytes received by a connection before it was handed over, or while it was unable to leave.
+    /// Processes bytes that a connection received before it was handed over, or while it was unable to leave.
     pub(crate) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|connection| connection.is_open()) else {
             return;
         };
         if connection.tls.is_some() {
-            // Called even without more bytes, since whole handshake records may be buffered.
+            // Called even if there are no further bytes, since complete handshake records may be buffered.
             self.decrypt(session, &mut unread, io);
         } else if !unread.is_empty() {
             self.begin(session, unread, io);
         }
     }
 
-    /// Passes the first bytes that a connection's client has sent to the machine.
+    /// Passes the first bytes from a connection's client to the machine.
     pub(crate) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
         if self
             .connections
@@ -98,8 +98,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Informs the machine if the client disconnected right after bytes that may be a WebSocket request. `ended`:
-    /// whether the disconnect is known.
+    /// Checks whether a client disconnected right after sending a request that may be a WebSocket upgrade. If so,
+    /// informs the machine. `ended` states whether the client is already known to have disconnected.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {
@@ -153,7 +153,8 @@ impl<M: Machine> Sessions<M> {
         io.ring.give_back(lent);
     }
 
-    /// Passes ciphertext to the engine immediately, unless it belongs to a handshake and this turn has no steps left.
+    /// Passes ciphertext to the TLS engine. If the ciphertext belongs to a handshake and this turn has no handshake
+    /// steps left, queues it for a later turn.
     fn take_cipher(&mut self, session: SessionKey, lent: Lent, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return io.ring.give_back(lent);
@@ -166,7 +167,7 @@ impl<M: Machine> Sessions<M> {
         self.decrypted(session, read, io);
     }
 
-    /// Like [`Self::take_cipher`], for owned bytes; if they are empty, the engine continues with the bytes in its
+    /// Like [`Self::take_cipher`], for owned bytes. If `bytes` is empty, the engine continues with the bytes in its
     /// buffer.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
@@ -179,7 +180,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes what the engine produced to the machine, in this order: the end of the handshake, bytes, EOF.
+    /// Passes the output of the TLS engine to the machine, in this order: the end of the handshake, the plaintext, and
+    /// EOF.
     fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -202,7 +204,7 @@ impl<M: Machine> Sessions<M> {
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
-        // A request on an open connection is checked like a handshake at this time.
+        // A request on an open connection has its certificate checked again, as if the handshake took place now.
         let shown = if kind.is_some() || !io.plain.is_empty() {
             tls.shown(self.devices.as_ref(), io.turn.at().wall.0 / 1000)
         } else {

@@ -1,4 +1,5 @@
-//! Operation of links: their connections, received data, and the steps of a turn that concern them.
+//! Operates links: connects them, processes the data that they receive, and performs the steps of a turn that concern
+//! them.
 
 use crate::edge::connection::{Receive, has_unread};
 use crate::edge::io::{Io, Shaking};
@@ -36,7 +37,7 @@ impl<M: Machine> Sessions<M> {
         self.fail_link(place, PassFailure::Connect, io);
     }
 
-    /// Handles the completion of a link's receive, which remains armed if `more`.
+    /// Handles the completion of a link's receive, which remains armed if `more` is set.
     pub(crate) fn link_received(&mut self, place: u32, got: Received, more: bool, io: &mut Io) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return io.drop_received(got);
@@ -68,7 +69,7 @@ impl<M: Machine> Sessions<M> {
             }
             Received::End | Received::Failed(_) | Received::Cancelled => {}
         }
-        self.streams.wires.touch(place); // armed again once all buffers of this turn are back
+        self.streams.wires.touch(place); // // armed again once all buffers of this turn have been returned
     }
 
     /// Continues a handshake that was queued.
@@ -78,7 +79,7 @@ impl<M: Machine> Sessions<M> {
         };
         let connection = &mut wire.connection;
         if connection.receive != Receive::Queued {
-            return; // another link has the number
+            return; // // the number belongs to another link now
         }
         connection.receive = Receive::Idle;
         if let Some(tls) = &mut connection.tls {
@@ -97,7 +98,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Processes decrypted bytes: the hellos that follow the handshake, then frames.
+    /// Processes decrypted bytes. The first of them are the peer's hello, followed by frames.
     fn link_decrypted(&mut self, place: u32, read: Read, io: &mut Io) {
         let wire = self.streams.wires.get(place);
         let shakes = wire.is_some_and(|wire| wire.connection.handshaking());
@@ -119,8 +120,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Performs a step of a link's handshake: sends the engine's output, and after the final handshake message the
-    /// front's hello. Returns `false` if the link must end.
+    /// Performs a step of a link's handshake and sends the output of the TLS engine. At the end of the handshake, the
+    /// connecting side also sends its hello. Returns `false` if the link must end.
     fn link_shook(&mut self, place: u32, io: &mut Io) -> bool {
         let hello = self.streams.own_hello(place);
         let Some(wire) = self.streams.wires.get_mut(place) else {
@@ -146,8 +147,9 @@ impl<M: Machine> Sessions<M> {
         self.streams.accept(socket, origin, io);
     }
 
-    /// Closes an unauthenticated connection to the inner listener to admit another connection. Returns `false` if none
-    /// may be evicted. Does not affect sessions, whose capacity must be checked beforehand.
+    /// Closes an unauthenticated connection to the inner listener to admit another connection. Returns `false` if no
+    /// connection may be closed. Also returns `false` if the machine has no room for another session, since closing a
+    /// connection would not help then.
     pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
         self.machine.has_room() && self.streams.make_room(io)
     }
@@ -243,7 +245,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event on a client's stream.
+    /// Handles an event on the stream of a client.
     fn client_event(&mut self, place: u32, event: Event, lost: Doomed<'_>, io: &mut Io) {
         match event {
             Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(place),
@@ -271,7 +273,7 @@ impl<M: Machine> Sessions<M> {
         if self.streams.link(place).is_none() {
             return self.fail_link(place, why, io);
         }
-        // Bytes received before the end still go to the clients, most importantly the answer to a call.
+        // Bytes received before the link ended still go to the clients, above all the responses to calls.
         self.serve_clients(io);
         self.poll_link(place, io);
         if let Some(link) = self.streams.link(place) {
@@ -299,8 +301,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Runs the steps of a turn that concern links: transfers the bytes of clients in both directions, then ticks and
-    /// writes each link.
+    /// Performs the steps of a turn that concern links. Transfers the bytes of clients in both directions. Then ticks
+    /// each touched link and writes its frames.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
         self.serve_clients(io);
         let now = io.turn.at().now;
@@ -339,7 +341,7 @@ impl<M: Machine> Sessions<M> {
                 due.is_some_and(|due| due <= now) && has_unread(&wire.connection.socket);
             if let Some(link) = wire.link() {
                 if is_unread {
-                    link.stood_still(0, now); // unread bytes are a sign of life
+                    link.stood_still(0, now); // // unread bytes show that the peer is alive
                 }
                 link.streams.bound_waiting(share);
                 let was_doubtful = link.is_doubtful();
@@ -359,12 +361,12 @@ impl<M: Machine> Sessions<M> {
         let wire = self.streams.wires.get_mut(place);
         let wire = wire.filter(|wire| !wire.connection.sending);
         if wire.is_some_and(|wire| wire.link().is_some_and(|link| link.has_output())) {
-            self.streams.wires.touch(place); // each turn writes one piece per stream
+            self.streams.wires.touch(place); // // each turn writes one piece per stream
         }
     }
 
-    /// Handles an unresponsive node: its unanswered upgrades are taken back, while calls are refused only after their
-    /// usual time limit.
+    /// Handles a link whose node does not respond. Clients whose WebSocket upgrades are unanswered return to the
+    /// machine. Calls other than Alexa calls get the shorter time limit `LINK_CONNECT_MS`.
     fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.streams.wires.get(place) else {
             return;
@@ -391,7 +393,7 @@ impl<M: Machine> Sessions<M> {
         self.poll_link(place, io);
     }
 
-    /// Excludes a period in which this shard was not running from the timeouts of links.
+    /// Adjusts the timeouts of links so that they do not include a period in which this shard was not running.
     pub(crate) fn links_stood_still(&mut self, span_ms: u64, io: &Io) {
         for place in self.streams.wires.all() {
             if let Some(link) = self.streams.link(place) {

@@ -1,4 +1,4 @@
-//! Connections from proxies: parses the PROXY protocol header and continues with the bytes after it.
+//! Connections from proxies. Parses the PROXY protocol header, and processes the bytes that follow it.
 
 use crate::edge::connection::{Connection, Receive, Standing};
 use crate::edge::io::{self, Io, Shaking};
@@ -25,7 +25,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Processes received bytes of a header, or EOF.
+    /// Processes received bytes of a header.
     pub(crate) fn take_header(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         let added = self
             .connections
@@ -59,7 +59,8 @@ impl<M: Machine> Sessions<M> {
         self.machine.remote(session).or_else(of_socket)
     }
 
-    /// Continues with the bytes after the header as if they were the connection's first, now that its client is known.
+    /// Processes the bytes after the header as the first bytes of the connection. The address of the client is known
+    /// from now on.
     pub(crate) fn named(
         &mut self,
         session: SessionKey,

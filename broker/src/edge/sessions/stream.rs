@@ -1,4 +1,4 @@
-//! Sessions on streams of links, for clients connected to other nodes.
+//! Sessions on streams of links, for clients that are connected to other nodes.
 
 use crate::edge::io::Io;
 use crate::edge::sessions::Sessions;
@@ -11,7 +11,7 @@ use broker_core::machine::{Input, Intake, Machine, Peer, TurnedAway};
 use codec::link::{Client, How, Kind};
 
 impl<M: Machine> Sessions<M> {
-    /// Opens a session for another node's client.
+    /// Opens a session for a client that is connected to another node.
     pub(crate) fn stream_opened(&mut self, link: u32, id: u32, client: &Client, io: &mut Io) {
         let at = io.turn.at();
         let peer = Peer {
@@ -48,7 +48,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event on a session's stream.
+    /// Handles an event on the stream of a session.
     pub(crate) fn session_event(&mut self, session: SessionKey, event: Event, io: &mut Io) {
         let Some(stream) = self.connections.table.stream(session) else {
             return;
@@ -67,8 +67,8 @@ impl<M: Machine> Sessions<M> {
                     return;
                 }
                 let (link, round_trip_ms) = (stream.link, stream.round_trip_ms);
-                // The client still reads bytes passed to a node that is shutting down, so these must not be sent again
-                // on the client's next connection.
+                // The client will still receive the bytes that were passed to a node that is shutting down. They must
+                // not be sent again on the client's next connection.
                 if self
                     .streams
                     .link(link)
@@ -93,8 +93,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes at most `most` of a client's bytes to its session, unless the machine has paused it. Drops them if the
-    /// machine has released the session.
+    /// Passes up to `most` bytes from a client to its session, unless the machine has paused the session. If the
+    /// machine has released the session, the bytes are discarded.
     fn read_stream(&mut self, session: SessionKey, most: usize, io: &mut Io) {
         let is_paused = self.machine.intake(session) == Intake::Paused;
         let Some(stream) = self.connections.table.stream(session) else {
@@ -121,7 +121,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes a session's output to its stream, followed by the end of the session.
+    /// Passes a session's output to its stream. If the session is ending, ends the stream afterwards.
     pub(crate) fn flush_stream(&mut self, session: SessionKey, io: &mut Io) {
         let Some(stream) = self.connections.table.stream(session) else {
             return;
@@ -153,8 +153,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Reports the unacknowledged bytes of a session's stream, as far as this node knows, and asks the front to query
-    /// its kernel.
+    /// Reports how many bytes of a session's stream are unacknowledged, as far as this node knows. Also asks the
+    /// client's node for the current number.
     pub(crate) fn look_at_stream(&mut self, session: SessionKey) {
         let Some(&mut stream) = self.connections.table.stream(session) else {
             return;
@@ -167,7 +167,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(stream.link);
     }
 
-    /// Aborts a session's stream at the machine's request.
+    /// Aborts the stream of a session at the machine's request.
     pub(crate) fn abort_stream(&mut self, session: SessionKey) {
         if let Some(stream) = self.connections.table.stream(session) {
             stream.is_closing = true;

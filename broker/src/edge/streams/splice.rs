@@ -1,12 +1,12 @@
-//! A shard's clients whose channels are on other nodes, at the front of links.
+//! The clients of a shard whose channels are on other nodes.
 //!
 //! ```text
 //!  Waiting ──► Link ────────────────────────────────────────► gone
 //!     │           │ ended, by the owner or the link            ▲
 //!     └───────────┴► close: back to the machine, or closed ────┘
 //! ```
-//! A client's connection is in no table. Its bytes are forwarded to its stream, or kept here while the stream is full,
-//! in which case nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
+//! A client's connection is in no table. Its bytes are forwarded to its stream. While the stream is full, they are kept
+//! here, and nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Written};
 use crate::edge::io::Io;
@@ -24,10 +24,10 @@ use codec::link::{Client, How, Kind};
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
-/// A client that is connected to a stream of a link.
+/// A client of this node that is served by another node, through a stream of a link.
 pub(crate) struct Splice<M: Machine> {
     pub(crate) connection: Connection,
-    /// The client's session, until the owner has responded.
+    /// The client's session, kept until the owner has responded, in case the client returns to the machine.
     pub(crate) parcel: Option<M::Parcel>,
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
@@ -36,48 +36,49 @@ pub(crate) struct Splice<M: Machine> {
     /// Maximum size of the TLS records sent to the client, in bytes.
     record_bytes: usize,
     pub(crate) on: On,
-    /// Bytes received from the client that its stream could not accept yet, or that follow a call.
+    /// Bytes received from the client that its stream could not accept yet, or that the client sent after a call.
     pub(crate) unread: Vec<u8>,
-    /// The part of the response to the client's call received so far.
+    /// The part of the response to the client's call that has been received so far.
     pub(crate) answer: Vec<u8>,
-    /// Reason why the client returns to the machine, if this node caused it.
+    /// The reason why this node detached the client from its owner, if it did.
     pub(crate) why: Option<PassFailure>,
     pub(crate) close: Option<CloseMode>,
-    /// Whether this node is shutting down, in which case no more client data is forwarded.
+    /// Whether this node is shutting down. If it is, no more data from the client is forwarded.
     pub(crate) is_leaving: bool,
-    /// Whether the client made a call on a suspect link, whose response must then arrive within the time limit of a
-    /// connect.
+    /// Whether the client made a call on a link whose node does not respond. The time limit of the call is then the
+    /// same as for opening a link.
     pub(crate) is_doubtful: bool,
-    /// Time at which the client's current stage began.
+    /// When the client's current stage began.
     pub(crate) since: Now,
 }
 
-/// The link state of a client.
+/// How a client relates to a link.
 pub(crate) enum On {
-    /// Waiting for a link; contains the request.
+    /// The client waits for a link on which this request will be sent.
     Waiting(Vec<u8>),
-    /// On a link, as one of its streams.
+    /// The client is on the link and the stream with these numbers.
     Link(u32, u32),
-    /// Not on a link, since the stream has ended.
+    /// The client is not on a link, since its stream has ended.
     None,
 }
 
 /// How this node ends a client.
 #[derive(Debug)]
 pub(crate) enum CloseMode {
-    /// The link failed: the client is closed when its turn comes, by a close frame with this code or by a reset.
+    /// The link has failed, and the client waits to be closed. It receives a close frame with this code, or a reset if
+    /// there is no code.
     Lost(Option<u16>),
-    /// Returns the client to the machine, which responds or tries another owner with these bytes.
+    /// Returns the client to the machine with these bytes of its request. The machine responds, or tries another owner.
     Back(PassFailure, Vec<u8>),
-    /// Sends all other bytes and a close frame with this code, then ends.
+    /// Sends all other bytes and a close frame with this code, then ends the connection.
     Close(u16),
-    /// Ends after everything has been sent.
+    /// Ends the connection after everything has been sent.
     Finish,
-    /// Waits for the client's FIN, after ours has been sent.
+    /// Waits for the client's FIN after sending our own.
     Linger,
     /// Closes or resets the connection immediately.
     Cut {
-        /// Whether to send a RST, because the client has received only part of a frame or response.
+        /// Whether to send an RST because the client has received only part of a frame or response.
         reset: bool,
     },
 }
@@ -119,7 +120,7 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Returns the client's part of OPEN: kind, address and listener.
+    /// Returns the description of the client that is sent to the owner when its stream is opened.
     pub(crate) fn described(&self) -> Client {
         Client {
             kind: self.kind,
@@ -131,23 +132,25 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Whether the owner has responded.
+    /// Returns whether the owner has responded.
     pub(crate) fn is_answered(&self) -> bool {
         self.parcel.is_none() || !self.answer.is_empty()
     }
 
-    /// Whether the client made a call, whose response is collected here and returned to the machine with the client.
+    /// Returns whether the client made a call. The response to a call is collected here and returned to the machine
+    /// with the client.
     pub(crate) fn is_call(&self) -> bool {
         self.kind != Kind::Upgrade
     }
 
-    /// Returns the client's deadline if no event occurs before.
+    /// Returns the time at which the client times out if nothing happens before.
     fn limit(&self) -> Now {
         let span = match (&self.close, &self.on) {
             (Some(CloseMode::Linger), _) => CLIENT_LINGER_MS,
             (Some(CloseMode::Close(_)), _) => CLIENT_STALL_MS,
             (Some(CloseMode::Finish), _) if !self.is_call() => CLIENT_STALL_MS,
-            // No deadline: the kernel's completions end these modes, or their turn comes.
+            // No deadline is needed. These modes end when the kernel's completions arrive, or when the client's turn
+            // comes.
             (
                 Some(
                     CloseMode::Lost(_)
@@ -169,18 +172,18 @@ impl<M: Machine> Splice<M> {
         self.since.after(span)
     }
 
-    /// Returns the deadline of the client or of its TLS record, whichever is earlier.
+    /// Returns the deadline of the client or of its incomplete TLS record, whichever is earlier.
     pub(crate) fn due(&self, io: &Io) -> Now {
         self.limit().min(self.connection.record_due(io))
     }
 
-    /// Whether to read more from the client.
+    /// Returns whether more bytes should be read from the client.
     fn reads(&self) -> bool {
         let takes = match &self.close {
             None => match self.kind {
                 Kind::Upgrade => matches!(self.on, On::Link(..)) && self.unread.is_empty(),
                 Kind::Call => false,
-                // Reading continues, to detect EOF from the caller.
+                // Reading continues in order to detect EOF from the caller.
                 Kind::AlexaCall => self.unread.len() < LEAVING_BYTES,
             },
             Some(CloseMode::Lost(_) | CloseMode::Linger) => true, // only the client's FIN is awaited
@@ -204,8 +207,8 @@ impl<M: Machine> Splice<M> {
         self.connection.write(key, piece, io)
     }
 
-    /// Sends part of the bytes received for the client, and pending output of its TLS engine. Returns whether there was
-    /// anything to send; `None` if the connection is broken.
+    /// Sends some of the bytes received for the client, and the pending output of its TLS engine. Returns whether there
+    /// was anything to send, or `None` if the connection is broken.
     fn send(&mut self, place: u32, link: Option<(&mut Link, u32)>, io: &mut Io) -> Option<bool> {
         let inbox = link.as_ref().map_or(&[][..], |(link, id)| link.inbox(*id));
         let piece = inbox.get(..inbox.len().min(ENCRYPT_BYTES))?;
@@ -219,12 +222,12 @@ impl<M: Machine> Splice<M> {
             if on_wire > 0 {
                 link.streams.sent(id, plain, on_wire, io.turn.at().now);
             }
-            self.parcel = None; // this node can no longer respond for the owner
+            self.parcel = None; // // this node can no longer respond in place of the owner
         }
         Some(on_wire > 0 || self.connection.sending)
     }
 
-    /// Collects part of a call's response. Returns `false` if the response is too long.
+    /// Collects a part of a call's response. Returns `false` if the response is too long.
     fn gather(&mut self, link: &mut Link, id: u32, io: &mut Io) -> bool {
         let inbox = link.inbox(id);
         let length = inbox.len();
@@ -233,13 +236,13 @@ impl<M: Machine> Splice<M> {
             io.counts.link_bytes_to_client += length as u64;
             link.streams.took(id, length);
             link.streams.sent(id, length, length, io.turn.at().now);
-            link.streams.unacknowledged(id, 0, 0); // this node delivers the rest
+            link.streams.unacknowledged(id, 0, 0); // // this node delivers the response itself
         }
         self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
-    /// Continues the end of a client once all bytes have been sent: a close frame, then the end of TLS. Returns whether
-    /// the kernel has accepted both.
+    /// Continues ending a client after all other bytes have been sent to it. Sends a close frame, and then the TLS
+    /// close_notify. Returns whether the kernel has accepted both.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
         let mut frame = Vec::new();
         if let Some(CloseMode::Close(code)) = self.close {
@@ -257,7 +260,7 @@ impl<M: Machine> Splice<M> {
     pub(crate) fn push_up(&mut self, link: Option<(&mut Link, u32)>, bytes: &[u8]) {
         match (&mut self.close, link) {
             (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
-                unsent.extend_from_slice(bytes); // after a request that is retried
+                unsent.extend_from_slice(bytes); // // they follow a request that is retried
             }
             (None, Some((link, id))) if !self.is_leaving => {
                 self.unread.extend_from_slice(bytes);
@@ -267,7 +270,8 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Forwards as many of the client's unread bytes as its stream accepts, and EOF once all have been forwarded.
+    /// Forwards as many of the client's unread bytes as its stream accepts. Once all of them have been forwarded, also
+    /// forwards EOF.
     pub(crate) fn give_unread(&mut self, link: &mut Link, id: u32) {
         if !self.is_call() && !self.unread.is_empty() {
             if link.streams.is_unconfirmed(id) {
@@ -285,14 +289,14 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Resets the client's stream, after reporting the bytes that the client has not yet acknowledged.
+    /// Resets the client's stream after reporting how many bytes the client has not acknowledged.
     pub(crate) fn reset_stream(&self, link: &mut Link, id: u32) {
         self.answer_kernel(link, id);
         link.streams.end(id, How::Reset);
     }
 
-    /// Reports the client's unacknowledged bytes to the owner, unless this side has reset the connection: the kernel
-    /// then considers all bytes acknowledged, so the report must precede the reset.
+    /// Reports to the owner how many bytes the client has not acknowledged, unless this side has reset the connection.
+    /// After a reset, the kernel considers all bytes acknowledged, so the report must come first.
     pub(crate) fn answer_kernel(&self, link: &mut Link, id: u32) {
         if self.connection.stage == Stage::Shut {
             return;
@@ -303,12 +307,12 @@ impl<M: Machine> Splice<M> {
     }
 }
 
-/// A client, with its link and the id of its stream, if any.
+/// A client, with its link and the id of its stream if it is on a link.
 type OnLink<'a, M> = (&'a mut Splice<M>, Option<(&'a mut Link, u32)>);
 
 impl<M: Machine> Streams<M> {
-    /// Returns a client, with its link and the id of its stream, if any, and marks that link to be served at the end of
-    /// the turn.
+    /// Returns a client, with its link and the id of its stream if it is on a link. Schedules the link to be served at
+    /// the end of the turn.
     pub(crate) fn client(&mut self, place: u32) -> Option<OnLink<'_, M>> {
         let client = self.clients.get_mut(place)?;
         let link = match client.on {
@@ -323,7 +327,7 @@ impl<M: Machine> Streams<M> {
         Some((client, link))
     }
 
-    /// Forwards bytes received for a client to it. Returns `false` if its connection is broken.
+    /// Sends the bytes received for a client. Returns `false` if the client's connection is broken.
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some((client, Some((link, id)))) = self.client(place)
             && client.is_call()
@@ -342,7 +346,7 @@ impl<M: Machine> Streams<M> {
         true
     }
 
-    /// Arms a client's receive if more is to be read, and sets its next deadline.
+    /// Arms the receive of a client if more is to be read, and sets the client's next deadline.
     pub(crate) fn watch_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.clients.get_mut(place) else {
             return;
@@ -362,7 +366,7 @@ impl<M: Machine> Streams<M> {
         self.clients.serve_by(place, due);
     }
 
-    /// Takes the request of a client that is waiting for a link, and ends its wait.
+    /// Takes the request of a client that is waiting for a link. The client then no longer waits.
     pub(crate) fn take_request(&mut self, place: u32) -> Vec<u8> {
         let Some(client) = self.clients.get_mut(place) else {
             return Vec::new();

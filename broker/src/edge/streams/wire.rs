@@ -1,4 +1,4 @@
-//! A link's connection, and its stage.
+//! The connection of a link, and its stage.
 
 use crate::edge::connection::{Connection, NEVER, Receive};
 use crate::edge::io::Io;
@@ -20,9 +20,9 @@ use std::time::Duration;
 /// The local end of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Local {
-    /// On a front: a client, by its number.
+    /// The client of this node with this number.
     Client(u32),
-    /// On an owner: a session.
+    /// A session of this node, whose client is connected to another node.
     Session(SessionKey),
 }
 
@@ -30,7 +30,8 @@ pub(crate) enum Local {
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) stage: Stage,
-    /// On a front: the node and the shard to which this connects.
+    /// The node to which this shard opened the link, and the shard of that node. `None` for a link that the other node
+    /// opened.
     pub(crate) to: Option<(NodeId, u16)>,
     /// Name of the other node, once its hello has been read.
     pub(crate) peer: Arc<str>,
@@ -44,15 +45,16 @@ impl AsMut<Connection> for Wire {
     }
 }
 
-/// The stage of a link: what it waits for.
+/// The stage of a link, named after what the link waits for.
 pub(crate) enum Stage {
-    /// Completion of the connect operation.
+    /// Waits for the connect operation to complete.
     Connecting,
-    /// The handshake, followed by the peer's hello, of which these bytes have been received so far.
+    /// Waits for the TLS handshake to complete, and then for the peer's hello. Holds the part of the hello received so
+    /// far.
     Hello(Vec<u8>),
-    /// Frames are exchanged.
+    /// The link is open, and frames are exchanged.
     Open(Box<Link>),
-    /// The final completions.
+    /// The link has ended. Waits for the final completions of its operations.
     Over,
 }
 
@@ -84,7 +86,7 @@ impl Wire {
         }
     }
 
-    /// Starts the handshake on the established connection. Returns `false` if that fails.
+    /// Starts the TLS handshake on the established connection. Returns `false` if that fails.
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
         let client = self.to.and_then(|(node, _)| {
             let (config, name) = links.client(shard, node)?;
@@ -108,7 +110,7 @@ impl Wire {
         );
         self.connection.receive = match self.stage {
             Stage::Hello(_) => {
-                io.ring.receive_once(socket, key); // a link that moves to another shard must have nothing armed
+                io.ring.receive_once(socket, key); // // a link that moves to another shard must have nothing armed
                 Receive::Once
             }
             Stage::Open(_) => {
@@ -130,7 +132,7 @@ impl Wire {
         self.began.after(span)
     }
 
-    /// Whether the connection timed out before its link was open.
+    /// Returns whether the connection timed out before its link was open.
     pub(crate) fn is_late(&self, now: Now) -> bool {
         self.begins() && self.limit(now) <= now
     }
@@ -139,7 +141,7 @@ impl Wire {
         matches!(self.stage, Stage::Connecting | Stage::Hello(_))
     }
 
-    /// Encrypts and sends bytes, after pending output of the engine. Returns `false` if the connection is broken.
+    /// Encrypts and sends bytes, after any pending output of the engine. Returns `false` if the connection is broken.
     pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
         let key = link_key(LinkEnd::Link(place));
         let piece = Piece {
@@ -151,8 +153,7 @@ impl Wire {
     }
 }
 
-/// Enables keepalive, since a host that fails sends nothing, and idle clients send no data that would reveal the
-/// failure.
+/// Enables TCP keepalive, which detects that the other host has failed even if the clients on the link are idle.
 pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(10))

@@ -1,4 +1,4 @@
-//! Order, retries and bounds of what waits for a receiver.
+//! Tests of the queue: the order of events, retries, and limits.
 
 use super::{What, *};
 use crate::limits::HOOK_WAITING_MAX;
@@ -43,7 +43,8 @@ fn job(channel: u64, sequence: u64) -> HookDelivery {
     }
 }
 
-/// A state of channel 1 by this cause, held back for the linger if the master leaves by it.
+/// Returns a state of channel 1 with this cause. If the cause is that the master left, the state is delayed by the
+/// linger.
 fn state(cause: PresenceCause, there: bool, now: u64) -> HookDelivery {
     let mut job = job(1, now);
     if let What::Presence(presence) = &mut job.what {
@@ -66,14 +67,14 @@ fn state(cause: PresenceCause, there: bool, now: u64) -> HookDelivery {
 
 const LINGER: u64 = 2_000;
 
-/// When a state was sent, by what cause, and whether it has a master.
+/// When a state was sent, with which cause, and whether it had a master.
 type Sent = (u64, PresenceCause, bool);
 
-/// Changes, and what is sent for them.
+/// Changes of a channel, and the states that must be sent for them.
 type Case = (&'static [(PresenceCause, bool)], &'static [Sent]);
 
-/// The states of channel 1 that are sent from the last moment until then, each taken at once: when, by what cause, and
-/// whether a master is there.
+/// Returns the states of channel 1 that are sent up to `until`: when, with which cause, and whether there is a master.
+/// The receiver accepts each state at once.
 fn sent(queue: &mut Queue, until: u64) -> Vec<Sent> {
     let mut sent = Vec::new();
     while let Some(due) = queue.next_due().filter(|due| *due <= until) {
@@ -85,7 +86,7 @@ fn sent(queue: &mut Queue, until: u64) -> Vec<Sent> {
     sent
 }
 
-/// A camera that reconnects forty times, each time within the linger, came once.
+/// A camera that reconnects forty times, each time within the linger, is never reported as gone.
 #[test]
 fn a_master_that_reconnects_within_the_linger_was_never_gone() {
     let mut queue = Queue::new(60_000, 1);
@@ -95,7 +96,7 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
         let now = nth * 700;
         all.extend(sent(&mut queue, now));
         queue.put(state(PresenceCause::MasterLeft, false, now), now);
-        // What happens meanwhile is said when it shows no departure.
+        // A change in the meantime is reported, as long as it does not reveal that the master has left.
         all.extend(sent(&mut queue, now + 100));
         queue.put(
             state(PresenceCause::ViewerLeft, false, now + 100),
@@ -112,7 +113,7 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
     assert!(all.len() > 20, "{all:?}");
     let replaced = |(_, cause, there): &Sent| *there && *cause == PresenceCause::MasterReplaced;
     assert!(all.iter().all(replaced), "{all:?}");
-    // Then it stays away.
+    // After that, the camera stays away.
     queue.put(state(PresenceCause::MasterLeft, false, 90_000), 90_000);
     queue.put(state(PresenceCause::ViewerLeft, false, 90_500), 90_500);
     assert_eq!(
@@ -121,25 +122,17 @@ fn a_master_that_reconnects_within_the_linger_was_never_gone() {
     );
 }
 
-/// Of the states within a second the newest is sent at its end, with the cause that says most.
+/// Of several states within a second, the newest is sent when the second ends, with the most significant of their
+/// causes.
 #[test]
 fn states_of_a_channel_are_a_second_apart() {
+    #[rustfmt::skip] // a table, a case per row
     let cases: [Case; 5] = [
-        (
-            &[
-                (PresenceCause::MasterJoined, true),
-                (PresenceCause::Served, true),
-            ],
-            &[(1_000, PresenceCause::MasterJoined, true)],
-        ),
-        (
-            &[
-                (PresenceCause::MasterJoined, true),
-                (PresenceCause::MasterLeft, false),
-            ],
-            &[(2_200, PresenceCause::MasterLeft, false)],
-        ),
-        // The receiver knows none: this one came.
+        (&[(PresenceCause::MasterJoined, true), (PresenceCause::Served, true)],
+            &[(1_000, PresenceCause::MasterJoined, true)]),
+        (&[(PresenceCause::MasterJoined, true), (PresenceCause::MasterLeft, false)],
+            &[(2_200, PresenceCause::MasterLeft, false)]),
+        // The receiver has not been told of any master, so this one is reported as having joined.
         (
             &[
                 (PresenceCause::MasterJoined, true),
@@ -148,20 +141,10 @@ fn states_of_a_channel_are_a_second_apart() {
             ],
             &[(1_000, PresenceCause::MasterJoined, true)],
         ),
-        (
-            &[
-                (PresenceCause::MasterLeft, false),
-                (PresenceCause::Deleted, false),
-            ],
-            &[(1_000, PresenceCause::Deleted, false)],
-        ),
-        (
-            &[
-                (PresenceCause::Unwatched, false),
-                (PresenceCause::Watched, true),
-            ],
-            &[(1_000, PresenceCause::Watched, true)],
-        ),
+        (&[(PresenceCause::MasterLeft, false), (PresenceCause::Deleted, false)],
+            &[(1_000, PresenceCause::Deleted, false)]),
+        (&[(PresenceCause::Unwatched, false), (PresenceCause::Watched, true)],
+            &[(1_000, PresenceCause::Watched, true)]),
     ];
     for (changes, expected) in cases {
         let mut queue = Queue::new(60_000, 1);
@@ -207,8 +190,8 @@ fn calls_and_words_of_the_process_and_states_of_other_channels_are_not_apart() {
     assert!(next(&mut queue, 1_100).is_none() && queue.rests.is_empty());
 }
 
-/// A receiver that takes 20 ms for a request, and 10,000 calls of one account: those of another one come next, and
-/// calls that are repeated while they wait keep their turns.
+/// The receiver takes 20 ms per request, and one account has 10,000 calls queued. Calls of another account are served
+/// next, and calls that are replaced while they are queued keep their turns.
 #[test]
 fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
     let call = |channel: u64, account, now| {
@@ -239,7 +222,7 @@ fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
             }
         }
         if now % 5_000 == 0 {
-            // Each that waits is repeated, those that came last first.
+            // Every queued call is replaced, beginning with the one that was queued last.
             let waiting = |channel: &u64| now > 0 && !launched.contains_key(channel);
             for channel in (0..10_000).rev().filter(waiting) {
                 queue.put(call(channel, greedy, now), now);
@@ -255,7 +238,7 @@ fn accounts_take_turns_and_a_repeated_call_keeps_its_own() {
     for channel in 20_000..20_010 {
         assert!(launched[&channel] <= 160, "{}", launched[&channel]);
     }
-    // In the order of their keys, since all came at once.
+    // All calls were queued at the same time, so they are sent in the order of their keys.
     let mut order: Vec<_> = (0..10_000_u64).collect();
     order.sort_by_key(ToString::to_string);
     let moments = order.iter().map(|channel| launched[channel]);
@@ -366,7 +349,7 @@ fn the_account_with_most_makes_room_and_calls_have_their_own() {
         ..job(channel, 1)
     };
     let (greedy, other) = (Account(1), Account(2));
-    // Bytes or places, whatever is used up first.
+    // The account runs out of bytes or of places, whichever comes first.
     let mut taken = 0;
     while queue.put(of(taken, greedy), 0) == 0 {
         taken += 1;
@@ -383,7 +366,7 @@ fn the_account_with_most_makes_room_and_calls_have_their_own() {
     assert!(queue.take_lost());
 }
 
-/// Few channels with many who wait hold as much as many channels: they make room for those.
+/// A few channels with many waiting viewers hold as much as many channels, so they make room for other accounts.
 #[test]
 fn bytes_are_what_an_account_holds() {
     let mut queue = Queue::new(60_000, 1);
@@ -417,7 +400,7 @@ fn bytes_are_what_an_account_holds() {
     assert_eq!(kept.count(), 4_000, "nobody pays for the larger account");
 }
 
-/// A call that is under way and fails when its master is there is not made again.
+/// A wake call that fails in flight is not repeated once its master has connected.
 #[test]
 fn what_is_withdrawn_in_flight_is_not_repeated() {
     let mut queue = Queue::new(60_000, 1);
@@ -470,8 +453,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever fails: a receiver never goes back, and in the end has the newest state of each channel, or learns
-    /// that it must read all of them.
+    /// No failure makes a receiver get an older state after a newer one. In the end, it has the newest state of
+    /// each channel or has been told to read all of them again.
     #[test]
     fn in_the_end_the_receiver_has_the_newest_states(
         steps in prop::collection::vec(step(), 1..200),

@@ -1,4 +1,4 @@
-//! Calls for a master as transcripts.
+//! Tests of wake calls, written as transcripts.
 
 use super::*;
 use broker_core::{presence::Master, time::Wall};
@@ -110,7 +110,7 @@ fn calls_end_with_the_master_or_with_what_is_kept() {
     case.until(5_000);
     let ends = case.saw(&state(true, &[]), 7_000);
     assert_eq!(ends, ["withdraw", "connected 7000"]);
-    // The cooldown holds; then a newer message is called for.
+    // During the cooldown, no call is made. After that, the master is called for the newer message.
     let newer = state(false, &[(90_000, None)]);
     assert_eq!(case.saw(&newer, 10_000), [""; 0]);
     assert_eq!(case.until(37_000), [(37_000, "call 1".to_owned())]);
@@ -126,7 +126,8 @@ fn a_channel_without_anybody_who_waits_costs_nothing() {
     assert!(case.wakes.channels.is_empty() && case.wakes.due.is_empty());
 }
 
-/// Calls within the hour, each for a newer message, with the master there a moment later.
+/// Returns how many calls are made and how many are refused in an hour. Each call is for a newer message, and the
+/// master connects a moment after it.
 fn calls_in_an_hour(case: &mut Case, caller: Option<u64>) -> (usize, usize) {
     let (mut called, mut limited) = (0, 0);
     for nth in 0..60 {
@@ -144,7 +145,7 @@ fn a_loop_of_one_viewer_does_not_empty_a_battery() {
     assert_eq!(calls_in_an_hour(&mut Case::new(), None), (30, 30));
     let mut case = Case::new();
     assert_eq!(calls_in_an_hour(&mut case, Some(7)), (10, 50));
-    // Another caller still has its part, and the next hour begins at zero.
+    // Another caller still has calls left, and the next hour begins with none used.
     let now = 60 * 40_000;
     assert_eq!(
         case.saw(&state(false, &[(now + 20_000, Some(8))]), now),
@@ -158,7 +159,8 @@ fn a_loop_of_one_viewer_does_not_empty_a_battery() {
     );
 }
 
-/// Another caller's loop neither uses up a call nor makes a message count as called for.
+/// A caller that retries in a loop does not use up the calls of others, nor does it make their messages count as called
+/// for.
 #[test]
 fn a_caller_that_is_limited_hides_nobody() {
     let mut case = Case::new();
@@ -186,7 +188,7 @@ fn a_calendar_that_is_set_back_keeps_no_call_back() {
     assert_eq!(case.saw(&at(1_000, 121_000), 100_000), ["call 1"]);
 }
 
-/// Calls that were due meanwhile are one, and no channel is forgotten.
+/// Calls that became due in the meantime are made as one, and no channel is forgotten.
 #[test]
 fn a_process_that_stood_still_goes_on_calling() {
     let mut case = Case::new();
@@ -199,7 +201,7 @@ fn a_process_that_stood_still_goes_on_calling() {
     assert_eq!(ends, ["withdraw", "gave_up 200000"]);
 }
 
-/// An account has filled all places: a camera of another one is called for all the same.
+/// One account has taken all places. Even so, a camera of another account is called.
 #[test]
 fn the_account_with_most_makes_room() {
     let mut wakes = Wakes::default();
@@ -222,7 +224,7 @@ fn the_account_with_most_makes_room() {
     let acts = words(&wakes.saw(&arn, &other, 1));
     assert_eq!(acts, ["withdraw", "limited 0", "call 1"]);
     assert_eq!(wakes.channels.len(), WAKE_CHANNELS_MAX);
-    // The channels of the first are quiet at last: another one of it takes the place of one of them.
+    // Once the channels of the first account are idle, another of its channels can replace one of them.
     while let Some(due) = wakes.next_due().filter(|due| *due <= 65_000) {
         wakes.due(due, |_| true);
     }

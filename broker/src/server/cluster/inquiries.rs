@@ -1,13 +1,14 @@
-//! Inquiries to other nodes, and replies to their inquiries: pages of channels, the number of an account's channels,
-//! and pages for operators.
+//! Sends inquiries to other nodes and replies to inquiries from them. An inquiry asks for a page of channels, for the
+//! number of an account's channels, or for a page of the admin listener.
 //!
 //! ```text
 //!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that owns a slot
 //!                                                             │
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own catalog ──► reply
 //! ```
-//! A separate thread processes events, and blocks only while it has none. Each question is a *round*, which ends when
-//! all nodes have replied or it times out. An inquiry without a reply is sent again, unless it has side effects.
+//! A separate thread processes events, and blocks only while there are none. Each question starts a *round*, which ends
+//! when all nodes have replied or when it times out. An inquiry without a reply is sent again, unless it has side
+//! effects.
 
 use crate::edge::turn::shards_now;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_HEAD_BYTES_MAX};
@@ -33,26 +34,26 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) enum Event {
     List(CallRef, PageQuestion),
-    /// A call requests the number of an account's channels on other nodes. The account is given as `region:account:`.
+    /// A call needs to know how many channels an account has on other nodes. The account is given as `region:account:`.
     Count(CallRef, Box<str>),
     Get(String, oneshot::Sender<NodeReplies>),
-    /// An operator posts to a path on the node with this name.
+    /// An operator sends a POST request to a path on the node with this name.
     Post(Name, String, Posted, oneshot::Sender<NodeReplies>),
     Inquired(Name, u64, Vec<u8>),
     Replied(Name, u64, Vec<u8>),
 }
 
-/// Maximum number of queued events. Further ones are dropped or refused.
+/// Maximum number of queued events. When the queue is full, further events are dropped or refused.
 pub(crate) const EVENTS_MAX: usize = 256;
 
-/// Maximum number of queued requests from other nodes to the admin listener. Further ones get 503.
+/// Maximum number of queued requests from other nodes to the admin listener. When the queue is full, requests get 503.
 pub(crate) const PATHS_MAX: usize = 16;
 
-/// Maximum number of calls that wait until their page can be collected. Further ones get 503.
+/// Maximum number of calls that wait for their page to be collected. Further calls get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Maximum number of concurrent requests to other nodes' admin listeners, and of counts. Further ones are refused;
-/// without a count, a call learns of no channels on other nodes.
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of concurrent counts of channels. Further
+/// requests are refused. Further counts assume that the other nodes have no channels.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
@@ -60,7 +61,7 @@ const PAGE_MAX: Duration = Duration::from_secs(3);
 const GET_MAX: Duration = Duration::from_secs(2);
 const COUNT_MAX: Duration = Duration::from_millis(500);
 
-/// Time without a reply after which a node is queried again.
+/// Time after which a node that has not replied is queried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Inquiries {
@@ -71,7 +72,7 @@ pub(crate) struct Inquiries {
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
-    /// Number of the next inquiry. The first number is random, so that replies to an earlier process are rejected.
+    /// Number of the next inquiry. The first number is random, so replies meant for an earlier process are rejected.
     next: u64,
 }
 
@@ -80,14 +81,14 @@ pub(crate) struct Round {
     inquiry: Vec<u8>,
     missing: Vec<Name>,
     until: Instant,
-    /// Time of the next query to the missing nodes, or of the restart of a page.
+    /// The time at which the nodes that have not replied are queried again, or at which a page is restarted.
     again: Instant,
 }
 
-/// Question of a round, with its caller and the replies so far.
+/// The purpose of a round of inquiries, with the recipient of the result and the replies so far.
 enum RoundQuestion {
     Page(Page),
-    /// Count of an account's channels so far.
+    /// The number of an account's channels, according to the replies so far.
     Count(CallRef, Holding),
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
@@ -171,8 +172,8 @@ impl Inquiries {
         self.look_at_waiting(now);
     }
 
-    /// Starts a round with these nodes. Inquiries with side effects are sent once, since without a reply their outcome
-    /// is unknown.
+    /// Starts a round that sends an inquiry to `nodes`. An inquiry with side effects is sent only once. If a node does
+    /// not reply to it, the outcome is unknown.
     fn begin(&mut self, what: RoundQuestion, inquiry: &Inquiry, nodes: Vec<Name>, most: Duration) {
         let now = Instant::now();
         let until = now + most;
@@ -194,7 +195,7 @@ impl Inquiries {
 
     fn ask(&mut self, number: u64, round: Round) {
         for name in &round.missing {
-            // A failed send is repeated with the next query.
+            // A failure is ignored. Unless it has side effects, the inquiry is sent again later.
             let _ = self
                 .others
                 .inquire(name.clone(), number, round.inquiry.clone());
@@ -220,7 +221,7 @@ impl Inquiries {
         self.begin(what, &inquiry, nodes, COUNT_MAX);
     }
 
-    /// Queries the admin listeners of the given nodes. Drops `to` if the limit is reached.
+    /// Queries the admin listeners of the given nodes. If there are too many concurrent requests, drops `to` instead.
     fn ask_admins(&mut self, inquiry: &Inquiry, of: Vec<Name>, to: oneshot::Sender<NodeReplies>) {
         let gets = self.rounds.values();
         let gets = gets.filter(|round| matches!(round.what, RoundQuestion::Get(..)));
@@ -256,7 +257,7 @@ impl Inquiries {
             RoundQuestion::Get(to, replies) => {
                 let missing = round.missing.iter().map(|name| name.as_str().into());
                 let missing = missing.collect();
-                // The operator may have disconnected.
+                // The operator may have disconnected in the meantime.
                 let _ = to.send(NodeReplies { replies, missing });
             }
         }
@@ -308,7 +309,7 @@ impl Inquiries {
 }
 
 impl RoundQuestion {
-    /// Adds a reply. Returns `false` if it does not match the question.
+    /// Adds a reply. Returns `false` if it is not a reply to this question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
             (Self::Page(page), InquiryReply::Page(part)) => page.add(*part),
@@ -333,11 +334,11 @@ fn unavailable(why: &str) -> Vec<u8> {
 const BUSY: &str = "the admin listener of the node that has the channel is busy, or off";
 const TOO_LONG: &str = "the answer is too long to be forwarded: ask the node that has the channel";
 
-// Pages of channels. A page is complete when, for every slot, a node has stated that it has served the slot since the
-// call arrived. While slots move, the nodes are queried again. A page that stays incomplete is refused, never
-// shortened.
+// Pages of channels. A page is complete once every slot is covered by a node that reports having served it since the
+// call arrived. While slots move, the nodes are queried again. A page that stays incomplete is refused; it is never
+// returned with channels missing.
 
-/// Delay before the restart of a page while a slot moves.
+/// Delay before a page is restarted because a slot is moving.
 const MOVED: Duration = Duration::from_millis(100);
 
 pub(crate) struct Page {
@@ -346,7 +347,7 @@ pub(crate) struct Page {
     until: Instant,
     parts: Vec<PagePart>,
     whole: Option<Answer>,
-    /// Owner of the first slot that is missing from all parts, if known.
+    /// The owner, if known, of the first slot that none of the replies so far covers.
     lacking: Option<NodeId>,
 }
 
@@ -375,7 +376,7 @@ impl Inquiries {
         self.waiting.front().map(|page| page.until)
     }
 
-    /// Collects the pages that wait, as capacity permits, and refuses those whose time is up.
+    /// Starts collecting waiting pages, up to the limit on concurrent pages. Refuses calls that have waited too long.
     fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = take_due(&mut self.waiting, |page| page.until <= now) {
             self.answer(page.caller, busy());
@@ -412,8 +413,8 @@ impl Inquiries {
         PagePart::of_node(&self.map, &*self.catalog, question, shards_now())
     }
 
-    /// Returns whether a page is complete, once all nodes of its round have replied. A page that lacks a slot is
-    /// restarted soon.
+    /// Returns whether a page is complete, and schedules a restart of the page if it is not. Must be called once all
+    /// nodes of the round have replied.
     pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
         let RoundQuestion::Page(page) = &mut round.what else {
             return true;
@@ -421,13 +422,14 @@ impl Inquiries {
         let parts = std::mem::take(&mut page.parts);
         let found = PagePart::of_nodes(parts, page.question.limit);
         let lacking = found.slots.first_missing();
-        // The next page begins after the last record of this one.
+        // The next page begins after the last record of this page.
         let has_no_end = found.records.is_empty() && found.complete_to.is_some();
         if lacking.is_none() && !has_no_end {
             page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));
             return true;
         }
-        // The restarted page keeps these parts: during a drain some slot is always moving, but none for long.
+        // The restarted page keeps these parts. During a drain, there is always some slot that is moving, but each slot
+        // moves only for a short time.
         page.parts = vec![found];
         page.lacking = lacking.and_then(|slot| self.map.owner_of(slot));
         round.again = Instant::now() + MOVED;
@@ -467,15 +469,16 @@ fn busy() -> Answer {
     Refusal::unavailable(Check::MailboxFull, text).into()
 }
 
-// Encoding of inquiries and replies. A new kind goes at the end of its `enum`; earlier versions do not reply to it.
+// Encoding of inquiries and replies. New variants must be added at the end of an `enum`; earlier versions of the broker
+// do not reply to them.
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Inquiry {
     Page(PageQuestion),
-    /// Requests the number of an account's channels. The account is given as `region:account:`.
+    /// Asks how many channels an account has. The account is given as `region:account:`.
     Count(Box<str>),
     Get(String),
-    /// Posts to the admin listener at this path; executed at most once.
+    /// Sends a POST request to this path of the admin listener. The request is executed at most once.
     Post(String, Posted),
 }
 
@@ -484,7 +487,7 @@ impl Inquiry {
         wire::write(self)
     }
 
-    /// Decodes an inquiry; `None` for kinds of later versions.
+    /// Decodes an inquiry. Returns `None` if the inquiry is malformed, or if its kind is unknown to this version.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut inquiry = wire::read(bytes, BYTES_MAX)?;
         if let Self::Page(question) = &mut inquiry {
@@ -515,8 +518,8 @@ impl InquiryReply {
     }
 }
 
-/// Maximum size of a reply in bytes, large enough for operators' pages; the sender refuses longer replies. A page of
-/// channels takes a quarter of this size.
+/// Maximum size of a reply in bytes, large enough for any page of the admin listener. The replying node refuses to send
+/// longer replies. A page of channels takes at most a quarter of this size.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
 /// Maximum size of an inquiry in bytes, large enough for any request to an admin listener.
@@ -554,7 +557,7 @@ mod words_tests {
         }))
     }
 
-    /// Checks that `read` refuses bytes that are cut off anywhere or one too many, and survives any changed byte.
+    /// Checks that `read` refuses truncated bytes and a surplus byte, and never panics on a changed byte.
     fn bear(bytes: &[u8], read: impl Fn(&[u8]) -> Option<String>) {
         for at in 0..bytes.len() {
             assert_eq!(read(&bytes[..at]), None, "{at} bytes");

@@ -1,4 +1,4 @@
-//! Node of a cluster with etcd: the thread that follows the cluster, and its interface to the shards.
+//! The node of a cluster with etcd: the thread that follows the cluster, and its interface to the shards.
 //!
 //! ```text
 //!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► Shards ──► Desk ──► Letter::Slots
@@ -40,10 +40,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-/// Descriptors that a node needs in addition to the descriptors of clients and shards.
+/// Number of descriptors that a node needs in addition to those of clients and shards.
 pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
-/// Running node. For the cluster, dropping it is the same as killing its process.
+/// A running node. If the handle is dropped, the other nodes see the same as if the process had been killed.
 pub(crate) struct Node {
     files: EtcdFiles,
     handle: Handle,
@@ -54,14 +54,14 @@ pub(crate) struct Node {
     tallies: Shared<Tallies>,
     in_force: Arc<OnceLock<InForce>>,
     names: (String, String),
-    /// Counts of messages to and from other nodes (sent, received, lost), and of refused connections.
+    /// Counts of the messages sent to and received from other nodes, of lost messages, and of refused connections.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
 
 impl Node {
     /// Starts the node's thread without waiting for etcd. No client is served until etcd responds. Fails with
-    /// [`Failure::Configuration`] if a file is invalid, or [`Failure::Fatal`] if the machine prevents the start.
+    /// [`Failure::Configuration`] if a file is invalid, and with [`Failure::Fatal`] if the system prevents the start.
     pub(crate) fn start(
         settings: &Settings,
         (data_dir, readiness, epoch): (&DataDir, Readiness, u64),
@@ -74,7 +74,7 @@ impl Node {
             .listen
             .ok_or_else(|| fatal(&"cluster.listen is not set"))?;
         let carrier = carrier(settings, part)?;
-        // The files have been validated before.
+        // The files have been validated already.
         let files = EtcdFiles::open(&settings.cluster.etcd)
             .map_err(|faults| Failure::Configuration(etcd_options::told(&faults)))?;
         let config = NodeConfig {
@@ -115,7 +115,7 @@ impl Node {
         let counts = carrier.counts();
         let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
         let handle = handle.map_err(|error| fatal(&error))?;
-        // No other code sets `parcels`, so this cannot fail.
+        // Nothing else sets `parcels`, so this cannot fail.
         let _ = desk.parcels.set(handle.commands());
         let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
         let others = (handle.commands(), first_number()?);
@@ -155,7 +155,8 @@ impl Node {
         Box::new(End { desk, shard })
     }
 
-    /// Returns the receiver of the node's reports: a drain that an operator requested and, once, the end of the node.
+    /// Returns the receiver of the node's reports. The node sends a report when an operator requests a drain, and one
+    /// last report when it ends.
     pub(crate) fn news(&self) -> Receiver<NodeNews> {
         self.news.clone()
     }
@@ -164,18 +165,19 @@ impl Node {
         *self.tallies.lock() = tallies;
     }
 
-    /// Sets the receiver of the current credentials, for reports to operators. Called once.
+    /// Sets the source of the credentials in force, which the node reports to operators. Must be called only once.
     pub(crate) fn reports_on(&self, in_force: InForce) {
         let _ = self.in_force.set(in_force);
     }
 
-    /// Starts to hand all slots to other nodes; the node then reports its end. Returns `false` if the node has ended.
+    /// Starts handing all slots over to other nodes. When this is done, the node reports that it has ended. Returns
+    /// `false` if the node has already ended.
     pub(crate) fn drain(&self) -> bool {
         self.handle.drain()
     }
 
-    /// Sets whether a shard hangs, in which case the node stops renewing its registration. Returns `false` if the
-    /// node's thread accepts no commands.
+    /// Sets whether a shard hangs. While a shard hangs, the node does not renew its registration. Returns `false` if
+    /// the node's thread does not accept commands.
     pub(crate) fn stuck(&self, stuck: bool) -> bool {
         let taken = self.handle.stuck(stuck);
         if !taken {
@@ -267,7 +269,8 @@ fn pages(
         }),
         post: Arc::new(move |node, path, posted| {
             let (to, replies) = oneshot::channel();
-            // If the queue is full, `to` is dropped, as in `ask`. Every node of the map has a valid name.
+            // If the queue is full, dropping `to` tells the caller that there will be no reply. The names of all nodes
+            // in the map are valid.
             if let Some(node) = Name::new(node) {
                 let _ = posting.try_send(Event::Post(node, path, posted, to));
             }
@@ -275,7 +278,7 @@ fn pages(
         }),
         ask: Arc::new(move |path| {
             let (to, replies) = oneshot::channel();
-            // If the queue is full, `to` is dropped and the caller learns that no reply will come.
+            // If the queue is full, dropping `to` tells the caller that there will be no reply.
             let _ = asking.try_send(Event::Get(path, to));
             replies
         }),
@@ -354,7 +357,7 @@ fn of_node(node: &NodeState) -> NodeView {
     }
 }
 
-/// Returns the reason why a registration is rejected; empty for a peer.
+/// Returns the reason why a node's registration is rejected, or an empty string if the node is a valid peer.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::Peer => String::new(),

@@ -1,5 +1,5 @@
-//! Interface between the node's thread and the shards: orders about slots, and the shards' reports. Locks are held
-//! briefly. No messages of clients pass through it.
+//! The interface between the node's thread and the shards. The thread sends orders about slots, and the shards report
+//! back. Locks are held only briefly. Messages of clients do not use this interface.
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
@@ -31,7 +31,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// Orders for all shards, and the shards' reports. One per process.
+/// The orders for all shards, and the shards' reports. Each process has one `Desk`.
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
@@ -42,27 +42,29 @@ pub(crate) struct Desk {
     inquiries: Sender<Event>,
 }
 
-/// Orders for one shard (a few per slot of this node), and answers to inquiries that its calls started.
+/// The orders for one shard, and the answers to inquiries that calls on this shard started. There are at most a few
+/// orders for each slot of this node.
 #[derive(Default)]
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// Whether the shard has been notified of orders or a change of the map, or is processing orders.
+    /// Whether the shard has been notified of orders or of a change to the map and has not finished processing them.
     is_told: bool,
 }
 
 struct Own {
     slots: Vec<SlotServing>,
-    /// Messages that shards are packing, by slot. A newer parcel replaces an older one.
+    /// Messages that shards are packing into parcels for other nodes, by slot. A newer parcel for a slot replaces an
+    /// older one.
     packing: HashMap<Slot, Packing>,
 }
 
 #[derive(Clone, Copy)]
 enum SlotServing {
     Not,
-    /// Loading, with the number of shards that have not taken over their channels.
+    /// The slot is being loaded. Holds the number of shards that have not taken over their channels of the slot yet.
     Begins(Epoch, usize),
-    /// Served by all shards, as the map states.
+    /// All shards serve the slot, and the map shows this.
     All,
 }
 
@@ -118,7 +120,7 @@ impl Desk {
         });
     }
 
-    /// Makes every shard check the map, since the owner of a slot with clients on links may have changed.
+    /// Makes every shard check the map. The owner of a slot whose clients arrive through links may have changed.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());
@@ -177,7 +179,7 @@ impl Desk {
         }
     }
 
-    /// Records the owner of a slot. For slots that this node serves, the state of its shards takes precedence.
+    /// Records the owner of a slot. If this node serves the slot, the state of its shards takes precedence.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
@@ -202,8 +204,8 @@ impl Desk {
         let (Some((to, parcel)), Some(parcels)) = (to, self.parcels.get()) else {
             return;
         };
-        // A node that loses thousands of slots at once would otherwise send more parcels than the cluster's thread
-        // queues.
+        // Without this check, a node that loses thousands of slots at once would send more parcels than the cluster
+        // thread can queue.
         if bytes.is_empty() && parcel.sent == ParcelSent::Late {
             return;
         }
@@ -292,21 +294,22 @@ impl SlotOrders for End {
     }
 }
 
-/// Locks a mutex and ignores poisoning: no thread panics while holding it, and its content is always consistent.
+/// Locks a mutex and ignores poisoning. This is sound because no thread panics while it holds the lock, and the content
+/// is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// Passes the orders of the node's thread to the shards, and publishes what the thread learns.
+// Passes orders of the node's thread to the shards, and publishes what that thread learns.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeNews {
     Drain,
-    /// The node has ended. The names belong to other nodes that caused the end, if any.
+    /// The node has ended. Includes the names of the other nodes that caused this, if any.
     Ended(Ending, Vec<String>),
 }
 
-/// Statistics of all shards of this node, up to a few seconds old.
+/// Statistics of all shards of this node, which may be a few seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
     pub(crate) waiting: u64,
@@ -321,7 +324,8 @@ pub(crate) struct ShardsOfNode {
     pub(crate) tallies: Shared<Tallies>,
     pub(crate) in_force: Arc<OnceLock<InForce>>,
     pub(crate) readiness: Readiness,
-    /// Channel records of slots being loaded, by shard. The limit on slots loaded at a time bounds their number.
+    /// Channel records of the slots that are being loaded, by shard. Only a few slots are loaded at a time, so the
+    /// number of records is limited.
     pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(crate) kept_bytes: usize,
@@ -444,7 +448,7 @@ impl HostService for ShardsOfNode {
         let _ = self.desk.inquiries.try_send(event);
     }
 
-    // Sending fails only once the process ends and the receiver is gone.
+    // Sending fails only when the process ends and the receiver is gone.
     fn drain(&mut self) {
         let _ = self.report.send(NodeNews::Drain);
     }
@@ -479,7 +483,7 @@ impl ShardsOfNode {
     fn release(&mut self, held: Held, cause: ReleaseCause) {
         self.loading.remove(&held.slot);
         match cause {
-            // The process drains like a single node and serves clients until its end.
+            // The process drains like one without a cluster, and serves clients until it ends.
             ReleaseCause::Ends => return,
             ReleaseCause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
             ReleaseCause::Transferred
@@ -500,11 +504,13 @@ impl ShardsOfNode {
     }
 }
 
-/// Converts a time of the node's clock to the shards' clock, which stops while the machine is suspended.
+/// Converts a time of the node's clock to a time of the shards' clock. The shards' clock stops while the machine is
+/// suspended.
 ///
-/// A time in the past becomes 0 instead of the current time, since a turn in progress may have started earlier.
+/// A time in the past is converted to 0. The current time would not do, since the current turn may have started before
+/// it.
 ///
-/// The shards' clock is read first, so that a pause between the two readings makes the result earlier, never later.
+/// The shards' clock is read first, so a pause between the two readings can only make the result earlier.
 fn as_shards_count(until: Now) -> Now {
     let shards = shards_now();
     match until.since(boottime()) {
@@ -513,8 +519,8 @@ fn as_shards_count(until: Now) -> Now {
     }
 }
 
-// Slot journal for tests: a line for each event of a slot, in a file that the environment names. The lines of all nodes
-// on a machine show whether two nodes admitted clients to one slot.
+// Slot journal for tests. Each event of a slot is written as a line to the file that an environment variable names. The
+// lines of all nodes on a machine show whether two nodes ever admitted clients to a slot at the same time.
 //
 // ```text
 // 81234567 n1/4711 owns 17 230       owns the slot in this epoch, and loads it
@@ -523,14 +529,15 @@ fn as_shards_count(until: Now) -> Now {
 // 81240003 n1/4711 stops 17          no client is admitted from here on
 // 81234599 n1/4711 valid 81242599    no client is admitted from this time on, unless a later line extends it
 // ```
-// Times are milliseconds of the clock that runs while the machine is suspended, which all nodes of a machine share.
-// Each line is one write in append mode: lines of several threads stay whole, and none is lost with the process.
+// Times are in milliseconds of the clock that keeps running while the machine is suspended, which all nodes on a
+// machine share. Each line is one write in append mode. Lines of several threads therefore never mix, and no line is
+// lost if the process dies.
 
-/// Journal of slot events, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
+/// The journal of slot events, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
 pub(crate) struct Journal(Option<(File, String)>);
 
 impl Journal {
-    /// Opens the file of the journal, if configured. Fails if the file cannot be opened.
+    /// Opens the journal's file if `HELIOGRAPH_SLOT_JOURNAL` is set. Fails if the file cannot be opened.
     pub(crate) fn open(node: &str) -> Fallible<Self> {
         let Some(path) = std::env::var_os(SLOT_JOURNAL) else {
             return Ok(Self(None));

@@ -1,5 +1,5 @@
-//! Accounts that may use the console, read at startup with the secret of the client, and again when either file
-//! changes.
+//! The accounts that may use the console. They are read at startup together with the client secret, and again when
+//! either file changes.
 
 use crate::config;
 use crate::failure::{Failure, Fallible};
@@ -12,17 +12,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Accounts that may use the console. One per process with accounts, on the main thread.
+/// The accounts that may use the console. Exists only if accounts are configured, and is owned by the main thread.
 pub(crate) struct AccountsFile {
     config: PathBuf,
     listen: Option<SocketAddr>,
-    /// File of the client's secret, from the last successful read.
+    /// The path of the file from which the client secret was last read successfully.
     secret: Option<PathBuf>,
     of_side: watch::Sender<Option<Arc<ConsoleAdmission>>>,
 }
 
 /// Passes the permitted accounts to the admin listener. The caller must then call [`AccountsFile::watch`]. Fails with
-/// [`Failure::Configuration`] if the client's secret cannot be read.
+/// [`Failure::Configuration`] if the client secret cannot be read.
 pub(crate) fn prepare(settings: &Settings, shows: &mut Shows) -> Fallible<Option<AccountsFile>> {
     let Some(oidc) = &settings.admin.oidc else {
         return Ok(None);
@@ -62,7 +62,8 @@ impl Reloadable for AccountsFile {
             .collect()
     }
 
-    /// Ends the sessions of accounts that have lost access. Without its table in the file, no account has access.
+    /// Ends the sessions of accounts that have lost access. If the file has no table of accounts, no account has
+    /// access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
-//! The configuration file. A changed file is validated and its changed keys are logged. A SIGHUP applies all changes
-//! that are possible at runtime, or none. Flags given at startup take precedence.
+//! The configuration file. When it changes, the file is validated and the changed keys are logged. SIGHUP applies all
+//! changes that can be applied at runtime, or none if the file is invalid. Flags given at startup take precedence.
 //!
-//! Shards receive the settings as a single value between two turns. The courier of hooks receives them first, since
-//! shards then report channels according to the new settings.
+//! Each shard receives the settings as a single value, between two turns. The courier of hooks receives the settings
+//! first, before any shard starts to report channels according to them.
 
 use crate::config::{self, ServeFlags};
 use crate::edge::Post;
@@ -23,12 +23,14 @@ pub(crate) struct ConfigurationFile {
     flags: ServeFlags,
     path: PathBuf,
     files: Vec<PathBuf>,
-    /// Current configuration from the file and the flags, without adjustments such as selected ports.
+    /// The configuration in force, as specified by the file and the flags. Does not include adjustments such as
+    /// selected ports.
     in_force: Settings,
-    /// Settings since startup with different message limits, all of which open connections may still use.
+    /// All settings in force since startup that have distinct message limits. Open connections may still use any of
+    /// them.
     bounds: Vec<Arc<Settings>>,
     applied: String,
-    /// Memory that the settings at startup could use in total, in bytes.
+    /// Maximum memory in bytes that the process may use according to the settings at startup.
     memory: usize,
     status: StatusBoard,
     hooks: Option<Hooks>,
@@ -38,14 +40,14 @@ pub(crate) struct ConfigurationFile {
 struct Checkup {
     sha256: Box<str>,
     in_force: Settings,
-    /// Settings with the adjustments made at startup, such as selected ports.
+    /// The settings including adjustments made at startup, such as selected ports.
     running: Arc<Settings>,
     changes: SettingChanges,
 }
 
 impl ConfigurationFile {
-    /// Watches the configuration file used at startup, unless it is a pipe. Call it before watching the files that the
-    /// configuration names, since a SIGHUP reads them according to the applied settings.
+    /// Watches the configuration file used at startup, unless it is a pipe. Must be called before any file that the
+    /// configuration names is watched, so that a SIGHUP applies the configuration before it reads those files.
     pub(crate) fn start(
         flags: &ServeFlags,
         checked: &CheckedConfiguration,
@@ -70,7 +72,7 @@ impl ConfigurationFile {
         let files = files_of(&path, settings);
         let mut read = stamps(&files);
         if config::sha256_of(&path).as_ref() != Some(sha256) {
-            read.clear(); // the file has changed since its read
+            read.clear(); // the file has changed since it was read
         }
         let file = Self {
             flags: flags.clone(),
@@ -153,7 +155,7 @@ impl ConfigurationFile {
         Ok(())
     }
 
-    /// Records and logs changes that require a restart.
+    /// Records and logs the changes that require a restart.
     fn report(&self, sha256: Box<str>, changes: SettingChanges) {
         needs_restart(&changes);
         let mut report = self.status.configuration().lock();
@@ -231,7 +233,8 @@ fn needs_restart(changes: &SettingChanges) {
     }
 }
 
-/// Returns the files of a configuration. Other files that it names are reloaded separately or read only at startup.
+/// Returns the files that make up a configuration. Other files that the configuration names are reloaded separately, or
+/// are read only at startup.
 fn files_of(path: &Path, settings: &Settings) -> Vec<PathBuf> {
     let secrets = settings.ice_files.iter().cloned();
     std::iter::once(path.into()).chain(secrets).collect()

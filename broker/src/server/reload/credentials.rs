@@ -1,5 +1,5 @@
-//! The credentials file, with the principals that may sign, read at startup and when it changes. Also creates the task
-//! that fetches the keys of its OpenID providers.
+//! The credentials file, which contains the principals that may sign requests. The file is read at startup and when it
+//! changes. Also creates the task that fetches the keys of the OpenID providers named in the file.
 
 use crate::config::{Loaded, load_credentials};
 use crate::failure::{Failure, Fallible};
@@ -23,9 +23,10 @@ pub(crate) struct CredentialsFile {
     account_id: String,
     console: Option<Box<str>>,
     files: Vec<PathBuf>,
-    /// Devices that may sign in, kept here for reminders.
+    /// The devices that may sign in. Used for reminders.
     devices: Option<Arc<Devices>>,
-    /// Current and former principals of the shards. Former ones are freed here, so that no shard stalls.
+    /// The principals that shards use or have used. Principals that are no longer used are freed here, since freeing
+    /// them on a shard could stall it.
     in_force: Vec<Arc<Credentials>>,
     of_side: watch::Sender<Arc<Credentials>>,
     mailboxes: Mailboxes,
@@ -39,8 +40,8 @@ pub(crate) struct InitialCredentials {
 }
 
 impl CredentialsFile {
-    /// Loads the principals of the credentials file; `None` if signatures are not required. Fails with
-    /// [`Failure::Configuration`] and all faults in the file.
+    /// Loads the principals in the credentials file. Returns `None` if requests need not be signed. Fails with
+    /// [`Failure::Configuration`], which lists all faults in the file.
     pub(crate) fn find(
         settings: &Settings,
         mailboxes: &Mailboxes,
@@ -76,7 +77,7 @@ impl CredentialsFile {
         }))
     }
 
-    /// Returns the receiver of the current principals, for threads that are not shards.
+    /// Returns the receiver of the principals in force, for threads other than shards.
     pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
@@ -165,7 +166,8 @@ impl Reloadable for CredentialsFile {
     }
 }
 
-/// Rejects files that seem emptied or truncated by mistake, unless the current files are just as empty.
+/// Rejects files that seem to have been emptied or truncated by mistake. Accepts such files if the current files are
+/// just as empty.
 fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
     let is_nobody = |credentials: &Credentials| {
         let has_providers = credentials.providers().next().is_some();
@@ -204,10 +206,10 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
     Ok(())
 }
 
-// Task that fetches keys of OpenID providers, and its path to the shards.
+// The task that fetches the keys of OpenID providers, and how the keys reach the shards.
 
-/// Creates the task, which runs on the side thread, and the receiver of the current credentials; `None` if signatures
-/// are not required.
+/// Creates the task that fetches the keys of OpenID providers, which runs on the side thread. Also creates the receiver
+/// of the credentials in force. Returns `None` if requests need not be signed.
 pub(crate) fn fetcher(
     settings: &Settings,
     who: Option<&InitialCredentials>,

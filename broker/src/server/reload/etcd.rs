@@ -1,4 +1,4 @@
-//! Files for connecting to etcd, read at startup, when they change, and before each connect.
+//! The files needed to connect to etcd. They are read at startup, when they change, and before each connection attempt.
 
 use crate::etcd_options::{self, EtcdFiles};
 use crate::server::reload::{Reloadable, Reloader};
@@ -6,7 +6,7 @@ use crate::tls_files::Expiry;
 use std::path::PathBuf;
 
 impl EtcdFiles {
-    /// Reloads the files when they change, if there are any.
+    /// Reloads the files when they change. Does nothing if there are none.
     pub(crate) fn watch(&self, reloader: &mut Reloader) {
         if !self.files().is_empty() {
             self.remind();

@@ -1,4 +1,4 @@
-//! Configured hooks: their courier, and their files, read at startup and when they change.
+//! The courier of the configured hooks, and the files of the hooks. The files are read at startup and when they change.
 
 use crate::failure::{Failure, Fallible};
 use crate::files::FileStamp;
@@ -13,12 +13,12 @@ use broker_core::settings::Settings;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Hooks at startup. All fields are empty without hooks.
+/// The hooks as prepared at startup. All fields are empty if no hooks are configured.
 #[derive(Default)]
 pub(crate) struct Started {
     pub(crate) courier: Option<Courier>,
     pub(crate) hooks: Option<Hooks>,
-    /// Reloadable files, with stamps taken just before they were read.
+    /// The files that can be reloaded, with the stamps taken just before they were read.
     files: Option<(HookFiles, Vec<FileStamp>)>,
 }
 
@@ -27,8 +27,8 @@ struct HookFiles {
     hooks: Hooks,
 }
 
-/// Reads the files of the configured hooks and creates their courier. The returned teller passes channel states to the
-/// courier and to the readers of the admin listener. Fails with [`Failure::Configuration`] and all faults in the files.
+/// Reads the files of the configured hooks and creates the courier. The returned [`Teller`] passes channel states to
+/// the readers of the admin listener. Fails with [`Failure::Configuration`], which lists all faults in the files.
 pub(crate) fn prepare(
     status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),
@@ -64,7 +64,7 @@ impl Started {
     }
 }
 
-/// Creates the clients of all hooks from the current files. The error lists the faults of these files, one per line.
+/// Creates the clients of all hooks from the current files. The error lists the faults in the files, one per line.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, String> {
     let told = |HookFault { key, path, rule }| format!("{key} = {}: {rule}", path.display());
     client::clients(settings).map_err(|faults| {
@@ -78,7 +78,7 @@ impl Reloadable for HookFiles {
         "files of hooks"
     }
 
-    /// Returns `true`: a reload resumes sending to receivers that have responded with 410.
+    /// Returns `true`, since a reload resumes sending to receivers that have responded with 410.
     fn acts_unchanged(&self) -> bool {
         true
     }
@@ -87,7 +87,7 @@ impl Reloadable for HookFiles {
         client::files_of(&self.running.settings())
     }
 
-    /// Keeps queued events, and resumes sending to receivers that have responded with 410.
+    /// Keeps the queued events, and resumes sending to receivers that have responded with 410.
     fn reload(&mut self) -> Result<(), String> {
         let settings = self.running.settings();
         let clients = clients(&settings)?;

@@ -1,4 +1,4 @@
-//! The token file of the admin listener, read at startup and when it changes.
+//! The token file of the admin listener. It is read at startup and when it changes.
 
 use crate::failure::{Failure, Fallible};
 use crate::files::{self, Token};
@@ -9,14 +9,14 @@ use broker_core::settings::Settings;
 use std::path::PathBuf;
 use tokio::sync::watch;
 
-/// Valid tokens. One per process with a token file, on the main thread.
+/// The valid tokens. Exists only if there is a token file, and is owned by the main thread.
 struct TokenFile {
     path: PathBuf,
     of_side: watch::Sender<Vec<Token>>,
 }
 
-/// Reads the tokens of the configured file, if used, and watches the file. Fails with [`Failure::Configuration`] if the
-/// file cannot be read.
+/// Reads the tokens of the configured file and watches the file, if it is used. Fails with [`Failure::Configuration`]
+/// if the file cannot be read.
 pub(crate) fn find(settings: &Settings, reloader: &mut Reloader) -> Fallible<Option<Tokens>> {
     let Some(path) = used_token_file(settings) else {
         return Ok(None);
@@ -41,7 +41,8 @@ impl Reloadable for TokenFile {
         vec![self.path.clone()]
     }
 
-    /// Requires the new tokens for requests. Ends event streams that were opened with another token.
+    /// Replaces the tokens that requests must carry. Closes the event streams that were opened with a token that is no
+    /// longer valid.
     fn reload(&mut self) -> Result<(), String> {
         let refused = |rule| format!("admin.token_file = {}: {rule}", self.path.display());
         let tokens = files::tokens(&self.path).map_err(refused)?;

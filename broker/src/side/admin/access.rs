@@ -6,7 +6,7 @@
 //!  Sec-Fetch-*   no request caused by a page of another site, except a visit to a page of ours
 //!  Authorization with a token: the token, except for public pages; else an account's session (`accounts`)
 //! ```
-//! The destination address of a request proves nothing: behind a proxy, all requests come from loopback.
+//! That a request arrives at a loopback address proves nothing, since behind a proxy all requests do.
 
 use crate::files::Token;
 use crate::side::admin::http::Fault;
@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 #[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// Accepted tokens. Every request that is not public must carry one.
+    /// The accepted tokens. Every request that is not public must carry one of them.
     tokens: Option<Tokens>,
     metrics_open: bool,
-    /// Further origins of the listener's pages, such as the origin that browsers see through a proxy.
+    /// Other origins from which the listener's pages may be used, such as the origin of a proxy that browsers connect
+    /// to.
     origins: Arc<[String]>,
     accounts: bool,
 }
@@ -30,10 +31,10 @@ pub(crate) struct Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessRefusal {
     Origin,
-    /// The `Host` header names an unknown host, which may be DNS rebinding.
+    /// The `Host` header contains an unknown name. This may be an attempt at DNS rebinding.
     Host,
     Token,
-    /// The request comes from a device on the local network without a valid pairing code.
+    /// The request comes from a device on the local network that has no valid pairing code.
     Unpaired,
 }
 
@@ -76,7 +77,7 @@ impl Access {
         self.tokens.is_some()
     }
 
-    /// Returns the token of the request, with the token set that contains it.
+    /// Returns the token that the request carries, and the token set that contains it.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<(&Tokens, Token)> {
         let tokens = self.tokens.as_ref()?;
         Some((tokens, tokens.borne(headers)?))
@@ -105,7 +106,8 @@ impl Access {
         }
     }
 
-    /// Returns whether the request comes from our own origin; `false` only if the browser reports a different one.
+    /// Returns whether the request comes from one of this listener's origins. Returns `false` only if the browser
+    /// states a different origin.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -118,8 +120,9 @@ impl Access {
         origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
     }
 
-    /// Returns whether the `Host` is an address or a configured name. A foreign name that resolves to our address would
-    /// make its page same-origin with ours. Such a page cannot know the token, so a request with the token passes.
+    /// Returns whether the `Host` is an address or a configured name. If an attacker's name resolved to our address,
+    /// browsers would treat the attacker's pages as same-origin with ours. Such pages do not know the token, so a
+    /// request that carries the token is accepted under any name.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
         let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
             return false;
@@ -129,13 +132,14 @@ impl Access {
     }
 }
 
-/// Returns the `Host` header; `None` if there are several, since a browser or proxy may have used any of them.
+/// Returns the `Host` header. Returns `None` if there are several, since a browser or proxy may have used any of them.
 pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut hosts = headers.get_all(header::HOST).iter();
     hosts.next().filter(|_| hosts.next().is_none())
 }
 
-/// Returns whether a browser reports that a page of another site caused the request. Visits to our pages are exempt.
+/// Returns whether a page of another site caused the request, according to the browser. Following a link to one of our
+/// pages does not count.
 pub(crate) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
     let visit =
@@ -148,7 +152,7 @@ fn is_address(host: &str) -> bool {
         return false;
     };
     if host.contains('@') {
-        return false; // user information is invalid in Host (RFC 9110, section 7.2)
+        return false; // user information is not allowed in Host (RFC 9110, section 7.2)
     }
     let name = authority.host();
     // The parser accepts any text after the colon.
@@ -165,7 +169,8 @@ pub(crate) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/try")
 }
 
-/// Returns whether the path exposes only a one-word status, or static bytes that are the same for every client.
+/// Returns whether the path may be requested without a token. Public paths serve static files that are the same for
+/// every client, or a one-word status.
 fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
@@ -174,7 +179,7 @@ fn is_of_accounts(path: &str) -> bool {
     matches!(path, "/account" | "/account/sign-in" | CALLBACK)
 }
 
-/// Path to which a provider redirects browsers after a sign-in.
+/// Path to which a provider redirects the browser after a sign-in.
 pub(crate) const CALLBACK: &str = "/account/callback";
 
 const METRICS: &str = "/metrics";
@@ -258,26 +263,18 @@ mod tests {
             ("sec-fetch-mode", "navigate"),
             ("sec-fetch-dest", "document"),
         ];
-        for (line, site, visits, refusal) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("GET /config", "same-origin", false, None),
             ("GET /config", "none", true, None),
-            (
-                "GET /config",
-                "cross-site",
-                false,
-                Some(AccessRefusal::Origin),
-            ),
-            (
-                "GET /config",
-                "same-site",
-                true,
-                Some(AccessRefusal::Origin),
-            ),
+            ("GET /config", "cross-site", false, Some(AccessRefusal::Origin)),
+            ("GET /config", "same-site", true, Some(AccessRefusal::Origin)),
             ("GET /", "cross-site", true, None),
             ("GET /try", "same-site", true, None),
             ("GET /", "cross-site", false, Some(AccessRefusal::Origin)),
             ("POST /", "cross-site", true, Some(AccessRefusal::Origin)),
-        ] {
+        ];
+        for (line, site, visits, refusal) in cases {
             let mut headers = vec![("sec-fetch-site", site)];
             headers.extend(visit.iter().filter(|_| visits));
             assert_eq!(check(&access, line, &headers), refusal, "{line} {site}");
@@ -335,18 +332,12 @@ mod tests {
         assert_eq!(host("evil.example"), Some(AccessRefusal::Host));
         assert_eq!(host("localhost.evil.example"), Some(AccessRefusal::Host));
         assert_eq!(host(""), Some(AccessRefusal::Host));
-        for other in [
-            "localhost.",
-            "127.1",
-            "::1",
-            "user@127.0.0.1",
-            "evil.example@localhost",
-            "localhost:anything",
-            "localhost:80x",
-            "localhost:",
-            "127.0.0.1:8090.evil.example",
-            "[::1]:x",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "localhost.", "127.1", "::1", "user@127.0.0.1", "evil.example@localhost", "localhost:anything",
+            "localhost:80x", "localhost:", "127.0.0.1:8090.evil.example", "[::1]:x",
+        ];
+        for other in cases {
             assert_eq!(host(other), Some(AccessRefusal::Host), "{other}");
         }
         for ours in ["127.0.0.1:8090", "[::1]:8090", "LocalHost:9"] {
@@ -377,37 +368,24 @@ mod tests {
     #[test]
     fn the_token_is_wanted_for_all_but_what_is_public() {
         let mut access = access(Some("the-token"), &[]);
-        for public in [
-            "GET /live",
-            "GET /ready",
-            "HEAD /live",
-            "GET /",
-            "GET /try",
-            "GET /assets/a.js",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["GET /live", "GET /ready", "HEAD /live", "GET /", "GET /try", "GET /assets/a.js"];
+        for public in cases {
             assert_eq!(check(&access, public, &[]), None, "{public}");
         }
-        for line in [
-            "GET /config",
-            "GET /metrics",
-            "GET /nothing",
-            "POST /live",
-            "GET /live/",
-            "GET /assets",
-            "POST /try",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "GET /config", "GET /metrics", "GET /nothing", "POST /live", "GET /live/", "GET /assets", "POST /try",
+        ];
+        for line in cases {
             assert_eq!(
                 check(&access, line, &[]),
                 Some(AccessRefusal::Token),
                 "{line}"
             );
-            for wrong in [
-                "Bearer the-tokem",
-                "Bearer the-token-and-more",
-                "the-token",
-                "Bearer ",
-                "",
-            ] {
+            #[rustfmt::skip] // a list
+            let cases = ["Bearer the-tokem", "Bearer the-token-and-more", "the-token", "Bearer ", ""];
+            for wrong in cases {
                 let headers = [("authorization", wrong)];
                 assert_eq!(
                     check(&access, line, &headers),

@@ -1,5 +1,5 @@
-//! Console sessions and pending sign-ins, held in memory and keyed by the hash of a random value in the browser's
-//! cookie.
+//! Console sessions and pending sign-ins. Both are held only in memory. Each is looked up by the hash of a random value
+//! that the browser holds in a cookie.
 
 use crate::limits::{
     CONSOLE_SESSIONS_MAX, CONSOLE_SESSIONS_OF_ACCOUNT_MAX, CONSOLE_SIGN_INS_MAX, STREAMS_MAX,
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Issuer of the provider, without `https://`.
+    /// The issuer of the provider, without `https://`.
     pub(crate) issuer: Box<str>,
     pub(crate) subject: Box<str>,
     pub(crate) session: Hash,
@@ -40,8 +40,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session at an origin and returns its cookie value. At the limit per account, evicts the account's oldest
-    /// session; at the total limit, the oldest of all.
+    /// Opens a session for an origin and returns the value of its cookie. If the account has too many sessions, its
+    /// oldest session is evicted. If there are too many sessions in total, the oldest of all sessions is evicted.
     pub(crate) fn open(
         &mut self,
         subject: &str,
@@ -75,7 +75,8 @@ impl Sessions {
         Some((text, account))
     }
 
-    /// Finds the session of this cookie value and origin. Returns its account and admission rule.
+    /// Returns the account of the session that has this cookie value and origin, and the rule by which the account was
+    /// admitted.
     pub(crate) fn find(
         &self,
         text: &str,
@@ -89,11 +90,11 @@ impl Sessions {
         counts.then(|| (found.account.clone(), Arc::clone(&found.basis)))
     }
 
-    /// Attaches a stream to a session. The stream closes with the session.
+    /// Attaches a stream to a session. The stream is closed when the session ends.
     pub(crate) fn hold(&mut self, account: &Account, stream: Line) {
         let is_it = |one: &&mut Session| one.account.session == account.session;
         let Some(session) = self.0.iter_mut().find(is_it) else {
-            return stream.end(); // the session has ended meanwhile
+            return stream.end(); // the session has ended in the meantime
         };
         session.streams.retain(Line::is_open);
         if session.streams.len() >= STREAMS_MAX {
@@ -106,7 +107,7 @@ impl Sessions {
         self.0.retain(|one| one.account.session != account.session);
     }
 
-    /// Ends and returns the sessions that have expired or whose admission rule has changed.
+    /// Ends the sessions that have expired or whose admission rule has changed. Returns the accounts of these sessions.
     pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
         let mut ended = Vec::new();
@@ -130,32 +131,33 @@ impl Drop for Session {
 /// Lifetime of a session: one working day.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Rule that admits an account. A session ends when its rule changes.
+/// The rule by which an account was admitted. The account's session ends when this rule changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
-    /// Issuer of the provider, without `https://`.
+    /// The issuer of the provider, without `https://`.
     pub(crate) issuer: Box<str>,
     pub(crate) client_id: Box<str>,
-    /// Claim that admits accounts, with its required value in `value`.
+    /// The claim that decides whether an account is admitted. The account is admitted if the claim has the value
+    /// `value`.
     pub(crate) claim: Box<str>,
     pub(crate) value: Box<str>,
 }
 
-// Pending sign-ins, from the redirect to the provider until the browser's return.
+// Pending sign-ins. A sign-in is pending from the redirect to the provider until the browser returns.
 
 pub(crate) struct SignIn {
     pub(crate) nonce: Zeroizing<String>,
-    /// PKCE verifier, which proves to the provider that this process requested the code.
+    /// The PKCE verifier. It proves to the provider that this process requested the code.
     pub(crate) verifier: Zeroizing<String>,
     pub(crate) origin: String,
     pub(crate) basis: Arc<Basis>,
 }
 
-/// Pending sign-ins, oldest first.
+/// The pending sign-ins, from oldest to newest.
 #[derive(Default)]
 pub(crate) struct SignIns(VecDeque<BegunSignIn>);
 
-/// Sign-in with its start time. The entry stays until it expires, even after use.
+/// A sign-in and its start time. The entry is kept until it expires, even after the sign-in has been taken.
 struct BegunSignIn {
     at: Instant,
     state: Hash,
@@ -164,7 +166,7 @@ struct BegunSignIn {
 }
 
 impl SignIn {
-    /// Creates a sign-in with fresh secrets; `None` if the system provides no randomness.
+    /// Creates a sign-in with fresh secrets. Returns `None` if the system provides no random numbers.
     pub(crate) fn new(origin: &str, basis: &Arc<Basis>) -> Option<Self> {
         Some(Self {
             nonce: random()?,
@@ -176,8 +178,8 @@ impl SignIn {
 }
 
 impl SignIns {
-    /// Stores a sign-in from an address and returns its `state`. At the limit, evicts the oldest sign-in of the address
-    /// with the most.
+    /// Stores a sign-in started from an address, and returns its `state`. If there are too many, evicts the oldest
+    /// sign-in of the address with the most sign-ins.
     pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
@@ -198,7 +200,7 @@ impl SignIns {
         Some(state)
     }
 
-    /// Returns the index of the oldest sign-in of the address with the most sign-ins.
+    /// Returns the index of the sign-in to evict: the oldest sign-in of the address with the most sign-ins.
     fn payer(&self) -> usize {
         let mut counts = BTreeMap::<Origin, usize>::new();
         for begun in &self.0 {
@@ -210,7 +212,7 @@ impl SignIns {
         place.unwrap_or_default()
     }
 
-    /// Takes the sign-in with this `state`. Each sign-in can be taken once.
+    /// Takes the sign-in with this `state`. A sign-in can be taken only once.
     pub(crate) fn take(&mut self, state: &str, now: Instant) -> Option<SignIn> {
         let hash = self::hash(state);
         let begun = self.0.iter_mut().find(|begun| begun.state == hash)?;
@@ -219,15 +221,15 @@ impl SignIns {
     }
 }
 
-/// Time limit of a sign-in at the provider.
+/// Time limit for a sign-in at the provider.
 pub(crate) const SIGN_IN_LIFE: Duration = Duration::from_secs(10 * 60);
 
-// Random secrets and their hashes.
+// Random secrets, and hashes of secrets.
 
-/// SHA-256 of a secret, which itself is not stored.
+/// The SHA-256 of a secret. The secret itself is not stored.
 type Hash = [u8; 32];
 
-/// Returns 256 random bits in base64url; `None` if the system provides no randomness.
+/// Returns 256 random bits in base64url, or `None` if the system provides no random numbers.
 pub(crate) fn random() -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).ok()?;
@@ -240,7 +242,7 @@ pub(crate) fn hash(text: &str) -> Hash {
     hash
 }
 
-/// Returns the PKCE challenge for a verifier. Source: RFC 7636, section 4.2, `S256`.
+/// Returns the PKCE challenge of a verifier. Source: RFC 7636, section 4.2, `S256`.
 pub(crate) fn challenge(verifier: &str) -> String {
     BASE64URL_NOPAD.encode(&hash(verifier))
 }

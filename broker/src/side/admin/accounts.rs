@@ -1,4 +1,5 @@
-//! Console accounts: people whom an OpenID provider admits to the console, in addition to holders of the admin token.
+//! Console accounts: people who may use the console without the admin token, because an OpenID provider authenticates
+//! them.
 //!
 //! ```text
 //!  browser ── /account/sign-in ──► SignIns: state, nonce, verifier ── 303, cookie with the state ──► provider's page
@@ -7,14 +8,14 @@
 //!     │       └── id token ──► signature, audience, nonce, claim ──► Sessions ── cookie ──► the console
 //!     └── 303 to /
 //! ```
-//! * A sign-in belongs to one browser: the callback carries the state in its query and in a cookie. The server
-//!   exchanges the code, with a verifier that no page receives.
-//! * A session ends after eight hours, with *Sign out*, with the process, and when a reload changes the rule that
-//!   admitted its account.
-//! * A session is bound to the origin at which it was opened. A request that changes something needs this origin in
-//!   `Origin`, in addition to the cookie. Event streams end with their session.
-//! * No redirect depends on data from the browser: the provider's page comes from the discovery document, the callback
-//!   is at a configured origin or on loopback, and leads to `/`.
+//! * A sign-in belongs to one browser: the callback must carry the state both in its query and in a cookie. The server
+//!   exchanges the code, together with a verifier that no page ever sees.
+//! * A session ends after eight hours, when the user signs out, when the process exits, or when a reload changes the
+//!   rule by which its account was admitted.
+//! * A session is bound to the origin at which it was opened. A request that changes something must have this origin in
+//!   `Origin`, in addition to the cookie. The event streams of a session end with it.
+//! * Redirects never depend on data from the browser: the URL of the provider's page comes from the discovery document,
+//!   and the callback, which is at a configured origin or on loopback, redirects to `/`.
 //!
 //! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
 //! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (cookie names).
@@ -33,23 +34,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-/// Console accounts as configured at startup.
+/// The console accounts as configured at startup.
 pub struct Console {
-    /// Admission rule in force.
+    /// The admission rule in force.
     pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
-    /// Whether provider URLs may point to loopback.
+    /// Whether the URLs of providers may point to loopback.
     pub dev: bool,
 }
 
-/// Configured rule with the client secret, replaced on reload.
+/// The configured admission rule and the client secret. Replaced on reload.
 pub struct ConsoleAdmission {
-    /// Rule as configured.
+    /// The rule as configured.
     pub oidc: Oidc,
-    /// Content of the client secret file.
+    /// The content of the client secret file.
     pub secret: Option<Zeroizing<String>>,
 }
 
-/// Pending sign-ins and sessions of the console. Clones share them.
+/// The pending sign-ins and sessions of the console. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Accounts(pub(crate) Arc<AccountsState>);
 
@@ -87,8 +88,8 @@ impl Accounts {
         }))
     }
 
-    /// Returns the account of a request. Requests that change something must come from a page of the session's origin.
-    /// Fails without a valid session, or if the origin differs.
+    /// Returns the account that made a request. A request that changes something must come from a page of the session's
+    /// origin. Fails if the request does not belong to a valid session, or if it comes from another origin.
     pub(crate) fn admit(
         &self,
         method: &Method,
@@ -102,7 +103,7 @@ impl Accounts {
         let account = self.0.sessions.lock().find(session, &place.origin, now);
         let (account, opened_by) = account.ok_or(AccessRefusal::Token)?;
         if basis.as_ref() != Some(&opened_by) {
-            return Err(AccessRefusal::Token); // `watch` ends the session and logs it
+            return Err(AccessRefusal::Token); // `watch` ends the session and logs its end
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         if !reads && !is_from(headers, &place.origin) {
@@ -111,7 +112,8 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Ends sessions that have expired or whose account has lost its admission, with their event streams. Runs forever.
+    /// Ends sessions that have expired or whose account is no longer admitted, and closes their event streams. Runs
+    /// forever.
     pub(crate) async fn watch(self) {
         let mut admission = self.0.console.admission.clone();
         let mut credentials = self.0.credentials.clone();
@@ -136,7 +138,8 @@ impl Accounts {
         self.0.sessions.lock().hold(account, stream);
     }
 
-    /// Returns the rule in force if the credentials file contains its provider and the client id is known.
+    /// Returns the admission rule in force. Returns `None` if the rule's provider is not in the credentials file, or if
+    /// its client id is unknown.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;
         let credentials = Arc::clone(&self.0.credentials.borrow());
@@ -165,7 +168,7 @@ pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'
     }
 }
 
-/// Returns whether the browser reports that a page of this origin sent the request.
+/// Returns whether, according to the browser, the request was sent by a page of `origin`.
 fn is_from(headers: &HeaderMap, origin: &str) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let sole = origins.next().filter(|_| origins.next().is_none());

@@ -1,7 +1,8 @@
-//! Connection limits: a number of connections, shared fairly among addresses, and a number of unread response bytes.
+//! Connection limits. The number of connections is limited and shared fairly among addresses. The number of unread
+//! response bytes is limited as well.
 //!
-//! At the limit, a connection of the address with the most connections is evicted ([`Crowd`]): its socket is shut down,
-//! so that its task reads EOF or fails to write and closes the descriptor.
+//! When all slots are taken, a connection from the address with the most connections is evicted ([`Crowd`]). The socket
+//! of the evicted connection is shut down. Its task then reads EOF or fails to write, and closes the descriptor.
 
 use crate::side::shared_state::Shared;
 use broker_core::address_shares::{Crowd, Origin};
@@ -25,7 +26,7 @@ impl Line {
         self.0.strong_count() > 0
     }
 
-    /// Shuts the connection down. Its task then reads EOF or fails to write, and ends.
+    /// Shuts down the socket. The connection's task then reads EOF or fails to write, and ends.
     pub(crate) fn end(&self) {
         if let Some(socket) = self.0.upgrade() {
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
@@ -33,7 +34,7 @@ impl Line {
     }
 }
 
-/// Slots of admitted connections. Clones share them.
+/// The slots for admitted connections. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Inside {
     all: Shared<All>,
@@ -44,12 +45,12 @@ pub(crate) struct Inside {
 #[derive(Default)]
 struct All {
     crowd: Crowd<u64>,
-    /// Connections by number, oldest first. The handle is empty until the connection's task exists.
+    /// The connections by number, from oldest to newest. The `Line` is empty until the connection's task has started.
     lines: BTreeMap<u64, Line>,
     next: u64,
 }
 
-/// Reserved connection slot, released on drop.
+/// A reserved connection slot. Released on drop.
 pub(crate) struct Place {
     number: u64,
     inside: Inside,
@@ -64,8 +65,9 @@ impl Inside {
         }
     }
 
-    /// Reserves a slot for a connection that has sent nothing. At the limit, evicts a connection: one of the address
-    /// with the most connections, else the oldest of the new connection's address, else the oldest of all.
+    /// Reserves a slot for a connection that has not sent anything yet. If all slots are taken, evicts the connection
+    /// chosen by [`Crowd::victim`]. If there is no such connection, evicts the first connection of `origin` in eviction
+    /// order, or the oldest of all connections if `origin` has none.
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
@@ -78,8 +80,8 @@ impl Inside {
         all.take(self, origin, now)
     }
 
-    /// Reserves a slot for a connection that has sent its request; `None` if all slots are taken and no other address
-    /// has more connections.
+    /// Reserves a slot for a connection that has sent its request. If all slots are taken, evicts the connection chosen
+    /// by [`Crowd::victim`]. Returns `None` if there is no such connection.
     pub(crate) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
         let now = self.now();
         let mut all = self.all.lock();
@@ -121,8 +123,8 @@ impl All {
 }
 
 impl Place {
-    /// Stores the connection, which is shut down when its slot is evicted, or immediately if the slot has been evicted
-    /// before.
+    /// Stores the connection in its slot. The connection is shut down when its slot is evicted, or immediately if the
+    /// slot has already been evicted.
     pub(crate) fn has(&self, line: Line) {
         match self.inside.all.lock().lines.get_mut(&self.number) {
             Some(place) => *place = line,
@@ -130,7 +132,7 @@ impl Place {
         }
     }
 
-    /// Records that the connection has sent data. Silent connections are evicted first.
+    /// Records that the connection has sent data. Connections that have not sent any data are evicted first.
     pub(crate) fn spoke(&self) {
         self.inside.all.lock().crowd.spoke(self.number);
     }
@@ -142,12 +144,12 @@ impl Drop for Place {
     }
 }
 
-// Bytes of answers and events that connections of the admin listener hold until their peers read them.
+// Bytes of responses and events that connections of the admin listener hold until their peers read them.
 //
-// Their total is limited. When more bytes do not fit, the connection whose bytes have waited longest ends. A peer that
-// reads takes its bytes soon, so the peer of that connection evidently does not read.
+// Their total is limited. When the limit is reached, the connection whose bytes have been unread the longest is closed,
+// since its peer has evidently stopped reading.
 
-/// Unread response bytes of all connections. Clones share them.
+/// The unread response bytes of all connections. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Unread {
     holders: Shared<Holders>,
@@ -167,7 +169,7 @@ struct Holder {
     bytes: usize,
 }
 
-/// Counts bytes as unread until dropped.
+/// A guard that counts bytes as unread until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     of: Unread,
@@ -175,7 +177,8 @@ pub(crate) struct Hold {
 }
 
 impl Unread {
-    /// Creates a limit on all unread bytes. A single connection may exceed the limit while no other has unread bytes.
+    /// Creates a limit on the total of unread bytes. A single connection may exceed the limit while no other connection
+    /// has unread bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),

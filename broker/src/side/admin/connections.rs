@@ -1,14 +1,15 @@
-//! Connections of the admin listener, limited in number and duration. Each serves one request.
+//! The connections of the admin listener. Their number and duration are limited, and each serves one request.
 //!
-//! Descriptors of admin connections are counted separately from those of clients, so that neither can exhaust the
-//! other. At the limit, the oldest connection of the address with the most connections is evicted ([`Inside`]): callers
-//! without a token cannot be distinguished, and an operator's request takes only milliseconds.
+//! The descriptors of admin connections are counted separately from those of clients, so neither can use up the
+//! other's. When all slots are taken, the oldest connection from the address with the most connections is evicted
+//! ([`Inside`]). Callers without a token cannot be told apart by anything else, and an operator's request takes only
+//! milliseconds.
 //!
-//! Devices on the local network (`--lan`) have a separate queue, [`Visits`]: shards hand over their connections, each
-//! with a slot that is released when the connection closes.
+//! Connections of devices on the local network (`--lan`) arrive through the queue [`Visits`]. Shards add each
+//! connection to the queue together with a slot. The slot is released when the connection is closed.
 //!
-//! A connection that becomes an event stream releases its slot and descriptor, since streams have a separate limit. The
-//! stream stays open while its peer reads.
+//! A connection that becomes an event stream gives up its slot and descriptor, since the number of streams is limited
+//! separately. A stream stays open for as long as its peer reads.
 
 use crate::edge::{Secured, TakeAdmin, Visiting};
 use crate::limits::{
@@ -50,8 +51,8 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Returns the number of descriptors for admin connections, including event streams and, under `--lan`, connections
-/// from the local network. `open_files` is the limit on descriptors.
+/// Returns the number of descriptors needed for admin connections. This includes event streams and, under `--lan`,
+/// connections from the local network. `open_files` is the limit on descriptors.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     let of_lan = if lan {
@@ -62,26 +63,27 @@ pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     places(open_files) + LEAVING_MAX + STREAMS_MAX + of_lan
 }
 
-/// Lifetime of a connection. The slowest response is to a scrape queued behind other scrapes of a hanging shard, each
-/// of which takes a second.
+/// Lifetime of a connection. The slowest responses are sent to scrapes that wait for other scrapes while a shard hangs.
+/// Each of these scrapes takes a second.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Response bytes that extend a connection's deadline by a second, up to [`LIFE`] from now. The time limit of a backup
-/// thus grows with its size while the client reads.
+/// Number of response bytes that a client must read to extend the deadline of its connection by one second. The
+/// deadline is never more than [`LIFE`] ahead. A large backup may therefore take longer than [`LIFE`] as long as its
+/// client keeps reading.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
-/// Pause before the next accept after an error that does not concern a single connection.
+/// Pause before the next accept after an error that was not caused by a particular connection.
 const ACCEPT_REST: Duration = Duration::from_secs(1);
 
 enum Source {
-    /// Sockets of the admin listener, polled as one.
+    /// The sockets of the admin listener, polled together.
     Listeners {
         sockets: Vec<TcpListener>,
         inside: Inside,
         descriptors: Arc<Semaphore>,
         accepted: u64,
     },
-    /// Shards, which have reserved a slot for each connection.
+    /// The queue of connections from shards, which have already reserved a slot for each of them.
     Shards(Visits),
 }
 
@@ -93,7 +95,7 @@ pub(crate) struct Door {
 
 pub(crate) struct Visitor {
     socket: Arc<TcpStream>,
-    /// TLS engine of a connection that a shard handed over.
+    /// The TLS engine of a connection that a shard handed over.
     secured: Option<Secured>,
     spoke: bool,
     seat: Seat,
@@ -101,7 +103,8 @@ pub(crate) struct Visitor {
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    /// Slot and descriptor permit; `None` for event streams of the admin listener, which have a separate limit.
+    /// The connection's slot and its permit for a descriptor. `None` for an event stream of the admin listener, since
+    /// the number of such streams is limited separately.
     held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
@@ -112,7 +115,7 @@ pub(crate) struct Seat {
     line: Line,
     streams: Arc<AtomicBool>,
     unread: Unread,
-    /// Counts the bytes of the response as unread until the connection closes.
+    /// Counts the bytes of the response as unread until the connection is closed.
     answer: Shared<Option<Hold>>,
 }
 
@@ -126,17 +129,18 @@ impl Seat {
         self.remote
     }
 
-    /// Returns whether a shard handed the connection over. Such a connection uses TLS and never counts as loopback.
+    /// Returns whether a shard handed the connection over. Such a connection uses TLS and does not count as coming from
+    /// loopback.
     pub(crate) fn is_of_lan(&self) -> bool {
         self.of_lan
     }
 
-    /// Marks the connection as an event stream, which has a separate limit.
+    /// Marks the connection as an event stream, to which a separate limit applies.
     pub(crate) fn becomes_a_stream(&self) {
         self.streams.store(true, Ordering::Relaxed);
     }
 
-    /// Counts bytes as unread until the returned value is dropped.
+    /// Counts bytes as unread until the returned guard is dropped.
     pub(crate) fn holds(&self, bytes: usize) -> Hold {
         self.unread.hold(&self.line, bytes)
     }
@@ -183,7 +187,7 @@ impl Door {
                 descriptors,
                 accepted,
             } => {
-                // The semaphore is never closed, so a permit always comes.
+                // The semaphore is never closed, so this always obtains a permit.
                 let descriptor = Arc::clone(descriptors).acquire_owned().await.ok();
                 let (socket, from) = next_of(sockets, *accepted).await;
                 *accepted += 1;
@@ -199,7 +203,7 @@ impl Door {
                     secured,
                     held,
                 }) => (Arc::new(socket), remote, Some(held), Some(secured)),
-                None => pending().await, // all shards have ended, and the process ends
+                None => pending().await, // all shards have ended, and the process is about to exit
             },
         };
         let line = Line::of(&socket);
@@ -232,13 +236,13 @@ async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr
         match poll_fn(|context| poll_next(listeners, turn, context)).await {
             Ok(accepted) => return accepted,
             Err(error) if is_of_the_peer(&error) => {}
-            // Descriptors or memory have run out; the next attempt follows a pause.
+            // Descriptors or memory have run out, so the next attempt is made after a pause.
             Err(_) => sleep(ACCEPT_REST).await,
         }
     }
 }
 
-/// Polls all sockets for a connection, each time beginning with another.
+/// Polls all sockets for a new connection, starting with a different socket each time.
 fn poll_next(
     listeners: &[TcpListener],
     turn: u64,
@@ -254,7 +258,7 @@ fn poll_next(
     Poll::Pending
 }
 
-/// Returns whether the error means that a connection was closed before it was accepted. The next accept may succeed.
+/// Returns whether accepting failed because the peer had already closed the connection. The next accept may succeed.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -311,7 +315,8 @@ impl Visitor {
         }
     }
 
-    /// Extends the deadline in proportion to the response bytes sent; an event stream gets a full lifetime from now.
+    /// Extends the deadline in proportion to the number of response bytes sent. For an event stream, sets the deadline
+    /// to a full lifetime from now instead.
     fn prolong(&mut self, bytes: usize) {
         if self.streams && bytes > 0 {
             self.end.as_mut().reset(Instant::now() + self.life);
@@ -326,7 +331,7 @@ impl Visitor {
     }
 }
 
-// Bytes of a connection that a shard handed over.
+// Bytes on a connection that a shard handed over.
 
 impl Visitor {
     fn poll_secured(
@@ -336,7 +341,7 @@ impl Visitor {
     ) -> Poll<io::Result<()>> {
         let mut received = [0; RECEIVED_BYTES];
         loop {
-            // Pending output need not be sent before more input is read.
+            // Input can be read even while output is waiting to be sent.
             let _ = self.flush_secured(context)?;
             let Some(secured) = &mut self.secured else {
                 return Poll::Ready(Ok(()));
@@ -354,7 +359,7 @@ impl Visitor {
         }
     }
 
-    /// Encrypts bytes and sends as many as the socket accepts, after those of earlier calls.
+    /// Encrypts bytes and sends as many as the socket accepts. Bytes left over from earlier calls are sent first.
     fn write_secured(
         &mut self,
         context: &mut Context<'_>,
@@ -373,7 +378,7 @@ impl Visitor {
         Poll::Ready(Ok(taken))
     }
 
-    /// Sends pending encrypted bytes. Does nothing on a connection of the admin listener.
+    /// Sends encrypted bytes that are pending. Does nothing on a connection that was accepted by the admin listener.
     fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.in_time(context)?;
         let unsent = |secured: Option<&Secured>| secured.is_some_and(|it| !it.unsent().is_empty());
@@ -391,7 +396,7 @@ impl Visitor {
 
 const RECEIVED_BYTES: usize = 8 << 10;
 
-/// Maximum number of bytes encrypted at once: a TLS record.
+/// Maximum number of bytes encrypted at once. This is the maximum size of a TLS record.
 const PIECE_BYTES: usize = 16 << 10;
 
 impl AsyncRead for Visitor {
@@ -438,7 +443,7 @@ impl AsyncWrite for Visitor {
         this.write(context, |socket, _| socket.try_write_vectored(parts))
     }
 
-    /// Sends head and body in one vectored write, so that memory holds a single copy of a response.
+    /// Head and body are sent in a single vectored write, so that memory holds only one copy of a response.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -457,7 +462,7 @@ impl AsyncWrite for Visitor {
     }
 }
 
-// Serves connections with the routes, and limits the size of the request head and its time.
+// Serves connections with the routes. Limits the size of the request head and the time to receive it.
 
 pub(crate) async fn serve(mut door: Door, routes: Router) {
     loop {
@@ -480,20 +485,20 @@ async fn one(visitor: Visitor, routes: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(visitor), service);
-    // The peer of a broken connection knows, so nothing is logged.
+    // A failed connection is not logged, since its peer knows about the failure.
     let _ = connection.await;
 }
 
-/// Time limit for the request head, from the start of the connection.
+/// Time limit for receiving the request head, measured from when the connection was accepted.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-// Connections that shards hand over: clients of a TLS listener that request pages, under `--lan`.
+// Connections that shards hand over under `--lan`. They come from clients of a TLS listener that request pages.
 //
-// A shard has read the request and hands over the whole connection. A slot is reserved while the connection is served.
-// When no slot is free, a new connection evicts one of the address with the most connections. A new connection of that
-// address itself gets 503 from the shard.
+// The shard has read the request and hands over the whole connection. The connection holds a slot while it is served.
+// If no slot is free, a connection of the address with the most connections is evicted. If the address of the new
+// connection would then have as many, nothing is evicted and the shard responds with 503.
 
-/// Connections that shards have handed over and that wait to be served.
+/// Connections that shards have handed over and that have not been served yet.
 pub struct Visits(Receiver<Passed>);
 
 struct Passed {
@@ -510,7 +515,8 @@ pub(crate) struct Visit {
     pub(crate) held: Held,
 }
 
-/// Creates the function with which shards hand connections over, and the queue of these connections.
+/// Creates the function that shards call to hand over connections, and the queue from which these connections are
+/// served.
 #[must_use]
 pub fn visits() -> (TakeAdmin, Visits) {
     let (passed, visits) = channel(LAN_CONNECTIONS_MAX);
@@ -531,7 +537,7 @@ pub fn visits() -> (TakeAdmin, Visits) {
 }
 
 impl Visits {
-    /// Waits for the next connection; `None` once all shards have ended.
+    /// Waits for the next connection. Returns `None` once all shards have ended.
     pub(crate) async fn next(&mut self) -> Option<Visit> {
         loop {
             let Passed { visiting, held } = self.0.recv().await?;

@@ -1,4 +1,4 @@
-//! Formats of responses (JSON documents, refusals, dates and ids), and parsers of requests that several pages use.
+//! Formats of responses (JSON documents, refusals, dates and ids), and request parsers that several pages share.
 
 use axum::Json;
 use axum::http::uri::Authority;
@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 pub(crate) type Answer = Result<Json<Value>, Fault>;
 
-/// Refusal of a request: status code and text for the operator.
+/// The refusal of a request: its status code, and a message for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
 
@@ -52,9 +52,9 @@ pub(crate) const SILENT: Fault =
 
 pub(crate) const JSON: &str = "application/json";
 
-// Parsers of requests that several pages use.
+// Request parsers that several pages share.
 
-/// Returns the first parameter of this name, decoded. An empty value counts as absent.
+/// Returns the first parameter with this name, decoded. An empty value counts as absent.
 pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
@@ -62,7 +62,7 @@ pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault
     Ok(text.map(String::from).filter(|text| !text.is_empty()))
 }
 
-/// Parses an RFC 3339 time in UTC, with or without fractional seconds: `2026-01-02T03:04:05Z`.
+/// Parses an RFC 3339 time in UTC, such as `2026-01-02T03:04:05Z`. Fractions of seconds are optional.
 pub(crate) fn moment(text: &str) -> Option<Wall> {
     let text = text.strip_suffix(['Z', 'z'])?;
     let moment = OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).ok()?;
@@ -70,7 +70,7 @@ pub(crate) fn moment(text: &str) -> Option<Wall> {
     ms.ok().map(Wall)
 }
 
-/// Parses a time parameter: a UTC time, or a span before now such as `-24h`.
+/// Parses a time parameter: either a time in UTC, or a span before now such as `-24h`.
 pub(crate) fn time(query: &str, name: &str, now_ms: u64) -> Result<Option<Wall>, Fault> {
     let text = parameter(query, name)?;
     text.map(|text| time_of(name, &text, now_ms)).transpose()
@@ -84,7 +84,7 @@ pub(crate) fn time_of(name: &str, text: &str, now_ms: u64) -> Result<Wall, Fault
     found.ok_or_else(|| unusable(name, MOMENT, text))
 }
 
-/// Parses the requested number of entries, from 1 to `most`.
+/// Parses the number of requested entries, which must be between 1 and `most`.
 pub(crate) fn limit(query: &str, default: usize, most: usize) -> Result<usize, Fault> {
     let Some(text) = parameter(query, "limit")? else {
         return Ok(default);
@@ -114,7 +114,7 @@ pub(crate) fn unusable(name: &str, expected: &str, found: &str) -> Fault {
 const MOMENT: &str =
     "a moment in UTC such as 2026-01-02T03:04:05Z, or a span before now such as -24h (s, m, h, d)";
 
-/// Checks that the content type is JSON, which a page of another origin cannot send without a CORS preflight.
+/// Checks that the content type is JSON. Browsers let a page of another origin send JSON only after a CORS preflight.
 pub(crate) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -132,7 +132,7 @@ pub(crate) fn host_name(headers: &HeaderMap) -> &str {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    // Text in a content security policy must not end its directive.
+    // A host in a content security policy must not contain characters that end the directive.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     let host = host.filter(|host| host.bytes().all(is_plain) && host.parse::<Authority>().is_ok());
     host.map_or("localhost", |host| match host.rsplit_once(':') {

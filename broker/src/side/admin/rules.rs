@@ -1,4 +1,4 @@
-//! Rules of all pages of the admin listener: access checks and response headers.
+//! Rules that apply to all pages of the admin listener: access checks and response headers.
 
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::side::admin::access::{self, Access, AccessRefusal};
@@ -83,8 +83,8 @@ async fn authorise(
     (scheme, fault).into_response()
 }
 
-/// Serves a request of an account. Requests that may change something are logged with the account. Streams end with the
-/// session.
+/// Serves a request made by an account. Requests that may change something are logged with the account. Event streams
+/// are closed when the account's session ends.
 async fn for_account(
     accounts: &Accounts,
     account: Account,
@@ -112,7 +112,8 @@ async fn for_account(
     response
 }
 
-/// Request of an account that may change something. Logged at its end, even if the caller has disconnected.
+/// A request by an account that may change something. Logged when the request ends, even if the caller has
+/// disconnected.
 struct AccountChange {
     account: Account,
     operation: String,
@@ -131,7 +132,8 @@ impl Drop for AccountChange {
     }
 }
 
-/// Closes the connection after one response, so that it frees its slot. The response counts as unread until then.
+/// Closes the connection after its first response, which frees its slot. Until then, the bytes of the response count as
+/// unread.
 async fn last_answer(
     ConnectInfo(seat): ConnectInfo<Seat>,
     request: Request,
@@ -146,8 +148,8 @@ async fn last_answer(
     response
 }
 
-/// Converts refusals of the framework (wrong method, non-UTF-8 path, body too long) to the format of all other
-/// refusals.
+/// Converts refusals by the framework (wrong method, path that is not UTF-8, body too long) to the format used for all
+/// other refusals.
 async fn errors_as_json(response: Response) -> Response {
     let (status, headers) = (response.status(), response.headers());
     let kind = headers.get(header::CONTENT_TYPE);
@@ -164,7 +166,8 @@ async fn errors_as_json(response: Response) -> Response {
     Fault(status, text.into()).into_response()
 }
 
-/// Adds security headers that the response does not set: only our own files and requests, no framing, no caching.
+/// Adds the security headers that the response does not set itself. These headers permit only files and requests of our
+/// own origin, and forbid framing and caching.
 async fn for_browsers(mut response: Response) -> Response {
     for (name, value) in BROWSER_HEADERS {
         let headers = response.headers_mut();
@@ -190,8 +193,8 @@ pub(crate) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Path of the sign-out, whose requests are logged where the session ends.
+/// The path for signing out. Requests to it are logged by the code that ends the session.
 const SIGN_OUT: &str = "/account/sign-out";
 
-/// Content types that refusals of the framework never have: those of our errors and instruction pages.
+/// The content types of our errors and instruction pages. Refusals by the framework have other content types.
 const OUR_KINDS: [&str; 2] = [JSON, "text/html; charset=utf-8"];

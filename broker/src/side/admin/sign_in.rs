@@ -1,5 +1,5 @@
-//! `/account…`: the current account, sign-in at the provider, and sign-out, with the origins, cookies and notices of
-//! sign-ins.
+//! `/account…`: the current account, sign-in at the provider, and sign-out. Also determines the origin of a browser,
+//! and contains the cookies of sign-ins and the page that explains why a sign-in failed.
 
 use crate::edge::turn::calendar;
 use crate::providers::SignInEndpoints;
@@ -37,7 +37,7 @@ pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
         .with_state(accounts)
 }
 
-/// `GET /account`: the provider, and the account of the request's session.
+/// `GET /account`: returns the provider, and the account whose session made the request.
 async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<Value> {
     let now = Instant::now();
     let account = accounts.admit(&Method::GET, &headers, now).ok();
@@ -70,7 +70,7 @@ async fn sign_in(
     Ok(redirect(to, [Some(cookie), None]))
 }
 
-/// Builds the authorization URL of the provider, with all parameters except `state`.
+/// Builds the authorization URL of the provider, including all parameters except `state`.
 fn address(
     endpoints: &SignInEndpoints,
     place: &BrowserPlace,
@@ -98,7 +98,7 @@ fn address(
     to
 }
 
-/// `GET /account/callback`: handles the return from the provider. Consumes the sign-in, whatever the outcome.
+/// `GET /account/callback`: handles the return from the provider. The pending sign-in is removed, whatever the outcome.
 async fn callback(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -157,7 +157,7 @@ async fn finish(
     cookie.ok_or_else(no_randomness)
 }
 
-/// Exchanges the code for an id token and returns its verified subject.
+/// Exchanges the code for an id token, verifies the token, and returns its subject.
 async fn subject(
     accounts: &Accounts,
     place: &BrowserPlace,
@@ -258,7 +258,7 @@ impl Accounts {
     }
 }
 
-/// Logs an account that is not admitted. Returns the notice, which states the requirement of the rule.
+/// Logs that an account is not admitted. Returns a notice that states the requirement of the admission rule.
 fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
     let basis = &terms.basis;
     tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not admitted to the console");
@@ -268,7 +268,7 @@ fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
         .with("wanted", &format!("{} = {}", basis.claim, basis.value))
 }
 
-/// `POST /account/sign-out`: ends the request's session and its streams.
+/// `POST /account/sign-out`: ends the session that made the request, and closes the session's streams.
 async fn sign_out(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -298,7 +298,7 @@ fn redirect(to: HeaderValue, cookies: [Option<HeaderValue>; 2]) -> Response {
     response
 }
 
-/// Returns the decoded value of a parameter that occurs exactly once.
+/// Returns the decoded value of a parameter, which must occur exactly once.
 fn only(query: &str, name: &str) -> Option<String> {
     let mut found = pairs(query).filter(|(other, _)| *other == name);
     let (_, text) = found.next().filter(|_| found.next().is_none())?;
@@ -309,7 +309,8 @@ fn has(query: &str, name: &str) -> bool {
     pairs(query).any(|(other, _)| other == name)
 }
 
-/// Returns whether a query value may be displayed. Source of the permitted characters: RFC 6749, section 4.1.2.1.
+/// Returns whether a value from a query may be displayed. Source of the permitted characters: RFC 6749, section
+/// 4.1.2.1.
 fn is_word(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     (1..=64).contains(&word.len()) && word.bytes().all(plain)
@@ -344,9 +345,9 @@ const NO_SESSION: Fault = Fault::new(StatusCode::CONFLICT, "nobody is signed in 
 
 const CODE_BYTES_MAX: usize = 4096;
 
-// Page with the reason why a sign-in failed.
+// The page that states why a sign-in failed.
 
-/// Reason why a sign-in failed, in a sentence or two for the user.
+/// The reason why a sign-in failed, in one or two sentences for the user.
 #[derive(Debug)]
 struct Notice {
     code: StatusCode,
@@ -368,7 +369,7 @@ impl Notice {
         self
     }
 
-    /// Returns the text without details, for the log.
+    /// Returns the text for the log, without the details.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -396,9 +397,9 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Escaped, so that no text can contain a placeholder of the page.
+            // Escaped, since a text must not contain a placeholder of the page.
             '{' => out.push_str("&#123;"),
-            // Replaces line ends and characters that change the text direction.
+            // Replaces line breaks and characters that change the direction of text.
             letter if letter.is_control() || is_of_direction(letter) => out.push('\u{fffd}'),
             letter => out.push(letter),
         }
@@ -443,19 +444,20 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-// Origin of a browser: an https origin of the configuration, or loopback.
+// The origin under which a browser reaches the console: a configured https origin, or loopback.
 
-/// Origin of a request, with the names of its cookies.
+/// The origin of a request. Determines the names of cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserPlace {
     pub(crate) origin: String,
     pub(crate) secure: bool,
-    /// Port of a loopback host, whose ports share cookies.
+    /// The port of a loopback host. Part of the names of cookies, since all ports of a host share cookies.
     port: u16,
 }
 
 impl BrowserPlace {
-    /// Determines the origin of a request from its `Host`; `None` if sign-ins are not possible from it.
+    /// Determines the origin of a request from its `Host`. Returns `None` if sign-ins are not possible from this
+    /// origin.
     pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
         let host = the_host(headers)?.to_str().ok()?;
         let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
@@ -481,8 +483,8 @@ impl BrowserPlace {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// Returns the name of a cookie. Browsers accept a `__Host-` cookie only from this exact host and over TLS. A
-    /// cookie limited to one path has the prefix `__Secure-` instead.
+    /// Returns the name of a cookie. Browsers accept a `__Host-` cookie only from exactly this host and only over TLS.
+    /// Cookies limited to one path cannot have this prefix, and have the prefix `__Secure-` instead.
     pub(crate) fn cookie(&self, of: CookieOf) -> String {
         let (prefix, name) = match of {
             CookieOf::Session => ("__Host-", "heliograph-session"),
@@ -494,12 +496,12 @@ impl BrowserPlace {
         }
     }
 
-    /// Returns the header that sets a cookie. An empty value with a lifetime of 0 removes the cookie.
+    /// Returns the header that sets a cookie. To remove the cookie, pass an empty value and a lifetime of 0.
     fn set(&self, of: CookieOf, value: &str, life_s: u64) -> Option<HeaderValue> {
         let (name, secure) = (self.cookie(of), if self.secure { "; Secure" } else { "" });
         let (path, same_site) = match of {
             CookieOf::Session => ("/", "Strict"),
-            // The navigation from the provider's page, which belongs to another site, must carry the cookie.
+            // The browser must send this cookie when it returns from the provider's page, which is another site.
             CookieOf::State => (CALLBACK, "Lax"),
         };
         let text = format!(
@@ -524,9 +526,10 @@ fn is_loopback(host: &str) -> bool {
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-// Cookies of requests. Source: RFC 6265bis, sections 4.1 and 4.2.
+// Cookies in requests. Source: RFC 6265bis, sections 4.1 and 4.2.
 
-/// Returns the value of the cookie with this name; `None` if there are two, since another host may have set one.
+/// Returns the value of the cookie with this name. Returns `None` if there are two such cookies, since one of them may
+/// have been set by another host.
 pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());
@@ -616,16 +619,12 @@ mod origin_tests {
             assert_eq!((&*place.origin, place.secure), (origin, secure), "{host}");
             assert_eq!(place.callback(), format!("{origin}/account/callback"));
         }
-        for host in [
-            "plain.example.com",
-            "ops.example.com:444",
-            "ops.example.com.evil.example",
-            "evil.example",
-            "localhost.evil.example",
-            "user@127.0.0.1",
-            "192.0.2.7:8090",
-            "",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "plain.example.com", "ops.example.com:444", "ops.example.com.evil.example", "evil.example",
+            "localhost.evil.example", "user@127.0.0.1", "192.0.2.7:8090", "",
+        ];
+        for host in cases {
             assert_eq!(place(&[host]), None, "{host}");
         }
         assert_eq!(place(&["localhost", "ops.example.com"]), None);

@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-/// Serves on a free port, makes one request with the given lines, and returns status and body.
+/// Serves on a free port, sends one request with the given lines, and returns the status and body of the response.
 fn ask(status: Status, token: Option<&str>, scraped: bool, request: &'static str) -> (u16, String) {
     let answer = answer(status, token, scraped, request);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -127,7 +127,7 @@ fn readiness_follows_the_status_and_liveness_does_not() {
     }
 }
 
-/// Pages of what the log thread writes wait for it: its mark is among the lines.
+/// Pages that show what the log thread writes wait for it. Its mark is therefore among the lines.
 #[test]
 fn what_a_client_has_seen_is_on_each_page_of_the_log_threads_memories() {
     for (request, waits) in [
@@ -165,11 +165,9 @@ fn other_pages_and_methods_are_refused() {
 
 #[test]
 fn the_inspector_is_503_when_a_shard_does_not_answer() {
-    for request in [
-        "GET /channels HTTP/1.1",
-        "GET /channels/one HTTP/1.1",
-        "POST /ice/reconnect HTTP/1.1",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["GET /channels HTTP/1.1", "GET /channels/one HTTP/1.1", "POST /ice/reconnect HTTP/1.1"];
+    for request in cases {
         let (code, text) = ask(Status::Ok, None, false, request);
         let wanted = "{\"error\":\"a shard does not answer\"}";
         assert_eq!((code, text.as_str()), (503, wanted), "{request}");
@@ -181,7 +179,8 @@ fn the_inspector_is_503_when_a_shard_does_not_answer() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_with_a_reason() {
-    for (request, code) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("GET /channels?limit=0 HTTP/1.1", 400),
         ("GET /channels?limit=1001 HTTP/1.1", 400),
         ("GET /channels?token=x HTTP/1.1", 400),
@@ -203,14 +202,8 @@ fn what_cannot_be_meant_is_refused_with_a_reason() {
         ("GET /channels/one/trace?limit=0 HTTP/1.1", 400),
         ("GET /channels/one/trace?limit=5001 HTTP/1.1", 400),
         ("GET /channels/one/trace?since=yesterday HTTP/1.1", 400),
-        (
-            "GET /channels/one/trace?since=2026-02-30T00:00:00Z HTTP/1.1",
-            400,
-        ),
-        (
-            "GET /channels/one/trace?since=9223372036854775807-01-01T00:00:00Z HTTP/1.1",
-            400,
-        ),
+        ("GET /channels/one/trace?since=2026-02-30T00:00:00Z HTTP/1.1", 400),
+        ("GET /channels/one/trace?since=9223372036854775807-01-01T00:00:00Z HTTP/1.1", 400),
         ("GET /channels/one/trace?client=%FF HTTP/1.1", 400),
         ("GET /events?topics= HTTP/1.1", 400),
         ("GET /events?topics=nothing HTTP/1.1", 400),
@@ -220,7 +213,8 @@ fn what_cannot_be_meant_is_refused_with_a_reason() {
         ("GET /events?topics=log, HTTP/1.1", 400),
         ("GET /events?topics=%FF HTTP/1.1", 400),
         ("GET /events?topics=channel:r/1/a%20b HTTP/1.1", 400),
-    ] {
+    ];
+    for (request, code) in cases {
         let (got, text) = ask(Status::Ok, None, true, request);
         assert!(
             got == code && text.starts_with("{\"error\":"),
@@ -233,11 +227,9 @@ fn what_cannot_be_meant_is_refused_with_a_reason() {
 
 #[test]
 fn pages_for_tests_are_absent_without_dev() {
-    for request in [
-        "GET /dev HTTP/1.1",
-        "GET /dev/clock HTTP/1.1",
-        "POST /dev/any/thing HTTP/1.1",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["GET /dev HTTP/1.1", "GET /dev/clock HTTP/1.1", "POST /dev/any/thing HTTP/1.1"];
+    for request in cases {
         let (code, text) = ask(Status::Ok, None, true, request);
         let wanted = "{\"error\":\"/dev needs --dev: it is for tests\"}";
         assert_eq!((code, text.as_str()), (404, wanted), "{request}");

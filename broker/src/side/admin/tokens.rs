@@ -1,4 +1,5 @@
-//! Tokens of the admin listener (one, or two during a rotation), and the event streams opened with each.
+//! The tokens of the admin listener, and the event streams opened with each token. There are two tokens during a
+//! rotation.
 
 use crate::files::Token;
 use crate::side::admin::connection_limits::Line;
@@ -7,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::watch;
 
-/// Tokens in force. Callers must present one of them. Clones share state.
+/// The tokens in force. Callers must present one of them. Clones share their state.
 #[derive(Clone)]
 pub struct Tokens {
     in_force: watch::Receiver<Vec<Token>>,
@@ -24,8 +25,8 @@ impl Tokens {
         }
     }
 
-    /// Returns the token of `Authorization` if it is in force. Always compares all tokens, so that the time does not
-    /// depend on a match.
+    /// Returns the token in `Authorization` if it is in force. The token is always compared with all tokens in force,
+    /// so the time taken does not reveal whether any of them matches.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<Token> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.map_or(&b""[..], HeaderValue::as_bytes);
@@ -38,17 +39,17 @@ impl Tokens {
         borne.cloned()
     }
 
-    /// Registers an event stream, which closes when its token is removed.
+    /// Registers an event stream, which is closed when its token is removed.
     pub(crate) fn hold(&self, token: Token, stream: Line) {
         if !is_among(&self.in_force.borrow(), &token) {
-            return stream.end(); // the token was removed meanwhile
+            return stream.end(); // the token has been removed in the meantime
         }
         let mut streams = self.streams.lock();
         streams.retain(|(_, stream)| stream.is_open());
         streams.push((token, stream));
     }
 
-    /// Closes the event streams of removed tokens. Returns when the sender of the watch channel is dropped.
+    /// Closes the event streams of tokens that are removed. Returns when the sender of the watch channel is dropped.
     pub(crate) async fn watch(mut self) {
         while self.in_force.changed().await.is_ok() {
             let in_force = self.in_force.borrow_and_update();

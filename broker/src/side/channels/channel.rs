@@ -1,4 +1,4 @@
-//! `GET /channels/{name}`: details of one channel. The JSON library escapes all client-supplied text.
+//! `GET /channels/{name}`: details of one channel. All text from clients is escaped by the JSON library.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::presence::entry;
@@ -21,7 +21,7 @@ pub(crate) async fn one(
     Ok(Json(document_of(&inspector, &identity, &query).await?))
 }
 
-/// Fetches the document of a channel from the node that serves it. The error is the reason for its absence.
+/// Fetches the document of a channel from the node that serves it. The error states why there is no document.
 pub(crate) async fn document(inspector: &Inspector, identity: &Identity) -> Result<Value, Fault> {
     let mut query = String::from("region=");
     encode(&mut query, identity.region());
@@ -113,5 +113,5 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// Name of the master as the peer in a viewer's messages.
+/// Identifies the master as the sender or recipient of a message.
 const MASTER: &str = "MASTER";

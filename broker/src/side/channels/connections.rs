@@ -1,5 +1,5 @@
-//! Operator actions on the connections of a channel, on the node that serves it: closing them, making clients fetch ICE
-//! servers again, and identifying the client of a connection number.
+//! Operator actions on the connections of a channel, carried out by the node that serves the channel: closing
+//! connections, making clients fetch ICE servers again, and identifying the client that has a given connection number.
 
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
@@ -34,7 +34,8 @@ pub(crate) async fn disconnect(
     Ok((code, Json(document)))
 }
 
-/// Acts on this node, or posts the request once to the node that serves the channel.
+/// Handles the request on this node, or forwards it to the node that serves the channel. A request is forwarded only
+/// once.
 async fn answer(
     inspector: &Inspector,
     (name, query): (&str, &str),
@@ -60,7 +61,7 @@ fn path(channel: &Identity) -> String {
     path
 }
 
-/// Closes connections of a channel on behalf of another node. The channel may have moved to a third node in the
+/// Closes connections of a channel on behalf of another node. Fails if the channel has moved on to a third node in the
 /// meantime.
 pub(crate) async fn by_owner(
     inspector: &Inspector,
@@ -94,9 +95,9 @@ async fn here(inspector: &Inspector, channel: &Identity, posted: &Posted) -> Res
     }
 }
 
-/// Parses `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id implies viewers.
+/// Parses `{"clientId":"…"|null,"role":"master|viewer|all"}`. A client id implies the role viewer.
 fn connections(body: &[u8]) -> Result<Connections, Fault> {
-    // Parsed as a map first, since serde also accepts a list for a struct.
+    // Parsed as a map first, since serde would also accept a list for a struct.
     let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
     let wanted = serde_json::from_value(Value::Object(body)).map_err(|_| BAD_BODY)?;
     let Wanted { client_id, role } = wanted;
@@ -133,9 +134,9 @@ const BAD_BODY: Fault = Fault::bad(
     "the body must be {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
 );
 
-// `POST /ice/reconnect`: makes the clients of one channel, or of all, fetch ICE servers again.
+// `POST /ice/reconnect`: makes the clients of one channel, or of all channels, fetch ICE servers again.
 
-/// `POST /ice/reconnect[?channel=]`: makes clients fetch ICE servers again, in batches of limited size.
+/// `POST /ice/reconnect[?channel=]`: makes clients fetch ICE servers again, a limited number of clients at a time.
 pub(crate) async fn reconnect(
     State(inspector): State<Inspector>,
     RawQuery(query): RawQuery,
@@ -173,10 +174,10 @@ pub(crate) async fn reconnect(
     Ok(Json(value!({ "connections": connections })))
 }
 
-// `GET /usage`: usage of this node by account.
+// `GET /usage`: how much each account uses on this node.
 
-/// Returns connections, calls, messages, refusals and queued bytes per account, sorted, with a total for further
-/// accounts.
+/// Returns the connections, calls, messages, refusals and queued bytes of each account. The accounts are sorted.
+/// Accounts beyond the limit are added up.
 pub(crate) async fn usage(State(shards): State<Shards>) -> Answer {
     let (mut sum, mut from) = (UsageTable::default(), Some(0));
     while let Some(first) = from.take() {
@@ -212,7 +213,8 @@ fn usage_json(usage: &Usage) -> Value {
     })
 }
 
-// `GET /sessions/{shard}/{connection}`: the client of a connection number, as in exemplars of `/metrics` and in traces.
+// `GET /sessions/{shard}/{connection}`: returns the client that has this connection number. Connection numbers occur in
+// traces and in the exemplars of `/metrics`.
 
 pub(crate) async fn one(
     State(shards): State<Shards>,
@@ -261,21 +263,13 @@ mod tests {
     #[test]
     fn a_body_says_which_connections() {
         let read = |body: &str| connections(body.as_bytes()).ok();
-        for (body, which) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("{\"role\":\"all\"}", Some(Connections::All)),
-            (
-                "{\"role\":\"master\",\"clientId\":null}",
-                Some(Connections::Masters),
-            ),
+            ("{\"role\":\"master\",\"clientId\":null}", Some(Connections::Masters)),
             ("{\"role\":\"viewer\"}", Some(Connections::Viewers)),
-            (
-                "{\"clientId\":\"v\"}",
-                Some(Connections::Viewer("v".into())),
-            ),
-            (
-                "{\"clientId\":\"v\",\"role\":\"viewer\"}",
-                Some(Connections::Viewer("v".into())),
-            ),
+            ("{\"clientId\":\"v\"}", Some(Connections::Viewer("v".into()))),
+            ("{\"clientId\":\"v\",\"role\":\"viewer\"}", Some(Connections::Viewer("v".into()))),
             ("{\"clientId\":\"v\",\"role\":\"all\"}", None),
             ("{\"clientId\":7}", None),
             ("{\"role\":\"nobody\"}", None),
@@ -285,7 +279,8 @@ mod tests {
             ("[null,\"all\"]", None),
             ("", None),
             ("{\"role\":\"all\"", None),
-        ] {
+        ];
+        for (body, which) in cases {
             assert_eq!(read(body), which, "{body}");
         }
     }

@@ -1,4 +1,5 @@
-//! `POST /import[?dry_run=true]`: imports channels into the running process, atomically in one commit.
+//! `POST /import[?dry_run=true]`: imports channels into the running process. All channels are created in one atomic
+//! commit.
 //!
 //! ```text
 //!  documents ─► checked whole ─► every shard: reserve the free names ─► compared with existing channels
@@ -23,10 +24,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Commits the channels of an import in a single commit and waits for it.
+/// Commits all channels of an import in a single transaction, and waits for the commit.
 pub type Commit = Arc<dyn Fn(Vec<Creation>) -> Result<(), String> + Send + Sync>;
 
-/// Channel to create: its shard, its key there, and its record.
+/// A channel to create, with its shard, its key on that shard, and its record.
 pub type Creation = (ShardId, ChannelKey, Record);
 
 #[derive(Clone)]
@@ -36,7 +37,7 @@ struct Imports {
     turn: Arc<Semaphore>,
 }
 
-/// Returns the route of imports. Without `commit`, the page reports that the channels are in etcd.
+/// Returns the route for imports. If `commit` is `None`, the route responds that channels are stored in etcd.
 pub(crate) fn routes(commit: Option<Commit>, inspector: Inspector) -> Router {
     let turn = Arc::new(Semaphore::new(1));
     Router::new()
@@ -59,7 +60,8 @@ async fn import(
     is_json(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let dry_run = parameter(query, "dry_run")?.is_some_and(|text| text == "true");
-    // One import at a time: memory holds its documents, and its records as read, for shards and for the store.
+    // Only one import runs at a time, since memory holds its documents, the records read from them, and copies for the
+    // shards and the store.
     let _turn = imports.turn.try_acquire().map_err(|_| BUSY)?;
     let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
@@ -91,8 +93,8 @@ async fn import(
     Ok(Json(value!({ "made": made, "there": there })))
 }
 
-/// Makes each shard reserve the names of its channels, and compares existing channels with the requested ones. Returns
-/// the channels to create.
+/// Makes each shard reserve the names of its new channels. Channels that already exist are compared with the requested
+/// ones. Returns the channels to create.
 async fn keep(
     inspector: &Inspector,
     records: &Arc<[Record]>,
@@ -126,7 +128,7 @@ async fn keep(
 
 async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let question = Question::ImportWithdrawn(Arc::clone(records));
-    // A hanging shard finds this query in its mailbox after the reservation.
+    // If a shard hangs, this query waits in its mailbox behind the reservation.
     let _ = inspector.shards.ask_all(question).await;
 }
 

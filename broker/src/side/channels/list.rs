@@ -1,5 +1,5 @@
-//! `GET /channels`: a paginated list of the channels of all shards and nodes, by name. Also contains the code that
-//! paginated lists share. The JSON library escapes all text of clients.
+//! `GET /channels`: a paginated list of the channels of all shards and nodes, sorted by name. Also contains the code
+//! shared by paginated lists. All text from clients is escaped by the JSON library.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};
 use crate::side::channels::presence::entry;
@@ -13,8 +13,8 @@ use broker_core::shard::{ChannelLine, Question, Reply};
 use codec::identifiers::{ChannelArn, ChannelName};
 use serde_json::{Value, json as value};
 
-/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: channels of all shards by name; of
-/// all nodes, unless the scope is `node`.
+/// `GET /channels?prefix=&contains=&client=&state=&presence=&limit=&token=&scope=`: the channels of all nodes, sorted
+/// by name. If `scope` is `node`, the list contains only the channels of this node.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let limit = page_of(&query)?.limit;
@@ -56,10 +56,10 @@ struct PageQuery {
     filter: ChannelFilter,
 }
 
-/// Conditions, all of which a channel must meet.
+/// The conditions of a search. A channel must meet all of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ChannelFilter {
-    /// Substring of the name in lower case. Compared without regard to case.
+    /// A substring of the name. Stored in lower case, since case is ignored.
     contains: Option<String>,
     client: Option<String>,
     state: Option<ChannelState>,
@@ -71,7 +71,7 @@ enum ChannelState {
     NoMaster,
     /// Messages are pending, or viewers are connected without a master.
     Waiting,
-    /// No master is connected, and a viewer is connected or waits.
+    /// No master is connected, and at least one viewer is connected or waiting.
     Awaited,
     /// The master is connected but does not acknowledge messages.
     Doubtful,
@@ -121,7 +121,7 @@ fn page_of(query: &str) -> Result<PageQuery, Fault> {
     })
 }
 
-/// Decodes a token to a position: the last channel of the previous page.
+/// Decodes a token that identifies the last channel of the previous page.
 fn after(token: &str) -> Option<Identity> {
     let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
     place_of(std::str::from_utf8(&text).ok()?)
@@ -169,16 +169,16 @@ const PAGES: Listing = Listing {
 };
 const BAD_TOKEN: Fault = Fault::bad("token: must be the nextToken of the page before");
 
-// Paginated lists of channels by name, over all shards and nodes.
+// Paginated lists of channels, sorted by name, over all shards and nodes.
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listing {
     pub(crate) path: &'static str,
     pub(crate) entries: &'static str,
     pub(crate) next: &'static str,
-    /// JSON pointer to the part of an entry with the `name` and `arn` of the channel.
+    /// JSON pointer to the object in an entry that contains the `name` and the `arn` of the channel.
     pub(crate) channel: &'static str,
-    /// Encodes a position, the last channel of the previous page, as a token.
+    /// Encodes the last channel of a page as the token of the next page.
     pub(crate) place: fn(&Identity) -> String,
 }
 
@@ -197,12 +197,12 @@ impl Listing {
         Ok(self.merge(own?, others?, limit))
     }
 
-    /// Builds a page. `last` is the channel of the last entry; `None` on the last page.
+    /// Builds a page. `last` is the channel of the last entry, or `None` if this is the last page.
     pub(crate) fn page(&self, entries: Vec<Value>, last: Option<&Identity>) -> Value {
         value!({ self.entries: entries, self.next: last.map(self.place) })
     }
 
-    /// Merges the pages of all nodes by name. Each node has sent up to a full page.
+    /// Merges the pages of all nodes by name. Each of these pages has at most `limit` entries.
     pub(crate) fn merge(&self, own: Value, others: NodeReplies, limit: usize) -> Value {
         let (others, missing) = others.documents();
         let mut pages = vec![own];
@@ -219,7 +219,7 @@ impl Listing {
         });
         let mut lines: Vec<Value> = lines.flatten().collect();
         lines.sort_by_cached_key(|line| (self.text(line, "name"), self.text(line, "arn")));
-        // While a slot moves, two nodes list its channels.
+        // While a slot moves, its channels are listed by two nodes.
         lines.dedup_by(|next, line| self.text(next, "arn") == self.text(line, "arn"));
         more |= lines.len() > limit;
         lines.truncate(limit);
@@ -246,8 +246,8 @@ pub(crate) struct Search<'a> {
     pub(crate) limit: usize,
 }
 
-/// Returns the first matching channels of this node, and whether there are more. A search with a filter scans all
-/// channels, a page at a time.
+/// Returns the first matching channels of this node, and whether there are more. With a filter, channels are examined
+/// one page at a time until enough of them match.
 pub(crate) async fn gather(
     inspector: &Inspector,
     search: Search<'_>,
@@ -334,15 +334,10 @@ mod tests {
 
     #[test]
     fn pages_of_shards_are_merged_by_name_and_the_token_leads_on() {
+        #[rustfmt::skip] // a table, a case per row
         let answers = vec![
-            (
-                ShardId(0),
-                Reply::Page(vec![line("us-west-2", "a"), line("us-west-2", "c")], false),
-            ),
-            (
-                ShardId(1),
-                Reply::Page(vec![line("eu-west-1", "a"), line("us-west-2", "b")], true),
-            ),
+            (ShardId(0), Reply::Page(vec![line("us-west-2", "a"), line("us-west-2", "c")], false)),
+            (ShardId(1), Reply::Page(vec![line("eu-west-1", "a"), line("us-west-2", "b")], true)),
         ];
         let (lines, more) = merged(answers, 3);
         let page = page(&lines, (more, false), None);
@@ -428,13 +423,9 @@ mod tests {
         assert_eq!(limit("limit="), Ok(100));
         assert_eq!(limit("limit=1"), Ok(1));
         assert_eq!(limit("limit=1000"), Ok(1000));
-        for bad in [
-            "limit=0",
-            "limit=1001",
-            "limit=-1",
-            "limit=x",
-            "limit=99999999999999999999",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=99999999999999999999"];
+        for bad in cases {
             assert_eq!(limit(bad).unwrap_err().0, 400, "{bad}");
         }
         let encoded = |text: &str| base64_simd::URL_SAFE_NO_PAD.encode_to_string(text.as_bytes());

@@ -1,4 +1,4 @@
-//! `GET /events?topics=…`: server-sent events for pages with live updates.
+//! `GET /events?topics=…`: server-sent events for pages that update live.
 //!
 //! ```text
 //!  overview      snapshot, then the figures once a second        one look at the shards for all watchers
@@ -9,8 +9,8 @@
 //!  presence      `resync`: read `GET /presence`; then `presence` of any channel of this node when it changes
 //!  presence:NAME `presence` of the channel, or `absent`; then when it changes
 //! ```
-//! In addition to its topics, every stream receives `draining`, `skipped` (too many events in a second), `lagged` (the
-//! client reads too slowly; a snapshot of the topic follows) and a comment every 15 s.
+//! In addition to its topics, every stream receives `draining`, `skipped` (there were too many events in a second),
+//! `lagged` (the client reads too slowly; a snapshot of the topic follows), and a comment every 15 s.
 
 use crate::limits::TOPICS_MAX;
 use crate::side::admin::connections::Seat;
@@ -37,7 +37,7 @@ pub(crate) fn routes(sources: Sources) -> Router {
         .with_state(sources)
 }
 
-/// Feeds the streams for the lifetime of the process. Queries watched channels once a second.
+/// Feeds the streams for the lifetime of the process. Once a second, queries the channels that are watched.
 pub(crate) async fn feed(sources: Sources) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,8 +67,8 @@ pub(crate) async fn feed(sources: Sources) {
     }
 }
 
-/// Publishes the presence of channels that are watched by name and served by other nodes, whose shards do not report to
-/// this node.
+/// Publishes the presence of channels that are watched by name but served by other nodes, since the shards of those
+/// nodes do not report to this node.
 async fn look_at_named(sources: &Sources) {
     let Some(own) = sources.inspector.node() else {
         return;
@@ -134,7 +134,7 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
             },
         };
         if topics.contains(&topic) && matches!(topic, Topic::Channel(_)) {
-            continue; // named twice: by name and by full path
+            continue; // named twice, once by name and once by full path
         }
         if topics.contains(&topic) || topics.len() > TOPICS_MAX {
             return Err(BAD_TOPICS);
@@ -144,7 +144,8 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     Ok(topics)
 }
 
-/// Parses the channel of a topic: `NAME` in the region and account of the query, or `REGION/ACCOUNT/NAME`.
+/// Parses the channel of a topic. A plain `NAME` stands for a channel in the region and account given by the query. Any
+/// other channel has the form `REGION/ACCOUNT/NAME`.
 fn channel(inspector: &Inspector, place: &str, query: &str) -> Result<Identity, Fault> {
     let mut parts = place.rsplitn(2, '/');
     let name = parts.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Figures of the service: rates and quantiles between two samples of the shards, and rows of the history.
+//! Service metrics. Computes rates and quantiles between two samples of the shards, and the rows of the history.
 
 use crate::edge::Scraped;
 use crate::edge::turn::calendar;
@@ -18,23 +18,23 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Sample of a shard.
+/// A sample of a shard's counters.
 #[derive(Clone, Debug)]
 pub struct ShardLook {
-    /// Sampled shard.
+    /// The shard that was sampled.
     pub shard: ShardId,
-    /// Counters of the shard, if it responded.
+    /// The counters of the shard, if the shard responded.
     pub answer: Option<Scraped<Snapshot>>,
-    /// Time without a response, if one is overdue.
+    /// How long the response has been overdue. `None` if it is not overdue.
     pub silence: Option<Duration>,
 }
 
-/// Figures of the service at a point in time. Rates and quantiles cover the time since the previous sample.
+/// Service metrics at a point in time. Rates and quantiles cover the time since the previous sample.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Point {
     /// Time of the sample, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Number of connections by role. Unresponsive shards count with their last response.
+    /// Number of connections by role. A shard that does not respond is counted according to its last response.
     pub(crate) connections: [u64; CONNECTION_ROLES],
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
@@ -42,9 +42,9 @@ pub(crate) struct Point {
     durations: [Histogram; 2],
     counts: [u64; COUNTS.len()],
     refused_of: [u64; REFUSED.len()],
-    /// Refusals per second by check, without zero entries.
+    /// Refusals per second by check. Checks without refusals are left out.
     pub(crate) refused: BTreeMap<&'static str, f64>,
-    /// Accepted and refused sign-ins since startup, by kind, without zero entries.
+    /// Number of accepted and refused sign-ins since startup, by kind. Kinds without sign-ins are left out.
     pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(crate) shards: Vec<ShardPoint>,
 }
@@ -136,7 +136,7 @@ impl Meter {
     }
 }
 
-/// Returns the refusals by check, in this sample and in the previous one.
+/// Returns the number of refusals by check, both in this sample and in the previous one.
 fn refusals(counters: &Counters, before: &Counters) -> impl Iterator<Item = (Check, u64, u64)> {
     let both = counters.refusals.each().zip(before.refusals.each());
     both.map(|((check, count), (_, before))| (check, count, before))
@@ -202,7 +202,8 @@ fn rate(count: u64, before: u64, span: f64) -> f64 {
     count.saturating_sub(before) as f64 / span
 }
 
-/// Formats the median and the 99th percentile in another unit, with three decimals; null without a measurement.
+/// Formats the median and the 99th percentile in the given unit, with three decimals. Both are null if nothing was
+/// measured.
 fn quantiles(of: &Histogram, unit: f64) -> Value {
     let scaled = |part| of.quantile(part).map(|us| rounded(us / unit));
     value!({ "p50": scaled(0.5), "p99": scaled(0.99) })
@@ -260,8 +261,8 @@ impl Point {
     }
 }
 
-/// Aggregates samples of shards into rows of the history. The main thread collects these samples anyway, to monitor the
-/// shards.
+/// Aggregates samples of the shards into rows of the history. Uses the samples that the main thread takes to monitor
+/// the shards.
 pub struct History {
     meter: Meter,
     looks: Vec<ShardLook>,
@@ -271,7 +272,7 @@ pub struct History {
 }
 
 impl History {
-    /// Creates the history of these shards, which writes rows to `store`.
+    /// Creates the history of a process with `shards` shards. Rows are written to `store`.
     #[must_use]
     pub fn shared(shards: usize, now: Instant, store: HistoryStore) -> Shared<Self> {
         Shared::new(Self::new(shards, now, store))
@@ -292,7 +293,7 @@ impl History {
         }
     }
 
-    /// Includes requests to hooks in the rows. Returns the history store.
+    /// Makes all later rows include the requests sent to hooks. Returns the history store.
     pub fn count_hooks(&mut self, hooks: Option<Hooks>) -> HistoryStore {
         self.hooks = hooks;
         self.store()
@@ -304,14 +305,14 @@ impl History {
         self.store.clone()
     }
 
-    /// Records a shard's sample.
+    /// Records the sample of a shard.
     pub fn note(&mut self, answer: Scraped<Snapshot>) {
         if let Some(look) = self.looks.get_mut(answer.shard.index()) {
             look.answer = Some(answer);
         }
     }
 
-    /// Ends the current interval if it has elapsed, and aggregates its samples into a row.
+    /// Ends the current interval if it is long enough, and aggregates its samples into a row.
     pub fn close(&mut self, now: Instant) {
         let span = now.saturating_duration_since(self.meter.looked);
         if span < ROW_EVERY {
@@ -340,7 +341,7 @@ impl History {
         self.store.tick(Tick { row, durations });
     }
 
-    /// Returns the number of connections that a newer one superseded, at the shards' last count.
+    /// Returns how many connections had been superseded by newer ones when the shards last counted them.
     pub(crate) fn superseded(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         let counts = last.filter_map(|seen| {
@@ -350,7 +351,7 @@ impl History {
         counts.sum()
     }
 
-    /// Returns the number of connections whose client does not confirm messages, at the shards' last count.
+    /// Returns how many connections had a client that did not confirm messages when the shards last counted them.
     pub(crate) fn doubtful(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         last.map(|seen| seen.snapshot.doubtful).sum()
@@ -411,7 +412,7 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// Minimum interval between rows. A timer polls shards every two seconds and may fire late.
+/// Minimum interval between rows. The timer that polls the shards fires every two seconds, and may be late.
 const ROW_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]

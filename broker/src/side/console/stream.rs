@@ -1,8 +1,8 @@
-//! Event stream: its topics, its position in each, and its output.
+//! A single event stream, with its topics, its position in each topic, and its output.
 //!
-//! A stream holds one event, whose bytes it shares with the feed and all other streams, and sends it in pieces. If the
-//! peer stops reading, the stream stalls. It then holds only this event, which [`Seat`] counts, and reports missed
-//! events later.
+//! A stream holds one event at a time and sends it in pieces. The bytes of the event are shared with the feed and all
+//! other streams. If the peer stops reading, the stream stalls. While it is stalled, the stream holds only this event,
+//! whose bytes [`Seat`] counts as unread. After it has resumed, the stream reports that events were missed.
 
 use crate::limits::EVENT_PIECE_BYTES;
 use crate::side::admin::connections::Seat;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, interval_at};
 
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
-/// Response body of a stream. Frees the stream's slot on drop.
+/// The response body of a stream. Frees the slot of the stream when dropped.
 pub(crate) struct Body {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     _place: OwnedSemaphorePermit,
@@ -50,13 +50,13 @@ impl Stream for Body {
     }
 }
 
-/// Writes events until the connection closes. Periodic comments keep the connection open, also through proxies.
+/// Writes events until the connection is closed. Periodic comments keep the connection open, even through proxies.
 async fn run(sources: Sources, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
     let mut bell = sources.hub.bell.listen();
     let mut beat = interval_at(Instant::now() + BEAT_EVERY, BEAT_EVERY);
     loop {
         bell.mark_unchanged();
-        // One event per topic in turn, so that a flood of one topic does not delay the others.
+        // Topics take turns, with one event each, so that a flood of events in one topic does not delay the others.
         let mut more = true;
         while more {
             more = false;
@@ -93,8 +93,8 @@ async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
     true
 }
 
-/// Returns the next event of a topic. The first event, and the first after missed events, is the current state of the
-/// topic.
+/// Returns the next event of a topic. At the start, returns the current state of the topic. If events were missed,
+/// returns an event that says so, and the current state the next time.
 async fn next(sources: &Sources, watch: &mut Watch) -> Option<Event> {
     if !std::mem::replace(&mut watch.begun, true)
         && let Some(state) = sources.state(&watch.topic, &mut watch.position).await

@@ -1,4 +1,4 @@
-//! Topics of event streams, each with its feed and initial state. Every watched channel has its own feed.
+//! The topics of event streams, with the feed and the initial state of each. Each watched channel has its own feed.
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) struct Hub {
-    /// Bell that every feed rings to wake the streams.
+    /// The bell that every feed rings to wake the streams that wait for events.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
@@ -25,16 +25,16 @@ pub(crate) struct Hub {
     pub(crate) notices: Arc<Feed>,
     pub(crate) presence: Arc<Feed>,
     teller: Teller,
-    /// Channels whose presence is watched by name, with the last polled state.
+    /// The channels that streams watch by name, with the state of each at the last poll.
     named: Shared<Vec<(Weak<Identity>, Value)>>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
 }
 
-/// Channel that is watched, or was within the last second.
+/// A channel that is being watched or was watched within the last second.
 struct Watched {
     feed: Arc<Feed>,
-    /// Last sent state, without values that change with time alone.
+    /// The last state sent, without values that change just because time passes.
     sent: Option<Value>,
     at: Instant,
 }
@@ -57,14 +57,15 @@ impl Hub {
         }
     }
 
-    /// Ends the current second of the rate limits. Makes shards report presence only while there are readers.
+    /// Starts a new second for the rate limits. Also tells the shards whether any stream reads presence, since shards
+    /// report presence only while one does.
     pub(crate) fn tick(&self, now: Instant) {
         self.log.tick(now);
         self.refusals.tick(now);
         self.teller.set_read(self.presence.is_watched());
     }
 
-    /// Reserves a stream slot; `None` if all are taken.
+    /// Reserves a slot for a stream. Returns `None` if all slots are taken.
     pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
@@ -73,7 +74,8 @@ impl Hub {
         STREAMS_MAX - self.places.available_permits()
     }
 
-    /// Subscribes a stream to a topic; `None` for a channel if too many other channels are watched.
+    /// Subscribes a stream to a topic. Returns `None` if the topic is a channel and too many channels are already
+    /// watched.
     pub(crate) fn watch(&self, topic: Topic) -> Option<Watch> {
         let position = match &topic {
             Topic::Overview => self.overview.watch(),
@@ -133,7 +135,7 @@ impl Hub {
             .collect()
     }
 
-    /// Publishes the presence of a channel on another node if it has changed.
+    /// Publishes the presence of a channel that is served by another node, if it has changed.
     pub(crate) fn update_presence(&self, channel: &Identity, state: &Value) {
         let mut named = self.named.lock();
         let is_it = |known: &Weak<Identity>| known.upgrade().is_some_and(|it| *it == *channel);
@@ -153,7 +155,7 @@ impl Hub {
         channels.keys().cloned().collect()
     }
 
-    /// Publishes a channel's state if it has changed.
+    /// Publishes the state of a channel, if it has changed.
     pub(crate) fn update(&self, channel: &Identity, state: Value) {
         let mut channels = self.channels.lock();
         let Some(watched) = channels.get_mut(channel) else {
@@ -167,12 +169,13 @@ impl Hub {
     }
 }
 
-/// Formats the event for a channel's state. Includes only the first of several thousand viewers.
+/// Formats the event for the state of a channel. If the channel has too many viewers for one event, includes only the
+/// first ones.
 fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
-/// Copies a document without ages and state numbers, which change without an event.
+/// Returns a copy of a document without the members that change even if nothing happens: ages and sequence numbers.
 fn without_ages(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
@@ -188,10 +191,10 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// Interval at which an unchanged channel state is sent again, with current ages.
+/// Interval at which the state of a channel is sent even if unchanged, with its current ages.
 const REFRESH: Duration = Duration::from_secs(10);
 
-// Topics of streams, and the position of a stream in a topic.
+// The topics of streams, and a stream's position in a topic.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
@@ -202,7 +205,7 @@ pub(crate) enum Topic {
     Channel(Identity),
     Presence,
     PresenceOf(Identity),
-    /// Notices about the whole process, for every stream.
+    /// Notices that concern the whole process. Every stream receives them.
     Notices,
 }
 
@@ -212,9 +215,9 @@ pub(crate) struct Watch {
     pub(crate) begun: bool,
 }
 
-// Current state of each topic. A stream begins with it, and returns to it after missed events.
+// The current state of each topic. A stream begins with it, and repeats it after events were missed.
 
-/// Data sources of the topics. Clones share them.
+/// The data sources of the topics. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) hub: Arc<Hub>,
@@ -268,13 +271,14 @@ impl Sources {
         })
     }
 
-    /// Fetches the presence of a channel from the node that serves it.
+    /// Fetches the presence of a channel from the node that serves the channel.
     pub(crate) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
         let mut document = channel::document(&self.inspector, channel).await?;
         Ok(document["presence"].take())
     }
 
-    /// Returns the document of a channel with its name, or the reason for its absence.
+    /// Returns the state of a channel: its name, region and account, and its document. If there is no document, the
+    /// state contains the reason instead.
     pub(crate) async fn channel_state(&self, channel: &Identity) -> Value {
         let mut state = match channel::document(&self.inspector, channel).await {
             Ok(document) => value!({ "channel": document, "error": null }),

@@ -1,10 +1,10 @@
-//! Message copies of the shards for `/dev/messages`: the queue of new copies and the store of recent ones.
+//! Copies of messages for `/dev/messages`: the queue of new copies from the shards, and the store of recent copies.
 //!
 //! ```text
 //!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
-//! Shards never wait: a full queue drops and counts copies. A message is copied before it is sent, so that its copy is
-//! available once it has reached the client.
+//! Shards never wait: if the queue is full, copies are dropped and counted. A message is copied before it is sent. By
+//! the time the client has received it, its copy is therefore available.
 
 use broker_core::shard::{Capture, Captured};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, Notify};
 
-/// Queue and store of message copies. Clones share them.
+/// The queue and the store of copies. Clones share them.
 #[derive(Clone)]
 pub struct Captures(Arc<SharedCaptures>);
 
@@ -48,13 +48,14 @@ impl Default for Captures {
 }
 
 impl Captures {
-    /// Returns the receiver of a shard's copies.
+    /// Returns the handle with which a shard delivers its copies.
     #[must_use]
     pub fn of_shard(&self) -> Box<dyn Capture> {
         Box::new(self.clone())
     }
 
-    /// Moves copies from the queue to the store for the lifetime of the process, so that the newest are kept.
+    /// Moves copies from the queue to the store, so that the queue does not fill up and the newest copies are kept.
+    /// Runs for the lifetime of the process.
     pub(crate) async fn keep_all(self) {
         loop {
             let news = self.0.news.notified();
@@ -78,7 +79,7 @@ impl Captures {
         use_kept(&mut kept)
     }
 
-    /// Returns the number of copies dropped by the rate limit or a full queue.
+    /// Returns how many copies have been dropped because of the rate limit or a full queue.
     pub(crate) fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }
@@ -117,7 +118,7 @@ impl NewestCopies {
         }
     }
 
-    /// Returns the copies after this number, oldest first.
+    /// Returns the copies whose number is greater than `number`, from oldest to newest.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
         let first = self.rows.partition_point(|(other, _)| *other <= number);
         self.rows.range(first..)
@@ -143,7 +144,7 @@ const QUEUED_MAX: usize = 1024;
 
 const QUEUED_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum number of stored copies. Beyond it, the oldest are evicted.
+/// Maximum number of copies in the store. If there are more, the oldest are evicted.
 const KEPT_MAX: usize = 2000;
 
 const KEPT_BYTES_MAX: usize = 16 << 20;

@@ -1,7 +1,7 @@
-//! `/dev/clock`: advances the clocks of all shards, and skews the calendar in either direction.
+//! `/dev/clock`: advances the clocks of all shards, and skews the calendar forward or backward.
 //!
-//! A request changes the total shift stored here. Every shard receives the total instead of the difference, so that a
-//! shard that missed an update is correct after the next.
+//! The total shift is stored in this module, and each request changes it. Shards receive the total rather than the
+//! difference, so a shard that missed an update is corrected by the next one.
 
 use crate::edge::Shift;
 use crate::side::admin::http::{Answer, SILENT, rfc3339};
@@ -19,16 +19,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
 
-/// Shifts the clocks of all shards. Returns each shard's time once its due timers have run; `None` for an unresponsive
-/// shard. Blocks for a limited time.
+/// Shifts the clocks of all shards. Returns the time of each shard once its due timers have run, or `None` for a shard
+/// that does not respond. Blocks for a limited time.
 pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
 
 #[derive(Clone)]
 pub(crate) struct ClockPage {
-    /// Clocks, locked during a move, so that moves run one at a time.
+    /// The clocks. Locked while they are moved, so that only one move happens at a time.
     clocks: Arc<Mutex<Clocks>>,
     elapsed: Arc<Elapsed>,
-    /// Refusals, adjusted on each move, since their ids contain the time of the shards' calendars.
+    /// The view of the recorded refusals. Must be told about each move, since refusal ids contain the time of the
+    /// shards' calendars.
     refusals: Arc<Refusals>,
 }
 
@@ -50,7 +51,8 @@ impl Clocks {
         }
     }
 
-    /// Applies the shift to every shard. Blocks.
+    /// Applies the total shift to every shard. Returns the shift, and the earliest new time of all shards if every
+    /// shard responded. Blocks while the shards are being moved.
     fn apply(&mut self) -> (Shift, Option<Moment>) {
         let moments = (self.shards)(self.shift);
         let all: Option<Vec<Moment>> = moments.into_iter().map(|(_, at)| at).collect();
@@ -66,7 +68,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Removes the skew, so that the calendar agrees with the monotonic clock again.
+    /// Removes the skew. The calendar then agrees with the monotonic clock again.
     pub(crate) const NO_SKEW: Self = Self {
         advance_ms: 0,
         skew_ms: Some(0),
@@ -94,7 +96,7 @@ async fn change(State(page): State<ClockPage>, body: Bytes) -> Answer {
     page.move_clocks(parse(&body)?).await
 }
 
-/// `DELETE /dev/clock`: removes the skew. The clocks stay advanced.
+/// `DELETE /dev/clock`: removes the skew of the calendar. Clocks that have been advanced stay advanced.
 async fn reset(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::NO_SKEW).await
 }
@@ -124,8 +126,8 @@ impl ClockPage {
         })))
     }
 
-    /// Shifts the clocks. Returns the new shift and time; the time is `None` if a shard does not respond. Fails with a
-    /// text for the client if the total is too large.
+    /// Shifts the clocks. Returns the new total shift and the new time. The time is `None` if a shard does not respond.
+    /// If the total shift would become too large, returns an error message for the client.
     pub(crate) async fn shift(&self, change: Change) -> Result<(Shift, Option<Moment>), String> {
         let mut clocks = self.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
@@ -187,8 +189,8 @@ fn span(ms: i64) -> String {
     }
 }
 
-/// Maximum of one step in either direction, in milliseconds: a week. Every time limit of a broker, except those of
-/// certificates, ends within a week.
+/// Maximum size of a single step in either direction, in milliseconds. One week exceeds every time limit of the broker
+/// except the lifetimes of certificates.
 const ADVANCE_MS_MAX: u64 = 7 * 86_400_000;
 
 const ADVANCED_MS_MAX: u64 = 3650 * 86_400_000;
@@ -222,10 +224,8 @@ mod tests {
             ("{}", "nothing to change"),
         ] {
             let fault = parse(text.as_bytes()).unwrap_err();
-            assert!(
-                fault.starts_with(key) && fault.contains("expected"),
-                "{fault}"
-            );
+            testkit::assert_begins(&fault, key);
+            testkit::assert_has(&fault, &["expected"]);
         }
     }
 

@@ -1,6 +1,7 @@
-//! `GET /dev/connections`: lists the connections of channels, and can wait for them.
+//! `GET /dev/connections`: lists the connections of channels. A request can wait for connections.
 //!
-//! A waiting request polls the shards. Shards do not report joins, so the page costs nothing in production.
+//! A request that waits polls the shards. Shards do not report when clients join, so this page costs nothing in
+//! production.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::list::{Search, gather};
@@ -25,7 +26,7 @@ struct ConnectionQuery {
     wait: Duration,
 }
 
-/// Returns the matching connections once there are at least `min`, or after `wait`.
+/// Returns the connections that match the query. Waits for up to `wait` until at least `min` connections match.
 pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): RawQuery) -> Answer {
     let wanted = parse(query.as_deref())?;
     let until = Instant::now() + wanted.wait;

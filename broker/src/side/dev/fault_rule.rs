@@ -1,4 +1,4 @@
-//! Fault rules: parsing, validation and permitted values. Errors name the key and the permitted values.
+//! Parses and validates fault rules, and lists the permitted values. Errors name the key and its permitted values.
 
 use crate::side::dev::request::{Body, one_of};
 use crate::terminal::nearest;
@@ -11,7 +11,7 @@ use codec::{control::Operation, identifiers::ClientId};
 use serde_json::{Value, json};
 use strum::{EnumString, VariantNames};
 
-/// Parses a fault rule from a request body. Fails with a text for the client if the rule is invalid.
+/// Parses a fault rule from a request body. If the rule is invalid, returns an error message for the client.
 pub(crate) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let on = body
         .text("on", on)?
@@ -19,7 +19,7 @@ pub(crate) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let matches = matches(on, body.object("match")?)?;
     let act = act(on, &mut body)?;
     let rule = FaultRule {
-        number: 0, // assigned when the fault is listed
+        number: 0, // assigned when the fault is added to the list
         matches,
         act,
         skip: body.number("skip", 0..=TIMES_MAX)?.unwrap_or_default(),
@@ -69,7 +69,7 @@ fn glob(text: &str) -> Result<Glob, String> {
     }
 }
 
-/// Parses a role. Fails with a text that lists the roles.
+/// Parses a role. If the role is unknown, returns an error message that lists the valid roles.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
     let found = ROLES.iter().find(|(name, _)| *name == text);
     found
@@ -83,14 +83,15 @@ fn operation(text: &str) -> Result<Operation, String> {
         .ok_or_else(|| one_of(text, Operation::ALL.iter().map(|it| it.name())))
 }
 
-/// Parses a message action. Fails with a text that lists the actions.
+/// Parses a message action. If the action is unknown, returns an error message that lists the valid actions.
 pub(crate) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
         .ok_or_else(|| one_of(text, Action::ALL.map(Action::as_str)))
 }
 
-/// Parses `do`: the name of an act, or an object with the name as its only key and the parameters as its value.
+/// Parses `do`. The value is either the name of an act, or an object with a single key, which maps the name of the act
+/// to its parameters.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
     let names = on.acts();
     let acts = names.join(", ");
@@ -259,12 +260,12 @@ fn corruption(text: &str) -> Result<Corruption, String> {
         .ok_or_else(|| one_of(text, CORRUPTIONS.map(|(name, _)| name)))
 }
 
-/// Returns whether a close frame may carry a code (RFC 6455, section 7.4).
+/// Returns whether a close frame may carry this code (RFC 6455, section 7.4).
 fn sendable(code: u16) -> bool {
     !matches!(code, 1004..=1006 | 1015..=2999)
 }
 
-/// Parses the reason of a close frame: at most 123 bytes.
+/// Parses the reason of a close frame, which is at most 123 bytes long.
 fn reason(text: &str) -> Result<Box<str>, String> {
     if text.len() <= 123 {
         Ok(text.into())
@@ -273,7 +274,7 @@ fn reason(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// Parses text that needs no escaping in JSON: 1 to 1,024 characters.
+/// Parses a string of 1 to 1,024 characters, none of which needs escaping in JSON.
 fn line(text: &str) -> Result<Box<str>, String> {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if (1..=1024).contains(&text.len()) && text.bytes().all(plain) {
@@ -323,19 +324,19 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
     }
 }
 
-/// Maximum number of matches that a fault acts on, or skips.
+/// Maximum number of matches that a fault may act on or skip.
 const TIMES_MAX: u64 = 1_000_000;
 
-/// Maximum delay by a fault, in milliseconds: 10 minutes.
+/// Maximum delay caused by a fault, in milliseconds (10 minutes).
 const DELAY_MS_MAX: u64 = 600_000;
 
-/// Maximum duration of a fault with a time limit, in milliseconds: one day.
+/// Maximum duration of a fault that has a time limit, in milliseconds (one day).
 const LASTS_MS_MAX: u64 = 86_400_000;
 
-/// Default grace period of a client after GO_AWAY, in milliseconds.
+/// Default time that a client has to disconnect after GO_AWAY, in milliseconds.
 const GRACE_MS: u64 = 5000;
 
-// Permitted values of a fault, shared by the parser, its errors and `GET /dev/faults/allowed`.
+// The permitted values of a fault. Used by the parser, by its errors and by `GET /dev/faults/allowed`.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
@@ -356,8 +357,8 @@ impl On {
         }
     }
 
-    /// Returns the permitted acts of `do`. For messages and deliveries, these include acts on the session of the sender
-    /// or recipient.
+    /// Returns the acts that are permitted in `do`. For messages and deliveries, they include the acts on the session
+    /// of the sender or recipient.
     pub(crate) fn acts(self) -> Vec<&'static str> {
         let (own, session) = match self {
             Self::Connect | Self::Api => (
@@ -388,7 +389,8 @@ const SESSION: &[&str] = &[
     "send",
 ];
 
-/// Acts with parameters: name, permitted keys (or the value in place of an object), and an example as JSON.
+/// The acts that take parameters. Each entry contains the name of the act, its permitted keys (or its permitted value,
+/// if that is not an object), and an example in JSON.
 const ACTS: &[(&str, &str, &str)] = &[
     (
         "refuse",
@@ -423,7 +425,8 @@ fn entry(act: &str) -> Option<&'static (&'static str, &'static str, &'static str
     ACTS.iter().find(|(name, ..)| *name == act)
 }
 
-/// Returns the response to `GET /dev/faults/allowed`. Each listed `do` can be used unchanged in a fault.
+/// Returns the response to `GET /dev/faults/allowed`. Each value of `do` in the response can be copied verbatim into a
+/// fault.
 pub(crate) fn document() -> Value {
     let on = On::VARIANTS.iter().filter_map(|name| {
         let on: On = name.parse().ok()?;
@@ -441,7 +444,7 @@ pub(crate) fn document() -> Value {
     })
 }
 
-/// Returns an act with example parameters, or its name if it has none.
+/// Returns an act with example parameters, or only its name if it has no parameters.
 fn example(act: &str) -> Value {
     let how = entry(act).and_then(|(.., how)| serde_json::from_str(how).ok());
     how.map_or_else(|| act.into(), |how: Value| json!({ act: how }))

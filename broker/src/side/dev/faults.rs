@@ -1,7 +1,8 @@
-//! `/dev/faults`: creates, lists and removes faults for tests.
+//! `/dev/faults`: creates, lists and removes faults, which are meant for tests.
 //!
-//! All shards share one value with a rule and its counts. A shard that did not respond at the creation (503) may
-//! receive the rule after the fault has ended, and then ignores it.
+//! All shards share the rule and the counters of a fault. If a shard does not respond when a fault is created, the
+//! request fails with 503, and the rule may reach that shard only after the fault has ended. The shard then ignores the
+//! rule.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
@@ -37,7 +38,7 @@ struct Listed {
     id: String,
     asked: Value,
     rule: SharedRule,
-    /// End of the fault by [`Elapsed::ms`], if its duration is limited.
+    /// The time at which the fault ends, as measured by [`Elapsed::ms`], or `None` if the fault has no time limit.
     ends_ms: Option<u64>,
 }
 
@@ -50,8 +51,8 @@ impl FaultPage {
         }
     }
 
-    /// Ends the faults whose channel pattern begins with the prefix, or all faults for an empty prefix. Returns their
-    /// number.
+    /// Ends the faults whose channel pattern begins with `prefix`. An empty prefix ends all faults. Returns how many
+    /// faults were ended.
     pub(crate) async fn end(&self, prefix: &str) -> usize {
         let mut list = self.faults.lock().await;
         list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
@@ -74,7 +75,7 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
     Json(value!({ "faults": faults }))
 }
 
-/// `GET /dev/faults/allowed`: permitted values of a fault.
+/// `GET /dev/faults/allowed`: returns the permitted values of a fault.
 async fn allowed() -> Json<Value> {
     Json(fault_rule::document())
 }
@@ -84,7 +85,7 @@ async fn make(State(page): State<FaultPage>, body: Bytes) -> Result<Response, Fa
     let mut list = page.faults.lock().await;
     let now_ms = page.elapsed.ms();
     if list.faults.len() >= FAULTS_MAX {
-        // Ended faults are listed until their places are needed.
+        // Faults that have ended stay listed until their places are needed for new ones.
         list.faults.retain(|fault| !fault.is_over(now_ms));
     }
     if list.faults.len() >= FAULTS_MAX {
@@ -128,7 +129,8 @@ async fn remove(State(page): State<FaultPage>, Path(id): Path<String>) -> Answer
 }
 
 impl FaultList {
-    /// Ends the matching faults and returns their number. Messages that they have delayed are still delivered when due.
+    /// Ends the faults for which `which` returns `true`, and returns how many there were. Messages that these faults
+    /// have delayed are still delivered when due.
     fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
         self.faults.retain(|fault| {

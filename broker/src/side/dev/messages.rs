@@ -1,4 +1,4 @@
-//! `GET /dev/messages`: messages between clients, decoded and summarized. A request can wait for messages.
+//! `GET /dev/messages`: returns messages between clients, decoded and summarized. A request can wait for messages.
 
 use crate::side::admin::http::{Fault, JSON, rfc3339};
 use crate::side::dev::captures::{Captures, NewestCopies};
@@ -31,7 +31,8 @@ struct MessageQuery {
     wait: Duration,
 }
 
-/// Returns the oldest matching messages after `after` once there are at least `min`, or after `wait`.
+/// Returns the oldest messages that match the query and come after `after`. Waits for up to `wait` until at least `min`
+/// messages match.
 pub(crate) async fn list(
     State(page): State<MessagePage>,
     RawQuery(query): RawQuery,
@@ -63,8 +64,8 @@ async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     }
 }
 
-/// Formats the response if there are at least `min` messages. Writes the messages one by one, since a parsed payload of
-/// a few KiB may take several MiB.
+/// Formats the response. Returns `None` if there are fewer than `min` messages. Messages are written one at a time,
+/// since a payload of a few KiB may take several MiB once parsed.
 fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
     let after = kept.after(wanted.after);
     let found = after.filter(|(_, copy)| wanted.covers(copy));
@@ -72,7 +73,7 @@ fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> 
     if rows.len() < min {
         return None;
     }
-    // The next page begins after the last row of a full page, otherwise after the newest message.
+    // The next page begins after the last row if this page is full. Otherwise, it begins after the newest message.
     let next = match rows.last() {
         Some((number, _)) if rows.len() == wanted.limit => *number,
         Some(_) | None => kept.last().max(wanted.after),
@@ -143,7 +144,7 @@ fn row(seq: u64, copy: &Captured) -> Value {
     })
 }
 
-/// Returns the sender of a message, and the recipient if known.
+/// Returns the sender of a message and, if known, the recipient.
 fn ends(copy: &Captured) -> (&str, Option<&str>) {
     match copy.towards {
         Some(Towards::Master) => (&copy.viewer, Some(MASTER)),
@@ -164,9 +165,9 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 const MASTER: &str = "MASTER";
 
-// Summaries of payloads for tests: session descriptions and candidates.
+// Summaries of payloads, meant for tests. Payloads are session descriptions or candidates.
 
-/// Decodes base64-encoded JSON; `None` for any other payload.
+/// Decodes JSON that is encoded in base64. Returns `None` for any other payload.
 pub(crate) fn decoded(payload: &str) -> Option<Value> {
     let bytes = base64_simd::STANDARD.decode_to_vec(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -217,7 +218,7 @@ fn media(sdp: &str) -> Vec<String> {
     sections.iter().map(Section::words).collect()
 }
 
-/// Media section of an SDP, which begins with `m=`.
+/// A media section of an SDP. It begins with `m=`.
 struct Section<'a> {
     kind: &'a str,
     format: Option<&'a str>,
@@ -312,14 +313,10 @@ mod tests {
         }
         let page = answer(&captures, &parse(Some("limit=1")).unwrap()).await;
         let first = &page["messages"][0];
-        assert_eq!(
-            (&first["from"], &first["to"]),
-            (&value!("v1"), &value!("MASTER"))
-        );
-        assert_eq!(
-            (&first["payload"], &first["sdp"]),
-            (&value!({ "a": 1 }), &Value::Null)
-        );
+        assert_eq!(first["from"], "v1");
+        assert_eq!(first["to"], "MASTER");
+        assert_eq!(first["payload"], value!({ "a": 1 }));
+        assert_eq!(first["sdp"], Value::Null);
     }
 
     #[tokio::test]
@@ -378,14 +375,11 @@ mod summary_tests {
             shown["media"],
             value!(["video H264 recvonly", "audio sendrecv", "application"])
         );
-        assert_eq!(
-            (&shown["type"], &shown["iceUfrag"], &shown["fingerprint"]),
-            (&value!("offer"), &value!("aB3"), &value!("sha-256 AB:CD"))
-        );
-        assert_eq!(
-            (&shown["candidates"], &shown["characters"]),
-            (&value!(1), &value!(SDP.len()))
-        );
+        assert_eq!(shown["type"], "offer");
+        assert_eq!(shown["iceUfrag"], "aB3");
+        assert_eq!(shown["fingerprint"], "sha-256 AB:CD");
+        assert_eq!(shown["candidates"], 1);
+        assert_eq!(shown["characters"], value!(SDP.len()));
         assert_eq!(description(&value!({ "candidate": "" })), None);
     }
 

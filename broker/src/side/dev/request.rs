@@ -1,4 +1,4 @@
-//! Bodies and parameters of requests to `/dev`. Errors name the key and the permitted values.
+//! Bodies and parameters of requests to `/dev`. Errors name the key and its permitted values.
 
 use crate::terminal::nearest;
 use broker_core::settings::value::duration;
@@ -10,17 +10,17 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// JSON object whose keys are removed as they are parsed.
+/// A JSON object. Keys are removed from it as they are parsed.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// Path of the object in the body, such as `do.refuse.`; empty for the body itself.
+    /// Path of the object within the body, such as `do.refuse.`. Empty for the body itself.
     path: String,
     members: Map<String, Value>,
 }
 
 impl Body {
-    /// Parses a request body as an object. An empty body counts as an empty object. Fails with a text for the client if
-    /// the body is not a JSON object.
+    /// Parses a request body, which must be a JSON object. An empty body counts as an empty object. Any other body
+    /// fails with a text for the client.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Ok(Self::of("", Map::new()));
@@ -39,12 +39,12 @@ impl Body {
         }
     }
 
-    /// Removes the value of a key. Null counts as absent.
+    /// Removes a key and returns its value. Null counts as absent.
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.members.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Removes a text and parses it with `read`. Fails if the value is not a text, or `read` rejects it.
+    /// Removes a key and parses its value with `read`. Fails if the value is not a string or if `read` rejects it.
     pub(crate) fn text<T>(
         &mut self,
         key: &str,
@@ -63,8 +63,8 @@ impl Body {
         }
     }
 
-    /// Removes a value and parses it as a time span, in milliseconds. Fails if the value is not a time span, or is out
-    /// of range.
+    /// Removes a key and returns its value, a time span, in milliseconds. Fails if the value is not a time span or is
+    /// out of range.
     pub(crate) fn span(
         &mut self,
         key: &str,
@@ -73,7 +73,7 @@ impl Body {
         self.text(key, |text| duration(text, range))
     }
 
-    /// Removes a value and parses it as an integer. Fails if the value is not an integer, or is out of range.
+    /// Removes a key and returns its value, an integer. Fails if the value is not an integer or is out of range.
     pub(crate) fn number(
         &mut self,
         key: &str,
@@ -89,7 +89,8 @@ impl Body {
             .ok_or_else(|| self.fault(key, &value, &rule()))
     }
 
-    /// Removes an object. An absent one counts as empty. Fails if the value is not an object.
+    /// Removes a key and returns its value, an object. If the key is absent, returns an empty object. Fails if the
+    /// value is not an object.
     pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
@@ -99,8 +100,9 @@ impl Body {
         }
     }
 
-    /// Removes a choice: a name, or an object whose only key is the name. Returns the name and its value as a body, in
-    /// which a value other than an object has the key "". Fails if the choice is missing or there is more than one.
+    /// Removes a key whose value is a choice: either a name, or an object with that name as its only key. Returns the
+    /// name, and the value of that key as a body. If the value is not an object, the body contains it under the key "".
+    /// Fails if there is no choice or more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; expected {allowed}", self.path)),
@@ -156,7 +158,8 @@ const EXCERPT_CHARS_MAX: usize = 80;
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Parses a query of permitted parameters. Fails with a text for the client if the query is invalid.
+    /// Parses a query. If the query is invalid or has a parameter that is not in `allowed`, returns an error message
+    /// for the client.
     pub(crate) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, String> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs(query.unwrap_or_default()) {
@@ -178,7 +181,7 @@ impl Parameters {
         Ok(Self(found))
     }
 
-    /// Returns the text of a parameter. An empty text counts as absent.
+    /// Returns the value of a parameter. An empty value counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(other, _)| other == name);
         found
@@ -190,7 +193,7 @@ impl Parameters {
         self.text(name).map(Glob::new)
     }
 
-    /// Parses an integer parameter. Fails if the value is not an integer, or is out of range.
+    /// Parses a parameter as an integer. Fails if it is not an integer or is out of range.
     pub(crate) fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
@@ -204,7 +207,7 @@ impl Parameters {
         number.map(Some).ok_or_else(rule)
     }
 
-    /// Parses `wait`: at most [`WAIT_MAX`], zero by default. Fails if the value is not a time span, or is too long.
+    /// Parses the parameter `wait`. The default is zero. Fails if the value is not a time span or exceeds [`WAIT_MAX`].
     pub(crate) fn wait(&self) -> Result<Duration, String> {
         let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let ms = self.text("wait").map(|text| duration(text, 0..=most));
@@ -213,14 +216,14 @@ impl Parameters {
     }
 }
 
-/// Maximum wait of a request: a few seconds less than the connection's deadline.
+/// Maximum time that a request may wait. It is a few seconds shorter than the deadline of a connection.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
 const SHOWN_MAX: usize = 80;
 
 // Suggestions for misspelt names.
 
-/// Lists the permitted names, with a suggestion if one is similar to the written name.
+/// Lists the permitted names. If one of them is similar to `written`, suggests that name.
 pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     format!("expected {}{}", names.join(", "), nearest(written, &names))
@@ -232,18 +235,14 @@ mod tests {
 
     #[test]
     fn faults_name_the_key_and_what_is_allowed() {
-        for (text, fault) in [
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
             ("[]", "the body must be a JSON object"),
-            (
-                r#"{"advance":5}"#,
-                r#"advance = 5: expected a duration from "1ms" to "7d""#,
-            ),
-            (
-                r#"{"advance":"8d"}"#,
-                r#"advance = "8d": expected a duration from "1ms" to "7d""#,
-            ),
+            (r#"{"advance":5}"#, r#"advance = 5: expected a duration from "1ms" to "7d""#),
+            (r#"{"advance":"8d"}"#, r#"advance = "8d": expected a duration from "1ms" to "7d""#),
             (r#"{"a":1}"#, "a: unknown key; expected advance"),
-        ] {
+        ];
+        for (text, fault) in cases {
             let read = Body::parse(text.as_bytes()).and_then(|mut body| {
                 body.span("advance", 1..=7 * 86_400_000)?;
                 body.end("advance")
@@ -279,20 +278,16 @@ mod query_tests {
     #[test]
     fn faults_name_the_parameter_and_what_is_allowed() {
         let allowed = ["limit", "wait"];
-        for (query, fault) in [
-            (
-                "limt=1",
-                "limt: unknown parameter; expected limit, wait; the nearest is limit",
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            ("limt=1", "limt: unknown parameter; expected limit, wait; the nearest is limit"),
             ("limit=1&limit=2", "limit: expected once"),
             ("limit=0", "limit: expected 1 to 9"),
             ("limit=x", "limit: expected 1 to 9"),
-            (
-                "wait=26s",
-                "wait: expected a duration from \"1ms\" to \"25s\", or \"off\"",
-            ),
+            ("wait=26s", "wait: expected a duration from \"1ms\" to \"25s\", or \"off\""),
             ("wait=%FF", "the query is not percent-encoded UTF-8"),
-        ] {
+        ];
+        for (query, fault) in cases {
             let read = Parameters::parse(Some(query), &allowed).and_then(|parameters| {
                 parameters.number("limit", 1..=9)?;
                 parameters.wait()

@@ -1,8 +1,8 @@
-//! Marks of process events and ended causes, stored as JSON in slots.
+//! Marks of process events, and causes that have ended. Both are stored as JSON in slots.
 //!
-//! At the limit for marks, the oldest mark is evicted. At the limit for causes, the oldest cause of the account with
-//! the most causes is evicted, so that no account can evict the causes of others. Sequence numbers, not times,
-//! determine the age.
+//! If there are too many marks, the oldest one is evicted. If there are too many causes, the oldest one of the account
+//! with the most causes is evicted, so an account cannot crowd out the causes of others. Age is determined by sequence
+//! numbers rather than by times.
 
 use crate::limits::{
     HISTORY_CAUSES_MAX, HISTORY_CAUSES_SHOWN_MAX, HISTORY_MARKS_MAX, HISTORY_MARKS_SHOWN_MAX,
@@ -15,23 +15,23 @@ use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
 use std::io;
 
-/// Event of the whole process.
+/// An event that concerns the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// Completed start of the process.
+    /// The process has started.
     Start,
-    /// End of the process, regular or with an error.
+    /// The process has ended, either normally or with an error.
     Stop,
-    /// End of a previous process that recorded none.
+    /// A previous process ended without recording that it stopped.
     Killed,
-    /// Reloaded files, or a rejected reload.
+    /// Files were reloaded, or a reload was rejected.
     Reload,
-    /// Start of a drain.
+    /// A drain has begun.
     Drain,
-    /// Cluster slots that the node gained or lost.
+    /// The node has gained or lost slots of the cluster.
     Slots,
-    /// A shard that stopped responding, a clock that was set, or failing writes of the history.
+    /// A shard has stopped responding, a clock was set, or the history could not be written.
     Alert,
 }
 
@@ -42,46 +42,47 @@ pub(crate) struct Mark {
     pub(crate) says: String,
 }
 
-/// Cause of a problem. Replaces an earlier one of the same id.
+/// The cause of a problem. It replaces an earlier cause with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Stable id, of at most about 200 bytes.
+    /// A stable id of at most about 200 bytes.
     pub id: String,
-    /// Failed check, or kind of the failed session.
+    /// The check that failed, or the kind of session that failed.
     pub check: String,
-    /// Entity to which the cause is attributed.
+    /// The entity to which the cause is attributed.
     pub cause: Blamed,
-    /// Account that is charged for the file space; `None` for causes of the whole process.
+    /// The account to which the cause is charged when the file is full, or `None` if the cause concerns the whole
+    /// process.
     pub account: Option<String>,
-    /// Title, on one line.
+    /// The title, on one line.
     pub title: String,
-    /// Description of the cause.
+    /// A description of the cause.
     pub says: String,
-    /// Time of the first event, in milliseconds since 1970.
+    /// When the first event occurred, in milliseconds since 1970.
     pub first: u64,
-    /// Time of the last event, in milliseconds since 1970.
+    /// When the last event occurred, in milliseconds since 1970.
     pub last: u64,
-    /// Time at which the cause ended, in milliseconds since 1970.
+    /// When the cause ended, in milliseconds since 1970.
     pub ended: Option<u64>,
-    /// Number of affected channels.
+    /// The number of channels affected.
     pub channels: u64,
-    /// Number of events attributed to the cause.
+    /// The number of events attributed to the cause.
     pub events: u64,
-    /// Severity: `bad` or `warn`.
+    /// The severity, which is `bad` or `warn`.
     pub look: String,
 }
 
-/// Entity to which a cause is attributed.
+/// An entity to which causes are attributed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blamed {
-    /// Kind of entity: `key`, `principal`, `authority`, `address`, `file`, `node`, `shard` or `channel`.
+    /// The kind of entity: `key`, `principal`, `authority`, `address`, `file`, `node`, `shard` or `channel`.
     pub by: String,
-    /// Name or id of the entity.
+    /// The name or id of the entity.
     pub value: String,
 }
 
 impl Mark {
-    /// Returns the texts that may be truncated to fit the note into its slot.
+    /// Returns the texts that may be truncated to make the note fit into its slot.
     fn texts(&mut self) -> Vec<&mut String> {
         vec![&mut self.says]
     }
@@ -141,7 +142,8 @@ pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     newest(slots, &CAUSES, HISTORY_CAUSES_SHOWN_MAX, fits)
 }
 
-/// Returns the newest notes of a region for which `fits` returns a time, in chronological order.
+/// Reads the notes of a region. `fits` returns the time of each note to include. Returns the newest of these notes,
+/// sorted by time.
 fn newest<T: for<'b> Deserialize<'b>>(
     slots: &Slots,
     region: &Region,
@@ -168,14 +170,14 @@ fn newest<T: for<'b> Deserialize<'b>>(
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     numbers: [u64; 2],
-    /// Last start or stop mark of the previous process.
+    /// The last start or stop mark of the previous process.
     life: Option<Mark>,
-    /// Slot of this process's start mark, which is never evicted, since the next process needs it.
+    /// The slot that contains the start mark of this process. It is never evicted, since the next process needs it.
     start: Option<usize>,
     causes: BTreeMap<usize, Kept>,
 }
 
-/// Stored cause, with digests of its id and account.
+/// A stored cause, represented by digests of its id and its account.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     id: u64,
@@ -219,7 +221,7 @@ impl Notes {
         notes
     }
 
-    /// Returns the start of an earlier process that recorded no end.
+    /// Returns when an earlier process started, if that process did not record that it ended.
     pub(crate) fn unended(&self) -> Option<u64> {
         let life = self.life.as_ref()?;
         (life.kind == MarkKind::Start).then_some(life.at)
@@ -251,8 +253,8 @@ impl Notes {
         Ok(())
     }
 
-    /// Selects the slot of a cause: its current slot, else a free slot, else the slot of the oldest cause of the
-    /// account with the most causes.
+    /// Selects the slot for a cause: the slot that the cause already has, otherwise a free one. If there is no free
+    /// slot, selects the slot with the oldest cause of the account that has the most causes.
     fn place(&self, cause: Kept) -> usize {
         let own = self.causes.iter().find(|(_, kept)| kept.id == cause.id);
         if let Some((place, _)) = own {
@@ -273,8 +275,8 @@ impl Notes {
         oldest.map_or(0, |(place, _)| *place)
     }
 
-    /// Erases marks and causes selected by text and time (for a cause, the time of its last event), and returns their
-    /// number.
+    /// Erases the marks and causes that `fits` selects by their time and their text. For a cause, the time is when its
+    /// last event occurred. Returns how many were erased.
     pub(crate) fn forget(&mut self, slots: &Slots, fits: &dyn Fn(u64, &str) -> bool) -> usize {
         let mut erased = 0;
         for region in [MARKS, CAUSES] {
@@ -299,7 +301,7 @@ impl Notes {
                 }
             }
         }
-        // Synced, so that erased notes do not return after a power loss.
+        // Synced so that erased notes do not reappear after a power loss.
         if erased > 0
             && let Err(error) = slots.sync()
         {
@@ -309,7 +311,8 @@ impl Notes {
     }
 }
 
-/// Formats a note as JSON of limited size, and truncates its longest texts. Returns `None` if the note cannot fit.
+/// Formats a note as JSON of limited size, truncating its longest texts. Returns `None` if the note cannot be made to
+/// fit.
 fn fitted<T: Serialize>(
     mut note: T,
     texts: impl Fn(&mut T) -> Vec<&mut String>,

@@ -1,26 +1,27 @@
-//! Rows of figures, one number per column over a time span, and the three resolutions at which they are stored.
+//! Rows of metrics, and the three resolutions at which they are stored. A row covers a time span and has one number per
+//! column.
 //!
-//! The time of a row is the wall-clock time of its start. If the clock was set back, rows from before and after may
-//! have equal times: neither hides the other, and a merge adds their counts. Rows are evicted by sequence number, not
-//! by age, so that a clock that is briefly set forward evicts none.
+//! The time of a row is the wall-clock time at which it started. If the clock was set back, rows from before and after
+//! the change may have equal times. Neither hides the other, and their counts are added when they are merged. Rows are
+//! evicted by sequence number rather than age, so none is evicted if the clock is briefly set forward.
 
 use crate::side::history::slots::{REGIONS, Region, Slots};
 use broker_core::event::Histogram;
 use std::io;
 
-/// Rule for combining a column's values when rows are merged.
+/// How the values of a column are combined when rows are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merge {
-    /// Sum, for counts.
+    /// The sum. Used for counts.
     Sum,
-    /// Mean weighted by duration, for levels.
+    /// The mean, weighted by duration. Used for levels.
     Mean,
     Least,
-    /// Maximum. Also used for quantiles, which cannot be merged exactly.
+    /// The maximum. Also used for quantiles, which cannot be merged exactly.
     Most,
 }
 
-/// Columns, in stored order. An added or moved column requires a new file version.
+/// The columns, in the order in which they are stored. Adding or moving a column requires a new file version.
 pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("masters", Merge::Mean),
     ("viewers", Merge::Mean),
@@ -49,7 +50,8 @@ pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("deliveryP99Us", Merge::Most),
 ];
 
-/// Columns of quantiles: histogram (set-up or delivery durations), quantile, and divisor of the unit.
+/// Columns that contain quantiles. An entry has the name of the column, the index of a histogram (0: set-up, 1:
+/// delivery), the quantile, and the divisor that converts microseconds to the unit of the column.
 const QUANTILES: [(&str, usize, f64, f64); 4] = [
     ("setupP50Ms", 0, 0.5, 1e3),
     ("setupP99Ms", 0, 0.99, 1e3),
@@ -60,7 +62,7 @@ const QUANTILES: [(&str, usize, f64, f64); 4] = [
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) at_ms: u64,
-    /// Duration by the monotonic clock, in milliseconds.
+    /// Duration of the row in milliseconds, measured by the monotonic clock.
     pub(crate) span_ms: u32,
     values: [f32; COLUMNS.len()],
 }
@@ -74,7 +76,7 @@ impl Row {
         }
     }
 
-    /// Returns the value of a column; `None` if unknown.
+    /// Returns the value of a column, or `None` if it is unknown.
     pub(crate) fn get(&self, column: &str) -> Option<f64> {
         let mut names = COLUMNS.iter().zip(self.values);
         let (_, value) = names.find(|((name, _), _)| *name == column)?;
@@ -129,7 +131,8 @@ impl Row {
     }
 }
 
-/// Figures since the previous tick: a row, and the histograms of set-up and delivery durations.
+/// The metrics collected since the previous tick: a row, a histogram of set-up durations and a histogram of delivery
+/// durations.
 #[derive(Clone, Debug)]
 pub(crate) struct Tick {
     pub(crate) row: Row,
@@ -147,7 +150,7 @@ impl Tick {
     }
 }
 
-/// Resolution at which rows are stored.
+/// A resolution at which rows are stored.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) ms: u64,
@@ -168,7 +171,7 @@ const fn step(id: u8, ms: u64, offset: usize, slots: usize) -> Step {
 const FINE: Step = step(1, 2_000, REGIONS, 1800);
 const MINUTES: Step = step(2, 60_000, FINE.region.end(), 24 * 60);
 const QUARTERS: Step = step(3, 900_000, MINUTES.region.end(), 30 * 24 * 4);
-/// Resolutions: two-second rows for an hour, one-minute rows for a day, and 15-minute rows for 30 days.
+/// The resolutions: rows of two seconds for an hour, of one minute for a day, and of 15 minutes for 30 days.
 pub(crate) const STEPS: [Step; 3] = [FINE, MINUTES, QUARTERS];
 
 pub(crate) const RING_BYTES: usize = QUARTERS.region.end();
@@ -187,15 +190,15 @@ pub(crate) fn read(slots: &Slots, step: &Step) -> Vec<Row> {
 #[derive(Debug)]
 pub(crate) struct Open {
     step: &'static Step,
-    /// Sequence number of the slot being written.
+    /// Sequence number of the slot that is being written.
     number: u64,
-    /// Last row of an earlier process, which may be incomplete.
+    /// The last row of an earlier process. It may be incomplete.
     before: Option<Row>,
     own: Option<Tick>,
 }
 
 impl Open {
-    /// Continues after the last row of the file, or resumes that row if it is incomplete.
+    /// Continues from the last row in the file. The next tick is added to that row if it falls into the same step.
     pub(crate) fn of(slots: &Slots, step: &'static Step) -> Self {
         let mut last = None;
         slots.each(&step.region, |slot| {
@@ -214,13 +217,13 @@ impl Open {
         self.before
     }
 
-    /// Adds the figures of a tick and writes the row. Starts a new row if the tick belongs to a different step than the
-    /// previous tick.
+    /// Adds the metrics of a tick and writes the row. At the finest resolution, each tick is a row of its own. At the
+    /// others, all ticks of a step share a row.
     pub(crate) fn add(&mut self, slots: &Slots, tick: &Tick) -> io::Result<()> {
         let step_of = |row: &Row| row.at_ms / self.step.ms;
         let open = self.own.as_ref().map(|own| &own.row);
         let goes_on = open.or(self.before.as_ref()).is_some_and(|row| {
-            // Ticks last as long as the finest step but are not aligned with it.
+            // A tick lasts as long as a step of the finest resolution, but is not aligned with it.
             self.step.ms != FINE.ms && step_of(row) == step_of(&tick.row)
         });
         if !goes_on {
@@ -279,7 +282,7 @@ mod tests {
         let slots = slots();
         let mut open = Open::of(&slots, &STEPS[1]);
         for at in 0..45 {
-            // The 99th percentile of a minute is not that of its last tick.
+            // The 99th percentile of a minute differs from that of its last tick.
             let setup = if at == 3 { 800_000 } else { 50_000 };
             open.add(&slots, &tick(at * 2_000, at as f64, 1.0, setup))
                 .unwrap();
@@ -294,10 +297,8 @@ mod tests {
             rows.iter().map(|row| row.at_ms).collect::<Vec<_>>(),
             [0, 60_000]
         );
-        assert_eq!(
-            (of("connects"), of("mastersLeast")),
-            (vec![30.0, 15.0], vec![0.0, 30.0])
-        );
+        assert_eq!(of("connects"), vec![30.0, 15.0]);
+        assert_eq!(of("mastersLeast"), vec![0.0, 30.0]);
         assert!((of("masters")[0] - 14.5).abs() < 1e-3);
         let p99 = of("setupP99Ms");
         assert!(p99[0] > 700.0 && p99[1] < 60.0, "{p99:?}");
@@ -323,7 +324,7 @@ mod tests {
             open.add(&slots, &tick(1_000_000 + at * 2_000, 1.0, 1.0, 1))
                 .unwrap();
         }
-        // The clock is ten years ahead for a moment, and then an hour behind.
+        // The clock is set ten years forward for a moment, and then is an hour behind.
         open.add(&slots, &tick(315_360_000_000, 1.0, 1.0, 1))
             .unwrap();
         let mut open = Open::of(&slots, &STEPS[0]);

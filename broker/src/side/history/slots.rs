@@ -1,12 +1,13 @@
-//! File of slots of fixed size, each with a checksum, written in place without a sync.
+//! A file of fixed-size slots. Each slot has a checksum. Slots are written in place and are not synced.
 //!
 //! ```text
 //!  0    head: the name of the format and its version
 //!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
 //! ```
 //! All numbers are little-endian. The checksum is a prefix of the SHA-256 of the rest of the slot. Readers skip slots
-//! that a kill or power loss left incomplete. Slot sizes divide a page, so that no slot of up to 512 bytes crosses a
-//! sector boundary, at which a disk may tear the write.
+//! that were left incomplete when the process was killed or power was lost. The size of a page is a multiple of the
+//! size of each slot. A slot of up to 512 bytes therefore never crosses a sector boundary, at which a disk may tear a
+//! write.
 
 use crate::side::shared_state::Shared;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
-    /// Number of the region, part of each slot's checksum.
+    /// The number of the region, which is included in the checksum of each slot.
     pub(crate) id: u8,
     pub(crate) offset: usize,
     pub(crate) slots: usize,
@@ -39,12 +40,13 @@ impl Region {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot<'b> {
     pub(crate) place: usize,
-    /// Sequence number, greater than the numbers of all slots written earlier in the region.
+    /// The sequence number. It is greater than that of every slot written to this region before.
     pub(crate) number: u64,
     pub(crate) body: &'b [u8],
 }
 
-/// File of slots, or its equivalent in memory. One instance per file and process: one thread writes, others read.
+/// A file of slots, or its equivalent in memory. A process has one instance per file. One thread writes to it; others
+/// read it.
 #[derive(Debug)]
 pub(crate) struct Slots {
     of: Medium,
@@ -58,7 +60,7 @@ enum Medium {
 }
 
 impl Slots {
-    /// Creates slots in memory. Untouched pages take no memory.
+    /// Creates slots in memory. Pages that are never touched take no memory.
     pub(crate) fn in_memory(bytes: usize) -> Self {
         Self {
             of: Medium::Memory(Shared::new(vec![0; bytes])),
@@ -66,9 +68,9 @@ impl Slots {
         }
     }
 
-    /// Opens or creates the file, and replaces content of another version. `reserved` is the number of bytes to
-    /// preallocate, if the file system supports it, so that later writes find space. Fails if the file can be neither
-    /// opened nor created. A full disk is not an error: writes succeed once there is space.
+    /// Opens or creates the file. Content written by another version is replaced. If the file system supports it,
+    /// `reserved` bytes are preallocated, so that later writes find space. Fails if the file can be neither opened nor
+    /// created. A full disk is not an error: writes will succeed once there is space.
     pub(crate) fn open(path: &Path, reserved: Option<usize>) -> io::Result<Self> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -84,7 +86,7 @@ impl Slots {
             file.set_len(0)?;
         }
         if let Some(bytes) = reserved {
-            // Preallocation is optional: without it, a write may find the disk full.
+            // Preallocation is optional. Without it, a later write may find the disk full.
             let _ = fallocate(&file, FallocateFlags::empty(), 0, bytes as u64);
         }
         Ok(Self {
@@ -131,7 +133,7 @@ impl Slots {
         }
     }
 
-    /// Visits every intact slot of a region, in file order.
+    /// Calls `visit` with every intact slot of a region, in file order.
     pub(crate) fn each(&self, region: &Region, mut visit: impl FnMut(Slot<'_>)) {
         let per_read = READ_BYTES / region.bytes;
         let mut bytes = vec![0; per_read * region.bytes];
@@ -154,7 +156,7 @@ impl Slots {
         }
     }
 
-    /// Resizes slots in memory, for tests of a full disk.
+    /// Resizes slots in memory. Used to test a full disk.
     #[cfg(test)]
     pub(crate) fn resize(&self, bytes: usize) {
         if let Medium::Memory(all) = &self.of {
@@ -176,7 +178,8 @@ impl Slots {
         }
     }
 
-    /// Reads the available bytes, up to the length of `to`.
+    /// Fills `to` with the bytes at `offset`. Returns how many bytes were read. At the end of the file, this may be
+    /// fewer than requested.
     fn get(&self, offset: usize, to: &mut [u8]) -> usize {
         match &self.of {
             Medium::File(file) => {
@@ -201,7 +204,7 @@ impl Slots {
     }
 }
 
-/// Returns the sequence number and the body of an intact slot.
+/// Returns the sequence number and the body of a slot, if the slot is intact.
 fn whole<'b>(region: &Region, slot: &'b [u8]) -> Option<(u64, &'b [u8])> {
     let (head, rest) = slot.split_first_chunk::<HEAD>()?;
     let [c0, c1, c2, c3, VERSION, id, l0, l1, number @ ..] = *head else {
@@ -218,7 +221,7 @@ fn checksum(slot: &[u8]) -> [u8; 4] {
     sum.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
-/// Magic bytes of the file, including the version.
+/// Magic bytes of the file. They include the version.
 const MAGIC: &[u8; 16] = b"heliograph hist1";
 const VERSION: u8 = 1;
 const HEAD: usize = 16;
@@ -304,7 +307,7 @@ mod tests {
         slots.write(&REGION, 0, 1, b"one").unwrap();
         drop(slots);
         assert_eq!(read(&Slots::open(&path, None).unwrap()).len(), 1);
-        // At the same place, a slot of another region does not count as a slot of this region.
+        // A slot of another region is skipped even if it is at the same offset.
         let slots = Slots::open(&path, None).unwrap();
         let other = Region { id: 4, ..REGION };
         slots.write(&other, 0, 2, b"two").unwrap();

@@ -60,28 +60,15 @@ fn asked(store: &HistoryStore, query: &str) -> Value {
 fn a_request_is_read_or_refused_with_what_is_expected() {
     let default = wanted("");
     assert_eq!((default.from, default.to), (NOW - HOUR_MS, NOW));
-    for (query, from, to, step) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("from=-24h", NOW - DAY, NOW, None),
-        (
-            "from=-90s&to=-30s&step=2s",
-            NOW - 90_000,
-            NOW - 30_000,
-            Some(0),
-        ),
-        (
-            "from=2026-11-19T12:00:00Z&step=15m",
-            NOW - DAY,
-            NOW,
-            Some(2),
-        ),
-        (
-            "to=2026-11-19T12:00:00Z&step=1m",
-            NOW - DAY - HOUR_MS,
-            NOW - DAY,
-            Some(1),
-        ),
+        ("from=-90s&to=-30s&step=2s", NOW - 90_000, NOW - 30_000, Some(0)),
+        ("from=2026-11-19T12:00:00Z&step=15m", NOW - DAY, NOW, Some(2)),
+        ("to=2026-11-19T12:00:00Z&step=1m", NOW - DAY - HOUR_MS, NOW - DAY, Some(1)),
         ("from=-4294967295d", 0, NOW, None),
-    ] {
+    ];
+    for (query, from, to, step) in cases {
         let expected = Wanted { from, to, step };
         assert_eq!(wanted(query), expected, "{query}");
     }
@@ -94,19 +81,17 @@ fn a_request_is_read_or_refused_with_what_is_expected() {
     }
     let Fault(_, text) = is_csv("format=xml", "").unwrap_err();
     assert_eq!(text, "format: expected json or csv; found \"xml\"");
-    for (query, name, found) in [
-        (
-            "from=yesterday",
-            "from: expected a moment in UTC such as",
-            "\"yesterday\"",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("from=yesterday", "from: expected a moment in UTC such as", "\"yesterday\""),
         ("from=-h", "from: expected", "\"-h\""),
         ("from=-9999999999d", "from: expected", "d\""),
         ("from=-1é", "from: expected", "-1é"),
         ("to=2026-11-19T12:00:00", "to: expected", "12:00:00\""),
         ("step=3s", "step: expected 2s, 1m or 15m; found", "\"3s\""),
         ("from=-1h&to=-2h", "from: must be before to", ""),
-    ] {
+    ];
+    for (query, name, found) in cases {
         let Fault(code, text) = Wanted::parse(query, NOW).unwrap_err();
         assert_eq!(code.as_u16(), 400, "{query}");
         assert!(text.starts_with(name) && text.contains(found), "{text}");
@@ -116,7 +101,7 @@ fn a_request_is_read_or_refused_with_what_is_expected() {
 #[test]
 fn the_finest_step_that_reaches_back_is_shown() {
     let mut writer = writer();
-    // Two days in minutes, then an hour and a half in seconds.
+    // Two days of rows of a minute, followed by an hour and a half of rows of two seconds.
     for at in (NOW - 2 * DAY..NOW - 5_400_000).step_by(60_000) {
         writer.tick(&tick(at, 60_000));
     }
@@ -160,10 +145,8 @@ fn an_answer_has_no_more_rows_than_it_may() {
     let (fewer, times) = fewer(rows, 900_000);
     assert_eq!((fewer.len(), times), (1_440, 2));
     assert_eq!(fewer[7].get("connects"), Some(6.0));
-    assert_eq!(
-        (fewer[7].at_ms, fewer[7].get("masters")),
-        (14 * 900_000, Some(40.0))
-    );
+    assert_eq!(fewer[7].at_ms, 14 * 900_000);
+    assert_eq!(fewer[7].get("masters"), Some(40.0));
 }
 
 #[test]
@@ -197,10 +180,8 @@ fn a_process_that_ended_without_a_mark_gets_one_where_its_rows_end() {
     assert_eq!(marks, expected);
     let problem = &answer["problems"][0];
     assert_eq!(problem["cause"], json!({ "by": "key", "value": "AKIA1" }));
-    assert_eq!(
-        (&problem["ended"], &problem["events"]),
-        (&rfc3339(NOW - 1_000).into(), &4_000.into())
-    );
+    assert_eq!(problem["ended"], value!(rfc3339(NOW - 1_000)));
+    assert_eq!(problem["events"], value!(4_000));
     assert_eq!(
         asked(&readers(&third), "from=-3h&to=-2h")["problems"],
         json!([])
@@ -225,28 +206,19 @@ fn a_full_disk_stops_it_and_a_mark_says_so_when_it_goes_on() {
         ..wanted("")
     });
     let count = |list: &Value| list.as_array().unwrap().len();
-    assert_eq!(
-        (count(&answer["columns"]["t"]), count(&answer["problems"])),
-        (1, 1)
-    );
+    assert_eq!(count(&answer["columns"]["t"]), 1);
+    assert_eq!(count(&answer["problems"]), 1);
     let says = answer["marks"][0]["says"].as_str().unwrap();
-    assert!(
-        says.starts_with("the history could not be written since "),
-        "{says}"
-    );
+    testkit::assert_begins(&says, "the history could not be written since ");
     assert_eq!((count(&answer["marks"]), writer.waiting.len()), (1, 0));
 }
 
 #[test]
 fn a_clock_that_is_set_is_marked_and_hides_no_row() {
     let mut writer = writer();
-    for at in [
-        NOW - 8_000,
-        NOW - 6_000,
-        NOW - 3_606_000,
-        NOW - 4_000,
-        NOW - 2_000,
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [NOW - 8_000, NOW - 6_000, NOW - 3_606_000, NOW - 4_000, NOW - 2_000];
+    for at in cases {
         writer.tick(&tick(at, 2_000));
     }
     let answer = asked(&readers(&writer), "from=-2h&step=2s");
@@ -280,7 +252,7 @@ fn notes_are_forgotten_in_the_file_and_on_their_way_to_it() {
 
 #[test]
 fn where_no_file_can_be_made_it_is_in_memory() {
-    let directory = std::env::temp_dir().join(format!("heliograph-history-{}", std::process::id()));
+    let directory = testkit::Directory::temporary();
     for name in [RING, NOTES] {
         std::fs::create_dir_all(directory.join(name)).unwrap();
     }
@@ -295,5 +267,4 @@ fn where_no_file_can_be_made_it_is_in_memory() {
     });
     assert_eq!(shown["marks"][0]["says"], "kept");
     assert_eq!(shown["problems"].as_array().map(Vec::len), Some(1));
-    std::fs::remove_dir_all(directory).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Format of log entries: structured fields instead of sentences. Text of clients is quoted, escaped and truncated.
+//! The format of log entries, which have structured fields instead of sentences. Text from clients is quoted, escaped
+//! and truncated.
 
 use broker_core::journal::{
     Audit, AuditCaller, Claims, ConnectionEnd, EndReason, Entry, Forbidden, Presented, Refused,
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 
 /// Logs an entry with the installed tracing subscriber.
 ///
-/// Texts are recorded as `str`, which the text and JSON formatters quote, with control characters escaped.
+/// Client text is recorded as `str`, since both formatters quote `str` values and escape their control characters.
 pub(crate) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
@@ -291,7 +292,7 @@ pub(crate) fn disconnected(
     );
 }
 
-/// Logs that the operator erased a person's data on this node, without naming the person.
+/// Logs that the operator has erased a person's data on this node. The line does not name the person.
 pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -303,7 +304,7 @@ pub(crate) fn forgotten(removed: usize, remote: SocketAddr) {
     );
 }
 
-/// Logs that the operator marked a problem as known, or removed the mark.
+/// Logs that the operator has marked a problem as known, or has removed that mark.
 pub(crate) fn marked(problem: &str, by: &str, why: Option<&str>, remote: SocketAddr) {
     info!(
         target: TARGET,
@@ -344,10 +345,10 @@ fn cut(text: &str, chars: usize) -> &str {
 
 pub(crate) const TARGET: &str = "broker::journal";
 const ID_CHARS: usize = 64;
-/// Maximum number of characters of a logged ARN (enough for names of up to 190 characters), and of a request's method
-/// and path.
+/// Maximum number of characters of an ARN, or of a request's method and path, in a log line. Enough for an ARN with a
+/// channel name of up to 190 characters.
 const ARN_CHARS: usize = 256;
-/// Maximum number of characters of the logged policies that refused a connection.
+/// Maximum number of characters of the list of policies that refused a connection, in a log line.
 const REFUSED_BY_CHARS: usize = 256;
 const ERROR_CHARS: usize = 512;
 
@@ -409,26 +410,19 @@ mod tests {
     #[test]
     fn a_connection_leaves_a_line_of_fields() {
         let [text, json] = lines(&ended("v1", EndReason::SlowConsumer));
-        for field in [
-            "role=\"viewer\"",
-            "client_id=\"v1\"",
-            "channel=\"demo\"",
-            "remote=127.0.0.1:9",
-            "duration_ms=1234",
-            "in=2",
-            "out=3",
-            "offered_ms=4",
-            "reason=slow_consumer",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = [
+            "role=\"viewer\"", "client_id=\"v1\"", "channel=\"demo\"", "remote=127.0.0.1:9", "duration_ms=1234", "in=2",
+            "out=3", "offered_ms=4", "reason=slow_consumer",
+        ];
+        for field in cases {
             assert!(text.contains(field), "{field}: {text}");
         }
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["level"], "INFO");
         let fields = &json["fields"];
-        assert_eq!(
-            (&fields["in"], &fields["role"]),
-            (&2.into(), &"viewer".into())
-        );
+        assert_eq!(fields["in"], 2);
+        assert_eq!(fields["role"], "viewer");
         assert_eq!(fields["reason"], "slow_consumer");
         assert_eq!(fields["offered_ms"], 4);
         assert!(!text.contains("says"), "{text}");
@@ -440,8 +434,7 @@ mod tests {
         let error = FrameError::MessageTooBig(Excess::new(70_112, 65_536));
         let [text, _] = lines(&ended("v1", EndReason::ProtocolError(error)));
         let wanted = "says=\"a message of 70,112 bytes; expected at most 65,536\"";
-        assert!(text.contains(wanted), "{text}");
-        assert!(text.contains("reason=protocol_error:1009"), "{text}");
+        testkit::assert_has(&text, &[wanted, "reason=protocol_error:1009"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches recent log lines, newest first, on
-//! all nodes unless the scope is `node`. `before` requests the next page, which contains only lines of this node.
+//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches recent log lines, from newest to
+//! oldest. Searches all nodes, unless the scope is `node`. With `before`, returns the next page, which contains only
+//! lines of this node.
 
 use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
@@ -65,7 +66,7 @@ impl Wanted {
         })
     }
 
-    /// Returns whether a line matches the search, whatever its level and number.
+    /// Returns whether a line matches the search. The caller checks the level and the number of the line.
     fn fits(&self, line: &Line) -> bool {
         let is_of = |channel: &String| of_channel(&line.text, channel);
         (self.since..=self.until).contains(&line.at)
@@ -105,7 +106,7 @@ impl Wanted {
     }
 }
 
-/// Returns whether a line of either log format has a field with this channel.
+/// Returns whether a line, in either log format, has a field that names this channel.
 fn of_channel(text: &str, channel: &str) -> bool {
     let quoted = Value::from(channel).to_string();
     text.contains(&format!(" channel={quoted}")) || text.contains(&format!("\"channel\":{quoted}"))
@@ -119,7 +120,7 @@ fn histogram(found: &[&Line]) -> Vec<Value> {
     let (from, to) = found
         .iter()
         .fold((oldest.at.0, newest.at.0), |(from, to), line| {
-            (from.min(line.at.0), to.max(line.at.0)) // the calendar may have been set back
+            (from.min(line.at.0), to.max(line.at.0)) // the calendar may have been set back in between
         });
     let step = STEPS_MS
         .into_iter()
@@ -190,7 +191,8 @@ fn parts(text: &str) -> (Value, Value, Value) {
     (target.into(), message.into(), fields.into())
 }
 
-/// Returns the starts of fields (` name=`) outside quoted text: the offsets of the space and of the equals sign.
+/// Finds the fields (` name=`) outside quoted text. Returns the offsets of the space and of the equals sign of each
+/// field.
 fn field_starts(text: &str) -> Vec<(usize, usize)> {
     let mut starts = Vec::new();
     let (mut is_quoted, mut is_escaped, mut space) = (false, false, Some(0));
@@ -209,7 +211,7 @@ fn field_starts(text: &str) -> Vec<(usize, usize)> {
                 {
                     starts.push((start, place));
                     is_quoted = text.as_bytes().get(place + 1) == Some(&b'"');
-                    // The next byte is the opening quotation mark, which must not count as the closing one.
+                    // The next byte is the opening quotation mark. It must not count as a closing one.
                     is_escaped = is_quoted;
                 }
             }
@@ -224,7 +226,8 @@ fn place(level: &str) -> usize {
     LEVELS.iter().position(|it| *it == level).unwrap_or(2)
 }
 
-/// Maximum number of intervals in a histogram. [`STEPS_MS`] lists their possible lengths, from a second to a day.
+/// Maximum number of intervals in a histogram. [`STEPS_MS`] lists the possible lengths of an interval, from a second to
+/// a day.
 const PARTS: u64 = 60;
 const STEPS_MS: [u64; 11] = [
     1_000, 5_000, 15_000, 60_000, 300_000, 900_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000,
@@ -248,36 +251,21 @@ mod tests {
         })
     }
 
-    /// Cases: a line, and its target, message and fields.
+    /// Each case has a line, and the target, message and fields found in it.
     #[test]
     fn lines_of_both_formats_have_fields() {
-        for (text, target, message, fields) in [
-            (
-                r#"2026-11-28T00:00Z  INFO broker::journal: ended role="viewer" client_id="a \" b=c" in=1"#,
-                "broker::journal",
-                "ended",
-                value!({ "role": "viewer", "client_id": "a \" b=c", "in": "1" }),
-            ),
-            (
-                "2026-11-28T00:00:00Z ERROR broker::server: not read what=credentials error=line 3: expected a key",
-                "broker::server",
-                "not read",
-                value!({ "what": "credentials", "error": "line 3: expected a key" }),
-            ),
-            (
-                "2026-11-28T00:00:00Z  WARN a: n=1",
-                "a",
-                "",
-                value!({ "n": "1" }),
-            ),
-            (
-                r#"{"timestamp":"2026-11-28T00:00:00Z","level":"WARN","fields":{"message":"m","n":1},"target":"t"}"#,
-                "t",
-                "m",
-                value!({ "n": 1 }),
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            (r#"2026-11-28T00:00Z  INFO broker::journal: ended role="viewer" client_id="a \" b=c" in=1"#,
+                "broker::journal", "ended", value!({ "role": "viewer", "client_id": "a \" b=c", "in": "1" })),
+            ("2026-11-28T00:00:00Z ERROR broker::server: not read what=credentials error=line 3: expected a key",
+                "broker::server", "not read", value!({ "what": "credentials", "error": "line 3: expected a key" })),
+            ("2026-11-28T00:00:00Z  WARN a: n=1", "a", "", value!({ "n": "1" })),
+            (r#"{"timestamp":"2026-11-28T00:00:00Z","level":"WARN","fields":{"message":"m","n":1},"target":"t"}"#, "t",
+                "m", value!({ "n": 1 })),
             ("anything else", "", "anything else", value!({})),
-        ] {
+        ];
+        for (text, target, message, fields) in cases {
             let (is_target, is_message, is_fields) = parts(text);
             assert_eq!(is_target.as_str().unwrap_or_default(), target, "{text}");
             assert_eq!((is_message, is_fields), (message.into(), fields), "{text}");
@@ -306,11 +294,8 @@ mod tests {
             let answer = found(query);
             let lines = answer["lines"].as_array().unwrap().iter();
             let numbers: Vec<String> = lines.map(|line| line["seq"].to_string()).collect();
-            assert_eq!(
-                (numbers.join(" "), &answer["next"]),
-                (expected.into(), &next),
-                "{query}"
-            );
+            assert_eq!(numbers.join(" "), expected, "{query}");
+            assert_eq!(answer["next"], next, "{query}");
         }
         let answer = found("level=error&search=cam");
         assert_eq!(
@@ -324,13 +309,9 @@ mod tests {
             parts[0],
             value!({ "at": 60_000, "error": 1, "warn": 1, "info": 0 })
         );
-        for bad in [
-            "level=loud",
-            "limit=0",
-            "limit=1001",
-            "before=x",
-            "since=noon",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["level=loud", "limit=0", "limit=1001", "before=x", "since=noon"];
+        for bad in cases {
             assert!(Wanted::parse(bad).is_err(), "{bad}");
         }
     }

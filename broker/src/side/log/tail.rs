@@ -1,4 +1,4 @@
-//! Recent log lines, and their feed.
+//! Recent log lines, and the feed of new ones.
 
 use crate::edge::turn::calendar;
 use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_SHOWN_MAX, LOG_WARNINGS_BYTES_KEPT_MAX};
@@ -58,7 +58,7 @@ impl Default for LogTail {
 }
 
 impl LogTail {
-    /// Stores a written line. Called by the log thread only.
+    /// Stores a line that has been written. Called only by the log thread.
     pub(crate) fn push(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
@@ -67,12 +67,13 @@ impl LogTail {
         }
         let mut lines = self.lines.lock();
         lines.push(line);
-        // Sent under the lock, so that a watcher gets each line once: as a recent line or as an event.
+        // The lock is held while the line is sent, so that a watcher gets each line exactly once: either among the
+        // recent lines or as an event.
         self.feed.send("log", || line_json(level(line), line));
     }
 
-    /// Returns the bell that wakes the event streams of the process. The log rings it for each new line; other feeds
-    /// may ring it, too.
+    /// Returns the bell that wakes the event streams of the process. The log rings it for each new line, and other
+    /// feeds may ring it, too.
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
@@ -81,7 +82,7 @@ impl LogTail {
         self.feed.watch()
     }
 
-    /// Returns the recent lines, oldest first, and moves the position past them.
+    /// Returns the recent lines from oldest to newest, and moves `position` past them.
     pub(crate) fn kept(&self, position: &mut Position) -> Vec<Value> {
         let lines = self.lines.lock();
         position.move_to_end();
@@ -99,7 +100,7 @@ impl LogTail {
         all.map(Arc::clone).collect()
     }
 
-    /// Erases lines selected by time and text, and returns their number.
+    /// Erases the lines that `fits` selects by their time and text. Returns how many were erased.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let before = self.newest_first().len();
         let mut lines = self.lines.lock();
@@ -160,15 +161,15 @@ impl Ring {
     }
 }
 
-/// Overhead of a line in addition to its text, in bytes: its allocation, and an entry in each ring, whose capacity
-/// doubles when it grows.
+/// Memory that a line takes beyond its text, in bytes: its allocation and an entry in each ring. Includes the unused
+/// capacity of the rings, which double when they grow.
 const PLACES_BYTES: usize = 128;
 
 fn line_json(level: &str, text: &str) -> Value {
     value!({ "level": level, "text": text })
 }
 
-/// Returns the level of a line of either log format; `INFO` if it has none.
+/// Returns the level of a line in either log format, or `INFO` if the line states none.
 pub(crate) fn level(line: &str) -> &'static str {
     let word = match line.split_once("\"level\":\"") {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),
@@ -200,10 +201,8 @@ mod tests {
         let is_first = |_, text: &str| text.ends_with("first") || text.ends_with("last");
         assert_eq!(tail.forget(is_first), 2, "each counts once");
         let left = tail.newest_first().len();
-        assert_eq!(
-            (tail.forget(|_, _| true), tail.newest_first().len()),
-            (left, 0)
-        );
+        assert_eq!(tail.forget(|_, _| true), left);
+        assert_eq!(tail.newest_first().len(), 0);
         assert_eq!(tail.lines.lock().all.bytes, 0);
     }
 
@@ -223,9 +222,6 @@ mod tests {
             panic!("no event")
         };
         let event = String::from_utf8(event.to_vec()).unwrap();
-        assert!(
-            event.starts_with("event: log\ndata: {\"level\":\"ERROR\","),
-            "{event}"
-        );
+        testkit::assert_begins(&event, "event: log\ndata: {\"level\":\"ERROR\",");
     }
 }

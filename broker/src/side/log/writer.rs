@@ -1,8 +1,9 @@
-//! The log thread: formats queued items and writes them in batches.
+//! The log thread, which formats queued items and writes them in batches.
 //!
-//! A batch is the queued lines, up to [`BATCH_BYTES`], written with a single call. After a batch, the thread sleeps for
-//! [`GATHER`] while lines accumulate, so that shards need not wake it. A line after a quiet period is therefore written
-//! immediately, and a busy shard pays neither a system call nor a wake-up per line. Lines are written in queue order.
+//! A batch contains queued lines with a total size of up to [`BATCH_BYTES`], and is written with a single call. After
+//! writing, the thread sleeps for [`GATHER`] while new lines are queued, so shards need not wake it. A line that
+//! follows a quiet period is written at once, while a busy shard needs neither a system call nor a wake-up per line.
+//! Lines are written in the order in which they were queued.
 
 use crate::side::log::line::TARGET;
 use crate::side::log::{Item, LogMemory, Places, line};
@@ -43,21 +44,22 @@ pub(crate) fn write_all(
     }
 }
 
-/// Lines of one write. Their places in the queue are released after it.
+/// The lines of one write. Their places in the queue are released once they have been written.
 ///
-/// If the sink accepts only part of a batch (a full disk), audit lines of changes are retained and retried. All other
-/// lines are dropped and counted. Changes are refused until a retry succeeds. A retry begins with a line that states
-/// the number of dropped lines.
+/// If the sink accepts only part of a batch (as on a full disk), the audit lines of changes are kept and written again
+/// later. All other lines are dropped and counted. Changes are refused until a retry succeeds. A retry begins with a
+/// line that states how many lines were dropped.
 struct Batch<'p, W> {
     bytes: Vec<u8>,
-    /// End of each line in `bytes`, with the account of a change for an audit line.
+    /// The offset in `bytes` at which each line ends. For the audit line of a change, also contains the account of the
+    /// change.
     ends: Vec<(usize, Option<Account>)>,
-    /// Size of the lines retained from the last attempt, in bytes.
+    /// Number of bytes at the start of the batch that are left from a failed write.
     held: usize,
-    /// Number of line places to release after the write.
+    /// Number of places in the queue to release after the write, not counting those of audit lines.
     lines: usize,
     line: Vec<u8>,
-    /// Whether the last write ended within a line.
+    /// Whether the last write ended in the middle of a line.
     torn: bool,
     lost: u64,
     places: &'p Places,
@@ -139,7 +141,7 @@ impl<'p, W: Write> Batch<'p, W> {
         self.places.lines.give_back(std::mem::take(&mut self.lines));
     }
 
-    /// Tries to write the line that reports the number of dropped lines. Returns whether the sink accepts lines again.
+    /// Tries to write a line that states how many lines were dropped. Returns whether the sink accepts lines again.
     fn resumes(&mut self) -> bool {
         let lost = self.lost;
         format_into(
@@ -147,7 +149,7 @@ impl<'p, W: Write> Batch<'p, W> {
             || error!(target: TARGET, lost, "the log can be written again"),
         );
         if self.torn || self.line.is_empty() {
-            self.line.insert(0, b'\n'); // even if the filter suppresses the line, to try a write
+            self.line.insert(0, b'\n'); // even if the filter suppresses the line, so that something is written
         }
         let notice = std::mem::take(&mut self.line);
         if self.put(Some(&notice)) < notice.len() {
@@ -159,7 +161,7 @@ impl<'p, W: Write> Batch<'p, W> {
         true
     }
 
-    /// Writes the notice or, without one, the batch. Returns the number of accepted bytes.
+    /// Writes `notice` if there is one, and the batch otherwise. Returns how many bytes were accepted.
     fn put(&mut self, notice: Option<&[u8]>) -> usize {
         let bytes = notice.unwrap_or(&self.bytes);
         let mut taken = 0;
@@ -177,7 +179,8 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Refuses changes from now on. Only the log's memory gets the reason, since the sink fails.
+    /// Starts to refuse changes after a failed write. The reason is recorded only in the log's memory, since the sink
+    /// cannot be written to.
     fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
         if !self.places.failing.swap(true, Ordering::Relaxed) {
             format_into(
@@ -189,8 +192,8 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Removes the lines within the first `taken` bytes, which are written. Of the other lines, only audit lines of
-    /// changes are retained.
+    /// Removes the lines within the first `taken` bytes, which have been written. Of the remaining lines, only the
+    /// audit lines of changes are kept.
     fn settle(&mut self, taken: usize) {
         let (mut from, mut held) = (0, 0);
         let bytes = &mut self.bytes;
@@ -217,8 +220,9 @@ impl<'p, W: Write> Batch<'p, W> {
     }
 }
 
-/// Escapes everything in a line that a terminal would interpret and the formatter has not escaped. Indents continuation
-/// lines of a message, so that none looks like another entry. `None` if the line needs no change.
+/// Escapes the characters that a terminal would interpret, unless the formatter has already escaped them. Indents the
+/// continuation lines of a message, so that they cannot be mistaken for entries. Returns `None` if the line needs no
+/// change.
 fn one_entry(line: &str) -> Option<String> {
     let shown = terminal::shown(line);
     let inner = shown.strip_suffix('\n').unwrap_or(&shown);
@@ -227,7 +231,7 @@ fn one_entry(line: &str) -> Option<String> {
     (!is_fit).then(|| inner.replace('\n', "\n    ") + end)
 }
 
-/// Replaces `line` with the formatted output of `write`; empty if the filter suppresses it.
+/// Replaces `line` with the formatted output of `write`, which is empty if the filter suppresses it.
 fn format_into(line: &mut Vec<u8>, write: impl FnOnce()) {
     line.clear();
     FORMATTED.set(Some(std::mem::take(line)));
@@ -248,11 +252,11 @@ thread_local! {
     static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
-/// Maximum size of a batch in bytes, about 16 lines: the size that a pipe accepts atomically (`PIPE_BUF`), so that
-/// other writers cannot interleave within a line. A longer line is a batch of its own.
+/// Maximum size of a batch in bytes, which is about 16 lines. A pipe accepts this many bytes atomically (`PIPE_BUF`),
+/// so the output of other writers cannot end up in the middle of a line. A longer line forms a batch of its own.
 const BATCH_BYTES: usize = 4096;
 
-/// Interval between reads of the queue, which is also the maximum delay of a line while the disk is fast. At a million
+/// Interval between reads of the queue. Unless writes are slow, it is also the maximum delay of a line. At a million
 /// lines a second, the queue overflows within this time.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -267,7 +271,7 @@ mod tests {
     use std::cell::RefCell;
     use tracing::subscriber::with_default;
 
-    /// Sink that waits for a permission before it accepts each write.
+    /// A sink that waits for permission before it accepts a write.
     struct Gate {
         allowed: Receiver<()>,
         written: Sender<String>,
@@ -302,7 +306,7 @@ mod tests {
         for number in 0..100_u8 {
             log.offer(Item::Line([b'0' + number].into()));
         }
-        // A line occupies its place until it is written, and the sink accepts no line yet.
+        // A line keeps its place until it has been written, and the sink has not accepted any line yet.
         assert_eq!(log.dropped(), 96);
         (0..4).for_each(|_| allow.send(()).unwrap());
         log.flush(Duration::from_secs(30));
@@ -316,7 +320,7 @@ mod tests {
     fn what_waits_is_written_by_one_call_and_a_flush_waits_for_what_was_before_it() {
         let (log, items) = Log::new(64, 1);
         let (places, kept) = (log.places(), log.memory());
-        // No part of this text may change the display of a terminal or look like an entry.
+        // Nothing in this text may change how a terminal displays it or look like an entry.
         let wild = "d\u{202e}\u{9b}1m\n2026-11-28T00:00:00Z  INFO no entry\n";
         (b'a'..b'd').for_each(|letter| log.offer(Item::Line([letter].into())));
         let (done, flushed) = bounded(1);
@@ -373,7 +377,7 @@ mod tests {
         let (places, kept) = (log.places(), log.memory());
         let mut sink = Vec::new();
         with_default(subscriber(), || {
-            // The subscriber holds a sender of the queue, so the queue does not end by itself.
+            // The subscriber holds a sender of the queue, which is therefore never closed.
             let mut batch = Batch::new(&places, &kept, &mut sink);
             items.try_iter().for_each(|item| batch.take(item));
             batch.write();
@@ -385,7 +389,7 @@ mod tests {
         assert!(lines[1].contains("refusals=7"), "{text}");
     }
 
-    /// Disk with limited space. A write for which there is no space fails.
+    /// A disk with limited space. A write fails if there is no space for it.
     struct Disk<'d> {
         room: &'d Cell<usize>,
         text: &'d RefCell<String>,
@@ -408,7 +412,7 @@ mod tests {
         }
     }
 
-    /// Writes a line, a change and a line to a disk with too little space, and then frees space.
+    /// Writes a line, a change and another line to a disk that has too little space, and then frees space.
     #[test]
     fn a_full_disk_loses_no_change_and_counts_all_else() {
         const CHANGE: &str = " WARN broker::journal: too many ends of connections to log ends=7\n";

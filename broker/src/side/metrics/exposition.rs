@@ -1,7 +1,7 @@
-//! Text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that request it.
+//! The text formats of metrics: Prometheus text 0.0.4, and OpenMetrics 1.0.0 for scrapers that request it.
 //!
-//! Both contain the same samples. In the headers of counters, text 0.0.4 includes the suffix `_total` and OpenMetrics
-//! omits it.
+//! Both formats contain the same samples. The header of a counter includes the suffix `_total` in text 0.0.4, but not
+//! in OpenMetrics.
 
 use crate::terminal::plain;
 use broker_core::event::Histogram;
@@ -14,7 +14,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Negotiates the format by an `Accept` header: text, unless OpenMetrics is listed with at least the same weight.
+    /// Chooses the format for an `Accept` header: OpenMetrics if the header gives it at least the weight of the text
+    /// format, and the text format otherwise.
     pub(crate) fn accepted(accept: &str) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
         for range in accept.split(',') {
@@ -43,7 +44,7 @@ impl Format {
     }
 }
 
-/// Parses a quality value (RFC 9110, section 12.4.2); 0 if invalid.
+/// Parses a quality value (RFC 9110, section 12.4.2). An invalid one counts as 0.
 fn weight_of(text: &str) -> f32 {
     let weight: f32 = text.parse().unwrap_or_default();
     if (0.0..=1.0).contains(&weight) {
@@ -53,7 +54,7 @@ fn weight_of(text: &str) -> f32 {
     }
 }
 
-/// Metric: name as scraped, help text, type, and a function that reads its samples from a view `V`.
+/// A metric, with a function that reads its samples from a view `V` and writes them.
 pub(crate) struct Row<V> {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
@@ -61,9 +62,9 @@ pub(crate) struct Row<V> {
     pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// Defines a table of metrics for a view, each with its type, name, help text and samples. Samples are a function of
-/// the view and [`Samples`], or a shorthand for sums over all shards: `[counter x]`, `[gauge x]`, `[edge x]` (a
-/// number), `[most x]` (the maximum over all shards) and `[edge x by label: a b]`.
+/// Defines a table of metrics for a view. Each metric has a type, a name, a help text and samples. The samples are
+/// given by a function of the view and [`Samples`], or by a shorthand. `[counter x]`, `[gauge x]`, `[edge x]` and
+/// `[edge x by label: a b]` stand for sums over all shards, and `[most x]` for the maximum over all shards.
 macro_rules! metrics {
     ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
         &[$(Row::<$view> {
@@ -88,9 +89,9 @@ pub(crate) use metrics;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Increases monotonically. The name ends in `_total`.
+    /// A number that only increases. The name of the metric ends in `_total`.
     Counter,
-    /// Increases and decreases.
+    /// A number that can increase and decrease.
     Gauge,
     Histogram,
 }
@@ -98,7 +99,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
     Whole(u64),
-    /// Duration in seconds, or ratio.
+    /// A duration in seconds, or a ratio.
     Real(f64),
 }
 
@@ -114,8 +115,8 @@ impl From<f64> for Number {
     }
 }
 
-/// Exemplar: an event of a histogram bucket, with its labels, its duration in seconds, and its end in seconds since
-/// 1970.
+/// An exemplar: one of the events counted in a histogram bucket. Has the event's labels, its duration in seconds, and
+/// the time when it ended, in seconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Example {
     pub(crate) labels: [(&'static str, String); 2],
@@ -130,7 +131,7 @@ pub(crate) struct Samples<'t> {
 }
 
 impl Samples<'_> {
-    /// Writes the only sample of a metric without labels.
+    /// Writes the only sample of a metric that has no labels.
     pub(crate) fn one(&mut self, number: impl Into<Number>) {
         self.sample("", &[], number.into());
     }
@@ -165,7 +166,7 @@ impl Samples<'_> {
         self.histogram_with(histogram, |_| None);
     }
 
-    /// Writes a histogram with exemplars by bucket index. Only OpenMetrics includes exemplars.
+    /// Writes a histogram. `exemplars` are indexed by bucket, and are written only in OpenMetrics.
     pub(crate) fn histogram_with(
         &mut self,
         histogram: &Histogram,
@@ -227,7 +228,8 @@ impl Exposition {
         Self { format, text }
     }
 
-    /// Adds the metrics of a table, read from `view`. Metrics without samples are omitted, with their headers.
+    /// Writes the metrics of a table, with samples read from `view`. Omits metrics that have no samples, including
+    /// their headers.
     pub(crate) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
         let text = &mut self.text;
         for row in rows {
@@ -269,8 +271,8 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-/// Escapes a label value. The formats define escapes for three characters; others that a terminal would interpret
-/// become code points.
+/// Escapes a label value. Three characters have escapes in these formats. Other characters that a terminal would
+/// interpret are replaced by their code points.
 fn escaped(value: &str) -> String {
     let lines = value.split('\n').map(plain);
     let value = lines.collect::<Vec<_>>().join("\n");
@@ -286,7 +288,7 @@ pub(crate) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// Initial capacity of a text in bytes, slightly above the usual length.
+/// Initial capacity of a response in bytes, slightly more than the usual length.
 const TEXT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

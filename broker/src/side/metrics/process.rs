@@ -1,5 +1,5 @@
-//! Metrics of the whole process: its cluster, files, hooks, OpenID providers and device authorities (by their
-//! configured names), limits, and system resources.
+//! Metrics of the whole process: its cluster, files, hooks, OpenID providers, device authorities, limits and system
+//! resources. Hooks and providers are identified by their configured names.
 
 use crate::hooks::{HookReport, HooksReport, Outcome, WakeResult};
 use crate::providers::{ProviderReport, ProvidersReport};
@@ -16,45 +16,45 @@ use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
 use strum::{VariantArray, VariantNames};
 
-/// State of the whole process, for a report.
+/// The state of the whole process, for a report.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessState {
-    /// Number of log lines and entries that the log dropped.
+    /// The number of lines and entries that the log has dropped.
     pub log_dropped: u64,
-    /// Name of the profile, which sets the limits.
+    /// The name of the profile, which sets the limits.
     pub profile: &'static str,
-    /// Name of the shards' I/O engine.
+    /// The name of the I/O engine that the shards use.
     pub engine: &'static str,
-    /// Start time of the process, in seconds since 1970.
+    /// The time at which the process started, in seconds since 1970.
     pub started: u64,
-    /// Number of open event streams.
+    /// The number of open event streams.
     pub streams: u64,
-    /// Number of open problem causes that are not marked as known, in the order of [`LOOKS`].
+    /// The number of open causes for each severity in [`LOOKS`], not counting causes that are marked as known.
     pub problems: [u64; LOOKS.len()],
-    /// Status that `/ready` reports.
+    /// The status that `/ready` reports.
     pub status: Status,
-    /// Limits of the process on outboxes, unconfirmed messages, pending messages, requests and records, in bytes, in
-    /// the order of [`BUDGETS`].
+    /// The limit of each budget in [`BUDGETS`], in bytes.
     pub budgets: [u64; BUDGETS.len()],
-    /// Free bytes of the data directory's file system; `None` if unknown.
+    /// The number of free bytes in the data directory's file system, or `None` if unknown.
     pub data_dir_free: Option<u64>,
-    /// View of the cluster, if there is one.
+    /// The node's view of the cluster, if there is a cluster.
     pub cluster: Option<ClusterView>,
-    /// Metrics of the hooks, if any are configured.
+    /// The metrics of the hooks, if any are configured.
     pub hooks: Option<HooksReport>,
-    /// Metrics of the OpenID providers; empty if none are configured.
+    /// The metrics of the OpenID providers. Empty if none are configured.
     pub providers: ProvidersReport,
-    /// Expiry times of the device authorities; empty if none are configured.
+    /// When the device authorities expire. Empty if none are configured.
     pub authorities: AuthoritiesReport,
-    /// Seconds for which credentials files have differed, for this node and each node whose files differ.
+    /// The nodes whose credentials files differ from this node's, each with the number of seconds since they began to
+    /// differ. Also contains this node, with 0 seconds.
     pub differing: Vec<(String, u64)>,
-    /// Results of reloads.
+    /// The results of reloads.
     pub reloads: BTreeMap<&'static str, Reload>,
-    /// Comparison of the configuration file with the running settings.
+    /// A comparison of the configuration file with the running settings.
     pub configuration: FileReport,
 }
 
-/// Labels of [`ProcessState::budgets`].
+/// The labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 5] = ["outbox", "unconfirmed", "pending", "requests", "records"];
 
 pub(crate) fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
@@ -113,8 +113,8 @@ impl ProcessState {
     }
 }
 
-/// Metrics of the process, in output order. Without a cluster, its metrics are 0. Metrics of hooks, providers and
-/// authorities are omitted if none are configured.
+/// The metrics of the process, in the order of the output. Metrics of the cluster are 0 without a cluster. Metrics of
+/// hooks, providers and authorities are omitted if none are configured.
 pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge heliograph_cluster_members "Nodes that belong to the cluster and are expected to run"
         (|it, to| to.one(it.of_cluster(ClusterView::members)))
@@ -278,15 +278,16 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
 
-/// Returns the number of open descriptors from `/proc`, not counting the descriptor that reads the list; 0 without
-/// `/proc`.
+/// Returns the number of open descriptors according to `/proc`, not counting the one that reads the list. Returns 0 if
+/// there is no `/proc`.
 fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
 }
 
-// Device authorities, by subject and start of the key's fingerprint, since a renewed authority has the same subject.
+// Device authorities, identified by their subject and the beginning of their key's fingerprint. The subject alone is
+// not enough, since it stays the same when an authority is renewed.
 
-/// Expiry times of the device authorities and their revocation lists.
+/// When the device authorities and their revocation lists expire.
 #[derive(Clone, Debug, Default)]
 pub struct AuthoritiesReport(BTreeMap<(Box<str>, String), Ends>);
 
@@ -297,8 +298,8 @@ struct Ends {
 }
 
 impl AuthoritiesReport {
-    /// Collects the expiry times of the authorities in force. Of several certificates with the same key, the latest
-    /// expiry counts.
+    /// Collects the times when the authorities in force expire. Of several certificates with the same key, the one that
+    /// expires last counts.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();
         let authorities = credentials.things().into_iter();

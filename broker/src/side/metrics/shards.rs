@@ -1,4 +1,5 @@
-//! Metrics of shards: of their machines, as sums of snapshots, and of their edges.
+//! Metrics of the shards. Most are sums over the snapshots of the shards' state machines. The others come from the
+//! edges, which do the I/O of the shards.
 
 use crate::edge::{EdgeCounts, Scraped};
 use crate::side::metrics::exposition::{Example, Kind, Row, Samples, metrics, seconds};
@@ -14,7 +15,7 @@ use strum::VariantNames;
 
 pub(crate) struct MetricsView {
     pub(crate) shards: Vec<Scraped<Snapshot>>,
-    /// Fraction of time that each shard, by index, was busy.
+    /// The fraction of time that each shard was busy. Indexed by shard.
     pub(crate) busy_ratios: Vec<f64>,
     pub(crate) sum: Snapshot,
 }
@@ -36,7 +37,7 @@ impl MetricsView {
         sum
     }
 
-    /// Writes a sample for each direction of links: opened by this node, and opened by others.
+    /// Writes one sample for the links opened by this node, and one for those opened by other nodes.
     fn link_bytes(&self, figure: fn(&LinkFigures) -> u64, to: &mut Samples<'_>) {
         let PeerLinks { to: own, from } = self.links();
         to.each("direction", &["to", "from"], &[figure(&own), figure(&from)]);
@@ -49,7 +50,8 @@ impl MetricsView {
         }
     }
 
-    /// Returns the latest slow session set-up of all shards in this octave; `None` for octaves up to one second.
+    /// Returns the exemplar for an octave of set-up durations: the latest slow set-up on any shard. Set-ups of up to
+    /// one second have no exemplars.
     fn slow_setup(&self, octave: usize) -> Option<Example> {
         let shards = self.shards.iter();
         let exemplars = shards.filter_map(|shard| {

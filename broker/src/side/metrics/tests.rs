@@ -1,4 +1,4 @@
-//! Every series exists, adds up, and follows the rules.
+//! Tests that every series exists, that its samples add up, and that it follows the rules.
 
 use super::*;
 use crate::edge::EdgeCounts;
@@ -44,7 +44,7 @@ fn report() -> Report {
     }
 }
 
-/// Names, labels and help texts of all series are in `tests/data/golden/metrics.txt`.
+/// The file `tests/data/golden/metrics.txt` contains the names, labels and help texts of all series.
 #[test]
 fn figures_of_the_process_are_shown() {
     let text = report().text(Format::Text);
@@ -74,12 +74,9 @@ fn figures_of_the_process_are_shown() {
 #[test]
 fn the_process_is_described() {
     let text = report().text(Format::Text);
-    for name in [
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "process_open_fds",
-        "process_max_fds",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"];
+    for name in cases {
         let line = text
             .lines()
             .find(|line| line.starts_with(&format!("{name} ")))
@@ -228,7 +225,7 @@ fn names_follow_the_rules_of_prometheus() {
     }
 }
 
-/// The newest of any shard, where an octave has one; the shard's number with the connection's.
+/// If any shard has a slow set-up in an octave, the newest one is the exemplar. It names the shard and the connection.
 #[test]
 fn slow_session_setups_have_an_exemplar() {
     let mut report = report();

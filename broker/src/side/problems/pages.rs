@@ -1,4 +1,4 @@
-//! `/problems`: causes on all nodes, details of one cause, and the operator's mark that a cause is known.
+//! `/problems`: the causes on all nodes, the details of one cause, and the operator's mark that a cause is known.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -39,7 +39,7 @@ pub(crate) fn routes(pages: ProblemPages) -> Router {
         .with_state(pages)
 }
 
-/// `GET /problems?ended=&limit=&scope=`: causes on all nodes, or on this node if the scope is `node`.
+/// `GET /problems?ended=&limit=&scope=`: returns the causes on all nodes or, if the scope is `node`, on this node.
 async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     let mut document = pages.problems.page(&query)?;
@@ -59,7 +59,8 @@ async fn list(State(pages): State<ProblemPages>, RawQuery(query): RawQuery) -> A
     Ok(Json(document))
 }
 
-/// `GET /problems/{id}`: one cause. Compares the values that its members share with those of healthy cameras.
+/// `GET /problems/{id}`: returns one cause. For each value that its members share, also returns how many healthy
+/// cameras have the same value.
 async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answer {
     let own = pages.problems.row(&id, |_| ());
     let is_own = own.is_ok();
@@ -72,8 +73,9 @@ async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answe
 }
 
 impl ProblemPages {
-    /// Counts the connected cameras with the same key, principal or network, among the first channels of each shard.
-    /// User agents are not compared, since shards do not store them for open connections.
+    /// Counts the connected cameras that have the same key, principal or network as the members of a cause. Considers
+    /// only the first channels of each shard. User agents are not compared, since shards do not store those of open
+    /// connections.
     async fn compare(&self, document: &mut Value) {
         let question = Question::Page {
             prefix: "".into(),
@@ -116,7 +118,7 @@ struct Mark {
     why: String,
 }
 
-/// `POST /problems/{id}/known` with `{"until": "…", "why": "…"}`.
+/// `POST /problems/{id}/known` with `{"until": "…", "why": "…"}`: marks a cause as known.
 async fn mark(
     State(pages): State<ProblemPages>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -186,7 +188,7 @@ impl Problems {
         }))
     }
 
-    /// Applies a change to a row. Returns its document with all stored members.
+    /// Applies a change to a row. Returns the document of the row with all stored members.
     pub(crate) fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
         let mut table = self.lock();
         let id = id_of(id).ok_or(NO_SUCH_PROBLEM)?;
@@ -203,7 +205,7 @@ impl Problems {
         document["problemsOpen"] = table.counts().iter().sum::<u64>().into();
     }
 
-    /// Returns the number of open causes that are not marked as known, in the order of [`LOOKS`].
+    /// Returns the number of open causes for each severity in [`LOOKS`], not counting causes that are marked as known.
     pub(crate) fn open(&self) -> [u64; LOOKS.len()] {
         self.lock().counts()
     }
@@ -228,7 +230,7 @@ impl Table {
     }
 }
 
-/// Values of [`Row::look`].
+/// The values of [`Row::look`].
 pub(crate) const LOOKS: [&str; 2] = ["bad", "warn"];
 
 const NO_SUCH_PROBLEM: Fault = Fault::new(

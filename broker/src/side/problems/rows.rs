@@ -1,4 +1,4 @@
-//! Incidents behind problems, rows of the table, and documents of rows.
+//! The incidents that cause problems, the rows of the table, and the documents that represent rows.
 
 use crate::side::admin::http::rfc3339;
 use crate::side::{Blamed, Cause};
@@ -37,7 +37,7 @@ pub(crate) enum By {
     Shard,
 }
 
-/// Failure, or condition that persists.
+/// A failure, or a condition that persists.
 #[derive(Default)]
 pub(crate) struct Incident<'a> {
     pub(crate) kind: Kind,
@@ -52,9 +52,10 @@ pub(crate) struct Incident<'a> {
     pub(crate) authority: Option<&'a str>,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) remote: Option<SocketAddr>,
-    /// Entity of a persistent cause, unless it is a channel.
+    /// The entity to which a persistent cause is attributed. `None` if it is attributed to a channel.
     pub(crate) thing: Option<(By, Cow<'a, str>)>,
-    /// Account whose share of the table the incident uses; `None` for the share of its network.
+    /// The account to which the row is charged when the table is full. If there is none, the row is charged to its
+    /// network.
     pub(crate) account: Option<Account>,
     pub(crate) says: Cow<'a, str>,
     pub(crate) remedy: &'static str,
@@ -62,11 +63,11 @@ pub(crate) struct Incident<'a> {
     pub(crate) is_mild: bool,
 }
 
-/// State of a member's channel, from the channel's shard.
+/// The state of a member's channel, as reported by the channel's shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) arn: Option<Box<str>>,
-    /// Connect time of the master; `None` without a master.
+    /// When the master connected, or `None` if there is no master.
     pub(crate) master: Option<Wall>,
     pub(crate) has_viewer: bool,
 }
@@ -83,7 +84,7 @@ pub(crate) struct Look {
 pub(crate) enum Share {
     Account(Account),
     Network(Prefix),
-    /// Causes of the node itself. They are never evicted; the kinds of node problems bound their number.
+    /// The node itself. Its problems are never evicted, since there are only a few kinds of them.
     Node,
 }
 
@@ -95,7 +96,8 @@ pub(crate) struct Row {
     pub(crate) value: Box<str>,
     /// Hashes of the entities by which the row can be found.
     pub(crate) named: Vec<u64>,
-    /// Hashes of the row's channels, including those of members that are not stored. The row can also be found by them.
+    /// Hashes of the row's channels, including those whose members are not stored. The row can also be found by these
+    /// hashes.
     pub(crate) channels: BTreeSet<u64>,
     pub(crate) share: Share,
     pub(crate) account: Option<Account>,
@@ -104,12 +106,12 @@ pub(crate) struct Row {
     is_mild: bool,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// Time and reason of the end, once the row has ended.
+    /// When and why the row has ended, if it has.
     pub(crate) ended: Option<(Wall, &'static str)>,
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) known: Option<Known>,
-    /// Content of the row's last record in the history: time of its last event, and whether it had ended.
+    /// The last record of the row in the history: the time of its last event, and whether it had ended.
     recorded: Option<(Wall, bool)>,
 }
 
@@ -117,7 +119,7 @@ pub(crate) struct Row {
 pub(crate) struct Member {
     pub(crate) channel: Option<Box<str>>,
     pub(crate) account: Option<Account>,
-    /// ARN of the channel, once its shard has reported it.
+    /// The ARN of the channel, once the channel's shard has reported it.
     pub(crate) arn: Option<Box<str>>,
     pub(crate) role: Option<Role>,
     pub(crate) client_id: Option<Box<str>>,
@@ -136,7 +138,7 @@ pub(crate) struct Member {
 pub(crate) enum MemberState {
     Unknown,
     Absent,
-    /// The channel has no connected master.
+    /// No master is connected to the channel.
     Alone,
     Connected,
 }
@@ -178,8 +180,8 @@ impl Row {
         }
     }
 
-    /// Returns the row for the history if its record is outdated, and whether the change is the onset or the end.
-    /// Between onset and end, a record is outdated after a minute.
+    /// Returns the cause to record in the history, and whether the row has begun or ended since it was last recorded.
+    /// Returns `None` if the record is up to date. An open row is recorded at most once a minute.
     pub(crate) fn take_changed(&mut self, id: u64) -> Option<(Cause, bool)> {
         let has_ended = self.ended.is_some();
         let is_news = self.recorded.is_none_or(|(_, had)| had != has_ended);
@@ -189,7 +191,7 @@ impl Row {
         }
         self.recorded = Some((self.last, has_ended));
         let mut cause = self.cause(id);
-        cause.id.push_str(&format!(".{:x}", self.first.0)); // a later recurrence is another cause
+        cause.id.push_str(&format!(".{:x}", self.first.0)); // a later recurrence counts as a different cause
         Some((cause, is_news))
     }
 
@@ -213,7 +215,7 @@ impl Row {
         }
     }
 
-    /// Creates a member. Members with the same key share its text.
+    /// Creates the member for an incident. Members with equal keys share the text of the key.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
         let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
@@ -241,8 +243,9 @@ impl Row {
         }
     }
 
-    /// Returns whether a member ends only when its camera connects, and the time without events after which it ends, in
-    /// milliseconds.
+    /// Returns how the members of the row end. If the flag is set, the members for viewers also end when the camera
+    /// connects. The number is how long a member must go without an event before a connected camera ends it, in
+    /// milliseconds. If the number is 0, the camera must have connected after the last event.
     pub(crate) fn ends_by(&self) -> (bool, u64) {
         match (self.kind, self.check) {
             (Kind::Session, "unanswered" | "slow" | "no_candidates") => (true, 0),
@@ -251,7 +254,7 @@ impl Row {
         }
     }
 
-    /// Returns whether the camera of a channel is currently refused.
+    /// Returns whether the camera of this channel is currently being refused.
     pub(crate) fn is_dark(&self, account: Option<Account>, channel: &str) -> bool {
         self.members.values().any(|member| {
             let is_camera = member.role == Some(Role::Master) && member.ended.is_none();
@@ -259,7 +262,7 @@ impl Row {
         })
     }
 
-    /// Ends the row if all its members have ended. If any members have a channel, only those count.
+    /// Ends the row if all of its members have ended. If any member has a channel, members without one are ignored.
     pub(crate) fn settle(&mut self, by: &'static str) {
         let has_channel = self.members.values().any(|member| member.channel.is_some());
         let counts = self
@@ -293,7 +296,8 @@ impl Row {
         if is_mild { "warn" } else { "bad" }
     }
 
-    /// Returns the sort key of the list: open rows first, then severity, number of channels (descending) and onset.
+    /// Returns the key by which the list is sorted: open rows first, then by severity, by number of channels
+    /// (descending) and by onset.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         let is_camera = self
             .members
@@ -369,8 +373,8 @@ impl Row {
         href
     }
 
-    /// Returns the values that members share: the most frequent of each kind, if at least two members have it.
-    /// `/problems/{id}` compares them with healthy cameras.
+    /// Returns the values that members share. For each kind of value, this is the most frequent one, if at least two
+    /// members have it. `/problems/{id}` compares these values with those of healthy cameras.
     fn shared(&self) -> Value {
         type TextOf = fn(&Member) -> Option<Cow<'_, str>>;
         let kinds: [(&str, TextOf); 4] = [
@@ -485,7 +489,7 @@ fn sentence(text: &str) -> String {
     first + letters.as_str() + end
 }
 
-/// Returns the network of an address: /24 for IPv4, /48 for IPv6.
+/// Returns the network of an address, which is a /24 for IPv4 and a /48 for IPv6.
 pub(crate) fn network(remote: SocketAddr) -> String {
     match Prefix::of(remote.ip()) {
         Prefix::V4([a, b, c]) => format!("{}/24", Ipv4Addr::new(a, b, c, 0)),
@@ -506,12 +510,13 @@ pub(crate) fn cut(text: &str) -> Box<str> {
 
 /// Maximum length of a text in a row, in bytes.
 const TEXT_BYTES: usize = 384;
-/// Memory of a row without its members, in bytes, with its texts and table entries.
+/// Memory taken by a row, not counting its members, in bytes. Includes its texts and table entries.
 pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
-/// Memory of a member's entry in its row, of its ARN without the channel's name, and of allocation overhead, in bytes.
+/// Memory taken by a member's entry in its row, by its ARN (apart from the channel name) and by allocation overhead, in
+/// bytes.
 const MEMBER_PLACES_BYTES: usize = 160;
 pub(crate) const CHANNEL_BYTES: usize = 48;
-/// Interval at which an ongoing row is recorded in the history, in milliseconds.
+/// Interval at which a row that has not ended is recorded in the history, in milliseconds.
 const RECORD_EVERY_MS: u64 = 60_000;
-/// Time without events after which a member that stands for repeated events ends, in milliseconds.
+/// How long after the last of several repeated events a member ends if its camera is connected, in milliseconds.
 const REPEATS_MS: u64 = 60_000;

@@ -1,4 +1,4 @@
-//! Table of problems: finds, generalizes, ends and evicts rows.
+//! The table of problems. Finds, generalizes, ends and evicts rows.
 
 use crate::limits::{PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
 use crate::side::Cause;
@@ -15,13 +15,13 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// Rows by the number of their id.
+    /// The rows, by the number in their id.
     pub(crate) rows: BTreeMap<u64, Row>,
-    /// Row ids by the hash of check and entity; see [`Table::places`].
+    /// The ids of rows, by the hash of a check and an entity. See [`Table::places`].
     pub(crate) index: BTreeMap<u64, u64>,
     pub(crate) shares: BTreeMap<Share, usize>,
     pub(crate) bytes: usize,
-    /// Number of causes left out of a full table.
+    /// Number of causes that were left out because the table was full.
     pub(crate) left_out: u64,
     hasher: RandomState,
     looked: (u64, u64),
@@ -38,8 +38,8 @@ impl Table {
         self.hasher.hash_one((check, by, value))
     }
 
-    /// Returns the lookup key of a channel. Includes the account, since two accounts may have channels of the same
-    /// name.
+    /// Returns the key by which a channel is looked up. It includes the account, since channels of different accounts
+    /// may have the same name.
     fn of_channel(&self, check: &str, account: Option<Account>, channel: &str) -> u64 {
         self.hash(check, By::Channel, (account, channel))
     }
@@ -49,8 +49,8 @@ impl Table {
         self.rows.get_mut(id)
     }
 
-    /// Records a failed session. If the viewer left without an answer and the channel's camera was refused, the session
-    /// counts as a consequence of that refusal.
+    /// Records a session that failed. If the viewer got no answer before it left and the camera of its channel was
+    /// refused, the session counts as a consequence of that refusal.
     pub(crate) fn session(&mut self, incident: &Incident<'_>) {
         let waits = matches!(incident.check, "unanswered" | "slow");
         let of = incident.channel_account;
@@ -93,13 +93,13 @@ impl Table {
         }
     }
 
-    /// Returns the entities by which a row can be found, most specific first.
+    /// Returns the entities by which a row can be found, beginning with the most specific one.
     fn places<'a>(&self, incident: &'a Incident<'_>) -> Vec<Place<'a>> {
         let check = incident.check;
         let place = |by, value: &'a str, hash| Place { by, value, hash };
         let account = incident.account;
         let named = |(by, value): (By, Option<&'a str>)| {
-            let of = account.filter(|_| by == By::Principal); // accounts may have principals of the same name
+            let of = account.filter(|_| by == By::Principal); // principals of different accounts may have the same name
             Some(place(by, value?, self.hash(check, by, (of, value?))))
         };
         if let Some((by, value)) = &incident.thing {
@@ -127,7 +127,7 @@ impl Table {
         places
     }
 
-    /// Generalizes a row to an entity that its channel shares with another channel.
+    /// Generalizes a row to an entity that the row's channel shares with another channel.
     fn grow(&mut self, id: u64, place: &Place<'_>, incident: &Incident<'_>) {
         let channel = incident
             .channel
@@ -149,7 +149,7 @@ impl Table {
     }
 
     fn open(&mut self, places: &[Place<'_>], incident: &Incident<'_>) -> Option<u64> {
-        // A row starts with its channel or, without one, with the most specific entity.
+        // A row starts with its channel, or with the most specific entity if it has no channel.
         let own = places
             .iter()
             .find(|place| place.by == By::Channel)
@@ -166,7 +166,7 @@ impl Table {
         }
         let mut id = number(incident, own.by, &value);
         while self.rows.contains_key(&id) {
-            id = id.wrapping_add(1); // taken by a generalized row of the same first channel
+            id = id.wrapping_add(1); // taken by a row that started with the same channel and was generalized
         }
         let named = places.iter().filter(|place| place.by != By::Channel);
         let named: Vec<u64> = named.map(|place| place.hash).collect();
@@ -177,8 +177,9 @@ impl Table {
         Some(id)
     }
 
-    /// Evicts the newest row of the largest share. Returns `false` if the requesting share is the largest, or at most
-    /// one row smaller.
+    /// Makes room for a row of `share`, which is an account or a network. Evicts the newest row of the share whose rows
+    /// take the most bytes. Returns `false` if this is `share` itself, or if `share` would take as much with one more
+    /// row.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
@@ -217,7 +218,7 @@ impl Table {
         let has_room = self.bytes < PROBLEMS_BYTES_MAX || (wants_more && self.make_room(share));
         let Some(row) = self.rows.get_mut(&id) else {
             return;
-        }; // evicted to make room for itself
+        }; // the row was evicted to make room for its own member
         let mut bytes = 0;
         if let Some(member) = row.members.get_mut(&key) {
             member.again(incident);
@@ -269,7 +270,7 @@ impl Table {
         }
     }
 
-    /// Adds refusals that were counted but not logged. They neither open nor reopen a row.
+    /// Adds refusals that were counted but not logged to existing rows. Does not open or reopen rows.
     pub(crate) fn count(&mut self, counts: &[RefusalCount]) {
         for RefusalCount {
             check,
@@ -289,7 +290,8 @@ impl Table {
         }
     }
 
-    /// Records that a viewer received an answer, which shows that the channel's camera works.
+    /// Ends the row for unanswered sessions of a channel when one of its viewers has received an answer, which shows
+    /// that the camera works.
     pub(crate) fn ended(&mut self, end: &ConnectionEnd) {
         let (Some(channel), Some(_)) = (end.channel.as_deref(), end.answered_ms) else {
             return;
@@ -302,7 +304,7 @@ impl Table {
         }
     }
 
-    /// Sets the persistent causes of a check. Its other persistent causes end.
+    /// Replaces the persistent causes of `check` with those in `found`. Causes that are not in `found` end.
     pub(crate) fn stand<'a>(
         &mut self,
         check: &'static str,
@@ -332,12 +334,13 @@ impl Table {
                 .map(|member| member.last)
                 .max()
                 .unwrap_or(row.last);
-            row.events = row.members.len() as u64; // a check is no event
+            row.events = row.members.len() as u64; // finding a cause again is not an event
             row.settle(end);
         }
     }
 
-    /// Returns at most `most` members to check, beginning after the last checked one, in a cycle through the table.
+    /// Returns up to `most` members to check, beginning after the member that was checked last. Wraps around at the end
+    /// of the table.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
         fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
             let is_due = row.ended.is_none() && row.kind != Kind::Standing;
@@ -400,7 +403,7 @@ impl Table {
         }
     }
 
-    /// Ends rows without recent events, and drops rows that ended some time ago.
+    /// Ends rows that have had no events for some time, and drops rows that ended some time ago.
     pub(crate) fn age(&mut self, now: Wall) {
         for row in self.rows.values_mut() {
             row.known.take_if(|known| known.until <= now);
@@ -426,7 +429,8 @@ impl Table {
         over.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Returns at most `most` changed rows for the history, with a flag for an onset or end.
+    /// Returns up to `most` rows whose records in the history are out of date. For each row, also returns whether it
+    /// has begun or ended since it was last recorded.
     pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(Cause, bool)> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|(id, row)| row.take_changed(*id))
@@ -434,7 +438,8 @@ impl Table {
             .collect()
     }
 
-    /// Erases rows and members selected by their texts and the time of their last event. Returns the number of members.
+    /// Erases the rows and members that `fits` selects by the time of their last event and by their texts. Returns how
+    /// many members were erased.
     pub(crate) fn forget(&mut self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let rows = self.rows.iter().filter(|(_, row)| row.share != Share::Node);
         let ids: Vec<u64> = rows.map(|(id, _)| *id).collect();
@@ -487,7 +492,7 @@ fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     }
 }
 
-/// Computes the number of a cause's id, which is the same in all processes.
+/// Computes the number in the id of a cause. All processes compute the same number for a cause.
 fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     let (check, of) = (
         incident.check,
@@ -499,13 +504,14 @@ fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// Time for which an ended row stays listed, in milliseconds.
+/// How long an ended row stays listed, in milliseconds.
 pub(crate) const LISTED_MS: u64 = 15 * 60_000;
-/// Time without events after which a member ends if its connect cannot be observed, in milliseconds.
+/// How long a member must go without an event before it ends, in milliseconds. [`DARK_MS`] applies instead to
+/// disconnected cameras of existing channels.
 pub(crate) const QUIET_MS: u64 = 15 * 60_000;
-/// Time after which a member ends if its channel exists but no camera connects, in milliseconds. Such a camera is
-/// evidently abandoned.
+/// How long a disconnected camera of an existing channel must go without an event before its member ends, in
+/// milliseconds. The camera is then considered abandoned.
 pub(crate) const DARK_MS: u64 = 24 * 3_600_000;
-/// Time without refusals after which the member of a connected viewer ends, in milliseconds, since another connection
-/// may use its client id.
+/// How long a connected viewer must go without an event before its member ends, in milliseconds. The delay is needed
+/// since another connection may have the same client id.
 const VIEWER_BACK_MS: u64 = 5_000;

@@ -11,7 +11,7 @@ use table::{DARK_MS, LISTED_MS, QUIET_MS};
 
 const MINUTE: u64 = 60_000;
 
-/// A refused connect of a channel's camera, with this key of an account.
+/// Returns a refusal: a camera tried to connect to `channel` with the access key `key` of `account`.
 fn refused(at: u64, channel: &str, key: &str, account: &str) -> Refused {
     let from = ([10, 0, 0, 1], 9).into();
     Refused {
@@ -37,7 +37,7 @@ fn rows(problems: &Problems) -> Vec<Value> {
     document["problems"].as_array().unwrap().clone()
 }
 
-/// By what each row is, its channels and its events.
+/// Returns the entity of each row, and the number of its channels and events.
 fn gist(problems: &Problems) -> Vec<(String, u64, u64)> {
     let row = |row: &Value| {
         let of = |name: &str| row[name].as_u64().unwrap();
@@ -51,7 +51,8 @@ fn gist(problems: &Problems) -> Vec<(String, u64, u64)> {
     rows(problems).iter().map(row).collect()
 }
 
-/// The shards answer that these channels' cameras have been connected since a moment; those of all others are not.
+/// Tells the table that the cameras of the channels `connected` have been connected since `since`, and that no other
+/// camera is.
 fn look(problems: &Problems, connected: &[&str], since: u64, now: u64) {
     let looks = problems.lock().due(usize::MAX);
     for look in looks {
@@ -86,13 +87,8 @@ fn thirty_cameras_with_one_key_are_one_row_that_grew_and_eight_others_are_eight(
     let problems = Problems::default();
     note(&problems, refused(1_000, "cam-0", "AKIA", "1"));
     let first = rows(&problems)[0].clone();
-    assert_eq!(
-        (&first["cause"]["by"], &first["title"]),
-        (
-            &"channel".into(),
-            &"Channel cam-0: signature mismatch".into()
-        )
-    );
+    assert_eq!(first["cause"]["by"], "channel");
+    assert_eq!(first["title"], "Channel cam-0: signature mismatch");
     for number in 0..8 {
         note(
             &problems,
@@ -114,15 +110,13 @@ fn thirty_cameras_with_one_key_are_one_row_that_grew_and_eight_others_are_eight(
     assert_eq!((shown.len(), &shown[0]), (9, &("key AKIA".into(), 30, 61)));
     assert_eq!(shown[1], ("channel single-0".into(), 1, 1));
     let row = &rows(&problems)[0];
+    assert_eq!(row["id"], first["id"], "its id and its onset stay");
+    assert_eq!(row["first"], first["first"], "its id and its onset stay");
     assert_eq!(
-        (&row["id"], &row["first"]),
-        (&first["id"], &first["first"]),
-        "its id and its onset stay"
+        row["members"].as_array().unwrap().len(),
+        PROBLEM_MEMBERS_SHOWN
     );
-    assert_eq!(
-        (row["members"].as_array().unwrap().len(), &row["look"]),
-        (PROBLEM_MEMBERS_SHOWN, &"bad".into())
-    );
+    assert_eq!(row["look"], "bad");
     assert_eq!(
         row["shared"][0],
         json!({ "what": "key", "value": "AKIA", "members": 30, "of": 30, "healthy": null, "ofHealthy": null })
@@ -146,7 +140,7 @@ fn a_cause_is_the_most_specific_thing_that_two_channels_have_in_common() {
         one
     };
     for (requests, wanted) in [
-        // One principal, a key each.
+        // One principal that uses two keys.
         (
             vec![
                 of(Some("a"), "k1", "p", 1),
@@ -155,12 +149,12 @@ fn a_cause_is_the_most_specific_thing_that_two_channels_have_in_common() {
             ],
             &["principal p"][..],
         ),
-        // Keys behind one address say more than it.
+        // Two keys behind one address: the address is not considered.
         (
             vec![of(Some("a"), "k1", "", 1), of(Some("b"), "k2", "", 1)],
             &["channel a", "channel b"],
         ),
-        // Nothing but an address.
+        // Requests that have nothing but an address.
         (
             vec![
                 of(Some("a"), "", "", 1),
@@ -169,12 +163,12 @@ fn a_cause_is_the_most_specific_thing_that_two_channels_have_in_common() {
             ],
             &["address 10.0.1.0/24", "channel c"],
         ),
-        // Calls that name no channel, then one that does.
+        // A call that names no channel, followed by one that does.
         (
             vec![of(None, "k1", "p", 1), of(Some("a"), "k1", "p", 1)],
             &["key k1"],
         ),
-        // A channel keeps its row with whichever key it comes.
+        // A channel stays in its row, whichever key it uses.
         (
             vec![of(Some("a"), "k1", "", 1), of(Some("a"), "k2", "", 1)],
             &["channel a"],
@@ -196,25 +190,21 @@ fn a_row_ends_when_all_its_cameras_are_back_and_comes_back_as_the_same_row() {
     three
         .iter()
         .for_each(|channel| note(&problems, refused(1_000, channel, "AKIA", "1")));
-    look(&problems, &["a", "b"], 900, 2_000); // other connections of theirs, from before
+    look(&problems, &["a", "b"], 900, 2_000); // these connections are older than the refusals
     assert!(rows(&problems)[0]["ended"].is_null());
     look(&problems, &["a", "b"], 3_000, 4_000);
     assert!(rows(&problems)[0]["ended"].is_null(), "one is missing");
     look(&problems, &["c"], 5_000, 6_000);
     let ended = rows(&problems)[0].clone();
-    assert_eq!(
-        (&ended["ended"], &ended["endedBy"]),
-        (&"1970-01-01T00:00:06.000Z".into(), &"camera back".into())
-    );
+    assert_eq!(ended["ended"], "1970-01-01T00:00:06.000Z");
+    assert_eq!(ended["endedBy"], "camera back");
     assert_eq!(problems.open(), [0, 0]);
-    note(&problems, refused(5_500, "c", "AKIA", "1")); // its line was late
+    note(&problems, refused(5_500, "c", "AKIA", "1")); // the log line arrived late
     assert!(!rows(&problems)[0]["ended"].is_null());
     note(&problems, refused(7_000, "b", "AKIA", "1"));
     let again = rows(&problems)[0].clone();
-    assert_eq!(
-        (&again["id"], &again["first"]),
-        (&ended["id"], &ended["first"])
-    );
+    assert_eq!(again["id"], ended["id"]);
+    assert_eq!(again["first"], ended["first"]);
     assert!(again["ended"].is_null() && problems.open() == [1, 0]);
     look(&problems, &["b"], 8_000, 9_000);
     problems.lock().age(Wall(9_000 + LISTED_MS - 1));
@@ -312,11 +302,11 @@ fn channels_of_one_name_are_two_in_two_accounts_and_each_pays_for_its_own() {
             .all(|row| row["members"][0]["arn"] == "arn:cam" && !row["ended"].is_null()),
         "{all:?}"
     );
-    // One key of both: one row, of two channels.
+    // If both channels use the same key, there is one row with two channels.
     note(&problems, refused(20, "cam", "both", "3"));
     note(&problems, refused(21, "cam", "both", "4"));
     assert_eq!(gist(&problems)[0], ("key both".into(), 2, 2));
-    // The sessions of one are no consequence of the other's refusals.
+    // Sessions of one channel are not a consequence of the other channel's refusals.
     session(&problems, "unanswered", "cam", 30);
     assert_eq!(gist(&problems).len(), 4);
     problems
@@ -415,10 +405,8 @@ fn standing_causes_end_when_they_are_not_found_again() {
     assert_eq!(rows(&problems)[0]["first"], "1970-01-01T00:00:00.005Z");
     stand(vec![shard("1", 7)], 30);
     let shown = rows(&problems);
-    assert_eq!(
-        (&shown[0]["ended"], &shown[1]["endedBy"]),
-        (&Value::Null, &"shard answers".into())
-    );
+    assert_eq!(shown[0]["ended"], Value::Null);
+    assert_eq!(shown[1]["endedBy"], "shard answers");
     problems.lock().age(Wall(30 + 2 * QUIET_MS));
     assert_eq!(gist(&problems), [("shard 1".into(), 0, 1)], "it stands");
     assert_eq!(problems.lock().forget(|_, _| true), 0, "it names nobody");
@@ -461,7 +449,7 @@ fn a_flood_stays_within_the_bounds_and_a_tenant_pushes_out_its_own() {
         kept("other") && kept("another") && kept("channel-0"),
         "the newest of the flood made room"
     );
-    // One key of very many channels: they are counted.
+    // If very many channels use the same key, the channels are only counted.
     for number in 0..30_000_u64 {
         note(
             &problems,
@@ -471,10 +459,8 @@ fn a_flood_stays_within_the_bounds_and_a_tenant_pushes_out_its_own() {
     consistent(&problems);
     let row = problems.lock();
     let row = row.rows.values().find(|row| &*row.value == "wide").unwrap();
-    assert_eq!(
-        (row.members.len(), row.events),
-        (PROBLEM_MEMBERS_MAX, 30_000)
-    );
+    assert_eq!(row.members.len(), PROBLEM_MEMBERS_MAX);
+    assert_eq!(row.events, 30_000);
     assert!(row.channels.len() > 10_000, "{}", row.channels.len());
 }
 
@@ -517,10 +503,8 @@ fn names_are_forgotten_and_a_mark_silences_a_row_until_its_time() {
         .get_mut(&rows::id_of(&id).unwrap())
         .unwrap()
         .known = Some(known);
-    assert_eq!(
-        (problems.open(), &rows(&problems)[0]["known"]["why"]),
-        ([0, 0], &"a move".into())
-    );
+    assert_eq!(problems.open(), [0, 0]);
+    assert_eq!(rows(&problems)[0]["known"]["why"], "a move");
     problems.lock().age(Wall(MINUTE));
     assert_eq!(problems.open(), [1, 0]);
     assert_eq!(
@@ -550,7 +534,7 @@ fn members_are_looked_at_in_turn() {
     assert_eq!(seen.len(), 5);
 }
 
-/// Nanoseconds per refusal: `cargo test --release -- --ignored --nocapture`.
+/// Measures nanoseconds per refusal. Run with `cargo test --release -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement by hand"]
 fn the_cost_of_a_refusal() {

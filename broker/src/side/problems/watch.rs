@@ -1,6 +1,6 @@
-//! Monitors the subjects of problems: members that reconnect, and conditions that persist (unresponsive shards,
-//! rejected files, expiring certificates, a full disk, problems of other nodes, cameras that do not confirm messages,
-//! and displaced cameras).
+//! Checks whether the members of problems have reconnected, and whether persistent problems still exist. Persistent
+//! problems are: shards that do not respond, rejected files, certificates about to expire, a full disk, problems of
+//! other nodes, cameras that do not confirm messages, and displaced cameras.
 
 use crate::edge::turn::calendar;
 use crate::hooks::Order;
@@ -78,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// Asks the shards whether members have reconnected. An unresponsive shard ends the round.
+    /// Asks the shards whether members have reconnected. Ends the round early if a shard does not respond.
     async fn look_at_members(&self) {
         let looks = self.problems.lock().due(PROBLEM_LOOKS_PER_SECOND);
         for look in looks {
@@ -177,8 +177,8 @@ impl Watch {
         Some(silent.collect())
     }
 
-    /// Returns problems with files: rejected reloads, expiring certificates, and a data directory with little free
-    /// space.
+    /// Returns the problems with files: reloads that were rejected, certificates that expire soon, and a data directory
+    /// with little free space.
     fn files(&self, now: Wall) -> Vec<Incident<'static>> {
         let mut found = Vec::new();
         for (what, reload) in self.sources.status.reloads().lock().iter() {
@@ -213,8 +213,8 @@ impl Watch {
         found
     }
 
-    /// Records cameras that do not confirm messages, and superseded connections that stay open. Of many, only the first
-    /// are listed.
+    /// Records cameras that do not confirm messages, and superseded connections that stay open. If there are many, only
+    /// the first ones are listed.
     async fn look_at_cameras(&self) {
         let now = calendar();
         let displaced = self.sources.troubled.displaced();
@@ -251,8 +251,8 @@ impl Watch {
         self.problems.lock().stand("doubtful", found, now, end);
     }
 
-    /// Returns the channels whose camera does not confirm messages; `None` if a shard does not respond. Queries the
-    /// shards only while they count such connections.
+    /// Returns the channels whose camera does not confirm messages, or `None` if a shard does not respond. Queries the
+    /// shards only if the last count found such connections.
     async fn doubtful(&self) -> Option<Vec<ChannelLine>> {
         if self.sources.overview.doubtful() == 0 {
             return Some(Vec::new());
@@ -303,7 +303,7 @@ fn standing(
     }
 }
 
-/// Persistent problems of a node: check, remedy, and the message after the end.
+/// Problems of a node that can persist: the check, the remedy, and the message shown once the problem has ended.
 const STANDING: [(&str, &str, &str); 7] = [
     (
         "shard_silent",
@@ -352,9 +352,10 @@ fn since(now: Wall, seconds: f64) -> Wall {
 }
 
 const DISPLACED: &str = "Two devices use this channel: give each a channel of its own.";
-/// Interval between checks of persistent causes, in seconds. Each sends a letter to every shard.
+/// Interval between checks of persistent causes, in seconds. Each check posts a message to every shard.
 const STANDING_EVERY_S: u64 = 5;
-/// Maximum number of channels per shard examined for one name, since accounts may have channels of the same name.
+/// Maximum number of channels per shard that are examined for one name. Channels of different accounts may have the
+/// same name.
 const SAME_NAMES_MAX: usize = 64;
 const DISK_LOW_BYTES: u64 = 1 << 30;
 const DAY_S: u64 = 86_400;

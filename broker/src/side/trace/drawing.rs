@@ -1,8 +1,9 @@
 //! Drawings of a channel's sessions: a summary in one sentence, a picture of all sessions on one axis, and a picture of
 //! each session.
 //!
-//! All drawings derive from the document of `GET /channels/{name}/trace`, whichever node produced it. A picture is a
-//! JSON tree, `[tag, {attributes}, children…]`, from which the console creates elements and [`svg`] creates a file.
+//! All drawings are derived from the document of `GET /channels/{name}/trace`, whichever node produced it. A picture is
+//! a JSON tree of the form `[tag, {attributes}, children…]`. The console creates elements from it, and [`svg`] creates
+//! a file.
 
 use crate::side::admin::http::{Fault, moment, parameter, unusable};
 use crate::side::trace::hints::Span;
@@ -11,14 +12,14 @@ use crate::terminal::counted;
 use codec::calendar::rfc3339;
 use serde_json::{Value, json as value};
 
-/// Time zone of a drawing, in minutes east of UTC.
+/// The time zone of a drawing, in minutes east of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Zone(i32);
 
 impl Zone {
     pub(crate) const UTC: Self = Self(0);
 
-    /// Formats a time in this zone as `2026-11-21 03:12:08.000Z`.
+    /// Formats a time in this zone, such as `2026-11-21 03:12:08.000Z`.
     fn date(self, at: f64) -> String {
         rfc3339(whole(at + f64::from(self.0) * 60_000.0)).replace('T', " ")
     }
@@ -27,7 +28,7 @@ impl Zone {
         self.date(at).chars().take(19).collect()
     }
 
-    /// Formats the time of day to the minute, second or millisecond.
+    /// Formats the time of day, to the minute, second or millisecond.
     fn clock(self, at: f64, characters: usize) -> String {
         self.date(at).chars().skip(11).take(characters).collect()
     }
@@ -45,7 +46,7 @@ impl Zone {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Style {
     pub(crate) zone: Zone,
-    /// Width of pictures in pixels; 0 for none.
+    /// The width of pictures in pixels. If it is 0, no pictures are drawn.
     pub(crate) width: f64,
 }
 
@@ -66,8 +67,8 @@ impl Style {
     }
 }
 
-/// Adds a summary of the sessions, the outcome of each, and the pictures to a trace. `now` is the time at which the
-/// trace was read, in milliseconds since 1970.
+/// Adds a summary of the sessions, the outcome of each session, and the pictures to a trace. `now` is the time at which
+/// the trace was read, in milliseconds since 1970.
 pub(crate) fn add(trace: &mut Value, style: Style, now: f64) {
     if !trace.is_object() {
         return; // not from a broker
@@ -112,8 +113,8 @@ pub(crate) fn is_declined(event: &Value) -> bool {
     ["refused", "throttled", "overflow"].contains(&text(&event["route"]))
 }
 
-/// Groups consecutive ended sessions with the same outcome. Sessions of short groups, and open sessions, are returned
-/// one at a time.
+/// Groups consecutive sessions that ended with the same outcome. Open sessions, and the sessions of groups that are too
+/// short, are returned one at a time.
 pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     let alike = |one: &Value, other: &Value| {
         !one["left"].is_null() && !other["left"].is_null() && outcome(one) == outcome(other)
@@ -122,7 +123,7 @@ pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     runs.flat_map(|run| run.chunks(if run.len() < ALIKE { 1 } else { run.len() }))
 }
 
-/// Describes a group of sessions, as in "16 × unanswered, 07:27 to 07:32".
+/// Describes a group of sessions, such as "16 × unanswered, 07:27 to 07:32".
 pub(crate) fn says(run: &[Value], zone: Zone) -> String {
     let ends = [run.first(), run.last()].map(|one| one.and_then(|it| ms(&it["joined"])));
     let [from, to] = ends.map(|at| at.map_or_else(|| "?".into(), |at| zone.clock(at, MINUTE)));
@@ -177,7 +178,7 @@ fn sentence(trace: &Value, zone: Zone, now: f64) -> String {
 
 // Pictures.
 
-/// Draws all sessions on one axis, the camera's at the top. Returns the picture, and the times at both ends of the
+/// Draws all sessions on one axis, with the camera at the top. Returns the picture, and the times at both ends of the
 /// axis.
 fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     let span = |one: &Value| Some((ms(&one["joined"])?, ms(&one["left"]).unwrap_or(now)));
@@ -197,7 +198,7 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     };
     let camera = |one| bar(one, 0, "camera", format!("camera {}", text(&one["remote"])));
     let mut bars: Vec<Value> = masters.iter().filter_map(camera).collect();
-    // A row is free at the end of its last session. Simultaneous sessions beyond the rows share the last row.
+    // A row is free once its last session has ended. If too many sessions are simultaneous, they share the last row.
     let mut rows: Vec<f64> = Vec::new();
     for (number, viewer) in viewers.iter().enumerate() {
         let Some((joined, left)) = span(viewer) else {
@@ -234,8 +235,8 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     value!({ "from": first, "to": last, "height": height, "picture": picture })
 }
 
-/// Draws a session on its own axis: events as marks, with round times since the viewer joined and the time of day at
-/// both ends.
+/// Draws a session on its own axis, with marks for events. The scale shows round times since the viewer joined, and the
+/// time of day at both ends.
 fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     let at = |event: &&Value| event["ms"].as_f64().unwrap_or_default();
     let mut events: Vec<&Value> = list(&viewer["events"]).iter().collect();
@@ -243,7 +244,7 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     // Calls precede the connection.
     let first = events.first().map_or(0.0, at).min(0.0);
     let times: Vec<f64> = events.iter().map(|event| at(event) - first).collect();
-    // A confirmation does not extend the axis, since its time depends on a query.
+    // A confirmation does not extend the axis, since its time depends on when the shard was queried.
     let timed = events
         .iter()
         .zip(&times)
@@ -264,7 +265,8 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     whole.into()
 }
 
-/// Places marks on an axis, in order and with a minimum spacing: at their times if possible, and always on the axis.
+/// Places marks on an axis in order, at a minimum distance from one another. Each mark is placed at its time if
+/// possible, and always on the axis.
 fn places(times: &[f64], last: f64, width: f64) -> Vec<f64> {
     let inside = width - 2.0 * MARGIN;
     let gap = GAP.min(inside / (times.len().max(2) - 1) as f64);
@@ -309,7 +311,7 @@ fn scale(joined: f64, last: f64, width: f64, zone: Zone) -> Vec<Value> {
     parts
 }
 
-/// Rounds up to 1, 2 or 5 times a power of ten, and at least to a millisecond.
+/// Rounds up to 1, 2 or 5 times a power of ten. The result is at least a millisecond.
 fn round_above(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1.0).log10().floor());
     let steps = [1.0, 2.0, 5.0].into_iter().map(|step| step * power);
@@ -430,8 +432,8 @@ fn write(tree: &Value, out: &mut String) {
     *out += &format!("</{}>", text(tag));
 }
 
-/// Formats the sessions of a trace as an HTTP archive (HAR): one WebSocket entry per session, with messages and their
-/// outcomes but without payloads.
+/// Formats the sessions of a trace as an HTTP archive (HAR). Each session is a WebSocket entry that contains its
+/// messages and their outcomes, but no payloads.
 pub(crate) fn archive(trace: &Value) -> Value {
     let entry = |viewer: &Value| {
         let joined = ms(&viewer["joined"])?;
@@ -490,17 +492,17 @@ fn ms(date: &Value) -> Option<f64> {
 
 const STYLE: &str = include_str!("../../../console/drawing.css");
 
-/// Maximum number of marks in the pictures of a response, about half a kilobyte each. Beyond it, the oldest sessions
-/// have no marks.
+/// Maximum number of marks in the pictures of a response. A mark takes about half a kilobyte. Beyond this number, the
+/// oldest sessions are drawn without marks.
 const MARKS_MAX: usize = 1_000;
 const ALIKE: usize = 4;
-/// Time in which an offer may still be answered, in milliseconds.
+/// Time after an offer during which an answer may still arrive, in milliseconds.
 const PATIENCE_MS: f64 = 5_000.0;
 const ROWS_MAX: usize = 8;
-/// Width of the picture of all sessions, in pixels. [`ROW`] is the height of its rows.
+/// Width in pixels of the picture of all sessions. Each of its rows is [`ROW`] high.
 const STRIP: f64 = 600.0;
 const ROW: f64 = 12.0;
-/// Height of a session's picture with its scale, in pixels. [`MIDDLE`] is the position of its axis.
+/// Height in pixels of the picture of a session, including its scale. The axis is at [`MIDDLE`].
 const LANE: f64 = 52.0;
 const MIDDLE: f64 = 17.0;
 const MARGIN: f64 = 10.0;
@@ -576,33 +578,25 @@ mod tests {
         );
         assert_eq!(folds(&mute[1..]).count(), 3, "three are too few");
         let text = crate::side::trace::text::whole(&folded, false);
-        assert!(
-            text.contains("\n4 × unanswered, 00:06 to 00:09; the newest:\nviewer <v9>"),
-            "{text}"
-        );
-        assert!(
-            text.starts_with("channel cam") && text.contains("\nConnected, but answers no offer"),
-            "{text}"
+        testkit::assert_begins(&text, "channel cam");
+        testkit::assert_has(
+            &text,
+            &[
+                "\n4 × unanswered, 00:06 to 00:09; the newest:\nviewer <v9>",
+                "\nConnected, but answers no offer",
+            ],
         );
     }
 
     #[test]
     fn marks_are_apart_and_in_order_on_a_round_scale() {
-        for (times, last, width, wanted) in [
-            (
-                &[0.0, 1.0, 2.0, 14_000.0][..],
-                14_000.0,
-                600.0,
-                &[10.0, 19.0, 28.0, 590.0][..],
-            ),
-            (
-                &[0.0, 9.0, 10.0, 10.0],
-                10.0,
-                120.0,
-                &[10.0, 92.0, 101.0, 110.0],
-            ),
+        #[rustfmt::skip] // a table, a case per row
+        let cases = [
+            (&[0.0, 1.0, 2.0, 14_000.0][..], 14_000.0, 600.0, &[10.0, 19.0, 28.0, 590.0][..]),
+            (&[0.0, 9.0, 10.0, 10.0], 10.0, 120.0, &[10.0, 92.0, 101.0, 110.0]),
             (&[0.0; 5], 1.0, 40.0, &[10.0, 15.0, 20.0, 25.0, 30.0]),
-        ] {
+        ];
+        for (times, last, width, wanted) in cases {
             assert_eq!(places(times, last, width), wanted);
         }
         for (least, step) in [
@@ -632,15 +626,12 @@ mod tests {
                 && file.ends_with("</svg>"),
             "{file}"
         );
-        for part in [
-            "cam: Connected. The last viewer",
-            "&lt;v3>: answered",
-            "01:33:14",
-            "+6.0 s",
-            "mark mark-offer",
-            "bar-good",
+        #[rustfmt::skip] // a list
+        let cases = [
+            "cam: Connected. The last viewer", "&lt;v3>: answered", "01:33:14", "+6.0 s", "mark mark-offer", "bar-good",
             "UTC+1:30",
-        ] {
+        ];
+        for part in cases {
             assert!(file.contains(part), "{part} in {file}");
         }
         assert!(!file.contains("<v3>") && file.matches("class=\"mark ").count() == 3);

@@ -1,11 +1,11 @@
-//! Recent failed or degraded sessions, for the overview.
+//! Recent sessions that failed or were degraded, for the overview.
 //!
-//! The log thread detects failed sessions from the entries that it writes anyway, so a successful session costs
-//! nothing. Takeovers and short connections of masters count only if repeated. The reason is read from the recorder's
-//! trace shortly afterwards, for a limited number of channels a second.
+//! The log thread detects failed sessions in the entries that it writes anyway, so a successful session costs nothing.
+//! Takeovers and short connections of masters count only if they are repeated. The reason for a failure is read from
+//! the recorder's trace shortly afterwards, for a limited number of channels per second.
 //!
-//! A superseded connection that stays open is *persistent* trouble, `displaced`: no log line reports its existence, so
-//! the shards are polled while they count such connections.
+//! A superseded connection that stays open is reported as the persistent problem `displaced`. Nothing logs that it is
+//! still open, so shards are polled for as long as they report any.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Recent troubled sessions. The log thread adds them; the admin listener reads them.
+/// The recent sessions that failed or were degraded. The log thread adds them, and the admin listener reads them.
 #[derive(Debug, Default)]
 pub struct Troubled(Shared<Ring>);
 
@@ -46,9 +46,9 @@ struct Ring {
     next: u64,
     version: u64,
     takeovers: Repeats,
-    /// Channels whose master disconnected soon after connecting.
+    /// Channels whose master disconnected soon after it had connected.
     short_ends: Repeats,
-    /// Displaced connections at the last check, oldest first.
+    /// The displaced connections found by the last check, from oldest to newest.
     displaced: Vec<DisplacedLine>,
 }
 
@@ -62,13 +62,14 @@ pub(crate) struct Row {
     role: Role,
     client_id: Option<Box<str>>,
     remote: SocketAddr,
-    /// Description in one sentence, unless a hint of the trace fits better.
+    /// A description in one sentence. Used unless a hint from the trace fits better.
     says: String,
     count: usize,
-    /// End of the connection, or of the last of several.
+    /// The end of the connection. If there were several connections, the end of the last one.
     end: Option<ConnectionEnd>,
     reason: Option<Unaccepted>,
-    /// Hints from the trace of the connection; empty until the trace is read, or if the shard's notes are gone.
+    /// Hints from the trace of the connection. Empty until the trace has been read, or if the shard no longer has notes
+    /// on it.
     hints: Vec<Hint>,
     looks: usize,
 }
@@ -77,11 +78,11 @@ pub(crate) struct Row {
 #[strum(serialize_all = "snake_case")]
 enum Trouble {
     Unanswered,
-    /// The viewer's answer was late.
+    /// The answer to the viewer was late.
     Slow,
-    /// The viewer received an answer and sent candidates, but the master sent none.
+    /// The viewer received an answer and sent candidates, but the master did not send any.
     NoCandidates,
-    /// The broker closed the connection for the client's behaviour.
+    /// The broker closed the connection because of how the client behaved.
     CutOff,
     Unaccepted,
     Twin,
@@ -89,7 +90,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    /// Returns the trouble that the end of a connection indicates, with a description in one sentence.
+    /// Returns the kind of trouble that the end of a connection indicates, if any, and a sentence that describes it.
     fn of(end: &ConnectionEnd) -> Option<(Self, String)> {
         let cut_off = matches!(
             end.reason,
@@ -112,7 +113,7 @@ impl Trouble {
             return Some((Self::Unanswered, says));
         };
         let took = answered - f64::from(offered);
-        // The viewer sent an offer and candidates and received only the answer.
+        // The viewer sent an offer and candidates, and received nothing but the answer.
         let has_none = end.messages_in > 1 && end.messages_out == 1;
         if took >= SLOW_MS {
             let says = format!("the answer came {} after the offer", Span(took));
@@ -182,8 +183,9 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Adds the trouble to the problems, with two exceptions, since a person may be testing: a viewer that disconnects
-    /// soon after its offer, as with *Stop* on `/try`, and a camera that closes each connection itself.
+    /// Adds the trouble to the problems. There are two exceptions, since a person may be testing: a viewer that
+    /// disconnects soon after its offer, as with *Stop* on `/try`, is not added; and a camera that closes each
+    /// connection itself is added as a mild problem only.
     pub(crate) fn tell(&self, problems: &Problems) {
         let end = self
             .end
@@ -240,8 +242,8 @@ impl Row {
 }
 
 impl Troubled {
-    /// Processes a logged entry. Returns the row that it creates or updates. Missing candidates are found only when the
-    /// trace is checked.
+    /// Processes an entry that has been logged. Returns the row that it creates or updates. Missing candidates are
+    /// found only when the trace is checked.
     pub(crate) fn note(&self, entry: &Entry) -> Option<Row> {
         let mut ring = self.0.lock();
         let version = ring.version;
@@ -267,8 +269,8 @@ impl Troubled {
         self.0.lock().displaced.clone()
     }
 
-    /// Erases rows by their time and text, and tracked repetitions by their client id and last event. Returns the
-    /// number of rows.
+    /// Erases the rows that `fits` selects by their time and text. Also erases the tracked repetitions that it selects
+    /// by their last event and client id. Returns how many rows were erased.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let mut ring = self.0.lock();
         let before = ring.rows.len();
@@ -300,8 +302,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may be trouble by itself. A master's short connection is trouble if
-    /// repeated, unless takeovers of its client already count as trouble.
+    /// Processes the end of a connection, which may be trouble in itself. Short connections of a master count as
+    /// trouble only if they are repeated, and only if takeovers of that master do not count already.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -323,7 +325,7 @@ impl Ring {
         }
     }
 
-    /// Counts a message that was not accepted in the row of its connection and reason, and makes this row the newest.
+    /// Counts a message that was not accepted. The row for its connection and reason becomes the newest row.
     fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
         let UnacceptedMessage {
             channel,
@@ -371,7 +373,7 @@ impl Ring {
         self.renew(row);
     }
 
-    /// Replaces the row that this row repeats, and makes it the newest.
+    /// Adds a row as the newest. If the same trouble already has a row, the new one replaces it.
     fn renew(&mut self, row: Row) {
         let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
         let own = key(&row);
@@ -398,7 +400,8 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Returns the rows whose traces are due for a check, newest first, since the notes on older sessions may be gone.
+    /// Returns the rows whose traces should be checked now. The newest come first, since notes on older sessions may be
+    /// gone.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
         let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
         let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
@@ -408,7 +411,7 @@ impl Ring {
         due.collect()
     }
 
-    /// Sets the displaced connections, at most the oldest [`TROUBLED_SHOWN_MAX`].
+    /// Sets the displaced connections. If there are more than [`TROUBLED_SHOWN_MAX`], only the oldest are stored.
     fn stand(&mut self, mut lines: Vec<DisplacedLine>) {
         lines.sort_by_key(|line| (line.since, line.session));
         lines.truncate(TROUBLED_SHOWN_MAX);
@@ -423,8 +426,8 @@ impl Ring {
         }
     }
 
-    /// Applies the hints of a row's trace, and returns a changed row. Removes a row about missing candidates if the
-    /// answer contains candidates.
+    /// Adds the hints from a trace to its row. Returns the row if it has changed. If the row is about missing
+    /// candidates but the answer contained candidates, the row is removed.
     fn explain(&mut self, number: u64, hints: Vec<Hint>) -> Option<Row> {
         let place = self.rows.iter().position(|row| row.number == number)?;
         let lacks = hints.iter().any(|hint| hint.kind == HintKind::NoCandidates);
@@ -478,7 +481,7 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     })
 }
 
-/// Asks the shards for displaced connections. An unresponsive shard leaves the list unchanged.
+/// Asks the shards for displaced connections. If a shard does not respond, the list does not change.
 async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     let Some(replies) = shards.ask_all(Question::Displaced).await else {
         return;
@@ -492,7 +495,7 @@ async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
     troubled.0.lock().stand(displaced);
 }
 
-/// Checks due traces and displaced connections, for the lifetime of the process.
+/// Checks traces that are due, and displaced connections. Runs for the lifetime of the process.
 pub(crate) async fn explain(
     troubled: Arc<Troubled>,
     problems: Arc<Problems>,
@@ -529,20 +532,21 @@ pub(crate) async fn explain(
     }
 }
 
-/// Minimum time that a viewer must wait for an answer, in milliseconds. An earlier disconnect counts as a change of
-/// mind.
+/// Minimum time in milliseconds that a viewer must have waited for an answer if its disconnect is to count as trouble.
+/// A viewer that disconnects earlier is assumed to have changed its mind.
 const PATIENCE_MS: u64 = 2_000;
 
-/// Interval between checks for displaced connections, in seconds. Each sends a letter to every shard.
+/// Interval between checks for displaced connections, in seconds. Each check posts a message to every shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// Times after the end of a connection at which its trace is checked, in milliseconds: early, while the notes exist,
-/// and again for a late answer.
+/// When the trace of a connection is checked, in milliseconds after the connection ended. The first check is early,
+/// while the notes still exist. The second check finds late answers.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
-// Events that are trouble only when repeated.
+// Events that are trouble only if they are repeated.
 
-/// Consecutive events of a channel and client id (`None` for the master), each within [`PAUSE_MS`] of the previous one.
+/// A sequence of events of one client: a viewer, or the master if the client id is `None`. Each event occurs within
+/// [`PAUSE_MS`] of the previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Repeated {
     channel: Box<str>,
@@ -563,7 +567,7 @@ impl Repeated {
     }
 }
 
-/// Formats the events as in `7 times in 35 s`.
+/// Formats the events, such as `7 times in 35 s`.
 impl fmt::Display for Repeated {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.last.0.saturating_sub(self.first.0).div_ceil(1000);
@@ -571,13 +575,13 @@ impl fmt::Display for Repeated {
     }
 }
 
-/// Sequences of repeated events in order of their last update, at most [`REPEATS_WATCHED_MAX`]. The least recently
-/// updated is evicted.
+/// Sequences of repeated events, in the order in which they were last updated. If there are more than
+/// [`REPEATS_WATCHED_MAX`], the least recently updated one is evicted.
 #[derive(Debug, Default)]
 struct Repeats(VecDeque<Repeated>);
 
 impl Repeats {
-    /// Counts an event. Returns the sequence so far if it is long enough to be trouble.
+    /// Counts an event. Returns the sequence once it is long enough to count as trouble.
     fn count(&mut self, channel: &str, client_id: Option<&str>, at: Wall) -> Option<Repeated> {
         let known = self.0.iter().position(|it| it.is_of(channel, client_id));
         let known = known.and_then(|known| self.0.remove(known));
@@ -606,7 +610,8 @@ impl Repeats {
 
 const TROUBLE: usize = 3;
 
-/// Maximum time between events of a sequence, in milliseconds. Clients wait up to half a minute before they reconnect.
+/// Maximum time between two events of a sequence, in milliseconds. Clients wait for up to half a minute before they
+/// reconnect.
 const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Hints about a connection: tables of conditions on the facts in its trace, each with a sentence for the reader.
+//! Hints about a connection. Each row of a table has a condition on the facts in the connection's trace, and a sentence
+//! that is shown if the condition holds.
 //!
-//! Each row yields at most one sentence, or one per reason for messages that were not accepted. Rows follow the order
-//! of a session's life. The sentences describe what the broker observes. ICE, TURN and media, which it cannot observe,
-//! are mentioned only once signaling is done.
+//! Each row yields at most one sentence, except that messages that were not accepted yield one sentence per reason.
+//! Rows are in the order in which the events of a session happen. The sentences describe what the broker observes. ICE,
+//! TURN and media cannot be observed, and are not mentioned until signaling is done.
 
 use crate::side::trace::timeline::TraceMessage;
 use crate::terminal::counted;
@@ -13,89 +14,92 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Facts about a connection, from its events and those of its channel's masters. Times are in milliseconds since its
-/// join.
+/// Facts about a connection, derived from its events and from those of the masters of its channel. Times are in
+/// milliseconds since the connection joined.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) now: f64,
     pub(crate) left: Option<f64>,
     pub(crate) ended: Option<EndReason>,
-    /// Whether all events since the join are known.
+    /// Whether all events since the connection joined are known.
     pub(crate) whole: bool,
     pub(crate) absent: bool,
     pub(crate) role_by: Option<RoleBy>,
     pub(crate) told_to_go: Option<f64>,
-    /// Messages from or to the connection that were not accepted, by reason: their number, and the last one.
+    /// Messages from or to the connection that were not accepted: for each reason, their number and the last one.
     pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, TraceMessage)>,
     /// Length of the longest message in either direction, in bytes.
     pub(crate) longest: usize,
 
-    /// Arrival of the first offer. `arrived` is the first delivery of an offer to a master.
+    /// When the first offer arrived.
     pub(crate) offer: Option<f64>,
+    /// When an offer was first delivered to a master.
     pub(crate) arrived: Option<f64>,
     pub(crate) expired: Option<f64>,
     pub(crate) declined: bool,
     pub(crate) newer_offer: bool,
-    /// Whether a master returned the offer unconfirmed.
+    /// Whether the offer came back because a master had not confirmed it.
     pub(crate) returned: bool,
-    /// Time of the last redelivery of the offer to another master, and the number of candidates sent with it.
+    /// When an offer was last redelivered to a later master, and how many candidates were sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
-    /// First answer to the viewer after its own offer, if that offer is known. `early` is an earlier answer; `missed`
-    /// is the first answer after the viewer had left.
+    /// When an answer was first sent to the viewer. Answers sent before the viewer's offer, if known, do not count.
     pub(crate) answer: Option<f64>,
+    /// When an answer was first sent to the viewer before the viewer had sent an offer.
     pub(crate) early: Option<f64>,
+    /// When the first answer arrived while the viewer was not connected.
     pub(crate) missed: Option<f64>,
-    /// Whether a confirmation by the viewer's machine is missing: of the last message, or of an answer that was
-    /// therefore returned.
+    /// Whether the viewer's machine has not confirmed an old message, or an answer that then came back to the broker.
     pub(crate) unconfirmed: bool,
-    /// Address of the machine that confirms messages by TCP: the viewer's machine, or a proxy that terminates
-    /// connections.
+    /// Address of the machine that confirms messages by TCP: the viewer's, or a proxy that terminates connections.
     pub(crate) confirmed_by: Option<IpAddr>,
     pub(crate) viewer_trickled: Option<f64>,
     pub(crate) master_trickled: Option<f64>,
     pub(crate) viewer_candidates: usize,
     pub(crate) master_candidates: usize,
-    /// Number of candidates in the offers; `None` if not inspected. `in_answer` is the number in the answers.
+    /// Number of candidates in the first offer that was inspected, or `None` if none was.
     pub(crate) in_offer: Option<usize>,
+    /// Number of candidates in the first answer that was inspected, or `None` if none was.
     pub(crate) in_answer: Option<usize>,
-    /// Whether a SendAlexaOfferToMaster call was answered, with the number of candidates in the answer if inspected.
-    /// `call_candidates` counts those sent separately.
+    /// Set if a SendAlexaOfferToMaster call was answered. Contains the number of candidates in the answer, if
+    /// inspected.
     pub(crate) call_answered: Option<Option<usize>>,
+    /// Number of candidates sent for this call in addition to the answer.
     pub(crate) call_candidates: usize,
     pub(crate) player: Option<PlayerCall>,
 
     pub(crate) master: bool,
-    /// Connect time of another master, if it connected after the offer reached an earlier master and before an answer.
+    /// When another master connected while the offer was still unanswered, although an earlier master had received it.
     pub(crate) replaced: Option<f64>,
-    /// Time for which a new master must have been connected before the offer is redelivered to it, in milliseconds;
-    /// `None` if offers are never redelivered.
+    /// How long a new master must have been connected before the offer is redelivered to it, in milliseconds. `None` if
+    /// offers are never redelivered.
     pub(crate) repeats_ms: Option<f64>,
-    /// Due time of the redelivery; `Some(None)` if the next master gets the offer.
+    /// When the offer will be redelivered. `Some(None)` if this depends on when the next master connects.
     pub(crate) awaited: Option<Option<f64>>,
     pub(crate) older_offer: bool,
-    /// Messages that masters sent without a recipient and that were not accepted, after the offer arrived and before an
-    /// answer: the first for each reason.
+    /// Messages without a recipient that the masters sent between the arrival of the offer and its answer, and that
+    /// were not accepted. Contains the first one for each reason.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
-    /// Takeover by another master, with its address.
+    /// When another master took over, and from which address.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
-    /// Whether the master took over from another without a statement of its role.
+    /// Whether this master took over from another one without having stated its role.
     pub(crate) unnamed: bool,
     pub(crate) remote: Option<IpAddr>,
     pub(crate) rivals: Rivals,
 }
 
-/// Call of a player over HTTP. Times are in milliseconds since its offer.
+/// The call of a player over HTTP. Times are in milliseconds since its offer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlayerCall {
     pub(crate) answered: Option<f64>,
-    /// Number of candidates sent in addition to the answer. `last` is the time of the last of them.
+    /// The number of candidates sent in addition to the answer.
     pub(crate) candidates: usize,
+    /// When the last of these candidates was sent.
     pub(crate) last: f64,
     pub(crate) status: Option<usize>,
 }
 
-/// Connections of a channel's master that take over from each other or end quickly.
+/// Connections of a channel's master that take over from one another, or that end soon after they began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rivals {
     pub(crate) takeovers: usize,
@@ -109,16 +113,16 @@ pub(crate) struct Hint {
     pub(crate) says: String,
 }
 
-/// Kinds of hints that programs distinguish.
+/// The kinds of hints that the code distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HintKind {
     NoCandidates,
-    /// Offer and answer were exchanged: signaling is complete, without trouble.
+    /// Offer and answer were exchanged: signaling is complete, and there was no trouble.
     SignalingDone,
     Other,
 }
 
-/// Kind of hint, and a function that returns the sentence if the condition holds.
+/// The kind of a hint, and a function that returns the hint's sentence if the condition holds.
 type HintRow = (HintKind, fn(&Facts) -> Option<String>);
 
 pub(crate) fn of_viewer(facts: &Facts) -> Vec<Hint> {
@@ -160,7 +164,8 @@ fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     hints
 }
 
-/// Describes messages that were not accepted for one reason. `bytes` is the length of one of them, `most` the limit.
+/// Describes the messages that were not accepted for a given reason. `bytes` is the length of one of these messages,
+/// and `most` is the limit.
 pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: usize) -> String {
     let were = if count == 1 { " was" } else { "s were" };
     format!(
@@ -275,18 +280,18 @@ impl Facts {
         self.left.unwrap_or(self.now)
     }
 
-    /// Returns the time of an offer that no master has received.
+    /// If no master has received the offer, returns when it arrived.
     fn waits(&self) -> Option<f64> {
         self.offer.filter(|_| self.arrived.is_none())
     }
 
-    /// Returns how long the offer waited for a master; `None` if negligible.
+    /// Returns how long the offer waited for a master, or `None` if the wait was negligible.
     fn waited(&self) -> Option<f64> {
         let waited = self.arrived? - self.offer?;
         Some(waited).filter(|waited| *waited >= WAIT_MS)
     }
 
-    /// Returns the time from the offer to the answer, without the wait for a master.
+    /// Returns the time from the offer to the answer, not counting the wait for a master.
     fn took(&self) -> Option<f64> {
         let (arrived, answer) = self.arrived.zip(self.answer)?;
         let began = self.offer.filter(|_| self.waited().is_none());
@@ -297,7 +302,7 @@ impl Facts {
         self.call_answered.is_some() || self.call_candidates > 0 || self.player.is_some()
     }
 
-    /// Returns whether the connection ended soon after its start, without a takeover.
+    /// Returns whether the connection ended soon after it had begun, without being taken over.
     pub(crate) fn is_short(&self) -> bool {
         let is_soon = self.left.is_some_and(|left| left <= SHORT_MS as f64);
         is_soon && self.taken_over.is_none()
@@ -344,7 +349,7 @@ fn http_call(it: &Facts) -> Option<String> {
     it.is_called().then(|| format!("{by} {answered}{dropped}"))
 }
 
-/// Describes a master that reconnected, and what becomes of the offer; see KEEP-9 in `codec/PROTOCOL.md`.
+/// Describes that another master has connected, and what happens to the offer. See KEEP-9 in `codec/PROTOCOL.md`.
 fn master_replaced(it: &Facts) -> Option<String> {
     let (arrived, replaced) = it.arrived.zip(it.replaced)?;
     let spoke = it.master_trickled.is_some_and(|at| at >= arrived);
@@ -407,7 +412,7 @@ fn unanswered(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Describes a master without candidates; `None` if its answer contains some.
+/// Describes that a master sent no candidates. Returns `None` if its answer contains candidates.
 fn no_candidates(it: &Facts) -> Option<String> {
     let of_viewer = it.viewer_candidates + it.in_offer.unwrap_or_default();
     let of_master = it.master_candidates + it.in_answer.unwrap_or_default();
@@ -428,11 +433,11 @@ fn no_candidates(it: &Facts) -> Option<String> {
     (is_due && of_master == 0).then(|| sentence.into())
 }
 
-/// Hint about a master that sent no candidates although its answer may contain some.
+/// The hint about a master that has sent no candidates, although its answer may contain candidates.
 pub(crate) const NO_MASTER_CANDIDATES: &str = "the master has sent no ICE candidates: unless its answer contains \
                                                them, ICE has no address to try";
 
-/// Describes a client that disconnected soon after GO_AWAY, or stopped responding.
+/// Describes that a client disconnected or stopped responding soon after GO_AWAY.
 fn ended_after_go_away(it: &Facts) -> Option<String> {
     let (span, ended) = (it.left? - it.told_to_go?, it.ended?);
     let (within, how) = if ended == EndReason::Unanswered {
@@ -478,7 +483,7 @@ fn signaling_done(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Describes takeovers: of this master by another connection, or of others by this master.
+/// Describes takeovers: of this master by other connections, or of other connections by this master.
 fn taken_over(it: &Facts) -> Option<String> {
     let Rivals {
         takeovers: many,
@@ -507,37 +512,40 @@ fn taken_over(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Number of takeovers or short connections that network trouble cannot explain, since a client that reconnects takes
-/// over from itself once.
+/// Minimum number of takeovers or short connections that network trouble cannot explain. A client that reconnects takes
+/// over from itself only once.
 const TWINS: usize = 3;
 
-/// Wait for a master below which both connections count as simultaneous, in milliseconds.
+/// Minimum wait for a master that is worth mentioning, in milliseconds. After a shorter wait, viewer and master count
+/// as having connected at the same time.
 const WAIT_MS: f64 = 100.0;
 
-/// Minimum time from the offer to a slow answer, in milliseconds.
+/// Time from the offer to the answer above which an answer counts as slow, in milliseconds.
 pub(crate) const SLOW_MS: f64 = 3_000.0;
 
-/// Usual time limit of a master for its answer, in milliseconds.
+/// Time within which a master usually answers, in milliseconds.
 const ANSWER_MS: f64 = 2_000.0;
 
-/// Usual time limit of a viewer for its offer after connecting, in milliseconds.
+/// Time within which a viewer usually sends its offer after connecting, in milliseconds.
 const OFFER_MS: f64 = 5_000.0;
 
-/// Usual time limit for the first candidate after an answer, in milliseconds.
+/// Time within which the first candidate usually follows an answer, in milliseconds.
 pub(crate) const CANDIDATES_MS: f64 = 2_000.0;
 
-/// Time in which a client that cannot handle GO_AWAY disconnects, in milliseconds.
+/// Time within which a client that cannot handle GO_AWAY disconnects after receiving it, in milliseconds.
 const GO_AWAY_MS: f64 = 2_000.0;
 
-/// Time in which an unresponsive client is detected, in milliseconds: until a ping is sent and its pong is overdue.
+/// Time within which an unresponsive client is detected, in milliseconds. A client is unresponsive if it does not
+/// answer a ping in time.
 const HUNG_MS: f64 = 120_000.0;
 
-/// Message buffer of old builds of the C SDK, in bytes. `heliograph_large_frames_total` counts frames that exceed it.
+/// Size of the message buffer in old builds of the C SDK, in bytes. `heliograph_large_frames_total` counts larger
+/// frames.
 const LARGE_BYTES: usize = 10_240;
 
-// Connections that a proxy ended.
+// Connections that were closed by a proxy.
 
-/// Idle timeouts of proxies, in seconds. A proxy with [`WHOLE_LIFE_S`] closes every connection at that age. See
+/// Idle timeouts of proxies, in seconds. The one equal to [`WHOLE_LIFE_S`] limits the age of a connection instead. See
 /// deploy/PROXY.md.
 const PROXIES: [(u64, &str); 6] = [
     (
@@ -558,12 +566,12 @@ const PROXIES: [(u64, &str); 6] = [
 ];
 const WHOLE_LIFE_S: u64 = 30;
 
-/// Maximum delay in detecting the end of a connection, in milliseconds.
+/// Maximum delay with which the end of a connection is detected, in milliseconds.
 const PROXY_LATE_MS: u64 = 1_000;
 
-/// Names the proxies that close connections at this age or after this idle time, for a connection whose peer
-/// disconnected without a close frame. `ping_ms` is the idle time before a ping, or 0. A shorter ping interval prevents
-/// the idle timeout of a proxy.
+/// Names the proxies that close connections at this age or after this idle time. Applies to a connection whose peer
+/// disconnected without a close frame. `ping_ms` is the idle time after which the broker sends a ping, or 0 if it sends
+/// none. Pings that are more frequent than a proxy's idle timeout keep the connection open.
 pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option<String> {
     let (seconds, proxies) = PROXIES.iter().find(|(seconds, _)| {
         let ms = seconds * 1000;
@@ -578,7 +586,7 @@ pub(crate) fn ended_by_proxy(age_ms: u64, quiet_ms: u64, ping_ms: u64) -> Option
     ))
 }
 
-/// Duration in milliseconds, displayed as `62 ms`, `12.4 s` or `3 min 5 s`.
+/// A duration in milliseconds. Displayed as `62 ms`, `12.4 s` or `3 min 5 s`.
 pub(crate) struct Span(pub(crate) f64);
 
 impl fmt::Display for Span {

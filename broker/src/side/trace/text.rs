@@ -1,14 +1,14 @@
-//! Text of traces for terminals, logs and failed tests, derived from the document of `GET /channels/{name}/trace`. Text
-//! of clients is escaped so that it cannot control a terminal.
+//! Renders traces as text for terminals, logs and failed tests. The text is derived from the document of
+//! `GET /channels/{name}/trace`. Text from clients is escaped so that it cannot control a terminal.
 
 use crate::side::trace::drawing::{self, Zone};
 use crate::terminal::{member, plain};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Renders a trace: the summary of its sessions, the masters, then each viewer with its events and hints. Unless `all`
-/// is set, only the newest of a group of similar sessions is shown, and consecutive candidates with the same outcome
-/// share a line.
+/// Renders a trace: the summary of its sessions, the masters, and each viewer with its events and hints. Unless `all`
+/// is set, only the newest session of a group of similar ones is shown, and consecutive candidates with the same
+/// outcome share a line.
 pub(crate) fn whole(trace: &Value, all: bool) -> String {
     let mut out = head(trace);
     out.extend(trace["sentence"].as_str().map(|says| plain(says) + "\n"));
@@ -46,8 +46,8 @@ fn session(viewer: &Value, all: bool) -> String {
     head + &events(viewer, all) + &hints.collect::<String>()
 }
 
-/// Renders the events of a session. Consecutive candidates with the same outcome share a line, as do messages that were
-/// not accepted.
+/// Renders the events of a session. Consecutive candidates with the same outcome share a line, and so do messages that
+/// were not accepted.
 pub(crate) fn events(viewer: &Value, all: bool) -> String {
     let mut out = String::new();
     let alike = |one: &Value, other: &Value| !all && folds(one, other);
@@ -67,7 +67,7 @@ fn hints(one: &Value) -> impl Iterator<Item = String> {
     list(&one["hints"]).iter().map(|hint| plain(text(hint)))
 }
 
-/// Returns whether two messages have the same outcome and a kind that occurs in bursts.
+/// Returns whether two messages have the same outcome and are of a kind that occurs in bursts.
 fn folds(one: &Value, other: &Value) -> bool {
     let same = |name: &&str| one[*name] == other[*name];
     (one["action"] == "ICE_CANDIDATE" || drawing::is_declined(one))
@@ -76,7 +76,7 @@ fn folds(one: &Value, other: &Value) -> bool {
             .all(same)
 }
 
-/// Prints a followed trace: each event and hint once.
+/// Prints a trace that is being followed. Each event and each hint is printed once.
 #[derive(Default)]
 pub(crate) struct Printer {
     next: Option<u64>,
@@ -84,7 +84,7 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// Returns the lines for new events and hints. The first call includes a header.
+    /// Returns lines for the events and hints that are new. The first call also returns a header.
     pub(crate) fn news(&mut self, trace: &Value) -> String {
         let mut out = self.next.map_or_else(|| head(trace), |_| String::new());
         let mut next = self.next.unwrap_or_default();
@@ -104,7 +104,7 @@ impl Printer {
         for viewer in viewers {
             let before = known.get(&key(viewer)).map_or(&[][..], Vec::as_slice);
             let hints: Vec<String> = hints(viewer).collect();
-            // A hint that differs only in its numbers, such as a continuing wait, is printed once.
+            // A hint is not printed again if only its numbers have changed, as in the hint about a wait that continues.
             let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
             for hint in &hints {
                 if !before.iter().any(|other| kind(other) == kind(hint)) {
@@ -326,10 +326,7 @@ older events were left out
         for text in [whole(&trace, false), Printer::default().news(&trace)] {
             let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!text.contains(bad), "{text:?}");
-            assert!(
-                text.contains("\\u{1b}[2J") && text.contains("<script>"),
-                "{text}"
-            );
+            testkit::assert_has(&text, &["\\u{1b}[2J", "<script>"]);
         }
     }
 

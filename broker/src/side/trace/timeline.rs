@@ -1,7 +1,8 @@
 //! Reconstructs the connections of a channel from its events.
 //!
-//! An event names its connections or, if it has none, identifies a client id by a mark. An event with a mark belongs to
-//! the latest earlier connection of this client id, else to the next one, else to a client that never connected.
+//! An event names its connection, or else has a mark that identifies a client id. An event with a mark belongs to the
+//! latest connection of this client id that began before the event. If there is none, the event belongs to the next
+//! connection of the client id or, if there is none either, to a client that never connected.
 
 use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
@@ -13,30 +14,30 @@ use std::net::IpAddr;
 
 #[derive(Debug, Default)]
 pub(crate) struct TimelineReading {
-    /// Time of reading by both clocks: calendar time, and microseconds since startup.
+    /// When the trace was read, by both clocks: calendar time, and microseconds since startup.
     pub(crate) read: (Wall, u64),
-    /// Start of the notes, in microseconds since startup; `None` without notes.
+    /// When the notes begin, in microseconds since startup. `None` if there are no notes.
     pub(crate) since_us: Option<u64>,
     pub(crate) connected: Vec<TracePeer>,
-    /// Time for which a master must have been connected before an offer that an earlier master received is redelivered
-    /// to it, in milliseconds; `None` if offers are never redelivered.
+    /// How long a master must have been connected before an offer that an earlier master has already received is
+    /// redelivered to it, in milliseconds. `None` if offers are never redelivered.
     pub(crate) repeats_after_ms: Option<u64>,
     pub(crate) events: Vec<TraceEvent>,
     /// Whether the channel has more events than were read.
     pub(crate) cut: bool,
 }
 
-/// Connection, or a client id that has none.
+/// A connection, or a client id that has no connection.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineConnection {
-    /// Peer of the connection; `None` for a client id without one.
+    /// The peer of the connection, or `None` for a client id that has no connection.
     pub(crate) peer: Option<TracePeer>,
     pub(crate) client_id: Option<Box<str>>,
-    /// Join of the connection, or the first event of a client id without one.
+    /// When the connection joined. For a client id without a connection, the time of its first event.
     pub(crate) joined_us: u64,
-    /// Time and reason of the close.
+    /// When and why the connection was closed.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// Time of the last event before the close; without events, of the join.
+    /// When the last event before the close occurred. If there were no events, when the connection joined.
     last_us: u64,
     pub(crate) events: Vec<TraceEvent>,
     pub(crate) facts: Facts,
@@ -53,7 +54,7 @@ pub(crate) struct Story {
 pub(crate) struct TraceMessage {
     serial: u64,
     at: f64,
-    /// Action; `None` if the message could not be parsed.
+    /// The action, or `None` if the message could not be parsed.
     action: Option<Action>,
     towards: Towards,
     passage: Passage,
@@ -65,9 +66,9 @@ pub(crate) struct TraceMessage {
 #[derive(Clone, Copy)]
 enum Whose {
     Session(SessionKey),
-    /// Viewer identified by its mark.
+    /// A viewer, identified by its mark.
     Mark(u64),
-    /// Connection that an earlier call prepared.
+    /// The connection that was prepared by an earlier call.
     Caller,
 }
 
@@ -141,14 +142,14 @@ impl Story {
             .retain(|one| one.client_id.as_deref() == Some(client_id));
     }
 
-    /// Removes everything before a time, in microseconds since startup.
+    /// Removes everything before a time, given in microseconds since startup.
     pub(crate) fn since(&mut self, us: u64) {
         self.keep(|event| event.at_us >= us);
         self.masters
             .retain(|one| one.left.is_none_or(|(left, _)| left >= us));
     }
 
-    /// Removes all but the newest `limit` events of viewers, and all but the newest `limit` masters.
+    /// Keeps only the newest `limit` events of viewers, and only the newest `limit` masters.
     pub(crate) fn newest(&mut self, limit: usize) {
         let events = self.viewers.iter().flat_map(|one| &one.events);
         let mut serials: Vec<u64> = events.map(|event| event.serial).collect();
@@ -202,8 +203,8 @@ impl Story {
         }
     }
 
-    /// Derives the facts about masters. Returns the masters' messages without a recipient that were not accepted, in
-    /// order and by reason.
+    /// Derives the facts about masters. Returns the masters' messages that had no recipient and were not accepted,
+    /// grouped by reason and in order of time.
     fn find_facts_of_masters(
         &mut self,
         now_us: u64,
@@ -269,7 +270,7 @@ impl TimelineConnection {
         }
     }
 
-    /// Names the proxies that may have closed the connection; see [`ended_by_proxy`].
+    /// Names the proxies that may have closed the connection. See [`ended_by_proxy`].
     pub(crate) fn ended_by_proxy(&self, ping_ms: u64) -> Option<String> {
         let left = (self.left).filter(|(_, why)| *why == Some(EndReason::PeerGone));
         let (left, _) = left?;
@@ -295,7 +296,7 @@ impl TimelineConnection {
         self.events.push(event);
     }
 
-    /// Returns the time from the join to `at_us`, in milliseconds; negative before the join.
+    /// Returns the time from joining to `at_us`, in milliseconds. Negative if `at_us` is before the connection joined.
     pub(crate) fn ms(&self, at_us: u64) -> f64 {
         if at_us >= self.joined_us {
             ms_of(at_us - self.joined_us)
@@ -375,7 +376,7 @@ const OFFER: Action = Action::SdpOffer;
 const ANSWER: Action = Action::SdpAnswer;
 const CANDIDATE: Action = Action::IceCandidate;
 
-/// Passages of a message that arrived from its sender.
+/// The stages of a message at which the broker has received it from its sender.
 const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
 const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
@@ -466,7 +467,7 @@ fn ms_of(us: u64) -> f64 {
     f64::from(ms) + f64::from(rest) / 1000.0
 }
 
-/// Returns whether the broker closed the connection because of what the client sent.
+/// Returns whether the broker closed the connection because of what the client had sent.
 fn cut_off(reason: EndReason) -> bool {
     matches!(
         reason,
@@ -474,7 +475,7 @@ fn cut_off(reason: EndReason) -> bool {
     )
 }
 
-/// Returns the client of an event: for a message, the viewer if the event names one.
+/// Returns the client that an event concerns. For a message, this is the viewer, if the event names one.
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
         TraceKind::Joined(session, Role::Master | Role::Viewer, _)
@@ -495,14 +496,14 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
             };
             let by_session = viewer.map(Whose::Session);
             let by_mark = mark.map(Whose::Mark);
-            // A master's message without a named viewer belongs to the master.
+            // A message of a master that names no viewer belongs to the master.
             by_session.or(by_mark).or_else(|| from.map(Whose::Session))
         }
     }
 }
 
-/// Returns the index of the connection to which an event at this time belongs. `places` are the indices of a client
-/// id's connections, in order of arrival.
+/// Returns the index of the connection to which an event at `at_us` belongs. `places` contains the indices of the
+/// connections of one client id, in the order in which they joined.
 fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> Option<usize> {
     let joined = |place: &&usize| {
         let one = connections.get(**place);
@@ -512,7 +513,8 @@ fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> 
     before.or_else(|| places.first()).copied()
 }
 
-/// Returns the connection that a call prepared: the next one from the call's address with its role and client id.
+/// Returns the connection that an API call prepared. This is the next connection from the same address that has the
+/// role and the client id of the call.
 fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<usize> {
     let TraceKind::ApiCall {
         role,

@@ -1,4 +1,4 @@
-//! The end of tickets, by a clock of the tests.
+//! Tests when tickets expire, using a clock that the tests control.
 
 use super::*;
 use rustls::pki_types::pem::PemObject;
@@ -28,7 +28,7 @@ fn tickets_end_with_the_certificate_of_the_server() {
     for opened in [own.decrypt(&ticket), renewed.decrypt(&ticket)] {
         assert_eq!(opened.as_deref(), Some(&SESSION[..]));
     }
-    // A certificate that was renewed makes none good that was given under the one before.
+    // A renewed certificate does not extend tickets that were issued under the previous one.
     clock.0.store(end + 1, Ordering::Relaxed);
     assert_eq!(own.decrypt(&ticket), None);
     assert_eq!(renewed.decrypt(&ticket), None);
@@ -37,8 +37,8 @@ fn tickets_end_with_the_certificate_of_the_server() {
     assert!(own.encrypt(b"no session").is_none());
 }
 
-/// Resumed sessions show no certificate: without an end of the ticket, a client would come in forever by tickets that
-/// it got for tickets.
+/// A resumed session presents no certificate. If tickets did not expire, a client could come back forever, using
+/// tickets that it received when it resumed a session.
 #[test]
 fn tickets_end_with_the_certificate_of_the_client() {
     let case = Case::new();
@@ -75,7 +75,7 @@ impl TimeProvider for SetClock {
     }
 }
 
-/// The configuration with tickets and checks by another clock.
+/// Returns the configuration with another clock for tickets and checks.
 fn by_clock(config: &ServerConfig, not_after: u64, clock: &Arc<SetClock>) -> Arc<ServerConfig> {
     let mut config = config.clone();
     config.time_provider = Arc::clone(clock) as Arc<dyn TimeProvider>;
@@ -87,7 +87,7 @@ fn by_clock(config: &ServerConfig, not_after: u64, clock: &Arc<SetClock>) -> Arc
     Arc::new(config)
 }
 
-/// A certificate of a server or client, valid up to then.
+/// Creates a certificate for a server or client that is valid until `to`.
 fn make_leaf(name: &str, by: &Made, to: SystemTime) -> Made {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_after = to.into();
@@ -100,7 +100,7 @@ fn make_leaf(name: &str, by: &Made, to: SystemTime) -> Made {
     }
 }
 
-/// A client that trusts `authority`, shows the certificate of `own`, and keeps its tickets.
+/// Returns a client that trusts `authority`, presents the certificate of `own`, and keeps its tickets.
 fn client_of(
     authority: &Made,
     own: &Made,
@@ -121,7 +121,7 @@ fn client_of(
     Arc::new(client.unwrap())
 }
 
-/// A handshake in memory, and what follows it up to the tickets.
+/// Completes a handshake in memory, including the tickets that follow it.
 fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Result<HandshakeKind, String> {
     let name = "localhost".try_into().unwrap();
     let mut client = rustls::ClientConnection::new(Arc::clone(client), name).unwrap();

@@ -17,7 +17,7 @@ fn no_room_fails_the_batch_and_ends_by_itself() {
         running.no_room(writes_left);
         let failed = running.change("lost", &[7; 100_000]);
         if failed.is_ok() {
-            // This many writes were all it took.
+            // The commit took no more writes than this.
             running.end(&dir);
             continue;
         }
@@ -35,7 +35,7 @@ fn no_room_fails_the_batch_and_ends_by_itself() {
     assert!(failures > 2, "{failures} places failed");
 }
 
-/// The engine is opened again after a failure and may use the pages of a snapshot again.
+/// After a failure, the engine is opened again and may reuse the pages of a snapshot.
 #[test]
 fn a_failed_commit_ends_snapshots_and_later_ones_are_whole() {
     let dir = dir("snapshot", 0);
@@ -99,7 +99,7 @@ fn every_change_of_a_failed_batch_is_reported() {
     let committer = writer.committer();
     committer.submit(change("kept", b"1")).unwrap();
     assert_eq!(told.recv().unwrap(), Ok(()));
-    // The thread is in its first answer, so that these become one batch.
+    // The thread is reporting its first result, so these changes become one batch.
     disk.breakage.writes.store(EIO, Ordering::Release);
     for key in ["a", "b", "kept"] {
         committer.submit(change(key, b"2")).unwrap();

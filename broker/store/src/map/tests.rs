@@ -3,11 +3,12 @@ use crate::{commit::Change, disk::Call};
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-/// Power that fails during a commit leaves any part of what was not synced, in any order. What is found is the
-/// state before that commit or after it; and what was there when the commit was confirmed is found.
+/// A power failure during a commit may leave any part of what was not synced, in any order. The state that is found
+/// must be the one before that commit or the one after it. Everything that was there when a commit was confirmed must
+/// be found.
 #[test]
 fn a_power_cut_at_any_moment_leaves_a_whole_state() {
-    // In memory if there is such a place, since the cut is made up here and each image is opened.
+    // Uses memory if possible, because the power cut is simulated and each image is opened.
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() {
         memory.into()

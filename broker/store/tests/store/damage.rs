@@ -1,10 +1,10 @@
-//! A damaged file gives the rows that were written, or is refused and left as it was. It never gives others.
+//! A damaged file yields the rows that were written, or is refused and left unchanged. It never yields other rows.
 
 use crate::support::{Dir, Rows, fill, rows, some_rows};
 use std::fs;
 use store::{OpenError, Store};
 
-/// The outcome of opening a changed file.
+/// The result of opening a changed file.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Same,
@@ -54,7 +54,8 @@ fn images() -> (Rows, [(&'static str, Vec<u8>); 2]) {
 fn flipped_bits_never_give_other_rows() {
     let (expected, images) = images();
     for (name, image) in images {
-        // Every bit of the head, which alone has no checksum, and one bit in a thousand bytes of all else.
+        // Flips every bit of the head, which is the only part without a checksum, and one bit in a thousand bytes
+        // elsewhere.
         let head = 0..HEAD_BYTES * 8;
         let body = (head.end..image.len() * 8).step_by(997 * 8 + 1);
         let mut refused = 0;
@@ -185,6 +186,6 @@ fn a_newer_format_is_refused() {
     );
 }
 
-/// The part of the file that describes all else.
+/// The length of the part of the file that describes everything else.
 const HEAD_BYTES: usize = 320;
 const PAGE_BYTES: usize = 4096;

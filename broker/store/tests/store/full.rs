@@ -1,5 +1,5 @@
-//! A full disk, for which the tests mount one of their own. That needs root and `unshare`; without them they say so
-//! and pass.
+//! Tests with a full disk. The tests mount a file system for this, which requires root and `unshare`. Without these,
+//! they print a message and pass.
 
 use crate::support::{Dir, Rows, Running, rows};
 use std::path::{Path, PathBuf};
@@ -36,13 +36,11 @@ fn fills_and_frees() {
     assert!((2..1000).contains(&expected.len()));
     for _ in 0..10 {
         let refused = running.change("more", Some(&value)).unwrap_err();
-        assert_eq!(
-            (refused.health, running.committer().health()),
-            (Health::Full, Health::Full)
-        );
+        assert_eq!(refused.health, Health::Full);
+        assert_eq!(running.committer().health(), Health::Full);
     }
 
-    // By itself: nobody asks for a change.
+    // The health must change by itself, without another change being submitted.
     std::fs::remove_file(ballast).unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while running.committer().health() != Health::Fine {
@@ -66,7 +64,7 @@ fn starts_full() {
     running.close();
     let other = disk.join("other");
     std::fs::create_dir(&other).unwrap();
-    // Fails when nothing is left, which is the purpose.
+    // This fails when no space is left, which is the purpose.
     let _ = std::fs::write(disk.join("ballast"), vec![1; 64 << 20]);
 
     let store = Store::open(&disk).unwrap();
@@ -80,7 +78,8 @@ fn starts_full() {
     assert_eq!(rows(&Store::open(&other).unwrap()), Rows::new());
 }
 
-/// Runs a test of this program in a mount namespace of its own, where a file system of 8 MiB lies on a directory.
+/// Runs a test of this program in a separate mount namespace, in which a file system of 8 MiB is mounted on a
+/// directory.
 fn run_on_a_small_disk(test: &str) {
     let dir = Dir::new();
     let mount = "mount -t tmpfs -o size=8m tmpfs \"$STORE_TEST_DISK\" || exit 77; exec \"$0\" --exact \"$1\" --ignored \

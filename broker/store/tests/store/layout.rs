@@ -1,6 +1,6 @@
-//! The engine's file begins as `src/file_check.rs` expects. That layout is private to the engine, so its version is
-//! pinned. Before another one is taken, compare its `header.rs` with `file_check.rs`, then change the version here and
-//! in `Cargo.toml`.
+//! The file of the engine must begin as `src/file_check.rs` expects. This layout is private to the engine, so the
+//! version of the engine is pinned. Before another version is used, compare its `header.rs` with `file_check.rs`, and
+//! then change the version here and in `Cargo.toml`.
 
 use crate::support::Dir;
 use redb::{Database, TableDefinition};
@@ -9,7 +9,7 @@ use std::fs;
 const ENGINE: &str = "4.4.0";
 const ROWS: TableDefinition<'_, u64, u64> = TableDefinition::new("rows");
 
-/// The number of the commit in a slot of the head.
+/// Returns the transaction number in a slot of the head.
 fn transaction(head: &[u8], slot: usize) -> u64 {
     let at = 64 + 128 * slot + 104;
     u64::from_le_bytes(head[at..at + 8].try_into().unwrap())

@@ -1,4 +1,4 @@
-//! Changes that one life of a process has committed are there in the next one, whatever ended the first.
+//! Changes that a process has committed are still there when the store is opened again, however that process ended.
 
 use crate::support::{Dir, Rows, Running, fill, rows, some_rows};
 use std::io::{BufRead, BufReader, Write};
@@ -137,8 +137,9 @@ fn a_directory_that_is_absent_is_an_error_of_the_system() {
     assert!(matches!(error, OpenError::Io { .. }), "{error}");
 }
 
-/// Kills a committing process at random moments. Afterwards the rows are those after some change that is not before
-/// the last one confirmed, and not after the last one submitted: nothing confirmed is lost, and nothing is half done.
+/// Kills a process at random moments while it commits. The rows must then be those after some change that is no earlier
+/// than the last one confirmed and no later than the last one submitted. Nothing that was confirmed is lost, and no
+/// change is applied in part.
 #[test]
 fn a_killed_process_loses_nothing_it_confirmed() {
     let dir = Dir::new();
@@ -178,7 +179,8 @@ fn a_killed_process_loses_nothing_it_confirmed() {
     assert!(next > 500, "only {next} changes were made");
 }
 
-/// The process that is killed: commits change after change, and says so. Does nothing when run with the other tests.
+/// The process that is killed. Commits one change after the other, and prints each of them. Does nothing when it is run
+/// with the other tests.
 #[test]
 #[ignore = "the child of another test"]
 fn commits_until_killed() {
@@ -210,7 +212,7 @@ fn commits_until_killed() {
             change = back;
             std::thread::yield_now();
         }
-        // Batches of one and of many.
+        // Produces batches of one change and batches of many.
         if random.u8(..) < 64 {
             std::thread::yield_now();
         }
@@ -232,14 +234,14 @@ fn child(dir: &Path, start: u64) -> Child {
         .unwrap()
 }
 
-/// The change of a number: one of fifty keys, and every seventh time a removal.
+/// Returns the change with this number. Changes one of fifty keys, and removes the key every seventh time.
 fn change(number: u64) -> (String, Option<Vec<u8>>) {
     let value = format!("{number} ").repeat(usize::try_from(number % 90).unwrap() + 1);
     let value = (number % 7 != 3).then(|| value.into_bytes());
     (format!("key {}", number * 31 % 50), value)
 }
 
-/// The rows after all changes before one.
+/// Returns the rows after all changes before the given one.
 fn model(until: u64) -> Rows {
     let mut rows = Rows::new();
     for number in until.saturating_sub(400)..until {

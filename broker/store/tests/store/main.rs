@@ -1,4 +1,4 @@
-//! The store as its users meet it: through the file system, over lives of processes.
+//! Tests the store from the outside: through the file system, and across restarts of the process.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,10 +1,10 @@
-//! One moment read while changes go on, and new stores made of it.
+//! Reads a snapshot while changes continue, and creates new stores from snapshots.
 
 use crate::support::{Dir, Rows, Running, rows, some_rows};
 use std::io;
 use store::{Snapshot, SnapshotError, Store, create};
 
-/// Reads this many rows at a time, with `between` after each; `None` when the snapshot has ended.
+/// Reads this many rows at a time and calls `between` after each batch. Returns `None` if the snapshot has ended.
 fn read(snapshot: &mut Snapshot, batch: usize, mut between: impl FnMut()) -> Option<Rows> {
     let mut found = Rows::new();
     loop {
@@ -37,7 +37,7 @@ fn a_snapshot_is_one_moment_whatever_changes_meanwhile() {
     let mut later = running.committer().snapshot().unwrap();
     let mut number = 0;
     let found = read(&mut snapshot, 7, || {
-        // Each commit could take the pages of the one before.
+        // Each commit could reuse the pages of the previous one.
         for key in expected.keys().skip(number).take(20) {
             running.change(key, None).unwrap();
             running.put(&format!("{key} again"), &[7; 3000]);
@@ -100,7 +100,7 @@ fn a_store_is_made_of_rows_whole_or_not_at_all() {
     assert_eq!(rows(&store), expected);
     let again = create(copy.path(), &mut |_| Ok(()));
     assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-    // A view that is not written yet can be read a few rows at a time as well.
+    // A view that has not been written yet can also be read a few rows at a time.
     let mut snapshot = store.snapshot().unwrap();
     assert_eq!(read(&mut snapshot, 11, || {}).unwrap(), expected);
 }

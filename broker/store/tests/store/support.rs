@@ -1,4 +1,4 @@
-//! Directories that vanish, rows, and a store that is written and closed.
+//! Temporary directories, rows, and a store that is written and closed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use store::{Change, CommitError, Committer, Refused, Store, Writer};
 
 pub(crate) type Rows = BTreeMap<String, Vec<u8>>;
 
-/// A directory of a test's own, removed at its end.
+/// A temporary directory of one test, which is removed when it is dropped.
 pub(crate) struct Dir(PathBuf);
 
 impl Dir {
@@ -16,7 +16,7 @@ impl Dir {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("store-test-{}-{number}", std::process::id());
-        // In memory if there is such a place: what these tests look for is not in the disk.
+        // Uses memory if possible, because these tests do not depend on the disk.
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() {
             memory.into()
@@ -43,7 +43,7 @@ impl Drop for Dir {
     }
 }
 
-/// A running store whose answers are waited for.
+/// A running store whose results are awaited.
 pub(crate) struct Running {
     writer: Writer<u64>,
     committer: Committer<u64>,
@@ -67,7 +67,7 @@ impl Running {
         }
     }
 
-    /// Submits without waiting for the answer.
+    /// Submits a change without waiting for its result.
     pub(crate) fn submit(&mut self, key: &str, value: Option<&[u8]>) -> Result<u64, Refused> {
         let ticket = self.next;
         let change = Change {
@@ -82,19 +82,19 @@ impl Running {
         Ok(ticket)
     }
 
-    /// The next answer.
+    /// Waits for the next result.
     pub(crate) fn answer(&self) -> (u64, Result<(), CommitError>) {
         self.done
             .recv_timeout(std::time::Duration::from_secs(60))
             .unwrap()
     }
 
-    /// Submits, waits, and expects success.
+    /// Submits a change, waits for its result, and expects success.
     pub(crate) fn put(&mut self, key: &str, value: &[u8]) {
         self.change(key, Some(value)).unwrap();
     }
 
-    /// Submits and waits for the answer, and takes those before it.
+    /// Submits a change and waits for its result. Also takes the results before it.
     pub(crate) fn change(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), CommitError> {
         let ticket = self.submit(key, value).unwrap();
         loop {
@@ -110,7 +110,7 @@ impl Running {
         self.committer.clone()
     }
 
-    /// Closes, and returns what was still to be reported.
+    /// Closes the store, and returns the results that had not been taken.
     pub(crate) fn close(self) -> Vec<(u64, Result<(), CommitError>)> {
         self.writer.close();
         self.done.iter().collect()
@@ -128,7 +128,7 @@ pub(crate) fn rows(store: &Store) -> Rows {
     rows
 }
 
-/// Rows of the usual kind of size, always the same ones.
+/// Returns rows of typical sizes. They are the same every time.
 pub(crate) fn some_rows(count: usize) -> Rows {
     let mut random = fastrand::Rng::with_seed(11);
     (0..count)
@@ -141,7 +141,7 @@ pub(crate) fn some_rows(count: usize) -> Rows {
         .collect()
 }
 
-/// Fills a store in a few batches, with removals, so that there are freed pages as well.
+/// Fills a store in a few batches that include removals, so that the store has freed pages as well.
 pub(crate) fn fill(dir: &Path, rows: &Rows) -> Running {
     let mut running = Running::start(Store::open(dir).unwrap());
     for round in 0..3_u8 {

@@ -75,19 +75,14 @@ fn tokens_of_others_let_nobody_in() {
     ] {
         let answer = tries(changes);
         refused(&browser, &answer, 403, "may not use the console");
-        for words in [
-            "&lt;eve&gt;",
-            &*console.provider.issuer,
-            "groups = operators",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["&lt;eve&gt;", &*console.provider.issuer, "groups = operators"];
+        for words in cases {
             assert!(answer.text().contains(words), "{words}: {}", answer.text());
         }
     }
-    let texts = [
-        "not admitted to the console",
-        "<eve>",
-        &console.provider.issuer,
-    ];
+    #[rustfmt::skip] // a list
+    let texts = ["not admitted to the console", "<eve>", &console.provider.issuer];
     assert!(!console.service.broker.logged(&texts, 1).is_empty());
     console.end();
 }

@@ -3,55 +3,34 @@
 use crate::accounts::browser::read_to_end;
 use crate::http::{Answer, admin, exchange, get, get_with};
 use crate::peer::tcp;
-use crate::process::{Broker, command, fresh_directory};
+use crate::process::{Broker, command, directory};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
-use testkit::until_true;
+use testkit::{Directory, until_true};
 
 const TOKEN: &str = "a-token-of-32-characters-or-more";
 const BEARER: &str = "Authorization: Bearer a-token-of-32-characters-or-more\r\n";
 
 /// Pages that show something of the service, or do something.
+#[rustfmt::skip] // a list
 const GUARDED: [&str; 20] = [
-    "GET /metrics",
-    "GET /config",
-    "GET /channels",
-    "GET /channels/cam",
-    "GET /channels/cam/trace",
-    "GET /overview",
-    "GET /cluster",
-    "GET /refusals",
-    "GET /presence",
-    "GET /usage",
-    "GET /hooks",
-    "GET /try/settings",
-    "GET /dev/environment",
-    "GET /nothing",
-    "POST /channels/cam/disconnect",
-    "POST /ice/reconnect",
-    "POST /import",
-    "POST /cluster/rebalance",
-    "POST /backup",
-    "POST /try/session",
+    "GET /metrics", "GET /config", "GET /channels", "GET /channels/cam", "GET /channels/cam/trace", "GET /overview",
+    "GET /cluster", "GET /refusals", "GET /presence", "GET /usage", "GET /hooks", "GET /try/settings",
+    "GET /dev/environment", "GET /nothing", "POST /channels/cam/disconnect", "POST /ice/reconnect", "POST /import",
+    "POST /cluster/rebalance", "POST /backup", "POST /try/session",
 ];
 
 /// Pages that probes and browsers get before anybody has a token.
-const OPEN: [&str; 6] = [
-    "/live",
-    "/ready",
-    "/",
-    "/try",
-    "/assets/main.js",
-    "/assets/try/try.js",
-];
+#[rustfmt::skip] // a list
+const OPEN: [&str; 6] = ["/live", "/ready", "/", "/try", "/assets/main.js", "/assets/try/try.js"];
 
 /// A token file, and a broker under `--dev` that is configured with it.
 struct Guarded {
-    directory: PathBuf,
+    directory: Directory,
     token: PathBuf,
     broker: Broker,
 }
@@ -59,7 +38,7 @@ struct Guarded {
 impl Guarded {
     /// `more` is part of `[admin]`.
     fn start(more: &str) -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         let token = directory.join("admin.token");
         fs::write(&token, format!("{TOKEN}\n")).expect("a file under target/");
         let text = format!("[admin]\ntoken_file = {token:?}\n{more}");
@@ -86,12 +65,6 @@ impl Guarded {
         } = command.output().expect("the command runs");
         let text = [stdout, stderr].concat();
         (status.code(), String::from_utf8_lossy(&text).into_owned())
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -161,11 +134,9 @@ fn a_token_is_replaced_while_the_broker_runs() {
     let kept = stream(NEXT);
     // A file that cannot be one changes nothing.
     fs::write(&guarded.token, format!("{NEXT}\n\n{TOKEN}\n")).expect("written");
+    #[rustfmt::skip] // a list
     guarded.broker.logged(
-        &[
-            "the admin token stays as it was",
-            "or two while it is replaced",
-        ],
+        &["the admin token stays as it was", "or two while it is replaced"],
         1,
     );
     assert!(lets_in(TOKEN) && lets_in(NEXT) && !reload_ok(NEXT));
@@ -193,10 +164,8 @@ fn a_token_is_replaced_while_the_broker_runs() {
         ],
         None,
     );
-    assert!(
-        code == Some(1) && text.starts_with("no matching refusal"),
-        "{text}"
-    );
+    assert_eq!(code, Some(1), "{text}");
+    testkit::assert_begins(&text, "no matching refusal");
 }
 
 #[test]
@@ -262,11 +231,9 @@ fn commands_bring_the_token_of_flag_variable_or_configuration() {
         for (more, variable) in [(&admin[..], None), (&admin, Some(&*wrong))] {
             let (code, text) = run(more, variable);
             assert_eq!(code, Some(1), "{text}");
-            for part in [
-                "refuses: 401",
-                "--token-file FILE",
-                "HELIOGRAPH_ADMIN_TOKEN_FILE",
-            ] {
+            #[rustfmt::skip] // a list
+            let cases = ["refuses: 401", "--token-file FILE", "HELIOGRAPH_ADMIN_TOKEN_FILE"];
+            for part in cases {
                 assert!(text.contains(part), "{words:?}: {text}");
             }
         }
@@ -282,38 +249,18 @@ fn a_token_file_that_cannot_be_used_is_named_with_who_names_it() {
     fs::write(&off, "[admin]\nlisten = 'off'\n").expect("a file under target/");
     let rule = "absent.token: must be a readable file: No such file";
     let absent = Path::new("absent.token");
-    for (more, variable, said) in [
-        (
-            &["--token-file", "absent.token"][..],
-            None,
-            format!("--token-file {rule}"),
-        ),
-        (
-            &[],
-            Some(absent),
-            format!("HELIOGRAPH_ADMIN_TOKEN_FILE = {rule}"),
-        ),
-        (
-            &["--config", "b.toml"],
-            None,
-            format!("b.toml: admin.token_file = {rule}"),
-        ),
-        (
-            &["--config", "off.toml"],
-            None,
-            "off.toml: admin.listen = off".into(),
-        ),
-        (
-            &["--config", "none.toml"],
-            None,
-            "none.toml: cannot be read".into(),
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (&["--token-file", "absent.token"][..], None, format!("--token-file {rule}")),
+        (&[], Some(absent), format!("HELIOGRAPH_ADMIN_TOKEN_FILE = {rule}")),
+        (&["--config", "b.toml"], None, format!("b.toml: admin.token_file = {rule}")),
+        (&["--config", "off.toml"], None, "off.toml: admin.listen = off".into()),
+        (&["--config", "none.toml"], None, "none.toml: cannot be read".into()),
+    ];
+    for (more, variable, said) in cases {
         let (code, text) = guarded.asked_by(&[&["why"], more].concat(), variable);
-        assert!(
-            code == Some(2) && text.starts_with(&said),
-            "{said}: {code:?} {text}"
-        );
+        assert_eq!(code, Some(2), "{text}");
+        testkit::assert_begins(&text, &said);
     }
 }
 
@@ -322,22 +269,12 @@ fn a_token_file_that_cannot_be_used_is_named_with_who_names_it() {
 fn the_environment_carries_the_file_of_the_token() {
     let guarded = Guarded::start("");
     let url = format!("http://{}", guarded.broker.admin);
-    let words = [
-        "env",
-        "--format",
-        "github",
-        "--token-file",
-        "admin.token",
-        "--admin",
-        &url,
-    ];
+    #[rustfmt::skip] // a list
+    let words = ["env", "--format", "github", "--token-file", "admin.token", "--admin", &url];
     let (code, text) = guarded.asked_by(&words, None);
     let line = format!("HELIOGRAPH_ADMIN_TOKEN_FILE={}\n", guarded.token.display());
-    assert!(code == Some(0) && text.contains(&line), "{text}");
-    assert!(
-        text.contains(&format!("HELIOGRAPH_ADMIN={url}\n")),
-        "{text}"
-    );
+    assert_eq!(code, Some(0), "{text}");
+    testkit::assert_has(&text, &[&line, &format!("HELIOGRAPH_ADMIN={url}\n")]);
     let shown = guarded.broker.page("/dev/environment").text();
     assert!(!shown.contains("TOKEN"), "{shown}");
 }

@@ -22,16 +22,10 @@ const CHANNEL: usize = 128 << 10;
 
 /// The terms of the budget that are filled here.
 const CALLS: &str = "waiting Alexa calls";
+#[rustfmt::skip] // a list
 const FILLED: [&str; 9] = [
-    CALLS,
-    "outboxes",
-    "kept messages",
-    "requests and answers",
-    "spare outboxes",
-    "spare sends",
-    "receive buffers",
-    "TLS records of handshakes",
-    "log lines",
+    CALLS, "outboxes", "kept messages", "requests and answers", "spare outboxes", "spare sends", "receive buffers",
+    "TLS records of handshakes", "log lines",
 ];
 
 /// Channels with Alexa calls that wait, and calls of each.

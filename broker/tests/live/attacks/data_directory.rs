@@ -1,7 +1,7 @@
 //! Permissions of a broker's files: modes under any umask, of older directories, and directories of other users.
 
 use crate::http::create;
-use crate::process::{Broker, DEV, SERVE_IN, binary, fresh_directory, run_to_end};
+use crate::process::{Broker, DEV, SERVE_IN, binary, directory, run_to_end};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -54,21 +54,20 @@ fn assert_closed(data: &Path, dev: bool) {
 fn others_read_the_authority_of_a_development_server_and_nothing_else() {
     for umask in ["022", "000", "077"] {
         for (arguments, dev) in [(&DEV[..], true), (&PLAIN, false)] {
-            let directory = fresh_directory();
+            let directory = directory();
             let broker = under(umask, &directory, arguments);
             if !dev {
                 create(broker.plain, "cam", 60);
             }
             assert_closed(&directory.join("data"), dev);
             drop(broker);
-            let _ = fs::remove_dir_all(&directory);
         }
     }
 }
 
 #[test]
 fn an_older_directory_is_tightened_once_with_one_line() {
-    let directory = fresh_directory();
+    let directory = directory();
     let data = directory.join("data");
     drop(under("022", &directory, &DEV));
     let open = |path: &Path, mode| {
@@ -96,7 +95,6 @@ fn an_older_directory_is_tightened_once_with_one_line() {
         broker.log()
     );
     drop(broker);
-    let _ = fs::remove_dir_all(&directory);
 }
 
 #[test]
@@ -105,7 +103,7 @@ fn a_directory_of_another_user_is_refused_and_left_alone() {
         eprintln!("skipped: only root can give a directory to another user");
         return;
     }
-    let directory = fresh_directory();
+    let directory = directory();
     let data = directory.join("data");
     fs::create_dir(&data).expect("a directory under target/");
     fs::set_permissions(&data, Permissions::from_mode(0o755)).expect("its own");
@@ -113,22 +111,19 @@ fn a_directory_of_another_user_is_refused_and_left_alone() {
     let path = data.to_str().expect("UTF-8");
     let (code, text) = run_to_end(&[&SERVE_IN[..], &[path]].concat());
     assert_eq!(code, Some(2), "{text}");
-    for part in [
-        "must belong to the broker's user, whose number is 0",
-        "belongs to user 65534",
-        "--data-dir",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["must belong to the broker's user, whose number is 0", "belongs to user 65534", "--data-dir"];
+    for part in cases {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(modes(&data).len(), 0, "nothing is made in it");
     assert_eq!(mode(&data), 0o755);
-    let _ = fs::remove_dir_all(&directory);
 }
 
 /// A command for root reads the directory of a broker that is stopped, and changes no mode.
 #[test]
 fn backups_are_closed_under_any_umask() {
-    let directory = fresh_directory();
+    let directory = directory();
     let mut broker = under("022", &directory, &PLAIN);
     broker.signal("TERM");
     broker.ended_within(Duration::from_secs(30));
@@ -147,5 +142,4 @@ fn backups_are_closed_under_any_umask() {
         assert_eq!(mode, 0o600, "{name}");
     }
     drop(broker);
-    let _ = fs::remove_dir_all(&directory);
 }

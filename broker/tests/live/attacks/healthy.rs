@@ -298,11 +298,9 @@ fn come_and_leave(broker: &Broker, tls: bool, control: &Control, seen: &mut Late
     master.expect(&to_master("SDP_OFFER", &payload, "visitor"));
     let describe = format!(r#"{{"ChannelARN":"{arn}"}}"#);
     let list = format!(r#"{{"MaxResults":{LISTED}}}"#);
+    #[rustfmt::skip] // a table, a case per row
     let calls = [
-        (
-            Wait::Describe,
-            request("/describeSignalingChannel", &describe),
-        ),
+        (Wait::Describe, request("/describeSignalingChannel", &describe)),
         (Wait::List, request("/listSignalingChannels", &list)),
     ];
     let mut caller = Connection::open_from(HEALTHY, broker.plain);

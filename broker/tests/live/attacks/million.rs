@@ -6,7 +6,7 @@ mod fill;
 
 use super::{ATTACKER, Attack, HEALTHY, Trial, full, healthy};
 use crate::http::{Connection, request};
-use crate::process::{Broker, fresh_directory};
+use crate::process::{Broker, directory};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ const CALLERS: usize = 2;
 #[test]
 fn no_call_makes_a_long_turn_in_a_large_registry() {
     let channels = if full() { 1_000_000 } else { 3_000 };
-    let directory = fresh_directory();
+    let directory = directory();
     let data = directory.join("data");
     std::fs::create_dir(&data).expect("a directory under target/");
     fill::fill(&data, channels, TAGS);
@@ -77,7 +77,6 @@ fn no_call_makes_a_long_turn_in_a_large_registry() {
     }
     broker.assert_balanced();
     drop(broker);
-    let _ = std::fs::remove_dir_all(directory);
 }
 
 /// Looks at channels one by one and in pages, from the first, the middle and the last on.

@@ -2,7 +2,7 @@
 
 use super::resident_bytes;
 use crate::http::Answer;
-use crate::process::fresh_directory;
+use crate::process::directory;
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::Signer;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn records_of_a_tenant_end_where_the_next_one_still_has_room() {
 
 #[test]
 fn records_of_all_end_with_503_and_are_served_after_a_restart_with_less() {
-    let directory = fresh_directory();
+    let directory = directory();
     let configure = |total: u64| {
         let text = format!("[limits]\nrecord_bytes_total = {total}\n");
         fs::write(directory.join("broker.toml"), text).expect("a file under target/");

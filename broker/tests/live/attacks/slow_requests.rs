@@ -13,12 +13,9 @@ fn heads_and_bodies_byte_by_byte_end_at_their_deadline() {
     let broker = broker("[timeouts]\nhead = \"1s\"\nbody = \"1s\"", 2);
     let body = request("/describeSignalingChannel", &"x".repeat(10_000));
     let start = body.len() - 10_000;
+    #[rustfmt::skip] // a table, a case per row
     let parts: [(&'static str, &[u8], u8); 2] = [
-        (
-            "heads byte by byte",
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
-            b'x',
-        ),
+        ("heads byte by byte", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b'x'),
         ("bodies byte by byte", &body[..start], b' '),
     ];
     for (name, begun, byte) in parts {

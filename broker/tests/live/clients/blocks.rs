@@ -6,7 +6,7 @@
 mod page;
 
 use super::{clients, workspace};
-use crate::process::{beside, binary, fresh_directory};
+use crate::process::{beside, binary, directory};
 use page::{Block, ELSEWHERE, Kind, blocks, pages};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -181,7 +181,7 @@ fn run(page: &str, blocks: &[&Block], pass: Pass) {
     if count == 0 {
         return;
     }
-    let stage = fresh_directory();
+    let stage = directory();
     furnish(&stage);
     fs::write(stage.join("script"), script).expect("a file under target/");
     let Some(output) = surrounded(&stage, pass) else {
@@ -198,7 +198,6 @@ fn run(page: &str, blocks: &[&Block], pass: Pass) {
     }
     let name = if pass == Pass::Root { "root" } else { "a user" };
     eprintln!("{page}: {count} of {} blocks as {name}", blocks.len());
-    let _ = fs::remove_dir_all(&stage);
 }
 
 /// The text that the shell gets for a block; nothing for one that is not of this pass.
@@ -237,14 +236,12 @@ fn furnish(stage: &Path) {
     for folder in ["clone/target/release", "clone/loadgen", "bin", "home"] {
         fs::create_dir_all(stage.join(folder)).expect("a folder under target/");
     }
+    #[rustfmt::skip] // a table, a case per row
     let links = [
         (binary(), clone.join("target/release/heliograph")),
         (beside("loadgen"), clone.join("target/release/loadgen")),
         (clients().join("python/bin/aws"), bin.join("aws")),
-        (
-            clients().join("js/node_modules"),
-            clone.join("node_modules"),
-        ),
+        (clients().join("js/node_modules"), clone.join("node_modules")),
     ];
     for (original, link) in links {
         assert!(original.exists(), "{} is not there", original.display());
@@ -262,14 +259,8 @@ fn furnish(stage: &Path) {
 /// Runs the script of a stage; returns what it printed. Nothing where namespaces are not allowed, which is said.
 fn surrounded(stage: &Path, pass: Pass) -> Option<String> {
     let pages = workspace().join("deploy/conformance/pages");
-    let mut words = vec![
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--pid",
-        "--fork",
-        "--kill-child",
-    ];
+    #[rustfmt::skip] // a list
+    let mut words = vec!["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"];
     words.extend(if is_root() {
         vec!["--mount", "--propagation", "private"]
     } else {

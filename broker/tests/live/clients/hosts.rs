@@ -3,11 +3,11 @@
 //! root only.
 
 use super::{alone, node_script, run};
-use crate::process::{Broker, fresh_directory};
+use crate::process::{Broker, directory};
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
+use testkit::Directory;
 
 /// The file that Debian's installer writes.
 const INSTALLER: &str = "127.0.0.1\tlocalhost\n127.0.1.1\tdebian.example\tdebian\n\n\
@@ -49,11 +49,11 @@ fn each_hosts_file(script: impl Fn(&Hosts)) {
 }
 
 /// A hosts file, removed on drop.
-struct Hosts(PathBuf);
+struct Hosts(Directory);
 
 impl Hosts {
     fn new(text: &str) -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         fs::write(directory.join("hosts"), text).expect("a file under target/");
         Self(directory)
     }
@@ -72,12 +72,6 @@ impl Hosts {
             within.env(name, value.unwrap_or_default());
         }
         within
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::client_coturn::TurnServer;
 use crate::cluster::nodes::{Files, with_tls};
 use crate::cluster_netns::network::{LOOPBACK, Namespace, is_allowed, shell};
 use crate::listeners::tls::Identity;
-use crate::process::{Broker, binary, fresh_directory};
+use crate::process::{Broker, binary, directory};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -301,7 +301,7 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
 
 /// Runs a script that starts its brokers itself; shows what it said if it failed.
 pub(crate) fn alone(mut command: Command) {
-    let directory = fresh_directory();
+    let directory = directory();
     let said = directory.join("said");
     let file = File::create(&said).expect("a file under target/");
     let mut script = command
@@ -316,7 +316,6 @@ pub(crate) fn alone(mut command: Command) {
         });
     let status = ended_within(&mut script, SCRIPT_WITHIN);
     let said = fs::read_to_string(&said).unwrap_or_default();
-    let _ = fs::remove_dir_all(&directory);
     assert!(
         status.is_some_and(|status| status.success()),
         "{status:?}\n{said}"

@@ -3,13 +3,13 @@
 
 use super::{alone, python_script, run, scripts};
 use crate::peer::master_query;
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn, directory};
 use crate::things::fleet::{ALIAS, Fleet, authority, certify, params};
 use serde_json::Value;
-use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use testkit::Directory;
 
 /// The helper resolves names by the system, which knows this one everywhere.
 const HOST: &str = "localhost";
@@ -46,7 +46,6 @@ fn mbedtls() {
         assert_eq!(said.trim(), "TLSv1.2");
         String::from_utf8(ended.stdout).expect("text")
     });
-    let _ = fs::remove_dir_all(&program);
 }
 
 /// A camera whose library has one suite, RSA, P-256, and a buffer for records of 4,096 bytes.
@@ -65,7 +64,6 @@ fn mbedtls_in_its_small_profile_is_upgraded_by_a_development_server() {
         output.status.success().then_some(output.stdout)
     });
     assert!(said.starts_with(b"HTTP/1.1 101 "), "{said:?}");
-    let _ = fs::remove_dir_all(&program);
 }
 
 /// GnuTLS shows a certificate only if its authority is among those that are named, or none is.
@@ -134,10 +132,8 @@ fn each_device(ask: impl Fn(&Given, &str) -> String) {
         let id = body["credentials"]["accessKeyId"].as_str().expect("a key");
         assert!(id.starts_with("ASIA"), "{body}");
         let (status, body) = answer(&ask(&given, "cam-2"));
-        assert_eq!(
-            (&*status, &body["message"]),
-            ("403", &"Invalid thing name passed".into())
-        );
+        assert_eq!(&*status, "403");
+        assert_eq!(body["message"], "Invalid thing name passed");
     }
     fleet.end();
 }
@@ -152,12 +148,12 @@ fn answer(text: &str) -> (String, Value) {
 }
 
 /// A directory with the program of a file of deploy/conformance/c.
-fn compiled(source: &str, libraries: &[&str]) -> PathBuf {
-    let directory = fresh_directory();
+fn compiled(source: &str, libraries: &[&str]) -> Directory {
+    let directory = directory();
     let mut compiler = Command::new("cc");
     compiler
         .args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])
-        .arg(Path::new(&directory).join("program"))
+        .arg(directory.join("program"))
         .arg(scripts("c").join(source))
         .args(libraries);
     alone(compiler);

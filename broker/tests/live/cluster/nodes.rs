@@ -2,13 +2,14 @@
 
 use crate::http::{Answer, Connection};
 use crate::listeners::tls::Identity;
-use crate::process::{Broker, fresh_directory};
+use crate::process::{Broker, directory};
 use serde_json::json;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
+use testkit::Directory;
 
 /// The secret of these clusters.
 pub(crate) const SECRET: [u8; 32] = [0xab; 32];
@@ -30,7 +31,7 @@ pub(crate) struct Nodes {
 
 /// The directory of a cluster's files, and the addresses of its nodes.
 pub(crate) struct Files {
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Directory,
     pub(crate) inner: [SocketAddr; 2],
 }
 
@@ -75,7 +76,7 @@ impl Nodes {
 impl Files {
     /// The secret, and a map of two halves.
     pub(crate) fn new() -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         let [low, high, ..] = std::process::id().to_le_bytes();
         let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let address = |node: u8| {
@@ -129,12 +130,6 @@ impl Files {
         let config = self.config(node, more);
         let config = ["--config", config.to_str().expect("a path in UTF-8")];
         Broker::start(&[arguments, &config].concat(), shards)
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The commands `status`, `check` and `remove`, on given contents of etcd.
 
-use crate::cluster_commands::support::{Place, registration};
+use crate::cluster_commands::support::{Place, fresh, registration};
 use crate::cluster_etcd::server::{self, Etcd};
 use std::time::Duration;
 use testkit::until_within;
@@ -37,11 +37,7 @@ pub(crate) fn cluster(etcd: &Etcd) {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn status_has_members_registrations_slots_and_etcd() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     let empty = place.well(&["status"]);
     let founded = "cluster prod: not founded: its first node does that, or an import\n";
     assert!(empty.starts_with(founded), "{empty}");
@@ -82,10 +78,7 @@ fn found(text: &str, begin: &str, words: &str) {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn check_warns_and_finds_errors() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
+    let Some(etcd) = Etcd::found() else { return };
     let domain = "[advertise]\ndomain = 'absent.invalid'";
     let place = Place::with(&etcd.endpoint(), domain);
     cluster(&etcd);
@@ -135,21 +128,14 @@ fn check_warns_and_finds_errors() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn check_finds_keys_that_cannot_be_read_and_a_secret_that_is_gone() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     cluster(&etcd);
     etcd.ctl(&["put", META, r#"{"format":2}"#]);
     put(&etcd, "s/003", "{");
     std::fs::remove_file(place.path("secret")).unwrap();
     let said = place.run(&["check"]);
-    assert_eq!(
-        (said.code, said.stderr.as_str()),
-        (Some(1), "3 errors\n"),
-        "{said:?}"
-    );
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.stderr.as_str(), "3 errors\n", "{said:?}");
     found(
         &said.stdout,
         "error    key /heliograph/prod/meta: ",
@@ -175,11 +161,7 @@ fn check_finds_keys_that_cannot_be_read_and_a_secret_that_is_gone() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn a_clock_that_is_off_by_an_hour_and_a_link_that_is_cut_are_errors() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     cluster(&etcd);
     let live = r#"{"format":1,"directory":9,"start":1,"version":"0.1.0"}"#;
     put(&etcd, "live/n3", live);
@@ -224,20 +206,17 @@ fn a_full_quota_is_an_error_and_old_revisions_that_were_removed_are_well() {
     while etcd.try_ctl(&["put", "filler", &large]).is_ok() {}
     let said = place.run(&["check"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("old ones are removed"), "{said:?}");
-    assert!(said.stdout.contains("more than 80 %"), "{said:?}");
-    assert!(said.stdout.contains("NOSPACE"), "{said:?}");
+    testkit::assert_has(
+        &said.stdout,
+        &["old ones are removed", "more than 80 %", "NOSPACE"],
+    );
     assert!(place.well(&["status"]).contains("NOSPACE"));
 }
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn only_a_node_that_does_not_run_is_removed() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     cluster(&etcd);
     let roster = || etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/prod/roster/"]);
     let refused = |words: &[&str], rule: &str| {
@@ -269,11 +248,7 @@ fn only_a_node_that_does_not_run_is_removed() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     let refused = |rule: &str| {
         let said = place.run(&["finish-upgrade"]);
         assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
@@ -312,10 +287,7 @@ fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
         );
     }
     let text = place.well(&["finish-upgrade"]);
-    assert!(
-        text.starts_with("nothing to finish: all nodes have inner version 8"),
-        "{text}"
-    );
+    testkit::assert_begins(&text, "nothing to finish: all nodes have inner version 8");
     register("n2", 7);
     refused("n2 has inner version 7");
 }
@@ -372,15 +344,11 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
         drain.join().unwrap()
     });
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(
-        said.stdout
-            .starts_with("n2: 3 slots left, has not answered yet, 0 s\n"),
-        "{said:?}"
+    testkit::assert_begins(
+        &said.stdout,
+        "n2: 3 slots left, has not answered yet, 0 s\n",
     );
-    assert!(
-        said.stderr.contains("n2: it does not answer: it hangs"),
-        "{said:?}"
-    );
+    testkit::assert_has(&said.stderr, &["n2: it does not answer: it hangs"]);
     let large = "x".repeat(100_000);
     while etcd.try_ctl(&["put", "filler", &large]).is_ok() {}
     refused(
@@ -397,11 +365,9 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn without_etcd_every_command_ends_and_says_so() {
-    if !server::is_installed() {
+    let Some((mut etcd, place)) = fresh() else {
         return;
-    }
-    let mut etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    };
     cluster(&etcd);
     std::fs::create_dir(place.path("data")).unwrap();
     let commands: [&[&str]; 7] = [

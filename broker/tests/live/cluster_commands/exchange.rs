@@ -1,7 +1,6 @@
 //! From the data directory of a single node into etcd, and back into one that a single node is started from.
 
-use crate::cluster_commands::support::{PROGRAM, Place};
-use crate::cluster_etcd::server::{self, Etcd};
+use crate::cluster_commands::support::{PROGRAM, fresh};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -42,11 +41,7 @@ impl Single {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn channels_go_into_etcd_and_back() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     let data = place.path("data");
     let node = Single::start(&data);
     for number in 0..5 {
@@ -89,11 +84,7 @@ fn channels_go_into_etcd_and_back() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn channels_of_documents_go_into_etcd_beside_those_there() {
-    if !server::is_installed() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let place = Place::of(&etcd);
+    let Some((etcd, place)) = fresh() else { return };
     let channel = |number: usize, ttl: u32| {
         let name = format!("cam{number}");
         json!({
@@ -124,8 +115,7 @@ fn channels_of_documents_go_into_etcd_beside_those_there() {
     let said = place.run(&["import", "some.json"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     let counted = "0 of 3 channels were created: run the command again for the others";
-    assert!(said.stderr.contains("a node is registered"), "{said:?}");
-    assert!(said.stderr.contains(counted), "{said:?}");
+    testkit::assert_has(&said.stderr, &["a node is registered", counted]);
     etcd.ctl(&["del", live]);
 
     assert_eq!(

@@ -66,6 +66,13 @@ impl Place {
     }
 }
 
+/// An etcd with nothing in it, and a configuration that names it; none where the program is not there.
+pub(crate) fn fresh() -> Option<(Etcd, Place)> {
+    let etcd = Etcd::found()?;
+    let place = Place::of(&etcd);
+    Some((etcd, place))
+}
+
 /// The value by which `n2` is registered in the cluster `00112233`, whose slot key counts from 0 to 15.
 pub(crate) fn registration() -> String {
     let slot_key: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).unwrap());

@@ -129,10 +129,8 @@ fn operators(nodes: &Nodes, wanted: &[String]) {
         assert_eq!(all, own);
         for (name, owner) in &own[..6] {
             let found = get(node.admin, &format!("/channels/{name}")).json();
-            assert_eq!(
-                (&found["name"], &found["node"]),
-                (&json!(name), &json!(owner))
-            );
+            assert_eq!(found["name"], json!(name));
+            assert_eq!(found["node"], json!(owner));
             let trace = get(node.admin, &format!("/channels/{name}/trace")).json();
             assert_eq!(trace["node"], json!(owner));
         }

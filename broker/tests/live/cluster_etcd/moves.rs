@@ -38,11 +38,8 @@ fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
     let mut drained = nodes.take(giver);
     let ended = drained.ended_within(Duration::from_secs(30));
     assert!(ended.success(), "{ended:?}");
-    assert!(
-        drained
-            .log()
-            .contains("all slots were transferred to other nodes")
-    );
+    let wanted = "all slots were transferred to other nodes";
+    testkit::assert_has(&drained.log(), &[wanted]);
     nodes.until_served();
     for (number, arn) in arns.iter().enumerate() {
         let mut master = Peer::master(nodes.node(others[number % 2]), arn);

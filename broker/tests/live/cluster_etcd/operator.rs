@@ -5,7 +5,7 @@ use super::nodes::{Nodes, served};
 use crate::client_browser;
 use crate::clients::{alone, credentials};
 use crate::peer::{HealthyPair, Peer, answer, offer, to_master};
-use crate::process::{command, fresh_directory};
+use crate::process::{command, directory};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
@@ -25,7 +25,7 @@ struct Said {
 
 /// `heliograph cluster` with these words and the configuration of node `n1`.
 fn run(nodes: &Nodes, words: &[&str]) -> Said {
-    let directory = nodes.directory.as_path();
+    let directory = &nodes.directory;
     let config = directory.join("n1").join("broker.toml");
     let [out, err] = ["out", "err"].map(|name| directory.join(name));
     let file = |path: &Path| File::create(path).expect("a file under target/");
@@ -86,11 +86,8 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
     let mut drained = nodes.take(giver);
     let ended = drained.ended_within(Duration::from_secs(30));
     assert!(ended.success(), "as after SIGTERM: {ended:?}");
-    assert!(
-        drained
-            .log()
-            .contains("all slots were transferred to other nodes")
-    );
+    let wanted = "all slots were transferred to other nodes";
+    testkit::assert_has(&drained.log(), &[wanted]);
     viewer.drain();
     nodes.until_served();
     let mut master = Peer::master(nodes.node(0), &arn);
@@ -134,11 +131,9 @@ fn nodes_have_equal_parts_after_a_rebalance() {
     };
     let said = run(&nodes, &["check"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    for line in [
-        "clocks of 3 nodes agree",
-        "each of 3 nodes reaches every other one",
-        "etcd grants leases of 5 s",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["clocks of 3 nodes agree", "each of 3 nodes reaches every other one", "etcd grants leases of 5 s"];
+    for line in cases {
         assert!(said.out.contains(&format!("ok       {line}\n")), "{said:?}");
     }
     let said = run(&nodes, &["drain", "n3"]);
@@ -213,14 +208,16 @@ fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
     let mut late = nodes.take(2);
     assert_eq!(late.ended_within(Duration::from_secs(10)).code(), Some(2));
     let log = late.log();
-    assert!(log.contains("too old for its cluster"), "{log}");
-    assert!(log.contains("inner version 8; this one has 7"), "{log}");
+    testkit::assert_has(
+        &log,
+        &["too old for its cluster", "inner version 8; this one has 7"],
+    );
 }
 
 #[test]
 #[ignore = "needs etcd"]
 fn a_node_with_other_credentials_files_is_named() {
-    let folder = fresh_directory();
+    let folder = directory();
     fs::create_dir_all(&folder).expect("a directory under target/");
     let common = fs::read_to_string(credentials()).expect("a text");
     let keys = "home.jwks";
@@ -266,7 +263,6 @@ fn a_node_with_other_credentials_files_is_named() {
     until_within(LOOKS, "n1 sees it too", || {
         (now(0)["differ"] == serde_json::json!([])).then_some(())
     });
-    fs::remove_dir_all(&folder).expect("the test's own");
 }
 
 /// The console's page of the cluster, and the links in `cluster status`; the script ends the third node.

@@ -165,15 +165,9 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     pub(crate) fn new() -> Self {
+        #[rustfmt::skip] // a list
         let holder = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--net",
-                "sleep",
-                "infinity",
-            ])
+            .args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"])
             .stdin(Stdio::null())
             .spawn();
         let holder = holder.expect("setpriv, unshare and sleep");

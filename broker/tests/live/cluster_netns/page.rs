@@ -4,7 +4,7 @@
 use super::network::is_allowed;
 use crate::clients::clients;
 use crate::cluster_etcd::server;
-use crate::process::{beside, binary, fresh_directory};
+use crate::process::{beside, binary, directory};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
@@ -75,7 +75,7 @@ fn blocks() -> [String; 4] {
 
 /// Runs them one after the other, in one shell, where only loopback is; each must succeed. Returns what each printed.
 fn run(blocks: &[String; 4]) -> [String; 4] {
-    let directory = fresh_directory();
+    let directory = directory();
     let release = directory.join("target/release");
     fs::create_dir_all(&release).expect("a directory under target/");
     for (program, name) in [(binary(), "heliograph"), (beside("loadgen"), "loadgen")] {
@@ -94,16 +94,9 @@ fn run(blocks: &[String; 4]) -> [String; 4] {
     let script = format!("set -e\nip link set lo up\n{blocks}kill $(cat n1.pid); kill %1; wait\n");
     let output = directory.join("output");
     let file = File::create(&output).expect("a file under target/");
+    #[rustfmt::skip] // a list
     let mut child = Command::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--net",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ])
+        .args(["--pdeathsig", "KILL", "unshare", "--net", "--pid", "--fork", "--kill-child"])
         .args(["bash", "-c", &script])
         .env("PATH", path)
         .env("HOME", &directory)
@@ -119,7 +112,6 @@ fn run(blocks: &[String; 4]) -> [String; 4] {
         ended.is_some_and(|ended| ended.success()),
         "{ended:?}: {output}"
     );
-    let _ = fs::remove_dir_all(&directory);
     let parts: Vec<String> = output.split(NEXT).skip(1).map(str::to_owned).collect();
     parts.try_into().expect("a part of each")
 }

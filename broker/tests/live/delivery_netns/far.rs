@@ -23,9 +23,7 @@ const MOST: Duration = Duration::from_secs(5);
 #[test]
 #[ignore = "needs root"]
 fn a_viewer_far_away_gets_as_much_as_its_window_allows() {
-    let Some(site) = Site::new(1) else {
-        return;
-    };
+    let Some(site) = Site::new(1) else { return };
     let broker = site.broker("");
     let [plain, _] = Door::both(&broker);
     let arn = arn("cam-far");
@@ -50,9 +48,7 @@ fn a_viewer_far_away_gets_as_much_as_its_window_allows() {
 #[test]
 #[ignore = "needs root"]
 fn answers_to_a_client_far_away_stay_few_in_the_kernel() {
-    let Some(site) = Site::new(1) else {
-        return;
-    };
+    let Some(site) = Site::new(1) else { return };
     let broker = site.broker("");
     let _link = site.slow_link(0, DELAY, 0);
     let mut client = site.on(0, || TcpStream::connect(broker.plain)).unwrap();

@@ -6,19 +6,16 @@ use super::{VIEWER, seconds};
 use crate::hooks::receiver::{Event, Receiver, ok};
 use crate::hooks::{BOTH, text_of};
 use crate::peer::{candidate, master_query, viewer_query};
-use crate::process::{arn, fresh_directory};
+use crate::process::{arn, directory};
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
 #[test]
 #[ignore = "needs root"]
 fn a_camera_behind_a_lossy_link_is_told_gone_a_bounded_number_of_times() {
-    let Some(site) = Site::new(1) else {
-        return;
-    };
+    let Some(site) = Site::new(1) else { return };
     let receiver = Receiver::start(ok);
-    let directory = fresh_directory();
+    let directory = directory();
     let url = receiver.url("/hook");
     let broker = site.broker(&text_of(&directory, &[("home", &url, BOTH)]));
     let [plain, _] = Door::both(&broker);
@@ -66,7 +63,6 @@ fn a_camera_behind_a_lossy_link_is_told_gone_a_bounded_number_of_times() {
         left < connections + GONE_MAX && confirmed <= GONE_MAX,
         "{left}, {confirmed}"
     );
-    let _ = fs::remove_dir_all(&directory);
 }
 
 const MESSAGES: u32 = 40;

@@ -6,8 +6,7 @@ use super::{VIEWER, from_viewer, offer_with_candidates, seconds, texts};
 use crate::hooks::receiver::{Receiver, ok};
 use crate::hooks::{BOTH, text_of};
 use crate::peer::{master_query, viewer_query};
-use crate::process::{arn, fresh_directory};
-use std::fs;
+use crate::process::{arn, directory};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,11 +14,9 @@ use std::time::{Duration, Instant};
 #[test]
 #[ignore = "needs root"]
 fn a_camera_whose_radio_is_off_is_called_for_an_offer() {
-    let Some(site) = Site::new(1) else {
-        return;
-    };
+    let Some(site) = Site::new(1) else { return };
     let receiver = Receiver::start(ok);
-    let directory = fresh_directory();
+    let directory = directory();
     let url = receiver.url("/hook");
     let broker = site.broker(&text_of(&directory, &[("home", &url, BOTH)]));
     let doors = Door::both(&broker);
@@ -57,7 +54,6 @@ fn a_camera_whose_radio_is_off_is_called_for_an_offer() {
         let arrived = camera.texts_until(Instant::now() + seconds(1));
         assert_eq!(texts(&arrived), from_viewer(), "{name}");
     }
-    let _ = fs::remove_dir_all(&directory);
 }
 
 /// From the last word of the radio to the offer.

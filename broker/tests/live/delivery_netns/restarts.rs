@@ -14,9 +14,7 @@ use testkit::until_true;
 #[test]
 #[ignore = "needs root"]
 fn what_comes_after_the_end_of_a_process_goes_to_the_next_one() {
-    let Some(site) = Site::new(1) else {
-        return;
-    };
+    let Some(site) = Site::new(1) else { return };
     let broker = site.broker("");
     let case = |door: Door| Case {
         arn: arn(&format!("ended-{}", door.name())),

@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 #[test]
 #[ignore = "needs root"]
 fn a_viewer_that_changes_its_network_gets_what_was_answered_meanwhile() {
-    let Some(site) = Site::new(1) else {
-        return;
-    };
+    let Some(site) = Site::new(1) else { return };
     let broker = site.broker("");
     let mut calls: Vec<Call> = Door::both(&broker)
         .into_iter()

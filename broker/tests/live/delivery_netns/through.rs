@@ -5,12 +5,11 @@ use super::cuts::COMEBACKS;
 use super::site::{BROKER, Door, Site};
 use super::{seconds, texts};
 use crate::cluster::nodes::{Files, create};
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn, directory};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use testkit::until_true;
+use testkit::{Directory, until_true};
 
 /// The camera comes through one node, its channel is the other's, as is the viewer in half of the cases. Long cuts end
 /// after the node in front has given its connection up.
@@ -18,9 +17,7 @@ use testkit::until_true;
 #[ignore = "needs root"]
 fn a_camera_behind_another_node_gets_what_it_never_confirmed() {
     const BACKS: [u64; 2] = [5, 45];
-    let Some(site) = Site::new(6) else {
-        return;
-    };
+    let Some(site) = Site::new(6) else { return };
     let files = Files::new();
     let listen = format!("http://{BROKER}:0");
     let [front, owner] = ["n1", "n2"].map(|node| {
@@ -109,7 +106,7 @@ fn behind_a_proxy(proof: &str) -> Option<Vec<Outcome>> {
 /// Debian's HAProxy, with the defaults of `deploy/cluster/haproxy.cfg`.
 struct Proxy {
     process: Child,
-    directory: PathBuf,
+    _directory: Directory,
 }
 
 impl Proxy {
@@ -119,7 +116,7 @@ impl Proxy {
             let (port, target) = (PORTS[nth], targets[nth]);
             format!("listen l{nth}\n    bind {BROKER}:{port}\n    server s {target}\n")
         });
-        let directory = fresh_directory();
+        let directory = directory();
         let file = directory.join("haproxy.cfg");
         let text = format!("{defaults}\n{}", listeners.concat());
         fs::write(&file, text).expect("a file under target/");
@@ -134,7 +131,10 @@ impl Proxy {
         until_true("the proxy", || {
             TcpStream::connect((BROKER, PORTS[1])).is_ok()
         });
-        Self { process, directory }
+        Self {
+            process,
+            _directory: directory,
+        }
     }
 }
 
@@ -142,7 +142,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::listeners::tls::{BOTH, Identity, ask};
 use crate::peer::HealthyPair;
-use crate::process::{Broker, DEV, SERVE_IN, binary, fresh_directory};
+use crate::process::{Broker, DEV, SERVE_IN, binary, directory};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const CONFINE: &str = include_str!("../../../../deploy/packages/image/confine.py
 #[test]
 fn the_shipped_profile_lets_the_broker_do_all_it_does() {
     let identity = Identity::new("localhost");
-    let directory = fresh_directory();
+    let directory = directory();
     let config = directory.join("broker.toml");
     let text = format!(
         "[tls]\ncert = {:?}\nkey = {:?}\n",
@@ -38,12 +38,11 @@ fn the_shipped_profile_lets_the_broker_do_all_it_does() {
     assert!(broker.scrape().sum("process_resident_memory_bytes") > 0.0);
     broker.signal("TERM");
     assert_eq!(broker.ended_within(Duration::from_secs(20)).code(), Some(0));
-    let _ = fs::remove_dir_all(directory);
 }
 
 #[test]
 fn the_shipped_profile_is_a_profile() {
-    let directory = fresh_directory();
+    let directory = directory();
     let python = Path::new("/usr/bin/python3");
     let fifo = directory.join("fifo");
     let code = format!("import os; os.mkfifo({:?})", fifo.display().to_string());
@@ -59,7 +58,6 @@ fn the_shipped_profile_is_a_profile() {
         made(Command::new(python)),
         "but anybody's who is not confined"
     );
-    let _ = fs::remove_dir_all(directory);
 }
 
 /// What container runtimes have in force where nobody asks for anything else.
@@ -90,11 +88,10 @@ fn without_io_uring_and_all_younger_calls_it_works_on_epoll() {
         if errno != 1 {
             rules.push(json!({ "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "names": refused }));
         }
-        let directory = fresh_directory();
+        let directory = directory();
         let narrow = directory.join("seccomp.json");
         fs::write(&narrow, profile.to_string()).expect("a file under target/");
         works_on_epoll(&narrow, why);
-        let _ = fs::remove_dir_all(directory);
     }
 }
 
@@ -102,31 +99,22 @@ const IO_URING: [&str; 3] = ["io_uring_setup", "io_uring_enter", "io_uring_regis
 
 /// Calls that the broker or its libraries make where there are any. A filter that answers EPERM to `clone3` leaves the
 /// C library without threads: runtimes answer ENOSYS.
-const YOUNGER: [&str; 6] = [
-    "clone3",
-    "close_range",
-    "epoll_pwait2",
-    "faccessat2",
-    "openat2",
-    "pidfd_open",
-];
+#[rustfmt::skip] // a list
+const YOUNGER: [&str; 6] = ["clone3", "close_range", "epoll_pwait2", "faccessat2", "openat2", "pidfd_open"];
 
 /// Starts it in a profile, and has it do what it does on more than one shard.
 fn works_on_epoll(profile: &Path, why: &str) {
-    let directory = fresh_directory();
+    let directory = directory();
     let arguments = [&DEV[..], &["--engine", "auto"]].concat();
     let command = confined(profile, &binary());
     let mut broker = Broker::launch_in(&directory, command, &arguments, 2);
     assert!(broker.ready.ends_with(" engine=epoll"), "{}", broker.ready);
     let log = broker.log();
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
-    assert!(
-        log.contains("shards use epoll, ") && log.contains(why),
-        "{log}"
-    );
-    assert!(
-        log.contains("seccomp-profile") && log.contains("--engine epoll"),
-        "{log}"
+    #[rustfmt::skip] // a list
+    testkit::assert_has(
+        &log,
+        &["shards use epoll, ", why, "seccomp-profile", "--engine epoll"],
     );
     broker.until_handed_over(|_| {
         let mut pair = HealthyPair::new(&broker);
@@ -137,7 +125,6 @@ fn works_on_epoll(profile: &Path, why: &str) {
     assert!(scrape.sum_with("heliograph_engine", "engine=\"epoll\"") > 0.0);
     broker.signal("TERM");
     assert_eq!(broker.ended_within(Duration::from_secs(20)).code(), Some(0));
-    let _ = fs::remove_dir_all(directory);
 }
 
 #[test]
@@ -155,7 +142,7 @@ fn io_uring_that_is_asked_for_and_forbidden_is_the_first_line_with_the_remedy() 
             "is 6.1 or newer: a sandbox or a filter supports only a part of it",
         ),
     ] {
-        let directory = fresh_directory();
+        let directory = directory();
         let text = fs::read_to_string(shipped()).expect("the shipped profile");
         let narrow = directory.join("seccomp.json");
         let text = text.replace("\"io_uring_setup\", ", "");
@@ -172,7 +159,6 @@ fn io_uring_that_is_asked_for_and_forbidden_is_the_first_line_with_the_remedy() 
         assert!(line.contains(remedy), "{text}");
         let written = fs::read_dir(&data).map_or(0, Iterator::count);
         assert_eq!(written, 0, "{text}");
-        let _ = fs::remove_dir_all(directory);
     }
 }
 

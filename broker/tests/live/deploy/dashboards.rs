@@ -5,7 +5,7 @@ use crate::deploy::promql::{Selector, matchers, selectors};
 use crate::deploy::promtool::Promtool;
 use crate::http::get;
 use crate::peer::HealthyPair;
-use crate::process::{Broker, fresh_directory};
+use crate::process::{Broker, directory};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -93,25 +93,17 @@ fn faults_of_expressions_are_found() {
     let text = "# TYPE a counter\na{o=\"x\"} 1\n# TYPE g gauge\ng 1\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 0\n";
     let scrape = Scraped::of(text);
     let fault = |expr: &str| scrape.fault(&selectors(expr)[0], &BTreeSet::from(["a:b".into()]));
-    for good in [
-        "rate(a{o=\"x\",job=\"j\"}[5m])",
-        "g",
-        "rate(h_bucket{le=\"+Inf\"}[5m])",
-        "a:b",
-        "up",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["rate(a{o=\"x\",job=\"j\"}[5m])", "g", "rate(h_bucket{le=\"+Inf\"}[5m])", "a:b", "up"];
+    for good in cases {
         assert_eq!(fault(good), None, "{good}");
     }
-    for bad in [
-        "rate(b[5m])",
-        "rate(a{o=\"y\"}[5m])",
-        "a{o=~\"x|y\"}",
-        "a{p=\"x\"}",
-        "rate(g[5m])",
-        "h",
-        "rate(h_count[5m])",
+    #[rustfmt::skip] // a list
+    let cases = [
+        "rate(b[5m])", "rate(a{o=\"y\"}[5m])", "a{o=~\"x|y\"}", "a{p=\"x\"}", "rate(g[5m])", "h", "rate(h_count[5m])",
         "a:c",
-    ] {
+    ];
+    for bad in cases {
         assert!(fault(bad).is_some(), "{bad}");
     }
 }
@@ -193,10 +185,9 @@ fn expressions_of_the_dashboard_pass_promtool() {
             "      - record: panel:number{number}\n        expr: {expr}\n"
         ));
     }
-    let folder = fresh_directory();
+    let folder = directory();
     fs::write(folder.join("dashboard.yml"), text).expect("a file under target/");
     promtool.passes_in(&folder, &["check", "rules", "dashboard.yml"], "");
-    let _ = fs::remove_dir_all(&folder);
 }
 
 #[test]

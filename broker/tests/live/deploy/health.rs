@@ -39,10 +39,8 @@ fn a_probe_of_a_client_listener_needs_no_signature_and_shows_only_a_status() {
     for _ in 0..3 {
         connection.send(PING);
         let answer = connection.answer().expect("an answer");
-        assert_eq!(
-            (answer.assert_common().status, answer.text().as_str()),
-            (200, "")
-        );
+        assert_eq!(answer.assert_common().status, 200);
+        assert_eq!(answer.text().as_str(), "");
         assert_eq!(answer.header("content-type"), None);
     }
     let head = b"HEAD /ping HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

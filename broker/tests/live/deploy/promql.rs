@@ -144,14 +144,8 @@ impl Reader<'_> {
     }
 }
 
-const GROUPING: [&str; 6] = [
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-];
+#[rustfmt::skip] // a list
+const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 const OPERATORS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
 const AGGREGATIONS: [&str; 6] = ["sum", "min", "max", "avg", "count", "topk"];
 const OF_COUNTERS: [&str; 3] = ["rate", "irate", "increase"];

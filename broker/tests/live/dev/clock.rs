@@ -103,10 +103,8 @@ fn a_skew_moves_the_calendar_alone(broker: &Broker) {
     let year = |text: &str| text.split(' ').nth(3).map(str::to_owned);
     let before = date();
     let shown = clock(broker, "POST", r#"{"wallSkew":"-7d"}"#).json();
-    assert_eq!(
-        (&shown["wallSkew"], &shown["advanced"]),
-        (&json!("-7d"), &json!("0s"))
-    );
+    assert_eq!(shown["wallSkew"], "-7d");
+    assert_eq!(shown["advanced"], "0s");
     let now = shown["now"].as_str().expect("a date").to_owned();
     let skewed = date();
     assert_ne!(skewed.get(..11), before.get(..11), "another day");

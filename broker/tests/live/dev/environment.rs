@@ -17,17 +17,14 @@ use testkit::{ended_within, until};
 fn a_stranger_in_place_of_a_broker_is_not_believed() {
     let variables = r#"{"AWS_REGION":"us-west-2","LD_PRELOAD":"/tmp/x.so","A;reboot;B":"x","CONTROL_PLANE_URI":"a\nb"}"#;
     let html = "<h1>\u{1b}[2JNot here</h1>\n";
-    for (status, body, code, said) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("200 OK", variables, 0, "AWS_REGION=us-west-2\n"),
         ("404 Not Found", html, 1, "is not a broker"),
         ("200 OK", html, 1, "is not a broker"),
-        (
-            "500 \u{1b}[2J",
-            "{\"error\":\"\u{1b}[2J\"}",
-            1,
-            "is not a broker",
-        ),
-    ] {
+        ("500 \u{1b}[2J", "{\"error\":\"\u{1b}[2J\"}", 1, "is not a broker"),
+    ];
+    for (status, body, code, said) in cases {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let admin = format!("http://{}", listener.local_addr().expect("an address"));
         let output = thread::scope(|scope| {
@@ -88,16 +85,9 @@ fn the_environment_names_endpoints_keys_and_trust() {
 fn the_ready_file_is_whole_and_a_directory_in_memory_ends_with_the_process() {
     let ready = std::env::temp_dir().join(format!("heliograph-ready-{}", std::process::id()));
     let _ = fs::remove_file(&ready);
+    #[rustfmt::skip] // a list
     let mut child = command()
-        .args([
-            "serve",
-            "--shards",
-            "1",
-            "--admin",
-            "127.0.0.1:0",
-            "--data-dir",
-            ":memory:",
-        ])
+        .args(["serve", "--shards", "1", "--admin", "127.0.0.1:0", "--data-dir", ":memory:"])
         .args(DEV)
         .arg("--ready-file")
         .arg(&ready)

@@ -53,12 +53,8 @@ fn temporary_keys_of_an_earlier_version_are_opened() {
         let home = unpacked(&version, "data.tar.gz");
         let file = version.join("credentials.toml");
         let file = file.to_str().expect("a path in UTF-8");
-        let listen = [
-            "--listen",
-            "http://127.0.0.1:0",
-            "--listen",
-            "https://127.0.0.1:0",
-        ];
+        #[rustfmt::skip] // a list
+        let listen = ["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"];
         let credentials = ["--auth", "sigv4", "--credentials", file];
         let broker = Broker::again(
             &home.0,

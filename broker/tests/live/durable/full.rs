@@ -100,19 +100,15 @@ fn fills_and_frees() {
 fn fill_for_the_history(home: &Home, broker: &Broker) -> PathBuf {
     let rest = home.data().join("rest");
     drop(fs::write(&rest, vec![1; 8 << 20]));
-    for (path, body) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("/describeSignalingChannel", json!({"ChannelName": 5})),
-        (
-            "/describeSignalingChannel",
-            json!({"ChannelName": "absent"}),
-        ),
+        ("/describeSignalingChannel", json!({"ChannelName": "absent"})),
         ("/describeSignalingChannel", json!({"ChannelARN": "no ARN"})),
-        (
-            "/deleteSignalingChannel",
-            json!({"ChannelARN": crate::process::arn("gone")}),
-        ),
+        ("/deleteSignalingChannel", json!({"ChannelARN": crate::process::arn("gone")})),
         ("/nothing", json!({})),
-    ] {
+    ];
+    for (path, body) in cases {
         let answer = call(broker.plain, path, &body);
         assert!(answer.status >= 400, "{path} {body}");
     }
@@ -167,7 +163,7 @@ fn run_on_a_small_disk(test: &str) {
 /// The directory that the parent has made; `Home` removes it twice, which is no harm.
 fn on_small_disk() -> Option<Home> {
     let home = PathBuf::from(std::env::var_os(HOME)?);
-    Some(Home(home))
+    Some(Home(home.into()))
 }
 
 const HOME: &str = "LIVE_TEST_HOME";

@@ -18,21 +18,21 @@ mod slow;
 
 use crate::http::{Connection, call, create};
 use crate::peer::{Peer, offer};
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn, directory};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use testkit::until_true;
+use testkit::{Directory, until_true};
 
 /// A directory for the data of one broker after the other. Removed at its end.
-pub(crate) struct Home(pub(crate) PathBuf);
+pub(crate) struct Home(pub(crate) Directory);
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         fs::write(directory.join("broker.toml"), "[quotas]\noff = true\n").expect("a file");
         Self(directory)
     }
@@ -60,12 +60,6 @@ impl Home {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.data().join("store.redb")
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

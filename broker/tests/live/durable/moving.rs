@@ -27,10 +27,7 @@ fn channels_move_into_a_broker_that_runs() {
     let broker = to.start(3);
     let (code, text) = online(&broker, &["--dry-run"], &file);
     assert_eq!(code, Some(0), "{text}");
-    assert!(
-        text.contains("19 channels would be made, 0 there"),
-        "{text}"
-    );
+    testkit::assert_has(&text, &["19 channels would be made, 0 there"]);
     assert!(channels(broker.plain).is_empty());
     let (code, text) = online(&broker, &[], &file);
     assert_eq!(code, Some(0), "{text}");
@@ -46,10 +43,8 @@ fn channels_move_into_a_broker_that_runs() {
         .arg(to.data());
     let exit = testkit::run(&mut offline);
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-    assert!(
-        exit.stderr
-            .contains("in use by another process, a broker that runs")
-    );
+    let wanted = "in use by another process, a broker that runs";
+    testkit::assert_has(&exit.stderr, &[wanted]);
 
     // One that is there with another TTL: nothing is made of the others, and their names are free.
     let (name, (info, _)) = expected.first_key_value().expect("a channel");

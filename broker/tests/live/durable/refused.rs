@@ -16,17 +16,8 @@ use testkit::ended_within;
 fn refuses(home: &Home) -> Option<String> {
     let before = files(&home.data());
     let mut broker = command();
-    broker.args([
-        "serve",
-        "--auth",
-        "none",
-        "--listen",
-        "http://127.0.0.1:0",
-        "--admin",
-        "off",
-        "--shards",
-        "1",
-    ]);
+    #[rustfmt::skip] // a list
+    broker.args(["serve", "--auth", "none", "--listen", "http://127.0.0.1:0", "--admin", "off", "--shards", "1"]);
     broker.arg("--data-dir").arg(home.data());
     broker.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = broker.spawn().expect("the broker starts");
@@ -112,13 +103,13 @@ fn a_store_or_a_record_of_a_later_version_is_refused() {
     writer.committer().submit(change).expect("room");
     writer.close();
     let text = refuses(&home).expect("a record of format 2 is not known");
-    assert!(
-        text.contains("channel/later") && text.contains("use the version that wrote it"),
-        "{text}"
-    );
-    assert!(
-        text.contains(home.store().to_str().expect("UTF-8")),
-        "{text}"
+    testkit::assert_has(
+        &text,
+        &[
+            "channel/later",
+            "use the version that wrote it",
+            home.store().to_str().expect("UTF-8"),
+        ],
     );
 }
 

@@ -4,7 +4,7 @@ use super::{broker_of, configuration};
 use crate::clients::{python_with_clients, workspace};
 use crate::http::exchange;
 use crate::peer::{Peer, offer};
-use crate::process::{arn, fresh_directory};
+use crate::process::{arn, directory};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
@@ -63,21 +63,12 @@ fn mosquitto(directory: &Path) -> (Program, u16) {
 #[test]
 #[ignore = "needs the clients and mosquitto that deploy/ci/check.sh installs"]
 fn an_offer_becomes_a_message_of_mqtt() {
-    let directory = fresh_directory();
+    let directory = directory();
     let (_mosquitto, port) = mosquitto(&directory);
     let port = port.to_string();
     let mut subscriber = Command::new("stdbuf"); // it writes to a pipe in blocks
-    subscriber.args([
-        "-oL",
-        "mosquitto_sub",
-        "-d",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-q",
-        "1",
-    ]);
+    #[rustfmt::skip] // a list
+    subscriber.args(["-oL", "mosquitto_sub", "-d", "-h", "127.0.0.1", "-p", &port, "-q", "1"]);
     subscriber.args(["-F", "got %t %p", "-t", "wake/#"]);
     let mut subscriber = Program::start(subscriber);
     subscriber.line_with("SUBACK");
@@ -104,5 +95,4 @@ fn an_offer_becomes_a_message_of_mqtt() {
     let to: SocketAddr = address.parse().expect("an address");
     let unsigned = b"POST / HTTP/1.0\r\nContent-Length: 2\r\nwebhook-id: 1\r\n\r\n{}";
     assert_eq!(exchange(to, unsigned).status, 401);
-    let _ = fs::remove_dir_all(&directory);
 }

@@ -5,7 +5,7 @@ use super::{BOTH, text_of};
 use crate::cluster_etcd::nodes::Nodes;
 use crate::cluster_etcd::nodes::setup::NONE;
 use crate::peer::{Peer, offer, to_master};
-use crate::process::fresh_directory;
+use crate::process::directory;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 #[ignore = "needs etcd"]
 fn a_slot_that_moves_takes_its_presence_along() {
     let receiver = Receiver::start(ok);
-    let directory = fresh_directory();
+    let directory = directory();
     let lines = BOTH.replace("cam-*", "*");
     let text = text_of(&directory, &[("home", &receiver.url("/{channel}"), &lines)]);
     let Some(mut nodes) = Nodes::configured(&NONE, &text) else {

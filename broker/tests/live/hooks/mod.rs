@@ -10,7 +10,7 @@ mod states;
 mod tls;
 mod wakes;
 
-use crate::process::{Broker, DEV, fresh_directory, run_to_end};
+use crate::process::{Broker, DEV, directory, fresh_directory, run_to_end};
 use receiver::{Receiver, SECRET};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -63,7 +63,7 @@ pub(crate) const BOTH: &str = "events = [\"wake\", \"presence\"]\nchannels = \"c
 /// Invalid entries are in `data/broken_values.txt`.
 #[test]
 fn receivers_in_the_clear_and_open_secrets_are_refused() {
-    let directory = fresh_directory();
+    let directory = directory();
     let plain = format!("{BOTH}\nallow_plain = true");
     let file = configuration(&directory, &[("home", "http://192.0.2.1/", &plain)]);
     let path = file.to_str().expect("UTF-8");
@@ -75,9 +75,5 @@ fn receivers_in_the_clear_and_open_secrets_are_refused() {
     let (code, text) = run_to_end(&["check-config", "--dev", path]);
     assert_eq!(code, Some(2), "{text}");
     let fault = "must be a file that only its owner and group may read: chmod 600";
-    assert!(
-        text.contains(":6:15: hook[0].secret_file") && text.contains(fault),
-        "{text}"
-    );
-    let _ = fs::remove_dir_all(&directory);
+    testkit::assert_has(&text, &[":6:15: hook[0].secret_file", fault]);
 }

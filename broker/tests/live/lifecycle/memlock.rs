@@ -19,28 +19,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 // On io_uring, which alone is charged, but for the last.
-const DEV: [&str; 5] = [
-    "--dev",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--engine",
-    "io_uring",
-];
-const STRICT: [&str; 6] = [
-    "--auth",
-    "none",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--engine",
-    "io_uring",
-];
-const ANY: [&str; 5] = [
-    "--dev",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--engine",
-    "auto",
-];
+#[rustfmt::skip] // a list
+const DEV: [&str; 5] = ["--dev", "--listen", "http://127.0.0.1:0", "--engine", "io_uring"];
+#[rustfmt::skip] // a list
+const STRICT: [&str; 6] = ["--auth", "none", "--listen", "http://127.0.0.1:0", "--engine", "io_uring"];
+#[rustfmt::skip] // a list
+const ANY: [&str; 5] = ["--dev", "--listen", "http://127.0.0.1:0", "--engine", "auto"];
 
 #[test]
 fn sixteen_shards_start_under_the_limit_of_debian() {
@@ -78,17 +62,15 @@ fn a_second_broker_of_the_user_takes_what_the_first_has_left() {
     let Some(user) = User::new() else { return };
     let Some(fit) = user.fit(MIB) else { return };
     let _first = user.started(MIB, &STRICT, Some(fit - 1));
-    let parts = [
-        "the limit is 1 MiB, and other processes of this user hold",
-        ": --shards 1, or raise it to 2 MiB",
-    ];
+    #[rustfmt::skip] // a list
+    let parts = ["the limit is 1 MiB, and other processes of this user hold", ": --shards 1, or raise it to 2 MiB"];
     user.refused(MIB, &STRICT, 2, &parts);
     if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
         let second = user.started(MIB, &DEV, None);
         let log = second.log();
-        assert!(
-            log.contains("1 of ") && log.contains("shards are started: the limit of locked memory"),
-            "{log}"
+        testkit::assert_has(
+            &log,
+            &["1 of ", "shards are started: the limit of locked memory"],
         );
     } else {
         eprintln!("skipped in part: `--dev` wants one shard on this machine, and one fits");
@@ -98,11 +80,9 @@ fn a_second_broker_of_the_user_takes_what_the_first_has_left() {
 #[test]
 fn a_limit_below_the_least_is_refused_and_the_least_is_enough() {
     let Some(user) = User::new() else { return };
+    #[rustfmt::skip] // a list
     let parts = [
-        "is 64 KiB, expected 512 KiB or more",
-        "/etc/security/limits.d/",
-        "prlimit --memlock=",
-        "LimitMEMLOCK=",
+        "is 64 KiB, expected 512 KiB or more", "/etc/security/limits.d/", "prlimit --memlock=", "LimitMEMLOCK=",
     ];
     user.refused(64 * KIB, &DEV, 1, &parts);
     drop(user.started(512 * KIB, &DEV, Some(1)));
@@ -117,12 +97,9 @@ fn where_not_all_shards_can_be_had_on_io_uring_all_are_on_epoll() {
         let broker = user.started(limit, &ANY, Some(shards));
         let log = broker.log();
         assert_eq!(log.matches("WARN").count(), 1, "{log}");
-        for part in [
-            "shards use epoll, ",
-            part,
-            "LimitMEMLOCK=",
-            "--engine epoll",
-        ] {
+        #[rustfmt::skip] // a list
+        let cases = ["shards use epoll, ", part, "LimitMEMLOCK=", "--engine epoll"];
+        for part in cases {
             assert!(log.contains(part), "{part}: {log}");
         }
         let line = fs::read_to_string(broker.log.with_extension("out")).expect("a ready line");
@@ -155,10 +132,7 @@ fn a_limit_of_threads_is_refused_with_the_remedy() {
         let Err(text) = user.start(&limit, &STRICT, Some(16)) else {
             panic!("16 shards on {threads} threads")
         };
-        assert!(
-            text.contains(" of 16 cannot be created: ") && text.contains("TasksMax="),
-            "{text}"
-        );
+        testkit::assert_has(&text, &[" of 16 cannot be created: ", "TasksMax="]);
         assert!(!text.contains("panicked"), "{text}");
     }
 }

@@ -2,27 +2,26 @@
 
 use crate::http::get;
 use crate::peer::Peer;
-use crate::process::{Broker, arn, binary, fresh_directory};
+use crate::process::{Broker, arn, binary, directory};
 use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use testkit::{DescriptorStore, until_true};
+use testkit::{DescriptorStore, Directory, until_true};
 
 /// One process of a service after the other, each with the store that the one before has filled.
 struct Service {
     store: DescriptorStore,
-    directory: PathBuf,
+    directory: Directory,
 }
 
 impl Service {
     fn new() -> Self {
         Self {
             store: DescriptorStore::new(64),
-            directory: fresh_directory(),
+            directory: directory(),
         }
     }
 
@@ -62,12 +61,6 @@ impl Service {
         let arguments: Vec<String> = config.into_iter().chain(listen).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Broker::launch_in(&self.directory, command, &arguments, shards)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

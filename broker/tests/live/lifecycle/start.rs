@@ -1,7 +1,7 @@
 //! Starts that meet another process, and the page that a start opens. Refused configurations are the corpus of
 //! `tests/cli`.
 
-use crate::process::{Broker, DEV, SERVE_IN, binary, command, fresh_directory, run_to_end};
+use crate::process::{Broker, DEV, SERVE_IN, binary, command, directory, run_to_end};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn a_port_of_another_broker_is_refused() {
 /// Two brokers of one data directory would share a certificate, and later a registry.
 #[test]
 fn a_data_directory_in_use_is_refused() {
-    let directory = fresh_directory();
+    let directory = directory();
     let path = directory.to_str().expect("a path in UTF-8");
     let arguments = [&SERVE_IN[..], &[path]].concat();
     let mut first = command();
@@ -55,7 +55,6 @@ fn a_data_directory_in_use_is_refused() {
     let (code, text) = run_to_end(&arguments);
     let _ = first.kill();
     let _ = first.wait();
-    let _ = std::fs::remove_dir_all(&directory);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(path), "{text}");
 }
@@ -87,7 +86,7 @@ fn a_signal_ends_an_empty_broker_at_once() {
 /// The desktop's own program is started, which a signal must be able to end.
 #[test]
 fn the_page_is_opened_with_the_flag_open() {
-    let programs = fresh_directory();
+    let programs = directory();
     let opened = programs.join("opened");
     // Builtins alone: a shell blocks all signals of its own while it starts a program.
     let record = format!(
@@ -102,16 +101,14 @@ fn the_page_is_opened_with_the_flag_open() {
     let blocked = blocked.trim_start_matches("SigBlk:").trim();
     let blocked = u64::from_str_radix(blocked, 16).expect("a mask");
     assert_eq!(blocked & 0x4003, 0, "SIGHUP, SIGINT and SIGTERM: {said}");
-    let _ = fs::remove_dir_all(&programs);
 }
 
 #[test]
 fn a_page_that_cannot_be_opened_is_a_warning() {
-    let programs = fresh_directory();
+    let programs = directory();
     program(&programs, "exit 3");
     let broker = Broker::opening(&programs);
     broker.logged(&["WARN", "xdg-open could not open the page", "/try"], 1);
-    let _ = fs::remove_dir_all(&programs);
 }
 
 /// Writes an `xdg-open` that does this.

@@ -3,15 +3,15 @@
 use crate::http::{create, exchange, get, get_with};
 use crate::listeners::remote::status_over_tls;
 use crate::peer::{Peer, answer, master_query, offer, to_master, to_viewer, viewer_query};
-use crate::process::{Broker, binary, fresh_directory, run_to_end};
+use crate::process::{Broker, binary, directory, run_to_end};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
+use testkit::Directory;
 
 #[test]
 fn a_development_server_is_reached_at_both_addresses() {
@@ -209,11 +209,11 @@ impl Network {
         let mut command = Command::new("unshare");
         let script = format!("{words} && exec \"$0\" \"$@\"");
         command.args(["--net", "sh", "-c", &script]).arg(binary());
-        let directory = fresh_directory();
+        let directory = directory();
         let broker = Broker::launch_in(&directory, command, arguments, 2);
         Some(Self {
             broker,
-            _directory: Directory(directory),
+            _directory: directory,
         })
     }
 
@@ -229,14 +229,5 @@ impl Network {
             });
             done.join().expect("it holds");
         });
-    }
-}
-
-/// A directory, removed on drop.
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -172,29 +172,15 @@ fn headers_of_a_proxy_say_where_the_client_of_one_request_is() {
         2,
     );
     let mut connection = Connection::open_from(PROXY, broker.plain);
-    for (lines, client, unclear) in [
-        (
-            "X-Forwarded-For: 1.1.1.1, 192.0.2.7, 10.0.0.2\r\n",
-            "192.0.2.7:0",
-            "",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("X-Forwarded-For: 1.1.1.1, 192.0.2.7, 10.0.0.2\r\n", "192.0.2.7:0", ""),
         ("", "127.0.0.9:", ""),
-        (
-            "Forwarded: for=\"[2001:db8::7]:99\";proto=https\r\n",
-            "[2001:db8::7]:0",
-            "",
-        ),
-        (
-            "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7\r\n",
-            "127.0.0.9:",
-            "are both present",
-        ),
-        (
-            "X-Forwarded-For: 192.0.2.7, nonsense\r\n",
-            "127.0.0.9:",
-            "is not an address",
-        ),
-    ] {
+        ("Forwarded: for=\"[2001:db8::7]:99\";proto=https\r\n", "[2001:db8::7]:0", ""),
+        ("X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7\r\n", "127.0.0.9:", "are both present"),
+        ("X-Forwarded-For: 192.0.2.7, nonsense\r\n", "127.0.0.9:", "is not an address"),
+    ];
+    for (lines, client, unclear) in cases {
         connection
             .send(format!("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n").as_bytes());
         let answer = connection.answer().expect("an answer");

@@ -37,10 +37,9 @@ fn half_written_files_change_nothing_and_are_logged_once() {
     let whole = fs::read(&next.key).expect("a key");
     fs::write(&identity.key, &whole[..whole.len() / 2]).expect("written");
     until_true("the complaint", || told(&broker) == 1);
-    assert!(
-        broker
-            .log()
-            .contains("a section in it has no end: is the file complete?")
+    testkit::assert_has(
+        &broker.log(),
+        &["a section in it has no end: is the file complete?"],
     );
     // Long enough for many looks; a signal makes the broker look and log once more.
     broker.signal("HUP");

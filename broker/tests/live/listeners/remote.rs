@@ -2,7 +2,7 @@
 
 use crate::http::{call, create, exchange, get};
 use crate::peer::client_config;
-use crate::process::{Broker, fresh_directory, run_to_end};
+use crate::process::{Broker, directory, run_to_end};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
@@ -12,23 +12,18 @@ use std::net::{SocketAddr, TcpStream};
 
 /// Checks these flags with a configuration file of this text; whether they are accepted, and what was said.
 fn checked(text: &str, flags: &[&str]) -> (bool, String) {
-    let directory = fresh_directory();
+    let directory = directory();
     let file = directory.join("broker.toml");
     fs::write(&file, text).expect("a file under target/");
     let file = file.to_str().expect("a path in UTF-8");
     let (code, said) = run_to_end(&[&["check-config", file], flags].concat());
-    let _ = fs::remove_dir_all(&directory);
     (code == Some(0), said)
 }
 
 #[test]
 fn listeners_off_loopback_need_allow_remote() {
-    let open = [
-        "--listen",
-        "http://0.0.0.0:8080",
-        "--listen",
-        "https://[::]:8443",
-    ];
+    #[rustfmt::skip] // a list
+    let open = ["--listen", "http://0.0.0.0:8080", "--listen", "https://[::]:8443"];
     let dev = [&["--dev"], &open[..]].concat();
     let (accepted, said) = checked("", &dev);
     assert!(
@@ -38,15 +33,10 @@ fn listeners_off_loopback_need_allow_remote() {
     let (accepted, said) = checked("", &[&dev[..], &["--allow-remote"]].concat());
     assert!(accepted, "{said}");
     // It is a matter of --dev alone, and says nothing of the admin listener, which gives away more.
+    #[rustfmt::skip] // a list
     let (accepted, said) = checked(
         "",
-        &[
-            "--auth",
-            "none",
-            "--allow-remote",
-            "--listen",
-            "http://0.0.0.0:8080",
-        ],
+        &["--auth", "none", "--allow-remote", "--listen", "http://0.0.0.0:8080"],
     );
     assert!(!accepted && said.contains("--dev"), "{said}");
     let admin = ["--dev", "--allow-remote", "--admin", "0.0.0.0:8090"];
@@ -56,7 +46,7 @@ fn listeners_off_loopback_need_allow_remote() {
 
 #[test]
 fn the_admin_listener_off_loopback_needs_its_token() {
-    let directory = fresh_directory();
+    let directory = directory();
     let token = directory.join("token");
     fs::write(&token, "a-token-of-32-characters-or-more\n").expect("a file under target/");
     let text = format!("[admin]\ntoken_file = {token:?}\n");
@@ -68,22 +58,14 @@ fn the_admin_listener_off_loopback_needs_its_token() {
         !accepted && said.contains("without --allow-remote"),
         "{said}"
     );
-    let _ = fs::remove_dir_all(&directory);
 }
 
 #[test]
 fn a_host_of_its_own_is_in_the_certificate_the_host_check_and_the_origins() {
+    #[rustfmt::skip] // a list
     let flags = [
-        "--dev",
-        "--allow-remote",
-        "--dev-host",
-        "bench.test",
-        "--dev-host",
-        "192.0.2.7",
-        "--listen",
-        "http://127.0.0.1:0",
-        "--listen",
-        "https://127.0.0.1:0",
+        "--dev", "--allow-remote", "--dev-host", "bench.test", "--dev-host", "192.0.2.7", "--listen",
+        "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0",
     ];
     let broker = Broker::start(&flags, 1);
     broker.logged(&["--allow-remote", "any channel"], 1);

@@ -2,7 +2,7 @@
 
 use crate::http::call;
 use crate::peer::tcp;
-use crate::process::{Broker, fresh_directory, run_to_end};
+use crate::process::{Broker, directory, run_to_end};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -17,7 +17,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use testkit::until;
+use testkit::{Directory, until};
 
 #[test]
 fn sessions_are_resumed_on_any_shard_under_both_versions() {
@@ -100,15 +100,8 @@ fn a_start_with_files_that_cannot_work_is_refused() {
     let now = SystemTime::now();
     let early = Identity::valid("localhost", now + day, now + 2 * day);
     let start = |cert: &Path, key: &Path| {
-        let arguments = [
-            "serve",
-            "--dev",
-            "--admin",
-            "off",
-            "--listen",
-            "https://127.0.0.1:0",
-            "--tls-cert",
-        ];
+        #[rustfmt::skip] // a list
+        let arguments = ["serve", "--dev", "--admin", "off", "--listen", "https://127.0.0.1:0", "--tls-cert"];
         let (cert, key) = (cert.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
         let (code, text) = run_to_end(&[&arguments[..], &[cert, "--tls-key", key]].concat());
         assert_eq!(code, Some(2), "{text}");
@@ -200,11 +193,7 @@ fn the_end_of_a_certificate_is_shown_and_logged_in_time() {
         broker.scrape().sum("heliograph_tls_not_after_seconds"),
         seconds(end)
     );
-    assert!(
-        broker.log().contains("in 3 days: renew it"),
-        "{}",
-        broker.log()
-    );
+    testkit::assert_has(&broker.log(), &["in 3 days: renew it"]);
     let plain = Broker::start(&["--dev", "--listen", "http://127.0.0.1:0"], 1);
     assert_eq!(plain.scrape().sum("heliograph_tls_not_after_seconds"), 0.0);
 }
@@ -228,10 +217,7 @@ fn a_device_that_knows_rsa_alone_is_served_under_dev_and_found_where_it_is_not()
         let all = broker.page("/refusals?check=tls_nothing_common").json();
         all["refusals"][0]["policy"].as_str().map(str::to_owned)
     });
-    assert!(
-        noted.contains("RSA_PKCS1_SHA256; a certificate whose key"),
-        "{noted}"
-    );
+    testkit::assert_has(&noted, &["RSA_PKCS1_SHA256; a certificate whose key"]);
 }
 
 /// A client with these authorities and one suite, one group and one signature.
@@ -258,7 +244,7 @@ pub(crate) const BOTH: &[&rustls::SupportedProtocolVersion] = &[&version::TLS13,
 
 /// An authority, a certificate of it and its key, as files; removed on drop.
 pub(crate) struct Identity {
-    directory: PathBuf,
+    _directory: Directory,
     /// The authority's certificate, which others trust.
     pub(crate) ca: PathBuf,
     /// The leaf.
@@ -277,7 +263,7 @@ impl Identity {
 
     /// Valid from one moment to another.
     pub(crate) fn valid(name: &str, from: SystemTime, to: SystemTime) -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         let mut authority = CertificateParams::default();
         authority
             .distinguished_name
@@ -300,7 +286,7 @@ impl Identity {
             ca: file("ca.pem", ca.pem()),
             cert: file("cert.pem", cert.pem()),
             key: file("key.pem", key.serialize_pem()),
-            directory,
+            _directory: directory,
         }
     }
 
@@ -343,12 +329,6 @@ impl Identity {
     pub(crate) fn become_another(&self, other: &Self) {
         fs::copy(&other.cert, &self.cert).expect("copied");
         fs::copy(&other.key, &self.key).expect("copied");
-    }
-}
-
-impl Drop for Identity {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

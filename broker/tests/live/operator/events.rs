@@ -86,10 +86,8 @@ fn a_watcher_sees_viewers_come_and_go(broker: &Broker) {
     let mut watcher = Watcher::open(broker.admin, "overview,channel:seen,log");
     assert_eq!(watcher.status(), 200);
     let absent = watcher.until("channel", |event| event["status"] == 404);
-    assert_eq!(
-        (&absent["name"], &absent["channel"]),
-        (&"seen".into(), &Value::Null)
-    );
+    assert_eq!(absent["name"], "seen");
+    assert_eq!(absent["channel"], Value::Null);
     let arn = arn("seen");
     let mut master = Peer::master(broker, &arn);
     let mut viewer = Peer::secure(broker, &viewer_query(&arn, "v-1"));
@@ -101,10 +99,8 @@ fn a_watcher_sees_viewers_come_and_go(broker: &Broker) {
     let shards = figures["shards"].as_array().expect("a row for each shard");
     assert_eq!(shards.len(), usize::from(broker.shards));
     assert!(shards.iter().all(|shard| shard["silentSeconds"].is_null()));
-    assert_eq!(
-        (&figures["draining"], &figures["channels"]),
-        (&false.into(), &1.into())
-    );
+    assert_eq!(figures["draining"], false);
+    assert_eq!(figures["channels"], 1);
     viewer.close();
     watcher.until("channel", |event| viewers(event) == Some(0));
     let line = |event: &Value| {
@@ -119,10 +115,8 @@ fn a_watcher_sees_viewers_come_and_go(broker: &Broker) {
         "{kept}"
     );
     let whole = get(broker.admin, "/overview").json();
-    assert_eq!(
-        (&whole["status"], &whole["node"]["dev"]),
-        (&"ok".into(), &true.into())
-    );
+    assert_eq!(whole["status"], "ok");
+    assert_eq!(whole["node"]["dev"], true);
     assert!(whole["history"]["t"].is_array());
     drop((watcher, later));
     master.close();
@@ -186,10 +180,8 @@ fn the_commit_of_the_build_is_the_same_everywhere() {
     let commit = version["commit"].as_str().unwrap_or("unknown");
     let broker = Broker::dev(1);
     let node = get(broker.admin, "/overview").json()["node"].take();
-    assert_eq!(
-        (&node["version"], &node["commit"]),
-        (&version["version"], &commit.into())
-    );
+    assert_eq!(node["version"], version["version"]);
+    assert_eq!(node["commit"], commit);
     let label = format!("commit=\"{commit}\"");
     let info = broker.scrape().sum_with("heliograph_build_info", &label);
     assert!((info - 1.0).abs() < f64::EPSILON, "{info}");

@@ -21,34 +21,24 @@ fn a_channel_is_shown_with_its_peers_and_what_is_kept(broker: &Broker) {
     master.expect_silence();
     let shown = get(broker.admin, "/channels/shown").json();
     assert_eq!(shown["arn"], arn.as_str());
-    assert_eq!(
-        (&shown["name"], &shown["type"]),
-        (&"shown".into(), &"SINGLE_MASTER".into())
-    );
+    assert_eq!(shown["name"], "shown");
+    assert_eq!(shown["type"], "SINGLE_MASTER");
     assert_eq!(shown["messageTtlSeconds"], 60);
-    assert_eq!(
-        (&shown["superseded"], &shown["waitingCalls"]),
-        (&1.into(), &0.into())
-    );
+    assert_eq!(shown["superseded"], 1);
+    assert_eq!(shown["waitingCalls"], 0);
     assert_rfc3339(&shown["createdAt"]);
     let master_shown = &shown["master"];
     assert_eq!(master_shown["clientId"], Value::Null);
     assert_eq!(master_shown["tls"], false);
     // The barrier of `expect_silence` is a message as well.
-    assert_eq!(
-        (&master_shown["messagesIn"], &master_shown["messagesOut"]),
-        (&3.into(), &1.into())
-    );
+    assert_eq!(master_shown["messagesIn"], 3);
+    assert_eq!(master_shown["messagesOut"], 1);
     let viewers = shown["viewers"].as_array().expect("a list");
     assert_eq!(viewers.len(), 1);
-    assert_eq!(
-        (&viewers[0]["clientId"], &viewers[0]["tls"]),
-        (&"v1".into(), &true.into())
-    );
-    assert_eq!(
-        (&viewers[0]["messagesIn"], &viewers[0]["messagesOut"]),
-        (&1.into(), &1.into())
-    );
+    assert_eq!(viewers[0]["clientId"], "v1");
+    assert_eq!(viewers[0]["tls"], true);
+    assert_eq!(viewers[0]["messagesIn"], 1);
+    assert_eq!(viewers[0]["messagesOut"], 1);
     assert_eq!(viewers[0]["outboxBytes"], 0);
     assert!(
         viewers[0]["remote"]
@@ -66,10 +56,8 @@ fn a_channel_is_shown_with_its_peers_and_what_is_kept(broker: &Broker) {
     let pending = shown["pending"].as_array().expect("a list");
     assert_eq!(pending.len(), 1);
     let kept = &pending[0];
-    assert_eq!(
-        (&kept["from"], &kept["to"]),
-        (&"MASTER".into(), &"absent".into())
-    );
+    assert_eq!(kept["from"], "MASTER");
+    assert_eq!(kept["to"], "absent");
     assert_eq!(kept["action"], "ICE_CANDIDATE");
     assert!(kept["bytes"].as_u64().expect("a number") > 8);
     assert!(kept["ageSeconds"].as_f64().expect("a number") < 60.0);

@@ -42,10 +42,8 @@ impl Night {
             (outages.len() == 2).then_some(outages)
         });
         for (outage, row) in outages.iter().zip([&first, &second]) {
-            assert_eq!(
-                (&outage["first"], &outage["channels"]),
-                (&row["first"], &json!(FLEET))
-            );
+            assert_eq!(outage["first"], row["first"]);
+            assert_eq!(outage["channels"], json!(FLEET));
         }
         assert!(outages[1]["ended"].is_null(), "{outages:?}");
         let told = json!({ "key": fleet.id, "outages": outages });

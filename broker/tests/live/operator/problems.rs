@@ -124,10 +124,8 @@ fn a_revoked_key_is_one_row_until_all_its_cameras_are_back() {
             .first()
             .map(|row| (*row).clone())
     });
-    assert_eq!(
-        (&ended["id"], &ended["endedBy"]),
-        (&id, &json!("camera back"))
-    );
+    assert_eq!(ended["id"], id);
+    assert_eq!(ended["endedBy"], "camera back");
     // The cameras that are well beside: all of the fleet again, and the others.
     let path = format!("/problems/{}", id.as_str().expect("an id"));
     let row = get(service.broker.admin, &path).json();

@@ -18,10 +18,8 @@ fn troubled_sessions_are_listed_with_their_reason() {
     let mut watcher = Watcher::open(broker.admin, "troubled");
     assert_eq!(watcher.status(), 200);
     let none = watcher.event("snapshot");
-    assert_eq!(
-        (&none["topic"], &none["sessions"]),
-        (&"troubled".into(), &json!([]))
-    );
+    assert_eq!(none["topic"], "troubled");
+    assert_eq!(none["sessions"], json!([]));
     let of = |event: &Value, client: &str| -> Value {
         let all = event["sessions"].as_array().expect("a list").iter();
         let found = all.clone().find(|one| one["clientId"] == client);
@@ -39,10 +37,8 @@ fn troubled_sessions_are_listed_with_their_reason() {
             .is_some_and(|says| says.contains("no master had connected"))
     });
     let early = of(&early, "early");
-    assert_eq!(
-        (&early["channel"], &early["trouble"]),
-        (&"trouble".into(), &"unanswered".into())
-    );
+    assert_eq!(early["channel"], "trouble");
+    assert_eq!(early["trouble"], "unanswered");
     // A master gets the offer and says nothing.
     let master = Peer::master(&broker, &arn);
     let mut viewer = Peer::viewer(&broker, &arn, "late");
@@ -117,11 +113,8 @@ fn a_slow_session_setup_leads_to_its_session() {
     assert!(!scrape("text/plain").contains(" # {"));
     let path = format!("/sessions/{shard}/{connection}");
     let wanted = |session: &Value| {
-        assert_eq!(
-            (&session["channel"], &session["clientId"]),
-            (&"slow".into(), &"late".into()),
-            "{session}"
-        );
+        assert_eq!(session["channel"], "slow", "{session}");
+        assert_eq!(session["clientId"], "late", "{session}");
     };
     wanted(&get(broker.admin, &path).json());
     viewer.close();

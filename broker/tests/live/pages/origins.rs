@@ -53,13 +53,10 @@ fn foreign_pages_are_refused_under_dev_with_the_remedy() {
 /// What the answer to a foreign page advises is taken at start, for pages of every scheme, and lets in that page alone.
 #[test]
 fn pages_of_apps_and_extensions_may_when_they_are_named() {
+    #[rustfmt::skip] // a list
     let pages = [
-        "capacitor://localhost",
-        "ionic://localhost",
-        "tauri://localhost",
-        "file://",
-        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
-        "null",
+        "capacitor://localhost", "ionic://localhost", "tauri://localhost", "file://",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop", "null",
     ];
     let ask = |broker: &Broker, page: &str| {
         let lines = format!("Host: localhost\r\nOrigin: {page}");

@@ -3,7 +3,9 @@
 mod run;
 mod stopped;
 
-pub(crate) use run::{SERVE_IN, TURN_CPU, beside, binary, command, fresh_directory, run_to_end};
+pub(crate) use run::{
+    SERVE_IN, TURN_CPU, beside, binary, command, directory, fresh_directory, run_to_end,
+};
 pub(crate) use testkit::{Scrape, until_within};
 
 use crate::http::Answer;
@@ -20,13 +22,8 @@ use testkit::{Directory, Exit, Running, until};
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
 
 /// Under `--dev` on free ports, plain and over TLS.
-pub(crate) const DEV: [&str; 5] = [
-    "--dev",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--listen",
-    "https://127.0.0.1:0",
-];
+#[rustfmt::skip] // a list
+pub(crate) const DEV: [&str; 5] = ["--dev", "--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"];
 
 /// Long enough for what follows an answer: a line of the log, the end of a connection.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
@@ -110,18 +107,18 @@ impl Broker {
     /// `heliograph serve` with these arguments and a configuration file of this text.
     pub(crate) fn configured_as(text: &str, arguments: &[&str], shards: u16) -> Self {
         let directory = run::directory();
-        let file = directory.as_ref().join("broker.toml");
+        let file = directory.join("broker.toml");
         fs::write(&file, text).expect("a file under target/");
         let path = file.to_str().expect("a path in UTF-8");
         let arguments = [arguments, &["--config", path]].concat();
-        let mut broker = Self::launch_in(directory.as_ref(), command(), &arguments, shards);
+        let mut broker = Self::launch_in(&directory, command(), &arguments, shards);
         broker._directory = Some(directory);
         broker
     }
 
     /// Writes another configuration file for a broker that was started with one, whole or not at all.
     pub(crate) fn configure(&self, text: &str) {
-        let directory = self._directory.as_ref().expect("it has one").as_ref();
+        let directory = self._directory.as_ref().expect("it has one");
         fs::write(directory.join("new"), text).expect("a file under target/");
         fs::rename(directory.join("new"), directory.join("broker.toml")).expect("renamed");
     }
@@ -192,7 +189,7 @@ impl Broker {
     /// The same, where `command` is the binary or what becomes it.
     pub(crate) fn launch(command: Command, arguments: &[&str], shards: u16) -> Self {
         let directory = run::directory();
-        let mut broker = Self::launch_in(directory.as_ref(), command, arguments, shards);
+        let mut broker = Self::launch_in(&directory, command, arguments, shards);
         broker._directory = Some(directory);
         broker
     }

@@ -10,14 +10,9 @@ const PROGRAM: Program = Program::new(
 );
 
 /// Serves on a free port under `--dev`, without an admin listener, in the data directory that follows.
+#[rustfmt::skip] // a list
 pub(crate) const SERVE_IN: [&str; 7] = [
-    "serve",
-    "--dev",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--admin",
-    "off",
-    "--data-dir",
+    "serve", "--dev", "--listen", "http://127.0.0.1:0", "--admin", "off", "--data-dir",
 ];
 
 /// Has a broker measure its turns as CPU time.

@@ -12,14 +12,9 @@ const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700
 /// The C SDK keeps what it reads last in a buffer of this size, and parses at most this many tokens.
 const C_SDK_BODY_BYTES: usize = 10 * 1024;
 
+#[rustfmt::skip] // a list
 const ARGUMENTS: [&str; 7] = [
-    "--dev",
-    "--region",
-    "us-east-1",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--listen",
-    "https://127.0.0.1:0",
+    "--dev", "--region", "us-east-1", "--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0",
 ];
 
 #[test]
@@ -31,15 +26,12 @@ fn recorded_calls_are_answered() {
     );
     let recorded = recorded("http_requests");
     let mut replayed = 0;
-    for operation in [
-        "DescribeSignalingChannel",
-        "ListSignalingChannels",
-        "GetSignalingChannelEndpoint",
-        "GetIceServerConfig",
-        "SendAlexaOfferToMaster",
-        "DeleteSignalingChannel",
-        "CreateSignalingChannel",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = [
+        "DescribeSignalingChannel", "ListSignalingChannels", "GetSignalingChannelEndpoint", "GetIceServerConfig",
+        "SendAlexaOfferToMaster", "DeleteSignalingChannel", "CreateSignalingChannel",
+    ];
+    for operation in cases {
         for request in recorded
             .iter()
             .filter(|request| request["operation"] == operation)
@@ -59,10 +51,8 @@ fn replay(broker: &Broker, master: &mut Peer, operation: &str, request: &Value) 
         "DescribeSignalingChannel" => {
             let answer = exchange(broker.plain, &bytes);
             let info = &answer.ok()["ChannelInfo"];
-            assert_eq!(
-                (&info["ChannelName"], &info["ChannelARN"]),
-                (&json!("demo"), &json!(ARN))
-            );
+            assert_eq!(info["ChannelName"], "demo");
+            assert_eq!(info["ChannelARN"], json!(ARN));
             assert_eq!(info["ChannelStatus"], json!("ACTIVE"));
             assert_fits_the_c_sdk(&answer);
         }

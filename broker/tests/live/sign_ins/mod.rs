@@ -67,12 +67,5 @@ fn why(service: &Service, arguments: &[&str]) -> String {
 }
 
 /// The members that say who asked for what.
-const NAMES: [&str; 7] = [
-    "certificate",
-    "thing",
-    "issuer",
-    "subject",
-    "role",
-    "session",
-    "principal",
-];
+#[rustfmt::skip] // a list
+const NAMES: [&str; 7] = ["certificate", "thing", "issuer", "subject", "role", "session", "principal"];

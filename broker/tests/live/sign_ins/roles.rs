@@ -43,28 +43,11 @@ struct Case {
 }
 
 /// Refusals by a trust, or by the caller's own policies.
+#[rustfmt::skip] // a table, a case per row
 const DENIED: &[Case] = &[
-    denied(
-        "admin",
-        "absent",
-        &[],
-        "role_absent",
-        "the role is not in the credentials file",
-    ),
-    denied(
-        "barred",
-        "account",
-        &[],
-        "trust_explicit_deny",
-        "the trust of account, statement 2, denies it",
-    ),
-    denied(
-        "backend",
-        "external",
-        &[("ExternalId", "x-2")],
-        "trust_no_allow",
-        EXTERNAL_ID,
-    ),
+    denied("admin", "absent", &[], "role_absent", "the role is not in the credentials file"),
+    denied("barred", "account", &[], "trust_explicit_deny", "the trust of account, statement 2, denies it"),
+    denied("backend", "external", &[("ExternalId", "x-2")], "trust_no_allow", EXTERNAL_ID),
 ];
 
 /// Refusals of what was asked for.
@@ -99,29 +82,12 @@ const UNFIT: &[Case] = &[
 ];
 
 /// Refusals of keys that are temporary themselves.
+#[rustfmt::skip] // a table, a case per row
 const TEMPORARY: &[Case] = &[
-    Case {
-        principal: "federated-user/web-1",
-        ..denied("federated", "account", &[], "policy_no_allow", BY_KIND)
-    },
-    Case {
-        principal: "admin",
-        ..denied(
-            "session",
-            "",
-            GET_SESSION,
-            "policy_no_allow",
-            "GetSessionToken",
-        )
-    },
-    Case {
-        principal: "admin",
-        ..denied("session", "", GET_FEDERATION, "policy_no_allow", BY_KIND)
-    },
-    Case {
-        principal: "named/s0",
-        ..denied("role", "", GET_FEDERATION, "policy_no_allow", BY_KIND)
-    },
+    Case { principal: "federated-user/web-1", ..denied("federated", "account", &[], "policy_no_allow", BY_KIND) },
+    Case { principal: "admin", ..denied("session", "", GET_SESSION, "policy_no_allow", "GetSessionToken") },
+    Case { principal: "admin", ..denied("session", "", GET_FEDERATION, "policy_no_allow", BY_KIND) },
+    Case { principal: "named/s0", ..denied("role", "", GET_FEDERATION, "policy_no_allow", BY_KIND) },
 ];
 
 const fn denied(
@@ -189,13 +155,11 @@ fn walk(service: &Service, case: &Case, more: &[(&str, &str)]) {
     let body = answer.text();
     assert_eq!(element(&body, "Code"), case.code, "{}: {body}", case.reason);
     let is_read = !case.principal.is_empty();
+    #[rustfmt::skip] // a table, a case per row
     let named = [
         ("role", (is_read && !case.role.is_empty()).then_some(&*arn)),
         ("session", session.as_deref().filter(|_| is_read)),
-        (
-            "principal",
-            Some(if is_read { case.principal } else { case.by }),
-        ),
+        ("principal", Some(if is_read { case.principal } else { case.by })),
     ];
     let seen = Seen {
         check: case.check,

@@ -100,10 +100,7 @@ fn elsewhere_the_last_request_for_the_endpoint_decides_about_the_id_master() {
     let told = refused.refused(403, "AccessDeniedException");
     assert!(!told.contains("MASTER"), "not told to clients: {told}");
     let ground = ground_of(&service, refused.header("x-amzn-requestid").expect("an id"));
-    assert!(
-        ground.contains("X-Amz-ClientId=MASTER is a viewer's here"),
-        "{ground}"
-    );
+    testkit::assert_has(&ground, &["X-Amz-ClientId=MASTER is a viewer's here"]);
     // A page that asks for the master's endpoint is none for that.
     asks(&service, &page, &arn, "MASTER");
     let (viewer, viewers) = opens(&page);

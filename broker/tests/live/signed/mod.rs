@@ -45,10 +45,7 @@ fn calls_signed_in_headers_and_in_the_query_are_answered(service: &Service) {
     for signer in [Signer::new("admin"), temporary()] {
         let name = format!("demo-{}", signer.id);
         let arn = service.create(&signer, &name);
-        assert!(
-            arn.starts_with("arn:aws:kinesisvideo:us-west-2:123456789012:channel/"),
-            "{arn}"
-        );
+        testkit::assert_begins(&arn, "arn:aws:kinesisvideo:us-west-2:123456789012:channel/");
         let describe = Call::api(
             &service.broker,
             "/describeSignalingChannel",
@@ -140,11 +137,9 @@ fn accounts_do_not_see_each_other(service: &Service) {
         let refused = service.send(&neighbour.presign(call, 60));
         assert_eq!(refused.refused(404, "ResourceNotFoundException"), nothing);
     }
-    for path in [
-        "/deleteSignalingChannel",
-        "/getSignalingChannelEndpoint",
-        "/v1/get-ice-server-config",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["/deleteSignalingChannel", "/getSignalingChannelEndpoint", "/v1/get-ice-server-config"];
+    for path in cases {
         let refused = service.call(&neighbour, path, &by_arn(&arn));
         assert_eq!(refused.refused(404, "ResourceNotFoundException"), nothing);
     }

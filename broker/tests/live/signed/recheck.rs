@@ -23,8 +23,10 @@ fn refused_by(service: &Service, client_id: &str, text: &str) {
         let mut lines = log.lines().filter(|line| line.contains("connection ended"));
         lines.find(|line| line.contains(&wanted)).map(str::to_owned)
     });
-    assert!(line.contains("reason=forbidden"), "{line}");
-    assert!(line.contains(&format!("refused_by=\"{text}")), "{line}");
+    testkit::assert_has(
+        &line,
+        &["reason=forbidden", &format!("refused_by=\"{text}")],
+    );
 }
 
 fn ended(service: &Service) -> f64 {

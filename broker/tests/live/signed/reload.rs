@@ -148,10 +148,7 @@ fn a_reload_that_failed_shows_until_one_succeeds() {
             .is_some_and(|since| since > 1_700_000_000_000)
     );
     let said = service.broker.asked(&["doctor"]).stdout;
-    assert!(
-        said.contains("the reload of the credentials file failed"),
-        "{said}"
-    );
+    testkit::assert_has(&said, &["the reload of the credentials file failed"]);
     write(&service, "credentials.toml", &of_all(&["staying"]));
     until_true("a good file", ok);
     until_true("the overview again", || reloads() == json!([]));

@@ -295,16 +295,9 @@ pub(crate) fn forge(text: &str) -> String {
 }
 
 /// The labels of `heliograph_auth_failures_total`.
+#[rustfmt::skip] // a list
 const REASONS: [&str; 9] = [
-    "missing",
-    "malformed",
-    "expired",
-    "early",
-    "scope",
-    "unknown_key",
-    "token",
-    "mismatch",
-    "policy",
+    "missing", "malformed", "expired", "early", "scope", "unknown_key", "token", "mismatch", "policy",
 ];
 
 /// The text of a credentials file with everybody.

@@ -59,26 +59,13 @@ fn a_body_that_nothing_could_make_right_is_not_waited_for(service: &Service) {
         ..admin.clone()
     };
     let long = "x".repeat(60_000);
-    for (what, signer, kind, reason) in [
-        (
-            "of the day before yesterday",
-            Some(admin.ahead(-200_000)),
-            "InvalidSignatureException",
-            "expired",
-        ),
-        (
-            "of another region",
-            Some(elsewhere),
-            "InvalidSignatureException",
-            "scope",
-        ),
-        (
-            "unsigned",
-            None,
-            "MissingAuthenticationTokenException",
-            "missing",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("of the day before yesterday", Some(admin.ahead(-200_000)), "InvalidSignatureException", "expired"),
+        ("of another region", Some(elsewhere), "InvalidSignatureException", "scope"),
+        ("unsigned", None, "MissingAuthenticationTokenException", "missing"),
+    ];
+    for (what, signer, kind, reason) in cases {
         for expects in [false, true] {
             let mut call = describe(service, &admin);
             call.body.clone_from(&long);

@@ -153,11 +153,8 @@ fn lines_say_who_it_was_whatever_it_calls_itself(service: &Service) {
         let key = format!(" key_id=\"{}\"", signer.id);
         line_with(&["caller=\"federated-user/admin\"", &account, &key, &arn]);
         assert_eq!(sts(service, &signer, &form).status, 403);
-        line_with(&[
-            "caller=\"federated-user/admin\"",
-            &key,
-            "outcome=\"AccessDenied\"",
-        ]);
+        #[rustfmt::skip] // a list
+        line_with(&["caller=\"federated-user/admin\"", &key, "outcome=\"AccessDenied\""]);
         until("its refusal", || {
             let rows = service.broker.page("/refusals?limit=1").json();
             let row = &rows["refusals"][0];

@@ -212,35 +212,17 @@ fn tokens_that_are_wrong_get_nothing_and_say_why_to_operators_alone() {
     let (invalid, denied) = ((400, "InvalidIdentityToken"), (403, "AccessDenied"));
     let (expired, rejected) = ((400, "ExpiredTokenException"), (403, "IDPRejectedClaim"));
     let foreign = json!({"iss": "https://id.example.com"});
-    for (role, changes, wanted, told) in [
-        (
-            "viewer",
-            json!({"aud": "another"}),
-            invalid,
-            "not a client id",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("viewer", json!({"aud": "another"}), invalid, "not a client id"),
         ("viewer", foreign, invalid, "has this issuer"),
-        (
-            "viewer",
-            json!({"exp": now_s() - 61}),
-            expired,
-            "has expired",
-        ),
-        (
-            "viewer",
-            json!({"iat": now_s() + 600}),
-            rejected,
-            "in the future",
-        ),
+        ("viewer", json!({"exp": now_s() - 61}), expired, "has expired"),
+        ("viewer", json!({"iat": now_s() + 600}), rejected, "in the future"),
         ("viewer", json!({"aud": "tv-app"}), denied, "condition on"),
-        (
-            "installer",
-            json!({"groups": ["a"]}),
-            denied,
-            "condition on",
-        ),
+        ("installer", json!({"groups": ["a"]}), denied, "condition on"),
         ("absent", json!({}), denied, "not in the credentials file"),
-    ] {
+    ];
+    for (role, changes, wanted, told) in cases {
         refuses(&service, (role, &token(&changes)), wanted, told);
     }
     let stranger = TokenKey::new("one").token(&claims(&provider, &json!({})));
@@ -375,7 +357,7 @@ fn a_new_key_is_asked_for_and_one_that_is_gone_lets_nobody_in() {
 fn keys_outlive_a_restart_without_the_provider_and_private_addresses_are_not_asked() {
     let (provider, key) = (Provider::start(), TokenKey::new("one"));
     provider.publish_keys(&[&key]);
-    let directory = crate::process::fresh_directory();
+    let directory = crate::process::directory();
     fs::write(directory.join("broker.toml"), "").expect("a file under target/");
     let text = file(&provider, "private = true");
     let service = Service::in_directory(&directory, &text, 1);
@@ -403,7 +385,6 @@ fn keys_outlive_a_restart_without_the_provider_and_private_addresses_are_not_ask
     assert!(told.contains(&provider.issuer), "{told}");
     assert_eq!(provider.asked(), asked);
     drop(service);
-    let _ = fs::remove_dir_all(directory);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use crate::http::create;
 use crate::peer::{Peer, master_query};
-use crate::process::{Broker, DEV, binary, fresh_directory};
+use crate::process::{Broker, DEV, binary, directory};
 use serde_json::Value;
 use std::process::Command;
 
 #[test]
 fn a_test_device_is_issued_signs_in_with_curl_and_connects() {
-    let directory = fresh_directory();
+    let directory = directory();
     let broker = Broker::again(
         &directory,
         &[&DEV[..], &["--admin", "127.0.0.1:0"]].concat(),
@@ -72,5 +72,4 @@ fn a_test_device_is_issued_signs_in_with_curl_and_connects() {
         .expect("it runs");
     assert_eq!(elsewhere.status.code(), Some(2));
     drop(broker);
-    let _ = std::fs::remove_dir_all(&directory);
 }

@@ -1,6 +1,6 @@
 //! A fleet: an authority, certificates of devices, and a credentials file that knows them.
 
-use crate::process::fresh_directory;
+use crate::process::directory;
 use crate::signed::service::{Service, credentials};
 use crate::things::device::Device;
 use data_encoding::{BASE64, HEXLOWER};
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use testkit::until_true;
+use testkit::{Directory, until_true};
 
 /// The server name of these tests: the development certificate has it.
 pub(crate) const HOST: &str = "credentials.localhost";
@@ -64,7 +64,7 @@ duration = "2h"
 pub(crate) struct Fleet {
     pub(crate) service: Service,
     pub(crate) authority: CertifiedIssuer<'static, KeyPair>,
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Directory,
 }
 
 /// A certificate with its key.
@@ -108,7 +108,7 @@ impl Fleet {
 
     /// One that asks for certificates at this name.
     pub(crate) fn at(host: &str, shards: u16) -> Self {
-        let directory = fresh_directory();
+        let directory = directory();
         let authority = authority("devices");
         let text = file(&directory, &authority, host);
         let arguments = ["--dev", "--listen", "https://127.0.0.1:0"];
@@ -159,7 +159,6 @@ impl Fleet {
     }
 
     pub(crate) fn end(self) {
-        let _ = fs::remove_dir_all(&self.directory);
         self.service.end();
     }
 }

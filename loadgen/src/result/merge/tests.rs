@@ -2,7 +2,7 @@ use super::*;
 use crate::result::spread::histogram;
 use proptest::prelude::*;
 
-/// The document of one part: spans by the second in which they ended.
+/// Returns the document of one part. Each pair in `seen` contains the second in which a latency ended, and the latency.
 fn part(name: u64, seen: &[(u64, u64)]) -> Document {
     let started = format!("2026-01-01T00:00:0{name}Z");
     let mut document = Document::new("sessions", "http://t", EventArguments::new(), started);
@@ -54,7 +54,7 @@ proptest! {
         prop_assert!((sum.cpu.driver_us_per_message.unwrap() - 2e6).abs() < 1.0);
         prop_assert_eq!(sum.cpu.server_s, Some(8.0));
 
-        // Neither the order nor the grouping matters.
+        // Neither the order nor the grouping of the parts matters.
         let [a, b, c] = parts;
         let ab = merge(&[a.clone(), b.clone()]).unwrap();
         let cb = merge(&[c.clone(), b]).unwrap();
@@ -114,7 +114,7 @@ fn seconds_are_aligned_though_the_clocks_drift() {
     assert_eq!(sum.intervals.len(), 5);
     let found = (sum.intervals[1].t_s, sum.intervals[1].messages);
     assert_eq!(found, (2.04, Some(2)));
-    // A sum that no number holds breaks nothing.
+    // A sum that no number can represent does not cause a failure.
     let mut huge = part(1, &[]);
     huge.intervals[0].t_s = f64::MAX;
     assert!(merge(&[huge.clone(), huge]).is_ok());

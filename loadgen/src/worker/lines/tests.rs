@@ -1,7 +1,7 @@
 use super::*;
 use std::net::TcpListener;
 
-/// Opens connections over a route to these addresses until each is open or broken; returns how many are open.
+/// Opens connections over a route to these addresses and waits until each is open or broken. Returns how many are open.
 fn connections(engine: Engine, addresses: &[SocketAddr], count: usize) -> usize {
     let mut target = Target::parse("http://127.0.0.1:1", false).unwrap();
     target.address = addresses[0];
@@ -41,7 +41,7 @@ fn connections_are_spread_and_try_every_address() {
     drop(gone);
     for engine in [Engine::IoUring, Engine::Epoll] {
         assert_eq!(connections(engine, &[first, closed, second], 12), 12);
-        // Those that found nobody went on to the next.
+        // Connections to an address at which nothing listens were made to the next address instead.
         assert_eq!((accepted(&one), accepted(&other)), (4, 8));
         assert_eq!(connections(engine, &[closed, closed], 2), 0);
     }

@@ -10,7 +10,7 @@ const MAY: &str = r#"{"Statement": {"Effect": "Allow", "Action": "sts:*", "Resou
 const MAY_NOT: &str =
     r#"{"Statement": {"Effect": "Deny", "Action": "sts:AssumeRole", "Resource": "*"}}"#;
 
-/// A trust that lets this principal do these, on a condition.
+/// Returns a trust policy that lets a principal perform these actions under a condition.
 fn trust(principal: &str, actions: &str, condition: &str) -> String {
     format!(
         r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "{principal}"}},
@@ -43,7 +43,7 @@ fn user(name: &str, account: &str, policies: &[&str]) -> Caller {
     Caller::principal(Arc::new(user), None)
 }
 
-/// A session of a role.
+/// Returns a caller that holds a session of a role.
 fn session(
     role: Role,
     scope: SessionScope,
@@ -63,12 +63,12 @@ fn session(
     Caller::session(fixtures::session(source, scope), None)
 }
 
-/// The decision, whatever it takes.
+/// Calls `assume` and ignores the cost of the evaluation.
 fn assume(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> Result<Assumption, Refusal> {
     super::assume(caller, file, asked, &mut 0)
 }
 
-/// The action and the check that refuse, and what operators read.
+/// Returns the action and the check by which the request is refused, and the reason given to operators.
 fn refused(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> (String, Check, String) {
     let refusal = assume(caller, file, asked).unwrap_err();
     assert!(refusal.is_denial(), "{refusal:?}");
@@ -78,7 +78,7 @@ fn refused(caller: &Caller, file: &Credentials, asked: &AssumeRole) -> (String, 
     (action.to_owned(), refusal.check, ground.unwrap_or_default())
 }
 
-/// A file with the role `r`, whose trust lets this principal assume it.
+/// Returns credentials with a role `r` that the principal may assume.
 fn role_for(principal: &str) -> Credentials {
     let trust = trust(principal, r#""sts:AssumeRole""#, "");
     file(vec![role("r", &[], &trust)])

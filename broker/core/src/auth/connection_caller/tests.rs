@@ -33,7 +33,8 @@ fn file(principals: Vec<Principal>, roles: Vec<Role>) -> Credentials {
     file.with_roles(roles, [Arc::new(own)])
 }
 
-/// A session of the role `app`, which `hub` was on the way to and the policy `bound` bounds, issued at second 50.
+/// Returns a session of the role `app`, issued at second 50. The role was assumed via the role `hub`, and the session
+/// policy `bound` restricts it.
 fn session(key_id: &str) -> Caller {
     session_from(
         key_id,
@@ -56,7 +57,7 @@ fn session_from(key_id: &str, root: Root) -> Caller {
     Caller::session(session, None)
 }
 
-/// The caller again; whether it may connect.
+/// Looks the caller up again and returns whether it may connect.
 fn again(held: &HeldCaller, credentials: &Credentials) -> Result<bool, Gone> {
     let mut sessions = SharedSessions::default();
     asked(held, credentials, &mut sessions).map(|caller| may(&caller))
@@ -106,7 +107,7 @@ fn a_principal_is_found_by_its_key_and_secret() {
     assert_eq!(with(&|it| it.account = "999999999999".into()), gone);
     assert_eq!(with(&|it| it.expires_s = Some(NOW_S)), gone);
     assert_eq!(with(&|it| it.expires_s = Some(NOW_S + 1)), Ok(true));
-    // An end that it had before was known when it connected.
+    // An expiry that the principal already had when it connected was known then.
     let mut ends = principal("a", "1", &[ALLOW]);
     ends.expires_s = Some(NOW_S - 1);
     let held = Caller::principal(Arc::new(ends.clone()), None)
@@ -171,7 +172,7 @@ fn connections_of_one_token_share_its_session() {
     let [first, second, third] = [0, 1, 2].map(|place| session_arc(&all[place]));
     assert_eq!(first, second);
     assert_ne!(first, third);
-    // By other credentials it is another one, and again one for all.
+    // Other credentials produce another session, which is again shared by all connections.
     sessions.clear();
     let mut found = |held: &HeldCaller| asked(held, &credentials, &mut sessions).unwrap();
     let renewed = [found(&one), found(&two)];
@@ -202,6 +203,6 @@ fn headers_that_a_policy_named_are_kept() {
 #[test]
 fn a_connection_keeps_little() {
     assert_eq!(size_of::<Option<HeldCaller>>(), 16);
-    // Shared by all connections of a token. Names, tags and a policy of its own are beside it.
+    // All connections of a token share the session. Its names, tags and own policy are stored outside it.
     assert!(size_of::<Session>() <= 256, "{}", size_of::<Session>());
 }

@@ -65,7 +65,7 @@ fn things() -> Things {
     }
 }
 
-/// The thing that a certificate stands for, and its type; or why it is refused.
+/// The thing and the type that a certificate identifies, or the reason why the certificate is refused.
 type Told = Result<(Option<String>, Option<String>), String>;
 
 fn who(things: &Things, shown: &ShownCertificate, wanted: Option<&str>, now_s: u64) -> Told {
@@ -132,7 +132,8 @@ fn an_authority_vouches_for_the_names_that_it_may_give() {
     }
 }
 
-/// Keys of a certificate, under this name; `vouched` has the authority, the number and the name in it.
+/// Returns the identity for which keys were issued. `vouched` holds the authority, the certificate's number and the
+/// name in the certificate.
 fn keys(fingerprint: u8, name: Option<&str>, vouched: Option<(u8, u64, &str)>) -> ThingIdentity {
     ThingIdentity {
         certificate: [fingerprint; 32],
@@ -184,7 +185,8 @@ fn a_list_that_revokes_wins_over_the_registry() {
     let refused = who(&things, &shown(1), Some("cam-1"), NOW).unwrap_err();
     assert!(refused.starts_with(REVOKED), "{refused}");
     assert!(!things.knows(&own), "keys that were given before");
-    // One that was shown with it, such as the authority that signed it.
+    // Another certificate in the chain may be revoked, such as that of the authority that signed the device's
+    // certificate.
     let mut behind = shown(3);
     behind.numbers = [3, 1].into();
     let refused = who(&things, &behind, None, NOW).unwrap_err();
@@ -243,7 +245,7 @@ fn names_of_an_authority_are_a_pattern() {
     }
 }
 
-/// The C SDK keeps tokens of up to 2,048 characters.
+/// The C SDK stores tokens of up to 2,048 characters.
 #[test]
 fn the_longest_names_make_a_token_that_devices_can_keep() {
     let longest = |bytes: usize| Box::<str>::from("x".repeat(bytes));

@@ -43,7 +43,7 @@ fn claims_that_policies_name_are_kept_with_all_their_values() {
         ("email_verified", texts(&["true"])),
     ];
     assert_eq!(kept, wanted.map(|(name, values)| claim(name, values)));
-    // Values that no condition could compare are as absent.
+    // Values that no condition could compare are treated as absent.
     for odd in [
         json!({"a": 1}),
         json!([{}]),
@@ -94,7 +94,7 @@ fn the_party_that_a_token_names_is_the_client() {
     assert!(verified(&provider(), &token(json!({"aud": ["home-app"]}))).is_ok());
 }
 
-/// Access tokens say by `client_id` what id tokens say by `azp`.
+/// In access tokens, `client_id` plays the role that `azp` has in id tokens.
 #[test]
 fn the_client_of_an_access_token_counts() {
     let token = |changes, typ: &str| Signer::es256().token(&claims(changes), json!({"typ": typ}));
@@ -117,7 +117,7 @@ fn the_client_of_an_access_token_counts() {
     }
 }
 
-/// Changes to the claims, and a word of the fault.
+/// Each row holds changes to the claims and part of the expected error message.
 #[test]
 fn claims_are_needed_and_bounded() {
     #[rustfmt::skip] // a table, a case per row
@@ -253,7 +253,7 @@ fn a_key_is_used_for_its_own_algorithm_and_under_its_own_name() {
         (ec.usual(Some("../../dev/null")), TokenFault::UnknownKey),
         (ec.usual(Some("e\u{0}")), TokenFault::UnknownKey),
         (ec.usual(Some("r")), TokenFault::UnknownKey),
-        // Of the RSA key with the other's name in its header.
+        // The token is signed by the RSA key, but its header names the other key.
         (rsa.token(&claims(json!({})), json!({"alg": "ES256", "kid": "e"})), TokenFault::Signature),
         (ec.token(&claims(json!({})), json!({"alg": "RS256", "kid": "r"})), TokenFault::Signature),
     ];
@@ -262,7 +262,7 @@ fn a_key_is_used_for_its_own_algorithm_and_under_its_own_name() {
     }
     let mut ours = provider();
     ours.algorithms = Algorithms::of_names(["PS256", "RS256"]).unwrap();
-    // The key's own `alg` counts, whatever the provider may use.
+    // The `alg` of the key itself applies, whatever the provider may use.
     let token = rsa.token(&claims(json!({})), json!({"alg": "PS256", "kid": "r"}));
     assert_eq!(verified(&ours, &token), Err(TokenFault::UnknownKey));
     let token = ec.usual(None);
@@ -361,8 +361,8 @@ fn names_of_algorithms_with_shared_secrets_are_none() {
     assert_eq!(found, Some(Algorithms::default()));
 }
 
-/// A bit of one byte of a token, or a byte more or less. The last character of a signature has bits that mean nothing,
-/// which the decoder refuses to see set.
+/// Changes a bit of one byte of a token, or adds or removes a byte. The last character of a signature contains unused
+/// bits, and the decoder rejects the token if any of them is set.
 #[test]
 fn mutated_tokens_are_refused() {
     let ours = provider();

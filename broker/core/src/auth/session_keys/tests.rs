@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::grant::{CHAIN_MAX, GrantHolder, RoleGrant, SessionTag};
 use codec::policy::Policy;
 
-/// The key of the parent.
+/// Access key id of the parent.
 const ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "secret";
 const ACCOUNT: &str = "123456789012";
@@ -13,7 +13,7 @@ fn grant_of(name: &str, policy: Option<Policy>) -> Grant {
     Grant::federated(ID, ACCOUNT, name, policy, EXPIRES_S)
 }
 
-/// A policy of this many bytes.
+/// Returns a policy of this many bytes.
 fn policy(bytes: usize) -> Policy {
     let resource = "a".repeat(bytes - 15);
     let text = format!(
@@ -32,7 +32,6 @@ fn seal(keys: &SessionKeys, nonce: u8, grant: &Grant) -> Temporary {
     keys.seal(&[nonce; 32], grant, SECRET).unwrap()
 }
 
-/// A federated user's token.
 fn browser(keys: &SessionKeys) -> Temporary {
     seal(keys, 1, &grant_of(NAME, None))
 }
@@ -42,7 +41,7 @@ fn open(keys: &SessionKeys, temporary: &Temporary) -> Option<OpenedToken> {
     keys.open(&temporary.access_key_id, token)
 }
 
-/// The account, the key of the parent, the name and the policy of a federated user's token.
+/// Returns the account, the key of the parent, the name and the policy in a federated user's token.
 fn federated(opened: &OpenedToken) -> (&str, &str, &str, Option<&Policy>) {
     let GrantRoot::Key { access_key_id } = &opened.grant.root else {
         panic!("{opened:?}");
@@ -132,7 +131,7 @@ fn a_token_counts_only_with_the_secret_it_was_asked_for_with() {
     assert!(keys().was_begun_with(&opened, ID, &"secret".into()));
     assert!(!keys().was_begun_with(&opened, ID, &"another".into()));
     assert!(!keys().was_begun_with(&opened, ID, &"".into()));
-    // Every holder of the session key that was in force knows it, whatever is in force now.
+    // The check works for every holder of the session key under which the token was issued, whatever key is current.
     let rotated = SessionKeys::new(&[8; 32], Some(&[7; 32]));
     assert!(rotated.was_begun_with(&opened, ID, &"secret".into()));
     assert!(!rotated.was_begun_with(&opened, ID, &"another".into()));
@@ -141,7 +140,7 @@ fn a_token_counts_only_with_the_secret_it_was_asked_for_with() {
 
 #[test]
 fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
-    // Made by version 1, with a nonce of ones.
+    // This token was created by version 1 with a nonce of ones.
     let token = "Abm62JaPqKvRSHRRcQFqoMwE/VD5vF2pnyPv+xQ5jG2LqcE/f9jq+OTa6F74vR7h/RPpNLY/\
                      EZRpSGPYBTiv8czy8Xa49BglDw1G7P2Y+gHLC\
                      g1PkOTmJ6GqUJc48Gy6XmbvJSoauJVce6G+TLDow3TVi/s=";
@@ -150,7 +149,7 @@ fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
     let (.., name, policy) = federated(&opened);
     assert_eq!(
         (name, opened.grant.expires_s, policy),
-        (NAME, EXPIRES_S, None) // its policy has no statement: no rights
+        (NAME, EXPIRES_S, None) // its policy has no statement, so it confers no rights
     );
     assert!(keys().was_begun_with(&opened, ID, &"any".into()));
     let bound = browser(&keys());
@@ -184,7 +183,7 @@ fn a_token_of_version_2_has_the_text_of_its_policy() {
     assert_eq!(found, Policy::parse_session(text).ok().as_ref());
     assert!(keys().was_begun_with(&opened, ID, &"secret".into()));
     assert!(!keys().was_begun_with(&opened, ID, &"another".into()));
-    // Text that is no policy in its version gives no rights.
+    // Text that is not a valid policy in its version confers no rights.
     assert_eq!(federated(&open(&keys(), &sealed(VERSION)).unwrap()).3, None);
 }
 
@@ -218,7 +217,6 @@ fn role_grant(tags: Vec<SessionTag>, policy: Option<Policy>) -> Grant {
     }
 }
 
-/// A token of a role's session.
 fn camera(nonce: u8) -> Temporary {
     seal(&keys(), nonce, &role_grant(Vec::new(), None))
 }
@@ -300,7 +298,7 @@ fn a_grant_that_says_more_than_one_may_is_refused() {
     ] {
         assert_eq!(opened(more, None, &[]), None);
     }
-    // A policy that cannot be read is no policy that is not there.
+    // A policy that cannot be read is not the same as an absent policy.
     assert_eq!(opened(most(), Some(&[255u8][..]), &[]), Some(Err(())));
 }
 
@@ -346,7 +344,7 @@ fn no_token_is_that_of_another_kind_or_key() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
 
-    /// Bytes of a session's token that were changed, cut off, added or exchanged with those of another one.
+    /// Changes, truncates or extends the bytes of a session's token, or splices in bytes from another token.
     #[test]
     fn no_mutated_session_opens(
         changes in proptest::collection::vec((0..400usize, 1..=255u8), 1..4),
@@ -377,7 +375,7 @@ proptest::proptest! {
         }
     }
 
-    /// Grants that a holder of the key could seal are read or refused, whatever their bytes are.
+    /// Any bytes that a holder of the key could seal are either read or refused.
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
         let sealer = Sealer::new(&[7; 32]);

@@ -44,14 +44,14 @@ fn request() -> AssumeRole {
     AssumeRole::new(role, "s1")
 }
 
-/// Assumes the role `camera` with this trust.
+/// Assumes the role `camera` with this trust policy.
 fn ask_by(trust: &str, caller: &Caller) -> Result<Assumption, Refusal> {
     let credentials = Credentials::new(Vec::new());
     let credentials = credentials.with_roles(vec![role_of(trust)], []);
     assume(caller, &credentials, &request(), &mut 0)
 }
 
-/// Assumes a role that lets a principal do an action on a condition.
+/// Assumes a role whose trust policy allows an action to a principal under a condition.
 fn ask(
     sign_in: &SignIn,
     (principal, action, condition): (&str, &str, &str),
@@ -90,7 +90,7 @@ fn a_trust_names_the_provider_or_the_service_and_compares_what_they_proved() {
     let federated =
         r#"{"StringLike": {"aws:FederatedProvider": "arn:*:oidc-provider/id.example.com/*"}}"#;
     assert!(is_let_in(&web(), (oidc, by_web, federated)));
-    // Another action, another kind of principal, everybody, another account, other values and claims that are absent.
+    // The other cases vary the action, the kind of principal, the account and the values, or lack the claims.
     let other = oidc.replace("123456789012", "210987654321");
     let account = r#"{"AWS": "123456789012"}"#;
     #[rustfmt::skip] // a table, a case per row
@@ -118,7 +118,8 @@ fn a_trust_names_the_provider_or_the_service_and_compares_what_they_proved() {
     }
 }
 
-/// "This role is locked" is so for each kind of sign-in: a device, a user of a provider, a user of the account.
+/// A statement that denies everybody applies to every kind of sign-in: a device, a user of a provider, a user of the
+/// account.
 #[test]
 fn a_denial_of_everybody_is_one_of_each_kind_of_sign_in() {
     let oidc = format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{PROVIDER}");
@@ -157,7 +158,7 @@ fn a_denial_of_everybody_is_one_of_each_kind_of_sign_in() {
     }
 }
 
-/// A role's session, by what its token had when it signed in.
+/// Decides about a role session, depending on what its token contained at sign-in.
 #[test]
 fn a_claim_that_was_not_kept_denies_and_does_not_allow() {
     let check = |statements: &str| {
@@ -180,7 +181,7 @@ fn a_claim_that_was_not_kept_denies_and_does_not_allow() {
     let claim = |name: &str| format!(r#""{PROVIDER}:{name}": "x*""#);
     #[rustfmt::skip] // a table, a case per row
     let cases = [
-        // Kept with other values, and not kept.
+        // A claim kept with other values, and a claim that was not kept.
         ("amr", Some(Check::PolicyNoAllow), None),
         ("email", Some(Check::PolicyNoAllow), Some(Check::PolicyExplicitDeny)),
     ];
@@ -233,7 +234,7 @@ fn a_caller_that_signs_in_is_nobody_else() {
     assert_eq!(longest.provider_arn().as_str().len(), 192);
 }
 
-/// Keys of a device, by what its alias stood for when they were given.
+/// Keys of a device remain valid only while their alias, role and trust policy are those for which they were issued.
 #[test]
 fn keys_of_a_device_end_where_their_alias_role_or_trust_is_another() {
     let trust = |condition: &str| {

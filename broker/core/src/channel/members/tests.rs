@@ -1,4 +1,4 @@
-//! Slots: who has them, who gave way, and who comes back.
+//! Tests for slots: which connection has a slot, which one is superseded, and which one regains it.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn at_once(number: u32) -> Leaver {
     }
 }
 
-/// Joins with a hasher of its own.
+/// Joins with a separate hasher.
 fn join(
     members: &mut Members,
     slot: Slot,
@@ -75,19 +75,15 @@ fn a_slot_is_held_until_its_former_connection_has_ended_what_it_began() {
     assert_eq!(members.leave(&slot, after_long(1), Now(0)), None);
     members.hold(slot.clone(), key(1), Now(5));
     join(&mut members, slot, key(3), 10).unwrap();
-    assert_eq!(
-        (members.viewer("v"), members.to_viewer("v")),
-        (Some(key(3)), None)
-    );
+    assert_eq!(members.viewer("v"), Some(key(3)));
+    assert_eq!(members.to_viewer("v"), None);
     assert_eq!(
         members.to_master(),
         Some(key(2)),
         "other slots are not held"
     );
-    assert_eq!(
-        (members.next_overdue(), members.take_overdue(Now(4))),
-        (Some(Now(5)), None)
-    );
+    assert_eq!(members.next_overdue(), Some(Now(5)));
+    assert_eq!(members.take_overdue(Now(4)), None);
     assert_eq!(members.take_overdue(Now(5)), Some(key(1)));
     assert_eq!(members.take_overdue(Now(6)), None, "told once");
     assert!(members.release(key(1)) && !members.release(key(1)));
@@ -101,10 +97,8 @@ fn a_superseded_connection_that_leaves_does_not_free_the_slot() {
     join(&mut members, slot.clone(), key(1), 10).unwrap();
     join(&mut members, slot.clone(), key(2), 10).unwrap();
     assert_eq!(members.leave(&slot, after_long(1), Now(0)), None);
-    assert_eq!(
-        (members.viewer("v"), members.all()),
-        (Some(key(2)), vec![key(2)])
-    );
+    assert_eq!(members.viewer("v"), Some(key(2)));
+    assert_eq!(members.all(), vec![key(2)]);
     assert_eq!(members.leave(&slot, after_long(2), Now(0)), None);
     assert!(members.is_empty());
 }
@@ -125,15 +119,15 @@ fn the_last_one_superseded_is_closed_for_a_slot_that_stays_vacant() {
     assert_eq!(members.leave(&slot, after_long(2), Now(6_000)), None);
     assert_eq!(members.take_for_vacancy(Now(11_000)), Some(key(1)));
     assert_eq!(members.leave(&slot, after_long(1), Now(11_000)), None);
-    // It came back: the oldest stays silent.
+    // A client has returned, so the oldest connection is not closed.
     join(&mut members, slot.clone(), key(4), 10).unwrap();
     assert_eq!(members.next_overdue(), None);
-    // The oldest leaves by itself: nobody is left to be closed.
+    // The oldest connection leaves by itself, so there is none left to close.
     assert_eq!(members.leave(&slot, after_long(4), Now(20_000)), None);
     assert_eq!(members.next_overdue(), Some(Now(25_000)));
     assert_eq!(members.leave(&slot, after_long(0), Now(21_000)), None);
     assert_eq!(members.next_overdue(), None);
-    // Each slot by itself.
+    // Each slot is treated separately.
     assert_eq!(members.leave(&other, after_long(13), Now(30_000)), None);
     assert_eq!(members.take_for_vacancy(Now(35_000)), Some(key(12)));
 }
@@ -152,11 +146,9 @@ fn a_connection_that_ends_at_once_leaves_its_slot_to_the_one_before_it() {
         members.hold(slot.clone(), key(1), Now(5));
         let returning = members.leave(&slot, at_once(2), Now(0));
         assert_eq!(returning, Some(key(1)));
-        assert_eq!(
-            (has(&members), members.next_overdue()),
-            (Some(key(1)), None)
-        );
-        // It was there for long: nobody comes back by itself.
+        assert_eq!(has(&members), Some(key(1)));
+        assert_eq!(members.next_overdue(), None);
+        // The connection had been open for long, so no older one regains the slot.
         assert_eq!(members.leave(&slot, after_long(1), Now(0)), None);
         assert_eq!(has(&members), None);
         assert_eq!(members.take_for_vacancy(Now(5_000)), Some(key(0)));
@@ -174,7 +166,7 @@ fn the_one_before_several_that_end_at_once_comes_back_whichever_ends_first() {
     }
     let returning = members.leave(&Slot::Master, at_once(3), Now(0));
     assert_eq!(returning, Some(key(0)));
-    // Between these two was one that stayed.
+    // The connection between these two stays.
     for number in 4..6 {
         join(&mut members, Slot::Master, key(number), 10).unwrap();
     }
@@ -201,7 +193,7 @@ fn a_connection_that_lost_its_slot_is_overtaken_by_newer_ones_that_spoke() {
         members.lost(key(1), |other| other == key(0)),
         Some((Now(0), false))
     );
-    // One that spoke is gone: those before it know, those behind it do not.
+    // A connection that sent a message has left. Only older connections are marked as overtaken.
     let spoke = Leaver {
         spoke: true,
         ..after_long(1)

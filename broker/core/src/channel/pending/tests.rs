@@ -21,7 +21,7 @@ fn id(text: &str) -> Rc<str> {
     text.into()
 }
 
-/// The key of a viewer without a part.
+/// Returns the key of a viewer whose caller has no share.
 fn name(towards: Towards, viewer: &Rc<str>) -> KeyName<'_> {
     KeyName {
         towards,
@@ -30,7 +30,7 @@ fn name(towards: Towards, viewer: &Rc<str>) -> KeyName<'_> {
     }
 }
 
-/// Keeps a message; nobody is gone.
+/// Queues a message while all viewers are connected.
 fn put(
     pending: &mut Pending,
     (towards, viewer): (Towards, &str),
@@ -73,7 +73,8 @@ fn the_latest_offer_and_answer_stay_and_an_offer_drops_older_candidates() {
     assert!(pending.is_empty() && pending.bytes() == 0);
 }
 
-/// Words of a connection's number and a message: `o` the first offer, `O` another one, `c` a candidate.
+/// Each word is the number of a connection and a message: `o` for its first offer, `O` for a later one, `c` for a
+/// candidate.
 #[test]
 fn a_connection_s_first_offer_keeps_its_own_candidates() {
     let cases = [
@@ -84,7 +85,7 @@ fn a_connection_s_first_offer_keeps_its_own_candidates() {
         ("1c 2c 1o", "1c 1o"),
         ("1c 1o 2c 2o", "2c 2o"),
         ("1c 1o 1c 2o 2c", "2o 2c"),
-        // From another node everything is of one sender, of which nothing is known.
+        // Messages from another node all have the same sender, about which nothing is known.
         ("0c 0o 0c", "0c 0o 0c"),
         ("0c 0o 1c 1o", "1c 1o"),
         ("1c 0O", "0O"),
@@ -268,7 +269,7 @@ fn a_closed_viewer_s_key_goes_if_another_one_of_its_caller_is_there() {
         key.map(|(viewer, messages)| (viewer.to_string(), messages.len()))
     };
     close(&mut pending, &["a", "b", "c", "d", "nobody"]);
-    pending.set_closed(Towards::Viewer, "a", None); // what is kept for it is another key
+    pending.set_closed(Towards::Viewer, "a", None); // messages kept for the viewer have another key
     assert_eq!(pending.next_expiry(), Some(Now(50)));
     assert_eq!(taken(&mut pending, 49, true, None), None);
     assert_eq!(
@@ -318,13 +319,8 @@ fn returned_messages_are_before_newer_ones() {
     for message in pending.take_with(Towards::Viewer, "v", returned) {
         keep(&mut pending, message);
     }
-    assert_eq!(
-        (
-            dropped.as_slice(),
-            orders(pending.take(Towards::Viewer, "v"))
-        ),
-        (&[7][..], vec![8])
-    );
+    assert_eq!(dropped.as_slice(), &[7][..]);
+    assert_eq!(orders(pending.take(Towards::Viewer, "v")), vec![8]);
 }
 
 #[test]
@@ -388,20 +384,18 @@ fn each_message_expires_on_its_own() {
     let mut expired = Vec::new();
     let is_over = |_: Towards, _: &str, message: &Message| message.expires <= Now(101);
     pending.drop_if(is_over, |_, _, message| expired.push(message.order));
-    assert_eq!(
-        (expired.as_slice(), pending.next_expiry()),
-        (&[1][..], Some(Now(102)))
-    );
+    assert_eq!(expired.as_slice(), &[1][..]);
+    assert_eq!(pending.next_expiry(), Some(Now(102)));
 }
 
 fn caller(number: u64) -> Option<CallerId> {
     number.checked_sub(1).map(CallerId::of_hash)
 }
 
-/// A key: its caller (0: none), its viewer, and when it began.
+/// A key: its caller (0 for none), its viewer, and its number in the order of creation.
 type Key = (u64, String, u64);
 
-/// A store, and the keys that it should have.
+/// A queue together with the keys that it is expected to hold.
 #[derive(Default)]
 struct Watched {
     pending: Pending,
@@ -413,7 +407,7 @@ impl Watched {
         self.keys.iter().filter(|key| key.0 == who).count()
     }
 
-    /// Sends an offer as a caller's viewer, whose id says whose it is.
+    /// Queues an offer from a viewer of a caller. The id of the viewer identifies the caller.
     fn offer(&mut self, who: u64, viewer: &str, order: u64, here: &[String]) -> Result<(), Full> {
         let wanted = self.expect(who, viewer, order, here);
         let before: Vec<String> = self.keys.iter().map(|key| key.1.clone()).collect();
@@ -440,8 +434,9 @@ impl Watched {
         Ok(())
     }
 
-    /// The rule in words: a caller with a quarter gives up the oldest of its own whose viewer is gone. If all are
-    /// taken, the other one with the most keys does that would have more than the new one still, if it can.
+    /// States the rule in a simple form. A caller that has used up its share evicts the oldest of its own keys whose
+    /// viewer is gone. If all keys are taken, the other caller with the most keys evicts one in the same way, provided
+    /// that it still has at least as many keys as the newcomer afterwards.
     fn expect(
         &self,
         who: u64,
@@ -528,7 +523,7 @@ fn a_viewer_of_another_caller_finds_room_whatever_one_keeps() {
     }
     assert_eq!(kept, 16, "all of them are connected");
     assert_eq!(watched.offer(2, "2-0", 64, &here), Ok(()));
-    // When they are gone, the oldest of its own make room for newer ones.
+    // Once these viewers are gone, the caller's oldest keys are evicted in favour of newer ones.
     for order in 65..200 {
         let viewer = format!("1-{order}");
         assert_eq!(watched.offer(1, &viewer, order, &[]), Ok(()));
@@ -573,7 +568,7 @@ fn a_caller_has_a_quarter_of_the_bytes_or_one_message() {
         "the old one goes"
     );
     assert!(!keep(1, "c", 11, 6));
-    // One message is always kept; without a caller there is no part.
+    // A single message is always accepted. Without a caller there is no share.
     assert!(keep(2, "d", 300, 7) && keep(2, "d", 400, 8) && !keep(2, "e", 1, 9));
     assert!(keep(0, "f", 350, 10));
     assert!(

@@ -7,7 +7,7 @@ fn caller(number: u64) -> Option<CallerId> {
     Some(CallerId::of_hash(number))
 }
 
-/// Takes a hundred times; counts those that found a token.
+/// Tries to take a token a hundred times. Returns how often it succeeded.
 fn taken(rates: &mut Rates, what: Metered, caller: Option<CallerId>, now: u64) -> usize {
     let quotas = Settings::default().quotas;
     (0..100)
@@ -36,7 +36,8 @@ fn a_caller_has_half_and_the_master_all_of_its_own() {
     let as_master = Metered::CallAsMaster(Operation::GetIceServerConfig);
     assert_eq!(taken(rates, as_master, None, 400), 25);
     assert_eq!(taken(rates, ICE, caller(2), 400), 12);
-    // The channel's bucket is the bound over all: 25 callers would have had twelve each.
+    // The channel's bucket limits all callers together; otherwise, each of the 27 callers would have taken twelve
+    // tokens.
     let others = (3..30).map(|number| taken(rates, ICE, caller(number), 400));
     assert_eq!(others.sum::<usize>(), 2, "25 and the two since, less 25");
 }
@@ -82,8 +83,9 @@ fn quotas_that_are_off_limit_nothing() {
     assert!(rates.channel.is_empty() && rates.callers.is_empty());
 }
 
-/// Whether a bucket has `weight` tokens left, by when as many were taken: it is full, or of every moment those taken
-/// since, with these, are no more than a full bucket and what came back. In thousandths of tokens.
+/// Returns `true` if a bucket with these earlier takings has `weight` tokens left. Either the bucket is full again, or
+/// for every moment, the tokens taken since then plus these do not exceed a full bucket plus the tokens refilled since
+/// then. Counts in thousandths of a token.
 fn has_left(takings: &[u64], rate: Rate, weight: u64, now: u64) -> bool {
     let since = |(before, at): (usize, &u64)| {
         let taken = (takings.len() - before) as u64 * weight * 1000;

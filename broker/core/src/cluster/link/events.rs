@@ -1,68 +1,69 @@
-//! The sides of a link, the events of a link, and the reasons why a hello is refused or a link ends.
+//! The two sides of a link, its events, and the reasons why a hello is refused or a link ends.
 
 use codec::link::{Client, FrameError, Hello, How};
 use strum::{EnumCount, IntoStaticStr};
 
-/// The side of a link.
+/// A side of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// Accepts the clients' connections and opens streams.
+    /// The side that accepts the clients' connections and opens streams.
     #[default]
     Front,
-    /// Owns the clients' channels and has a session for each stream.
+    /// The side that owns the clients' channels and has a session for each stream.
     Owner,
 }
 
 /// An event reported to the edge.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// On the owner: a client opened a stream. The client's request, of this length in bytes, follows as
-    /// [`Event::Inbox`].
+    /// On the owner: a client has opened a stream. Contains the length of the client's request in bytes. The request
+    /// itself follows as [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// The given number of additional bytes for the local side are in [`Link::inbox`](super::Link::inbox). An owner
-    /// must pass them to the session before it handles the next event.
+    /// Additional bytes for the client or session have arrived in [`Link::inbox`](super::Link::inbox). Contains their
+    /// number. On the owner, they must be passed to the session before the next event is handled.
     Inbox(u32, usize),
-    /// The local side may push again: [`LinkStreams::room`](super::LinkStreams::room).
+    /// The local side may push again; see [`LinkStreams::room`](super::LinkStreams::room).
     Room(u32),
-    /// On the front: the client's kernel must be queried, and the result reported with
-    /// [`LinkStreams::unacknowledged`](super::LinkStreams::unacknowledged).
+    /// On the client's node: the kernel must be asked how many bytes the client has not acknowledged. The result must
+    /// be reported with [`LinkStreams::unacknowledged`](super::LinkStreams::unacknowledged).
     Ask(u32),
-    /// On the owner: the client has acknowledged all pushed bytes except this many. The last value is the client's
-    /// round-trip time in milliseconds.
+    /// On the owner: the client's node has reported which bytes the client has acknowledged. Contains the number of
+    /// pushed bytes that are still unacknowledged, and the client's round-trip time in milliseconds.
     Confirmed(u32, u64, u32),
-    /// The other side ended the stream, or this side did because a limit was exceeded. Reported after all buffered
-    /// bytes. An orderly end may be followed by an abrupt one.
+    /// The stream has ended. Either the other side has ended it, or this side has ended it because a limit was
+    /// exceeded. Reported after all buffered bytes. An orderly end may be followed by an abrupt one.
     Ended(u32, Ending),
-    /// The stream was removed with this many pushed bytes unacknowledged.
+    /// The stream has been removed. Contains the number of pushed bytes that were not acknowledged.
     Gone(u32, u64),
     /// The other side neither opens nor accepts further streams.
     Away,
-    /// The link has ended. Its connection must be reset, unless the link was idle. Events for the ends of its streams
-    /// follow.
+    /// The link has ended. The caller must reset the connection between the nodes, unless the link was idle. The final
+    /// events of all remaining streams follow.
     Dead(Death),
 }
 
-/// How the local side must handle the end of a stream.
+/// How the client or session must react when its stream ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// On the owner: the client has disconnected in the given way.
+    /// On the owner: the client has disconnected. Contains how its connection ended.
     Left(How),
-    /// On the front: everything has been delivered, and the client's connection is to be closed.
+    /// On the client's node: everything has been delivered. The client's connection must be closed.
     AllSent,
-    /// On the front: after all pending data, a close frame with this code may be sent before the connection ends.
+    /// On the client's node: once all pending data has been sent, a close frame with this code may be sent before the
+    /// connection ends.
     Close(u16),
-    /// The connection must be reset because the client has received a partial frame or response.
+    /// The connection must be reset, because the client has received part of a frame or response.
     Reset,
-    /// On the front: the owner has not responded yet. The request, with any bytes that follow it, may be retried at the
-    /// next owner.
+    /// On the client's node: the owner has not responded yet. The request and any bytes that follow it may be retried
+    /// at the next owner.
     Repeat(Vec<u8>),
-    /// On the front: the call received no response but may have been executed; respond with 503.
+    /// On the client's node: the call received no response, but it may have been executed. Respond with 503.
     Unavailable,
     /// The local side read too slowly, and a limit on buffered bytes was reached.
     Slow,
 }
 
-/// Why a link has ended.
+/// The reason why a link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Death {
@@ -82,13 +83,13 @@ pub enum Death {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Fault {
-    /// The received bytes are not a frame.
+    /// The received bytes are not a valid frame.
     Frame(FrameError),
-    /// The frame must not be sent by the other side.
+    /// The frame is of a kind that only the other role may send.
     WrongSide,
     /// The frame is for a stream that was never opened.
     NeverOpened,
-    /// The stream id is not greater than all earlier ones.
+    /// The id of a new stream is not greater than all earlier ids.
     IdReused,
     /// The other side opened more than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
@@ -96,11 +97,11 @@ pub enum Fault {
     AckBeyond,
     /// More data was received than the window allows.
     DataBeyond,
-    /// Data or another END was received after the END of a stream.
+    /// Data or another END frame was received after the END frame of a stream.
     BehindEnd,
 }
 
-/// Why no stream can be opened. The client tries another link or node, or receives 503.
+/// The reason why no stream can be opened. The client tries another link or node, or receives 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
@@ -114,11 +115,12 @@ pub enum Refused {
     Full,
 }
 
-/// Why a hello is refused.
+/// The reason why a hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {
-    /// The peer's inner version is neither equal nor adjacent to this one.
+    /// The inner protocol versions of the two nodes are neither equal nor adjacent; see
+    /// [`INNER_VERSION`](crate::cluster::limits::INNER_VERSION).
     Version,
     /// The hello is from another cluster.
     Cluster,
@@ -128,7 +130,7 @@ pub enum Mismatch {
     Process,
 }
 
-/// Checks the other side's hello against this side's hello.
+/// Compares the other node's hello with this node's own.
 ///
 /// # Errors
 /// Returns the first mismatch.

@@ -1,31 +1,32 @@
-//! Link metrics: number of links, buffered bytes and round-trip times.
+//! Metrics of links: the number of links, buffered bytes and round-trip times.
 
 use crate::cluster::link::{Link, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Metrics of a set of links, at one end.
+/// Metrics of a set of links at one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFigures {
     /// Number of open links.
     pub links: u64,
-    /// Number of suspect links, which are silent and open no streams.
+    /// Number of suspect links. The other side of a suspect link is silent, and no streams are opened on it.
     pub doubtful: u64,
     /// Number of streams, one per client.
     pub streams: u64,
-    /// Bytes for the other node that are unwritten or may be retried at another node.
+    /// Bytes for the other node that have not been written, or that may be retried at another node.
     pub waiting_bytes: u64,
-    /// Bytes from the other node that local sides, mostly clients, have not read.
+    /// Bytes from the other node that the local sides (mostly clients) have not read.
     pub held_bytes: u64,
-    /// Unacknowledged bytes for the other node, including unwritten ones; on an owner, bytes that clients have not
-    /// acknowledged. Sessions acknowledge late, so an idle front has up to half a window per stream.
+    /// Bytes for the other node that have not been acknowledged, including those not written yet. On an owner, these
+    /// are the bytes that clients have not acknowledged. Sessions acknowledge late, so a client's node may have up to
+    /// half a window of such bytes per stream even when idle.
     pub unconfirmed_bytes: u64,
-    /// Longest of the last round-trip times of the links, in milliseconds; `None` before the first measurement.
+    /// The highest of the links' latest round-trip times, in milliseconds; `None` before the first measurement.
     pub round_trip_ms: Option<u64>,
 }
 
-/// Links between this node and one other node.
+/// The links between this node and one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerLinks {
     /// Links that this node opened for its clients.
@@ -34,7 +35,7 @@ pub struct PeerLinks {
     pub from: LinkFigures,
 }
 
-/// Links of a shard or node, by the other node's name.
+/// The links of a shard or node, by the name of the other node.
 pub type LinkTable = BTreeMap<Arc<str>, PeerLinks>;
 
 impl LinkFigures {
@@ -105,7 +106,7 @@ mod tests {
         let mut owner = Link::new(Role::Owner, 1000, Now(0));
         assert!(front.open(&client(Kind::Upgrade), vec![1; 7], 0).is_ok());
         pass(&mut front, &mut owner, Now(0));
-        pass(&mut front, &mut owner, Now(1_000)); // a PING
+        pass(&mut front, &mut owner, Now(1_000)); // sends a PING
         owner.streams.push(1, &[2; 5], true);
         pass(&mut owner, &mut front, Now(1_040));
         owner.streams.push(1, &[2; 3], true);

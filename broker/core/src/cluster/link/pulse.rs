@@ -1,4 +1,4 @@
-//! Liveness of the other node: sends pings on a link, and determines when the link is suspect or dead.
+//! Monitors whether the other node is alive: sends pings on a link and determines when the link is suspect or dead.
 //!
 //! ```text
 //!   sent          ping          doubtful                            dead
@@ -6,44 +6,44 @@
 //!    ├──────────── 3 s ────────────┤                                  │
 //!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
 //! ```
-//! A frame from the other side restarts the 3 s and 10 s timers, as does the end of a pause on this side. Only a PONG
-//! proves that everything sent before the corresponding PING has arrived; without that proof, another ping becomes due.
+//! A frame from the other side restarts the 3 s and 10 s timers, and so does the end of a pause on this side. Only a
+//! PONG proves that everything sent before its PING has arrived. Without that proof, another ping becomes due.
 
 use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
 use crate::time::Now;
 
-/// Liveness state of one link, at one end.
+/// The liveness state of one end of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    /// Time at which the last frame from the other side was received, or at which the last pause ended.
+    /// When the last frame from the other side was received, or when the last pause ended.
     heard: Now,
-    /// Send time of the oldest frame not yet proven to have arrived.
+    /// Send time of the oldest frame whose arrival has not been confirmed.
     sent: Option<Now>,
-    /// Send time of the oldest frame sent after the ping in flight.
+    /// Send time of the oldest frame that was sent after the ping in flight.
     sent_behind: Option<Now>,
     /// Number of the ping in flight, if any.
     ping: Option<u64>,
-    /// Time at which the last ping was queued for sending.
+    /// When the last ping was queued.
     pinged: Now,
     round_trip_ms: Option<u64>,
     /// Number of the last ping.
     number: u64,
     /// Whether the next ping is due immediately.
     is_due: bool,
-    /// Number of the PONG that lifts the fence. Until that PONG or a later one arrives, received bytes may have been
-    /// sent before a pause.
+    /// Number of the PONG frame that ends the fence. Until this frame or a later one arrives, received bytes are held
+    /// back, because they may have been sent before a pause.
     fence: Option<u64>,
     is_doubtful: bool,
 }
 
-/// Result of evaluating a link's liveness.
+/// The result of evaluating whether a link is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing has changed.
     Same,
     /// The link has just become suspect.
     Doubtful,
-    /// The other side counts as dead.
+    /// The other side is considered dead.
     Dead,
 }
 
@@ -75,7 +75,7 @@ impl Pulse {
         self.is_doubtful = false;
     }
 
-    /// Records a PONG; must be called after [`Self::heard`]. Returns whether the PONG lifted a fence.
+    /// Records a PONG frame. Must be called after [`Self::heard`]. Returns `true` if it ended a fence.
     pub(crate) fn answered(&mut self, number: u64) -> bool {
         if self.ping == Some(number) {
             self.ping = None;
@@ -85,7 +85,7 @@ impl Pulse {
         self.fence.take_if(|fence| *fence <= number).is_some()
     }
 
-    /// Records that frames other than PING and PONG have been sent.
+    /// Records that a frame other than PING and PONG has been sent.
     pub(crate) fn sent(&mut self, now: Now) {
         let place = match self.ping {
             Some(_) => &mut self.sent_behind,
@@ -94,8 +94,8 @@ impl Pulse {
         place.get_or_insert(now);
     }
 
-    /// Records that this side did not run for `span_ms`, until `now`. Missing frames then prove nothing and, after a
-    /// long pause, the next bytes read may be stale.
+    /// Records that this side was paused for `span_ms`, until `now`. The absence of frames during the pause proves
+    /// nothing. After a long pause, the bytes read next may be stale.
     pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
@@ -109,7 +109,7 @@ impl Pulse {
         self.fence = Some(self.number + 1);
     }
 
-    /// Evaluates the link's liveness after everything received has been read.
+    /// Evaluates whether the link is alive. Must be called after everything received has been read.
     pub(crate) fn judge(&mut self, now: Now) -> Verdict {
         let Some(since) = self.since() else {
             return Verdict::Same;
@@ -126,7 +126,7 @@ impl Pulse {
         Verdict::Doubtful
     }
 
-    /// Time since which a frame from the other side is overdue.
+    /// Returns the time since which a frame from the other side has been expected; `None` if none is expected.
     fn since(&self) -> Option<Now> {
         let waits = self.sent.or_else(|| self.ping.map(|_| self.heard));
         waits.map(|sent| sent.max(self.heard))
@@ -146,7 +146,7 @@ impl Pulse {
         Some(self.number)
     }
 
-    /// Time at which the next ping or liveness check is due.
+    /// Returns when the next ping or liveness check is due.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         if self.is_due {
             return Some(now);

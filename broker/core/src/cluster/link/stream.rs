@@ -1,4 +1,4 @@
-//! The endpoint of a stream on a link, which tracks the bytes in both directions by offset.
+//! One end of a stream on a link. Tracks the bytes in both directions by their offsets.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -6,9 +6,9 @@
 //!  Incoming    told     confirmed     written     passed             received
 //!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
 //! ```
-//! The *local side* is the client at a front and the session at an owner. `passed` counts the bytes that the local side
-//! has taken. A client's machine acknowledges the bytes sent by the front's kernel (`written`); a session acknowledges
-//! the bytes that it has taken.
+//! The *local side* is the client on a front and the session on an owner. `passed` counts the bytes that the local side
+//! has taken. The machine of a client acknowledges the bytes that the front's kernel has sent (`written`). A session
+//! acknowledges the bytes that it has taken.
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
 use crate::cluster::link::{Ending, Fault, Role};
@@ -17,37 +17,41 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// The endpoint of a stream. Uses 350 bytes and no buffers while idle.
+/// One end of a stream. Takes 350 bytes and no buffers while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,
-    /// Account to which the stream's buffered bytes are charged.
+    /// The account to which the stream's buffered bytes are charged.
     pub(crate) account: u64,
     /// The OPEN frame with the start of the request; empty once it has been written.
     pub(crate) opening: Vec<u8>,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
-    /// How the local side ended the stream, and whether the END frame has been written.
+    /// How the local side has ended the stream.
     own_end: Option<How>,
     pub(crate) is_end_written: bool,
-    /// The END received from the other node.
+    /// The END frame received from the other node.
     their_end: Option<How>,
-    /// How the received END affects the local side; reported after all buffered bytes.
+    /// How the client or session must react to the received END frame. Reported once all buffered bytes have been
+    /// delivered.
     ending: Option<Ending>,
-    /// Whether an ACK must be sent, and whether an ASK must be sent.
+    /// Whether an ACK frame must be sent.
     pub(crate) owes_ack: bool,
+    /// Whether an ASK frame must be sent in order to request an ACK frame.
     pub(crate) owes_ask: bool,
-    /// Whether the owner is waiting for an ACK, and whether a query to the kernel is outstanding.
+    /// Whether the owner has requested an ACK frame that has not been sent yet.
     pub(crate) is_asked: bool,
+    /// Whether the kernel has been asked how many bytes the client has not acknowledged, and has not answered yet.
     pub(crate) is_kernel_asked: bool,
     /// Whether the local side is waiting for buffer space.
     pub(crate) is_starved: bool,
-    /// Whether the stream is in the link's queue of control frames, and whether it is in the queue of data.
+    /// Whether the stream is in the link's queue of streams with control frames.
     pub(crate) is_in_controls: bool,
+    /// Whether the stream is in the link's queue of streams with data to frame.
     pub(crate) is_in_pieces: bool,
 }
 
-/// Bytes sent by the local side to the other node.
+/// Bytes that the local side sends to the other node.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     /// Buffered bytes, starting at offset `base`.
@@ -55,41 +59,42 @@ pub(crate) struct Outgoing {
     base: u64,
     /// Offset of the next byte to frame.
     framed: u64,
-    /// Offset up to which the other side has acknowledged bytes.
+    /// Offset up to which the other side has acknowledged the bytes.
     acked: u64,
     window: u64,
     /// Offset after the last push that completed a WebSocket frame.
     whole: u64,
-    /// Length of the request; `None` once its response has begun. Until then, bytes after the request are not framed,
-    /// and everything is kept for a retry at another owner.
+    /// Length of the request; `None` once the response has begun. Until then, bytes after the request are not framed,
+    /// and all bytes are kept so that the request can be retried at another owner.
     request: Option<u64>,
     /// Whether pushed bytes are dropped because the other side accepts no more bytes.
     is_over: bool,
 }
 
-/// Bytes received from the other node for the local side.
+/// Bytes that the other node sends to the local side.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     /// Buffered bytes, starting at offset `passed`.
     bytes: Vec<u8>,
     passed: u64,
-    /// Offset of the end of the last complete WebSocket frame received.
+    /// Offset at which the last complete WebSocket frame ends.
     whole: u64,
-    /// Whether the last byte delivered was the end of a WebSocket frame.
+    /// Whether the last byte delivered to the local side completed a WebSocket frame.
     is_between: bool,
-    /// Number of bytes accepted by the client's kernel, and the number of bytes that they occupy on the wire.
+    /// Number of bytes for the client that the kernel has accepted.
     written: u64,
+    /// Number of bytes for the client that the kernel has accepted, as counted on the wire.
     wire: u64,
     sends: VecDeque<Send>,
     confirmed: u64,
-    /// Offset reported in the last ACK sent.
+    /// Offset reported in the last ACK frame sent.
     told: u64,
     round_trip_ms: u32,
-    /// Time of the next query to the client's kernel.
+    /// When to ask the kernel next how many bytes the client has not acknowledged.
     pub(crate) sweep: Option<Now>,
 }
 
-/// An unacknowledged send to a client: its end offset and the time at which it was written.
+/// An unacknowledged send to a client: the offset at which it ends, and the time at which it was written.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     written: u64,
@@ -124,7 +129,7 @@ impl Stream {
         }
     }
 
-    /// Creates the stream of a session, which receives a client's request.
+    /// Creates the stream of a session that receives a client's request.
     pub(crate) fn of_session(kind: Kind) -> Self {
         Self::new(kind, 0, Outgoing::default())
     }
@@ -152,7 +157,8 @@ impl Stream {
         }
     }
 
-    /// Whether the local side accepts bytes. Also true for a client that has only closed its sending side.
+    /// Returns `true` if the local side accepts bytes. Also returns `true` for a client that has only closed its
+    /// sending side.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
@@ -162,43 +168,45 @@ impl Stream {
         self.opening.len() + self.outgoing.bytes.len()
     }
 
-    /// Whether the stream has bytes to frame and the credit to send them.
+    /// Returns `true` if the stream has bytes to frame and the credit to send them.
     pub(crate) fn has_piece(&self) -> bool {
         !self.opening.is_empty() || self.outgoing.piece_end() > self.outgoing.framed
     }
 
-    /// Whether the stream has a control frame to send. OPEN is always sent first.
+    /// Returns `true` if the stream has a control frame to send. The OPEN frame is always sent first.
     pub(crate) fn has_control(&self) -> bool {
         let is_begun = self.opening.is_empty();
         is_begun && (self.owes_ack() || self.owes_ask || self.due_end().is_some())
     }
 
-    /// Whether an ACK must be sent. No ACK is sent after the last END.
+    /// Returns `true` if an ACK frame must be sent. None is sent after the last END frame.
     pub(crate) fn owes_ack(&self) -> bool {
         let is_silent = self.is_end_written && !self.takes();
         self.owes_ack && self.opening.is_empty() && !is_silent
     }
 
-    /// Returns the END to send once all bytes have been sent.
+    /// Returns how the local side has ended the stream, if its END frame must be sent now. The END frame is sent after
+    /// all bytes.
     pub(crate) fn due_end(&self) -> Option<How> {
         let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
         self.own_end.filter(|_| is_behind && !self.is_end_written)
     }
 
-    /// Whether the stream is a call that the owner has answered, so that the front's END is not urgent.
+    /// Returns `true` if the stream is an API call that the owner has answered. In that case, the END frame from the
+    /// client's node is not urgent.
     pub(crate) fn is_answered_call(&self) -> bool {
         self.kind == Kind::Call && self.their_end == Some(How::Finish)
     }
 
-    /// Whether the stream can be removed: both sides have ended it and everything has been delivered, or the other side
-    /// has never learned of the stream.
+    /// Returns `true` if the stream can be removed. This is the case if both sides have ended it and everything has
+    /// been delivered, or if the other side has never learned of the stream.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
         let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
         is_unknown || (is_told && self.is_end_written)
     }
 
-    /// Ends the local side.
+    /// Ends the local side of the stream.
     pub(crate) fn end(&mut self, how: How) {
         if !may_follow(self.own_end, how) {
             return;
@@ -225,7 +233,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Processes an END from the other side.
+    /// Processes an END frame from the other side.
     pub(crate) fn take_end(&mut self, end: End, role: Role) -> Result<(), Fault> {
         let is_of_client = matches!(end.how, How::Fin | How::Reset | How::Timeout | How::Slow);
         if is_of_client != (role == Role::Owner) {
@@ -247,7 +255,7 @@ impl Stream {
             How::NotBegun => (self.outgoing.take_request()).map_or(Ending::Reset, Ending::Repeat),
         });
         if end.how != How::Fin {
-            self.outgoing.end(); // neither a session nor a gone client accepts more bytes
+            self.outgoing.end(); // neither a session nor a departed client accepts more bytes
         }
         if role == Role::Front && is_hard(end.how) {
             self.incoming.bytes = Vec::new();
@@ -255,19 +263,20 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a close frame may follow the data that the client has received so far.
+    /// Returns `true` if a close frame may follow the bytes that the client has received so far.
     fn may_close(&self) -> bool {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// Returns how the other side's end affects the local side, only once and after all bytes have been taken.
+    /// Returns how the client or session must react to the end of the stream on the other side. The result is returned
+    /// only once, after all bytes have been taken.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
         let ending = if is_due { self.ending.take() } else { None };
         ending.filter(|_| self.takes())
     }
 
-    /// Ends the stream because the link is dead or has not accepted the OPEN frame.
+    /// Ends the stream, because the link is dead or the OPEN frame was not accepted.
     pub(crate) fn lose(&mut self, role: Role) {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
@@ -283,12 +292,12 @@ impl Stream {
     }
 }
 
-/// Whether a side that ended with `before` may send another end.
+/// Returns `true` if a side that has already ended the stream with `before` may then end it with `how`.
 fn may_follow(before: Option<How>, how: How) -> bool {
     before.is_none_or(|before| !is_hard(before) && is_hard(how))
 }
 
-/// Whether this kind of end stops transmission in both directions.
+/// Returns `true` if this kind of end stops transmission in both directions.
 fn is_hard(how: How) -> bool {
     !matches!(how, How::Fin | How::Finish)
 }
@@ -298,7 +307,7 @@ impl Outgoing {
         self.base + self.bytes.len() as u64
     }
 
-    /// Number of bytes that the local side may push.
+    /// Returns the number of bytes that the local side may push.
     pub(crate) fn room(&self) -> usize {
         let room = match self.is_over {
             true => self.window,
@@ -316,15 +325,15 @@ impl Outgoing {
         }
     }
 
-    /// Returns the maximum end offset of the next frame.
+    /// Returns the latest offset at which the next frame may end.
     fn piece_end(&self) -> u64 {
         let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
         let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
         bytes.min(piece).min(self.acked + self.window)
     }
 
-    /// Returns the bytes of the next frame, and whether they complete a WebSocket frame. The returned bytes count as
-    /// sent.
+    /// Returns the bytes of the next frame, and whether they complete a WebSocket frame. The returned bytes are counted
+    /// as sent.
     pub(crate) fn piece(&mut self) -> Option<(&[u8], bool)> {
         let (begin, end) = (self.framed, self.piece_end());
         if end <= begin {
@@ -348,8 +357,8 @@ impl Outgoing {
         }
     }
 
-    /// Records that the response has begun: bytes that follow the request may now be sent, and a retry is no longer
-    /// possible.
+    /// Records that the response has begun. Bytes that follow the request may be sent from then on, and the request can
+    /// no longer be retried.
     fn answer_begins(&mut self) {
         if self.request.take().is_some() {
             self.trim();
@@ -364,12 +373,12 @@ impl Outgoing {
         Some(std::mem::take(&mut self.bytes))
     }
 
-    /// Whether all pushed bytes have been framed.
+    /// Returns `true` if all pushed bytes have been framed.
     fn is_flushed(&self) -> bool {
         self.framed == self.pushed()
     }
 
-    /// Drops all buffered bytes and any pushed later.
+    /// Drops all buffered bytes and all bytes that are pushed later.
     fn end(&mut self) {
         self.base = self.pushed();
         self.framed = self.base;
@@ -387,7 +396,7 @@ impl Outgoing {
         offset <= self.framed
     }
 
-    /// Number of pushed bytes that have not been acknowledged.
+    /// Returns the number of pushed bytes that have not been acknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.pushed() - self.acked
     }
@@ -400,7 +409,7 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// Returns the bytes not yet taken by the local side.
+    /// Returns the bytes that the local side has not taken yet.
     pub(crate) fn held(&self) -> &[u8] {
         &self.bytes
     }
@@ -415,7 +424,7 @@ impl Incoming {
         received <= self.told + LINK_WINDOW_BYTES as u64
     }
 
-    /// Removes the first `bytes` bytes from the local side's buffer.
+    /// Removes the first `bytes` bytes from the buffer of the local side.
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes.len());
         if bytes > 0 {
@@ -428,14 +437,14 @@ impl Incoming {
         }
     }
 
-    /// Records that the session has acknowledged all bytes that it took. Returns whether an ACK is due because half a
-    /// window is free.
+    /// Records that the session has acknowledged all bytes that it took. Returns `true` if an ACK frame is due because
+    /// half of the window is free.
     pub(crate) fn confirm_taken(&mut self, window: u32) -> bool {
         (self.written, self.confirmed) = (self.passed, self.passed);
         self.confirmed - self.told >= u64::from(window / 2)
     }
 
-    /// Records that the client's kernel has accepted the next `bytes`, which occupy `wire` bytes on the wire.
+    /// Records that the kernel has accepted the next `bytes` bytes for the client. On the wire, they take `wire` bytes.
     pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
         self.written = (self.written + bytes as u64).min(self.passed);
         self.wire += wire as u64;
@@ -445,7 +454,7 @@ impl Incoming {
             since: now,
         };
         if self.sends.len() >= LINK_SENDS_MAX {
-            // Confirmed together with the next send: later than possible, but never too early.
+            // The merged send is confirmed together with the next one: later than possible, but never too early.
             self.sends.pop_back();
         }
         self.sends.push_back(send);
@@ -460,27 +469,27 @@ impl Incoming {
         self.round_trip_ms = round_trip_ms;
     }
 
-    /// Whether an ACK would contain new information.
+    /// Returns `true` if an ACK frame would contain new information.
     pub(crate) fn has_news(&self) -> bool {
         self.confirmed > self.told
     }
 
-    /// Number of bytes accepted by the kernel but not acknowledged by the client's machine.
+    /// Returns the number of bytes that the kernel has accepted but the client's machine has not acknowledged.
     pub(crate) fn unconfirmed(&self) -> u64 {
         self.written - self.confirmed
     }
 
-    /// Time at which the oldest unacknowledged send was written.
+    /// Returns when the oldest unacknowledged send was written.
     pub(crate) fn oldest(&self) -> Option<Now> {
         self.sends.front().map(|send| send.since)
     }
 
-    /// Offset up to which the local side has acknowledged bytes.
+    /// Returns the offset up to which the local side has acknowledged the bytes.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }
 
-    /// Returns the ACK to send, and records it as sent.
+    /// Returns the ACK frame that must be sent, and records that it has been sent.
     pub(crate) fn ack(&mut self, window: u32, now: Now) -> Ack {
         self.told = self.confirmed;
         let oldest_ms = self.oldest().map_or(0, |since| now.since(since));

@@ -1,4 +1,4 @@
-//! The streams of a link, at one end: total bytes, order of service, and events.
+//! The streams of a link at one end: their total bytes, the order in which they are served, and their events.
 
 use crate::cluster::limits::{
     LINK_HELD_BYTES_MAX, LINK_QUIET_MS, LINK_STREAMS_MAX, LINK_SWEEP_MS, LINK_WAITING_BYTES_MAX,
@@ -10,31 +10,34 @@ use crate::time::Now;
 use codec::link::{Ack, Client, End, Frame, How, Open, write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Streams of a link, at one end. The local side of a stream calls the public methods, which ignore ids of ended
-/// streams.
+/// The streams of a link at one end. The local side of a stream calls the public methods. These ignore the ids of
+/// streams that have ended.
 #[derive(Debug, Default)]
 pub struct LinkStreams {
     pub(crate) role: Role,
     /// Maximum number of unacknowledged bytes that the local side of a stream may have sent.
     window: u32,
-    /// Streams by id; boxed because ever-increasing ids leave the tree's nodes half full.
+    /// Streams by id. They are boxed, because increasing ids leave the nodes of the tree half full.
     all: BTreeMap<u32, Box<Stream>>,
     /// Highest stream id used so far.
     pub(crate) newest: u32,
-    /// Queues of streams with control frames and of streams with data to frame. Each stream occurs at most once,
-    /// possibly even after its removal.
+    /// Queue of streams with control frames. Each stream occurs at most once. A stream that has been removed may still
+    /// be in the queue.
     controls: VecDeque<u32>,
+    /// Queue of streams with data to frame. Each stream occurs at most once. A stream that has been removed may still
+    /// be in the queue.
     pieces: VecDeque<u32>,
-    /// Streams of calls that only need to send END, which is sent together with other frames or after
-    /// [`LINK_QUIET_MS`].
+    /// Streams of answered calls that only have an END frame left to send. The frame is sent together with other
+    /// frames, or after [`LINK_QUIET_MS`].
     quiet: Vec<u32>,
     quiet_since: Option<Now>,
-    /// Streams with unacknowledged bytes, sorted by the time of the next query to the kernel.
+    /// Streams with unacknowledged bytes, sorted by the time at which the kernel is queried next.
     sweep: BTreeSet<(Now, u32)>,
-    /// Streams whose local side is waiting for buffer space that other streams use.
+    /// Streams whose local side waits for buffer space that other streams are using.
     starved: VecDeque<u32>,
-    /// Number of bytes buffered for local sides, and number of bytes from local sides that have not been framed yet.
+    /// Number of bytes buffered for local sides.
     held: usize,
+    /// Number of bytes from local sides that have not been framed yet.
     waiting: usize,
     /// Number of unacknowledged bytes from local sides.
     unconfirmed: u64,
@@ -53,25 +56,25 @@ impl LinkStreams {
         }
     }
 
-    /// Number of streams.
+    /// Returns the number of streams.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is no stream.
+    /// Returns `true` if there are no streams.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Number of bytes buffered for local sides.
+    /// Returns the number of bytes buffered for local sides.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Whether a limit is reached, so that no stream may be opened.
+    /// Returns `true` if a limit has been reached and no stream may be opened.
     pub(crate) fn is_full(&self) -> bool {
         self.all.len() >= LINK_STREAMS_MAX || self.waiting >= self.waiting_max
     }
@@ -86,9 +89,9 @@ impl LinkStreams {
         }
     }
 
-    // Local side of a stream.
+    // The following methods are called by the local side of a stream.
 
-    /// On the front, opens a stream for a client; see [`Link::open`](super::Link::open).
+    /// Opens a stream for a client of this node; see [`Link::open`](super::Link::open).
     pub(crate) fn open(&mut self, client: &Client, request: Vec<u8>, account: u64) -> u32 {
         self.newest += 1;
         let stream = Stream::of_client(self.newest, client, request, account);
@@ -99,7 +102,7 @@ impl LinkStreams {
         self.newest
     }
 
-    /// Number of bytes that the local side may push. If this is 0, [`Event::Room`] follows later.
+    /// Returns the number of bytes that the local side may push. If this is 0, [`Event::Room`] follows later.
     pub fn room(&mut self, id: u32) -> usize {
         let left = self.waiting_max.saturating_sub(self.waiting);
         let Some(stream) = self.all.get_mut(&id) else {
@@ -112,14 +115,15 @@ impl LinkStreams {
         room
     }
 
-    /// Pushes bytes from the local side, at most [`Self::room`]. `whole` states whether the bytes complete a WebSocket
-    /// frame. If [`Self::is_unconfirmed`], a front must first report the kernel's count of unacknowledged bytes, so
-    /// that the owner knows what the client had acknowledged when it sent the bytes.
+    /// Pushes bytes from the client or session. There must be at most [`Self::room`] bytes. `whole` states whether they
+    /// complete a WebSocket frame. If [`Self::is_unconfirmed`] returns `true`, the client's node must first report how
+    /// many bytes are unacknowledged according to the kernel. The owner then knows what the client had acknowledged
+    /// when it sent the bytes.
     pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
         self.change(id, |stream| stream.outgoing.push(bytes, whole));
     }
 
-    /// Bytes received for the local side.
+    /// Returns the bytes that have been received for the local side.
     pub(crate) fn inbox(&self, id: u32) -> &[u8] {
         (self.all.get(&id)).map_or(&[], |stream| stream.incoming.held())
     }
@@ -134,8 +138,8 @@ impl LinkStreams {
         });
     }
 
-    /// On the front, records that the client's kernel accepted the oldest `bytes` taken from the inbox, which occupy
-    /// `wire` bytes on the wire.
+    /// Records on the client's node that the kernel has accepted the oldest `bytes` bytes taken from the inbox. On the
+    /// wire, they take `wire` bytes.
     pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
         let Some(stream) = self.all.get_mut(&id).filter(|stream| stream.takes()) else {
             return;
@@ -151,14 +155,14 @@ impl LinkStreams {
         }
     }
 
-    /// On the front, whether the client has unacknowledged bytes.
+    /// Returns `true` if the client has not acknowledged all bytes. Always `false` on the owner.
     #[must_use]
     pub fn is_unconfirmed(&self, id: u32) -> bool {
         (self.all.get(&id)).is_some_and(|stream| stream.incoming.oldest().is_some())
     }
 
-    /// On the front, sets the number of bytes on the wire that the client has not acknowledged, according to the
-    /// kernel. An overestimate is safe.
+    /// Sets the number of bytes on the wire that the client has not acknowledged, as reported by the kernel of the
+    /// client's node. It is safe to overestimate this number.
     pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
         self.change(id, |stream| {
             stream.incoming.confirm_wire(bytes, round_trip_ms);
@@ -167,33 +171,34 @@ impl LinkStreams {
         });
     }
 
-    /// On the owner, asks the front to query the client's kernel. [`Event::Confirmed`] follows.
+    /// Asks the client's node which bytes the client has acknowledged. Called on the owner. [`Event::Confirmed`]
+    /// follows.
     pub fn ask(&mut self, id: u32) {
         self.change(id, |stream| stream.owes_ask = true);
     }
 
-    /// Ends the stream from the local side. A front must first report the kernel's count of unacknowledged bytes.
-    /// [`How::Fin`] and [`How::Finish`] may be followed by another end, which takes effect at once; all others are
-    /// final.
+    /// Ends this side of the stream. The client's node must first report how many bytes are unacknowledged according to
+    /// the kernel. After [`How::Fin`] and [`How::Finish`], the stream may be ended again in another way, which takes
+    /// effect at once. All other ways are final.
     pub fn end(&mut self, id: u32, how: How) {
         self.change(id, |stream| stream.end(how));
     }
 
-    /// On the front, ends a stream because the client's channel has moved or this node is shutting down. The client
-    /// receives [`Event::Ended`], as if the link had died, and the owner receives a reset.
+    /// Ends a stream on the client's node, because the channel has moved or this node is shutting down. The client
+    /// receives [`Event::Ended`] as if the link had died, and the owner receives a reset.
     pub fn lose(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));
         self.end(id, How::Reset);
     }
 
-    /// Number of pushed bytes that have not been acknowledged; 0 for an ended stream.
+    /// Returns the number of pushed bytes that have not been acknowledged; 0 for a stream that has ended.
     #[must_use]
     pub fn unconfirmed(&self, id: u32) -> u64 {
         (self.all.get(&id)).map_or(0, |stream| stream.outgoing.unconfirmed())
     }
 
-    /// Limits the number of bytes from local sides that wait to be framed, for use when links share
+    /// Limits the number of bytes from local sides that may wait to be framed. Used when several links share
     /// [`LINK_WAITING_BYTES_MAX`].
     pub fn bound_waiting(&mut self, bytes: usize) {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
@@ -219,10 +224,10 @@ impl LinkStreams {
         assert!(!self.all.is_empty() || self.sweep.is_empty());
     }
 
-    // Steps of a turn.
+    // The following methods are the steps of a turn.
 
-    /// Queues the ENDs of answered calls that have waited long enough, and starts queries to clients' kernels that are
-    /// due.
+    /// Queues the END frames of answered calls that have waited long enough, and starts the kernel queries for clients'
+    /// unacknowledged bytes that are due.
     pub(crate) fn tick(&mut self, now: Now) {
         if !self.quiet.is_empty()
             && now.since(*self.quiet_since.get_or_insert(now)) >= LINK_QUIET_MS
@@ -247,7 +252,7 @@ impl LinkStreams {
         }
     }
 
-    /// Latest time at which [`Self::tick`] must be called.
+    /// Returns the latest time at which [`Self::tick`] must be called.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         let sweep = self.sweep.first().map(|(at, _)| *at);
         let quiet_since = self.quiet_since.unwrap_or(now);
@@ -255,19 +260,19 @@ impl LinkStreams {
         sweep.into_iter().chain(quiet).min()
     }
 
-    /// Whether there are frames to write, other than ENDs of answered calls.
+    /// Returns `true` if there are frames to write other than the END frames of answered calls.
     pub(crate) fn has_frames(&self) -> bool {
         !self.controls.is_empty() || !self.pieces.is_empty()
     }
 
-    /// Queues the ENDs of answered calls, because other frames are about to be written.
+    /// Queues the END frames of answered calls, because other frames are about to be written.
     pub(crate) fn release_quiet(&mut self) {
         self.controls.extend(self.quiet.drain(..));
         self.quiet_since = None;
     }
 
-    /// Appends control frames, then at most one DATA frame per stream, until the bytes after offset `begin` reach the
-    /// limit for one turn.
+    /// Appends control frames, followed by at most one DATA frame per stream. Stops when the bytes after offset `begin`
+    /// reach the limit for one turn.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, begin: usize, now: Now) {
         let is_full = |out: &Vec<u8>| out.len() - begin >= LINK_WRITE_BYTES;
         while !is_full(out)
@@ -284,12 +289,12 @@ impl LinkStreams {
         }
         if self.waiting <= self.waiting_max / 2 {
             while let Some(id) = self.starved.pop_front() {
-                self.change(id, |_| ()); // reports the room to the local side
+                self.change(id, |_| ()); // reports to the local side that there is space
             }
         }
     }
 
-    // Frames from the other side.
+    // The following methods handle frames from the other side.
 
     /// Applies a frame to its stream. Returns `false` if the stream has ended.
     fn begun(
@@ -307,7 +312,7 @@ impl LinkStreams {
         }
     }
 
-    /// On the owner, adds the stream of a client.
+    /// Adds a stream that the client's node has opened.
     pub(crate) fn take_open(&mut self, id: u32, open: Open<'_>) -> Result<(), Fault> {
         if id <= self.newest {
             return Err(Fault::IdReused);
@@ -326,7 +331,8 @@ impl LinkStreams {
         }
     }
 
-    /// Buffers bytes for the local side. While the link is fenced, the local side learns of them later.
+    /// Buffers bytes for the client or session, which is notified immediately or, if the link is fenced, when the fence
+    /// ends.
     pub(crate) fn take_data(
         &mut self,
         id: u32,
@@ -348,7 +354,7 @@ impl LinkStreams {
         Ok(())
     }
 
-    /// Records how much the other side has acknowledged.
+    /// Records how many bytes the other side has acknowledged.
     pub(crate) fn take_ack(&mut self, id: u32, ack: &Ack) -> Result<(), Fault> {
         let mut unconfirmed = 0;
         let is_open = self.begun(id, |stream| {
@@ -362,7 +368,7 @@ impl LinkStreams {
         Ok(())
     }
 
-    /// On the front, reports to the owner what the client has acknowledged, once its kernel has been queried.
+    /// Asks the kernel which bytes the client has acknowledged, in order to report this to the owner.
     pub(crate) fn take_ask(&mut self, id: u32) -> Result<(), Fault> {
         let is_open = self.begun(id, |stream| {
             stream.is_asked = true;
@@ -374,16 +380,17 @@ impl LinkStreams {
         Ok(())
     }
 
-    /// Ends a stream from the other side.
+    /// Ends a stream that the other side has ended.
     pub(crate) fn take_end(&mut self, id: u32, end: End) -> Result<(), Fault> {
         let role = self.role;
         self.begun(id, |stream| stream.take_end(end, role))?;
         Ok(())
     }
 
-    // Steps of one stream.
+    // The following methods change a single stream.
 
-    /// Modifies a stream and updates everything that depends on it: totals, queues, events and the stream's removal.
+    /// Changes a stream and updates everything that depends on it: the totals, the queues and the events. Removes the
+    /// stream if it is over.
     fn change<R>(&mut self, id: u32, step: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.all.get_mut(&id)?;
         self.held -= stream.incoming.held().len();
@@ -476,9 +483,9 @@ impl LinkStreams {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// Frees space when a limit is reached: closes the largest streams of the account with the most buffered bytes
-    /// until a 64th of the account's bytes is free. Closing streams one at a time would require a full scan for each
-    /// further message if there are many small streams.
+    /// Frees space when a limit is reached. Selects the account with the most buffered bytes, and closes its largest
+    /// streams until a 64th of the account's bytes is free. Closing many small streams one at a time would require a
+    /// full scan for each further message.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -501,7 +508,7 @@ impl LinkStreams {
         }
     }
 
-    /// Releases withheld bytes, since the owner has not given up the link.
+    /// Releases the bytes that were held back, because the owner has proved that it has not given up the link.
     pub(crate) fn unfence(&mut self) {
         let streams = self.all.iter();
         let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));
@@ -510,7 +517,8 @@ impl LinkStreams {
             .extend(held.map(|(id, bytes)| Event::Inbox(id, bytes)));
     }
 
-    /// Returns unsent requests on a suspect link, so that they are retried elsewhere.
+    /// Ends the streams whose requests have not been sent on a suspect link, so that the requests are retried
+    /// elsewhere.
     pub(crate) fn return_unbegun(&mut self) {
         let streams = self.all.iter();
         let unbegun = streams.filter(|(_, stream)| !stream.opening.is_empty());
@@ -525,7 +533,7 @@ impl LinkStreams {
         }
     }
 
-    /// Ends and removes a stream without notifying the other side.
+    /// Ends and removes a stream without telling the other side.
     fn bury(&mut self, id: u32) {
         let role = self.role;
         self.change(id, |stream| stream.lose(role));

@@ -9,15 +9,15 @@ use crate::cluster::{Config, Memory};
 
 const TICK_MS: u64 = 250;
 
-/// A node that is registered in an etcd which nobody used before, and which refuses claims.
+/// A node that is registered in an unused etcd, which refuses the node's claims.
 struct Refusing {
     cluster: Cluster,
     revision: u64,
     keys: Vec<Change>,
     now: u64,
-    /// When claims came.
+    /// The times at which claims were made.
     claims: Vec<u64>,
-    /// Whether the claim fails by a change of one of its slots, which the next read shows.
+    /// Whether claims fail because one of their slots has changed, which the next read shows.
     others_claim: bool,
 }
 
@@ -81,7 +81,7 @@ impl Refusing {
         Some(NodeInput::Reply(id, reply))
     }
 
-    /// The registration is made; claims are not.
+    /// Commits registrations and refuses claims.
     fn transaction(&mut self, transaction: &Transaction) -> Reply {
         let is_claim = matches!(transaction.puts[..], [(Key::Slot(_), _), ..]);
         if is_claim {
@@ -128,7 +128,7 @@ impl Refusing {
     }
 }
 
-/// A node that asks for less.
+/// The node asks for a shorter lease than it is granted.
 #[test]
 fn the_lease_that_etcd_grants_counts() {
     let mut node = Refusing::new(false);
@@ -160,7 +160,7 @@ fn a_claim_that_fails_for_no_visible_reason_is_repeated_ever_more_seldom() {
 fn a_claim_that_lost_against_another_is_repeated_at_once_without_what_was_lost() {
     let mut node = Refusing::new(true);
     node.runs_until(12_000);
-    // One slot after the other goes to the other node.
+    // The other node gets one slot after another.
     assert_eq!(node.claims, vec![node.claims[0]; 8]);
 }
 

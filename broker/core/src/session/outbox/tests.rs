@@ -16,12 +16,12 @@ fn outbox_of(parts: &[(&str, Option<u64>)]) -> (Outbox, Spares) {
     (outbox, spares)
 }
 
-/// So many bytes, without TLS.
+/// Returns this number of bytes as sent without TLS.
 fn plain(bytes: usize) -> (usize, usize) {
     (bytes, bytes)
 }
 
-/// The places of the messages that are confirmed while the kernel holds `unacknowledged` bytes.
+/// Returns the order numbers of the messages that are confirmed while the kernel holds `unacknowledged` bytes.
 fn confirmed(outbox: &mut Outbox, spares: &mut Spares, unacknowledged: u64) -> Vec<u64> {
     let mut orders = Vec::new();
     outbox.confirm(spares, unacknowledged, |mark, _| {
@@ -43,7 +43,7 @@ fn what_waits_is_counted_by_what_it_is() {
         ("two", Some(2)),
     ];
     let every = |outbox: &Outbox| (outbox.load().messages, outbox.load().control);
-    // All ways to hand fourteen bytes over in two steps.
+    // Passes fourteen bytes to the kernel in two steps, split in every possible way.
     for first in 0..=14 {
         let (mut outbox, mut spares) = outbox_of(&parts);
         assert_eq!(every(&outbox), (6, 8));
@@ -86,7 +86,7 @@ fn a_message_is_confirmed_with_its_last_byte_whatever_else_the_kernel_holds() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("PONG", None), ("two", Some(2))]);
     outbox.sent(&mut spares, plain(10), Now(5), |_| ());
     assert_eq!(outbox.unconfirmed_bytes(), 6);
-    // Bytes of an earlier buffer, or our own end, are counted as well.
+    // The kernel also counts bytes of an earlier buffer and our own FIN.
     for (held, so_far) in [
         (20, vec![]),
         (8, vec![]),
@@ -105,7 +105,7 @@ fn a_message_is_confirmed_with_its_last_byte_whatever_else_the_kernel_holds() {
 fn over_tls_a_message_is_confirmed_with_the_record_of_its_last_byte() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
     outbox.sent(&mut spares, (3, 25), Now(5), |_| ());
-    outbox.sent(&mut spares, (0, 40), Now(6), |_| ()); // a ticket
+    outbox.sent(&mut spares, (0, 40), Now(6), |_| ()); // the bytes of a session ticket
     outbox.sent(&mut spares, (3, 25), Now(7), |_| ());
     assert_eq!(confirmed(&mut outbox, &mut spares, 66), [0; 0]);
     assert_eq!(confirmed(&mut outbox, &mut spares, 65), [1]);
@@ -131,7 +131,7 @@ fn what_is_not_confirmed_comes_back_and_is_known_when_it_is_confirmed_all_the_sa
     assert_eq!((orders(&rest), rest[0].written), (vec![2], true));
 }
 
-/// A begun message is still taken, but not read.
+/// A message that has been sent in part is still completed, but its recipient does not read it.
 #[test]
 fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
     let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
@@ -141,7 +141,7 @@ fn a_peer_that_sends_no_more_confirms_nothing_that_is_written_later() {
     assert_eq!(confirmed(&mut outbox, &mut spares, 0), [1]);
 }
 
-/// The end of such a connection is not asked about.
+/// For such a connection, the kernel is not queried when it ends.
 #[test]
 fn nothing_is_kept_of_a_peer_that_got_no_message() {
     for message in [None, Some(1)] {

@@ -38,16 +38,17 @@ fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
 #[test]
 fn a_client_is_pinged_when_nothing_came_or_nothing_went() {
     let timeouts = Settings::default().timeouts;
-    // When bytes came last, when they went last, the ping that no frame followed, and when the next one is due.
+    // When bytes were last received, when bytes were last sent, a ping after which no frame has arrived, and when the
+    // next ping is due.
     for (came, went, pinged, due) in [
         (0, 0, None, 45_000),
-        (30_000, 10_000, None, 55_000), // it only sends
-        (10_000, 30_000, None, 55_000), // it only receives
+        (30_000, 10_000, None, 55_000), // the client only sends
+        (10_000, 30_000, None, 55_000), // the client only receives
         (30_000, 30_000, None, 75_000),
         (30_001, 31_000, None, 76_000),
-        (0, 44_000, Some(40_000), 70_000), // without its pong it ends
+        (0, 44_000, Some(40_000), 70_000), // without a pong, the connection ends
         (39_000, 10_000, Some(40_000), 55_000),
-        (39_000, 50_000, None, 84_000), // until the clock has jumped so far nothing is due
+        (39_000, 50_000, None, 84_000), // nothing is due until the clock has jumped this far
     ] {
         let mut session = master();
         session.heard(false, Now(came));
@@ -61,7 +62,7 @@ fn a_client_is_pinged_when_nothing_came_or_nothing_went() {
             "{came} {went} {pinged:?}"
         );
     }
-    // The low half of a moment is enough, across its wrap.
+    // The low half of the time is sufficient, even when it wraps around.
     let mut session = master();
     session.times.ends = NEVER;
     for round in [0xffff_0000_u64, 0x1_0000_0000, 0x5_ffff_fff0] {
@@ -112,7 +113,7 @@ fn a_message_s_time_begins_with_its_first_byte() {
         "the next one has a time of its own"
     );
     assert_eq!(session.due(&timeouts, Now(81_000)), Due::At(Now(91_000)));
-    // A ping keeps its moment however long ago the last frame was.
+    // The time of a ping is kept, however long ago the last frame was received.
     let mut session = master();
     session.pinged(Now(86_400_000));
     assert_eq!(session.times.pinged(), Some(Now(86_400_000)));

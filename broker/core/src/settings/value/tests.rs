@@ -110,8 +110,8 @@ fn pages_of_apps_and_extensions_have_origins() {
     }
 }
 
-/// What the configuration hands to clients is what their readers take: a row has the reader, what is written, and what
-/// is handed out.
+/// Whatever the configuration gives to clients must be accepted by the parsers of these clients. Each row contains a
+/// parser, the text in the configuration, and the text given to clients.
 #[test]
 fn clients_get_what_they_can_read() {
     for (reader, text, handed_out) in ROWS {

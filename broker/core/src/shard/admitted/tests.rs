@@ -15,7 +15,7 @@ fn holder(account: u64, caller: u64) -> Holder {
     }
 }
 
-/// Enters, as the shard does: the one that made room, if it was needed.
+/// Admits a session as the shard does. Returns the session that was evicted for it, if any.
 fn enter(
     admitted: &mut Admitted,
     slot: u32,
@@ -31,7 +31,7 @@ fn enter(
     Ok(one)
 }
 
-/// The same of any member: all that made room.
+/// Admits any member as the shard does. Returns all members that were evicted for it.
 fn enter_as(
     admitted: &mut Admitted,
     member: Member,
@@ -51,7 +51,7 @@ fn enter_as(
     Ok(victims)
 }
 
-/// 16 places, one of which is kept, all taken by two callers of an account.
+/// Creates an instance for 16 connections, one of which is reserved. Two callers of one account hold the others.
 fn full() -> Admitted {
     let mut admitted = among(16);
     for slot in 0..15 {
@@ -76,14 +76,14 @@ fn the_caller_with_most_of_the_account_with_most_makes_room() {
         let victim = enter(&mut admitted, slot, holder(2, 9), Standing::Viewer);
         order.push(victim.unwrap().unwrap().slot());
     }
-    // Of caller 0, that holds ten: what ends, what was superseded, then viewers, the newest first.
+    // Caller 0 holds ten. The closing connection goes first, then the superseded one, then viewers, the newest first.
     assert_eq!(order, [1, 7, 14, 13, 11, 12, 10]);
-    // The other account has eight, this one seven.
+    // The first account now holds eight connections, the second seven.
     assert_eq!(
         enter(&mut admitted, 200, holder(2, 9), Standing::Master),
         Err(())
     );
-    // A further account below its part is served by the one that has most then.
+    // Another account below its equal share evicts a connection of the account that now holds the most.
     let victim = enter(&mut admitted, 300, holder(3, 1), Standing::Viewer);
     assert_eq!(victim, Ok(Some(key(9))));
 }
@@ -93,7 +93,7 @@ fn a_newcomer_of_the_caller_with_most_closes_nobody() {
     let mut admitted = full();
     assert!(!admitted.may_enter(holder(1, 0)));
     assert_eq!(admitted.make_room(holder(1, 0)), None);
-    // Another caller of the same account has its part of it.
+    // Another caller of the same account is entitled to a share of the account's connections.
     assert!(admitted.may_enter(holder(1, 1)));
     assert_eq!(admitted.make_room(holder(1, 1)), Some(key(14).into()));
 }
@@ -118,7 +118,7 @@ fn clients_on_links_make_room_as_connections_do() {
         Ok(vec![Member::OnLink(13)])
     );
     assert!(!admitted.may_enter(holder(1, 1)));
-    // Its number is no session's slot.
+    // The number of a client on a link must not be mistaken for a session's slot.
     admitted.leave(Member::OnLink(1));
     admitted.leave(Member::OnLink(1));
     assert_eq!(admitted.taken, 14);
@@ -132,11 +132,11 @@ fn the_first_master_of_an_account_never_makes_room() {
         let of = holder(1, 4 - u64::from(slot));
         assert_eq!(enter(&mut admitted, slot, of, Standing::Master), Ok(None));
     }
-    // Each of its callers has one: that of the greatest number is the first master's.
+    // Each caller of the account holds one connection. The first master belongs to the caller with the highest number.
     let newcomer =
         |admitted: &mut Admitted, slot| enter(admitted, slot, holder(2, 1), Standing::Viewer);
     assert_eq!(newcomer(&mut admitted, 10), Ok(Some(key(1))));
-    // The first one is superseded: the oldest of the others is the first from here on.
+    // Once the first master is superseded, another master takes its role.
     admitted.becomes(key(0), Standing::Superseded);
     assert_ne!(
         admitted.first_masters.get(&Account(1)),
@@ -164,7 +164,7 @@ fn some_places_are_kept_wherever_there_are_two() {
     assert_eq!(among(1 << 20).leaving_most, 256);
 }
 
-/// A connection as the rule sees it; they are kept in the order in which they became what they are.
+/// A connection in the model. Connections are ordered by when they acquired their current standing.
 #[derive(Clone, Copy)]
 struct Plain {
     member: Member,
@@ -172,7 +172,7 @@ struct Plain {
     standing: Standing,
 }
 
-/// All of them, and the first master of each account.
+/// A model of [`Admitted`]: all connections, and the first master of each account.
 #[derive(Default)]
 struct Model {
     all: Vec<Plain>,
@@ -213,7 +213,7 @@ impl Model {
         if self.is_first(&one) {
             let masters = self.account(one.of.account);
             let masters = masters.filter(|one| one.standing == Standing::Master);
-            // Of one caller the one that came first.
+            // If a caller holds several, the earliest one is chosen.
             let next = masters
                 .min_by_key(|one| one.of.caller)
                 .map(|one| one.member);
@@ -223,7 +223,7 @@ impl Model {
         one
     }
 
-    /// The rule for the connection that made room for one more of `newcomer`.
+    /// Checks that `victim` was the right connection to evict for `newcomer`.
     fn assert_pays(&self, newcomer: Holder, victim: Member) {
         let place = self.all.iter().position(|one| one.member == victim);
         let place = place.expect("it had a place");
@@ -242,7 +242,7 @@ impl Model {
             assert!(held > self.of_account(newcomer.account) + 1);
         }
         assert_eq!(Some(self.of_caller(payer.of)), most_of_a_caller);
-        // Nobody of that caller comes before it, the first master aside.
+        // Apart from the first master, no connection of that caller should have been evicted before the victim.
         let before = |(other, one): &(usize, &Plain)| {
             let newer = one.standing == payer.standing && *other > place;
             one.of == payer.of && (one.standing < payer.standing || newer)
@@ -251,7 +251,7 @@ impl Model {
         assert!(before.all(|(_, one)| self.is_first(one)));
     }
 
-    /// Nobody is refused who would hold less than an equal part: of all places, or of those of its account.
+    /// Checks that a refused newcomer already has its equal share, both of all places and of its account's places.
     fn assert_has_its_part(&self, newcomer: Holder) {
         let (held, own) = (self.of_account(newcomer.account), self.of_caller(newcomer));
         let most = (self.all.iter()).map(|one| self.of_account(one.of.account));
@@ -312,7 +312,7 @@ fn below_an_equal_part_there_is_always_a_place() {
                     if let Member::Session(some) = some {
                         admitted.becomes(some, Standing::Superseded);
                         let slot = u32::try_from(some.slot()).unwrap();
-                        admitted.leave(SessionKey::new(slot, 7)); // of another life of its slot
+                        admitted.leave(SessionKey::new(slot, 7)); // an earlier user of the slot
                     }
                 }
                 (_, None) => {}
@@ -330,8 +330,8 @@ fn below_an_equal_part_there_is_always_a_place() {
     }
 }
 
-/// Callers come and go at a channel with few places. Only a caller with at least two viewers more than the newcomer's
-/// caller loses one, its newest. After enough requests of each, no request evicts anybody.
+/// Callers come and go on a channel with few places. A caller loses its newest viewer only if it has at least two
+/// viewers more than the newcomer's caller. Once each caller has made enough requests, none evicts a viewer.
 #[test]
 fn viewers_of_equal_callers_never_evict_each_other() {
     const PLACES: usize = 12;
@@ -370,7 +370,7 @@ fn viewers_of_equal_callers_never_evict_each_other() {
                 let (gone, ..) = viewers.remove(random.usize(..viewers.len()));
                 left.push(gone);
             }
-            // The first one asks most.
+            // Caller 0 sends the most requests.
             let caller = random.u64(..callers) * random.u64(..2);
             joins(&mut viewers, &mut left, caller, slot);
         }
@@ -380,7 +380,7 @@ fn viewers_of_equal_callers_never_evict_each_other() {
             let may = joins(&mut viewers, &mut left, caller, slot);
             assert!(!may || nth < 20, "seed {seed}");
         }
-        // What equals is: a place more for some, where they do not divide.
+        // The shares are equal, except that some callers hold one more if the places do not divide evenly.
         let parts = (0..callers).map(|caller| held_of(&viewers, caller));
         let (least, most) = (parts.clone().min(), parts.max());
         assert!(most <= least.map(|least| least + 1), "seed {seed}");

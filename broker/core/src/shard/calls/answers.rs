@@ -1,4 +1,4 @@
-//! Turns the answers of other shards into HTTP responses to their callers.
+//! Turns answers from the shards that own channels into HTTP responses.
 
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
@@ -15,7 +15,7 @@ use crate::shard::state::State;
 use crate::{check::Check, event::Purpose, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
-/// Processes an answer, unless it belongs to an earlier call on the same connection.
+/// Handles an answer to a query. Ignores the answer if it belongs to an earlier call on the same connection.
 pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
     shard.directory.lists.end(caller);
     if shard.sockets.awaits(caller) {
@@ -23,7 +23,8 @@ pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
     }
 }
 
-/// Answers a waiting call, or continues with it if the answer came from the other nodes.
+/// Delivers an answer to the call that is waiting for it. If the answer only reports what the account holds on other
+/// nodes, the call continues.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     let (sockets, ..) = shard.parts();
     let key = caller.session;
@@ -46,14 +47,14 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     shard.sockets.turns.answered.push_back(key);
 }
 
-/// A call and the answer that it expects.
+/// A call that can now be answered, and the kind of answer it expects.
 pub(crate) struct AnsweredCall {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) wanted: Expected,
 }
 
-/// Answers a call and writes an audit entry for changes, applied or not, and for calls denied by a policy.
+/// Responds to a call. Writes an audit entry if the call was to change something or if a policy denied it.
 pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = call.wanted {
         return whep::conclude(shard, call, answer);
@@ -98,7 +99,8 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     }
 }
 
-/// Writes an audit entry for each change, applied or not, and for each call denied by a policy.
+/// Writes an audit entry for a call that was to change something, whether or not it did, and for any call denied by a
+/// policy.
 fn audit(sockets: &Sockets, cx: &mut Context, call: &AnsweredCall, id: &str, answer: &Answer) {
     let asked = &call.asked;
     let (caller, operation) = (&asked.caller, asked.operation.name());
@@ -193,7 +195,8 @@ fn body(sockets: &Sockets, call: &AnsweredCall, answer: &Answer, at: Moment) -> 
     Some(written)
 }
 
-/// Replaces the answer with a refusal of media storage if the channel exists; otherwise returns it unchanged.
+/// If the call requires media storage and the channel exists, replaces the answer with a refusal. Returns any other
+/// answer unchanged.
 fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
         return Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED).into();

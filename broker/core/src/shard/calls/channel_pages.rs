@@ -1,12 +1,13 @@
-//! Lists an account's channels: a page of the catalog, or the merged answers of all nodes.
+//! Lists the channels of an account. The list is a page of this node's catalog, or a page merged from the answers of
+//! all nodes.
 
 use crate::shard::Answer;
 pub use crate::shard::calls::letters::{PagePart, PageQuestion};
 use crate::shard::shares::too_busy;
 use crate::shard::state::State;
 
-/// Answers the next queued list request, or queries the nodes for it, skipping callers that have hung up. Returns
-/// `false` if none is queued.
+/// Handles the next queued list request. Answers the request from this node's catalog, or sends it to all nodes if
+/// slots can move between nodes. Drops the request if its caller has hung up. Returns `false` if the queue is empty.
 pub(crate) fn begin_list(shard: &mut State) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some((caller, question)) = directory.lists.next() else {

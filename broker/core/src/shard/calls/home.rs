@@ -1,4 +1,4 @@
-//! API calls and Alexa calls on the shard that owns their channel.
+//! Handles API calls and Alexa calls on the shard that owns their channel.
 
 use crate::auth::Caller;
 use crate::channel::Life;
@@ -20,14 +20,15 @@ use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, policy, signal::Action};
 use std::sync::Arc;
 
-/// Answers a query about a channel: immediately, once its change is durable, or once the master has answered.
+/// Answers a query about a channel. The answer is sent immediately, or once the requested change is durable, or once
+/// the master has answered.
 pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if allows(shard, caller, &query) {
         answer_allowed(shard, caller, query);
     }
 }
 
-/// Whether a query concerns a channel of this shard and its caller is authorized. If not, refuses the query.
+/// Returns whether this shard owns the channel of a query and the caller is authorized. Otherwise, refuses the query.
 pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool {
     let State { directory, cx, .. } = shard;
     let kind = &query.kind;
@@ -60,7 +61,7 @@ pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool 
     }
 }
 
-/// Answers an authorized query if it is within its rate limit.
+/// Answers an authorized query, or refuses it if it exceeds its rate limit.
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     match shard.directory.over_rate(&mut shard.cx, &query) {
         Some(refusal) => shard.cx.todo.answer(caller, refusal),
@@ -85,7 +86,7 @@ fn note_call(shard: &mut State, query: &Query) {
     }
 }
 
-/// Whether this shard serves the slot of the channel that a query concerns.
+/// Returns whether this shard serves the slot of the channel that a query concerns.
 fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
     match kind {
         QueryKind::Look(identity, _)
@@ -97,7 +98,7 @@ fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
     }
 }
 
-/// Answers a query that has been authorized and is within its rate limit.
+/// Answers a query after the authorization and rate limit checks.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let query = match directory.queue(caller, query) {
@@ -151,7 +152,7 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Returns an error for new channels if etcd is nearly full.
+/// Refuses to create channels while etcd is nearly full.
 fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
     if sockets.readiness().store_nearly_full() {
         return Err(Refusal::unavailable(Check::RecordsFull, STORE_FULL));
@@ -159,7 +160,7 @@ fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns the player that made the call, or `None` for any other kind of caller.
+/// Returns the player on whose behalf a query was sent, or `None` if a different kind of caller sent it.
 fn player(
     directory: &Directory,
     cx: &mut Context,
@@ -204,12 +205,12 @@ fn look(
     Answer::Record(Arc::clone(&channel.record), status)
 }
 
-/// Error message for new channels when etcd is nearly full.
+/// Error message returned when a channel cannot be created because etcd is nearly full.
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
-/// Sends the current master the pending offers that were accepted before `before` and that it has not yet received,
-/// oldest first.
+/// Sends pending offers to the current master, oldest first. Only offers that were accepted before `before` and that
+/// this master has not yet received are sent.
 pub(crate) fn give_offers(shard: &mut State, key: ChannelKey, before: u64) {
     let (sockets, directory, cx, _) = shard.parts();
     let Some((master, calls)) = directory.give_calls(key, before) else {

@@ -1,5 +1,5 @@
-//! Messages between shards: connections that move to their channel's shard, queries about channels, and the answers,
-//! including lists across all nodes.
+//! The messages that shards send to each other. They carry connections that move to the shard that owns their channel,
+//! queries about channels, and the answers. Also contains the types for listing the channels of all nodes.
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
@@ -25,39 +25,40 @@ use std::sync::Arc;
 /// A message to a shard.
 #[derive(Debug)]
 pub enum Letter {
-    /// A query that a call sends to its channel's home, the shard that owns the channel.
+    /// A query that a call sends to the shard that owns its channel.
     Query(CallRef, Box<Query>),
-    /// The answer to a query, and the shard that sent it. Each query gets exactly one answer, even if its caller is
-    /// gone.
+    /// The answer to a query, and the shard that sends the answer. Each query gets exactly one answer, even if its
+    /// caller is gone.
     Answer(ShardId, CallRef, Box<Answer>),
-    /// Sent in place of a [`Letter::Answer`] if the query was an Alexa call, which is now pending. Its answer follows
-    /// in a separate message, which must be acknowledged with [`Letter::CallOver`].
+    /// Reports that an Alexa call is pending; takes the place of [`Letter::Answer`]. The final answer follows in a
+    /// [`Letter::CallAnswer`], which must be acknowledged with [`Letter::CallOver`].
     CallTaken(ShardId, CallRef),
-    /// The caller of a pending Alexa call hung up. Ends the call, if it is still waiting. Sent at most once for each
-    /// [`Letter::CallTaken`].
+    /// Withdraws a pending Alexa call because its caller hung up. Has no effect if the call has already ended. Sent at
+    /// most once for each [`Letter::CallTaken`].
     CallWithdrawn(CallRef),
-    /// The final answer to a pending Alexa call, and the shard that sent it. Sent exactly once for each
+    /// The final answer to a pending Alexa call, and the shard that sends the answer. Sent exactly once for each
     /// [`Letter::CallTaken`], even if the caller is gone.
     CallAnswer(ShardId, CallRef, Box<Answer>),
-    /// Acknowledges a final answer. Sent exactly once for each [`Letter::CallAnswer`].
+    /// Acknowledges a [`Letter::CallAnswer`]. Sent exactly once for each.
     CallOver(CallRef),
-    /// Result of committing a channel's change to the store.
+    /// The result of storing a change to a channel.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Signals that slot orders or merged answers of all nodes are available: see [`crate::shard::SlotOrders`]. At most
-    /// one is in flight to each shard.
+    /// Signals that slot orders, or answers merged from those of all nodes, are ready to be taken. See
+    /// [`crate::shard::SlotOrders`]. At most one such message is in flight to each shard.
     Slots,
-    /// Replaces the principals.
+    /// Replaces the principals and their credentials.
     Credentials(Arc<Credentials>),
     /// Replaces the keys of the OpenID providers.
     Keyring(Arc<Keyring>),
     /// Replaces the settings; see [`Settings::updated`].
     Settings(Arc<Settings>),
-    /// Shuts the process down within this many milliseconds.
+    /// Starts the shutdown of the process, which must complete within this many milliseconds.
     Drain(u64),
 }
 
 impl Letter {
-    /// Whether a full mailbox may refuse the message. Capacity is reserved for all other messages.
+    /// Returns whether this message may be rejected when the recipient's mailbox is full. Mailboxes reserve capacity
+    /// for all other messages.
     #[must_use]
     pub fn is_refusable(&self) -> bool {
         match self {
@@ -70,23 +71,24 @@ impl Letter {
     }
 }
 
-/// A query from one shard to another, and the operation it belongs to.
+/// A query that one shard sends to another, with the operation that the client requested.
 #[derive(Debug)]
 pub struct Query {
-    /// The caller's operation, counted against its rate limit on the channel's home.
+    /// The operation that the caller requested. The shard that owns the channel counts it against the operation's rate
+    /// limit.
     pub operation: Operation,
-    /// Holdings of the caller's account on other nodes, if these were queried.
+    /// The number and size of the account's channels on other nodes, if those nodes were asked.
     pub elsewhere: Holding,
-    /// The caller; `None` if the query does not count against a channel's rate. A caller that names the channel without
-    /// its ARN is authorized on the channel's home.
+    /// The caller. `None` if the query does not count against a channel's rate limit. If the request names the channel
+    /// without its ARN, the shard that owns the channel authorizes this caller.
     pub caller: Option<Caller>,
-    /// The client id in the call, for policies evaluated on the channel's home.
+    /// The client id given in the call. Needed by policies that are evaluated on the shard that owns the channel.
     pub client_id: Option<Box<str>>,
     /// When a player's request was received; `None` for an API call.
     pub posted: Option<Now>,
-    /// Role and client program in a request for the channel's endpoint.
+    /// The role and client program, if the call requests the channel's endpoint.
     pub endpoint: Option<(Role, Program)>,
-    /// Address of the caller, recorded in the channel's notes.
+    /// The client's IP address, which is recorded in the flight recorder's notes about the channel.
     pub remote: Option<IpAddr>,
     /// The query itself.
     pub kind: QueryKind,
@@ -120,26 +122,27 @@ pub(crate) struct Right {
     pub(crate) denied: ErrorKind,
 }
 
-/// The right that a player needs.
+/// The right that a player needs to connect to a channel.
 const CONNECT: Right = Right {
     action: Action::ConnectAsViewer,
     denied: ErrorKind::AccessDenied,
 };
 
-/// The kinds of queries that a call sends to a channel's home.
+/// The query that a call sends to the shard that owns the channel.
 #[derive(Debug)]
 pub enum QueryKind {
-    /// Looks up a record by identity alone, or by ARN, which must be the current one.
+    /// Looks up the record of a channel. If an ARN is given, the channel must still have this ARN.
     Look(Identity, Option<ChannelArn>),
     /// Creates a channel.
     Create(Identity, CreateSignalingChannel),
     /// Changes a channel.
     Change(ChannelArn, Alteration),
-    /// Sends an offer from Alexa or a player to the master. The answer may take up to the channel's message lifetime.
+    /// Sends an offer from Alexa or a player to the master. The answer may take as long as the channel's message
+    /// lifetime.
     Offer {
-        /// The channel.
+        /// The channel whose master receives the offer.
         identity: Identity,
-        /// ARN of the channel, if included in the call.
+        /// The channel's ARN, if the call contains one.
         arn: Option<ChannelArn>,
         /// Client id of the sender.
         sender: Box<str>,
@@ -149,7 +152,7 @@ pub enum QueryKind {
 }
 
 impl QueryKind {
-    /// Whether the query is answered only after a change is durable.
+    /// Returns whether the answer must wait until a change is durable.
     pub(crate) fn waits_for_the_store(&self) -> bool {
         matches!(self, Self::Create(..) | Self::Change(..))
     }
@@ -164,20 +167,20 @@ pub enum Alteration {
     Tag(Vec<Tag>),
     /// Removes the tags with these keys.
     Untag(Vec<Box<str>>),
-    /// Deletes the channel, if the given version is current or absent.
+    /// Deletes the channel, if the given version is current or no version is given.
     Delete(Option<Box<str>>),
 }
 
-/// An answer to a query, from the shard that owns the channel.
+/// The answer to a query.
 #[derive(Debug)]
 pub enum Answer {
-    /// The record and the channel's status.
+    /// The channel's record and its status.
     Record(Arc<Record>, ChannelStatus),
-    /// Records sorted by name, and whether there are more.
+    /// A page of channels sorted by name, and whether more channels follow.
     Page(Vec<ListedChannel>, bool),
     /// Success without a result.
     Done,
-    /// Number and total size of an account's channels on other nodes.
+    /// The number and total size of the channels that an account has on other nodes.
     Holding(Holding),
     /// The master's answer, or `None` if it did not arrive in time.
     Answer(Option<Box<str>>),
@@ -187,7 +190,7 @@ pub enum Answer {
     Refusal(Refusal),
 }
 
-/// Queued changes to a channel, waiting in order for the one in progress.
+/// Changes to a channel that wait for the change in progress. They are processed in order.
 pub(crate) type WaitingQueries = VecDeque<(CallRef, Box<Query>)>;
 
 impl From<Refusal> for Answer {
@@ -196,19 +199,19 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// A connection in transit to its channel's home.
+/// A connection that is being handed over to another shard, to another node or to the side thread.
 #[derive(Debug)]
 pub struct Parcel {
     /// The connection's peer.
     pub(crate) peer: Peer,
-    /// Client behind a proxy, as reported by that proxy.
+    /// The client, if a trusted proxy has reported it.
     pub(crate) forwarded: Option<Box<Forwarded>>,
-    /// The request as received.
+    /// The request that the connection carries.
     pub load: ParcelLoad,
 }
 
 impl Parcel {
-    /// Returns the client: the one that the proxy reported, or else the peer.
+    /// Returns the client that a trusted proxy has reported, or the peer if there is no such report.
     pub(crate) fn client(&self) -> Peer {
         let says = self.forwarded.as_deref();
         let client = says.map(|it| (it.client, it.tls.unwrap_or(self.peer.tls)));
@@ -221,54 +224,54 @@ impl Parcel {
     }
 }
 
-/// The request of a connection in transit.
+/// The request of a connection that is being handed over.
 #[derive(Debug)]
 pub enum ParcelLoad {
     /// An upgrade to be admitted by another shard.
     Upgrade {
         /// The parameters parsed from the request head.
         admission: Admission,
-        /// Bytes received after the request head: the first frames.
+        /// Bytes received after the request head. They are the first WebSocket frames.
         unread: Vec<u8>,
     },
-    /// A request to be answered by another node.
+    /// A request that another node will answer.
     Onward(Onward),
-    /// A request for an admin page: the raw request and any bytes received after it.
+    /// A request for an admin page. Contains the request and all bytes received after it.
     Admin(Vec<u8>),
 }
 
-// Pages of channels on all nodes, if slots move between nodes. Each node sends a part and states which slots the part
-// covers. A page is complete once its parts cover every slot.
+// Pages that list the channels of all nodes, if slots move between nodes. Each node sends a part of the page and states
+// which slots the part covers. A page is complete once its parts cover every slot.
 //
-// Each node lists the channels of the slots that it serves. While a slot moves, neither node or both nodes may claim to
-// serve it. If both do, the slot's channels are in two parts, but are listed once.
+// Each node lists the channels of the slots that it serves. While a slot moves, either none or both of its nodes may
+// claim to serve it. If both do, the slot's channels are in two parts, but the page lists them once.
 
-/// Selects the channels of one account for a page, sorted by name.
+/// Requests a page of one account's channels, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuestion {
     /// `region:account:` and the name prefix.
     pub prefix: Box<str>,
     /// The last channel of the previous page, as `region:account:name`.
     pub after: Option<Box<str>>,
-    /// Maximum number of channels.
+    /// Maximum number of channels on the page.
     pub limit: usize,
 }
 
-/// Part of a page, contributed by one node.
+/// The channels that one node contributes to a page.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PagePart {
     /// The channels, sorted by name.
     #[serde(deserialize_with = "at_most::<_, _, _, LIST_PAGE_MAX>")]
     pub records: Vec<ListedChannel>,
-    /// The name up to which this part is complete, or `None` if there are no further channels.
+    /// The channel name up to which this part is complete; `None` if the node has no further channels.
     pub complete_to: Option<Box<str>>,
     /// The slots covered by this part.
     pub slots: SlotSet,
 }
 
 impl PagePart {
-    /// Creates this node's part from its catalog, covering the slots that it served both before and after reading the
-    /// catalog.
+    /// Creates this node's part of a page from its catalog. Includes only slots that this node served both before and
+    /// after the catalog was read.
     #[must_use]
     pub fn of_node(
         map: &SlotMap,

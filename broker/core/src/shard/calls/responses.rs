@@ -1,4 +1,4 @@
-//! Writes, counts and logs responses, and defines the errors that several steps return.
+//! Writes responses, and counts and logs them. Also defines the errors that several modules return.
 
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
@@ -12,7 +12,7 @@ use codec::http::{ErrorHead, Meta, respond as write_response};
 use codec::proxy::Unclear;
 use std::borrow::Cow;
 
-/// A response other than a refusal.
+/// A response to an HTTP request.
 pub(crate) struct Response<'a> {
     /// The connection that the request arrived on.
     pub(crate) key: SessionKey,
@@ -22,9 +22,9 @@ pub(crate) struct Response<'a> {
     pub(crate) body: &'a [u8],
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// Request id, if the body or an audit entry needs it.
+    /// The request id, if the response body or an audit entry already contains it.
     pub(crate) id: Option<&'a str>,
-    /// Additional header lines, each with its line ending.
+    /// Additional header fields, each terminated by CRLF.
     pub(crate) fields: &'a str,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// Sends a response, then proceeds to the next request or closes the connection.
+/// Sends a response. The connection then closes or continues with the next request.
 pub(crate) fn respond(shard: &mut State, answer: &Response<'_>) {
     let cx = &mut shard.cx;
     let id = answer.id.map(Cow::from);
@@ -54,8 +54,8 @@ pub(crate) fn respond(shard: &mut State, answer: &Response<'_>) {
     shard.sockets.next_request(answer.key, close, shard.cx.at);
 }
 
-/// Refuses a request: sends the error in the request's format, counts it and logs it. The connection then closes or
-/// continues with the next request.
+/// Refuses a request. Sends the error in the format that the client expects, and counts and logs the refusal.
+/// Afterwards, the connection closes or continues with the next request.
 pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal) {
     let (sockets, _, cx, _) = shard.parts();
     let (key, purpose, check) = (evidence.key, evidence.purpose, refusal.check);
@@ -79,7 +79,7 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
     let error = ErrorHead {
         error_type: refusal.error_type(purpose),
         why: why.as_deref(),
-        // Without this value, the client decides when to retry.
+        // Without `Retry-After`, the client decides when to retry.
         retry_after_s: RETRIES.iter().find(|row| row.0 == check).map(|row| row.1),
     };
     let (body, content_type) = refusal.body(purpose, &id);
@@ -103,7 +103,7 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
     shard.sockets.next_request(key, close, shard.cx.at);
 }
 
-/// Sends a response and counts it; returns whether the connection closes afterwards.
+/// Sends a response and counts it. Returns whether the connection closes afterwards.
 fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>) -> bool {
     let (sockets, _, cx, _) = shard.parts();
     let &Response {
@@ -113,7 +113,7 @@ fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>)
         body,
         ..
     } = answer;
-    // The client's next request may be for another node, which only the client's own node can determine.
+    // The next request may be for another node. Only the node that the client connected to can determine which one.
     let ends = sockets.drains() || sockets.is_inner(key);
     let close = answer.close || (ends && !sockets.brings_one_call(key));
     let meta = Meta {
@@ -142,8 +142,8 @@ fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>)
     close
 }
 
-/// Counts a refusal and logs it under the request id of its response. If the request was served anyway, it is logged as
-/// a notice among the other refusals.
+/// Counts a refusal and logs it under the request id of the response. If the request was served nevertheless, the log
+/// line is a notice.
 pub(crate) fn note(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal) {
     let (sockets, _, cx, gate) = shard.parts();
     let (purpose, check) = (evidence.purpose, refusal.check);
@@ -198,36 +198,36 @@ pub(crate) fn note(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal
     });
 }
 
-/// Number of seconds after which a client should retry, by type of refusal.
+/// The checks whose refusals tell the client when to retry, with the number of seconds to wait.
 const RETRIES: [(Check, u32); 2] = [
     (Check::AbsenceUnknown, ABSENCE_RETRY_S),
     (Check::WhepNoMaster, WHEP_RETRY_S),
 ];
 
-/// Header lines included in every response to a player.
+/// Header fields of every response to a player.
 pub(crate) const PLAYER_FIELDS: &str =
     "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
 
-/// Header lines of the response to an unsupported method from a player.
+/// Header fields of the response to a player that used an unsupported method.
 const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
                               Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
 
-/// Header lines of a response to `OPTIONS`.
+/// Header fields of the response to a player's request other than an offer.
 pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
      Accept-Post: application/sdp\r\n";
 
 // Refusals that several steps return with the same message.
 
-/// Returns the error for a change that cannot be audited because the log has no capacity.
+/// Returns the error for a change that is refused because the log has no room for its audit entry.
 pub(crate) fn unauditable() -> Refusal {
     Refusal::unavailable(Check::AuditFull, UNAUDITABLE)
 }
 
-/// Error message for changes that the log has no capacity to audit.
+/// Error message for a change that is refused because the log has no room for its audit entry.
 pub(crate) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is \
                                                 changed. Try again later.";
 
-/// Returns the error for a missing channel, with the service's message.
+/// Returns the error for a channel that does not exist or is not active.
 pub(crate) fn absent(check: Check) -> Refusal {
     let message = "The requested channel is not found or not active.";
     Refusal::new(check, ErrorKind::ResourceNotFound, message)
@@ -254,20 +254,21 @@ pub(crate) fn internal_failure() -> Refusal {
     Refusal::new(Check::InternalFailure, kind, "Internal failure.")
 }
 
-/// Returns the error for a channel that no node serves.
+/// Returns the error for a channel that no node currently serves.
 pub(crate) fn nobody() -> Refusal {
     let message = "No server has this channel at the moment. Try again.";
     Refusal::unavailable(Check::OwnerNone, message)
 }
 
-/// Returns the error for a connection that exceeds the connection limit when no other can be evicted.
+/// Returns the error for a connection that is refused because the limit is reached and no other connection can be
+/// evicted.
 pub(crate) fn no_place() -> Refusal {
     let message = "The server has as many connections as it may have, and this caller has its share of them: close \
                    some, or try again later.";
     Refusal::unavailable(Check::ConnectionsFull, message)
 }
 
-/// Returns the error for a connection that the service has no capacity for.
+/// Returns the error for a connection that is refused because the service is at capacity.
 pub(crate) fn no_room() -> Refusal {
     let message = "The service has no room for another connection.";
     Refusal::unavailable(Check::ConnectionsFull, message)

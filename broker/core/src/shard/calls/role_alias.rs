@@ -1,12 +1,12 @@
-//! Serves devices that request keys with their certificate: `GET /role-aliases/ALIAS/credentials`. The rules THING-1
-//! and later of codec/PROTOCOL.md apply.
+//! Issues temporary credentials to devices that authenticate with a certificate: `GET /role-aliases/ALIAS/credentials`.
+//! See THING-1 and the rules after it in codec/PROTOCOL.md.
 //!
-//! The broker serves these requests only on connections to the credentials provider's host names, on which it serves
-//! nothing else. The order of checks is part of the contract: certificate, thing, IoT policy, alias, role, duration.
-//! The response tells clients which check failed; the log also tells operators why.
+//! The broker serves these requests only on connections to the credentials provider's host names, and serves nothing
+//! else there. The order of the checks is part of the protocol: certificate, thing, IoT policy, alias, role, duration.
+//! The response says which check failed; the log also says why.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
-//! provider"; the error messages are identical to the service's.
+//! provider". The error messages are identical to those of AWS.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, Origin, RoleGrant, SignIn, Temporary, ThingIdentity,
@@ -25,19 +25,19 @@ use codec::sts::{AssumeRole, DURATION_S_DEFAULT, ErrorKind, RoleArn};
 use codec::{calendar::rfc3339, http::Head, policy::Decision};
 use std::fmt::Write;
 
-/// A device's request for keys, parsed from the request head.
+/// A device's request for temporary credentials, parsed from the request head.
 struct AliasRequest<'a> {
     alias: &'a str,
-    /// Thing name in the request.
+    /// The thing name in the request, if any.
     thing: Option<&'a str>,
     region: &'a str,
-    /// Account used for unknown aliases, and for all aliases if signatures are not checked.
+    /// The account for aliases that do not exist. If signatures are not checked, the account for all aliases.
     account: &'a str,
     origin: Origin,
     certificate: &'a ShownCertificate,
 }
 
-/// Keys issued to a device, or the error.
+/// The credentials issued to a device, or the refusal.
 type Given = Result<DeviceKeys, Refusal>;
 
 /// Keys issued to a device.
@@ -45,17 +45,17 @@ struct DeviceKeys {
     temporary: Temporary,
     /// The authenticated caller.
     caller: Caller,
-    /// Role and session, as logged.
+    /// The role and session, as written to the log.
     session: Box<str>,
-    /// Whether the device requests keys more often than one with a correct clock would.
+    /// Whether the device requests credentials more often than it would if its clock were correct.
     exceeds: bool,
 }
 
 /// A request on a connection to the credentials provider.
 pub(crate) struct DeviceRequest<'a> {
-    /// Connection that the request arrived on.
+    /// The connection that the request arrived on.
     pub(crate) key: SessionKey,
-    /// Certificate presented in the TLS handshake.
+    /// The server name and certificate from the TLS handshake.
     pub(crate) shown: &'a Shown,
     pub(crate) head: &'a Head<'a>,
     /// Whether the connection closes after the response.
@@ -98,7 +98,7 @@ pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
     }
 }
 
-/// Returns the role of the requested alias, as evidence for a refusal.
+/// Returns the role of the requested alias, which is logged with a refusal.
 fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     let alias = gate.credentials()?.alias(alias_of(head)?)?;
     RoleArn::parse(&format!(
@@ -107,13 +107,13 @@ fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     ))
 }
 
-/// Whether a request's method and path make it a request for keys.
+/// Returns whether a request is one for credentials, judging by its method and path.
 pub(crate) fn is_asked(head: &Head<'_>) -> bool {
     alias_of(head).is_some()
 }
 
-/// Whether client certificates are requested on some connections: with `[things]`, or on a server without signature
-/// checks, which has a development CA.
+/// Returns whether the server requests client certificates on some connections. This is so if `[things]` is configured.
+/// It is also so in development without signature checks, where the server runs its own CA.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
@@ -121,8 +121,8 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     }
 }
 
-/// Refuses a request on a connection where no certificate was requested, with the error for a missing certificate,
-/// since a 404 would suggest a missing alias.
+/// Refuses a request for credentials on a connection on which the server did not request a certificate. The response is
+/// the error for a missing certificate. A 404 would suggest that the alias does not exist.
 pub(crate) fn refuse_stranger(shard: &mut State, key: SessionKey, head: &Head<'_>, close: bool) {
     let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
                not asked for a certificate";
@@ -140,7 +140,7 @@ pub(crate) fn refuse_stranger(shard: &mut State, key: SessionKey, head: &Head<'_
     refuse(shard, &device, None, None, &refusal);
 }
 
-/// Extracts the role alias from the path of a request for keys.
+/// Extracts the role alias from the path of a request for credentials.
 fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     let path = head.path().strip_prefix("/role-aliases/");
     let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
@@ -148,7 +148,7 @@ fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     alias.filter(|alias| !alias.contains('/'))
 }
 
-/// Returns the role alias named in a request.
+/// Returns the role alias named in a request, or a refusal if the host or the path is wrong.
 fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     let host = head.host().unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -166,7 +166,7 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     })
 }
 
-/// Issues keys to a device. `caller` is set once the device is identified, even if the request is refused later.
+/// Issues credentials to a device. Sets `caller` once the device has been identified, even if a later check fails.
 fn give(shard: &mut State, asked: &AliasRequest<'_>, caller: &mut Option<Caller>) -> Given {
     let (_, _, cx, gate) = shard.parts();
     let Some(credentials) = gate.credentials() else {
@@ -227,7 +227,8 @@ fn give(shard: &mut State, asked: &AliasRequest<'_>, caller: &mut Option<Caller>
     Ok(DeviceKeys { exceeds, ..given })
 }
 
-/// Issues keys without checking signatures: any role, to any device with a certificate from a trusted CA.
+/// Issues credentials on a server that does not check signatures. Any device with a certificate of a trusted CA may
+/// assume any role.
 fn give_to_anybody(gate: &mut Gate, asked: &AliasRequest<'_>) -> Given {
     let certificate = asked.certificate;
     let vouched = certificate.vouched.as_ref().map_err(|why| foreign(why))?;
@@ -252,7 +253,7 @@ fn give_to_anybody(gate: &mut Gate, asked: &AliasRequest<'_>) -> Given {
 }
 
 impl AliasRequest<'_> {
-    /// Creates the identity of the certificate under the requested thing name, with no other attributes.
+    /// Creates the device's identity from its certificate and the requested thing name, with no other attributes.
     fn identity(&self) -> ThingIdentity {
         ThingIdentity {
             certificate: self.certificate.fingerprint,
@@ -265,7 +266,7 @@ impl AliasRequest<'_> {
         }
     }
 
-    /// Creates the request for a role session, named after the certificate id.
+    /// Creates the request to assume a role. The role session is named after the certificate id.
     fn role(&self, account: &str, role: &str, duration_s: Option<u32>) -> Option<AssumeRole> {
         let role = RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?;
         let name = certificate_id(&self.certificate.fingerprint);
@@ -290,7 +291,7 @@ fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
     refused(CERTIFICATE, Check::ThingCertificate, why)
 }
 
-/// Converts a refusal by the role into the credentials provider's error.
+/// Converts the error of a failed role assumption into the credentials provider's error.
 fn of_role(refusal: Refusal) -> Refusal {
     let why = refusal.reason().unwrap_or_default();
     if refusal.error == ErrorKind::ValidationError.into() {
@@ -300,7 +301,7 @@ fn of_role(refusal: Refusal) -> Refusal {
     refused(ROLE, refusal.check, why)
 }
 
-/// Issues keys that expire no later than the certificate.
+/// Issues credentials that expire when the certificate does, or earlier.
 fn issue(gate: &mut Gate, caller: Caller, granted: Assumption, asked: &AliasRequest<'_>) -> Given {
     let Assumption { role, duration_s } = granted;
     let now_s = asked.origin.asked_s;
@@ -319,7 +320,7 @@ fn issue(gate: &mut Gate, caller: Caller, granted: Assumption, asked: &AliasRequ
     })
 }
 
-/// Responds with the keys and writes an audit entry.
+/// Sends the credentials and writes an audit entry.
 fn grant(shard: &mut State, key: SessionKey, given: &DeviceKeys, close: bool) {
     let (sockets, _, cx, _) = shard.parts();
     let account = Account::of_digits(given.caller.account());
@@ -353,7 +354,7 @@ fn grant(shard: &mut State, key: SessionKey, given: &DeviceKeys, close: bool) {
     responses::respond(shard, &answer);
 }
 
-/// Logs a notice about a device that requests keys long before its previous ones expire.
+/// Logs a notice if a device requests credentials long before its previous ones expire.
 fn notice_clock(shard: &mut State, key: SessionKey, id: &str, given: &DeviceKeys) {
     let cx = &mut shard.cx;
     let left_s = given
@@ -401,7 +402,7 @@ const BODY_BYTES: usize = 1536;
 
 // Refusals by the credentials provider: messages for clients, and reasons for operators.
 
-/// Status, error type and message.
+/// An error of the credentials provider: HTTP status, error type and message.
 type DeviceError = (u16, &'static str, &'static str);
 
 /// Creates a refusal with a reason for operators.
@@ -414,8 +415,7 @@ fn refused(
     Refusal::new(check, error, message).by_policy(Some(why.into()))
 }
 
-/// Refuses a request, logging what is known about the device as evidence. `role`: the alias's role, if the alias
-/// exists.
+/// Refuses a request and logs what is known about the device. `role`: the role of the alias, if the alias exists.
 fn refuse(
     shard: &mut State,
     device: &DeviceRequest<'_>,
@@ -476,7 +476,7 @@ const ROLE: DeviceError = (
     "Unable to assume the role, or the role to assume does not exist",
 );
 
-/// The alias's duration exceeds that of the role.
+/// The alias's duration exceeds the maximum session duration of the role.
 const DURATION: DeviceError = (
     400,
     INVALID,

@@ -1,6 +1,6 @@
-//! Temporary credentials: the supported part of STS. See codec/PROTOCOL.md, STS.
+//! Issues temporary credentials, like the AWS Security Token Service. See codec/PROTOCOL.md, STS.
 //!
-//! Nothing is stored: the grant is sealed in the session token, and every shard that has the key can verify it.
+//! No state is stored. The grant is sealed in the session token, which any shard with the same keys can open.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, PolicyQuestion, RoleGrant, SESSION_TOO_LONG, SealError,
@@ -22,41 +22,41 @@ use codec::sts::{
     assumed_role, caller_identity, federation_token, session_token,
 };
 
-/// State of a call for temporary credentials.
+/// The state of an STS call that is being answered.
 struct Granting<'a> {
     form: &'a StsForm,
     caller: &'a Caller,
     requested: Requested,
-    /// Requested session, as logged.
+    /// The requested session, as written to the log.
     session: Option<Box<str>>,
-    /// Access key id of the credentials, once issued.
+    /// The access key id of the issued credentials; `None` before they are issued.
     key_id: Option<Box<str>>,
     id: String,
     audited: bool,
 }
 
-/// The response that contains the issued credentials, or the refusal.
+/// The body of the response with the credentials, or the refusal.
 pub(crate) type GrantResponse = Result<Vec<u8>, Refusal>;
 
-/// Issues the credentials of one call.
+/// Issues the temporary credentials for a single call.
 pub(crate) struct Grantor<'a> {
     telemetry: &'a mut Telemetry,
     gate: &'a mut Gate,
     pub(crate) caller: &'a Caller,
     id: &'a str,
     now_s: u64,
-    /// Access key id of the credentials, once issued.
+    /// The access key id of the issued credentials; `None` before they are issued.
     key_id: Option<Box<str>>,
 }
 
-/// Form of an STS call.
+/// An STS call, parsed from a form.
 pub(crate) struct StsForm {
-    /// Connection that the request arrived on.
+    /// The connection that the request arrived on.
     pub(crate) key: SessionKey,
     pub(crate) parsed: Result<Request, Error>,
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// Rate limit per account for temporary credentials, if any.
+    /// The rate limit on an account's requests for temporary credentials; `None` if unlimited.
     pub(crate) rate: Option<Rate>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn answer_sts(shard: &mut State, form: &StsForm, caller: Option<&Call
     }
 }
 
-/// Answers an STS call from this caller.
+/// Answers an STS call from an authenticated caller.
 pub(crate) fn answer_from(shard: &mut State, form: &StsForm, caller: &Caller) {
     let cx = &mut shard.cx;
     let mut granting = Granting {
@@ -199,7 +199,7 @@ fn grant(shard: &mut State, granting: &mut Granting<'_>, request: &Request) -> G
     granted
 }
 
-/// Writes the reserved audit entry for a grant or its refusal.
+/// Writes the audit entry for issued or refused credentials. The space for the entry has been reserved.
 fn audit_grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -225,7 +225,7 @@ fn audit_grant(
     }
 }
 
-/// Returns the requested session, as logged.
+/// Returns the requested session, as written to the log.
 pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     if let Request::GetFederationToken { name, .. } = request {
         return Some(name.clone());
@@ -251,7 +251,7 @@ fn role_request(request: &Request) -> Option<&AssumeRole> {
     }
 }
 
-/// Parses the session policy of a request.
+/// Parses the session policy in a request, if there is one.
 fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     let text = text.unwrap_or_default();
     let read = (!text.is_empty()).then(|| Policy::parse_session(text));
@@ -274,7 +274,7 @@ fn keys(temporary: &Temporary) -> Keys<'_> {
     }
 }
 
-/// Creates the refusal of a malformed request.
+/// Returns the refusal for a request that cannot be parsed.
 pub(crate) fn not_understood(error: &Error) -> Refusal {
     use ErrorKind::{InvalidAction, MalformedPolicyDocument, MissingAction, PackedPolicyTooLarge};
     let check = if matches!(error.kind, MissingAction | InvalidAction) {
@@ -290,8 +290,8 @@ pub(crate) fn not_understood(error: &Error) -> Refusal {
 // AssumeRole: the rights of a role.
 
 impl Grantor<'_> {
-    /// Issues credentials with the rights granted by both the role and the session policies. `write` appends the
-    /// response with a request id.
+    /// Issues credentials for a role. They grant what both the role's policies and the session policy allow. `write`
+    /// appends the response to a buffer, given the grant and the request id.
     pub(crate) fn assume(
         &mut self,
         request: &AssumeRole,
@@ -338,7 +338,7 @@ impl Grantor<'_> {
         assumption
     }
 
-    /// Issues credentials that are valid from now on, and records their key id.
+    /// Issues credentials whose validity begins now, and records their access key id.
     fn issue(&mut self, holder: GrantHolder, duration_s: u32) -> Result<Temporary, SealError> {
         let until_s = self.now_s + u64::from(duration_s);
         let gate = &mut *self.gate;
@@ -347,7 +347,7 @@ impl Grantor<'_> {
         Ok(temporary)
     }
 
-    /// Returns the name of a policy in the role's account, or a refusal if it does not exist.
+    /// Returns the name of the policy with this ARN, or a refusal if the role's account has no policy of that name.
     fn named_policy(&self, request: &AssumeRole, arn: &str) -> Result<Box<str>, Refusal> {
         let (owner, name) = arn
             .strip_prefix("arn:aws:iam::")
@@ -371,7 +371,8 @@ impl Grantor<'_> {
 // GetFederationToken: some of the caller's rights, for a named user.
 
 impl Grantor<'_> {
-    /// Issues credentials with the rights granted by both the caller's policies and the session policy.
+    /// Issues credentials for a federated user. They grant what both the caller's policies and the session policy
+    /// allow.
     fn federate(&mut self, name: &str, policy: Option<&str>, duration_s: u32) -> GrantResponse {
         let caller = self.caller;
         let arn = federated_user_arn(caller.account(), name);
@@ -429,6 +430,6 @@ impl Grantor<'_> {
     }
 }
 
-/// Explanation for operators of why this call is refused with temporary keys.
+/// Explains to operators why GetSessionToken is refused: the caller's credentials are themselves temporary.
 const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
                              with those";

@@ -1,7 +1,7 @@
-//! Serves devices that poll for waiting clients: `GET /wake`. See codec/PROTOCOL.md, WAKE.
+//! Serves devices that poll for waiting clients (`GET /wake`). See codec/PROTOCOL.md, WAKE.
 //!
-//! As with an upgrade, the connection moves to the shard that owns its channel and waits there, so no other shard is
-//! involved. The channel is checked when the device arrives, and after each input that changes the channel.
+//! Like an upgrade, the connection moves to the shard that owns the channel. The device waits there, so no other shard
+//! is involved. The channel is checked when the device arrives, and after every input that changes the channel.
 
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
 use crate::refusal::{ErrorCode, Refusal};
@@ -20,12 +20,12 @@ use crate::time::{Now, Wall};
 use crate::{check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
 use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
 
-/// State of a channel, as reported to the device polling it.
+/// The state of a channel, as reported to the device that polls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// No client is waiting for the device.
     Nothing,
-    /// Messages are pending for the device; the last of them expires at this time.
+    /// Messages are pending for the device. Contains the time at which the last of them expires.
     Kept(Now),
     /// A master is connected.
     Master,
@@ -82,7 +82,7 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     directory.polls.begin(account, channel, key);
 }
 
-/// Checks a channel that has changed: its waiting device is answered or keeps waiting.
+/// Checks a channel after a change. The device waiting on it is answered if the channel now has something to report.
 pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = directory.polls.of(channel) else {
@@ -110,7 +110,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     }
 }
 
-/// Ends a device's wait with a 204 response because its time is up or the process is shutting down.
+/// Ends a device's wait with a 204 response, because the wait has timed out or the process is shutting down.
 pub(crate) fn over(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     if let Some(awaited) = sockets.take_awaited_wake(key) {
@@ -120,8 +120,8 @@ pub(crate) fn over(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Schedules an authorization check of a waiting device after credentials or its channel's tags have changed. The
-/// checks of all devices are spread over `RECHECK_CLOSE_MS`.
+/// Schedules an authorization check of a waiting device. Called after the credentials or the tags of the channel have
+/// changed. The checks of all devices are spread over `RECHECK_CLOSE_MS`.
 pub(crate) fn rules_changed(sockets: &mut Sockets, waiting: SessionKey, now: Now) {
     let asked = now.after(RECHECK_CLOSE_MS);
     let asked = sockets.ends.spread_until(asked, now);
@@ -137,7 +137,8 @@ pub(crate) fn rules_changed(sockets: &mut Sockets, waiting: SessionKey, now: Now
     }
 }
 
-/// Handles the deadline of a waiting device: ends its wait, or reauthorizes the device if it has time left.
+/// Handles the deadline of a waiting device. If the wait is over, responds to the device. Otherwise, checks its
+/// authorization again.
 pub(crate) fn due(shard: &mut State, key: SessionKey, left_ms: u32) {
     let cx = &mut shard.cx;
     if left_ms > 0 {
@@ -147,8 +148,8 @@ pub(crate) fn due(shard: &mut State, key: SessionKey, left_ms: u32) {
     }
 }
 
-/// Whether a waiting device is no longer authorized to wait. The caller must then respond with 204; the device's next
-/// request is refused with the reason.
+/// Checks the authorization of a waiting device again. Returns `true` if the device is no longer authorized. The caller
+/// then responds with 204, and the device learns the reason when its next request is refused.
 pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     let (sockets, directory, cx, gate) = shard.parts();
     let peer = sockets.session(key).map(Session::peer);
@@ -182,14 +183,14 @@ pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     false
 }
 
-/// A device removed from its channel's waiting list.
+/// A device that was removed from the list of waiting devices.
 struct Waited {
     session: SessionKey,
-    /// The channel's name, if the channel is still on this shard.
+    /// The name of the channel; `None` if the channel is no longer on this shard.
     channel: Option<Box<str>>,
 }
 
-/// Ends a device's wait: with a refusal, or because the time is up or the channel moved to another node.
+/// Ends a device's wait with a refusal, or with a 204 response if `refusal` is `None`.
 fn end(shard: &mut State, waited: &Waited, refusal: Option<Refusal>) {
     let sockets = &mut shard.sockets;
     let session = waited.session;
@@ -232,14 +233,14 @@ pub(crate) fn answer_nothing(shard: &mut State, key: SessionKey, close: bool) {
     responses::respond(shard, &answer);
 }
 
-/// Returns the error for a device that is replaced by a newer one.
+/// Returns the error for a device that has been replaced by a newer one.
 fn replaced() -> Refusal {
     let error = ErrorCode::Fixed(409, ErrorKind::ResourceInUse.error_type());
     let message = "A newer request of this channel waits in place of this one.";
     Refusal::new(Check::WakePollReplaced, error, message)
 }
 
-/// Returns the error when the maximum number of devices is already waiting.
+/// Returns the error for a device when the maximum number of devices is already waiting.
 fn full() -> Refusal {
     let message = "As many devices of this account wait as may. Try again later.";
     Refusal::limited(Check::WakePollsFull, message)
@@ -256,8 +257,8 @@ fn end_wait(directory: &mut Directory, channel: ChannelKey) -> Option<Waited> {
     })
 }
 
-/// Makes room for another waiting device of this account. Returns the device evicted for it, if any, or `None` if
-/// no room can be made.
+/// Makes room for another waiting device of this account. Returns `None` if that is impossible. Otherwise, returns the
+/// device that was evicted, if one had to be.
 fn room_to_wait(directory: &mut Directory, account: Account) -> Option<Option<Waited>> {
     match directory.polls.room(account) {
         PollRoom::Free => Some(None),
@@ -266,7 +267,7 @@ fn room_to_wait(directory: &mut Directory, account: Account) -> Option<Option<Wa
     }
 }
 
-/// Finds the channel that a device polls; never creates one.
+/// Finds the channel that a device polls. Unlike an upgrade, a poll never creates a channel.
 fn polled(directory: &Directory, arn: &ChannelArn, now: Now) -> Result<ChannelKey, Refusal> {
     let identity = Identity::of(arn);
     if !directory.serves(&identity, now) {

@@ -1,5 +1,5 @@
-//! AssumeRoleWithWebIdentity: exchanges an OpenID provider's token for a role session. The only unsigned call: the
-//! token itself is the proof of identity.
+//! Exchanges the token of an OpenID provider for a role session (AssumeRoleWithWebIdentity). This is the only STS call
+//! that needs no signature, since the token proves the caller's identity.
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
@@ -10,7 +10,7 @@ use crate::shard::state::State;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, ErrorKind, Request, WebIdentity, web_identity};
 
-/// Answers an unsigned form, verifying the token before the role.
+/// Answers an STS call that is not signed. The token is verified before the role is looked up.
 pub(crate) fn answer_sign_in(shard: &mut State, form: &StsForm) {
     let (sockets, _, cx, gate) = shard.parts();
     let parsed = &form.parsed;
@@ -56,7 +56,7 @@ impl Grantor<'_> {
     /// Issues a role's credentials to the identity in the token.
     pub(crate) fn sign_in(&mut self, request: &AssumeRoleWithWebIdentity) -> GrantResponse {
         let caller = self.caller;
-        // Without signature checks the token is unverified, and the response repeats its claims.
+        // Without signature checks, the token is unverified, and the response repeats the token's claims.
         let token = Unverified::read(request.token.reveal()).map_err(|it| refused(it, None))?;
         let (subject, audience) = match caller.sign_in() {
             Some(SignIn::Web(identity)) => (&*identity.subject, &*identity.audience),
@@ -76,7 +76,7 @@ impl Grantor<'_> {
     }
 }
 
-/// Issuer and subject claimed by a token, unverified.
+/// The issuer and the subject claimed by a token that has not been verified.
 struct ClaimedToken {
     issuer: Box<str>,
     subject: Option<Box<str>>,
@@ -97,7 +97,7 @@ impl ClaimedToken {
     }
 }
 
-/// Creates the refusal of a token, with a reason for operators.
+/// Returns the refusal of a token, along with a reason for operators.
 fn refused(fault: TokenFault, claimed: Option<&ClaimedToken>) -> Refusal {
     let invalid = ErrorKind::InvalidIdentityToken;
     let (kind, message) = match fault {

@@ -1,5 +1,5 @@
-//! Players without an SDK (WHEP): an offer sent over HTTP becomes a call to the channel's master, like an Alexa call,
-//! and the response is delayed until the candidates that follow the answer have arrived. See codec/PROTOCOL.md, WHEP.
+//! Serves players that have no SDK, using WHEP. An offer sent over HTTP becomes a call to the channel's master, like an
+//! Alexa call. The response waits for the candidates that follow the master's answer. See codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
 //!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
@@ -28,8 +28,8 @@ use codec::http::Head;
 use codec::whep::{self, Fault, Target};
 use std::fmt::Write as _;
 
-/// Returns the channel and call targeted by a player's request; `None` if WHEP is disabled or the request is not from a
-/// player.
+/// Returns the channel and the call that a player's request addresses. Returns `None` if WHEP is disabled or if the
+/// path is not one that players use.
 pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'a>> {
     let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
     is_on.then(|| Target::parse(head.path()))?
@@ -56,7 +56,7 @@ pub(crate) fn read_head(
     authenticated(shard, key, head, target)
 }
 
-/// Verifies a request's token.
+/// Verifies the token of a player's request, and determines the player's client id.
 fn authenticated(
     shard: &mut State,
     key: SessionKey,
@@ -79,15 +79,15 @@ fn authenticated(
     })
 }
 
-/// Next step for a player's request that is not an offer.
+/// The next step for a player's request that is not an offer.
 pub(crate) enum PlayerStep {
     /// The request was answered; `true` if the connection stays open.
     Answered(bool),
-    /// The ICE servers must be requested by calling [`begin`].
+    /// The request asks for ICE servers. The caller must look them up by calling [`begin`].
     Asks(Box<BegunOffer>),
 }
 
-/// Answers a request that is neither an offer nor a preflight request.
+/// Answers a player's request that is neither an offer nor a preflight request.
 pub(crate) fn answer(shard: &mut State, key: SessionKey, head: &Head<'_>) -> PlayerStep {
     let Some(target) = asked(shard.sockets.settings(), head) else {
         return PlayerStep::Answered(false);
@@ -101,7 +101,7 @@ pub(crate) fn answer(shard: &mut State, key: SessionKey, head: &Head<'_>) -> Pla
                     let offer = None;
                     return PlayerStep::Asks(Box::new(BegunOffer { key, asked, offer }));
                 }
-                Err(_) => 200, // there are no ICE servers
+                Err(_) => 200, // without ICE servers
             }
         }
         ("OPTIONS" | "HEAD", _) | ("DELETE", Some(_)) => 200,
@@ -133,7 +133,7 @@ fn no_method() -> Refusal {
 
 // Offers, and requests for ICE servers.
 
-/// Creates the state of a request that is waiting for its answer.
+/// Creates the state of a player's request that is waiting for the answer to its call.
 fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
     PendingCall {
         operation,
@@ -149,16 +149,16 @@ fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall
     }
 }
 
-/// A call started by a player's request.
+/// A player's request that is ready to become a call to the channel.
 pub(crate) struct BegunOffer {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
-    /// The call id, the id that the master addresses its answer to, and the payload; `None` for a request for ICE
-    /// servers.
+    /// For an offer: the call id, the client id to which the master addresses its answer, and the payload. `None` if
+    /// the request asks for ICE servers.
     offer: Option<[Box<str>; 3]>,
 }
 
-/// Parses an offer, refusing it if it is invalid.
+/// Parses an offer. If it is invalid, refuses it and returns `None`.
 pub(crate) fn read_offer(
     shard: &mut State,
     key: SessionKey,
@@ -181,7 +181,7 @@ pub(crate) fn read_offer(
             return None;
         }
     };
-    // Cameras ignore a second offer from a client id that still has a session.
+    // Cameras ignore a second offer from a client id that still has a session, so each call uses an id of its own.
     let (call, id) = (cx.telemetry.call_id(), &player.client_id);
     let shown = id.get(..CLIENT_ID_BYTES_SHOWN).unwrap_or(id);
     let sender = format!("{shown}-{call}");
@@ -192,8 +192,8 @@ pub(crate) fn read_offer(
     })
 }
 
-/// Maximum length of the part of the client id shown to the camera: with the call id appended, it fits into 256
-/// characters.
+/// Maximum number of bytes of the client id that are shown to the camera. The limit leaves room for the call id, which
+/// is appended: the result must not exceed 256 characters.
 const CLIENT_ID_BYTES_SHOWN: usize = 200;
 
 fn no_offer(fault: Fault) -> Refusal {
@@ -213,7 +213,7 @@ fn no_offer(fault: Fault) -> Refusal {
 pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
     let BegunOffer { key, asked, offer } = begun;
     let (sockets, _, cx, ..) = shard.parts();
-    // The caller has hung up already, so no EOF would end the offer before its time limit.
+    // The caller has already hung up, so no further EOF would end the offer before its time limit.
     if sockets.http(key).is_some_and(|http| http.ended) {
         return sockets.close_when_sent(key, cx.at);
     }
@@ -250,7 +250,7 @@ pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
 
 // Answers.
 
-/// Sends a player its response.
+/// Sends the response to a player's offer or request for ICE servers.
 pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     let AnsweredCall { key, asked, wanted } = call;
     let key = *key;
@@ -317,5 +317,5 @@ fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: M
 
 const PRIVATE: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 
-/// Name of the action in audit entries.
+/// The action named in audit entries.
 const CONNECT: &str = "ConnectAsViewer";

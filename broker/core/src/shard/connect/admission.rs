@@ -1,5 +1,5 @@
-//! Admits upgrades on their channel's home, the shard that owns the channel: makes the decisions that depend on the
-//! channel, and takes a slot in it. See codec/PROTOCOL.md, CON. Checks that depend only on the request are in
+//! Admits upgrades on the shard that owns their channel. Performs the checks that depend on the channel, and gives the
+//! connection a slot of the channel. See codec/PROTOCOL.md, CON. The checks that depend on the request alone are in
 //! `connect/upgrades.rs`.
 
 use crate::channel::members::Joined;
@@ -35,8 +35,8 @@ use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
 
-/// Returns the holder to charge for a connection. Refuses the connection and returns `None` if the process is shutting
-/// down or at capacity.
+/// Returns the holder to charge for a connection. If the process is shutting down or at capacity, refuses the
+/// connection and returns `None`.
 pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) -> Option<Holder> {
     let sockets = &mut shard.sockets;
     let evidence = Evidence::of_admission(key, admission);
@@ -63,13 +63,13 @@ pub(crate) struct Entrant<'a> {
     pub(crate) holder: Holder,
 }
 
-/// Admits a connection to its channel: sends the 101 response, then the pending messages. Returns `false` if the
+/// Admits a connection to its channel. Sends the 101 response and then the pending messages. Returns `false` if the
 /// connection was refused.
 pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     let Entrant { key, admission, .. } = entrant;
     let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(key, admission);
-    // Facts that only the channel's home knows may forbid the upgrade.
+    // The upgrade may be forbidden by facts that only the shard owning the channel knows.
     let forbidden = if directory.lacks_client_id(sockets, admission) {
         Some(no_client_id())
     } else {
@@ -95,8 +95,8 @@ pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     true
 }
 
-/// Takes a slot in the channel, if one is free and neither the channel's rate limit nor the caller's share of it is
-/// exceeded. If the channel is full, a viewer may be evicted.
+/// Gives a connection a slot of its channel. Fails if no slot is free, or if the channel's rate limit or the caller's
+/// share of it is exceeded. If the channel is full, a viewer may be evicted to free a slot.
 fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a>, Refusal> {
     let admission = entrant.admission;
     let channel = joinable(shard, &admission.arn)?;
@@ -143,7 +143,7 @@ fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a
     })
 }
 
-/// Finds the channel with this ARN; with `--dev`, creates it with the given ARN if necessary.
+/// Finds the channel with this ARN. With `--dev`, creates the channel if it does not exist.
 fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> {
     let State { directory, cx, .. } = shard;
     let identity = Identity::of(arn);
@@ -180,7 +180,7 @@ fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> 
     directory
         .changes
         .note_created(record.created.min(cx.at.wall));
-    // Active immediately, without a report that the channel is durable.
+    // The channel is active immediately, before it is known to be durable.
     let key = directory.insert_channel(record, Life::Active);
     let key = key.ok_or_else(|| {
         let message = "The server has as many channels as it may have.";
@@ -190,19 +190,19 @@ fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> 
     Ok(key)
 }
 
-/// A connection that has taken its slot in a channel.
+/// A connection that has been given a slot of its channel.
 struct Newcomer<'a> {
     entrant: Entrant<'a>,
     channel: ChannelKey,
     role: Role,
     /// The caller whose share of the channel's rate is charged.
     caller: Option<CallerId>,
-    /// The connections that the newcomer displaced from the slot.
+    /// The connections that previously held the slot, if any.
     joined: Joined,
 }
 
 impl Newcomer<'_> {
-    /// Returns the presence change to report to watchers of the channel.
+    /// Returns the cause to report to the channel's watchers when this connection is admitted.
     fn cause(&self, sockets: &Sockets) -> PresenceCause {
         // For watchers, a master that was reported gone has left, so nothing is replaced.
         let replaced = self
@@ -217,8 +217,8 @@ impl Newcomer<'_> {
     }
 }
 
-/// Sends the 101 response and opens the WebSocket. Pending messages follow, after any that were not yet sent to the
-/// connection it replaces.
+/// Sends the 101 response and opens the WebSocket. Then sends the messages that the replaced connection did not send,
+/// followed by the pending messages.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     let Entrant {
         key,
@@ -290,8 +290,8 @@ fn switch_protocols(shard: &mut State, key: SessionKey, accept: &[u8; 28], offer
     });
 }
 
-/// Counts and logs a connection that was replaced by a newer one. Returns `true` if the newer one is the master only by
-/// default (`--dev`), because its request named no role.
+/// Counts and logs that a newer connection has replaced `older`. Returns `true` if the newer connection is a master
+/// only because its request named no role, which `--dev` permits.
 fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bool {
     let (sockets, _, cx, _) = shard.parts();
     let (admission, role) = (by.entrant.admission, &by.role);
@@ -323,9 +323,9 @@ fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bo
 
 /// Returns the terms under which a connection is admitted.
 ///
-/// Clients that support GO_AWAY disconnect when it suits them. All others are closed at their maximum age, and
-/// those admitted together would reconnect together every hour, so their closes are spread over the last
-/// `go_away_grace` of that age.
+/// Clients that support GO_AWAY disconnect at a moment of their choosing. All others are closed when they reach their
+/// maximum age. Clients that were admitted together would then reconnect together, so their closes are spread over the
+/// last `go_away_grace` of the maximum age.
 fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
     let notices = sockets.settings().reader(program).notices;
     AdmissionTerms {
@@ -339,9 +339,9 @@ fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
 /// Default MessageTtlSeconds of a channel. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-// Connections that another shard, or the side thread, did not accept.
+// Connections that another shard or the side thread did not accept.
 
-/// Takes back a connection that the other shard or the side thread has no capacity for.
+/// Takes back a connection that another shard or the side thread had no capacity for, and refuses its request.
 pub(crate) fn bounce_parcel(shard: &mut State, mut parcel: Parcel) -> SessionKey {
     let (sockets, _, cx, _) = shard.parts();
     let key = sockets.take_session(&mut parcel, cx.at);

@@ -1,7 +1,7 @@
 //! Unsigned requests on a client listener: the browser page at `/`, admin pages, and `GET /ping`.
 //!
-//! With `--dev`, the page at `/` shows what is running and where to go next. Only requests that accept HTML receive it:
-//! API clients never request `/`, and tools receive the error for an unknown operation.
+//! With `--dev`, the page at `/` shows what is running and what to do next. The page is sent only if the request
+//! accepts HTML. API clients never request `/`, and other tools receive the error for an unknown operation.
 
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
@@ -17,7 +17,7 @@ use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
 
-/// Whether a request comes from a browser and is answered with the page.
+/// Returns whether a request comes from a browser and is answered with the page at `/`.
 pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
     let accepts = |accept: &str| accept.contains("text/html");
     settings.dev
@@ -74,7 +74,7 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     page
 }
 
-/// Beginning of the page, which loads no external resources and runs no scripts.
+/// The beginning of the page at `/`. The page loads no external resources and runs no scripts.
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Heliograph</title>\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
@@ -88,13 +88,13 @@ a.main{display:inline-block;padding:.35rem .9rem;border-radius:8px;background:#1
 <p>A signaling service for WebRTC, in development mode. Clients of Amazon Kinesis Video Streams WebRTC signaling use \
 this address as their endpoint.</p>";
 
-// Admin pages on a TLS client listener: under `--lan`, a phone finds them at the address and port to which it connects
-// as a client.
+// Admin pages on a TLS client listener. Under `--lan`, a phone finds them at the address and port to which it also
+// connects as a client.
 //
-// The shard examines only a request's first line, then passes the connection on. The side thread decides who may see a
-// page, and responds. None of these paths belongs to the client API.
+// The shard examines only the first line of a request, then passes the connection on. The side thread decides who may
+// see a page, and responds. None of these paths belongs to the client API.
 
-/// Whether a request is for a page that the side thread serves on this listener; `false` for upgrades.
+/// Returns whether a request is for a page that the side thread serves on this listener; `false` for upgrades.
 pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
     let peer = sockets.session(key).map(|session| session.own_peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
@@ -112,7 +112,8 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
     }
 }
 
-/// Announces that a connection will move to the side thread; it is released once earlier responses have been sent.
+/// Announces that a connection will move to the side thread. The connection is released once all earlier responses have
+/// been sent.
 pub(crate) fn pass_on_admin_page(shard: &mut State, key: SessionKey, whole: Vec<u8>) -> Step {
     let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() {
@@ -130,14 +131,15 @@ pub(crate) fn pass_on_admin_page(shard: &mut State, key: SessionKey, whole: Vec<
     Step::Over
 }
 
-/// Refuses an admin page because the side thread has no capacity for the connection or closed it without responding.
+/// Refuses a request for an admin page. Either the side thread has no capacity for the connection, or it closed the
+/// connection without a response.
 pub(crate) fn refuse_admin_page(shard: &mut State, key: SessionKey) {
     let evidence = Evidence::of(key, Purpose::Unknown);
     responses::refuse(shard, &evidence, &no_room());
 }
 
-/// Paths of the admin pages and of the resources they load. Other operator endpoints (metrics, backups) are available
-/// only on the admin listener.
+/// Paths of the admin pages and of the resources they load. Other operator endpoints, such as metrics and backups, are
+/// available only on the admin listener.
 const PAGES: [&str; 5] = ["/try", "/overview", "/events", "/channels", "/refusals"];
 const FOLDERS: [&str; 7] = [
     "/try/",
@@ -155,12 +157,13 @@ const FOLDERS: [&str; 7] = [
 // The request needs no signature, and the response has only a status. Requests are counted but not logged, since each
 // load balancer sends one about every second.
 
-/// Whether an `OPTIONS` request is a browser's preflight request, which always names the method to follow.
+/// Returns whether an `OPTIONS` request is a browser's preflight request, which always names the method to follow.
 pub(crate) fn is_preflight(head: &Head<'_>) -> bool {
     head.header("access-control-request-method").is_some()
 }
 
-/// Whether a request is a health probe. Some load balancers send `OPTIONS` to any path.
+/// Returns whether a request is a health probe. `OPTIONS` requests to any path count as probes, since some load
+/// balancers send them.
 pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     match head.method() {
         "OPTIONS" => !is_preflight(head),
@@ -169,7 +172,7 @@ pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     }
 }
 
-/// Responds with 200 or 503 and no body.
+/// Responds to a health probe with 200 or 503 and no body.
 pub(crate) fn answer_probe(sockets: &mut Sockets, cx: &mut Context, key: SessionKey, close: bool) {
     let status = if sockets.readiness().is_ready() {
         200

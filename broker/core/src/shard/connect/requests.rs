@@ -1,4 +1,4 @@
-//! Classifies complete request heads and bodies as calls, forms or upgrades, or refuses them.
+//! Decides what a complete request head or body is: a call, a form or an upgrade. Refuses everything else.
 
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
@@ -33,13 +33,13 @@ pub(crate) struct Request<'a> {
     bytes: usize,
     /// The bytes received after the head.
     after: &'a [u8],
-    /// The WebSocket upgrade requested.
+    /// The WebSocket upgrade that the head requests, if any.
     pub(crate) asked: Option<Upgrade<'a>>,
 }
 
-/// The next step after a complete head has been parsed.
+/// The next step after a request head has been parsed.
 pub(crate) enum HeadStep<'a> {
-    /// The head has been handled; contains the step that follows.
+    /// The request head needs no further handling. Contains the next step for the connection.
     Done(Step),
     /// A WebSocket upgrade, or a device's poll.
     Upgrade(Request<'a>),
@@ -47,13 +47,13 @@ pub(crate) enum HeadStep<'a> {
     Call(Request<'a>),
     /// A player's request other than an offer.
     Player(Request<'a>),
-    /// A request on a connection to the credentials provider, with the certificate from the TLS handshake.
+    /// A request on a connection to the credentials provider, with the TLS server name and certificate.
     Provider(Request<'a>, Arc<Shown>),
-    /// A request for keys on a connection where no certificate was requested.
+    /// A request for credentials on a connection on which the server did not request a certificate.
     Stranger(Request<'a>),
 }
 
-/// Processes a complete head, answering requests that need no signature.
+/// Handles a complete request head. Requests that need no signature are answered immediately.
 pub(crate) fn take_head<'a>(
     shard: &mut State,
     key: SessionKey,
@@ -172,12 +172,12 @@ fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
     }
 }
 
-/// Processes an upgrade or a device's poll: returns it if it is to be admitted here; otherwise moves it to the shard or
-/// node that serves its channel, or refuses it.
+/// Parses an upgrade or a device's poll. Returns it if this shard owns the channel. Otherwise, moves it to the shard or
+/// node that does, or refuses it.
 pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let State { sockets, cx, .. } = shard;
     let key = request.key;
-    // The forwarding node then contacts the next owner.
+    // Closes without a response, so that the forwarding node contacts the channel's next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, cx.at);
         return None;
@@ -207,8 +207,8 @@ pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<A
     None
 }
 
-/// Parses an upgrade, or refuses it, checking in the order set by the protocol: duplicate parameters, the signature,
-/// the parameters, the policy; then whether the channel can exist for this caller.
+/// Parses an upgrade, or refuses it. The protocol sets the order of checks: duplicate parameters, the signature, the
+/// parameters, the policy, and whether the channel can exist for this caller.
 fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let (sockets, _, cx, gate) = shard.parts();
     let (key, head, asked) = (request.key, &request.head, request.asked.as_ref());
@@ -263,7 +263,7 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
 pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     let head = &request.head;
     if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
-        // Pages send `OPTIONS` itself to request ICE servers, and their bearer token requires a preflight for it.
+        // Pages request ICE servers with `OPTIONS`. Its bearer token makes browsers send a preflight request first.
         let methods = "POST, DELETE, OPTIONS";
         return answer_preflight(shard, request, methods, PLAYER_OPTIONS);
     }
@@ -279,7 +279,7 @@ pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     next(request, !goes_on)
 }
 
-/// Starts a player's call, unless another node serves its channel. `whole`: the request as received.
+/// Starts a player's call if this node owns the channel. Otherwise, forwards or refuses the request, given as `whole`.
 pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
     let directory = &mut shard.directory;
     let name = begun.asked.channel.as_deref().unwrap_or_default();
@@ -290,7 +290,7 @@ pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Ve
     }
 }
 
-/// Responds to a browser's preflight request with these methods and additional header lines.
+/// Responds to a browser's preflight request with the given methods and additional header lines.
 fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fields: &str) -> Step {
     let State { sockets, cx, .. } = shard;
     let (key, head) = (request.key, &request.head);
@@ -313,7 +313,7 @@ fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fie
     });
     cx.telemetry.count_request(Requested::Unknown, 200);
     sockets.next_request(key, close, cx.at);
-    // A preflight has no body. If one announces a body, the end of the request cannot be found.
+    // A preflight has no body. If one announces a body, the end of the request may not be found.
     match head.body() {
         Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
         Ok(Body::Length(_)) | Err(_) => {
@@ -350,8 +350,8 @@ pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &
     next(request, close)
 }
 
-/// Refuses a request for keys on a connection where the server, although it serves things, requested no certificate
-/// because the TLS server name is missing or names another host.
+/// Refuses a request for credentials on a connection on which the server did not request a certificate, because the TLS
+/// server name is missing or wrong. If the credentials provider is disabled, answers the request like any other.
 pub(crate) fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, _, gate) = shard.parts();
     if !role_alias::is_open(sockets, gate) {
@@ -370,7 +370,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
     }
 }
 
-/// Starts handling a POST: determines the operation from the path, then waits for the body.
+/// Starts handling a POST request. Determines the operation from the path, and then waits for the body.
 pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
     let sockets = &mut shard.sockets;
     let (key, head) = (request.key, &request.head);
@@ -419,7 +419,7 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
         }
         Some(Ok(())) | None => {}
     }
-    // The forwarding node has already answered the expectation of a forwarded request.
+    // If the request was forwarded, the forwarding node has already sent `100 Continue`.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
         sockets.push_control(cx, key, |out| out.extend_from_slice(CONTINUE));
     }
@@ -453,7 +453,7 @@ fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: Refusal) -> 
     refuse_step(shard, &evidence, refusal)
 }
 
-/// Logs, once, that an endpoint is being requested through a proxy that is not configured.
+/// Logs that a client has requested an endpoint through an unconfigured proxy, unless this has been logged before.
 fn notice_proxy(shard: &mut State, key: SessionKey, head: &Head<'_>) {
     let (sockets, _, cx, _) = shard.parts();
     if !sockets.shows_unknown_proxy(key, head) {
@@ -475,12 +475,12 @@ pub(crate) fn refuse_step(shard: &mut State, evidence: &Evidence<'_>, refusal: R
     Step::Over
 }
 
-/// Whether a request is a device's poll.
+/// Returns whether a request is a device's poll.
 fn is_wake(head: &Head<'_>) -> bool {
     head.method() == "GET" && head.path() == "/wake"
 }
 
-/// Returns the role that a WebSocket request appears to ask for, for use in counters before the request is parsed.
+/// Returns the role for which a WebSocket request is counted. Only checks whether the query contains a client id.
 pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
     Purpose::Upgrade(if upgrades::names(head, Parameter::ClientId) {
         UpgradeRole::Viewer
@@ -491,18 +491,18 @@ pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
 
 // Request bodies.
 
-/// A request body with a valid signature.
+/// A request body that has been authenticated, or that needs no signature.
 pub(crate) enum SignedBody {
-    /// An API call, and the request as received if it may be forwarded to other nodes.
+    /// An API call. If the call may have to be forwarded to other nodes, also the request as received.
     Call(BegunCall, Option<Vec<u8>>),
-    /// A player's offer, and the request as received if it may be forwarded to other nodes.
+    /// A player's offer. If the offer may have to be forwarded to other nodes, also the request as received.
     Offer(Box<BegunOffer>, Option<Vec<u8>>),
-    /// An STS form, its caller, and whether the connection closes after the response. Signing in with a provider's
-    /// token needs no signature, so there is no caller.
+    /// An STS form: its caller, and whether the connection closes after the response. The caller is `None` if the form
+    /// signs in with a provider's token and therefore carries no signature.
     Form(Option<Caller>, bool),
 }
 
-/// Returns a request as received, if it may be forwarded to another node.
+/// Returns a request as received, if it may have to be forwarded to another node.
 fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>> {
     let clustered = sockets.placement().cluster().is_some();
     clustered.then(|| [head.unwrap_or_default(), body].concat())
@@ -516,7 +516,7 @@ fn offer(shard: &mut State, key: SessionKey, of: PendingBody, body: &[u8]) -> Op
     Some(SignedBody::Offer(Box::new(begun), whole))
 }
 
-/// Processes a complete body; anything other than a signed call is answered here.
+/// Processes a complete body. Returns `None` if the request was refused.
 pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> Option<SignedBody> {
     let (sockets, _, cx, gate) = shard.parts();
     let peer = sockets.session(key)?.peer();
@@ -593,8 +593,8 @@ pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> 
 
 // Unsigned STS forms: sign-ins with a provider's token.
 
-/// Whether an unsigned form may be a sign-in, judging by its body; refused if its address has exceeded its rate limit.
-/// `None` for any other request.
+/// Decides, before the body is read, whether a request may be an unsigned sign-in. Returns a refusal if the client's
+/// address has exceeded its rate limit, and `None` if the request cannot be a sign-in.
 fn unsigned_form(
     shard: &mut State,
     request: &Request<'_>,

@@ -1,4 +1,5 @@
-//! Faults of connections (falling silent or closing) and of requests (refused or left unanswered).
+//! Faults that affect connections and requests. Connections fall silent or close; requests are refused or left
+//! unanswered.
 
 use crate::machine::Output;
 use crate::refusal::{ErrorCode, Refusal};
@@ -16,7 +17,7 @@ use codec::control::{Call, Selector};
 use codec::signal::Role;
 use codec::ws::{self, Opcode, close};
 
-/// Mutes a connection until `until`, or longer if another fault mutes it longer.
+/// Mutes a connection until `until`, or for longer if another fault requires it.
 fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now) {
     let held = &mut own.faults.held;
     held.forget_gone(|session| sockets.session(session).is_some());
@@ -26,8 +27,7 @@ fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now
     }
 }
 
-/// Sends the data queued while the connection was muted, then resumes its queued requests and restarts the connection's
-/// deadlines.
+/// Unmutes a connection: sends the data queued meanwhile, resumes its queued requests, and restarts its deadlines.
 fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     sockets.show(key);
     let timeouts = &sockets.settings().timeouts;
@@ -53,8 +53,8 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     }
 }
 
-/// Ends expired faults, a bounded number per step: resumes sending to muted connections and reading from half-open
-/// ones.
+/// Ends faults that have expired, a limited number per call. Sending resumes on muted connections, and reading resumes
+/// on half-open ones.
 pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
     let held = &mut own.faults.held;
     for _ in 0..FAULTS_DUE_PER_TICK {
@@ -74,7 +74,7 @@ pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment
     }
 }
 
-/// Applies a fault to an open WebSocket.
+/// Applies the first matching session fault to an open WebSocket.
 pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -95,7 +95,7 @@ pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Performs `act` on an open WebSocket that holds its slot; has no effect on other connections.
+/// Performs `act` on an open WebSocket. Has no effect on a connection that has been superseded.
 pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAct) {
     let Some((own, sockets, _, cx)) = shard.interposed() else {
         return;
@@ -145,7 +145,7 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
 
 // Faults of requests: API calls and upgrades.
 
-/// Applies a fault to a WebSocket request. Returns `true` if the fault handles the request.
+/// Applies a fault to a WebSocket request. Returns `true` if the fault has handled the request.
 pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
@@ -159,7 +159,7 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
     disturb(shard, FaultAct::on_connect, &subject, evidence)
 }
 
-/// Applies a fault to an API call. Returns `true` if the fault handles the call.
+/// Applies a fault to an API call. Returns `true` if the fault has handled the call.
 pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
     let subject = FaultSubject {
@@ -171,7 +171,7 @@ pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     disturb(shard, FaultAct::on_call, &subject, evidence)
 }
 
-/// Returns the name of the channel that a call concerns.
+/// Returns the name of the channel that a call refers to, if any.
 fn channel_of(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),
@@ -199,7 +199,7 @@ fn selected(channel: &Selector) -> &str {
     }
 }
 
-/// Applies a fault to a request. Returns `true` if the fault handles the request.
+/// Applies a fault to a request. Returns `true` if the fault has handled the request.
 fn disturb(
     shard: &mut State,
     kind: fn(&FaultAct) -> Option<&RequestAct>,

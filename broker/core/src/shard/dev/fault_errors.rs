@@ -1,22 +1,22 @@
-//! The errors with which faults refuse requests, in the format used by the cloud service.
+//! Errors that faults can return, in the format used by the cloud service.
 
 use codec::control::{ErrorKind, Family, Operation};
 
-/// An error type that a fault can return.
+/// An error that a fault can return.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FaultError {
     /// The error type without a prefix, as used in `x-amzn-ErrorType`.
     pub name: &'static str,
-    /// The HTTP status, if it is the same for all operations.
+    /// The HTTP status. For AccessDeniedException, the status depends on the operation instead.
     status: u16,
-    /// Where the response body contains the error message.
+    /// The field of the response body that contains the error message.
     text: ErrorText,
 }
 
-/// The response body member that contains an error's message.
+/// The name of the field of the response body that contains the error message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorText {
-    /// Same member as in the operation's other errors.
+    /// The same field as for the operation's own errors.
     AsOperation,
     /// The member `message`, for every operation.
     Common,
@@ -45,7 +45,8 @@ impl FaultError {
         }
     }
 
-    /// Returns the operation whose error format is used for the response body.
+    /// Returns the operation whose error format the response body uses. Returns `None` for the format that all
+    /// operations share.
     pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
         operation.filter(|_| self.text == ErrorText::AsOperation)
     }
@@ -61,9 +62,10 @@ const fn common(name: &'static str, status: u16) -> FaultError {
     FaultError { name, status, text }
 }
 
-/// The errors defined in the service's models, and those common to all AWS services ("Common Error Types" in each
-/// service's API reference, and others sent by its front end). InvalidClientException and SessionExpiredException are
-/// modelled with a `message` member, unlike the other errors of their service.
+/// The errors defined in the service's models, and the errors common to all AWS services. The latter are listed as
+/// "Common Error Types" in each service's API reference, or are sent by the service's front end. According to the
+/// models, InvalidClientException and SessionExpiredException have a `message` member, unlike the other errors of their
+/// service.
 const ALL: &[FaultError] = &[
     as_operation("AccessDeniedException", 403),
     as_operation("AccountChannelLimitExceededException", 400),
@@ -106,7 +108,7 @@ const ALL: &[FaultError] = &[
 mod tests {
     use super::*;
 
-    /// The models of the three services differ in the status of one error and in the member of the text.
+    /// The models of the three services use different statuses for one error, and different members for the message.
     #[test]
     fn status_and_body_are_those_of_the_operations_model() {
         let (denied, expired) = ("AccessDeniedException", "SessionExpiredException");

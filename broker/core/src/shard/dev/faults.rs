@@ -1,15 +1,15 @@
-//! Faults scripted by tests, available only with `--dev`: what a fault applies to, what it does, and how often.
-//! Production shards contain none of this.
+//! Defines the faults that tests can script: what a fault applies to, what it does, and how often. Faults exist only
+//! with `--dev`.
 //!
-//! Faults act at four points: when a connection or call is admitted (`on_connect`, `on_call`), when a message is routed
-//! (`on_message`), when a pending message is delivered (`deliver_pending`), and when a WebSocket is opened or a fault
-//! is created (`on_session`). The first matching rule that is not exhausted acts. Counters stay consistent: a dropped
-//! message counts as withdrawn, a held one is included in the gauge of pending messages, and the extra copy of a
-//! duplicated message is not counted.
+//! Faults act at four points: when a connection or a call is admitted (`on_connect`, `on_call`), when a message is
+//! routed (`on_message`), when a pending message is delivered (`deliver_pending`), and when a WebSocket is opened or a
+//! fault is created (`on_session`). The first matching rule that is not exhausted acts. The message counters remain
+//! consistent. A dropped message counts as withdrawn, and a message that is held back counts as pending. The second
+//! copy of a duplicated message is not counted.
 //!
-//! All shards share the same rule value, so that its counts apply to the whole process. A shard's rules and what they
-//! hold back are in `injected`, their errors in `fault_errors`, and their effects in `connection_faults` and
-//! `message_faults`.
+//! A rule is shared by all shards, so its counts apply to the whole process. `injected` contains a shard's rules and
+//! the messages that they hold back, `fault_errors` contains the errors that they return, and `connection_faults` and
+//! `message_faults` implement their effects.
 
 use crate::shard::Glob;
 use crate::shard::dev::fault_errors::FaultError;
@@ -21,80 +21,81 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A scripted fault.
 #[derive(Debug)]
 pub struct FaultRule {
-    /// The fault's number, which is part of its id.
+    /// The number of the fault; part of the fault's id.
     pub number: u64,
     /// The requests, messages or connections that the rule applies to.
     pub matches: FaultMatch,
-    /// Action to take on a match.
+    /// The action to take on a match.
     pub act: FaultAct,
     /// Number of matches to skip before acting.
     pub skip: u64,
-    /// Maximum number of times to act; `None` means unlimited.
+    /// Maximum number of times to act; `None` if unlimited.
     pub times: Option<u64>,
-    /// Probability of acting on a match; `None` means that the rule acts on every match.
+    /// Probability of acting on a match; `None` to act on every match.
     pub chance: Option<Chance>,
-    /// Lifetime of the rule, in milliseconds.
+    /// How long the rule stays in force, in milliseconds; `None` if unlimited.
     pub lasts_ms: Option<u64>,
-    /// Number of matches and acts so far.
+    /// The number of matches, and how often the rule has acted on a match.
     pub counts: FaultCounts,
 }
 
-/// Selects what a fault applies to: all criteria given must match.
+/// Selects what a fault applies to. Every criterion that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatch {
-    /// The channel's name.
+    /// Pattern for the name of the channel.
     pub channel: Option<Glob>,
     /// The role of the client that connects, sends or receives.
     pub role: Option<Role>,
-    /// The client id of the client that calls, connects, sends or receives; a master has none.
+    /// Pattern for the client id of the client that calls, connects, sends or receives. Never matches a master, since
+    /// masters have no client id.
     pub client_id: Option<Glob>,
-    /// The operation of a call.
+    /// The operation that is called.
     pub operation: Option<Operation>,
-    /// The action of a message.
+    /// The action field of the message.
     pub action: Option<Action>,
 }
 
-/// Action of a fault, and the point at which it applies.
+/// The action of a fault, and the point at which it is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAct {
-    /// Acts on a WebSocket request.
+    /// Act on a WebSocket request.
     Connect(RequestAct),
-    /// Acts on an API call.
+    /// Act on an API call.
     Api(RequestAct),
-    /// Acts on a message when it is received.
+    /// Act on a message when it is received.
     Message(MessageAct),
-    /// Acts on a message for a connected recipient.
+    /// Act on a message that is about to be delivered to a connected recipient.
     Delivery(DeliveryAct),
-    /// Acts on an open WebSocket.
+    /// Act on an open WebSocket.
     Session(SessionAct),
 }
 
-/// Action on a request.
+/// An action on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestAct {
     /// Refuse the request.
     Refuse {
         /// The error to return.
         error: &'static FaultError,
-        /// The HTTP status, if it differs from the error's default.
+        /// The HTTP status; `None` for the usual status of the error.
         status: Option<u16>,
         /// The error message.
         message: Box<str>,
     },
     /// Delay the response by this many milliseconds.
     Delay(u64),
-    /// Never answer.
+    /// Never answer the request.
     Hang,
     /// Reset the connection.
     Reset,
 }
 
-/// Action on a message when it is received.
+/// An action on a message when it is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageAct {
     /// Drop the message.
     Drop,
-    /// Delay delivery by this many milliseconds.
+    /// Delay the delivery by this many milliseconds.
     Delay(u64),
     /// Refuse the message with a status response, if it has a correlation id.
     Status {
@@ -102,52 +103,52 @@ pub enum MessageAct {
         error_type: Box<str>,
         /// The status code.
         status_code: u16,
-        /// The description text.
+        /// The text of the description.
         description: Box<str>,
     },
     /// Expire the message immediately.
     Expire,
-    /// Replace the message's viewer: a message from a master is sent to this viewer, one from a viewer appears to come
-    /// from it.
+    /// Replace the viewer of the message. A message from a master is delivered to the given viewer instead. A message
+    /// from a viewer is delivered as if the given viewer had sent it.
     Misdirect(Box<str>),
-    /// Forward the message, then act on its sender's WebSocket.
+    /// Forward the message as usual, then act on the WebSocket of its sender.
     Session(SessionAct),
 }
 
-/// Action on a message for a connected recipient.
+/// An action on a message that is about to be delivered to a connected recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryAct {
     /// Drop the message.
     Drop,
-    /// Delay delivery by this many milliseconds.
+    /// Delay the delivery by this many milliseconds.
     Delay(u64),
     /// Send the message twice.
     Duplicate,
     /// Send the message after the next one for the same recipient.
     Reorder,
-    /// Send the message with this part of it corrupted.
+    /// Send the message with one part corrupted.
     Corrupt(Corruption),
-    /// Queue the message for its recipient, then act on the recipient's WebSocket before anything is sent.
+    /// Queue the message for its recipient. Before any of it is sent, act on the recipient's WebSocket.
     Session(SessionAct),
 }
 
-/// The part of a message to corrupt; its length is preserved.
+/// The part of a message to corrupt. The message keeps its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
-    /// Replaces the payload with base64-encoded zeros, which are not JSON.
+    /// Replace the payload with base64-encoded zero bytes, which are not JSON.
     Payload,
-    /// Makes the payload invalid base64.
+    /// Make the payload invalid base64.
     Base64,
-    /// Makes the text of the message invalid JSON.
+    /// Make the text of the message invalid JSON.
     Message,
 }
 
-/// Action on an open WebSocket.
+/// An action on an open WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionAct {
     /// Send GO_AWAY, then a close frame some time later.
     GoAway {
-        /// Milliseconds between GO_AWAY and the close frame.
+        ///  Delay between GO_AWAY and the close frame, in milliseconds.
         grace_ms: u64,
     },
     /// Send a close frame.
@@ -159,30 +160,30 @@ pub enum SessionAct {
         /// Delay before closing, in milliseconds.
         after_ms: u64,
     },
-    /// Keep the connection open but send nothing on it, not even pongs, for this many milliseconds or until the
-    /// connection closes.
+    /// Keep the connection open but send nothing on it, not even pongs. Ends after this many milliseconds; if `None`,
+    /// when the connection closes.
     Stall(Option<u64>),
-    /// Make the peer appear unreachable: nothing it sends is read, and nothing sent to it is acknowledged, for this
-    /// many milliseconds or until the connection closes.
+    /// Make the peer appear unreachable: read nothing from it, and acknowledge nothing that was sent to it. Ends after
+    /// this many milliseconds; if `None`, when the connection closes.
     HalfOpen(Option<u64>),
     /// Send RECONNECT_ICE_SERVER.
     ReconnectIce,
     /// Send an empty text message, as the cloud service has been observed to do.
     SendEmpty,
-    /// Reset the TCP connection. The client sees code 1006, which means a close without a close frame.
+    /// Reset the TCP connection. Since there is no close frame, the client reports code 1006.
     Reset,
 }
 
-/// Probability of acting on a match. With the same seed, every run selects the same matches.
+/// The probability of acting on a match. Runs with equal seeds act on the same matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
-    /// Seed from which the selection is derived.
+    /// The seed that determines which matches to act on.
     pub seed: u64,
-    /// Number of matches acted on out of every 2³².
+    /// The number of matches to act on, out of 2³².
     pub of_2_32: u64,
 }
 
-/// Number of matches and acts of a fault.
+/// Counters of a fault's matches and acts.
 #[derive(Debug, Default)]
 pub struct FaultCounts {
     seen: AtomicU64,
@@ -191,7 +192,7 @@ pub struct FaultCounts {
     ended: AtomicBool,
 }
 
-/// A request, message or connection that a fault may apply to.
+/// A request, message or connection that may match a fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FaultSubject<'a> {
     pub(crate) channel: Option<&'a str>,
@@ -201,7 +202,7 @@ pub(crate) struct FaultSubject<'a> {
     pub(crate) action: Option<Action>,
 }
 
-/// Accessors for the acts of each kind.
+/// Accessors for the action of each kind of fault.
 impl FaultAct {
     pub(crate) fn on_connect(&self) -> Option<&RequestAct> {
         if let Self::Connect(act) = self {
@@ -245,7 +246,7 @@ impl FaultAct {
 }
 
 impl<'a> FaultSubject<'a> {
-    /// Creates the subject for a message that a client of the named channel sends or receives.
+    /// Creates the subject for a message that a client sends or receives. `name` is the name of the channel.
     pub(crate) fn of_client(name: &'a str, client_id: Option<&'a str>, action: Action) -> Self {
         Self {
             channel: Some(name),
@@ -258,7 +259,7 @@ impl<'a> FaultSubject<'a> {
 }
 
 impl FaultMatch {
-    /// Whether all criteria match.
+    /// Returns whether every criterion that is set matches.
     pub(crate) fn covers(&self, subject: &FaultSubject<'_>) -> bool {
         fn same<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| is == Some(wanted))
@@ -276,7 +277,7 @@ impl FaultMatch {
 }
 
 impl FaultRule {
-    /// Counts a match. Returns `true` if the rule must act on it.
+    /// Counts a match. Returns `true` if the fault must act on this match.
     pub(crate) fn hit(&self) -> bool {
         let counts = &self.counts;
         let number = counts.seen.fetch_add(1, Ordering::Relaxed);
@@ -289,7 +290,7 @@ impl FaultRule {
         counts.hits.fetch_update(order, order, one_more).is_ok()
     }
 
-    /// Whether the rule can no longer act.
+    /// Returns whether the rule can no longer act.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.counts.ended.load(Ordering::Relaxed)
@@ -298,7 +299,7 @@ impl FaultRule {
 }
 
 impl Chance {
-    /// Creates a probability that selects the fraction `part` of all matches, above 0 and at most 1.
+    /// Creates a probability from the fraction of matches to act on, which must be above 0 and at most 1.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -310,7 +311,7 @@ impl Chance {
         Self { seed, of_2_32 }
     }
 
-    /// Whether to act on the match with this number, as decided by the output function of SplitMix64.
+    /// Returns whether to act on the match with this number, according to the output function of SplitMix64.
     fn takes(self, number: u64) -> bool {
         let mut bits = self
             .seed
@@ -328,13 +329,13 @@ impl FaultCounts {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of matches, including those not acted on.
+    /// Returns the number of matches, whether acted on or not.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of messages that could not be held back for lack of capacity.
+    /// Returns the number of messages that could not be held back because there was no capacity.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
@@ -350,7 +351,7 @@ impl FaultCounts {
     }
 }
 
-/// A rule shared between the shards.
+/// A rule that all shards share.
 pub type SharedRule = Arc<FaultRule>;
 
 #[cfg(test)]

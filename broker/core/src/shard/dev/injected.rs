@@ -1,5 +1,4 @@
-//! The faults active on a shard, and what they hold back: messages, close frames, and all data to be sent on a muted
-//! connection.
+//! The active faults of a shard, and what they hold back: messages, close frames, and the data of muted connections.
 
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
@@ -8,16 +7,16 @@ use crate::shard::todo::Deferred;
 use crate::{session::NEVER, time::Now};
 use std::collections::BTreeMap;
 
-/// The active faults of a shard, and the messages and actions that they hold back.
+/// A shard's active faults, and the messages and actions that they hold back.
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
-    /// Rules in order of creation, each with its expiry time.
+    /// Rules in the order of their creation, each with its expiry time.
     pub(crate) rules: Vec<(Now, SharedRule)>,
     pub(crate) held: Held,
 }
 
 impl InjectedFaults {
-    /// Adds a rule. There is always room, since the side thread creates at most [`FAULTS_MAX`].
+    /// Adds a rule. There is always room, since the side thread creates at most [`FAULTS_MAX`] rules.
     pub(crate) fn add(&mut self, rule: SharedRule, now: Now) {
         self.rules
             .retain(|(end, rule)| *end > now && !rule.is_spent());
@@ -27,7 +26,8 @@ impl InjectedFaults {
         }
     }
 
-    /// Returns the first matching rule of a kind that is due to act, and its act.
+    /// Finds the first rule with this kind of action that matches and must act. Returns the action and the rule. Counts
+    /// a match for every matching rule up to this one.
     pub(crate) fn pick<Act: Clone>(
         &self,
         kind: fn(&FaultAct) -> Option<&Act>,
@@ -45,16 +45,18 @@ impl InjectedFaults {
 /// A message whose delivery is delayed.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// The held message. If it was pending, the sender is unknown and only its mark identifies the viewer.
+    /// The message that is held back. If the message was pending before, its `from` refers to no session. Only its
+    /// delivery mark then identifies the sender's connection.
     pub(crate) message: Deferred,
-    /// If set, this message is sent right after the connection's next one, unless the delay ends first.
+    /// A connection to which the message is sent right after the next message. If the delay ends earlier, the message
+    /// is sent then.
     pub(crate) behind: Option<SessionKey>,
 }
 
-/// Work that the interposer defers until the end of the current step or until a given time.
+/// Work that the interposer defers, either to the end of the current step or to a given time.
 #[derive(Debug)]
 pub(crate) enum Later {
-    /// Releases a message held back by a fault.
+    /// Forwards a message that a fault has held back.
     Message(HeldMessage),
     /// Sends a close frame to a connection.
     Close {
@@ -62,30 +64,32 @@ pub(crate) enum Later {
         code: u16,
         reason: Box<str>,
     },
-    /// Handles an admitted connection.
+    /// Checks an admitted connection against the strict profile, and applies session faults to it.
     Joined(SessionKey),
     /// Sends a second copy of a message to this connection.
     SendAgain(Deferred, SessionKey),
-    /// Performs an act that a message triggered on a connection.
+    /// Performs an action on a connection. The action was requested by a fault that matched a message.
     Act(SessionKey, SessionAct),
 }
 
-/// All items held back by faults, sorted by due time.
+/// Everything that faults hold back on a shard, in the order in which it becomes due.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     later: BTreeMap<(Now, u64), Later>,
-    /// Sequence number that orders items with equal due times.
+    /// Sequence number of the newest item. Items that become due at the same time are ordered by their sequence
+    /// numbers.
     serial: u64,
     messages: usize,
     bytes: usize,
-    /// Muted connections, each with the time at which sending resumes.
+    /// Muted connections, each with the time at which sending to it resumes.
     mutes: BTreeMap<SessionKey, Now>,
-    /// Connections whose peers appear unreachable, each with the time at which the peer becomes reachable again.
+    /// Connections whose peers appear unreachable, each with the time at which this ends.
     half_open: BTreeMap<SessionKey, Now>,
 }
 
 impl Held {
-    /// Holds a message back. If there is no capacity, counts the message and returns `false`.
+    /// Holds back a message until `until`. If there is no room for it, counts the message as overflowed and returns
+    /// `false`.
     pub(crate) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
         let bytes = message.bytes();
         if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
@@ -98,7 +102,7 @@ impl Held {
         true
     }
 
-    /// Schedules a close frame.
+    /// Schedules a close frame for a connection.
     pub(crate) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
         self.put(
             at,
@@ -123,12 +127,12 @@ impl Held {
         self.take((at, serial))
     }
 
-    /// Takes a message held until the next one is sent to this connection.
+    /// Takes the message that is held back until another message is sent to this connection.
     pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
         self.take_message(|held| held.behind == Some(session))
     }
 
-    /// Takes a held message of this channel.
+    /// Takes one of the held messages of a channel.
     pub(crate) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
         self.take_message(|held| held.message.channel == channel)
     }
@@ -152,19 +156,19 @@ impl Held {
         Some(what)
     }
 
-    /// Mutes a connection until `until`, or longer if another fault mutes it longer. Returns when sending resumes.
+    /// Mutes a connection until `until`, or for longer if another fault requires it. Returns when sending resumes.
     pub(crate) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
         let mute = self.mutes.entry(session).or_insert(until);
         *mute = until.max(*mute);
         *mute
     }
 
-    /// Makes the peer of this connection appear unreachable until `until`.
+    /// Makes the peer of a connection appear unreachable until `until`.
     pub(crate) fn half_open(&mut self, session: SessionKey, until: Now) {
         self.half_open.insert(session, until);
     }
 
-    /// Takes a connection whose peer has become reachable again.
+    /// Takes the next connection whose peer must become reachable again.
     pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.half_open.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
@@ -172,7 +176,7 @@ impl Held {
         Some(session)
     }
 
-    /// Takes a muted connection to which sending is due to resume.
+    /// Takes a muted connection to which sending must now resume.
     pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
         let over = self.mutes.iter().find(|(_, until)| **until <= now);
         let session = over.map(|(session, _)| *session)?;
@@ -186,7 +190,7 @@ impl Held {
         self.half_open.retain(|session, _| is_there(*session));
     }
 
-    /// Forgets a connection that is gone or no longer affected by a fault.
+    /// Forgets a connection that has closed or is no longer affected by faults.
     pub(crate) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
         self.half_open.remove(&session);

@@ -1,5 +1,5 @@
-//! Faults of messages: applied after routing and before the recipient's outbox, or to pending messages when their
-//! recipient connects; also corrupts messages.
+//! Faults that affect messages. They act after a message has been routed and before it enters the recipient's outbox,
+//! or when the recipient of a pending message connects. Also contains the code that corrupts messages.
 
 use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -22,7 +22,8 @@ use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS};
 use codec::signal::{Delivery, status_response};
 use std::collections::VecDeque;
 
-/// Applies faults to a routed message. Returns `true` if a fault handled it. Tests receive a copy of the message.
+/// Applies faults to a routed message, and passes a copy of the message to tests. Returns `true` if a fault has handled
+/// the message.
 pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
@@ -78,12 +79,12 @@ pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Rout
     true
 }
 
-/// Defers an action of the interposer until the shard has done the work deferred by the current step.
+/// Defers work of the interposer until the shard has done all other work deferred by the current step.
 pub(crate) fn leave(cx: &mut Context, later: Later) {
     cx.todo.push(Todo::Interposed(Box::new(later)));
 }
 
-/// Replaces a message's viewer and forwards the message. Returns `true` if it was handled.
+/// Forwards a message with a different viewer as its sender or recipient. Returns `true` if the message was handled.
 fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     let (sender, recipient) = match transit.delivery.sender {
         Some(_) => (Some(viewer), transit.recipient),
@@ -117,7 +118,7 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     true
 }
 
-/// Applies faults to the delivery of a message. Returns `true` if a fault handled it.
+/// Applies delivery faults to a message. Returns `true` if a fault has handled the message.
 fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, _, directory, cx)) = shard.interposed() else {
         return false;
@@ -167,7 +168,7 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
             DeliveryAct::Session(act) => then = Some(Later::Act(to, act)),
         }
     }
-    // A message that was held back to follow the recipient's next message now follows this one.
+    // This may be the message for which another one was held back, to be sent after it.
     let behind = own.faults.held.take_behind(to).map(Later::Message);
     if behind.is_none() && then.is_none() {
         return false;
@@ -184,7 +185,7 @@ pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     channel.map_or("", |channel| channel.record.arn.name())
 }
 
-/// Forwards a held message to its recipient's current connection, or to the pending queue.
+/// Forwards a held message to its recipient's current connection, or to the pending store.
 pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let (_, directory, cx, _) = shard.parts();
     cx.telemetry.count_unkept();
@@ -193,7 +194,7 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let accepted = directory.accept(held.channel, (by, held.sender.as_deref()), asked, cx.at.now);
     let launch = DeliveryMark {
         accepted_us: None, // an injected delay says nothing about the broker
-        // The message follows those accepted in the meantime, wherever it is stored.
+        // Wherever the message is stored now, it must follow the messages accepted in the meantime.
         order: accepted.map_or(held.launch.order, |accepted| accepted.order),
         follows: accepted.is_some_and(|accepted| accepted.follows),
         ..held.launch
@@ -217,9 +218,9 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
     }
 }
 
-// Pending messages whose recipient has connected. The faults of deliveries apply to them too.
+// Pending messages whose recipient has connected. Delivery faults apply to them as well.
 
-/// Moves a role's pending messages into the outbox of its current connection, except those that faults drop or hold
+/// Moves a role's pending messages into the outbox of its current connection, except for those that faults drop or hold
 /// back.
 pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role) {
     let Some(recipient) = unsent::current(shard, channel, role) else {
@@ -271,7 +272,7 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
         }
         push_kept(shard, &recipient, (rank, going));
     }
-    // A message that is to be reordered, but that no other message followed, waits for the next one.
+    // If no other message followed a message to be reordered, the message is held until the next one arrives.
     let until = now.after(FAULT_REORDER_MS);
     behind.retain(|(message, rule)| {
         let held = HeldMessage::of_kept(message, &recipient, Some(to));
@@ -288,7 +289,7 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
     }
 }
 
-/// Drops a pending message because of a fault; tests receive a copy.
+/// Drops a pending message because of a fault, and passes a copy of the message to tests.
 fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, message: &Message) {
     let kind = Kind::Known(message.action);
     cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
@@ -303,7 +304,7 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
 }
 
 impl HeldMessage {
-    /// Copies a routed message. While it is held, the caller counts it as pending.
+    /// Copies a routed message that is to be held back. The caller must count the copy as pending.
     fn of(transit: &InTransit<'_>, behind: Option<SessionKey>) -> Self {
         let message = Deferred {
             correlation_id: None,
@@ -312,7 +313,8 @@ impl HeldMessage {
         Self { message, behind }
     }
 
-    /// Copies a pending message whose recipient has connected. While it is held, it still counts as pending.
+    /// Copies a pending message that is to be held back although its recipient has connected. The message continues to
+    /// count as pending.
     fn of_kept(message: &Message, to: &Membership, behind: Option<SessionKey>) -> Self {
         let viewer = viewer_of(&to.role, &message.frame, message.sender_bytes);
         let message = Deferred {
@@ -328,13 +330,13 @@ impl HeldMessage {
     }
 }
 
-// Messages sent with one part corrupted.
+// Messages with one part corrupted.
 //
-// Corruption changes neither the length of a frame nor the offsets of its payload and sender id, so that a message
-// returned from an outbox becomes pending and is sent again like any other.
+// Corruption does not change the length of a frame, nor the offsets of its payload and sender id. A message returned
+// from an outbox can therefore become pending and be sent again like any other.
 
-/// Enqueues a corrupted copy of a message in its recipient's outbox. If the outbox is full, the original is delivered
-/// normally.
+/// Appends a message with one part corrupted to its recipient's outbox. If the outbox is full, the original is
+/// delivered as usual.
 fn deliver_corrupted(shard: &mut State, transit: &InTransit<'_>, to: SessionKey, part: Corruption) {
     let (sockets, _, cx, _) = shard.parts();
     let bytes = transit.delivery.frame_bytes();
@@ -352,7 +354,7 @@ fn deliver_corrupted(shard: &mut State, transit: &InTransit<'_>, to: SessionKey,
     cx.telemetry.count_queued(queued);
 }
 
-/// Corrupts part of a frame written by [`Delivery::write`].
+/// Corrupts one part of a frame written by [`Delivery::write`].
 pub(crate) fn spoil(frame: &mut [u8], part: Corruption) {
     let payload = Delivery::payload_range(frame);
     let payload = match part {

@@ -1,5 +1,5 @@
-//! Observations made by the interposer, with `--dev` only: checks that produce findings (requests that the strict
-//! profile would have refused), and copies of messages.
+//! The interposer's observations with `--dev`. Violations of the strict profile are recorded as findings, and messages
+//! are copied for tests.
 
 use crate::channel::{Towards, rates::Metered};
 use crate::event::Purpose;
@@ -26,7 +26,8 @@ use codec::http::Head;
 use codec::signal::{Action, Request};
 
 impl Parity {
-    /// Counts the channels created or removed since the previous call.
+    /// Counts the channels that were created or removed since the previous call. Checks the account's number of
+    /// channels against the strict profile.
     pub(crate) fn count_channels(&mut self, directory: &Directory, at: Moment) {
         let Some(account) = self.account_use.clone() else {
             return;
@@ -51,7 +52,7 @@ impl Parity {
         self.channels_counted = channels;
     }
 
-    /// Checks whether an authenticated call exceeds the strict profile's rate limit for its account and region.
+    /// Checks the call rate of an account in a region against the strict profile. Called for each authenticated call.
     pub(crate) fn on_call(&mut self, account: &Identity, operation: Operation, at: Moment) {
         let quotas = &self.strict.quotas;
         let used = (self.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -70,7 +71,7 @@ impl Parity {
         self.note("rate_account", "", at, says);
     }
 
-    /// Checks how long a closed connection was open, and how long it was silent.
+    /// Checks how long a closed connection was open, and how long it had been silent when it closed.
     pub(crate) fn on_gone(&mut self, directory: &Directory, gone: &Gone, at: Moment) {
         let (ours, name) = (
             directory.settings(),
@@ -98,7 +99,7 @@ impl Parity {
         }
     }
 
-    /// Checks how long a connection was silent before it sent something or closed.
+    /// Checks how long a connection was silent. Called when the connection sends something or has closed.
     fn on_silence(&mut self, ours: &Settings, name: &str, last_frame: Now, at: Moment) {
         let most = self.strict.timeouts.idle_ms;
         let silent = at.now.since(last_frame);
@@ -114,7 +115,7 @@ impl Parity {
         }
     }
 
-    /// Checks a valid message on the named channel against the strict profile.
+    /// Checks a valid message against the strict profile. `name` is the name of its channel.
     pub(crate) fn on_message(
         &mut self,
         sockets: &mut Sockets,
@@ -143,7 +144,7 @@ impl Parity {
             let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
             self.note("master_offer", name, at, || says.into());
         }
-        // Without quotas, the session's own buckets are otherwise unused.
+        // If quotas are off, the session's own buckets are not used for anything else.
         let lends = sockets.settings().quotas.off;
         let buckets = match sockets.web_socket(transit.from).filter(|_| lends) {
             Some(web_socket) => &mut web_socket.rates,
@@ -185,7 +186,7 @@ impl Parity {
         }
     }
 
-    /// Notes that a connection without a client id replaced the connected master of the named channel.
+    /// Notes that a connection without a client id has replaced the connected master of the channel `name`.
     pub(crate) fn on_unnamed(&mut self, name: &str, at: Moment) {
         let says =
             "connected as master: no X-Amz-ClientId; it took the place of a connected master";
@@ -199,7 +200,7 @@ impl Parity {
         }
     }
 
-    /// Checks whether an upgrade or call exceeds the strict profile's rate limit for the channel.
+    /// Checks the rate of upgrades or calls to a channel against the strict profile.
     fn on_metered(&mut self, directory: &Directory, key: ChannelKey, what: Metered, at: Moment) {
         let (Some(rate), Some(channel)) = (what.rate(&self.strict.quotas), directory.channel(key))
         else {
@@ -229,8 +230,9 @@ impl Parity {
     }
 }
 
-/// Records a signature that a server with signature checks would refuse, once per key and check, among the refused
-/// requests. `body`: the body of a call; `None` for an upgrade.
+/// Checks a signature that this server accepts without verifying it. If a production server would refuse the request,
+/// the request is listed among the refused ones, once for each key and check. `body` is the body of a call, or `None`
+/// for an upgrade.
 pub(crate) fn on_signed(
     shard: &mut State,
     key: SessionKey,
@@ -262,7 +264,7 @@ pub(crate) fn on_signed(
     responses::note(shard, &Evidence { id, ..evidence }, &noticed);
 }
 
-/// Checks the signature of a call once its body is complete.
+/// Checks the signature of a call whose body is complete.
 pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     let (sockets, _, _, gate) = shard.parts();
     let Some(HttpStage::AwaitBody(awaited)) = sockets.http(key).map(|http| &http.stage) else {
@@ -277,9 +279,9 @@ pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     }
 }
 
-// Copies of messages for tests of clients; under `--dev` only.
+// Copies of messages for tests of clients, made only under `--dev`.
 
-/// A message to be copied, not including its channel's name.
+/// The parts of a message from which a copy is made. The name of the message's channel is passed separately.
 pub(crate) struct CopySource<'a> {
     pub(crate) towards: Option<Towards>,
     pub(crate) viewer: &'a str,
@@ -289,7 +291,7 @@ pub(crate) struct CopySource<'a> {
 }
 
 impl Interposer {
-    /// Passes on a copy of a message, if copies are enabled. `channel`: the name of its channel.
+    /// Copies a message and passes the copy on, if copies are enabled. `channel` is the name of the channel.
     pub(crate) fn take_copy(&mut self, source: &CopySource<'_>, channel: &str, at: Moment) {
         let copy = || Captured {
             at: at.wall,
@@ -305,7 +307,7 @@ impl Interposer {
         }
     }
 
-    /// Passes on a copy of a message whose fate is known.
+    /// Passes on a copy of a message, along with how the message was treated. `channel` is the name of the channel.
     pub(crate) fn copy(&mut self, transit: &InTransit<'_>, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match transit.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
@@ -322,7 +324,8 @@ impl Interposer {
     }
 }
 
-/// Passes on a copy of a message that was not forwarded because it exceeded the rate limit or was malformed.
+/// Passes on a copy of a refused message. `request` is the message if its sender exceeded the rate limit, or `None` if
+/// the message was invalid.
 pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<&Request<'_>>) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -340,7 +343,8 @@ pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<
     own.take_copy(&source, name_of(directory, web_socket.channel), cx.at);
 }
 
-/// The offer of an Alexa call that is about to be queued, and the sender's previous call.
+/// Copy of an Alexa call's offer that is about to be queued. Also contains the position of the pending call from the
+/// same sender, if there is one.
 pub(crate) struct OfferCopy {
     identity: Identity,
     sender: Box<str>,
@@ -349,7 +353,7 @@ pub(crate) struct OfferCopy {
 }
 
 impl OfferCopy {
-    /// Returns the offer in a query, if it contains one.
+    /// Returns a copy of the offer in a query, if the query contains one.
     pub(crate) fn of(directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
             identity,
@@ -368,7 +372,7 @@ impl OfferCopy {
         })
     }
 
-    /// Passes on the copy if the call was queued.
+    /// Passes on the copy of the offer, if the call was queued.
     pub(crate) fn take(self, own: &mut Interposer, directory: &Directory, at: Moment) {
         let waits = waiting(directory, &self.identity, &self.sender);
         if waits.is_none() || waits == self.older {
@@ -390,7 +394,7 @@ impl OfferCopy {
     }
 }
 
-/// Returns the position of this sender's pending call in its channel's order of acceptance.
+/// Returns the position of a sender's pending call among the messages that the channel has accepted.
 fn waiting(directory: &Directory, identity: &Identity, sender: &str) -> Option<u64> {
     let channel = directory.channel(directory.key_of(identity)?)?;
     channel.live()?.calls.of(sender).map(|call| call.order)

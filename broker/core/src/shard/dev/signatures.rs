@@ -1,8 +1,9 @@
-//! Checks signatures with `--dev`, where none is enforced, to find those that a production server would refuse,
-//! provided that this can be determined without the principals' secrets.
+//! Checks signatures on a `--dev` server that does not verify them. The checks find signatures that a production server
+//! would refuse, as far as this is possible without knowing the principals' secrets.
 //!
-//! Format, scope and time can be checked without a secret. A signature over a different path, host or escaping is
-//! detected by trying the quick start's secret, and the key id, which tests often use as the secret too.
+//! The format, the scope and the time of a signature can be checked without a secret. A signature that was made for a
+//! different path or host, or with different escaping, is detected by trying two likely secrets. One is the secret in
+//! the quick start guide. The other is the key id itself, which tests often use as the secret.
 
 use crate::limits::DEV_SIGNATURES_PER_SECOND_MAX;
 use crate::settings::{Auth, Settings};
@@ -12,23 +13,23 @@ use codec::http::Head;
 use codec::sigv4::{AccessKey, Refusal, RequestRules, Service, SignedAs, SigningKeys, Verifier};
 use std::sync::Arc;
 
-/// The signature checks of a shard with `--dev`.
+/// Checks the signatures of requests to a shard with `--dev`.
 pub(crate) struct Signatures {
     region: Box<str>,
     clock_tolerance_s: u64,
     empty_token_is_none: bool,
     verifier: Verifier,
     keys: SigningKeys,
-    /// The current second, and the number of checks made during it.
+    /// The current second, and the number of signatures that were checked in this second.
     looks: (u64, u32),
-    /// Signatures already noted, shared by all shards.
+    /// Signatures that have already been noted, shared by all shards.
     pub(crate) noted: Option<Arc<AccountUse>>,
 }
 
-/// A signature that would be refused.
+/// A signature that a production server would refuse.
 pub(crate) struct WouldRefuse {
     pub(crate) check: Check,
-    /// How the signed form differs from the request that was sent, if known.
+    /// How the signed request differs from the one that was received, if known.
     pub(crate) reason: Option<SignedAs>,
 }
 
@@ -41,7 +42,7 @@ impl From<Refusal> for WouldRefuse {
 }
 
 impl Signatures {
-    /// Creates the checks for a server that does not verify signatures; `None` if the server does.
+    /// Creates the checks, or returns `None` if the server verifies signatures anyway.
     pub(crate) fn of(settings: &Settings, noted: Option<&Arc<AccountUse>>) -> Option<Self> {
         let rules = settings.signature_rules();
         (settings.auth == Auth::None).then(|| Self {
@@ -55,8 +56,8 @@ impl Signatures {
         })
     }
 
-    /// Returns the refusal that the signature of a call with this body, or of an upgrade, would get, if any. The number
-    /// of checks per second is limited.
+    /// Checks the signature of an upgrade, or of a call with this body. Returns the refusal that a production server
+    /// would send, if any. Only a limited number of signatures is checked per second.
     pub(crate) fn look(
         &mut self,
         head: &Head<'_>,
@@ -84,7 +85,7 @@ impl Signatures {
             let claim = match self.verifier.read(head, &rules) {
                 Ok(claim) if body.is_none() => claim.of_upgrade(),
                 Ok(claim) => claim,
-                // A client that does not sign at all does so knowingly.
+                // A client that does not sign its requests at all does so on purpose.
                 Err(Refusal::Missing) => return None,
                 Err(refusal) => return Some(refusal.into()),
             };
@@ -101,7 +102,7 @@ impl Signatures {
             };
             match claim.verify(Some(&key), body.unwrap_or_default(), &mut self.keys) {
                 Ok(_) => return None,
-                // The client's clock is wrong, whatever its secret is.
+                // The client's clock is wrong, whatever secret it uses.
                 Err(refusal @ (Refusal::Expired { .. } | Refusal::Early { .. })) => {
                     return Some(refusal.into());
                 }
@@ -118,7 +119,7 @@ impl Signatures {
     }
 }
 
-/// The secret shown in the quick start guide and the ready line.
+/// The secret given in the quick start guide and in the line that the server prints when it is ready.
 const DEV_SECRET: &str = "test";
 
 #[cfg(test)]
@@ -128,7 +129,8 @@ mod tests {
     use codec::http::HeadLimits;
     use codec::sigv4::signer::{Keys, Signer, Upgrade};
 
-    /// Returns the refusal of a presigned URL whose path was replaced, `late_s` seconds after it was signed.
+    /// Returns the refusal of a presigned URL whose path was replaced after signing. The request arrives `late_s`
+    /// seconds after it was signed.
     fn refused(secret: &str, region: &str, path: &str, late_s: u64) -> Option<(Check, String)> {
         let keys = Keys {
             access_key_id: "AKID",
@@ -168,7 +170,7 @@ mod tests {
             assert_eq!(check, Check::SignatureMismatch);
             assert!(reason.contains("the path / was signed"), "{reason}");
         }
-        // With another secret, the signed text cannot be determined.
+        // If the client used another secret, what it signed cannot be determined.
         assert_eq!(mismatch("another"), None);
         let check = |region: &str, late_s| refused("another", region, "/", late_s).unwrap().0;
         assert_eq!(check(&own, 301), Check::UrlExpired);

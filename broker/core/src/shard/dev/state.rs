@@ -1,4 +1,4 @@
-//! Data of the interposer: findings, the use of the server's account, and copies with their destination.
+//! The state of the interposer: the findings, the usage of the server's account, and where copies of messages are sent.
 
 use crate::channel::rates::Rates;
 use crate::channel::{Route, Towards};
@@ -20,28 +20,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The part of a shard's initial state used only with `--dev`.
+/// The part of a shard's initial state that exists only with `--dev`.
 #[derive(Default)]
 pub struct StartDev {
-    /// Where copies of messages are sent.
+    /// Receives copies of messages; `None` if no test has requested them.
     pub copies: Option<Box<dyn Capture>>,
-    /// Usage of the server's account by all shards together.
+    /// Usage of the server's account, counted across all shards.
     pub account_use: Option<Arc<AccountUse>>,
 }
 
 /// Shard state that exists only with `--dev`.
 pub(crate) struct Interposer {
     pub(crate) faults: InjectedFaults,
-    /// Signature checks; `None` if the server verifies signatures itself.
+    /// Checks signatures; `None` if the server verifies them anyway.
     pub(crate) signatures: Option<Signatures>,
-    /// Findings; `None` if the strict profile is enforced already.
+    /// Collects findings; `None` if the server enforces the strict profile.
     pub(crate) parity: Option<Parity>,
-    /// Copies of messages; `None` if none were requested.
+    /// Passes on copies of messages; `None` if no test has requested them.
     pub(crate) copies: Option<Copies>,
 }
 
 impl Interposer {
-    /// Creates the interposer of a shard with the channels of this directory. Returns `None` without `--dev`.
+    /// Creates the interposer of a shard, given the shard's channels. Returns `None` without `--dev`.
     pub(crate) fn begin(of: &Directory, dev: StartDev, hasher: &RandomState) -> Option<Box<Self>> {
         let settings = of.settings();
         if !settings.dev {
@@ -58,14 +58,14 @@ impl Interposer {
         Some(Box::new(interposer))
     }
 
-    /// Updates the findings, if they are collected.
+    /// Calls `see` with the collector of findings, if findings are collected.
     pub(crate) fn observe(&mut self, see: impl FnOnce(&mut Parity)) {
         if let Some(parity) = &mut self.parity {
             see(parity);
         }
     }
 
-    /// Removes a connection from all faults, because it is gone or no longer affected by them.
+    /// Removes a connection from all faults. Called when the connection has closed or is no longer subject to faults.
     pub(crate) fn forget(&mut self, sockets: &mut Sockets, key: SessionKey) {
         self.faults.held.forget(key);
         sockets.half_open(key, false);
@@ -73,43 +73,46 @@ impl Interposer {
     }
 }
 
-// Findings: requests that the strict profile would have refused, for tests that run without it; under `--dev` only.
+// Findings are requests that the strict profile would have refused. They are collected under `--dev`, for tests that
+// run without the strict profile.
 //
-// The limits are the strict profile's in the settings table, and the buckets are of the type that enforces them
-// elsewhere. A client that passes its tests without a finding observes the limits that AWS documents.
+// The limits are those that the settings table lists for the strict profile, and the buckets have the type that
+// enforces limits elsewhere. A client that passes its tests without a finding stays within the limits that AWS
+// documents.
 
 /// A violation of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrictFinding {
-    /// The violated rule.
+    /// The name of the violated rule.
     pub rule: &'static str,
-    /// The channel's name; empty if too many channels have findings.
+    /// The name of the channel, or empty if too many channels have findings.
     pub channel: Box<str>,
-    /// Number of occurrences.
+    /// How often the rule was violated.
     pub count: u64,
-    /// Time of the first occurrence.
+    /// When the rule was first violated.
     pub first: Wall,
-    /// Description of the first occurrence, including the limit that it exceeded.
+    /// Describes the first violation, including the limit that was exceeded.
     pub says: Box<str>,
 }
 
-/// A shard's findings, and the rate buckets used to determine them.
+/// The findings of a shard, and the rate buckets that detect violations.
 #[derive(Debug)]
 pub(crate) struct Parity {
     pub(crate) strict: Settings,
-    /// Findings by channel name, one for each rule.
+    /// Findings by channel name; each channel has at most one per rule.
     pub(crate) found: HashMap<Box<str>, Vec<StrictFinding>, RandomState>,
-    /// Rate buckets of sessions, if quotas are enforced.
+    /// The message rate buckets of sessions. Used only if quotas are enforced. Otherwise, the buckets in the sessions
+    /// serve the same purpose.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
-    /// Account use, shared with any other shards.
+    /// Usage of the server's account, shared with the other shards.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-    /// Number of this shard's channels counted in the account use.
+    /// The number of this shard's channels that have been added to the account's usage.
     pub(crate) channels_counted: u64,
 }
 
 impl Parity {
-    /// Creates the state for a server in the given region.
+    /// Creates the state for a server in this region, without findings.
     pub(crate) fn new(
         region: &str,
         hasher: &RandomState,
@@ -127,8 +130,8 @@ impl Parity {
         }
     }
 
-    /// Counts a finding. Only the first occurrence formats text, since a client under load violates a rule with every
-    /// message.
+    /// Counts a violation. The description is formatted only for the first violation of a rule, since a client under
+    /// load may violate the rule with every message.
     pub(crate) fn note(
         &mut self,
         rule: &'static str,
@@ -156,7 +159,8 @@ impl Parity {
             });
     }
 
-    /// Counts another occurrence of a finding. Returns `false` if this is the first.
+    /// Counts another violation of a rule on a channel. Returns `false` if the rule has no finding for this channel
+    /// yet.
     fn count(&mut self, rule: &'static str, channel: &str) -> bool {
         let of_channel = self.found.get_mut(channel);
         let known = of_channel.and_then(|all| all.iter_mut().find(|finding| finding.rule == rule));
@@ -173,13 +177,13 @@ impl Parity {
         found
     }
 
-    /// Discards the findings of channels whose names begin with this prefix.
+    /// Discards the findings of channels whose names begin with `prefix`.
     pub(crate) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
     }
 }
 
-/// Returns the rule that is violated when one connection sends messages too fast.
+/// Returns the rule that a connection violates when it sends messages with this action too fast.
 pub(crate) fn rate_rule(action: Action) -> &'static str {
     match action {
         Action::SdpOffer => "rate_offer",
@@ -188,24 +192,25 @@ pub(crate) fn rate_rule(action: Action) -> &'static str {
     }
 }
 
-// Usage of a server's account by all its shards together, counted for findings; under `--dev` only. Separate from the
+// Usage of the server's account, counted across all shards for findings, only under `--dev`. This is separate from the
 // quotas that the strict profile enforces ([`crate::shard::directory::accounts`]).
 
-/// Use of one account in one region, shared by all shards. Other accounts are not tracked.
+/// Usage of one account in one region, shared by all shards. Other accounts are not tracked.
 #[derive(Debug)]
 pub struct AccountUse {
-    /// Prefix of the identities of the account's channels.
+    /// The prefix of the identities of all channels of the account.
     pub(crate) tenant: Box<str>,
-    /// Rate bucket of each operation.
+    /// One rate bucket per operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
-    /// Signatures already noted, as hashes of key and check, with the hour and the number noted in that hour.
+    /// Hashes of the signatures that have been noted, each made from the key and the check. A value of 0 marks an
+    /// unused element. `signatures_of_hour` combines the current hour and the number of signatures noted in it.
     signatures: [AtomicU64; DEV_SIGNATURES_NOTED_MAX],
     signatures_of_hour: AtomicU64,
 }
 
 impl AccountUse {
-    /// Creates the use of an account without channels.
+    /// Creates the usage of an account that has no channels.
     #[must_use]
     pub fn new(region: &str, account: &str) -> Self {
         Self {
@@ -217,12 +222,12 @@ impl AccountUse {
         }
     }
 
-    /// Whether a channel belongs to this account and region.
+    /// Returns whether a channel belongs to this account and region.
     pub(crate) fn is_about(&self, identity: &Identity) -> bool {
         identity.tenant() == &*self.tenant
     }
 
-    /// Takes a token for a call. Returns `false` if none is left.
+    /// Takes a token for a call from the operation's rate bucket. Returns `false` if none is left.
     pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
         let (Some((_, rate)), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
@@ -231,7 +236,8 @@ impl AccountUse {
         bucket.take(rate, now)
     }
 
-    /// Whether to note a signature: only the first for its key and check, up to the hourly limit.
+    /// Returns whether to note a signature. Only the first signature for each key and check is noted, and only a
+    /// limited number per hour.
     pub(crate) fn is_first(&self, key_id: &str, check: Check, now: Now) -> bool {
         let bytes = key_id.bytes().chain([0, check as u8]);
         let hash = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
@@ -258,69 +264,70 @@ impl AccountUse {
         })
     }
 
-    /// Counts a new channel and returns the updated number of channels.
+    /// Counts a new channel. Returns the account's number of channels.
     pub(crate) fn channel_came(&self) -> u64 {
         self.channels.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Decrements the number of channels.
+    /// Counts a removed channel.
     pub(crate) fn channel_went(&self) {
         self.channels.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-// Copies of messages for tests of clients; under `--dev` only. Production shards have no destination for copies.
+// Copies of messages for tests of clients, made only under `--dev`. Production shards have no destination for copies.
 
-/// Receives copies of messages. Never blocks; counts copies for which it has no capacity.
+/// Receives copies of messages. Implementations must not block. If they have no room for a copy, they drop and count
+/// it.
 pub trait Capture: Send {
-    /// Receives a copy of a processed message.
+    /// Receives a copy of a message that has been processed.
     fn take(&mut self, copy: Captured);
 
-    /// Counts messages that were not copied because of the per-second limit.
+    /// Reports the number of messages that were not copied because the limit per second was reached.
     fn missed(&mut self, messages: u64);
 }
 
-/// A message and its fate.
+/// A copy of a message, and how the message was treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
     /// When the message was received.
     pub at: Wall,
-    /// The channel's name.
+    /// The name of the channel.
     pub channel: Box<str>,
-    /// Direction of the message; `None` if it was refused before the direction was known.
+    /// The direction of the message. `None` if the message was refused before its direction was determined.
     pub towards: Option<Towards>,
-    /// The viewer that the message is from or to, or the sender of a refused message; empty for a refused message from
-    /// a master.
+    /// The viewer that sent the message or to which the message is addressed. For a refused message, always the sender;
+    /// empty if the sender is a master.
     pub viewer: Box<str>,
-    /// The action, or `None` for a malformed message.
+    /// The action of the message; `None` if the message was malformed.
     pub action: Option<Action>,
     /// The payload as received, base64-encoded.
     pub payload: Box<str>,
-    /// Fate of the message on arrival.
+    /// How the message was treated on arrival.
     pub fate: Fate,
 }
 
-/// Fate of a message when it arrives.
+/// How a message is treated on arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Forwarded to a connected recipient.
+    /// Forwarded to its connected recipient.
     Delivered,
-    /// Pending for an absent recipient.
+    /// Stored until its recipient connects.
     Kept,
     /// Dropped by a fault.
     Dropped,
-    /// Expired by a fault.
+    /// Expired because of a fault.
     Expired,
-    /// Accepted as the answer to an Alexa call, or arrived too late for one.
+    /// The message is addressed to an Alexa call or a player's call. The call accepts it, or has already ended.
     Call,
-    /// Refused because it violates a rule or because of a fault.
+    /// Refused because the message violates a rule, or because of a fault.
     Refused,
-    /// Refused because it exceeds a rate limit.
+    /// Refused because the sender exceeds its rate limit.
     Throttled,
 }
 
 impl Fate {
-    /// Returns the fate of a message that took this route.
+    /// Returns how a message that takes this route is treated.
     pub(crate) const fn of(route: Route) -> Self {
         match route {
             Route::To(_) => Self::Delivered,
@@ -344,7 +351,7 @@ impl Fate {
     }
 }
 
-/// The destination of a shard's copies, and the number of copies sent in the current second.
+/// The receiver of a shard's copies, and a counter that limits the number of copies per second.
 pub(crate) struct Copies {
     to: Box<dyn Capture>,
     second: u64,
@@ -360,7 +367,7 @@ impl Copies {
         }
     }
 
-    /// Whether another copy may be sent in this second.
+    /// Returns whether another copy may be sent in the current second.
     fn has_room(&mut self, at: Moment) -> bool {
         let second = at.now.0 / 1000;
         if second != self.second {
@@ -372,7 +379,7 @@ impl Copies {
 }
 
 impl Copies {
-    /// Passes on a copy, unless this second's limit has been reached.
+    /// Passes on a copy, unless the limit for the current second has been reached.
     pub(crate) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
         if self.has_room(at) {
             self.to.take(copy());
@@ -395,7 +402,7 @@ mod account_use_tests {
         let quotas = Settings::new(Profile::Strict, false).quotas;
         let rate = quotas.account_list;
         let mut taken = 0;
-        // The second shard's clock is behind.
+        // The clock of the second shard is behind.
         for now in (0..).map(|number| Now(1_000 - 3 * (number % 2))) {
             if !used.take(Operation::ListSignalingChannels, &quotas, now) {
                 break;

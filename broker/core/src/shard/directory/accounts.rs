@@ -1,19 +1,24 @@
-//! Quotas of accounts; RATE-3 of codec/PROTOCOL.md defines the rates. Usage of the rates and the accounts' holdings are
-//! kept in the process's catalog: a call counts against its rate on the shard that accepted it, and a change reserves
-//! what it needs on the channel's shard, atomically with the check, so that no two changes can claim the same capacity.
+//! Account quotas. RATE-3 of codec/PROTOCOL.md defines the rates. The usage of rates and the holdings of accounts are
+//! kept in the catalog, which all shards of the process share. The shard that accepts a call counts it against the
+//! account's rate limit. The shard that owns the channel reserves the bytes that a change needs. The quota check and
+//! the reservation are one atomic step, so that two changes cannot use the same capacity.
 //!
-//! If several nodes serve channels, each enforces an equal share of a rate, but at least one call per second, since an
-//! account's calls go to the nodes that serve its channels. Before a channel is created or tags are set, channels on
-//! the other nodes are counted too if the account may be near its quota. A node that does not answer within half a
-//! second is left out, since losing a node is no reason to refuse calls that the others can serve.
+//! In a cluster, the calls of an account are spread over the nodes that serve its channels. Each node therefore
+//! enforces an equal share of the rate limit, but permits at least one call per second. Before a channel is created or
+//! tags are set, the channels that the account has on other nodes are counted too if the account may be near its quota.
+//! A node that does not answer within half a second is not counted: losing one node is no reason to refuse calls that
+//! the other nodes can serve.
 //!
-//! Whether an account may be near its quota is estimated from its holdings on this node. Placement is uniform and
-//! unpredictable for clients (`placement.rs`: a keyed hash), so this node holds about `1 / nodes` of the total, and the
-//! other nodes are queried once the holdings here exceed half of this node's share of the quota. If that half is less
-//! than [`SAMPLE`] pieces of maximum size, too few for an estimate, the other nodes are always queried. A node that
-//! happens to hold less than half of its share (probability below e^-16) permits calls until it reaches half. If nearly
-//! all of an account's channels are on one node, the account can exceed its quota by up to half through the other
-//! nodes. Concurrent creations on different nodes are not aware of each other.
+//! To decide whether an account may be near its quota, this node extrapolates from its own holdings. Channels are
+//! placed uniformly and unpredictably (`placement.rs` uses a keyed hash), so this node holds about `1 / nodes` of the
+//! total. The other nodes are queried once the holdings here exceed half of this node's share of the quota. If half a
+//! share is less than [`SAMPLE`] pieces of maximum size, the sample is too small, and the other nodes are always
+//! queried.
+//!
+//! The estimate can be wrong. A node may happen to hold less than half of its share (with a probability below e^-16).
+//! It then permits calls until it reaches half. If nearly all channels of an account are on one node, the account can
+//! exceed its quota by up to half by using the other nodes. Channels that are created on several nodes at the same time
+//! are not counted against each other.
 
 use crate::catalog::{Catalog, Shortage};
 use crate::shard::calls::responses::RATE_EXCEEDED;
@@ -24,14 +29,14 @@ use codec::control::{ErrorKind, Operation};
 use std::borrow::Cow;
 
 impl Directory {
-    /// Returns this node's rate limit for an account's requests for temporary credentials; `None` if unlimited.
+    /// Returns the rate at which an account may request temporary credentials from this node; `None` if unlimited.
     pub(crate) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
         let rate = quotas.account_federation;
         (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
     }
 
-    /// Returns this node's share of a rate limit that applies to all nodes together.
+    /// Returns this node's share of a rate limit that applies to the whole cluster.
     fn part_of(&self, rate: Rate) -> Rate {
         let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
         let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
@@ -41,7 +46,7 @@ impl Directory {
         }
     }
 
-    /// Counts a call of an account, or refuses it if the account exceeds its rate limit.
+    /// Counts a call against the account's rate limit. Returns the refusal if the limit is exceeded.
     pub(crate) fn over_account_rate(
         &self,
         operation: Operation,
@@ -70,7 +75,8 @@ impl Directory {
         self.catalog.ask(Catalog::forget_rates);
     }
 
-    /// Refuses a new channel if the account has reached its quota. `elsewhere`: the account's holdings on other nodes.
+    /// Refuses a new channel if the account has reached its quota. `elsewhere` is the account's holdings on other
+    /// nodes.
     ///
     /// # Errors
     /// Returns the refusal if the quota is reached.
@@ -83,11 +89,12 @@ impl Directory {
         Err(self.refused_by(Shortage::Channels, ACCOUNT_FULL, 0))
     }
 
-    /// Reserves record bytes for an account, if the limits permit. If a call creates a channel (`kind` is
-    /// [`ACCOUNT_FULL`]), the account's channel quota also applies, unlike for operators and upgrades.
+    /// Reserves record bytes for an account, if the limits permit. For a call that creates a channel (`kind` is
+    /// [`ACCOUNT_FULL`]), also checks the account's channel quota. Channels created by operators or by upgrades are
+    /// exempt from this quota.
     ///
     /// # Errors
-    /// Returns the refusal; its kind is the given `kind` if the account's own limit is exceeded.
+    /// Returns the refusal. Its kind is `kind` if one of the account's own limits is exceeded.
     pub(crate) fn reserve(
         &self,
         tenant: &str,
@@ -128,7 +135,7 @@ impl Directory {
         }
     }
 
-    /// Whether the account's holdings on other nodes must be queried.
+    /// Returns whether the account's holdings on other nodes must be queried before this operation.
     pub(crate) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let Some(slots) = self.slots.as_ref().filter(|_| grows(operation)) else {
             return false;
@@ -138,7 +145,7 @@ impl Directory {
     }
 }
 
-/// Whether an account with these holdings on one of `nodes` nodes may be near its quota.
+/// Returns whether an account that has these holdings on one of `nodes` nodes may be near its quota.
 fn may_be_near(operation: Operation, held: Holding, nodes: u16, limits: &Limits) -> bool {
     let is_near = |held: u64, most: usize, piece: usize| {
         let half = most as u64 / u64::from(nodes.max(1)) / 2;
@@ -162,14 +169,14 @@ fn grows(operation: Operation) -> bool {
     )
 }
 
-/// Error for a channel that would exceed the account's quota.
+/// The error of a call that would exceed the account's channel quota.
 const ACCOUNT_FULL: ErrorKind = ErrorKind::AccountChannelLimitExceeded;
 
 /// Error message for a change that would exceed `record_bytes_total`.
 const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
                             channels or tags that are not used, or try again later.";
 
-/// Minimum number of pieces from which the holdings of the other nodes can be estimated.
+/// Minimum number of pieces on this node from which the holdings on all nodes can be estimated.
 const SAMPLE: u64 = 64;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! Alexa calls and players' calls on the shard that owns their channel: how they are offered to the master, answered,
-//! expired and withdrawn. See codec/PROTOCOL.md, ALEXA and WHEP.
+//! Handles Alexa calls and players' calls on the shard that owns their channel. The calls are offered to the master,
+//! and are answered, expire or are withdrawn. See codec/PROTOCOL.md, ALEXA and WHEP.
 //!
-//! Each call is stored in its channel and counted for its account in [`WaitingCalls`]. Only the methods here change the
-//! two. The counters treat a call as one SDP_OFFER: received when its query is processed, pending until a master's
-//! outbox contains it, and delivered once sent to that master. Repeating the offer to the next master counts nothing.
+//! Each call is stored in its channel, and counted for its account in [`WaitingCalls`]. Only the methods in this file
+//! modify the two. The message counters count a call as one SDP_OFFER. The offer counts as received when the query
+//! arrives, as pending until it is in the outbox of a master, and as delivered once it has been sent to that master. If
+//! it is sent to another master later, this is not counted.
 //!
 //! [`WaitingCalls`]: crate::shard::directory::waiting_calls::WaitingCalls
 
@@ -29,8 +30,8 @@ use codec::signal::{Action, Delivery};
 use codec::whep::Fault;
 
 impl Directory {
-    /// Queues a call on its channel. Returns `false` if the channel is gone. A call from another shard occupies
-    /// capacity until that shard acknowledges its end.
+    /// Queues a call on its channel. Returns `false` if the channel no longer exists. A call from another shard takes
+    /// up capacity until that shard acknowledges that the call has ended.
     fn add_call(&mut self, key: ChannelKey, new: NewCall, at: Moment) -> bool {
         let Some(channel) = self.channels.get_mut(key) else {
             return false;
@@ -70,7 +71,7 @@ impl Directory {
         true
     }
 
-    /// Removes one of a channel's calls.
+    /// Removes the call selected by `take` from a channel.
     fn take_call(
         &mut self,
         key: ChannelKey,
@@ -98,8 +99,9 @@ impl Directory {
         Some(call)
     }
 
-    /// Adds an answer or a candidate to a player's call. Returns whether the message was accepted, and whether the call
-    /// ends or which fault an invalid answer has; `None` if no player with this id is waiting.
+    /// Adds an answer or a candidate to a player's call. Returns `None` if no player with this id is waiting.
+    /// Otherwise, the first value tells whether the message was accepted. The second value tells whether the call is
+    /// now complete, or what is wrong with the answer.
     fn gather(&mut self, message: &ForCall<'_>, now: Now) -> Option<(bool, Result<bool, Fault>)> {
         let channel = self.channels.get_mut(message.channel)?;
         let call = channel.live_mut()?.calls.of_mut(message.sender)?;
@@ -115,8 +117,9 @@ impl Directory {
         Some((kept, Ok(call.expires <= now)))
     }
 
-    /// Returns the channel's current master, and the calls accepted before `before` whose offers the master has not
-    /// received, oldest first. Each call is assigned to the master as the iterator yields it.
+    /// Returns the current master of a channel, and the calls whose offers this master has not received yet, oldest
+    /// first. Only calls that were accepted before `before` are included. When the iterator yields a call, the call is
+    /// assigned to the master.
     pub(crate) fn give_calls(
         &mut self,
         key: ChannelKey,
@@ -138,8 +141,8 @@ impl Directory {
         Some((master, given))
     }
 
-    /// Reassigns a replaced or departed master's unanswered offers to the next master. `unsent`: offers returned from
-    /// its outbox.
+    /// Takes unanswered offers away from a master that has left or was replaced, so that the next master receives them.
+    /// `unsent` contains the messages taken back from the former master's outbox.
     pub(crate) fn offers_lost_their_master(&mut self, former: &Membership, unsent: &[Unsent]) {
         let (key, master) = (former.channel, former.session);
         let Some(live) = self.live_mut(key) else {
@@ -158,7 +161,8 @@ impl Directory {
         self.changed(key, (PresenceCause::Waiting, None));
     }
 
-    /// Forgets which offers a connection has received, because it has left the master's slot.
+    /// Removes the record of which offers a connection has received. Called when the connection no longer holds the
+    /// master's slot.
     pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
         if let Some(live) = self.live_mut(key) {
             let calls = live.calls.all();
@@ -166,8 +170,8 @@ impl Directory {
         }
     }
 
-    /// Records that the last byte of an offer was sent to `master`. Returns `true` if the offer must still go to the
-    /// next master because this one has been replaced.
+    /// Records that the whole offer has been sent to `master`. Returns `true` if `master` was replaced in the meantime.
+    /// The next master must then receive the offer too.
     pub(crate) fn offer_sent(&mut self, key: ChannelKey, master: SessionKey, order: u64) -> bool {
         let Some(live) = self.live_mut(key) else {
             return false;
@@ -178,7 +182,7 @@ impl Directory {
             return false;
         };
         call.delivered = true;
-        // The offer may have been given to another master by now.
+        // By now, the offer may have been assigned to another master.
         let returns = !current && call.given == Some(master);
         if returns {
             call.given = None;
@@ -196,8 +200,8 @@ impl Directory {
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
 impl Directory {
-    /// Adds a call to its channel. A call that is admitted replaces an older one from the same sender, or evicts a call
-    /// of an account or channel that exceeds its share.
+    /// Adds a call to its channel, or refuses it. A new call replaces an older one from the same sender. If there is no
+    /// capacity, the new call can evict one of an account or channel that exceeds its share.
     pub(crate) fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
         let caller = new.caller;
         match self.room_for_offer(key, &new) {
@@ -227,8 +231,8 @@ impl Directory {
         cx.todo.push(Todo::Arm(key));
     }
 
-    /// Returns the other sender's call that must be evicted to admit a call, if any, or the refusal if the call cannot
-    /// be admitted. A call that replaces an older one of its sender is always admitted.
+    /// Checks whether a call can be added to its channel. Returns the call to evict for this, if any, or the refusal.
+    /// The limits on pending calls do not apply to a call that replaces an older one from the same sender.
     fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
         let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
         if new.caller.shard != self.shard() && !self.waits.has_place() {
@@ -251,8 +255,8 @@ impl Directory {
         }
     }
 
-    /// Takes back an undelivered offer from the outbox of a master. If its call is still pending, the offer goes to the
-    /// next master.
+    /// Takes back an offer that was not sent from a master's outbox. If the call is still pending, the next master
+    /// receives the offer.
     pub(crate) fn offer_returns(&mut self, cx: &mut Context, of: &Membership, mark: &DeliveryMark) {
         let live = self.live_mut(of.channel);
         let call = live.and_then(|live| live.calls.by_order(mark.order));
@@ -283,11 +287,11 @@ const CHANNEL_FULL: &str =
 const SHARD_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
 
-// The end of a call: answered, evicted for another, expired, withdrawn or failed. A player's call that already has an
-// answer returns that answer, whatever ends the call.
+// How a call ends: it is answered, evicted, expired, withdrawn or failed. A player's call that already has an answer
+// returns that answer, whatever ends the call.
 
 impl Directory {
-    /// Ends the pending call that a master's message answers. Returns `false` if there is none.
+    /// Ends the pending call that a master's message answers. Returns `false` if there is no such call.
     pub(crate) fn answer_call(&mut self, cx: &mut Context, message: &ForCall<'_>) -> bool {
         let key = message.channel;
         let Some(call) = self.take_call(key, |calls| calls.take(message.sender)) else {
@@ -299,8 +303,8 @@ impl Directory {
         true
     }
 
-    /// Adds an answer or a candidate to a player's call, which may complete it. Returns whether it was accepted, or
-    /// `None` if no player with this id is waiting.
+    /// Adds an answer or a candidate to a player's call, which may complete the call. Returns whether the message was
+    /// accepted, or `None` if no player with this id is waiting.
     pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForCall<'_>) -> Option<bool> {
         let (kept, ends) = self.gather(message, cx.at.now)?;
         let answer = match ends {
@@ -322,7 +326,7 @@ impl Directory {
         Some(kept)
     }
 
-    /// Sends an empty answer to calls that have expired.
+    /// Ends all expired calls of a channel. Their callers receive an empty answer.
     pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
         while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
             close_call(cx, &call, Outcome::Expired);
@@ -330,7 +334,7 @@ impl Directory {
         }
     }
 
-    /// Withdraws a call whose caller has hung up. A caller on another shard receives an empty answer.
+    /// Withdraws a call whose caller has hung up. If the caller is on another shard, sends an empty answer there.
     pub(crate) fn withdraw_call(&mut self, cx: &mut Context, key: ChannelKey, caller: CallRef) {
         let call = self.take_call(key, |calls| calls.take_of_caller(caller));
         self.rest(key);
@@ -344,7 +348,7 @@ impl Directory {
         }
     }
 
-    /// Refuses all calls of a channel, because it is being deleted or the process is shutting down.
+    /// Ends all calls of a channel with `refusal`, because the channel has ended or the process is shutting down.
     pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
         while let Some(call) = self.take_call(key, Calls::take_any) {
             close_call(cx, &call, Outcome::Withdrawn);
@@ -352,8 +356,8 @@ impl Directory {
         }
     }
 
-    /// Evicts a call to admit one from an account with fewer calls, or one from the same account on a channel with
-    /// fewer calls.
+    /// Evicts a call to make room for another. The new call belongs to an account with fewer calls, or to a channel of
+    /// the same account with fewer calls.
     fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
         if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
             cx.telemetry.count_call_over();
@@ -367,7 +371,7 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Ends a player's call whose offer is too long for the master.
+    /// Ends a player's call because the offer is too long for the master.
     pub(crate) fn end_too_long(&mut self, cx: &mut Context, call: Call) {
         let (key, order) = call;
         if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
@@ -379,8 +383,8 @@ impl Directory {
     }
 }
 
-/// Counts the end of a call with `outcome` if its offer was never in an outbox; otherwise it is counted when the
-/// offer's delivery ends.
+/// Counts that a call has ended. If the offer is or was in an outbox, its outcome is counted when its delivery ends.
+/// Otherwise, `outcome` is counted here.
 fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     cx.telemetry.count_call_over();
     if call.never_left() {
@@ -388,7 +392,7 @@ fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     }
 }
 
-/// Answers the caller of a pending call. A player receives its session or an error.
+/// Answers the caller of a call that was pending. A player receives the description of its session, or an error.
 fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer) {
     let was_given = call.given.is_some() || call.delivered;
     let answer = match (call.player.map(|player| player.end()), answer) {
@@ -412,7 +416,7 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
         .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
 }
 
-/// Returns the error for a player that no camera answered in time.
+/// Returns the error for a player whose call was not answered in time.
 fn not_answered(was_given: bool) -> Refusal {
     let (check, status, message) = if was_given {
         (Check::WhepSilent, 504, "The camera did not answer in time.")
@@ -422,7 +426,7 @@ fn not_answered(was_given: bool) -> Refusal {
     Refusal::new(check, ErrorCode::Fixed(status, NO_ANSWER), message)
 }
 
-/// Returns the error for a player whose camera sent an unusable answer.
+/// Returns the error for a player whose call received an unusable answer.
 fn unusable(fault: Fault) -> Refusal {
     let message = match fault {
         Fault::NoMedia => "The camera answered without media: it takes no codec of the offer.",
@@ -435,7 +439,7 @@ fn unusable(fault: Fault) -> Refusal {
     )
 }
 
-/// Error type for a player whose call is not answered.
+/// Error type for a player's call that was not answered.
 const NO_ANSWER: &str = "NoAnswerException";
 
 const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";
@@ -443,10 +447,10 @@ const OFFER_TOO_LONG: &str = "The offer is longer than the camera can take.";
 const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \
                          later.";
 
-/// A master's message for a pending call.
+/// A message that a master addressed to a pending call.
 pub(crate) struct ForCall<'a> {
     pub(crate) channel: ChannelKey,
-    /// The id that the message is addressed to.
+    /// The client id to which the master addressed the message.
     pub(crate) sender: &'a str,
     /// The master's connection.
     pub(crate) from: SessionKey,
@@ -454,18 +458,18 @@ pub(crate) struct ForCall<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// A new call to be queued on its channel.
+/// A call to be queued on its channel.
 pub(crate) struct NewCall {
     pub(crate) caller: CallRef,
-    /// The id that the master addresses its answer to.
+    /// The client id to which the master will address its answer.
     pub(crate) sender: Box<str>,
     /// The offer, base64-encoded.
     pub(crate) payload: Box<str>,
     pub(crate) player: Option<Box<Player>>,
 }
 
-/// Returns a call's time limit in milliseconds: the channel's message lifetime or the configured maximum, whichever is
-/// shorter.
+/// Returns how long a call waits for its answer, in milliseconds. This is the channel's message lifetime or the
+/// configured maximum, whichever is shorter.
 pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;
     if most_ms == 0 {

@@ -1,4 +1,5 @@
-//! Changes to channel records: first committed, then applied, then answered.
+//! Changes to the records of channels. A change is committed to the store first, then applied to the tables, and then
+//! answered.
 //!
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer
@@ -6,7 +7,7 @@
 //!               └ a change to this channel is in progress: queued after it     └ the next queued change
 //! ```
 //! A change (creation or update) is invisible until it is durable. Only one change per channel is in progress at a
-//! time, so that concurrent read-modify-write cycles cannot interleave.
+//! time, so concurrent read-modify-write cycles cannot interleave.
 
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
@@ -28,7 +29,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 impl Directory {
-    /// Adds a new channel to the tables, in the creating state; `elsewhere`: see [`Query::elsewhere`].
+    /// Inserts a new channel into the tables, in the creating state. For `elsewhere`, see [`Query::elsewhere`].
     pub(crate) fn create(
         &mut self,
         cx: &mut Context,
@@ -71,8 +72,8 @@ impl Directory {
         Ok((key, ChangeStep::Create))
     }
 
-    /// Queues a change behind the one that is in progress on its channel. Returns the query if there is none, or if it
-    /// is not a change.
+    /// Queues a change if another change to the same channel is in progress. If there is none, or if the query is not a
+    /// change, returns the query.
     ///
     /// # Errors
     /// Returns the refusal if the channel's queue is full or the account's capacity for changes is exhausted.
@@ -98,8 +99,8 @@ impl Directory {
         Ok(None)
     }
 
-    /// Starts a change to a channel that has none in progress. A change that needs more bytes reserves them
-    /// immediately. `elsewhere`: see [`Query::elsewhere`].
+    /// Starts a change to a channel that has no change in progress. If the new record is longer than the old one,
+    /// reserves the difference immediately. For `elsewhere`, see [`Query::elsewhere`].
     pub(crate) fn alter(
         &mut self,
         cx: &mut Context,
@@ -134,8 +135,8 @@ impl Directory {
         Ok((key, step))
     }
 
-    /// Deletes a channel without a caller to answer. Returns `false` if deletion cannot start because a change to the
-    /// channel is in progress or there are too many changes.
+    /// Deletes a channel without a caller to report the result to. Returns `false` if another change to the channel is
+    /// in progress or if the store refuses the change.
     pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
         if self.changes.is_changing(key) {
             return false;
@@ -147,8 +148,8 @@ impl Directory {
         self.submit(cx, (key, ChangeStep::Delete), None)
     }
 
-    /// Submits a change to the store. The change is in progress from then on, and `caller` receives the result. Returns
-    /// `false` if the store refuses the change or the channel is gone.
+    /// Submits a change to the store. The change is then in progress, and `caller` will receive the result. Returns
+    /// `false` if the store refuses the change or the channel no longer exists.
     pub(crate) fn submit(
         &mut self,
         cx: &mut Context,
@@ -190,35 +191,34 @@ impl Directory {
     }
 }
 
-/// The partition in the ARNs of channels created here.
+/// The partition used in the ARNs of channels created here.
 const PARTITION: &str = "aws";
 
-// Changes to channels, from their submission to the store until the store has reported the result, and the changes
-// queued after them.
+// Changes in progress, from their submission until the store reports the result, and the changes queued behind them.
 
 impl Changes {
-    /// Whether a change to this channel is in progress.
+    /// Returns whether a change to this channel is in progress.
     pub(crate) fn is_changing(&self, key: ChannelKey) -> bool {
         self.under_way.contains_key(&key)
     }
 
-    /// Whether a change to any channel is in progress.
+    /// Returns whether a change to any channel is in progress.
     pub(crate) fn has_any(&self) -> bool {
         !self.under_way.is_empty()
     }
 
-    /// Returns the creation time for a channel created at `at`. The time differs from that of any earlier channel with
-    /// the same name, even if both are created in the same millisecond or the clock was set back.
+    /// Returns the creation time for a channel created at `at`. The time is later than that of every earlier channel,
+    /// even within the same millisecond or after the clock was set back.
     pub(crate) fn creation_time(&self, at: Wall) -> Wall {
         at.max(Wall(self.last_created.0.saturating_add(1)))
     }
 
-    /// Records a creation time. Channels created afterwards get later ones.
+    /// Records a creation time, so that channels created later get later times.
     pub(crate) fn note_created(&mut self, created: Wall) {
         self.last_created = self.last_created.max(created);
     }
 
-    /// Queues changes to a channel after the one in progress. Returns `false` if there is none.
+    /// Queues changes behind the one in progress on a channel. Returns `false` if no change is in progress.
     pub(crate) fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
         let Some(next) = self.under_way.get_mut(&key) else {
             return false;
@@ -227,15 +227,15 @@ impl Changes {
         true
     }
 
-    /// Takes the next change from a channel's queue.
+    /// Takes the next change from a channel's queue and frees the capacity that it occupied.
     pub(crate) fn pop_from(&mut self, queue: &mut WaitingQueries) -> Option<(CallRef, Box<Query>)> {
         let (caller, query) = queue.pop_front()?;
         self.places.give_back(caller.account);
         Some((caller, query))
     }
 
-    /// Marks the creation of a channel as in progress; the change is submitted to the store separately, together with
-    /// others.
+    /// Marks the creation of a channel as in progress. The creation is submitted to the store later, as part of a
+    /// batch.
     pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
         let kept = ChangeUnderWay {
             caller: None,
@@ -246,7 +246,8 @@ impl Changes {
         self.under_way.insert(key, kept);
     }
 
-    /// Whether the channel's creation is in progress without a caller and was submitted together with others.
+    /// Returns whether the channel's creation is in progress and was started by [`Self::creation_is_kept`], which means
+    /// that it has no caller and is part of a batch.
     pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
         let change = self.under_way.get(&key);
         change.is_some_and(|it| {
@@ -254,7 +255,7 @@ impl Changes {
         })
     }
 
-    /// Removes a change from those in progress, regardless of its result.
+    /// Removes the change to a channel from those in progress, whether it succeeded or failed.
     pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changing = self.under_way.remove(&key)?;
         if let Some(account) = changing.account {
@@ -268,7 +269,7 @@ impl Changes {
 }
 
 impl Directory {
-    /// Marks a channel for deletion, so that clients can no longer connect. The change itself is submitted by
+    /// Marks a channel as being deleted, so that clients can no longer connect. The deletion itself is submitted by
     /// [`Directory::submit`].
     fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
@@ -279,10 +280,10 @@ impl Directory {
     }
 }
 
-// The end of a change: a durable change is applied, any other is reverted, and the caller receives the answer.
+// The result of a change. A durable change is applied and any other is reverted; then the caller is answered.
 
 impl Directory {
-    /// Handles the result of a change, as reported by the store.
+    /// Applies or reverts a change once the store has reported the result, and answers the caller.
     pub(crate) fn committed(
         &mut self,
         cx: &mut Context,
@@ -357,9 +358,9 @@ impl Directory {
         }
     }
 
-    /// Removes a channel that is deleted or whose slot is moving to another node: refuses its calls, withdraws its
-    /// pending messages, releases its name, and closes its connections for the given reason, a bounded number per turn.
-    /// See codec/PROTOCOL.md, CHAN-5.
+    /// Removes a channel that was deleted or whose slot moves to another node. The channel's calls are refused, its
+    /// pending messages are withdrawn, and its name becomes free. Its connections are closed with `reason`, a limited
+    /// number per turn. See codec/PROTOCOL.md, CHAN-5.
     pub(crate) fn end_channel(&mut self, cx: &mut Context, key: ChannelKey, reason: EndReason) {
         let (refusal, change) = if reason == EndReason::ChannelDeleted {
             (absent(Check::ChannelDeleting), PollChange::Deleted)
@@ -394,9 +395,9 @@ fn not_durable(error: &StoreError) -> Refusal {
     Refusal::unavailable(check, message)
 }
 
-// The record of a channel after an alteration.
+// How an alteration changes a channel's record.
 
-/// Returns the record after an alteration, or `None` if the channel is to be deleted.
+/// Returns the record after the alteration, or `None` if the alteration deletes the channel.
 fn altered(record: &Record, by: Alteration, cx: &mut Context) -> Result<Option<Record>, Refusal> {
     let mut next = record.clone();
     match by {

@@ -1,5 +1,4 @@
-//! Channel lookups, pages of channel names, and the lifecycle of channels in the tables: inserting, replacing and
-//! removing records.
+//! Looks up channels, lists their names in pages, and inserts, replaces and removes their records in the tables.
 
 use crate::catalog::SharedCatalog;
 use crate::channel::Live;
@@ -31,7 +30,7 @@ impl Directory {
         &self.settings
     }
 
-    /// Returns the catalog, with the records of all shards in the process.
+    /// Returns the catalog, which holds the records of all shards in the process.
     pub(crate) fn catalog(&self) -> &dyn SharedCatalog {
         &*self.catalog
     }
@@ -40,12 +39,13 @@ impl Directory {
         self.shard
     }
 
-    /// Whether this shard is the home of channels with this name and slot.
+    /// Returns whether the channel with this name belongs to `slot` and to this shard.
     pub(crate) fn is_home(&self, identity: &Identity, slot: Slot) -> bool {
         self.placement.shard(identity) == self.shard && self.placement.slot(identity) == Some(slot)
     }
 
-    /// Whether channels with this name may be used on this shard at `now`; always true if slots do not move.
+    /// Returns whether this shard may use the channel with this name at `now`. Always `true` if slots do not move
+    /// between nodes.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let slots = self.slots.as_deref();
         slots.is_none_or(|slots| slots.serves(identity, now))
@@ -56,13 +56,13 @@ impl Directory {
         self.channels.get(key)
     }
 
-    /// Returns the state of a channel in use.
+    /// Returns the live state of a channel, or `None` if the channel has none because it is idle.
     #[inline]
     pub(crate) fn live(&self, key: ChannelKey) -> Option<&Live> {
         self.channels.get(key)?.live()
     }
 
-    /// Returns the state of a channel in use, mutably.
+    /// Returns the live state of a channel mutably, or `None` if the channel has none because it is idle.
     pub(crate) fn live_mut(&mut self, key: ChannelKey) -> Option<&mut Live> {
         self.channels.get_mut(key)?.live_mut()
     }
@@ -76,7 +76,8 @@ impl Directory {
         self.channel(self.key_of(identity)?)
     }
 
-    /// Returns the channel identified by an ARN, including its creation time, unless it is still being created.
+    /// Returns the channel whose ARN is exactly this one, including the creation time. A channel that is still being
+    /// created is not found.
     pub(crate) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let key = self.key_of(&Identity::of(arn))?;
         let found =
@@ -99,7 +100,7 @@ impl Directory {
         channel.is_some_and(|channel| channel.state == Life::Active)
     }
 
-    /// Returns the channel that a query concerns, if it exists.
+    /// Returns the channel to which a query refers, if it exists.
     pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
             QueryKind::Look(identity, None)
@@ -115,11 +116,11 @@ impl Directory {
         }
     }
 
-    /// Returns the error for a missing or inactive channel, which is identical for all causes. `arn`: the ARN in the
-    /// request, if it contained one.
+    /// Returns the error for a channel that does not exist or is not active. The error is the same in both cases. `arn`
+    /// is the ARN in the request, if there is one.
     ///
-    /// SDKs create a channel if it is not found, so while the channel may exist on another node the error asks for a
-    /// retry instead.
+    /// SDKs create a channel when they are told that it does not exist. If the channel may exist on another node, the
+    /// error therefore asks the client to try again.
     pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
         if !self
             .slots
@@ -142,7 +143,7 @@ impl Directory {
         absent(check)
     }
 
-    /// Returns the ARNs and keys of channels in order of their names, starting at `first`.
+    /// Returns the ARNs and keys of this shard's channels, sorted by region, account and name, starting at `first`.
     pub(crate) fn names_from<'d>(
         &'d self,
         first: Bound<&str>,
@@ -151,17 +152,17 @@ impl Directory {
         names.map(|(NamedRecord(record), key)| (&record.arn, *key))
     }
 
-    /// Returns the number of channels, including those being created or deleted.
+    /// Returns the number of channels on this shard, including those being created or deleted.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// Returns the number of channels of an account, and the bytes of their records.
+    /// Returns the number of channels that an account has on this shard, and the size of their records in bytes.
     pub(crate) fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// Returns the accounts that have channels, as sorted `region:account:` prefixes.
+    /// Returns the `region:account:` prefixes of the accounts that have channels on this shard, sorted.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.holdings.tenants()
     }
@@ -170,15 +171,16 @@ impl Directory {
         self.holdings.bytes()
     }
 
-    /// Returns the process's total record bytes and the limit, if the limit has been exceeded since the previous call.
+    /// Returns the total size of all records of the process and the limit on it, if the limit has been exceeded since
+    /// the last call.
     pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, usize)> {
         let most = self.settings.limits.record_bytes_total;
         let exceeded = self.catalog.ask(|catalog| catalog.holdings.exceeded(most));
         Some((exceeded?, most))
     }
 
-    /// Counts a call against its channel's rate limit and the caller's share of it; returns the refusal if either is
-    /// exceeded. Calls to a missing channel are not limited.
+    /// Counts a call against the rate limit of its channel, and against the caller's share of that limit. Returns the
+    /// refusal if either limit is exceeded. Calls to a channel that does not exist are not limited.
     pub(crate) fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Refusal> {
         let what = query.metered();
         what.rate(&self.settings.quotas)?;
@@ -205,13 +207,13 @@ impl Directory {
         Some(Refusal::limited(check, RATE_EXCEEDED))
     }
 
-    /// Returns the recent endpoint requests for a channel, by caller.
+    /// Returns the recent requests for a channel's endpoint, grouped by caller.
     pub(crate) fn endpoint_requests(&mut self, key: ChannelKey) -> Option<&mut EndpointRequests> {
         let channel = self.channels.get_mut(key);
         channel.map(|channel| &mut **channel.endpoint_requests.get_or_insert_default())
     }
 
-    /// Returns a channel's entry in the timer wheel, and its next deadline.
+    /// Returns the timer of a channel and the next deadline for which to arm it.
     pub(crate) fn timer_of(
         &mut self,
         key: ChannelKey,
@@ -222,7 +224,7 @@ impl Directory {
         Some((&mut channel.timer, next))
     }
 
-    /// Visits the timer of every channel.
+    /// Calls `each` with the timer and next deadline of every channel.
     #[cfg(feature = "testing")]
     pub(crate) fn each_timer(&mut self, now: Now, mut each: impl FnMut(&TimerId, Option<Now>)) {
         for number in 0..self.channels.slots() {
@@ -235,8 +237,8 @@ impl Directory {
 }
 
 impl Directory {
-    /// Inserts a record into the tables; no channel with its name may exist, and the catalog must have counted the
-    /// record. Returns `None` if there is no room, in which case the catalog no longer counts the record.
+    /// Inserts a record into the tables. The name must be free, and the catalog must already count the record. Returns
+    /// `None` if the table is full; the record is then no longer counted.
     pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let (whose, bytes) = (Identity::of(&record.arn), record.bytes());
         let Some((name, key)) = self.put(record, state) else {
@@ -248,7 +250,7 @@ impl Directory {
         Some(key)
     }
 
-    /// Publishes a channel's record and status, unless it is still being created.
+    /// Publishes a channel's record and status in the catalog, unless the channel is still being created.
     pub(crate) fn publish(&self, key: ChannelKey) {
         let channel = self.channels.get(key);
         if let Some((channel, status)) = channel.and_then(|it| Some((it, status(it)?))) {
@@ -257,7 +259,8 @@ impl Directory {
         }
     }
 
-    /// Inserts a record into all tables except the name table.
+    /// Inserts a record into all of this shard's tables except the name table. Returns `None` if the channel table is
+    /// full.
     pub(crate) fn put(&mut self, record: Record, state: Life) -> Option<(NamedRecord, ChannelKey)> {
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
         let mut channel = Channel::new(record, state);
@@ -272,7 +275,7 @@ impl Directory {
         Some((name, key))
     }
 
-    /// Activates a channel whose creation is durable or whose deletion failed.
+    /// Activates a channel after its creation has become durable or its deletion has failed.
     pub(crate) fn activate(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Active;
@@ -280,14 +283,14 @@ impl Directory {
         self.publish(key);
     }
 
-    /// Replaces a channel's record; from then on, only the new record's bytes are counted.
+    /// Replaces a channel's record. From then on, only the bytes of the new record are counted.
     pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
         channel.record = Arc::new(next);
-        // The map's key is the record itself.
+        // The record is also the map's key, so the entry must be replaced.
         let name = NamedRecord(Arc::clone(&channel.record));
         self.names.remove(&name);
         self.names.insert(name, key);
@@ -296,12 +299,12 @@ impl Directory {
         self.recount(key, before.max(after), after);
     }
 
-    /// Returns when [`Self::rewatch_step`] is due, which is at once while channels are left.
+    /// Returns when [`Self::rewatch_step`] is due: immediately if there are channels left to look up, otherwise never.
     pub(crate) fn rewatch_due(&self) -> Option<Now> {
         self.rewatch.map(|_| Now(0))
     }
 
-    /// After the configured hooks have changed, looks up again which of them watch the next few channels.
+    /// Looks up the hooks of the next batch of channels. Needed after the configured hooks have changed.
     pub(crate) fn rewatch_step(&mut self) {
         let Some(from) = self.rewatch else { return };
         let to = self.channels.slots().min(from + REWATCHED_PER_TURN);
@@ -313,8 +316,8 @@ impl Directory {
         self.rewatch = (to < self.channels.slots()).then_some(to);
     }
 
-    /// Looks up which hooks watch a channel, after its record or the configured hooks have changed. Hooks that no
-    /// longer watch the channel are sent a final state.
+    /// Looks up the hooks that watch a channel. Needed after the channel's record or the configured hooks have changed.
+    /// A hook that no longer watches the channel receives a last report.
     fn watch_again(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -334,13 +337,14 @@ impl Directory {
         }
     }
 
-    /// Reserves the additional bytes of a record that is to replace a channel's, as the catalog does.
+    /// Adds the additional bytes of a channel's future record to the account's holdings on this shard. The catalog
+    /// already counts them.
     pub(crate) fn reserve_record(&mut self, next: &Record, before: usize) {
         let identity = Identity::of(&next.arn);
         (self.holdings).change(identity.tenant(), before, next.bytes());
     }
 
-    /// Releases the bytes reserved for a record that will not replace the channel's after all.
+    /// Releases the bytes that were reserved for a new record, because the record will not be used.
     pub(crate) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
@@ -348,7 +352,7 @@ impl Directory {
         }
     }
 
-    /// Updates the counted bytes of a channel from `before` to `after`.
+    /// Changes the size of a channel's record from `before` to `after`, both on this shard and in the catalog.
     fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
         let channel = self.channels.get(key).filter(|_| before != after);
         if let Some(channel) = channel {
@@ -359,8 +363,8 @@ impl Directory {
         }
     }
 
-    /// Removes a channel from all tables, releasing its name and withdrawing its pending messages. Its account and name
-    /// are kept until its connections are gone.
+    /// Removes a channel from all tables. Its name becomes free, and its pending messages are withdrawn. Its account
+    /// and name remain available until its connections have closed.
     pub(crate) fn remove_channel(&mut self, cx: &mut Context, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
@@ -386,11 +390,12 @@ impl Directory {
 }
 
 impl Directory {
-    /// Reports the end of a watched channel that was in use. If the channel moves with its slot, the slot's next owner
-    /// reports its presence instead.
+    /// Reports to watchers that a channel that is being removed has no clients. Reports nothing if the channel moves
+    /// with its slot, since the next owner of the slot reports the presence.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         let had_anybody = channel.live().is_some() || channel.connections > 0;
-        // The report that nobody is connected may still be unsent, so watchers may assume that somebody is.
+        // An earlier report that nobody is connected may still be unsent. Watchers may therefore believe that somebody
+        // is connected.
         let is_untold = self.news.is_untold(key);
         if (had_anybody || is_untold) && self.news.is_watched(channel.hooks) {
             let last = Presence::nobody(&channel.record, channel.hooks, PresenceCause::Deleted);
@@ -408,7 +413,8 @@ impl Directory {
         }
     }
 
-    /// Returns the presence epoch of a channel, and its slot if it has one; `None` if the slot is not on this shard.
+    /// Returns the presence epoch of a channel, and its slot if slots can move between nodes. Returns `None` if the
+    /// slot is not on this shard.
     pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         match &self.slots {
             None => Some((None, self.epoch)),
@@ -417,22 +423,24 @@ impl Directory {
     }
 }
 
-/// A message accepted by its channel.
+/// How a channel accepted a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    /// Position in the channel's order of acceptance.
+    /// The message's position among the messages that the channel has accepted.
     pub(crate) order: u64,
     /// When the message expires.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether messages were held back because of an offer that this message answers or replaces.
+    /// Whether other messages were held back because of an offer that this message answers or replaces. They can now be
+    /// delivered.
     pub(crate) releases: bool,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub(crate) follows: bool,
 }
 
 impl Directory {
-    /// Accepts a message from a member with this role; `None` if the channel is gone. See [`crate::shard::road`].
+    /// Accepts a message from a member of a channel. The sender is the viewer `viewer`, or the master if `viewer` is
+    /// `None`. Returns `None` if the channel no longer exists. See [`crate::shard::road`].
     #[inline(always)]
     pub(crate) fn accept(
         &mut self,
@@ -450,14 +458,15 @@ impl Directory {
             None => (Role::Master, recipient),
             Some(id) => (Role::Viewer, id),
         };
-        // Route first, since a newer offer follows messages held back for the older one, even an ended one.
+        // The route must be determined first. A newer offer is routed behind messages held back because of the older
+        // offer, even if that offer has since ended.
         let mut route = live.route(role, action, viewer);
         if route == Route::Keep(Towards::Viewer)
             && action != Action::SdpOffer
             && live.members.viewer(viewer).is_none()
         {
-            // A viewer may have the id of an Alexa call, and an answer may be for that viewer. No viewer has a player's
-            // id.
+            // A viewer may use the same client id as an Alexa call did, so an answer may be meant for that viewer. No
+            // viewer has a player's id.
             let ended = self.waits.ended_kind(key, viewer, now);
             if ended == Some(CallKind::Player) || ended.is_some() && action == Action::IceCandidate
             {
@@ -485,14 +494,14 @@ impl Directory {
         })
     }
 
-    /// Returns the next position in a channel's order of acceptance, for a message that arrived in a parcel.
+    /// Returns the next position in a channel's order of acceptance. Used for messages transferred from another node.
     pub(crate) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
         let channel = self.channels.get_mut(key)?;
         Some(channel.wake().next_order())
     }
 }
 
-/// Returns a channel's status for callers; `None` while the channel is still being created.
+/// Returns a channel's status as clients see it, or `None` while the channel is being created.
 pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
@@ -501,10 +510,10 @@ pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     }
 }
 
-// Pages of channel names: the lists waiting for them, and this shard's channels in a page.
+// Pages of channel names.
 
 impl Directory {
-    /// Returns a page of the channels of all shards, and whether there are more.
+    /// Returns a page of the channels of all shards, and whether more channels follow.
     pub(crate) fn page(&mut self, question: &PageQuestion) -> (Vec<ListedChannel>, bool) {
         let PageQuestion {
             prefix,

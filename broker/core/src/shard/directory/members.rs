@@ -1,4 +1,5 @@
-//! The connections of channels: how they take, hold and leave slots. See invariant 3 of `ARCHITECTURE.md`.
+//! The members of channels: how connections obtain, keep and give up the slots of a channel. A channel has one slot for
+//! the master and one for each viewer. See invariant 3 of `ARCHITECTURE.md`.
 
 use crate::channel::members::{Joined, Leaver, Members, Slot, TableFull};
 use crate::channel::rates::Metered;
@@ -12,14 +13,14 @@ use crate::shard::directory::waiting_callers::PollChange;
 use crate::shard::todo::{Left, Membership, slot_of};
 use crate::time::Now;
 
-/// Why a connection is refused a slot.
+/// The reason why a connection is not given a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSlot {
-    /// The channel is gone.
+    /// The channel no longer exists.
     Gone,
-    /// The channel's rate limit, or the caller's share of it, is exceeded.
+    /// The rate limit of the channel, or the caller's share of it, is exceeded.
     Rate,
-    /// The channel has the maximum number of viewers.
+    /// The channel already has the maximum number of viewers.
     Full,
 }
 
@@ -27,16 +28,17 @@ pub(crate) enum NoSlot {
 pub(crate) struct SlotRequest {
     pub channel: ChannelKey,
     pub session: SessionKey,
-    /// The slot being requested.
+    /// The slot that the connection requests.
     pub slot: Slot,
-    /// The caller whose share of the channel's rate is charged.
+    /// The caller whose share of the channel's rate limit is charged, if any.
     pub caller: Option<CallerId>,
-    /// A viewer to evict for the new one, to stay within the channel's viewer limit.
+    /// The viewer to evict if the channel has reached its maximum number of viewers.
     pub payer: Option<SessionKey>,
 }
 
 impl Directory {
-    /// Returns the viewers of a full channel, one of which may be evicted.
+    /// Returns all viewers of a channel if the channel is full and `slot` is not among their slots. One of them can
+    /// then be evicted.
     pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Slot) -> Option<Vec<SessionKey>> {
         let most = self.settings.limits.viewers_per_channel;
         let members = &self.channel(key)?.live()?.members;
@@ -44,8 +46,8 @@ impl Directory {
         may_pay.then(|| members.viewers_now())
     }
 
-    /// Assigns a slot of its channel to a connection, if neither the channel's rate limit nor the caller's share of it
-    /// is exceeded. A refused connection is not charged.
+    /// Gives a connection the slot that it requests, if the rate limit of the channel and the caller's share of it
+    /// permit this. If the connection is refused, nothing is charged.
     ///
     /// # Errors
     /// Fails as described in [`NoSlot`].
@@ -88,7 +90,7 @@ impl Directory {
         let (key, slot) = (left.member.channel, &slot_of(&left.member.role));
         let leaver = Leaver {
             session: left.member.session,
-            // After an eviction, the slot is free: no earlier connection regains the slot.
+            // After an eviction, the slot stays free: no earlier connection regains it.
             brief: !end.heard
                 && now.since(end.opened) <= BRIEF_MS
                 && end.reason != EndReason::MadeRoom,
@@ -125,7 +127,7 @@ impl Directory {
         returning
     }
 
-    /// Returns the channels that have open connections without a slot. Forgets channels that no longer do.
+    /// Returns the channels that still have open superseded connections. Removes all other channels from the list.
     pub(crate) fn displaced(&mut self) -> impl Iterator<Item = &Channel> {
         let channels = &self.channels;
         let live = |key: &ChannelKey| channels.get(*key).and_then(Channel::live);
@@ -134,7 +136,8 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// Holds the slot for a connection until its partly sent message is complete.
+    /// Keeps a slot reserved for a connection that has been sent part of a message. The reservation ends when the rest
+    /// has been sent, or at `until`.
     pub(crate) fn hold_slot(&mut self, by: &Membership, until: Now) {
         if let Some(channel) = self.channels.get_mut(by.channel) {
             let members = &mut channel.wake().members;
@@ -142,7 +145,7 @@ impl Directory {
         }
     }
 
-    /// Returns the members of a channel in use.
+    /// Returns the members of a channel, mutably; `None` if the channel is idle.
     pub(crate) fn members_mut(&mut self, key: ChannelKey) -> Option<&mut Members> {
         Some(&mut self.channels.get_mut(key)?.live_mut()?.members)
     }
@@ -161,8 +164,8 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Returns the account and name of a channel that ended before this connection; they are forgotten along with the
-    /// last connection.
+    /// Returns the account and the name of a channel that was removed before this connection closed. Forgets them when
+    /// the last connection of the channel closes.
     pub(crate) fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
         let (account, name, connections) = self.former.get_mut(&channel)?;
         let former = (*account, name.clone());
@@ -173,7 +176,7 @@ impl Directory {
         Some(former)
     }
 
-    /// Reports a change to a channel to its watchers, if any.
+    /// Records a change to a channel, and reports it to the channel's watchers.
     pub(crate) fn changed(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
@@ -182,7 +185,8 @@ impl Directory {
         }
     }
 
-    /// Returns the earliest time at which messages pending for a master that is woken at `now` may expire.
+    /// Returns the minimum expiry of messages that are pending for a master, if the master is woken at `now`. Returns 0
+    /// if no hook wakes the master of this channel.
     pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
         let channel = self.channel(key);
         let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);
@@ -193,7 +197,7 @@ impl Directory {
         }
     }
 
-    /// Releases memory that an idle channel does not need.
+    /// Frees the live state of a channel if the channel is idle.
     pub(crate) fn rest(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();

@@ -1,4 +1,5 @@
-//! Pending messages of a shard's channels, their limit, and the choice of the channel to evict from at that limit.
+//! The pending messages of a shard's channels. When their total size reaches the limit, one of the channels must evict
+//! messages.
 
 use crate::channel::pending::{Full, KeyName, Message, Room};
 use crate::channel::unanswered::Unanswered;
@@ -21,8 +22,8 @@ impl Directory {
         &self.kept.shares
     }
 
-    /// Stores a pending message if there is room, dropping overwritten and evicted messages. The caller must count the
-    /// message in the gauge of pending messages, before or after the call.
+    /// Stores a message as pending, if there is room. Messages that the new one overwrites or evicts are dropped. The
+    /// caller must count the new message in the gauge of pending messages, before or after this call.
     ///
     /// # Errors
     /// Returns [`Full`] if the channel is full, or if the shard is full and the channel already has its share.
@@ -75,8 +76,8 @@ impl Directory {
         kept.map(|_| ())
     }
 
-    /// Stores messages returned from an outbox ahead of all newer ones. If messages are already stored under `name`,
-    /// their caller does not change.
+    /// Stores messages that were taken back from an outbox. They precede all pending messages that are newer. If
+    /// messages for `name` are already pending, the caller recorded with them does not change.
     pub(crate) fn put_back(
         &mut self,
         cx: &mut Context,
@@ -112,8 +113,9 @@ impl Directory {
         }
     }
 
-    /// Whether to notify a channel's watchers of a message for its absent master: only of an offer or a viewer's first
-    /// message. If the channel has a waking hook, the message's lifetime is extended to the configured minimum.
+    /// Returns whether to tell a channel's watchers that a message is waiting for an absent master. This is so for
+    /// offers and for the first message of a viewer. If a hook can wake the master, extends the message's lifetime to
+    /// the configured minimum.
     pub(crate) fn begins_to_wait(
         &self,
         key: ChannelKey,
@@ -136,15 +138,16 @@ impl Directory {
         message.action == Action::SdpOffer || waiting.all(|kept| **kept.viewer != *viewer)
     }
 
-    /// Drops the expired pending messages of a channel.
+    /// Drops a channel's pending messages that have expired.
     pub(crate) fn expire_kept(&mut self, cx: &mut Context, key: ChannelKey) {
         let now = cx.at.now;
         let is_over = |_: Towards, _: &str, message: &Message| message.expires <= now;
         self.drop_over(cx, key, is_over, Lost::Expired);
     }
 
-    /// Drops a viewer's messages older than the offer at this position, which the master has received. Otherwise, if
-    /// the offer is sent again, older messages returned because they were confirmed late would follow it.
+    /// Drops the pending messages of a viewer that are older than its offer at position `order`, which the master has
+    /// received. If the offer is repeated, messages that return because their confirmation came too late must not
+    /// follow it.
     pub(crate) fn drop_older(&mut self, cx: &mut Context, key: ChannelKey, id: &str, order: u64) {
         let is_older = |towards: Towards, viewer: &str, message: &Message| {
             towards == Towards::Master && *viewer == *id && message.order < order
@@ -170,8 +173,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Drops messages of viewers that have closed their connections, if another viewer of the same caller has connected
-    /// since. Otherwise, a page that is reloaded ten times would leave ten stale offers for the camera.
+    /// Drops the pending messages of viewers whose connections have closed, if the same caller has connected another
+    /// viewer since. Otherwise, a user who reloads a page ten times would leave ten stale offers for the camera.
     pub(crate) fn drop_closed(&mut self, cx: &mut Context, key: ChannelKey, sockets: &Sockets) {
         let Some(live) = self.live_mut(key) else {
             return;
@@ -195,8 +198,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Takes the pending messages for a member of a channel, oldest first. A master's messages are grouped; each group
-    /// has a rank, its position among pending calls. Expired messages are dropped.
+    /// Takes the pending messages for a member of a channel, oldest first. Messages for a master are grouped, and each
+    /// group has a position relative to the pending calls. Expired messages are dropped.
     pub(crate) fn take_kept(&mut self, cx: &mut Context, to: &Membership) -> Vec<KeptGroup> {
         let key = to.channel;
         self.expire_kept(cx, key);
@@ -221,7 +224,7 @@ impl Directory {
         groups
     }
 
-    /// Updates the shard's gauge after a channel's pending bytes have changed from `before`.
+    /// Updates the shard's totals after the size of a channel's pending messages has changed from `before`.
     fn kept_changed(&mut self, cx: &mut Context, key: ChannelKey, before: usize) {
         let Some(channel) = self.channels.get(key) else {
             return;
@@ -238,7 +241,7 @@ impl Directory {
         cx.telemetry.count_kept_bytes(before, after);
     }
 
-    /// Withdraws the pending messages of a channel that has ended and been removed from the table.
+    /// Withdraws the pending messages of a channel that has been removed from the table.
     pub(crate) fn kept_withdrawn(&mut self, cx: &mut Context, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
@@ -252,8 +255,8 @@ impl Directory {
         cx.telemetry.count_kept_bytes(bytes, 0);
     }
 
-    /// Applies a change to a channel's unanswered offers. If the limit on their bytes is exceeded, a channel of the
-    /// account with the most bytes drops its oldest offer.
+    /// Modifies the unanswered offers of a channel with `change`. Then, while their total size exceeds the limit, a
+    /// channel of the account with the most bytes drops its oldest offer.
     pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
         self.change_offers(key, change);
         while let Some(payer) = self.offers.payer() {
@@ -263,8 +266,8 @@ impl Directory {
         }
     }
 
-    /// Applies a change to a channel's offers that adds no bytes, so that no offer is evicted. Returns `None` if the
-    /// channel has no offers.
+    /// Modifies the unanswered offers of a channel with `change`, but does not enforce the limit on their total size.
+    /// Returns `None` if the channel is idle.
     pub(crate) fn change_offers<T>(
         &mut self,
         key: ChannelKey,
@@ -298,9 +301,9 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Makes room for `more` bytes on a channel. Returns `false` if the shard's limit is reached and no other channel
-    /// or account holds more than this one would. Each step evicts one message, so the number of steps is bounded by
-    /// the ratio of the largest message size to the smallest.
+    /// Makes room on the shard for `more` bytes of a channel by evicting messages of larger channels or accounts.
+    /// Returns `false` if there is no room and no channel or account is larger. Each iteration evicts one message, so
+    /// the number of iterations is bounded by the ratio of the largest to the smallest message size.
     fn make_room(&mut self, cx: &mut Context, key: ChannelKey, more: usize) -> bool {
         let most = self.kept.most as u64;
         while cx.telemetry.pending_bytes() + more as u64 > most {
@@ -338,7 +341,8 @@ impl Directory {
     }
 }
 
-/// A group of a role's pending messages, and its position in the order of acceptance.
+/// Pending messages for one recipient that are delivered together, and their position in the channel's order of
+/// acceptance.
 pub(crate) type KeptGroup = (u64, VecDeque<Message>);
 
 /// Why a pending message is dropped.
@@ -348,13 +352,15 @@ pub(crate) enum Lost {
     Overwritten,
     /// Expired before its recipient connected.
     Expired,
-    /// Evicted to make room for an offer of another channel or viewer.
+    /// Evicted to make room for a message of another channel or viewer.
     Evicted,
-    /// Withdrawn because its viewer closed its connection and another viewer of the same caller has connected.
+    /// Withdrawn because the viewer that sent it closed its connection, and another viewer of the same caller has
+    /// connected.
     Withdrawn,
 }
 
-/// Counts and notes a dropped pending message, with its channel, direction and viewer.
+/// Counts and records that a pending message was dropped. `viewer` is the viewer that sent the message or was to
+/// receive it.
 fn drop_kept(
     cx: &mut Context,
     (channel, towards, viewer): (ChannelKey, Towards, &str),

@@ -1,4 +1,5 @@
-//! Permissions: policies are evaluated before anything about a channel is revealed. See codec/PROTOCOL.md, AUTH.
+//! Authorization. Policies are evaluated before a response can reveal anything about a channel. See codec/PROTOCOL.md,
+//! AUTH.
 
 use crate::auth::{Caller, PolicyQuestion, RequestTags, ResourceTags};
 use crate::channel::endpoint_requests::RequestedEndpoint;
@@ -17,10 +18,10 @@ use codec::policy::{Action, KeyName};
 use codec::signal::Role;
 
 impl Directory {
-    /// Refuses a call that the caller is not authorized to make, or whose channel cannot exist for the caller. Returns
-    /// `None` if the call is permitted. A call that identifies its channel by name is authorized by
-    /// [`Directory::forbids_named`] on the shard that owns the channel. If policies depend on the channel's tags, a
-    /// call that uses an ARN is checked there again by [`Directory::forbids_tagged`].
+    /// Refuses a call if the caller is not authorized or must not see the channel. Returns `None` if the call is
+    /// permitted. If the call identifies its channel by name, the shard that owns the channel authorizes it instead
+    /// ([`Directory::forbids_named`]). If the call contains an ARN and the caller's policies test tags of the channel,
+    /// that shard checks the call again ([`Directory::forbids_tagged`]).
     pub(crate) fn forbids(&self, cx: &mut Context, by: &Caller, call: &Call) -> Option<Refusal> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
@@ -53,8 +54,8 @@ impl Directory {
         denial(cx, by, operation.denied(), &question)
     }
 
-    /// Refuses a call that identifies its channel by name. The resource is the channel's ARN, or an ARN without a
-    /// creation time if the channel does not exist.
+    /// Refuses a call that identifies its channel by name, if the caller's policies deny it. The resource is the
+    /// channel's ARN, or an ARN without a creation time if the channel does not exist.
     pub(crate) fn forbids_named(
         &self,
         cx: &mut Context,
@@ -77,8 +78,8 @@ impl Directory {
         denial(cx, caller, denied, &question)
     }
 
-    /// Refuses a call that identifies its channel by ARN, if the caller's policies test channel tags and deny the call
-    /// given this channel's tags. A missing channel has no tags.
+    /// Refuses a call that identifies its channel by ARN, if the caller's policies deny it because of the channel's
+    /// tags. A channel that does not exist counts as one without tags.
     pub(crate) fn forbids_tagged(&self, cx: &mut Context, query: &Query) -> Option<Refusal> {
         let caller = query.caller.as_ref();
         let caller = caller.filter(|caller| caller.reads(KeyName::ResourceTag))?;
@@ -100,8 +101,8 @@ impl Directory {
         denial(cx, caller, query.operation.denied(), &question)
     }
 
-    /// Refuses an upgrade denied by its caller's policies, if they test channel tags or the role of the upgrade was
-    /// determined here.
+    /// Refuses an upgrade that the caller's policies deny. The policies are evaluated here only if they test the
+    /// channel's tags, or if the role of the connection was determined by this shard.
     pub(crate) fn forbids_upgrade(&self, cx: &mut Context, upgrade: &Admission) -> Option<Refusal> {
         let (caller, client_id) = (&upgrade.caller, upgrade.client_id.as_deref());
         if !caller.reads(KeyName::ResourceTag) && upgrade.role_by != RoleBy::LastRequest {
@@ -117,7 +118,7 @@ impl Directory {
         denial_of(upgrade, &ruling)
     }
 
-    /// Records that a caller requested the endpoint of a channel, if the channel was found.
+    /// Records that a caller requested the endpoint of a channel, if the channel exists.
     pub(crate) fn note_endpoint(
         &mut self,
         cx: &mut Context,
@@ -151,8 +152,8 @@ impl Directory {
         }
     }
 
-    /// Whether to refuse an upgrade because, judging by its caller's last endpoint request, it is from a viewer but has
-    /// no client id.
+    /// Returns whether to refuse an upgrade that has no client id, because the caller last requested an endpoint for
+    /// viewers.
     pub(crate) fn lacks_client_id(&mut self, sockets: &Sockets, admission: &Admission) -> bool {
         if !admission.may_lack_client_id() {
             return false;
@@ -167,8 +168,9 @@ impl Directory {
         })
     }
 
-    /// Completes an upgrade with facts that only the channel's shard knows: the role, if the last endpoint request
-    /// determines it, and the client's program, if the upgrade does not name it.
+    /// Completes an upgrade with facts that only the shard that owns the channel knows. These are the role, if it
+    /// depends on the endpoint that the caller last requested, and the client's program, if the upgrade does not name
+    /// one.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
         let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());
@@ -190,31 +192,31 @@ impl Directory {
         CallerId::of_hash(identity.map_or(0, |identity| self.hasher.hash_one(identity)))
     }
 
-    /// Returns a channel's tags; empty if the channel is not homed here.
+    /// Returns a channel's tags; empty if this shard does not have the channel.
     fn tags(&self, arn: &ChannelArn) -> &[Tag] {
         let channel = self.find(arn).and_then(|key| self.channel(key));
         channel.map_or(&[], |channel| &channel.record.tags)
     }
 
-    /// Returns the identity of the channel with this name in our region and the caller's account.
+    /// Returns the identity of the channel with this name in the caller's account and this server's region.
     pub(crate) fn named(&self, caller: &Caller, name: &str) -> Identity {
         Identity::new(&self.settings.region, caller.account(), name)
     }
 }
 
-/// How a caller is counted when a channel's callers share a limit.
+/// How a caller is counted when all callers of a channel share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallerRole {
-    /// Counted together with all other callers not identified by a signature.
+    /// The caller was not identified by a signature. All such callers are counted together.
     Anyone,
-    /// Counted as the channel's master, because the caller is permitted to connect as one.
+    /// The caller may connect as the channel's master, and is counted as such.
     Master,
     /// Counted individually.
     Viewer(CallerId),
 }
 
 impl CallerRole {
-    /// Returns the caller, if counted individually.
+    /// Returns the caller if it is counted individually.
     pub(crate) fn caller(self) -> Option<CallerId> {
         match self {
             Self::Anyone | Self::Master => None,
@@ -224,8 +226,8 @@ impl CallerRole {
 }
 
 impl Directory {
-    /// Returns a caller's role on this channel. The role is derived from the rights of the caller's key, not from
-    /// request parameters, since masters built with the C SDK send a ClientId just as viewers do.
+    /// Returns a caller's role on this channel. The role depends on what the caller's key permits, not on the
+    /// parameters of the request. Masters that use the C SDK send a ClientId just like viewers.
     pub(crate) fn role(&self, cx: &mut Context, caller: &Caller, arn: &ChannelArn) -> CallerRole {
         if caller.identity().is_none() {
             return CallerRole::Anyone;
@@ -243,7 +245,7 @@ impl Directory {
     }
 }
 
-/// Returns the client id in a call, for evaluating policies.
+/// Returns the client id given in a call, for the evaluation of policies.
 pub(crate) fn named_client_id(call: &Call) -> Option<&str> {
     let Call::Ice(ice) = call else {
         return None;
@@ -285,7 +287,8 @@ fn denial(
     Some(refusal.by_policy(caller.ground_of(&ruling)))
 }
 
-/// Returns the resource for a channel that does not exist yet, matched in policies as `channel/NAME/*`.
+/// Returns the resource name of a channel or stream that does not exist yet. Its form is `channel/NAME/*`, which
+/// policies can match.
 fn unborn(identity: &Identity, what: &str) -> String {
     let (region, account, name) = (identity.region(), identity.account(), identity.name());
     format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")

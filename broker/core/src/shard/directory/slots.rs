@@ -1,4 +1,4 @@
-//! The slots of a shard, and the work due for them.
+//! The slots of a shard, and the work to be done for them.
 
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::SlotMap;
@@ -12,14 +12,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A slot order for one shard, with the records and messages supplied by the node.
+/// A slot order that a shard must carry out, with the records and messages that it needs for this.
 #[derive(Debug)]
 pub struct ShardOrder {
-    /// The order, as issued by the cluster's rules.
+    /// The order, as issued by the rules of the cluster.
     pub order: SlotOrder,
     /// For [`SlotOrder::Serve`], the records of the slot's channels on this shard.
     pub records: Vec<Record>,
-    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the messages in the parcel, if available.
+    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the pending messages that the slot's former owner has sent,
+    /// if available.
     pub messages: Option<Arc<[u8]>>,
 }
 
@@ -34,40 +35,43 @@ impl From<SlotOrder> for ShardOrder {
     }
 }
 
-/// The merged answer of all nodes to a call's query. There is one for each query that the node accepted.
+/// The answer to a query that was sent to all nodes, merged from their answers, and the call that is waiting for it.
+/// There is exactly one answer for each query that was accepted.
 pub type NodesAnswer = (CallRef, Box<Answer>);
 
-/// A shard's interface to the cluster follower. Never blocks.
+/// Connects a shard to the part of the process that follows the cluster's decisions. Methods never block.
 pub trait SlotOrders: Send {
-    /// Returns the oldest queued order and the oldest queued answer. After both queues have been emptied, a
-    /// [`crate::shard::Letter::Slots`] announces new entries.
+    /// Returns the oldest order and the oldest answer that are queued. Once both queues are empty, a
+    /// [`crate::shard::Letter::Slots`] announces the next entry.
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
-    /// Reports that this shard now admits connections to a slot.
+    /// Reports that this shard now admits connections to channels of a slot.
     fn served(&mut self, held: Held);
 
     /// Reports that a connection was admitted to a channel in a slot.
     fn admitted(&mut self, held: Held);
 
-    /// Returns this shard's messages for a parcel.
+    /// Passes on this shard's pending messages of a slot. They become part of the parcel that is sent to the slot's
+    /// next owner.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
-    /// Requests a page of all nodes' channels for a call; the page is returned by [`Self::next`]. Returns `false` if
-    /// too many requests are in flight.
+    /// Requests a page of the channels of all nodes on behalf of a call. [`Self::next`] returns the page later. Returns
+    /// `false` if too many requests are in flight.
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
 
-    /// Requests the other nodes' holdings of an account, given as `region:account:`, for a call; they are returned by
-    /// [`Self::next`]. Returns `false` if too many requests are in flight.
+    /// Requests the number and size of an account's channels on the other nodes on behalf of a call. `tenant` has the
+    /// form `region:account:`. [`Self::next`] returns the result later. Returns `false` if too many requests are in
+    /// flight.
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }
 
-/// State of a shard's slots.
+/// The state of all slots on one shard.
 pub(crate) struct DirectorySlots {
     map: Arc<SlotMap>,
     orders: Box<dyn SlotOrders>,
     places: Vec<Place>,
     packing: Vec<SlotPacking>,
-    /// Whether orders are waiting for the next turn.
+    /// Whether to check in the next turn for orders and answers.
     due: bool,
     closing: Option<Closing>,
 }
@@ -76,7 +80,7 @@ pub(crate) struct DirectorySlots {
 #[derive(Debug, Default)]
 struct Place {
     stage: Stage,
-    /// Epoch under which the slot is, or was last, served.
+    /// The epoch in which the slot is served, or was served most recently.
     epoch: Epoch,
     /// The presence epoch of the slot's channels.
     presence: u64,
@@ -84,34 +88,34 @@ struct Place {
     channels: Vec<ChannelKey>,
 }
 
-/// Whether a slot's channels can be used.
+/// Whether the channels of a slot can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The channels are on another node.
     #[default]
     Absent,
-    /// The channels are in use.
+    /// The channels can be used on this node.
     Served,
-    /// The channels are frozen until it is known whether the slot will move.
+    /// The channels cannot be used until it is known whether the slot will move.
     Still,
 }
 
-/// A slot whose pending messages are to be packed into a parcel.
+/// A slot whose pending messages must be packed into a parcel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotPacking {
     pub(crate) held: Held,
     pub(crate) parcel: ParcelId,
-    /// When the messages are next checked.
+    /// When to check again whether the messages can be packed.
     pub(crate) look: Now,
-    /// When connections with incomplete messages are aborted.
+    /// When to abort the connections that still have incomplete messages.
     pub(crate) until: Now,
     pub(crate) aborted: bool,
-    /// Whether the slot's channels are released after packing.
+    /// Whether to drop the slot's channels after their messages have been packed.
     pub(crate) releases: bool,
 }
 
 impl SlotPacking {
-    /// Begins packing at `now`, without releasing the slot afterwards.
+    /// Creates an entry that starts at `now` and keeps the slot's channels after packing.
     pub(crate) fn new(held: Held, parcel: ParcelId, now: Now) -> Self {
         Self {
             held,
@@ -128,12 +132,12 @@ impl SlotPacking {
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     began: Now,
-    /// Number of table positions already visited.
+    /// Number of positions in the session table that the walk has visited.
     looked: usize,
 }
 
 impl DirectorySlots {
-    /// Creates the state with no slots served yet.
+    /// Creates the state in which no slots are served yet.
     pub(crate) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
         let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
         Self {
@@ -180,21 +184,21 @@ impl DirectorySlots {
         }
     }
 
-    /// Prepares a slot for the arrival of its channels and sets their presence epoch.
+    /// Sets the presence epoch of a slot whose channels are about to be inserted.
     pub(crate) fn come(&mut self, slot: Slot, presence: u64) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.presence = presence;
         }
     }
 
-    /// See [`crate::shard::directory::Directory::presence_epoch`].
+    /// Returns a channel's slot and presence epoch. See [`crate::shard::directory::Directory::presence_epoch`].
     pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         let slot = self.map.slot(identity)?;
         let place = self.places.get(slot.index())?;
         (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
-    /// Starts admitting connections to a slot.
+    /// Starts admitting connections to channels of a slot.
     pub(crate) fn begin(&mut self, held: Held) {
         if let Some(place) = self.places.get_mut(held.slot.index()) {
             place.stage = Stage::Served;
@@ -208,17 +212,18 @@ impl DirectorySlots {
         self.orders.list(caller, question)
     }
 
-    /// Requests the other nodes' holdings of an account for a call. Returns `false` if too many requests are in flight.
+    /// Requests the holdings that an account has on the other nodes, for a call. Returns `false` if too many requests
+    /// are in flight.
     pub(crate) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
         self.orders.count(caller, tenant)
     }
 
-    /// Whether a channel that is absent from this node's slots is known not to exist.
+    /// Returns whether a channel that does not belong to this node's slots is known not to exist.
     pub(crate) fn knows_absence(&self) -> bool {
         self.map.knows_absence()
     }
 
-    /// Returns the number of nodes that share the account's calls.
+    /// Returns the number of nodes over which an account's calls are spread.
     pub(crate) fn nodes(&self) -> u16 {
         self.map.nodes()
     }
@@ -233,7 +238,7 @@ impl DirectorySlots {
         self.places.iter().map(|place| place.channels.len()).sum()
     }
 
-    /// Whether the channel is listed in the slot for this name.
+    /// Returns whether the slot to which this name belongs lists the channel.
     pub(crate) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
         let place = self.map.slot(identity).map(Slot::index);
         let place = place.and_then(|place| self.places.get(place));
@@ -242,7 +247,7 @@ impl DirectorySlots {
 }
 
 impl DirectorySlots {
-    /// Returns the next order and the next answer of all nodes; both are `None` once all have been processed.
+    /// Returns the next order and the next merged answer. Both are `None` when none are left.
     pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
             return (None, None);
@@ -252,7 +257,7 @@ impl DirectorySlots {
         (order, answer)
     }
 
-    /// Schedules the messages of a slot for packing, replacing any earlier request for the slot.
+    /// Schedules the messages of a slot for packing. An earlier request for the same slot is replaced.
     pub(crate) fn pack(&mut self, packing: SlotPacking) {
         self.stop_packing(packing.held.slot);
         self.packing.push(packing);
@@ -268,20 +273,21 @@ impl DirectorySlots {
         std::mem::take(&mut self.packing)
     }
 
-    /// Returns this shard's messages for a parcel.
+    /// Passes on this shard's pending messages of a slot. They become part of the parcel that is sent to the slot's
+    /// next owner.
     pub(crate) fn packed(&mut self, packing: &SlotPacking, messages: Vec<u8>) {
         self.orders.packed(packing.held, packing.parcel, messages);
     }
 
-    /// Starts closing all connections at `now`, unless already in progress.
+    /// Starts closing all connections at `now`, unless this is already in progress.
     pub(crate) fn close_all(&mut self, now: Now) {
         let (began, looked) = (now, 0);
         self.closing.get_or_insert(Closing { began, looked });
     }
 
-    /// Returns the positions in the session table, of size `all`, whose connections must be closed by `now`: an
-    /// isolated node closes all of its connections, spread over [`ALONE_CLOSE_MS`], at most [`CLOSES_PER_TURN`] per
-    /// turn.
+    /// Returns the table positions of the sessions to close by `now`. `all` is the size of the session table. An
+    /// isolated node closes all of its connections over a period of [`ALONE_CLOSE_MS`], and at most [`CLOSES_PER_TURN`]
+    /// per turn.
     pub(crate) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
         let Some(mut closing) = self.closing else {
             return 0..0;
@@ -298,7 +304,7 @@ impl DirectorySlots {
 }
 
 impl DirectorySlots {
-    /// Whether this node may use the slot for this name at `now`.
+    /// Returns whether this node may use the channel with this name at `now`.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
         let stage = self.map.slot(identity).map(|slot| self.stage(slot));
         stage == Some(Stage::Served) && self.map.is_valid(now)
@@ -314,12 +320,12 @@ impl DirectorySlots {
         }
     }
 
-    /// Records that orders have arrived.
+    /// Records that orders or answers may be available.
     pub(crate) fn orders_came(&mut self) {
         self.due = true;
     }
 
-    /// Returns when the next work is due, given a session table of this size.
+    /// Returns when the next work is due. `sessions` is the size of the session table.
     pub(crate) fn next_due(&self, sessions: usize) -> Option<Now> {
         let orders = self.due.then_some(Now(0));
         let closing = self.closing.map(|closing| closing.next(sessions));
@@ -329,7 +335,7 @@ impl DirectorySlots {
 }
 
 impl Closing {
-    /// Returns when the next connection must be closed, given a session table of this size.
+    /// Returns when the next connection must be closed. `sessions` is the size of the session table.
     fn next(&self, sessions: usize) -> Now {
         let slots = sessions.max(1) as u64;
         let looked = self.looked as u64 + 1;

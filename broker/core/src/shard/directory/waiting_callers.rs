@@ -1,4 +1,4 @@
-//! Callers waiting on one shard: list requests for their turn, and devices for a client.
+//! Callers that wait on a shard: those whose list requests are queued, and devices that wait for a client.
 
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
 use crate::limits::{LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, lists_under_way, lists_waiting};
@@ -7,29 +7,30 @@ use crate::shard::shares::Shares;
 use crate::time::Moment;
 use std::collections::{BTreeMap, VecDeque};
 
-// Lists for which a shard's callers wait. Each account has one in progress at a time and accounts take turns, so that a
-// list waits for one list of each other account, however many those request. If several nodes have channels, an account
-// has a few in progress, since a list spends most of its time waiting for other nodes. A list whose caller has hung up
-// is dropped in its turn, before any work; once other nodes are queried, a list is in progress until they answer.
+// List requests of a shard's callers. Each account has one list in progress at a time and accounts take turns, so a
+// list waits for at most one list of each other account, however many lists those accounts request. If several nodes
+// serve channels, an account may have a few lists in progress, since a list spends most of its time waiting for other
+// nodes. If the caller has hung up, its list is dropped when its turn comes, before any work is done. Once other nodes
+// have been queried, a list stays in progress until they answer.
 
-/// The list requests of a shard's callers.
+/// The list requests of a shard's callers, both queued and in progress.
 #[derive(Debug)]
 pub(crate) struct Lists {
     under_way_max: usize,
-    /// Maximum number of lists in progress per account.
+    /// Maximum number of list requests of one account that may be in progress.
     of_account_max: usize,
     waiting_max: usize,
-    /// Lists in progress, few enough for a linear search.
+    /// List requests in progress. They are few enough for a linear search.
     under_way: Vec<CallRef>,
     waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
-    /// Round-robin queue of accounts that have lists waiting and fewer in progress than the limit.
+    /// Accounts that have queued list requests and may start another one, in round-robin order.
     turns: VecDeque<Account>,
     shares: Shares<Account, Account>,
     waits: usize,
 }
 
 impl Lists {
-    /// Creates an empty set for a process with this many shards; `of_nodes`: whether several nodes serve channels.
+    /// Creates an empty set for a process with this many shards. `of_nodes` is `true` if several nodes serve channels.
     pub(crate) fn among(shards: usize, of_nodes: bool) -> Self {
         Self {
             under_way_max: lists_under_way(shards),
@@ -43,8 +44,8 @@ impl Lists {
         }
     }
 
-    /// Enqueues a list request. If there are too many, rejects the newest request of the account with the most, which
-    /// is this one unless its account has fewer. Returns the caller to refuse.
+    /// Queues a list request. If too many requests are queued, rejects the newest request of the account that has the
+    /// most. Returns the caller of the rejected request, which may be `caller` itself.
     pub(crate) fn ask(&mut self, caller: CallRef, question: PageQuestion) -> Option<CallRef> {
         let account = caller.account;
         let mut displaced = None;
@@ -64,12 +65,12 @@ impl Lists {
         displaced.map(|(caller, _)| caller)
     }
 
-    /// Whether [`Self::next`] returns a list.
+    /// Whether [`Self::next`] would return a list.
     pub(crate) fn due(&self) -> bool {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
-    /// Returns the next list to answer, if the limit on lists in progress permits.
+    /// Starts the next queued list request and returns it, if the limit on requests in progress permits.
     pub(crate) fn next(&mut self) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
@@ -81,7 +82,7 @@ impl Lists {
         Some((caller, question))
     }
 
-    /// Removes an answered call from the lists in progress, if it is among them.
+    /// Removes a list request from those in progress, because its call has been answered. Has no effect on other calls.
     pub(crate) fn end(&mut self, caller: CallRef) {
         let place = self.under_way.iter().position(|list| *list == caller);
         if let Some(place) = place {
@@ -90,7 +91,7 @@ impl Lists {
         }
     }
 
-    /// Appends an account to the round-robin queue, if the account is eligible and not already queued.
+    /// Appends an account to the round-robin queue, unless it is already queued or must not start another list request.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
         let all = self.under_way.iter();
@@ -118,21 +119,22 @@ impl Lists {
     }
 }
 
-// The share of a turn that pages may use.
+// The share of a turn that may be spent on pages.
 
-/// The page budget of a turn: [`RECORDS_PER_TURN`], plus whatever the last page needs beyond it.
+/// Limits the records read for pages in one turn to [`RECORDS_PER_TURN`]. The last page of a turn may exceed this
+/// limit.
 #[derive(Debug, Default)]
 pub(crate) struct PageTurn {
-    /// The time of the turn, shared by all its inputs.
+    /// The time of the current turn, which is the same for all of its inputs.
     at: Moment,
-    /// Value of `records` at the start of the turn.
+    /// The value of `records` when the turn started.
     before: u64,
     /// Number of records read for pages since startup.
     pub(crate) records: u64,
 }
 
 impl PageTurn {
-    /// Whether the turn at `at` still has budget for more records.
+    /// Returns whether more records may be read in the turn at `at`.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             (self.at, self.before) = (at, self.records);
@@ -141,39 +143,39 @@ impl PageTurn {
     }
 }
 
-// Devices waiting on one shard, each at its channel, until a client waits for the device.
+// Devices waiting on one shard. Each waits on its channel until a client wants to connect to the device.
 //
-// Accounts share the capacity. At the limit, a device of the account with the most devices is evicted to admit one of
-// an account with fewer.
+// Accounts share the capacity. When it is exhausted, a device of the account that has the most is evicted to admit a
+// device of an account that has fewer.
 
-/// The waiting devices of one shard's channels: at most one per channel.
+/// The devices that wait on the channels of one shard. At most one device waits on a channel.
 #[derive(Debug)]
 pub(crate) struct Polls {
     waiting: BTreeMap<ChannelKey, (SessionKey, Account)>,
     shares: Shares,
     /// Maximum number of waiting devices.
     most: usize,
-    /// Channels with a waiting device that were changed by the current input; a subset of `waiting`.
+    /// Channels that the current input has changed and on which a device is waiting. A subset of `waiting`.
     changed: BTreeMap<ChannelKey, PollChange>,
 }
 
 /// How a channel with a waiting device has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollChange {
-    /// A message is pending, a master is connected, or the channel moved to another node.
+    /// A message may have become pending, a master may have connected, or the channel may have moved to another node.
     State,
     /// The channel is deleted.
     Deleted,
 }
 
-/// Whether there is capacity for one more device.
+/// Whether another device may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollRoom {
-    /// There is free capacity.
+    /// Capacity is available.
     Free,
-    /// There is capacity once this channel's device has been answered.
+    /// Another device may wait once the wait of the device on this channel has ended.
     InPlaceOf(ChannelKey),
-    /// Capacity is exhausted, and no other account has more waiting devices than this one would.
+    /// No more devices may wait, and no other account has more waiting devices than this one would have.
     None,
 }
 
@@ -196,17 +198,17 @@ impl Polls {
         self.waiting.len()
     }
 
-    /// Returns the waiting connection of a channel.
+    /// Returns the connection of the device waiting on a channel.
     pub(crate) fn of(&self, channel: ChannelKey) -> Option<SessionKey> {
         self.waiting.get(&channel).map(|(session, _)| *session)
     }
 
-    /// Returns all waiting connections.
+    /// Returns the connections of all waiting devices.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
         self.waiting.values().map(|(session, _)| *session)
     }
 
-    /// Checks the capacity for another device of an account.
+    /// Checks whether there is capacity for another device of an account.
     pub(crate) fn room(&self, account: Account) -> PollRoom {
         if self.waiting.len() < self.most {
             return PollRoom::Free;
@@ -215,7 +217,8 @@ impl Polls {
         payer.map_or(PollRoom::None, PollRoom::InPlaceOf)
     }
 
-    /// Adds a waiting device. The caller must have ended the wait of the channel's previous one.
+    /// Adds a waiting device. No device may be waiting on the channel; the caller must first end the wait of the
+    /// previous one.
     pub(crate) fn begin(&mut self, account: Account, channel: ChannelKey, session: SessionKey) {
         let before = self.waiting.insert(channel, (session, account));
         debug_assert!(before.is_none(), "two devices wait on one channel");
@@ -226,7 +229,7 @@ impl Polls {
         self.shares.change(account, channel, 0, 1);
     }
 
-    /// Removes a waiting connection. Returns `false` if it was not waiting.
+    /// Removes the device that waits on a channel, if it uses this connection. Returns `false` otherwise.
     pub(crate) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
         if self.of(channel) != Some(session) {
             return false;
@@ -238,7 +241,8 @@ impl Polls {
         true
     }
 
-    /// Notes that a channel has changed: its waiting device, if any, is checked after the input has been processed.
+    /// Notes that a channel has changed. If a device is waiting on the channel, the channel is checked after the
+    /// current input.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey, change: PollChange) {
         if !self.waiting.is_empty() && self.waiting.contains_key(&channel) {
@@ -249,7 +253,7 @@ impl Polls {
         }
     }
 
-    /// Takes the next changed channel.
+    /// Takes the next channel that has changed.
     pub(crate) fn next_changed(&mut self) -> Option<(ChannelKey, PollChange)> {
         self.changed.pop_first()
     }

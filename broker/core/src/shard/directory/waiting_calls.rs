@@ -1,5 +1,5 @@
-//! Calls waiting for the master's answer, counted by account; when capacity is exhausted, a call of one account is
-//! evicted. For calls from another shard, that shard must acknowledge the end:
+//! Calls waiting for the master's answer, counted by account. When capacity is exhausted, a call may be evicted to
+//! admit another. If a call came from another shard, that shard must acknowledge that the call has ended:
 //! ```text
 //!  the caller's shard          the channel's home
 //!    QueryKind ───────────────────►  taken in
@@ -8,8 +8,9 @@
 //!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, wanted or not
 //!    CallOver ──────────────►  the capacity of this table is free
 //! ```
-//! Capacity is held until the `CallOver` is read, so the mailboxes never hold more answers than the total capacity of
-//! all shards, nor more `CallWithdrawn` and `CallOver` messages than the capacity of the reading shard.
+//! A call holds its capacity until `CallOver` has been read. The mailboxes therefore never hold more answers than the
+//! total capacity of all shards, nor more `CallWithdrawn` and `CallOver` messages than the capacity of the shard that
+//! reads them.
 
 use crate::channel::alexa_calls::CallKind;
 use crate::id::{Account, CallRef, ChannelKey};
@@ -21,7 +22,7 @@ use crate::time::{Now, take_due};
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// A call: its channel, and its position in the channel's order of acceptance.
+/// Identifies a call by its channel and by its position among the messages that the channel has accepted.
 pub(crate) type Call = (ChannelKey, u64);
 
 /// The pending calls of one shard's channels.
@@ -29,44 +30,46 @@ pub(crate) type Call = (ChannelKey, u64);
 pub(crate) struct WaitingCalls {
     alexa: CallShares,
     players: CallShares,
-    /// Queued calls from other shards whose end has not been acknowledged, each with its channel and position.
+    /// Calls that came from other shards, and the channel and position of each. An entry is removed when the other
+    /// shard acknowledges that the call has ended.
     places: HashMap<CallRef, Call, RandomState>,
-    /// Ended calls, oldest first, kept for as long as the master may still send messages for them.
+    /// Calls that have ended, oldest first. They are remembered because the master may still send messages to them.
     ended: VecDeque<EndedCall>,
 }
 
 /// Calls of one kind, grouped by account.
 #[derive(Debug)]
 struct CallShares {
-    /// Calls by the account of their channel.
+    /// The calls of each account. The account is the one that owns the channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
     /// Maximum number of pending calls.
     most: usize,
 }
 
-/// An ended call.
+/// A call that has ended.
 #[derive(Debug)]
 pub(crate) struct EndedCall {
     pub(crate) channel: ChannelKey,
-    /// Account of the channel.
+    /// The account that owns the channel.
     pub(crate) account: Account,
-    /// Id to which the master addresses its answer.
+    /// The client id to which the master addresses its answer.
     pub(crate) sender: Box<str>,
-    /// Kind of the call. Messages addressed to a player's id must not reach a viewer with the same name.
+    /// The kind of call. A message that is addressed to a player must not reach a viewer that happens to have the same
+    /// id.
     pub(crate) kind: CallKind,
-    /// Time at which the entry is dropped.
+    /// When this entry is dropped.
     pub(crate) until: Now,
 }
 
-/// Whether there is capacity for one more call.
+/// Whether another call may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallRoom {
-    /// There is free capacity.
+    /// Capacity is available.
     Free,
-    /// There is capacity if this call of an account or channel that exceeds its share is evicted.
+    /// Another call may be added if this one is evicted. Its account or channel exceeds its share.
     InPlaceOf(Call),
-    /// Capacity is exhausted, and no other account or channel holds more than the caller's would.
+    /// No more calls may be added, and no other account or channel has more calls than this one would have.
     None,
 }
 
@@ -80,8 +83,9 @@ impl WaitingCalls {
         }
     }
 
-    /// Remembers an ended call. If the channel has too many, its oldest is dropped; if there are too many in total, the
-    /// oldest of the account with the most. Messages for a dropped call then become pending, as for a viewer.
+    /// Remembers a call that has ended. If too many calls of its channel are remembered, forgets the oldest of them. If
+    /// too many calls are remembered in total, forgets the oldest of the account that has the most. A message for a
+    /// forgotten call becomes pending, like a message for a viewer.
     pub(crate) fn remember(&mut self, ended: EndedCall) {
         self.forget(ended.channel, &ended.sender);
         let on_channel = |call: &EndedCall| call.channel == ended.channel;
@@ -105,13 +109,13 @@ impl WaitingCalls {
         self.ended.push_back(ended);
     }
 
-    /// Forgets the ended call with this client id.
+    /// Forgets a call that has ended. `sender` is the client id to which the master addressed its answer.
     pub(crate) fn forget(&mut self, channel: ChannelKey, sender: &str) {
         let is_it = |call: &EndedCall| call.channel == channel && *call.sender == *sender;
         self.ended.retain(|call| !is_it(call));
     }
 
-    /// Returns the kind of the ended call with this client id.
+    /// Returns the kind of a call that has ended. `id` is the client id to which the master addressed its answer.
     #[cold]
     pub(crate) fn ended_kind(&mut self, key: ChannelKey, id: &str, now: Now) -> Option<CallKind> {
         while take_due(&mut self.ended, |call| call.until <= now).is_some() {}
@@ -120,12 +124,12 @@ impl WaitingCalls {
         self.ended.iter().find(is_it).map(|call| call.kind)
     }
 
-    /// Whether a call from another shard can be queued.
+    /// Returns whether there is capacity for another call from another shard.
     pub(crate) fn has_place(&self) -> bool {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.alexa.most
     }
 
-    /// Returns the number of calls that occupy capacity.
+    /// Returns the number of calls from other shards that take up capacity.
     pub(crate) fn places(&self) -> usize {
         self.places.len()
     }
@@ -134,7 +138,7 @@ impl WaitingCalls {
         self.alexa.waiting + self.players.waiting
     }
 
-    /// Returns the number of pending calls on a channel of `account`.
+    /// Returns the number of calls pending on a channel of `account`.
     pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.filter_map(|kind| kind.accounts.get(account));
@@ -149,7 +153,8 @@ impl WaitingCalls {
         }
     }
 
-    /// Checks the capacity for another call of this kind on a channel of `account`: see [`CallShares::room`].
+    /// Checks whether there is capacity for another call of this kind on a channel of `account`. See
+    /// [`CallShares::room`].
     pub(crate) fn room(&self, kind: CallKind, account: &str, channel: ChannelKey) -> CallRoom {
         match kind {
             CallKind::Alexa => self.alexa.room(account, channel),
@@ -167,22 +172,24 @@ impl WaitingCalls {
         self.kind(kind).end(account, call);
     }
 
-    /// Reserves capacity for a call from another shard until its end is acknowledged.
+    /// Takes up capacity for a call from another shard. [`Self::free`] gives it back when that shard acknowledges that
+    /// the call has ended.
     pub(crate) fn hold(&mut self, caller: CallRef, call: Call) {
         self.places.insert(caller, call);
     }
 
-    /// Returns the pending call of a caller.
+    /// Returns the call of a caller on another shard.
     pub(crate) fn of(&self, caller: CallRef) -> Option<Call> {
         self.places.get(&caller).copied()
     }
 
-    /// Frees a call's capacity once the caller's shard has acknowledged its end.
+    /// Gives back the capacity that a call took up, because the caller's shard has acknowledged that the call has
+    /// ended.
     pub(crate) fn free(&mut self, caller: CallRef) {
         self.places.remove(&caller);
     }
 
-    /// Returns the channels that have pending calls, sorted by key and without duplicates.
+    /// Returns the channels that have pending calls.
     pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.flat_map(|kind| kind.accounts.values().flatten());
@@ -200,11 +207,11 @@ impl CallShares {
         }
     }
 
-    /// Checks the capacity for another call on a channel of `account`. At the limit, an account with fewer calls takes
-    /// the place of a call of the account with the most, and within an account, a channel with fewer calls that of one
-    /// with more.
+    /// Checks whether there is capacity for another call on a channel of `account`. At the limit, an account can evict
+    /// a call of the account that has the most calls, if that account has more calls. Within one account, a channel can
+    /// evict a call of the channel that has the most calls, if that channel has more.
     ///
-    /// Visits each account and the calls of one account, at most twice the limit in total.
+    /// Visits every account and every call of one account, which takes at most twice as many steps as the limit.
     fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
         if self.waiting < self.most {
             return CallRoom::Free;
@@ -250,7 +257,7 @@ fn of(calls: &BTreeSet<Call>, channel: ChannelKey) -> impl Iterator<Item = &Call
     calls.range((channel, 0)..=(channel, u64::MAX))
 }
 
-/// Returns the number of calls on the channel that has the most, and its newest call.
+/// Returns the newest call on the channel that has the most calls, and the number of calls on that channel.
 fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
     let mut counts: BTreeMap<ChannelKey, (usize, Call)> = BTreeMap::new();
     for call in calls {

@@ -26,7 +26,7 @@ fn shard(channels: &[(&str, &str)]) -> Shard {
     Shard::new(start)
 }
 
-/// All pages of `limit` channels, as `region:name`.
+/// Returns all pages of `limit` channels each, with channels written as `region:name`.
 fn pages(shard: &mut Shard, prefix: &str, limit: usize) -> Vec<Vec<String>> {
     let (mut pages, mut after) = (Vec::new(), None);
     loop {

@@ -11,13 +11,13 @@ use std::sync::Arc;
 const NOW_S: u64 = 1_800_000_000;
 const ALLOW: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
 
-/// These principals, who may do everything.
+/// Creates credentials for these principals, who may do everything.
 fn credentials(names: &[&str]) -> Arc<Credentials> {
     let principals = names.iter().map(|name| principal(name, &[ALLOW]));
     Arc::new(Credentials::new(principals.collect()))
 }
 
-/// One of two shards: the other one is played by the test.
+/// A shard. If there are two, the test plays the other one.
 struct World {
     shard: Shard,
     at: Moment,
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// A viewer of a channel of its own that signs by this principal.
+    /// Connects a viewer to channel number `number`. The principal `name` signs the request.
     fn connect(&mut self, name: &str, number: usize) -> SessionKey {
         let arn =
             format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/c{number}/1700000000000");
@@ -88,7 +88,7 @@ impl World {
         let bytes = &mut head[..];
         self.input(Input::Received { session, bytes });
         if !self.is_open(session) {
-            self.input(Input::Tick); // as many as this came within one turn
+            self.input(Input::Tick); // too many connected within one turn
         }
         let answer = String::from_utf8_lossy(self.shard.queued(session));
         assert!(self.is_open(session), "{name} {number}: {answer}");
@@ -106,7 +106,7 @@ impl World {
         credentials
     }
 
-    /// Turns until this time is over, 50 ms apart; as many as are due at each moment.
+    /// Lets `ms` milliseconds pass in steps of 50. Each step runs all turns that are due.
     fn pass(&mut self, ms: u64) {
         let end = self.at.now.after(ms);
         while self.at.now < end {
@@ -157,7 +157,7 @@ fn what_is_refused_ends_within_five_seconds_spread_over_them() {
         "{left:?}"
     );
     assert_eq!(world.open(&staying), 41);
-    // Nothing else happens later.
+    // No connection is closed later.
     world.pass(60_000);
     assert_eq!(world.open(&staying), 41);
 }
@@ -196,7 +196,7 @@ fn a_reload_that_allows_them_again_keeps_those_that_are_left() {
     world.reload(&["staying", "leaving"]);
     world.pass(60_000);
     assert_eq!(world.open(&leaving), left);
-    // They reach the limit of their age as if nothing had happened.
+    // The connections reach their maximum age as if nothing had happened.
     world.pass(3_600_000 - 70_000);
     assert_eq!((world.open(&leaving), world.open(&staying)), (left, 41));
     world.pass(20_000);
@@ -205,7 +205,7 @@ fn a_reload_that_allows_them_again_keeps_those_that_are_left() {
 
 #[test]
 fn shards_add_up_what_they_found() {
-    // One connection here, and none of the other shard's is refused: no more than half.
+    // The only connection here is refused and the other shard refuses none, so no more than half are refused.
     let mut world = World::new(&["staying", "leaving"], 2);
     let mut numbers = 0..;
     let mut here = |world: &mut World, name: &str| {

@@ -1,5 +1,5 @@
-//! Determines the fate of written messages: confirmed by the recipient's host, or taken back for the slot's next
-//! connection.
+//! Determines whether written messages have reached their recipient. Either the recipient's host confirms a message, or
+//! the message is taken back and delivered to the next connection that holds the slot.
 //!
 //! ```text
 //!  sent ──► written ──► queried: after a second, then every second; after much was written, preferably when the peer
@@ -12,8 +12,8 @@
 //!                         │                                                         the receiver's delay: taken back
 //!                         └─ the peer sends no more, or the connection is gone ──► taken back
 //! ```
-//! The slot is held until it is known which messages its former connection received. In the meantime, new messages for
-//! the slot are pending, so that returned ones precede them.
+//! The slot is held until it is known which messages its former connection received. Until then, new messages for the
+//! slot become pending, so that messages that are taken back can precede them.
 
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
@@ -27,9 +27,9 @@ use crate::shard::{Directory, Sockets, connect};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
-/// Reduces unconfirmed bytes that exceed the limit: in the account with the most, the connections with the oldest
-/// messages are queried again, and their unconfirmed messages count as delivered without confirmation. Frees a
-/// fraction of all bytes at once, since each pass visits all connections.
+/// Reduces the number of unconfirmed bytes if it exceeds the limit. In the account with the most bytes, the connections
+/// with the oldest messages are queried again. Messages that are still unconfirmed afterwards count as delivered
+/// without confirmation. Each pass visits all connections, and therefore frees a fraction of all bytes at once.
 pub(crate) fn make_proof_room(shard: &mut State) {
     let (sockets, directory, cx, ..) = shard.parts();
     if !sockets.too_much_unconfirmed() {
@@ -61,10 +61,10 @@ pub(crate) fn make_proof_room(shard: &mut State) {
     cx.todo.each(Each::Ask(asked.into_iter()));
 }
 
-/// Handles the number of unacknowledged bytes of a connection, as reported by the kernel.
+/// Handles the kernel's report of how many bytes a connection's peer has not acknowledged.
 pub(crate) fn unacknowledged(shard: &mut State, key: SessionKey, bytes: u32, round_trip_ms: u32) {
     let (sockets, _, cx, _) = shard.parts();
-    // If pongs confirm messages, they also measure the round-trip time.
+    // Where pongs confirm messages, they also measure the round-trip time.
     if sockets.confirm_by_tcp(cx, key, bytes) {
         if let Some(session) = sockets.session_mut(key) {
             session.outbox.measured(round_trip_ms);
@@ -77,8 +77,8 @@ pub(crate) fn unacknowledged(shard: &mut State, key: SessionKey, bytes: u32, rou
     connect::hold(shard);
 }
 
-/// Whether a queried connection needs no further handling: it holds its slot, owes no pong, and has confirmed
-/// everything.
+/// Returns whether nothing remains to be done for a connection after a query: it holds its slot, has no outstanding
+/// ping, and has confirmed everything.
 fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
     sockets.session(key).is_some_and(|session| {
         let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
@@ -88,8 +88,8 @@ fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
     })
 }
 
-/// Handles a report of what a connection's peer has acknowledged. Takes back unacknowledged messages, or queries them
-/// again later.
+/// Handles a report of what a connection's peer has acknowledged. Messages that were not acknowledged are taken back,
+/// or the connection is queried again later.
 pub(crate) fn told(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);
@@ -135,8 +135,8 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     release(shard, &of, by.map(|_| missing_ms));
 }
 
-/// Judges a slot's current connection by how long it has confirmed nothing: it is first marked as doubtful and later,
-/// if it is a master, reported as gone.
+/// Decides how to treat the connection that holds a slot, depending on how long it has confirmed nothing. First, the
+/// connection is marked as doubtful. Later, if it is a master, it is reported as gone.
 fn judge(shard: &mut State, of: &Membership) {
     let &Membership {
         session: key,
@@ -156,7 +156,8 @@ fn judge(shard: &mut State, of: &Membership) {
             }
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else if sockets.has_shown_nothing(key) {
-            // Its ping's time was restarted, or its messages were dropped to free memory: the master stays gone.
+            // The ping's time was restarted, or the messages were dropped to free memory. In both cases, the master is
+            // still gone.
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else {
             comes_back(shard, key, channel); // if reported gone, and then back for long enough
@@ -165,7 +166,7 @@ fn judge(shard: &mut State, of: &Membership) {
     };
     let round_trip_ms = u64::from(session.outbox.round_trip_ms());
     let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
-    // Bytes that arrived while this process stood still are read first.
+    // If this process stood still, the bytes that arrived in the meantime are read before any decision.
     let standstill = sockets.standstill();
     let is_judged = standstill.read_by <= cx.at.now || standstill.until < since;
     let mut next = doubt;
@@ -191,8 +192,8 @@ fn judge(shard: &mut State, of: &Membership) {
     sockets.ask_again(key, next);
 }
 
-/// Handles a sign of life from a connection's peer: watchers are notified that the master is back or that no viewer is
-/// waiting.
+/// Handles a sign of life from a connection's peer. If the peer is a master, the channel's watchers are told that it is
+/// back, or that no viewer is waiting any longer.
 pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some(session) = shard.sockets.session(key) else {
         return;
@@ -209,7 +210,8 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Whether a master that had been reported as gone is back.
+/// Reports that a master that counted as gone is back. Returns `false` if the master was not gone or does not count as
+/// back yet.
 fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(since) = sockets.comes_back(key, cx.at.now) else {
@@ -225,8 +227,8 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     true
 }
 
-/// Releases the slot held by a connection once the fate of all its messages is known. Otherwise, if another connection
-/// is waiting for the slot, schedules the next query for when the missing acknowledgements are overdue.
+/// Releases the slot that a connection holds, once it is known what became of all messages. Otherwise, if another
+/// connection is waiting for the slot, schedules another query for when the missing acknowledgements are overdue.
 fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
     let (key, channel) = (of.session, of.channel);
     let (sockets, directory, cx, ..) = shard.parts();
@@ -246,18 +248,18 @@ fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
     }
 }
 
-/// Returns the time in milliseconds after which an unacknowledged message counts as lost.
+/// Returns how long, in milliseconds, a message may remain unacknowledged before it counts as lost.
 fn missing_after_ms(session: &Session) -> u64 {
     let round_trip_ms = session.outbox.round_trip_ms();
     (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
 }
 
-/// Reports a connected master as gone because it confirms nothing.
+/// Reports a connected master as gone, because it has not confirmed any messages for a while.
 fn master_went(directory: &mut Directory, channel: ChannelKey) {
     directory.changed(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
 }
 
-/// Whether a client with this role is connected to a channel.
+/// Returns whether a client with this role is connected to a channel.
 fn has_member(directory: &Directory, channel: ChannelKey, role: &Role) -> bool {
     let live = directory.live(channel);
     live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())

@@ -1,5 +1,5 @@
-//! The recipient's side of a message's path: the message enters the recipient's outbox or the pending store, or is
-//! refused, or dropped because it is late. Nothing is allocated if the recipient is connected.
+//! Delivers a message to its recipient. The message enters the recipient's outbox, becomes pending, is refused, or is
+//! dropped because it is late. If the recipient is connected, nothing is allocated.
 
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
@@ -24,18 +24,18 @@ use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-/// Why a valid message is not forwarded.
+/// The reason why a valid message is not forwarded.
 pub(crate) enum Unadmitted {
     /// The sender exceeds its rate limit.
     TooFast(Sender),
-    /// The sender has no open WebSocket.
+    /// The sender has no open WebSocket anymore.
     Ended,
 }
 
-/// Counts a valid message and looks up its sender.
+/// Counts a valid message, looks up its sender, and charges the message to the sender's rate limit.
 ///
 /// # Errors
-/// Returns [`Unadmitted`] if the message is not forwarded.
+/// Returns [`Unadmitted`] if the message must not be forwarded.
 #[inline(always)]
 pub(crate) fn admit(
     sockets: &mut Sockets,
@@ -70,7 +70,8 @@ pub(crate) fn admit(
     Err(Unadmitted::TooFast(sender))
 }
 
-/// Counts a message whose sender exceeds its rate limit, and sends a status response if possible.
+/// Refuses a message whose sender exceeds its rate limit. The message is counted, and the sender gets a status response
+/// if possible.
 #[cold]
 pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
     let (bytes, viewer) = undelivered(sender, request);
@@ -92,7 +93,8 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
     idle_frame(&mut shard.sockets, &mut shard.cx, sender.session)
 }
 
-/// Returns the frame length of a message that is refused before it is routed, and the viewer that a master addressed.
+/// For a message that was refused before routing, returns the length that its frame would have had, and the viewer to
+/// which a master addressed it.
 pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {
@@ -105,8 +107,8 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
     (delivery.frame_bytes(), named)
 }
 
-/// Determines the route of a message, and whether it must be followed by messages held back because of an offer that it
-/// answers or replaces.
+/// Determines the route of a message. The second value tells whether other messages were held back because of an offer
+/// that this message answers or replaces. They must be delivered after this one.
 ///
 /// # Errors
 /// Returns an [`Aside`] if the channel is gone.
@@ -157,7 +159,8 @@ pub(crate) fn route<'a>(
     Ok((accepted.route, transit, accepted.releases))
 }
 
-/// Delivers messages that were held back because of an offer, after the message that answers or replaces the offer.
+/// If `waited` is set, schedules the delivery of messages that were held back because of an offer. They follow the
+/// message that has answered or replaced the offer.
 #[inline(always)]
 pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     if waited {
@@ -165,7 +168,7 @@ pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     }
 }
 
-/// Forwards a routed message to the recipient's outbox, to the pending store or to a call.
+/// Forwards a message on the given route: to the recipient's outbox, to the pending store, or to a call.
 #[inline(always)]
 pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) {
     match route {
@@ -180,7 +183,7 @@ pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) 
     }
 }
 
-/// Appends a routed message to the recipient's outbox, unless it is full.
+/// Appends a message to the recipient's outbox. If the outbox is full, disconnects the recipient.
 #[inline]
 pub(crate) fn deliver(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     if shard.sockets.too_far_behind() {
@@ -189,8 +192,9 @@ pub(crate) fn deliver(shard: &mut State, to: SessionKey, transit: &InTransit<'_>
     push(shard, to, transit);
 }
 
-/// Closes the slowest connection because connections that have fallen behind hold too many bytes, then retries the
-/// message; continues with the next slowest as long as they still hold too many.
+/// Frees memory because slow connections hold too many bytes. Closes the slowest connection and tries to deliver the
+/// message again. This repeats until the slow connections no longer hold too many bytes. If there is no connection to
+/// close, the message is appended at once.
 #[cold]
 fn deliver_after_shedding(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     if shard.sockets.shed(&mut shard.cx) {
@@ -227,8 +231,7 @@ fn push(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     cx.telemetry.count_queued(queued);
 }
 
-/// Counts the candidates in a message, if it is a viewer's first offer or the first answer to one; later ones are not
-/// parsed.
+/// Counts the candidates in the first offer of a viewer, and in the first answer to it. Other messages are not parsed.
 #[cold]
 fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -> Option<usize> {
     let launch = &transit.launch;
@@ -238,8 +241,8 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -
     is_first.then(|| look_into(launch.action, transit.delivery.payload))?
 }
 
-/// Closes the recipient because its outbox is full. The message becomes pending after the recipient's unsent messages;
-/// by the time it is delivered, another connection may hold the slot.
+/// Closes the recipient's connection because its outbox is full. The message becomes pending, after the messages that
+/// were not sent to the recipient. Another connection may hold the slot by the time these are delivered.
 #[cold]
 fn deliver_after_cutting(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     let (sockets, _, cx, _) = shard.parts();
@@ -254,10 +257,10 @@ fn deliver_after_cutting(shard: &mut State, to: SessionKey, transit: &InTransit<
     cx.todo.push(Todo::Deliver(transit.channel, role));
 }
 
-/// Stores a message as pending for an absent recipient.
+/// Stores a message as pending, because its recipient is absent.
 ///
 /// # Errors
-/// Returns [`Full`] if there is no room; the caller must then count the message's end.
+/// Returns [`Full`] if there is no room. The caller must then count the outcome of the message.
 fn keep(shard: &mut State, transit: &InTransit<'_>) -> Result<(), Full> {
     let (sockets, directory, cx, _) = shard.parts();
     let sender = sockets.session(transit.from).and_then(Session::open);
@@ -289,7 +292,7 @@ fn keep(shard: &mut State, transit: &InTransit<'_>) -> Result<(), Full> {
     Ok(())
 }
 
-/// Drops a message for which neither the outbox nor the pending store has room.
+/// Drops a message for which there is no room, either in the outbox or in the pending store.
 #[cold]
 fn overflow(shard: &mut State, transit: &InTransit<'_>) {
     transit.decline(&mut shard.cx, Unaccepted::NoRoom);
@@ -297,7 +300,8 @@ fn overflow(shard: &mut State, transit: &InTransit<'_>) {
     status(shard, transit.status_of(), fault);
 }
 
-/// Drops a message that is too long for its recipient. On receiving it, the recipient would close its connection.
+/// Drops a message that is too long for its recipient. The recipient would close its connection if it received the
+/// message.
 #[cold]
 fn too_long(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     let frame_bytes = transit.delivery.frame_bytes();
@@ -309,8 +313,9 @@ fn too_long(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     status(shard, transit.status_of(), fault);
 }
 
-/// Forwards a routed message to the caller of a pending Alexa call, or adds it to the player's call that is collecting
-/// it. Refuses an answer that is too long.
+/// Handles a message that is addressed to a pending call. For an Alexa call, an answer is returned to the caller. For a
+/// player's call, an answer or a candidate is added to the call. An answer that exceeds the limit of the strict profile
+/// is refused.
 fn answer_call(shard: &mut State, transit: &InTransit<'_>) {
     let (_, directory, cx, _) = shard.parts();
     let payload = transit.delivery.payload;
@@ -352,12 +357,12 @@ fn answer_call(shard: &mut State, transit: &InTransit<'_>) {
     }
 }
 
-/// Maximum length of an answer to an Alexa call under the strict profile, in characters. Source:
+/// Maximum length of an answer to an Alexa call under the strict profile, in characters. See the AWS page
 /// SendAlexaOfferToMaster, "Answer".
 const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 
-// Messages delayed on their way, because a node that had received them or this process itself stood still. They must
-// not arrive after newer messages from the same sender's next connection.
+// Late messages. They were delayed because a node that had received them, or this process itself, stood still. They
+// must not arrive after newer messages that the same sender has sent on its next connection.
 //
 // ```text
 //  a connection that lost its slot:  | sends as before |  late from here on
@@ -366,11 +371,11 @@ const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 //                                    | nothing is read |  late what is read |  as before
 //                                    since           until               + HELD_READ_MS
 // ```
-// A late message is read, then dropped: as *withdrawn* if a newer connection of its sender has sent a message since, or
-// as *expired* if its time to live, counted from the time after which it was held, is over. Otherwise the message is
-// forwarded. Only this shard's clock is used.
+// A late message is dropped as *withdrawn* if a newer connection of its sender has sent a message since. It is dropped
+// as *expired* if its time to live, counted from the start of the delay, has passed. Otherwise, it is forwarded. Only
+// this shard's clock is used.
 
-/// Counts and notes a message that arrived too late.
+/// Counts and records a message that was dropped because it arrived too late.
 #[cold]
 pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>, outcome: Outcome) {
     cx.telemetry
@@ -382,7 +387,7 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
     note.came(passed, sender.session, viewer);
 }
 
-/// Returns the outcome of messages now arriving from the sender, if they are late.
+/// Returns the outcome of a message from this sender if the message is late and must be dropped.
 #[cold]
 pub(crate) fn late_outcome(shard: &State, sender: &Sender) -> Option<Outcome> {
     let (sockets, directory, now) = (&shard.sockets, &shard.directory, shard.cx.at.now);

@@ -1,4 +1,5 @@
-//! A message in transit: its sender, its direction, its notes, and its owned copy.
+//! A message in transit: its sender, its direction, and what is noted about it. Also defines an owned copy of such a
+//! message.
 
 use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
@@ -19,7 +20,7 @@ pub(crate) struct Sender {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: Role,
-    /// Whether the sender is a viewer and the message is its first offer.
+    /// Whether this is the first offer of a viewer.
     pub(crate) first: bool,
 }
 
@@ -34,13 +35,13 @@ pub(crate) struct InTransit<'a> {
 }
 
 impl InTransit<'_> {
-    /// Creates the flight recorder's note of the message.
+    /// Creates a note of this message for the flight recorder.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
         NotedMessage::new(Some(self.launch.action), self.towards(), passage, bytes)
     }
 
-    /// Returns the message as the subject of a status response to its sender.
+    /// Returns what a status response to the sender needs to know about the message.
     pub(crate) fn status_of(&self) -> StatusOf<'_> {
         StatusOf {
             sender: self.from,
@@ -56,14 +57,14 @@ impl InTransit<'_> {
         }
     }
 
-    /// Notes the message's fate, unless it was forwarded to another connection.
+    /// Records what became of a message that was not forwarded to another connection.
     pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
         cx.note(self.channel).came(passed, self.from, self.viewer());
     }
 
-    /// Creates the record of a message that is not accepted.
+    /// Creates the record of a message that the broker did not accept.
     pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
         Declined {
             from: self.from,
@@ -76,12 +77,12 @@ impl InTransit<'_> {
         }
     }
 
-    /// Declines the message for the given reason.
+    /// Declines the message for this reason.
     pub(crate) fn decline(&self, cx: &mut Context, reason: Unaccepted) {
         decline(cx, self.declined(reason), self.viewer());
     }
 
-    /// Declines a message that exceeds its recipient's maximum length by this many bytes.
+    /// Declines the message because it is too long for its recipient by `excess` bytes.
     pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
         let mut declined = self.declined(Unaccepted::TooLongForRecipient);
         declined.bytes = self.delivery.text_bytes();
@@ -89,24 +90,24 @@ impl InTransit<'_> {
         decline(cx, declined, self.viewer());
     }
 
-    /// Returns the viewer that a master's message is addressed to.
+    /// Returns the viewer to which a master's message is addressed.
     fn viewer(&self) -> Option<&str> {
         Some(self.recipient).filter(|_| self.delivery.sender.is_none())
     }
 
-    /// Counts the outcome of the message.
+    /// Counts this outcome of the message.
     pub(crate) fn end(&self, cx: &mut Context, outcome: Outcome) {
         cx.telemetry
             .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// Drops a message that its Alexa call does not accept.
+    /// Drops a message that is addressed to a call, because the call does not accept it.
     pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
         self.end(cx, Outcome::Withdrawn);
         self.note(cx, passage);
     }
 
-    /// Creates an owned copy, to be delivered after this step.
+    /// Returns an owned copy of the message that can be delivered after the current step.
     #[cold]
     pub(crate) fn deferred(&self) -> Deferred {
         Deferred {
@@ -140,9 +141,9 @@ impl Deferred {
     }
 }
 
-// Directions of messages: to and from a role, with the viewer at the other end.
+// Directions of messages, and their conversion to and from pending messages.
 
-/// Returns the direction of messages to a role.
+/// Returns the direction of messages that are sent to this role.
 pub(crate) fn towards(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Master,
@@ -150,7 +151,7 @@ pub(crate) fn towards(role: &Role) -> Towards {
     }
 }
 
-/// Returns the direction of messages from a role.
+/// Returns the direction of messages that are sent by this role.
 pub(crate) fn away_from(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Viewer,
@@ -158,7 +159,7 @@ pub(crate) fn away_from(role: &Role) -> Towards {
     }
 }
 
-/// Converts a message to the form stored until its recipient connects.
+/// Converts a message to the form in which it is stored until its recipient connects.
 pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     Message {
         action: launch.action,
@@ -171,7 +172,7 @@ pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
     }
 }
 
-/// Creates the delivery mark for a pending message that is now sent to its recipient.
+/// Creates the delivery mark for a pending message that is about to be sent to its recipient.
 pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
     let &Message {
         action,

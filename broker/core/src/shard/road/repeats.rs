@@ -1,4 +1,4 @@
-//! Repeats offers to a master's next connection if the master received but did not answer them; see
+//! Sends offers again to the next master if the previous one received them but did not answer. See
 //! [`crate::channel::unanswered`].
 
 use crate::channel::Towards;
@@ -14,10 +14,10 @@ use crate::shard::todo::Todo;
 use crate::time::Now;
 use codec::signal::Action;
 
-/// Remembers the offers that a master has confirmed, and candidates that may belong to them.
+/// Stores the offers that a master has received on this connection, and the candidates that may belong to them.
 pub(crate) fn remember(shard: &mut State, channel: ChannelKey, master: SessionKey, offers: Offers) {
     let (sockets, directory, cx, ..) = shard.parts();
-    // A master that has lost its slot may have left without answering.
+    // A connection that has lost the master's slot may have left without answering.
     let now_master = (directory
         .live(channel)
         .and_then(|live| live.members.master()))
@@ -47,8 +47,8 @@ pub(crate) fn remember(shard: &mut State, channel: ChannelKey, master: SessionKe
     cx.todo.push(Todo::Arm(channel));
 }
 
-/// Repeats to a channel's master the offers that are due, each with its candidates, followed by their viewers' other
-/// messages.
+/// Sends unanswered offers to the current master of a channel if they are due. Each offer is followed by its
+/// candidates, and then by the other messages of the same viewer.
 pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.live(channel);
@@ -93,8 +93,8 @@ pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     cx.todo.push(Todo::Arm(channel));
 }
 
-/// Returns when a new master connection receives the offers of its predecessor: only after it has been open for a
-/// while, so that a program that crashes on an offer does not receive it on every start.
+/// Returns when a new master is sent the offers that its predecessor did not answer. The new connection must have been
+/// open for a while by then. Otherwise, a program that crashes on an offer would receive that offer at every start.
 pub(crate) fn repeats_at(sockets: &Sockets, master: SessionKey, now: Now) -> Now {
     let opened = sockets
         .session(master)
@@ -104,16 +104,17 @@ pub(crate) fn repeats_at(sockets: &Sockets, master: SessionKey, now: Now) -> Now
     opened.unwrap_or(now).after(after_ms).max(now)
 }
 
-/// Whether the viewer that sent an offer is still waiting for its answer, either on the connection that sent the
-/// offer or on a newer one of the same caller that has not sent an offer.
+/// Returns whether a viewer is still waiting for the answer to its offer. The viewer may be connected through the
+/// connection that sent the offer. Or the same caller may have opened a newer connection that has not sent an offer
+/// itself.
 fn awaits_answer(sockets: &Sockets, offer: &Offer, viewer: SessionKey) -> bool {
     let now = sockets.session(viewer).and_then(Session::open);
     let is_newer = now.is_some_and(|it| it.tally.offered_ms().is_none());
     viewer == offer.from || is_newer && caller_of(sockets, viewer) == offer.caller
 }
 
-/// Whether a candidate from this connection belongs to an offer: the connection either sent the offer or is open
-/// and has the same caller.
+/// Returns whether a candidate from this connection can belong to an offer: either the connection sent the offer, or it
+/// is open and has the same caller.
 fn is_sender(sockets: &Sockets, offer: &Offer, from: Option<SessionKey>) -> bool {
     let is_open = |from| sockets.session(from).and_then(Session::open).is_some();
     from.is_some_and(|from| {
@@ -121,7 +122,7 @@ fn is_sender(sockets: &Sockets, offer: &Offer, from: Option<SessionKey>) -> bool
     })
 }
 
-/// Returns the caller of a viewer's connection, if that caller is counted individually.
+/// Returns the caller of a viewer's connection, if this caller is counted individually.
 fn caller_of(sockets: &Sockets, viewer: SessionKey) -> Option<CallerId> {
     sockets.session(viewer).and_then(Session::open)?.caller
 }

@@ -1,4 +1,4 @@
-//! STATUS_RESPONSE messages to senders of refused messages.
+//! STATUS_RESPONSE messages, which tell senders that their messages were refused.
 
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
@@ -55,24 +55,24 @@ pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) {
     }
 }
 
-/// The subject of a STATUS_RESPONSE.
+/// The message to which a STATUS_RESPONSE refers.
 #[derive(Clone, Copy)]
 pub(crate) struct StatusOf<'a> {
     /// The connection that sent the message.
     pub(crate) sender: SessionKey,
-    /// The sender's id for the message, without which no status is sent.
+    /// The correlation id that the sender gave the message. Without one, no STATUS_RESPONSE is sent.
     pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Sends a STATUS_RESPONSE to the sender of a faulty message, if the message has a usable correlation id.
+/// Sends a STATUS_RESPONSE to the sender of a refused message, if the message has a usable correlation id.
 pub(crate) fn status(shard: &mut State, of: StatusOf<'_>, why: StatusFault) {
     if let Some(id) = answerable(shard, of) {
         (shard.sockets).push_control(&mut shard.cx, of.sender, |out| why.write(out, id));
     }
 }
 
-/// Returns the correlation id of a message whose sender can be sent a STATUS_RESPONSE. A sender that is being closed
-/// cannot, since no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its
+/// Returns the correlation id of a message if a STATUS_RESPONSE can be sent to its sender. A closing connection cannot
+/// receive one, since no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its
 /// responses is disconnected.
 pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<CorrelationId<'a>> {
     let (sockets, _, cx, _) = shard.parts();
@@ -85,10 +85,11 @@ pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<Corr
     None
 }
 
-// Messages that are not accepted: counted by reason, noted for operators, and logged within their account's limit.
+// Messages that are not accepted. They are counted by reason, recorded for operators, and logged within the limit of
+// their account.
 
-/// Counts and notes a message that is not accepted, deferring its log entry to the shard. `viewer`: the viewer that a
-/// master addressed.
+/// Counts and records a message that is not accepted. The shard logs the message later. `viewer` is the viewer to which
+/// a master addressed the message.
 #[cold]
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry

@@ -1,5 +1,5 @@
-//! Unsent messages of a connection, which are returned to the pending store and sent from there to the slot's current
-//! connection.
+//! Handles messages that a connection did not send. They become pending again, and are then delivered to the connection
+//! that holds the slot.
 
 use crate::channel::Towards;
 use crate::channel::pending::{KeyName, Message};
@@ -21,8 +21,8 @@ use crate::shard::todo::{Gone, Left, Membership, Todo};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Handles a WebSocket that has left its channel or lost its slot. Returns the connection that regains the slot, if
-/// any.
+/// Handles a WebSocket connection that has left its channel or was replaced. Returns the connection that regains the
+/// slot, if any.
 pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> Option<SessionKey> {
     let Left { member, end, .. } = left;
     let (key, is_master) = (member.channel, member.role == Role::Master);
@@ -47,8 +47,8 @@ pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> 
     returning
 }
 
-/// Releases the slot held by a superseded connection once its partly sent message is complete. Messages that became
-/// pending meanwhile are sent to the slot's current connection.
+/// Releases the slot that a connection has held until the fate of its messages was known. Messages that became pending
+/// in the meantime are delivered to the new holder of the slot.
 pub(crate) fn release_slot(directory: &mut Directory, cx: &mut Context, by: &Membership) {
     let members = directory.members_mut(by.channel);
     if members.is_some_and(|members| members.release(by.session)) {
@@ -58,7 +58,7 @@ pub(crate) fn release_slot(directory: &mut Directory, cx: &mut Context, by: &Mem
     }
 }
 
-/// Handles a WebSocket connection that is gone: counts and logs its end, and releases its slot.
+/// Handles a WebSocket connection that has closed: counts and logs this, and releases its slot.
 pub(crate) fn gone(directory: &mut Directory, cx: &mut Context, gone: &mut Gone) {
     if let Some(tally) = gone.tally {
         note_end(directory, cx, gone, &tally);
@@ -66,7 +66,7 @@ pub(crate) fn gone(directory: &mut Directory, cx: &mut Context, gone: &mut Gone)
     release_slot(directory, cx, &gone.member);
 }
 
-/// Counts and logs the end of a WebSocket connection.
+/// Counts and logs that a WebSocket connection has closed.
 fn note_end(directory: &mut Directory, cx: &mut Context, gone: &mut Gone, tally: &Tally) {
     let known = match directory.channel(gone.member.channel) {
         Some(channel) => {
@@ -96,7 +96,8 @@ fn note_end(directory: &mut Directory, cx: &mut Context, gone: &mut Gone, tally:
     cx.telemetry.journal().ended(cx.at.now, account, end);
 }
 
-/// Counts and notes messages returned by a connection. Returns those that have no outcome yet, with their viewers.
+/// Counts and records the messages that were taken back from a connection. Returns the messages that become pending
+/// again, each with its viewer.
 fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<str>, Message)> {
     let (from, key, role) = (of.session, of.channel, &of.role);
     let State { directory, cx, .. } = shard;
@@ -138,8 +139,8 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
     messages
 }
 
-/// Returns a connection's messages to the pending store, from which they are sent to the slot's current connection, if
-/// any.
+/// Makes the messages that were taken back from a connection pending again. If another connection holds the slot, they
+/// are delivered to it.
 pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) {
     let (key, role) = (of.channel, &of.role);
     if unsent.is_empty() {
@@ -161,7 +162,7 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
             .into_iter()
             .partition(|(other, _)| *other == viewer);
         messages = others;
-        // The caller of the messages, if their viewer is still connected.
+        // Returns a viewer's caller, if the viewer is still connected.
         let caller_of = |viewer: &str| {
             let live = directory.live(key)?;
             let session = sockets.session(live.members.viewer(viewer)?)?;
@@ -185,11 +186,11 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
     cx.todo.push(Todo::Arm(key));
 }
 
-/// Moves a role's pending messages into the outbox of its current connection, oldest first; for a master, also sends
-/// the offers of pending calls.
+/// Moves all pending messages for a role into the outbox of the connection that holds the role's slot, oldest first. If
+/// the role is the master, the offers of pending calls are sent as well.
 ///
-/// No limit is checked: a full pending store fits into an empty outbox, and a peer that does not read is disconnected
-/// by the next message.
+/// No limit is checked, since everything that may be pending fits into an empty outbox. If the peer does not read, the
+/// next message disconnects it.
 pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
     if let Some(to) = current(shard, channel, role) {
         for group in shard.directory.take_kept(&mut shard.cx, &to) {
@@ -199,7 +200,8 @@ pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
     }
 }
 
-/// Completes the delivery of a role's pending messages by sending the last offers of calls and flushing the outbox.
+/// Finishes delivering the pending messages for a role. Appends the offers of calls that remain, and flushes the
+/// outbox.
 pub(crate) fn end_kept(shard: &mut State, to: &Membership) {
     push_kept(shard, to, LAST_OFFERS);
     let (sockets, _, cx, _) = shard.parts();
@@ -207,10 +209,10 @@ pub(crate) fn end_kept(shard: &mut State, to: &Membership) {
     sockets.touch(to.session);
 }
 
-/// An empty group, ordered after all offers.
+/// An empty group whose position is after the offers of all calls.
 const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
-/// Returns the current connection of a role, if it is open.
+/// Returns the connection that currently holds a role's slot, if it is open.
 pub(crate) fn current(shard: &State, channel: ChannelKey, role: Role) -> Option<Membership> {
     let members = &shard.directory.live(channel)?.members;
     let session = match &role {
@@ -225,7 +227,8 @@ pub(crate) fn current(shard: &State, channel: ChannelKey, role: Role) -> Option<
     })
 }
 
-/// Moves pending messages into their recipient's outbox; for a master, they follow any offers that precede them.
+/// Moves a group of pending messages into the recipient's outbox. If the recipient is a master, first sends the offers
+/// of calls that precede the group.
 pub(crate) fn push_kept(shard: &mut State, to: &Membership, (rank, messages): KeptGroup) {
     let &Membership {
         session: to,

@@ -1,34 +1,37 @@
-//! Slow readers: the bytes queued for them, and the choice of the one to close when they hold too many.
+//! Counts the bytes queued for peers that read slowly, and chooses the connection to close when there are too many.
 //!
-//! A socket that accepts all bytes immediately never appears here, since its outbox is empty after each turn. A
-//! connection has fallen *behind* if the edge had to copy bytes aside ([`crate::machine::Machine::launched`]), and
-//! remains so until its outbox is empty again. Connections that have fallen behind may hold three quarters of a shard's
-//! outbox bytes. Beyond that, the slowest is closed: the connection with the most bytes, on the channel with the most,
-//! of the account with the most. The last quarter is thus always available to peers that read.
+//! A connection whose socket accepts all bytes immediately never appears here, since its outbox is empty after each
+//! turn. A connection has fallen *behind* once the edge must copy bytes that the socket did not accept
+//! ([`crate::machine::Machine::launched`]), and until its outbox is empty again. All connections that are behind may
+//! together use three quarters of the shard's outbox bytes. Above that, the slowest one is closed. This is the
+//! connection with the most bytes, on the channel with the most bytes, of the account with the most bytes. The last
+//! quarter thus remains available to peers that read.
 
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::shard::shares::Shares;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-/// A connection that has fallen behind: its channel, and the number of bytes queued for it.
+/// A connection that has fallen behind: its channel, the number of bytes queued for it, and its key.
 type SlowConnection = (ChannelKey, u32, SessionKey);
 
-/// Bytes queued for connections that have fallen behind, or were closed for that reason.
+/// The bytes queued for connections that have fallen behind, including connections that were closed for that reason.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) bytes: usize,
-    /// Channels of connections that have fallen behind, and the bytes queued for each channel.
+    /// The channels of connections that have fallen behind. For each channel, its account and the number of bytes
+    /// queued for those connections.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
-    /// Connections of listed channels that have fallen behind, sorted by queued bytes.
+    /// Connections that have fallen behind, sorted by channel and then by queued bytes.
     sessions: BTreeSet<SlowConnection>,
     shares: Shares,
-    /// Bytes queued for connections that have been cut off but are not gone yet.
+    /// Bytes queued for connections that are being closed because their peer does not read.
     pub(crate) cut: usize,
 }
 
 impl Backlog {
-    /// Starts counting a connection that has fallen behind: its bytes are added to those of its channel and account.
+    /// Starts to track a channel because one of its connections has fallen behind. The bytes of the connection are
+    /// added by [`Self::change`].
     pub(crate) fn admit(&mut self, channel: ChannelKey, account: Account) {
         self.channels.entry(channel).or_insert((account, 0));
     }
@@ -58,7 +61,8 @@ impl Backlog {
         }
     }
 
-    /// Returns the connection with the most queued bytes, in the largest channel of the largest account.
+    /// Returns the connection with the most queued bytes, on the channel with the most bytes, of the account with the
+    /// most bytes.
     pub(crate) fn slowest(&self) -> Option<SessionKey> {
         let channel = self.shares.largest()?;
         let (_, _, session) = self.sessions.range(all_of(channel)).next_back()?;
@@ -75,18 +79,18 @@ impl Backlog {
         }
     }
 
-    /// Whether bytes are counted for a channel.
+    /// Returns whether `channel` has connections that have fallen behind.
     pub(crate) fn has(&self, channel: ChannelKey) -> bool {
         self.channels.contains_key(&channel)
     }
 
-    /// Whether a channel's connection is listed with this number of bytes.
+    /// Returns whether `session` is listed as behind on `channel`, with `bytes` bytes queued.
     pub(crate) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
         self.sessions.contains(&(channel, bytes, session))
     }
 
-    /// Checks that each channel's bytes are the sum of its connections' and each account's the sum of its channels'.
-    /// Returns the total number of bytes and of connections.
+    /// Checks that the bytes of each channel are the sum over its connections, and that the shares are the sums over
+    /// the channels. Returns the total number of bytes and the number of connections.
     ///
     /// # Panics
     /// Panics if a sum does not match.

@@ -1,5 +1,5 @@
-//! The configured limits on connections, in the form used by the codec, and the origins whose pages may use a server
-//! without signatures.
+//! The configured limits on connections, in the form that the codec uses. Also determines which web pages may connect
+//! to a server that does not require signatures.
 
 use crate::check::Check;
 use crate::limits::MESSAGE_BOUNDS_MAX;
@@ -10,14 +10,14 @@ use codec::{signal::MessageRules, ws::FrameRules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Returns the URL prefix of the page that explains a refusal, to be followed by the refusal's id; `None` except in
-/// development.
+/// Returns the URL of the page that explains a refusal, without the refusal's id, which the caller appends. Returns
+/// `None` without `--dev` or without an admin listener.
 fn why_url(settings: &Settings) -> Option<Box<str>> {
     let url = settings.admin_url("localhost")?;
     settings.dev.then(|| format!("{url}/#/why/").into())
 }
 
-/// The configured limits in the form used by the codec.
+/// The configured limits in the form that the codec uses.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
@@ -29,7 +29,8 @@ pub(crate) struct Bounds {
     pub(crate) outbox_bytes: usize,
     /// Maximum number of unconfirmed bytes sent to the connections of this shard.
     pub(crate) unconfirmed_bytes: usize,
-    /// In development, URL prefix of the page that explains a refusal, to be followed by the refusal's id.
+    /// URL of the page that explains a refusal, without the refusal's id. `None` without `--dev` or without an admin
+    /// listener.
     pub(crate) why_url: Option<Box<str>>,
 }
 
@@ -52,18 +53,19 @@ impl Bounds {
     }
 }
 
-// Message limits, which a reload may change: connections keep the limits with which they were admitted.
+// Message limits. A reload may change them, but connections keep the limits with which they were admitted.
 
-/// The message limits of one settings version.
+/// The message limits of one version of the settings.
 #[derive(Debug)]
 pub(crate) struct MessageBounds {
     pub(crate) frames: FrameRules,
     pub(crate) messages: MessageRules,
-    /// The settings that define the client programs and their message limits.
+    /// The settings that define these limits and those of client programs.
     settings: Arc<Settings>,
 }
 
-/// The limits in force, and earlier ones still used by open connections. At most [`MESSAGE_BOUNDS_MAX`] versions.
+/// The message limits in force, and the earlier ones that apply to connections that are still open. There are at most
+/// [`MESSAGE_BOUNDS_MAX`] versions.
 #[derive(Debug)]
 pub(crate) struct AllMessageBounds {
     all: Vec<MessageBounds>,
@@ -101,8 +103,8 @@ impl AllMessageBounds {
         }
     }
 
-    /// Applies the limits in new settings, unless the maximum number of versions has been reached, which the process
-    /// prevents.
+    /// Puts the limits of new settings in force. Has no effect if there are too many versions already, which the
+    /// process prevents.
     pub(crate) fn replace(&mut self, settings: &Arc<Settings>) {
         let known = self
             .all
@@ -117,7 +119,7 @@ impl AllMessageBounds {
         }
     }
 
-    /// Returns the index of the limits for newly admitted connections.
+    /// Returns the index of the limits that apply to connections admitted from now on.
     pub(crate) fn in_force(&self) -> BoundsPlace {
         self.in_force
     }
@@ -131,23 +133,24 @@ impl AllMessageBounds {
 // Which browser pages may use a server without signatures.
 //
 // A browser lets any page send requests and open WebSockets to loopback, and names the page in `Origin` (RFC 6454
-// section 7). If requests are signed, no page can do anything without keys, so any page may try, as with AWS. Without
+// section 7). If requests are signed, a page can do nothing without keys, so any page may try, as with AWS. Without
 // signatures (`--dev`, auth none), only loopback pages and pages named by the operator may. `Host` is checked as well:
-// a page whose host name was made to resolve to loopback (DNS rebinding) has our origin, but its own name in `Host`.
+// a page whose host name was made to resolve to loopback (DNS rebinding) has our origin, but sends its own name in
+// `Host`.
 
-/// Requirements on the `Origin` and `Host` headers.
+/// Determines which values of the `Origin` and `Host` headers are accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
     /// Whether the requirements are enforced.
     guarded: bool,
-    /// Origins configured by the operator, in the format used by browsers.
+    /// Origins that the operator has configured, in the form that browsers send.
     named: Vec<String>,
     /// Host names by which clients may address this server, in addition to loopback names and IP addresses.
     hosts: Vec<String>,
-    /// The subset of `hosts` whose pages may use the server from any port, since our own pages are served by the admin
-    /// listener.
+    /// The hosts among `hosts` whose pages may connect from any port. This is needed for the server's own pages, since
+    /// the admin listener has a different port.
     own: Vec<String>,
-    /// Domain accepted as a host along with all of its subdomains, in addition to `hosts`.
+    /// A domain that is accepted as a host along with all of its subdomains, in addition to `hosts`.
     domain: Option<String>,
 }
 
@@ -155,7 +158,7 @@ impl Origins {
     pub(crate) fn of(settings: &Settings) -> Self {
         let advertise = &settings.advertise;
         let endpoints = [&advertise.wss, &advertise.https].into_iter().flatten();
-        // Pages with other schemes have no host, so they name none of ours.
+        // Pages with other schemes have no host to add.
         let pages = settings.dev_origins.iter();
         let urls = pages
             .filter(|page| web_host(page).is_some())
@@ -176,14 +179,15 @@ impl Origins {
         }
     }
 
-    /// Returns the check that a request fails and the error message; `None` if the request passes.
+    /// Returns the check that a request fails, and the error message. Returns `None` if the request passes.
     pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;
         }
         let is_foreign = match head.header("origin") {
             Some(origin) => !self.takes(origin),
-            // Visiting a page is harmless. For anything else, browsers that hide the origin still send this header.
+            // Visiting a page is harmless. For anything else, browsers that hide the origin still send
+            // `Sec-Fetch-Site`.
             None => {
                 let acts = head.method() == "POST" || head.header("upgrade").is_some();
                 acts && head.header("sec-fetch-site") == Some("cross-site")
@@ -199,7 +203,7 @@ impl Origins {
     }
 
     fn takes(&self, origin: &str) -> bool {
-        // Some clients send their WebSocket's URL as the origin, which no page can have.
+        // Some clients send the URL of their WebSocket as the origin, which no web page can have.
         if let Some(origin) = of_web_socket(origin) {
             return self.takes(&origin);
         }
@@ -229,8 +233,8 @@ impl Origins {
     }
 }
 
-/// Returns the page origin for an origin written as a WebSocket URL, `wss://HOST` or `ws://HOST`, optionally with a
-/// port.
+/// Converts an origin that was written as a WebSocket URL into the origin of a web page. The URL has the form
+/// `wss://HOST` or `ws://HOST`, optionally with a port.
 fn of_web_socket(origin: &str) -> Option<String> {
     let ws = origin
         .strip_prefix("ws://")
@@ -241,7 +245,7 @@ fn of_web_socket(origin: &str) -> Option<String> {
     Some(format!("{scheme}://{rest}"))
 }
 
-/// Returns the host of a web origin.
+/// Returns the host of an `http` or `https` origin.
 fn web_host(origin: &str) -> Option<&str> {
     let web = ["http://", "https://"];
     let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
@@ -266,7 +270,7 @@ fn address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Whether a host is a loopback name; such names never resolve to other addresses (RFC 6761 section 6.3).
+/// Returns whether a host is a loopback name. Such names always resolve to loopback addresses (RFC 6761 section 6.3).
 fn is_loopback(host: &str) -> bool {
     let named = host.to_ascii_lowercase();
     named == "localhost"

@@ -1,5 +1,5 @@
-//! The schedule of the connections that the shard closes by itself: all of them in a drain, those whose closes are
-//! spread over time, and those that exceed the limit per turn.
+//! Schedules the connections that the shard closes of its own accord. In a drain, these are all connections. At other
+//! times, closes are spread over a period, or deferred because of the limit per turn.
 
 use crate::id::SessionKey;
 use crate::journal::EndReason;
@@ -8,33 +8,34 @@ use crate::time::{Moment, Now};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Schedule of connections that the shard itself is going to close.
+/// Schedules the connections that the shard closes of its own accord.
 #[derive(Default)]
 pub(crate) struct DueEnds {
     pub(crate) drain: Option<Drain>,
-    /// Position within the spread of closes of the last connection closed without notice, as a fraction of 2³².
+    /// The position that [`Self::next_in_spread`] last returned, as a fraction of 2³².
     spread: u32,
-    /// Connections that could not be closed yet because of the limit per turn.
+    /// Connections whose closing was deferred because of the limit per turn.
     pub(crate) closings: Closings,
-    /// When the last connection recalled by an operator is closed; the next one follows after an interval.
+    /// When the last of the connections that an operator has recalled is due to be closed.
     recalled: Now,
 }
 
 impl DueEnds {
-    /// Returns when to close the next connection recalled by an operator: [`RECALL_STEP_MS`] after the previous one.
+    /// Returns when to close the next connection that an operator has recalled. This is [`RECALL_STEP_MS`] after the
+    /// previous one, or `now` if that is later.
     pub(crate) fn next_recall(&mut self, now: Now) -> Now {
         self.recalled = self.recalled.after(RECALL_STEP_MS).max(now);
         self.recalled
     }
 
-    /// Returns the position within the spread of closes of the next connection closed without notice, as a fraction of
-    /// 2³². Positions are multiples of the golden ratio, which keeps them as far apart from earlier ones as possible.
+    /// Returns the position of the next close within a period, as a fraction of 2³². Successive positions differ by
+    /// [`GOLDEN`], so each is as far as possible from all earlier ones.
     pub(crate) fn next_in_spread(&mut self) -> u32 {
         self.spread = self.spread.wrapping_add(GOLDEN);
         self.spread
     }
 
-    /// Returns a time between now and `by`, spread evenly among the times assigned to other connections.
+    /// Returns a time between `now` and `by`. Successive calls spread their times evenly over that period.
     pub(crate) fn spread_until(&mut self, by: Now, now: Now) -> Now {
         let left = u128::from(by.since(now));
         let part = (left * u128::from(self.next_in_spread())) >> u32::BITS;
@@ -45,7 +46,7 @@ impl DueEnds {
 /// 2³² divided by the golden ratio, rounded to an odd number.
 const GOLDEN: u32 = 0x9e37_79b9;
 
-// Progress of a drain, and of closing connections that are too many for one turn.
+// Progress of a drain, and the connections left over when a turn has closed as many as it may.
 
 /// A drain in progress.
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +61,14 @@ pub(crate) struct Drain {
     over: bool,
 }
 
-/// A step of a drain: the table positions of the sessions it acts on, at most [`CLOSES_PER_TURN`] of each kind.
+/// A step of a drain: which sessions to act on. Each range contains at most [`CLOSES_PER_TURN`] table positions.
 #[derive(Debug)]
 pub(crate) struct DrainStep {
     /// Table positions of the sessions to send GO_AWAY to.
     pub(crate) told: Range<usize>,
     /// Table positions of the sessions to close.
     pub(crate) closed: Range<usize>,
-    /// Whether to answer pending calls, which happens once.
+    /// Whether to answer all pending calls now. Only one step of the drain sets this.
     pub(crate) ends_calls: bool,
 }
 
@@ -84,12 +85,12 @@ impl Drain {
         }
     }
 
-    /// Returns when the next step is due.
+    /// Returns when the next step is due, or `None` if the drain is over.
     pub(crate) fn next(&self) -> Option<Now> {
         (!self.over).then_some(self.next)
     }
 
-    /// Returns the next step, if due, of a walk over this many table positions.
+    /// Returns the next step if it is due. `places` is the number of positions in the session table.
     pub(crate) fn step(&mut self, places: usize, now: Now) -> Option<DrainStep> {
         if self.over || self.next > now {
             return None;
@@ -115,14 +116,15 @@ impl Drain {
         Some(step)
     }
 
-    /// Ends the drain when its time is up, or earlier if `empty`. Returns `true` exactly once.
+    /// Ends the drain once its time is up or `empty` is `true`. Returns `true` if this call has ended the drain.
     pub(crate) fn end(&mut self, empty: bool, now: Now) -> bool {
         let ends = !self.over && (empty || now >= self.ends);
         self.over |= ends;
         ends
     }
 
-    /// Returns how many of `places` a walk between two `quarters` of the drain's duration should have visited by `now`.
+    /// Returns how many of `places` table positions a walk should have visited by `now`. `quarters` is when the walk
+    /// starts and ends, in quarters of the drain's duration.
     fn share(&self, places: usize, quarters: (u64, u64), now: Now) -> usize {
         let span = self.ends.since(self.began).max(1);
         let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
@@ -131,15 +133,16 @@ impl Drain {
     }
 }
 
-/// Connections to be closed in subsequent turns, at most all open WebSockets, and the number closed in the current
-/// turn.
+/// The queue of connections to close in later turns, and the number of connections closed in this turn. Only open
+/// WebSockets are queued.
 #[derive(Debug, Default)]
 pub(crate) struct Closings {
-    /// The time of the turn, shared by all its inputs.
+    /// The time of the current turn, which is the same for all of its inputs.
     at: Moment,
-    /// Number of connections closed in the turn.
+    /// Number of connections closed in the current turn.
     closed: usize,
-    /// Open WebSockets and their close reasons, masters first, so that reconnecting viewers find them.
+    /// The queued WebSockets and their close reasons. Masters are closed first, so that they have reconnected by the
+    /// time their viewers do.
     waiting: BTreeMap<(bool, SessionKey), EndReason>,
 }
 
@@ -149,7 +152,7 @@ impl Closings {
         (self.at, self.closed) = (at, 0);
     }
 
-    /// Whether another connection may be closed within the budget of the turn at `at`.
+    /// Returns whether another connection may be closed in the turn at `at`.
     pub(crate) fn has_room(&mut self, at: Moment) -> bool {
         if self.at != at {
             self.begin_turn(at);
@@ -162,7 +165,7 @@ impl Closings {
         self.closed += 1;
     }
 
-    /// Queues a viewer's or a master's connection for closing, unless it is already queued.
+    /// Queues a connection to be closed for `reason`. Has no effect if it is already queued.
     pub(crate) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
         self.waiting.entry((is_viewer, session)).or_insert(reason);
     }
@@ -177,7 +180,7 @@ impl Closings {
         !self.waiting.is_empty()
     }
 
-    /// Returns the next connection to close, if the budget of the turn at `at` permits.
+    /// Takes the next connection to close from the queue, if the turn at `at` may close another one.
     pub(crate) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         if !self.has_room(at) {
             return None;
@@ -187,11 +190,11 @@ impl Closings {
         Some((session, reason))
     }
 
-    /// Returns the queued sessions, and whether each is a viewer's.
+    /// Returns the queued sessions, each with a flag that is `true` for viewers.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
         self.waiting.keys().copied()
     }
 }
 
-/// Time allowed for the answers of pending calls to reach their callers, in milliseconds.
+/// How long the answers of pending calls may take to reach their callers, in milliseconds.
 const LAST_CALL_MS: u64 = 500;

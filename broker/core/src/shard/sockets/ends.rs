@@ -1,4 +1,5 @@
-//! Closes connections: immediately, with a closing handshake, once queued bytes are sent, or to admit others.
+//! Closes connections. A connection is closed immediately, with a closing handshake, or after its queued bytes have
+//! been sent; or it is evicted to make room for another.
 
 use crate::event::ConnectionRole;
 use crate::id::SessionKey;
@@ -16,10 +17,10 @@ use crate::time::{Moment, Now};
 use codec::signal::RECONNECT_ICE_SERVER;
 
 impl Sockets {
-    /// Notifies a connection, or closes it so that it reconnects. Returns `false` if the connection is superseded or
-    /// does not read.
+    /// Asks a client to reconnect. If the client does not support the notice, schedules its connection to be closed.
+    /// Returns `false` if the connection was replaced or its client does not read.
     ///
-    /// Each reconnect costs up to four calls and an upgrade, so connections are closed one at a time,
+    /// Each reconnect costs up to four calls and an upgrade. Connections are therefore closed one by one,
     /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
     pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let has_room = self.has_control_room(cx, key);
@@ -40,8 +41,9 @@ impl Sockets {
         true
     }
 
-    /// Starts a drain of this duration. If no other node serves clients meanwhile, they stay connected until the
-    /// drain's last [`ALONE_CLOSE_MS`]. Returns `false` if a drain is already in progress.
+    /// Starts a drain that lasts `within_ms`. A server that is not part of a cluster keeps its clients connected until
+    /// the last [`ALONE_CLOSE_MS`], since no other node can serve them. Returns `false` if a drain is already in
+    /// progress.
     pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
         let begins = self.ends.drain.is_none();
         if begins {
@@ -65,8 +67,9 @@ impl Sockets {
         self.ends.drain.as_mut()?.step(places, now)
     }
 
-    /// Reports, once, that the drain is complete: its time is up, or there are no more connections, calls, clients on
-    /// links or changes. `quiet`: whether the other parts of the shard are done.
+    /// Reports that the drain is complete, but only once. The drain is complete when its time is up, or when no
+    /// WebSockets, queries, clients on links or forwarded requests remain. `quiet` tells whether the other parts of the
+    /// shard have finished too.
     pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
         let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
         let empty =
@@ -77,8 +80,8 @@ impl Sockets {
         }
     }
 
-    /// Whether to close a connection, in which case it is counted for the turn; `false` if it is no longer an open
-    /// WebSocket.
+    /// Counts a connection that is about to be closed against the limit per turn. Returns `false` if the connection has
+    /// no open WebSocket anymore.
     pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
         let is_open = self.web_socket(session).is_some();
         if is_open {
@@ -87,7 +90,8 @@ impl Sockets {
         is_open
     }
 
-    /// Queues open WebSockets to be closed for this reason in subsequent turns.
+    /// Queues connections to be closed in later turns for the reason `why`. Connections without an open WebSocket are
+    /// skipped.
     pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
         for session in keys {
             if let Some(web_socket) = self.web_socket(session) {
@@ -105,7 +109,7 @@ impl Sockets {
         self.close_with(cx, key, (reason, code, text));
     }
 
-    /// Closes a connection with this code and reason phrase.
+    /// Starts the closing handshake of an open WebSocket with the given code and reason phrase.
     pub(crate) fn close_with(
         &mut self,
         cx: &mut Context,
@@ -123,8 +127,8 @@ impl Sockets {
         self.await_close_echo(key, deadline);
     }
 
-    /// Disconnects a recipient that does not read. Sends code 1008, which the recipient may never see, and takes back
-    /// the undelivered messages.
+    /// Disconnects a recipient that does not read. Sends a close frame with code 1008, which may never arrive, and
+    /// takes back all undelivered messages.
     pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
         if self.web_socket(key).is_some() {
             self.close(cx, key, EndReason::SlowConsumer);
@@ -132,15 +136,14 @@ impl Sockets {
         }
     }
 
-    /// Closes the connection once the edge has sent the queued bytes. A WebSocket that is still in its channel is
-    /// removed from it now.
+    /// Closes a connection after the edge has sent its queued bytes. If it is a WebSocket, it leaves its channel now.
     pub(crate) fn finish(&mut self, cx: &mut Context, key: SessionKey) {
         self.depart(cx, key);
         self.close_when_sent(key, cx.at);
     }
 
-    /// Once queued bytes are sent, closes a connection that is not in a channel and is not waiting for the answer to a
-    /// call.
+    /// Closes a connection once its queued bytes are sent. The connection must not be in a channel or waiting for the
+    /// answer to a call.
     pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);
@@ -153,7 +156,7 @@ impl Sockets {
         }
     }
 
-    /// Aborts the connection immediately; no effect if it is already aborted.
+    /// Aborts a connection immediately. Has no effect if it was already aborted.
     pub(crate) fn abort(&mut self, cx: &mut Context, key: SessionKey) {
         let state = self.session(key).map(|session| &session.state);
         if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
@@ -173,7 +176,8 @@ impl Sockets {
         let answers_wait = session.answers_wait();
         match &session.state {
             SessionState::Http(_) => self.sends_no_more(cx, key, answers_wait),
-            // The forwarding node may be ending: its client still gets everything begun, and a close frame.
+            // The forwarding node may be shutting down. Its client still gets any message already begun, and a close
+            // frame.
             SessionState::Open(_) if session.peer().inner => {
                 self.close(cx, key, EndReason::PeerGone);
                 self.finish(cx, key);
@@ -188,8 +192,8 @@ impl Sockets {
         self.take_leave(cx, key);
     }
 
-    /// Handles EOF on an HTTP connection: closes it after the last response, or immediately if it is waiting for the
-    /// answer to an Alexa call or is a polling device.
+    /// Handles EOF on an HTTP connection. Aborts the connection if it is waiting for the answer to an Alexa call or
+    /// carries a device's poll. Otherwise, closes it after its last response.
     fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
         let Some(http) = self.http(key) else {
             return;
@@ -204,8 +208,8 @@ impl Sockets {
         }
     }
 
-    /// Handles a connection that the edge has closed. `unacknowledged`: the number of bytes that the peer had not
-    /// acknowledged when the connection closed.
+    /// Removes a connection that the edge has closed. `unacknowledged` is the number of bytes that the peer had not
+    /// acknowledged by then.
     pub(crate) fn gone(&mut self, cx: &mut Context, key: SessionKey, unacknowledged: u32) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
             self.confirm_by_tcp(cx, key, unacknowledged);
@@ -241,7 +245,8 @@ impl Sockets {
         })));
     }
 
-    /// Stops sending to the older connection of a slot; its unsent messages go to the newer one.
+    /// Stops sending to `older`, which a newer connection has replaced. Messages that were not sent are delivered to
+    /// the newer one.
     pub(crate) fn supersede(&mut self, cx: &mut Context, older: SessionKey) {
         self.place(older, ConnectionRole::Superseded);
         self.admitted.becomes(older, Standing::Superseded);
@@ -264,7 +269,8 @@ impl Sockets {
         self.ask(cx, older, cx.at.now);
     }
 
-    /// Restores the slot that a connection had lost. Returns `false` if the connection is closing.
+    /// Makes a connection that was replaced a member of its channel again. Returns `false` if the connection is
+    /// closing.
     pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
         let Some(web_socket) = self.web_socket(session) else {
             return false;
@@ -283,7 +289,7 @@ impl Sockets {
         true
     }
 
-    /// Removes a connection from its channel and its calls, if any.
+    /// Removes a connection from its channel, and ends the call or poll that it is waiting for, if any.
     fn depart(&mut self, cx: &mut Context, key: SessionKey) {
         self.leave(cx, key);
         self.hang_up(cx, key);
@@ -291,7 +297,7 @@ impl Sockets {
         self.note_unanswered(cx, key);
     }
 
-    /// Removes an open WebSocket from its channel; from then on, it is offline.
+    /// Removes an open WebSocket from its channel. From then on, its client counts as offline.
     fn leave(&mut self, cx: &mut Context, key: SessionKey) {
         self.stops_being_behind(key);
         let Some(session) = self.session(key) else {
@@ -325,7 +331,8 @@ impl Sockets {
         self.ends.closings.forget(is_viewer, key);
     }
 
-    /// Takes back the messages of a connection that no longer holds its slot, except any that are partly sent.
+    /// Takes back the messages that a connection has not sent, because it has left its channel or was replaced. A
+    /// partly sent message stays in the outbox.
     fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
         let until = self
             .waits_from(cx.at)
@@ -341,8 +348,8 @@ impl Sockets {
         }
     }
 
-    /// Returns the close reason for a connection that the edge disconnects on its own: the process is shutting down, or
-    /// the socket failed.
+    /// Returns the close reason for a connection that the edge has closed. Either the process is shutting down, or the
+    /// socket has failed.
     fn cut_off_reason(&self) -> EndReason {
         if self.drains() {
             EndReason::Drain
@@ -351,8 +358,8 @@ impl Sockets {
         }
     }
 
-    /// Closes the slowest connection if the connections that have fallen behind hold too many bytes in total. Returns
-    /// whether one was closed.
+    /// Closes the slowest connection if the connections that have fallen behind hold too many bytes. Returns whether a
+    /// connection was closed.
     pub(crate) fn shed(&mut self, cx: &mut Context) -> bool {
         let slowest = self.slowest().filter(|_| self.too_far_behind());
         if let Some(slowest) = slowest {
@@ -361,15 +368,15 @@ impl Sockets {
         slowest.is_some()
     }
 
-    /// Marks a connection as cut off for not reading: its close frame and any partly sent message wait until the peer
-    /// reads. Aborts the connection if all such connections together hold too many bytes.
+    /// Marks a connection as disconnected because its peer does not read. The close frame and any partly sent message
+    /// wait until the peer reads. If all such connections together hold too many bytes, aborts the connection.
     fn cut_off(&mut self, cx: &mut Context, key: SessionKey) {
         if self.note_cut(key) {
             self.abort(cx, key);
         }
     }
 
-    /// Sends GO_AWAY to a client that supports it, at most once.
+    /// Sends GO_AWAY to a client that supports it, unless the client has already received it.
     pub(crate) fn go_away(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
@@ -382,9 +389,9 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// Evicts other connections until there is capacity: a WebSocket is sent a close frame, or is aborted if it is
-    /// already closing. Only a few evicted WebSockets may take time to close; beyond that, the oldest is aborted.
-    /// Returns `false` if nothing can be evicted.
+    /// Evicts connections until there is room for one of `holder`. An open WebSocket is sent a close frame; any other
+    /// connection is aborted. Only a few evicted WebSockets may be closing at the same time: beyond that, the oldest of
+    /// them is aborted. Returns `false` if there is no room even so.
     pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
         while let Some(victim) = self.admitted.make_room(holder) {
             let victim = match victim {
@@ -406,7 +413,8 @@ impl Sockets {
         self.admitted.has_place()
     }
 
-    /// Returns when a connection opened at `opened` reaches its maximum age.
+    /// Returns when a connection that was opened at `opened` must close because of its age. Clients that do not support
+    /// `notices` are closed up to the GO_AWAY grace period earlier, so that their closes are spread over time.
     pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
         let timeouts = &self.settings().timeouts;
         let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);

@@ -1,5 +1,5 @@
-//! The bytes queued for a session's socket: appends them, announces them to the edge, and counts them if the connection
-//! has fallen behind.
+//! Queues bytes for a session's socket. Appends them to the outbox, announces them to the edge, and counts them if the
+//! connection has fallen behind.
 
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
@@ -21,7 +21,7 @@ impl Sockets {
         self.outputs.push(output);
     }
 
-    /// Sends a message to a shard.
+    /// Sends a message to another shard.
     pub(crate) fn post(&mut self, to: ShardId, letter: Letter) {
         self.output(Output::Post(to, Box::new(letter)));
     }
@@ -46,7 +46,7 @@ impl Sockets {
         }
     }
 
-    /// Appends bytes that are not a message (a response, pong, status or close frame) to a session's outbox.
+    /// Appends bytes other than messages (a response, a pong, a status or a close frame) to a session's outbox.
     pub(crate) fn push_control(
         &mut self,
         cx: &mut Context,
@@ -65,10 +65,10 @@ impl Sockets {
         self.touch(key);
     }
 
-    /// Appends the output of `write` to an open WebSocket's outbox, as one message of `bytes` bytes, and announces it.
-    /// `waiting`: the message bytes queued for all connections of the shard. Returns the number of bytes appended,
-    /// which is larger if the message is fragmented, and whether a ping must follow immediately so that its pong
-    /// confirms the message.
+    /// Appends the output of `write` to the outbox of an open WebSocket, as one message of `bytes` bytes, and announces
+    /// it. `waiting` is the number of message bytes queued on the whole shard. Returns the number of bytes appended,
+    /// which exceeds `bytes` if the message is sent in fragments. The second value tells whether a ping must follow
+    /// immediately, so that its pong confirms the message.
     ///
     /// # Errors
     /// Returns [`NoRoom`] if nothing was appended.
@@ -106,7 +106,7 @@ impl Sockets {
                 || reader.is_some_and(|reader| pushed > bytes && bytes > reader.frame_bytes),
             "a message is as long as it says"
         );
-        // A candidate gets its own ping only if another node is known to be on its path.
+        // A candidate gets a ping of its own only if the client is connected through another node.
         let has_ping = launch.action != Action::IceCandidate || session.is_inner();
         let by_pong = has_ping && self.settings.signaling.proof == Proof::Pong;
         let behind = session.behind;
@@ -119,15 +119,15 @@ impl Sockets {
         Ok((pushed, by_pong))
     }
 
-    /// Returns the number of bytes by which a frame of this length exceeds the maximum for an open WebSocket's client.
+    /// Returns the number of bytes by which a frame of `bytes` bytes is too long for the client of an open WebSocket.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
         let reader = web_socket.and_then(|it| reader_of(&self.messages, it));
         bytes.saturating_sub(longest_for(reader))
     }
 
-    /// Appends a pending frame as one message, regardless of what is already queued; returns the number of bytes
-    /// appended, or `None` if the session is gone. The caller announces the frame with [`Sockets::touch`].
+    /// Appends a pending frame as one message, no matter how much is already queued. Returns the number of bytes
+    /// appended, or `None` if the session no longer exists. The caller must announce the frame with [`Sockets::touch`].
     pub(crate) fn push_kept(
         &mut self,
         to: SessionKey,
@@ -145,8 +145,8 @@ impl Sockets {
         Some(pushed)
     }
 
-    /// Records that the edge copied these bytes aside because the socket was full; for an HTTP connection, arms the
-    /// deadline for its responses.
+    /// Records that the socket was full and the edge had to copy `bytes` bytes. On an HTTP connection, starts the
+    /// timeout for reading responses.
     pub(crate) fn launched(&mut self, key: SessionKey, bytes: usize) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -160,9 +160,9 @@ impl Sockets {
         }
     }
 
-    /// Records the transfer of a session's oldest `bytes` to the kernel, as `on_wire` bytes on the wire. Calls
-    /// `written` with the frame size of each message whose last byte was among them. Returns `None` if the session is
-    /// gone.
+    /// Records that the kernel has accepted the oldest `bytes` of a session's outbox, which take up `on_wire` bytes on
+    /// the wire. For each message that ends within these bytes, calls `written` with the size of the message's frame.
+    /// Returns `None` if the session no longer exists.
     #[inline]
     pub(crate) fn handed_over(
         &mut self,
@@ -227,8 +227,8 @@ impl Sockets {
         })
     }
 
-    /// Handles sent bytes of a connection that has no open WebSocket; for an HTTP connection, they show that its peer
-    /// is reading responses.
+    /// Handles the sending of bytes on a connection without an open WebSocket. On an HTTP connection, it shows that the
+    /// peer reads responses.
     fn answers_went(&mut self, key: SessionKey, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -247,7 +247,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Takes back the messages of a connection that no longer holds its slot, except any that are partly sent.
+    /// Takes back the messages of a connection that has left its channel or was replaced. A partly sent message stays.
     pub(crate) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
         let session = self.sessions.get_mut(key)?;
         let before = session.outbox.load().messages;
@@ -269,7 +269,7 @@ impl Sockets {
         Some(taken)
     }
 
-    /// Sends the output of `write` a second time, if there is room. The copy does not count as a message.
+    /// Sends a copy of a message, written by `write`, if there is room. The copy is not counted as a message.
     pub(crate) fn push_copy(
         &mut self,
         cx: &mut Context,
@@ -289,8 +289,8 @@ impl Sockets {
         }
     }
 
-    /// Withholds a session's bytes, temporarily or permanently. Bytes already announced must be announced again
-    /// afterwards.
+    /// Withholds the bytes queued for a session, either temporarily or for good. After a temporary hold, they must be
+    /// announced again.
     pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.sending = if for_good {
@@ -301,14 +301,14 @@ impl Sockets {
         }
     }
 
-    /// Makes the peer of a session appear unreachable, or reachable again.
+    /// Makes the peer of a session appear unreachable, or reachable again. Used to inject faults.
     pub(crate) fn half_open(&mut self, key: SessionKey, half_open: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.asking.set_half_open(half_open);
         }
     }
 
-    /// Whether a test makes the peer of a session appear unreachable.
+    /// Returns whether the peer of a session currently appears unreachable because of a fault.
     #[inline]
     pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
         self.sessions
@@ -316,7 +316,7 @@ impl Sockets {
             .is_some_and(|session| session.asking.is_half_open())
     }
 
-    /// Stops withholding a session's bytes. The caller announces them with [`Sockets::touch`].
+    /// Stops withholding a session's bytes. The caller must announce them with [`Sockets::touch`].
     pub(crate) fn show(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key)
             && let SendState::Withheld | SendState::WithheldForGood = session.sending
@@ -325,8 +325,8 @@ impl Sockets {
         }
     }
 
-    /// Whether a pong may be queued: a peer that triggers responses but does not read them receives no more of them.
-    /// Message bytes are not counted.
+    /// Returns whether another pong may be queued. A peer that causes responses but does not read them is not sent any
+    /// more. Bytes of messages do not count.
     pub(crate) fn has_control_room(&self, cx: &Context, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
@@ -341,7 +341,7 @@ impl Sockets {
     }
 }
 
-/// State for reading the frames in one batch of received bytes.
+/// The state needed to read the frames in a batch of received bytes.
 pub(crate) struct Frames {
     /// The connection that sent the frames.
     pub(crate) from: SessionKey,
@@ -352,15 +352,15 @@ pub(crate) struct Frames {
     pub(crate) bounds: BoundsPlace,
     /// Number of pings among the frames.
     pub(crate) pings: u32,
-    /// Whether messages in these frames may have been delayed on the way: see
+    /// Whether the messages in these frames may have been delayed before they reached the shard. See
     /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
     pub(crate) may_be_late: bool,
 }
 
-/// The receiver and the parser, borrowed while a WebSocket's bytes are being processed.
+/// Lends the receiver and the parser while a WebSocket's bytes are being processed.
 impl Sockets {
-    /// Moves out a session's receiver and the shard's parser, to be returned by [`Self::take_lent`]. Returns `None` if
-    /// the session has no open WebSocket.
+    /// Takes a session's receiver and the shard's parser, which [`Self::take_lent`] gives back. Returns `None` if the
+    /// session has no open WebSocket.
     #[inline]
     pub(crate) fn lend(&mut self, from: SessionKey, now: Now) -> Option<(Receiver, Frames)> {
         let held = now < self.standstill().read_by;
@@ -378,8 +378,8 @@ impl Sockets {
         Some((receiver, reader))
     }
 
-    /// Takes back the borrowed receiver and parser, and records activity by the peer. Returns `false` if the session is
-    /// gone.
+    /// Gives back the receiver and the parser, and records that the peer is active. Returns `false` if the session no
+    /// longer exists.
     #[inline(always)]
     pub(crate) fn take_lent(&mut self, receiver: Receiver, reader: Frames, now: Now) -> bool {
         let key = reader.from;
@@ -397,7 +397,7 @@ impl Sockets {
                     self.arm_open(key, now);
                 }
             }
-            // A receiver with an error is not used again; any other keeps looking for the peer's close frame.
+            // A receiver that found an error is not used again. Any other keeps looking for the peer's close frame.
             SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
             SessionState::Http(_) | SessionState::AwaitGone(_) => {}
         }
@@ -428,14 +428,14 @@ fn reader_of(messages: &AllMessageBounds, web_socket: &WebSocket) -> Option<Read
     (!program.is_unknown()).then(|| messages.at(web_socket.bounds()).reader(program))
 }
 
-/// Returns the maximum length of a message for a reader, in a single frame.
+/// Returns the maximum size of a single-frame message to a reader, in bytes. The frame's header is included.
 #[inline]
 fn longest_for(reader: Option<Reader>) -> usize {
     let most = reader.map_or(usize::MAX, |reader| reader.message_bytes);
     most.saturating_add(ws::header_bytes(most))
 }
 
-/// Converts a writer of one frame to a writer of fragments that the reader supports.
+/// Turns a function that writes a single frame into one that splits the message into fragments for the reader.
 #[inline]
 fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOnce(&mut Vec<u8>) {
     let most = reader.map_or(usize::MAX, |reader| reader.frame_bytes);
@@ -446,32 +446,32 @@ fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOn
     }
 }
 
-/// Result of passing queued bytes to the kernel.
+/// The result of passing queued bytes to the kernel.
 pub(crate) struct HandedOver {
     /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// Milliseconds from a viewer's admission to the first answer sent to it, if that answer is among the bytes.
+    /// If the first answer to a viewer is among the bytes, the time since the viewer was admitted, in milliseconds.
     pub(crate) setup_ms: Option<u64>,
-    /// Whether a connection that lost its slot has finished sending its partly sent message.
+    /// Whether the connection has left its channel or was replaced, and has now sent its last message.
     pub(crate) released: bool,
 }
 
-/// Messages taken back from an outbox.
+/// The messages taken back from an outbox.
 pub(crate) struct TakenBack {
     pub(crate) unsent: Vec<Unsent>,
     /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// Whether there is still a partly sent message.
+    /// Whether part of a message has been sent and the rest remains in the outbox.
     pub(crate) begun: bool,
     /// Whether there are still unconfirmed messages.
     pub(crate) unconfirmed: bool,
 }
 
-// Connections that have fallen behind, as counted by the backlog: see [`crate::shard::sockets`].
+// Connections that have fallen behind. The backlog counts their bytes: see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// Handles a full send buffer by marking the WebSocket's connection as having fallen behind. `account`: the account
-    /// of its channel, if the channel exists.
+    /// Handles a full socket. An open WebSocket now counts as having fallen behind. `account` is the account that owns
+    /// the channel, if the channel exists.
     pub(crate) fn begin_behind(&mut self, key: SessionKey, account: Option<Account>) {
         let session = self.sessions.get_mut(key);
         let Some(session) = session.filter(|session| session.open().is_some()) else {
@@ -484,7 +484,7 @@ impl Sockets {
         self.weigh(key);
     }
 
-    /// Updates the backlog from the outbox of a connection that has fallen behind; has no effect on other connections.
+    /// Updates the backlog with a connection's outbox size. Does nothing unless the connection has fallen behind.
     #[inline]
     pub(crate) fn weigh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -498,7 +498,7 @@ impl Sockets {
         }
     }
 
-    /// Removes a connection that no longer receives messages from the backlog.
+    /// Removes a connection from the backlog because it no longer receives messages.
     pub(crate) fn stops_being_behind(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
@@ -516,20 +516,20 @@ impl Sockets {
         self.backlog.change(channel, key, (before, after));
     }
 
-    /// Whether the connections that have fallen behind hold more than their share of the shard's bytes.
+    /// Returns whether the connections that have fallen behind hold more than their share of the outbox bytes.
     #[inline]
     pub(crate) fn too_far_behind(&self) -> bool {
         let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
     }
 
-    /// Returns the connection that has fallen furthest behind.
+    /// Returns the connection to close first if those that have fallen behind hold too many bytes.
     pub(crate) fn slowest(&self) -> Option<SessionKey> {
         self.backlog.slowest()
     }
 
-    /// Marks a connection as closing because its peer does not read. Returns whether it must be aborted instead because
-    /// the outboxes of such connections exceed their limit.
+    /// Records that a connection is being closed because its peer does not read. Returns `true` if all such connections
+    /// together hold too many bytes, and this one must be aborted.
     pub(crate) fn note_cut(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -540,7 +540,7 @@ impl Sockets {
         self.backlog.cut > self.rules.outbox_bytes / 8
     }
 
-    /// Subtracts the bytes of a connection that was cut off.
+    /// Subtracts bytes that have left the outbox of a connection that is being closed because its peer does not read.
     #[inline]
     pub(crate) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
@@ -561,7 +561,7 @@ mod tests {
     use crate::time::Moment;
     use std::sync::Arc;
 
-    /// Creates a shard with one client connection, before any other input.
+    /// Creates a shard with one client connection that has not received any input yet.
     fn shard_with_a_connection() -> (Shard, SessionKey) {
         let seeds = [1, 2, 3, 4];
         let settings = Arc::new(Settings::default());
@@ -577,7 +577,7 @@ mod tests {
         (shard, session)
     }
 
-    /// Many unread responses are charged to their peer until it has received them.
+    /// Checks that many unread responses are charged to their peer until it has received them.
     #[test]
     fn answers_in_the_kernel_are_charged_until_they_are_acknowledged() {
         let (mut shard, session) = shard_with_a_connection();
@@ -650,7 +650,7 @@ mod tests {
         sockets.note_cut(key);
         let closed = sockets.backlog.cut;
         assert_ne!(closed, 0);
-        // A status for a message sent earlier may be queued only after its sender was closed.
+        // A status for a message that was sent earlier may be queued after its sender was closed.
         sockets.push_control(cx, key, |out| out.extend_from_slice(b"status"));
         assert_eq!(sockets.backlog.cut, closed + 6);
         sockets.invariants();

@@ -1,4 +1,5 @@
-//! Queries from this shard's connections to other shards, Alexa calls pending there, and the audit of calls.
+//! Tracks the queries that this shard's connections send to other shards, and the Alexa calls that are pending there.
+//! Also writes audit entries for calls.
 
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
@@ -28,7 +29,8 @@ impl Sockets {
         })
     }
 
-    /// Records that another shard has queued an Alexa call. Returns `false` if its caller is no longer waiting.
+    /// Records that an Alexa call is pending on another shard. Returns `false` if the caller is no longer waiting for
+    /// it.
     pub(crate) fn begin_offer(&mut self, caller: CallRef) -> bool {
         let Some(taken) = self.awaited_offer(caller) else {
             return false;
@@ -39,8 +41,8 @@ impl Sockets {
         true
     }
 
-    /// Records the end of an Alexa call that was pending on another shard. Returns `false` if its caller is no longer
-    /// waiting.
+    /// Records that an Alexa call on another shard has ended. Returns `false` if the caller is no longer waiting for
+    /// the call, or if the call was never recorded as pending.
     pub(crate) fn end_offer(&mut self, caller: CallRef) -> bool {
         let taken = self.awaited_offer(caller).is_some_and(std::mem::take);
         if taken {
@@ -49,8 +51,9 @@ impl Sockets {
         taken
     }
 
-    /// Abandons the Alexa call of a caller that hung up; the call's answer will be dropped. Returns the call, its
-    /// channel, and whether it is pending on another shard; `None` if the session is not waiting for one.
+    /// Abandons the Alexa call of a caller that has hung up. If an answer arrives later, it is dropped. Returns the
+    /// call, its channel, and whether it is pending on another shard. Returns `None` if the session is not waiting for
+    /// an Alexa call.
     pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
         let caller = self.awaiting(key)?;
         let http = self.http(key)?;
@@ -65,8 +68,8 @@ impl Sockets {
         Some((caller, identity, taken))
     }
 
-    /// Returns whether the Alexa call that this caller is waiting for was queued; `None` if the caller is waiting for a
-    /// different call or none.
+    /// Returns the flag that records whether a caller's Alexa call is pending on another shard. Returns `None` if the
+    /// caller is not waiting for an Alexa call.
     fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
         let http = self.http(caller.session)?;
         if http.serial != caller.serial {
@@ -80,7 +83,7 @@ impl Sockets {
     }
 }
 impl Sockets {
-    /// Sends a query to the shard responsible for it.
+    /// Sends a query to the shard that answers it, which may be this one.
     pub(crate) fn send_query(&mut self, cx: &mut Context, caller: CallRef, query: Query) {
         let home = self.home_of(&query.kind);
         if home == self.shard() {
@@ -106,7 +109,7 @@ impl Sockets {
         self.awaiting(key)
     }
 
-    /// Drops a call whose caller has hung up. Responses to earlier requests are still sent.
+    /// Drops a call whose caller has hung up. Responses to earlier requests on the connection are still sent.
     pub(crate) fn drop_call(&mut self, key: SessionKey, at: Moment) {
         if let Some(http) = self.http(key) {
             http.stage = HttpStage::AwaitHead;
@@ -114,7 +117,7 @@ impl Sockets {
         self.close_when_sent(key, at);
     }
 
-    /// Whether this call is still awaiting its answer.
+    /// Returns whether the caller is still waiting for the answer to this call.
     pub(crate) fn awaits(&mut self, caller: CallRef) -> bool {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
@@ -130,8 +133,8 @@ impl Sockets {
         }
     }
 
-    /// Asks the channel's home to withdraw a pending Alexa call because its caller hung up. Returns `false` if the
-    /// connection has no such call.
+    /// Abandons the Alexa call of a caller that has hung up, and withdraws it from the shard that owns the channel.
+    /// Returns `false` if the connection is not waiting for an Alexa call.
     pub(crate) fn hang_up(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let Some((caller, identity, taken)) = self.give_up_offer(key) else {
             return false;
@@ -142,18 +145,19 @@ impl Sockets {
         } else if taken {
             self.post(home, Letter::CallWithdrawn(caller));
         }
-        // Otherwise the home has not yet reported that it queued the call; when it does, no caller is found.
+        // Otherwise, the owning shard has not reported yet that it queued the call. The call is withdrawn when it does.
         true
     }
 
-    /// Records that `home` has queued an Alexa call; withdraws it if its caller has hung up in the meantime.
+    /// Records that an Alexa call is pending on the shard `home`. If the caller has hung up in the meantime, withdraws
+    /// the call.
     pub(crate) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
         if !self.begin_offer(caller) {
             self.post(home, Letter::CallWithdrawn(caller));
         }
     }
 
-    /// Answers the caller whose query was rejected because the mailbox was full.
+    /// Answers a query that failed because the other shard's mailbox was full.
     pub(crate) fn refused(&mut self, cx: &mut Context, letter: Letter) {
         if let Letter::Query(caller, query) = letter {
             self.shards.end(self.home_of(&query.kind), caller);
@@ -161,7 +165,8 @@ impl Sockets {
         }
     }
 
-    /// Takes the call that is waiting for an answer.
+    /// Takes the call that a session is waiting for, because its answer has arrived. Returns `None` if the session is
+    /// not waiting for a call.
     pub(crate) fn answered(&mut self, key: SessionKey) -> Option<(PendingCall, Expected)> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
@@ -172,7 +177,7 @@ impl Sockets {
         Some((asked, wanted))
     }
 
-    /// Audits a change that is still in flight after its caller has stopped waiting for the answer.
+    /// Writes the audit entry of a change whose caller stops waiting before the outcome is known.
     pub(crate) fn note_unanswered(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(http) = self.http(key) else {
             return;
@@ -196,8 +201,8 @@ impl Sockets {
         }
     }
 
-    /// Creates the audit entry for a successful request, with the channel still unset; `None` if the connection is
-    /// gone.
+    /// Creates the audit entry of a successful request. The caller adds the channel. Returns `None` if the connection
+    /// no longer exists.
     pub(crate) fn audit_of(
         &self,
         key: SessionKey,

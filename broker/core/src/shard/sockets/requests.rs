@@ -1,5 +1,5 @@
-//! Requests on HTTP connections: when they are answered, which of them wait for an owner of their channel, and the
-//! bytes they hold.
+//! Manages the requests on HTTP connections: when each is answered, which of them wait for their channel to have an
+//! owner, and how many bytes they take up.
 
 use crate::control::port_of;
 use crate::id::{SessionKey, ShardId};
@@ -25,22 +25,23 @@ use std::sync::Arc;
 /// Unanswered requests on HTTP connections.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// Bytes of unanswered requests, held by connections.
+    /// The bytes of requests that have not been answered.
     pub(crate) held: RequestBytes,
-    /// Sessions that are waiting for their channel to have an owner, or that were answered while waiting and are now
-    /// closing: at most [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
+    /// Sessions that wait for their channel to have an owner. Also contains sessions that have been answered meanwhile
+    /// and are closing. At most [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX) sessions.
     pub(crate) without_owner: BTreeSet<SessionKey>,
-    /// Number of sessions with a request that another node has yet to answer.
+    /// Number of sessions whose request was forwarded to another node and has not been answered yet.
     pub(crate) onward: OnwardCount,
-    /// Whether the first endpoint request through an unconfigured proxy has yet to be logged.
+    /// Whether to log the first request for an endpoint that arrives through an unconfigured proxy. Cleared once such a
+    /// request has arrived.
     unadvertised: bool,
-    /// Server names and certificates of connections to the credentials provider, and when each connection began; no
-    /// other connections are included.
+    /// The connections to the credentials provider. For each, the server name and certificate, and when the connection
+    /// began.
     shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
 }
 
 impl Requests {
-    /// Creates an empty set. `unadvertised`: whether no public address is configured.
+    /// Creates an empty set. `unadvertised` is `true` if no public address is configured.
     pub(crate) fn new(unadvertised: bool) -> Self {
         Self {
             unadvertised,
@@ -48,7 +49,7 @@ impl Requests {
         }
     }
 
-    /// Whether another request may wait for an owner; if so, counts it.
+    /// Lets a request wait for its channel to have an owner. Returns `false` if too many requests are waiting.
     pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
         let has_room = self.without_owner.len() < OWNER_WAITERS_MAX;
         if has_room {
@@ -64,9 +65,9 @@ impl Requests {
         Some(Arc::clone(shown))
     }
 
-    /// Whether a connection to the credentials provider has reached its maximum age, so that it closes after its next
-    /// response. The maximum age is spread by certificate, so that connections opened together do not all close
-    /// together.
+    /// Returns whether a connection to the credentials provider has reached its maximum age, and must close after the
+    /// next response. The maximum age depends on the certificate, so that connections that were opened together do not
+    /// close together.
     pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
         self.shown.get(&key).is_some_and(|(shown, since)| {
             let certificate = shown.certificate.as_ref();
@@ -84,7 +85,7 @@ impl Requests {
 }
 
 impl Sockets {
-    /// Defers this connection's requests to a later turn.
+    /// Defers the processing of this connection's requests to a later turn.
     pub(crate) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
@@ -93,7 +94,7 @@ impl Sockets {
         }
     }
 
-    /// Removes the connection that has been waiting longest; the connection may be gone already.
+    /// Takes the connection that has waited longest for a turn. The connection may have been removed meanwhile.
     pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
         let key = self.turns.waiting.pop_front()?;
         if let Some(http) = self.http(key) {
@@ -102,7 +103,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Records the server name and certificate of a connection to the credentials provider.
+    /// Records the server name and the certificate of a connection to the credentials provider.
     pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown, now: Now) {
         if self.sessions.get_mut(key).is_some() {
             let since = self
@@ -114,26 +115,27 @@ impl Sockets {
         }
     }
 
-    /// Whether this connection carries a single call and closes after the response.
+    /// Returns whether this connection is used for a single call and closes after the response.
     pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
         self.http(key).is_some_and(|http| http.one_call)
     }
 
-    /// Whether this connection was forwarded by another node.
+    /// Returns whether another node has forwarded this connection.
     pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
         self.session(key)
             .is_some_and(|session| session.peer().inner)
     }
 
-    /// Whether slots move between nodes.
+    /// Returns whether channels can move between the nodes of the cluster.
     pub(crate) fn owners_change(&self) -> bool {
         let map = self.placement().cluster();
         map.is_some_and(|map| !map.is_fixed())
     }
 
-    /// Records what a trusted proxy reports about the client in a request head. An address reported by another node has
-    /// already arrived with the connection; in that case, `X-Forwarded-Proto` is accepted if it matches that node's
-    /// report about TLS, so that the response contains the proxy's host and scheme.
+    /// Records what a trusted proxy says about the client in a request head. If another node forwarded the connection,
+    /// that node has already reported the client's address. Then only `X-Forwarded-Proto` counts, and only if it does
+    /// not contradict what that node reported about TLS. Endpoints in the response then name the host and the scheme of
+    /// the proxy.
     pub(crate) fn note_forwarded(&mut self, key: SessionKey, head: &Head<'_>) {
         let networks = &self.settings.proxy.forwarded_from;
         let is_proxy = |address: IpAddr| networks.iter().any(|it| it.contains(&address));
@@ -162,8 +164,8 @@ impl Sockets {
         })));
     }
 
-    /// Whether this endpoint request is the first to reveal a proxy that terminates TLS or publishes another port,
-    /// while discovery names this listener.
+    /// Returns whether this endpoint request is the first to show that an unconfigured proxy terminates TLS or listens
+    /// on a different port. Until that proxy is configured, clients are given the address of this listener instead.
     pub(crate) fn shows_unknown_proxy(&mut self, key: SessionKey, head: &Head<'_>) -> bool {
         if !self.requests.unadvertised {
             return false;
@@ -183,19 +185,19 @@ impl Sockets {
 /// The result of one parsing step.
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
-    /// More bytes or the answer to a call are needed.
+    /// Nothing can be processed until more bytes arrive or a call is answered.
     Wait,
-    /// Number of bytes consumed; unprocessed input may remain.
+    /// Number of bytes that were consumed. Unprocessed input may remain.
     Used(usize),
     /// The connection became a WebSocket; its frames begin at this byte offset.
     Frames(usize),
-    /// The connection is closing or has moved away: no more bytes are processed.
+    /// The connection is closing or has been handed over. No more bytes are processed.
     Over,
 }
 
-/// The next part of the input on an HTTP connection.
+/// The next part of the input on an HTTP connection, if it is complete.
 pub(crate) enum Part {
-    /// Nothing to process.
+    /// Nothing can be processed. Contains the step to return.
     None(Step),
     /// A request head of this many bytes.
     Head(usize),
@@ -206,7 +208,7 @@ pub(crate) enum Part {
 }
 
 impl Sockets {
-    /// Starts waiting for the first request head after the TLS handshake.
+    /// Starts to wait for the first request head, because the TLS handshake is complete.
     pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let Some(http) = self.http(key) else {
@@ -218,7 +220,7 @@ impl Sockets {
         self.place(key, crate::event::ConnectionRole::Http);
     }
 
-    /// Arms an HTTP connection's timeout for its next input.
+    /// Starts the timeout for more input on an HTTP connection. If none is expected, closes the connection.
     pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings().timeouts.head_ms;
         let Some(session) = self.session(key) else {
@@ -241,7 +243,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Scans the input for its next part. `waits`: whether the part must be left for a later turn.
+    /// Finds the next part of the input in `rest`. If `waits` is set, the part is left for a later turn.
     pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
         let limits = self.rules().head;
         let session = self.session(key);
@@ -275,7 +277,7 @@ impl Sockets {
         }
     }
 
-    /// Records whether the response to this head may have a body, even if the head is malformed.
+    /// Records whether the response to a request may have a body. The request head need not be valid.
     pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
         //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
@@ -285,8 +287,8 @@ impl Sockets {
         }
     }
 
-    /// Continues with the next request after a response has been queued, if the connection stays open. EOF is handled
-    /// once all received requests have been answered.
+    /// Prepares an HTTP connection for its next request after a response has been queued. If `close` is set, closes the
+    /// connection instead. An EOF takes effect once all received requests have been answered.
     pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
@@ -302,7 +304,7 @@ impl Sockets {
         }
     }
 
-    /// Ends the wait of the device on this connection; `None` if no device is waiting on it.
+    /// Ends the wait of the device that uses this connection. Returns `None` if the connection has no waiting device.
     pub(crate) fn take_awaited_wake(&mut self, key: SessionKey) -> Option<AwaitedWake> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
@@ -313,7 +315,7 @@ impl Sockets {
         None
     }
 
-    /// Ends the wait of a device that hung up. Returns `false` if it was not waiting.
+    /// Ends the wait of a device that has hung up. Returns `false` if the connection has no waiting device.
     pub(crate) fn leave_wait(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let awaited = self.take_awaited_wake(key);
         if let Some(awaited) = &awaited {
@@ -322,10 +324,11 @@ impl Sockets {
         awaited.is_some()
     }
 
-    /// Announces that the connection will move to the shard that owns its channel; [`Self::release_parcel`] follows.
+    /// Announces that a connection will be handed over to the shard `home`, which owns the channel.
+    /// [`Self::release_parcel`] follows.
     ///
-    /// The connection moves once earlier responses have been sent; a peer that does not read them in time is
-    /// disconnected.
+    /// The connection is handed over once all earlier responses have been sent. If the peer does not read them in time,
+    /// it is disconnected.
     pub(crate) fn hand_over(
         &mut self,
         key: SessionKey,
@@ -349,24 +352,24 @@ impl Sockets {
 // Bytes held by HTTP connections (unfinished requests, waiting requests, unread responses) and by WebSockets
 // (unfinished messages), charged to the client's address within a single budget.
 //
-// No address has a fixed share while there is room. At the limit, the largest connection of the address that holds the
-// most receives 503 if it awaits a request, and is closed otherwise. An address that holds less than an equal part of
-// the budget is therefore served, whatever others hold.
+// While there is room, no address has a fixed share. At the limit, the largest connection of the address that holds the
+// most receives 503 if it is still sending a request, and is closed otherwise. An address that holds less than an equal
+// part of the budget is therefore always served, however much others hold.
 
-/// Bytes of requests held by connections, by address and connection.
+/// The bytes that requests take up in memory, by client address and by connection.
 #[derive(Debug, Default)]
 pub(crate) struct RequestBytes {
     /// Bytes by client address.
     pub(crate) shares: Shares<Origin, SessionKey>,
     pub(crate) bytes: usize,
-    /// Bytes by connection, not including connections that hold none.
+    /// The bytes of each connection that has any.
     pub(crate) charges: BTreeMap<SessionKey, usize>,
-    /// Number of connections refused or closed to free memory for other connections' requests.
+    /// Number of connections that were refused or closed to free memory for the requests of others.
     pub(crate) refused: u64,
 }
 
 impl RequestBytes {
-    /// Updates a connection's charge to `after` bytes.
+    /// Changes the charge of a connection to `after` bytes.
     fn change(&mut self, key: SessionKey, origin: Origin, after: usize) {
         if after == 0 && self.charges.is_empty() {
             return; // the usual case
@@ -394,7 +397,7 @@ impl RequestBytes {
 }
 
 impl Sockets {
-    /// Updates a session's charge to the number of bytes that it currently holds.
+    /// Changes a session's charge to the number of bytes that it holds now.
     pub(crate) fn charge(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get(key) {
             let held = session.held() + self.unconfirmed.unproved_of(key);
@@ -403,7 +406,7 @@ impl Sockets {
         }
     }
 
-    /// Removes a session's charge, because the session is leaving the table or its memory is about to be freed.
+    /// Removes the charge of a session, because it is about to be removed or its memory is about to be freed.
     pub(crate) fn discharge(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get(key) {
             let origin = Origin::of(session.origin().ip());
@@ -411,8 +414,9 @@ impl Sockets {
         }
     }
 
-    /// Returns the connection whose memory is freed if received bytes exceed the limit: the receiving one, unless
-    /// another holds more. `None` if there is room or the receiving connection holds no bytes.
+    /// Returns the connection whose memory to free after `key` has received more bytes than the limit permits. This is
+    /// `key`, unless a different address, or a different connection of the same address, holds more. Returns `None` if
+    /// the limit is not exceeded or if `key` holds no bytes.
     pub(crate) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
         let held = &self.requests.held;
         if held.bytes <= self.rules.request_bytes {
@@ -423,7 +427,7 @@ impl Sockets {
         Some(held.shares.payer(origin, own, 0).unwrap_or(key))
     }
 
-    /// Returns the connection that holds the most bytes, if the limit is exceeded.
+    /// If the limit is exceeded, returns the connection with the most bytes, of the address with the most bytes.
     pub(crate) fn largest_payer(&self) -> Option<SessionKey> {
         let held = &self.requests.held;
         let too_much = held.bytes > self.rules.request_bytes;
@@ -431,33 +435,34 @@ impl Sockets {
     }
 }
 
-// Which requests are answered now and which wait: the number answered at once is bounded, per connection and in total.
-// Waiting requests are answered in the order in which their connections were queued, by ticks that are due immediately.
+// Decides which requests are answered now and which wait. The number answered on arrival is bounded, both per
+// connection and in total. Waiting requests are answered by ticks that are due immediately, in the order in which their
+// connections were queued.
 
-/// The remaining work budget of a turn, and the connections waiting for the next turn. Each shard has its own.
+/// The work budget of the current turn, and the connections waiting for the next turn. Each shard has its own.
 #[derive(Debug, Default)]
 pub(crate) struct WorkTurns {
-    /// The time of the turn, shared by all its inputs.
+    /// The time of the current turn, which is the same for all of its inputs.
     at: Moment,
-    /// Number of heads and bodies that were answered on arrival in this turn.
+    /// Number of heads and bodies processed in this turn as soon as they arrived.
     fresh: u32,
-    /// Amount of work after which newly arriving requests must wait.
+    /// Newly arriving requests must wait once the shard has done this much work in total.
     fresh_until: u64,
-    /// Amount of work after which the requests currently being processed must wait.
+    /// All further requests must wait once the shard has done this much work in total.
     until: u64,
-    /// Number of heads and bodies answered since startup.
+    /// Number of heads and bodies processed since startup.
     pub(crate) taken: u64,
-    /// Connections with buffered bytes that may contain complete requests, without duplicates; some of the connections
-    /// may be gone.
+    /// Connections whose buffered bytes may contain complete requests. Contains no duplicates, but may contain
+    /// connections that no longer exist.
     pub(crate) waiting: VecDeque<SessionKey>,
-    /// Connections whose call has been answered or whose peer has read its responses, so that their next request is
-    /// due. Empty between inputs.
+    /// Connections to continue with, because a call was answered or the peer has read its responses. Empty between
+    /// inputs.
     pub(crate) answered: VecDeque<SessionKey>,
 }
 
 impl WorkTurns {
-    /// Returns how many of a connection's heads and bodies may be answered on arrival. `done`: the work done by the
-    /// shard so far.
+    /// Starts a visit to a connection. Returns the number of heads and bodies that may be processed as they arrive.
+    /// `done` is the work that the shard has done so far.
     pub(crate) fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
             (self.at, self.fresh, self.fresh_until) = (at, 0, done + work_units::RECEIVES);
@@ -466,22 +471,23 @@ impl WorkTurns {
         REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
     }
 
-    /// Starts answering waiting requests. `done`: the work done by the shard so far.
+    /// Starts to process the requests that have waited for this turn. `done` is the work that the shard has done so
+    /// far.
     pub(crate) fn begin_tick(&mut self, done: u64) {
         self.until = done + work_units::TICK;
     }
 
-    /// Whether the next request must wait, given the work done by the shard so far.
+    /// Returns whether the next request must wait. `done` is the work that the shard has done so far.
     pub(crate) fn is_over(&self, done: u64) -> bool {
         done >= self.until
     }
 
-    /// Ends a visit in which `answered` requests were answered.
+    /// Ends a visit during which `answered` requests were processed.
     pub(crate) fn end_visit(&mut self, answered: u32) {
         self.fresh += answered;
     }
 
-    /// Counts a head or body that was answered.
+    /// Counts a head or body that was processed.
     pub(crate) fn take(&mut self) {
         self.taken += 1;
     }

@@ -1,5 +1,5 @@
-//! The sessions of a shard: adding them, looking them up, changing their state, timing them out, and removing them with
-//! all associated data.
+//! The sessions of a shard. Inserts sessions, looks them up, changes their state, handles their timeouts, and removes
+//! them with everything that belongs to them.
 
 use crate::cluster::leads::{CloseCause, Lead};
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
@@ -63,22 +63,23 @@ impl Sockets {
         }
     }
 
-    /// Whether there is room for another session.
+    /// Returns whether another session can be inserted.
     pub(crate) fn has_room(&self) -> bool {
         self.sessions.has_room()
     }
 
-    /// Returns the number of table positions used so far, which is the end of the range for [`Sockets::session_at`].
+    /// Returns the number of allocated table positions. [`Sockets::session_at`] returns `None` for this position and
+    /// above.
     pub(crate) fn places(&self) -> usize {
         self.sessions.slots()
     }
 
-    /// Returns the session at a table position, for iterating over the table in pieces.
+    /// Returns the session at a table position. Used to iterate over the table in steps.
     pub(crate) fn session_at(&self, place: usize) -> Option<SessionKey> {
         self.sessions.at(place)
     }
 
-    /// Returns whether the edge should pause reading from a session's socket, read once, or read repeatedly.
+    /// Returns how the edge must read from a session's socket: repeatedly, once, or not at all.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.session(key).filter(|it| !it.asking.is_half_open()) else {
             return Intake::Paused;
@@ -91,7 +92,7 @@ impl Sockets {
                     }
                     HttpStage::AwaitHead => session.answers_wait(),
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
-                    // Received bytes are for the next shard or node, so the edge keeps them.
+                    // The next shard or node will process the received bytes, so the edge keeps them.
                     HttpStage::AwaitHandover(..)
                     | HttpStage::AwaitLink(_)
                     | HttpStage::AwaitAdmin(_)
@@ -133,7 +134,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Sets the client address of a session that was waiting for a PROXY protocol header.
+    /// Sets the client address that a session has received in a PROXY protocol header.
     pub(crate) fn comes_from(&mut self, key: SessionKey, client: SocketAddr) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.comes_from(client);
@@ -152,7 +153,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Removes a session, along with its timer, its admission and its charges.
+    /// Removes a session, its timer, its admission and its charges.
     pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
         self.requests.forget(key);
@@ -170,13 +171,13 @@ impl Sockets {
         Some(session)
     }
 
-    /// Handles the removal of a channel from the tables: drops its timer and its backlog entries.
+    /// Handles a channel that was removed from the tables. Drops its timer and its backlog entries.
     pub(crate) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
         self.wheel.forget(&mut channel.timer);
         self.backlog.withdraw(key);
     }
 
-    /// Moves a session from one connection gauge to another.
+    /// Moves a session to a different connection gauge.
     pub(crate) fn place(&mut self, key: SessionKey, place: ConnectionRole) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -198,7 +199,7 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// Creates a session for a connection that came back or arrived from another shard.
+    /// Creates a session for a connection that another shard handed over, or that was handed back to this shard.
     pub(crate) fn take_session(&mut self, parcel: &mut Parcel, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let mut session = Session::accepted(parcel.peer, deadline);
@@ -210,7 +211,7 @@ impl Sockets {
         key
     }
 
-    /// Removes a session that is moving to another shard, to another node or to the side thread.
+    /// Removes a session whose connection is handed over to another shard, to another node or to the side thread.
     pub(crate) fn release_parcel(&mut self, cx: &mut Context, key: SessionKey) -> Box<Parcel> {
         let mut session = self
             .remove_session(key)
@@ -251,7 +252,7 @@ impl Sockets {
 
 /// State transitions of a session.
 impl Sockets {
-    /// Turns an admitted connection into a WebSocket.
+    /// Turns an HTTP connection that was admitted into a WebSocket.
     pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = SessionState::Open(web_socket);
@@ -260,7 +261,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Waits until `deadline` for the peer's close frame, after a close frame has been queued on an open WebSocket.
+    /// Waits until `deadline` for the peer's close frame. A close frame has already been queued for the peer.
     pub(crate) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -273,7 +274,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Moves a session to its final state. Returns `false` if it was already in that state.
+    /// Waits for the edge to close a session's connection. Returns `false` if the session is already waiting for that.
     pub(crate) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -300,8 +301,8 @@ impl Sockets {
         true
     }
 
-    /// Postpones the deadline of a connection that the edge must close. Returns `false` if it is not in that state or
-    /// was aborted.
+    /// Postpones the deadline for the edge to close a connection. Returns `false` if the edge is not about to close it,
+    /// or if it was aborted.
     pub(crate) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -319,7 +320,7 @@ impl Sockets {
         }
     }
 
-    /// Records why a connection is ending, unless a reason is already set.
+    /// Records why a connection is closing. The first reason recorded takes precedence.
     pub(crate) fn because(&mut self, key: SessionKey, reason: EndReason) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.because(reason);
@@ -327,9 +328,9 @@ impl Sockets {
     }
 }
 
-/// Admission of WebSockets and clients on links; see [`Admitted`](crate::shard::admitted::Admitted).
+/// Admits WebSockets and clients on links. See [`Admitted`](crate::shard::admitted::Admitted).
 impl Sockets {
-    /// Returns the viewer to evict from a full channel to admit another one from a holder.
+    /// Returns the viewer to evict from a full channel so that `holder` can be admitted.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -340,14 +341,14 @@ impl Sockets {
         self.admitted.viewer_that_pays(holder, viewers)
     }
 
-    /// Marks a newly opened session as a stream of a link. A call's stream closes after the response.
+    /// Records that a new session is a stream of a link. Unless it carries an upgrade, it closes after the response.
     pub(crate) fn comes_by_link(&mut self, key: SessionKey, kind: Kind) {
         if let Some(http) = self.http(key) {
             http.one_call = kind != Kind::Upgrade;
         }
     }
 
-    /// Records that a client is forwarded to the owner of its channel.
+    /// Records that the stream of a client on a link leads to the node that owns the client's channel.
     pub(crate) fn leads_to(&mut self, place: u32, lead: Lead, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.leads.enter(place, lead, map, now);
@@ -381,22 +382,22 @@ impl Sockets {
 // Deadlines of sessions and channels in the wheel of their shard.
 
 impl Sockets {
-    /// Returns the owner of the next wheel entry due by `now`.
+    /// Returns the owner of the next timer that is due by `now`.
     pub(crate) fn next_due(&mut self, now: Now) -> Option<Owner> {
         self.wheel.pop(now).map(Timer::owner)
     }
 
-    /// Returns when the next wheel entry is due.
+    /// Returns when the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Now> {
         self.wheel.next()
     }
 
-    /// Returns the number of wheel entries, at most one per session and channel.
+    /// Returns the number of timers. A session or channel has at most one.
     pub(crate) fn timers(&self) -> usize {
         self.wheel.places()
     }
 
-    /// Arms the timer of a session for `deadline`, unless it is armed for an earlier time.
+    /// Arms the timer of a session for `deadline`. Has no effect if it is already armed for an earlier time.
     #[inline]
     pub(crate) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -417,7 +418,7 @@ impl Sockets {
         }
     }
 
-    /// Arms the timer of a channel for the next expiry of a pending message, a call, or its rates.
+    /// Arms the timer of a channel for `next`. If `next` is `None`, disarms it.
     pub(crate) fn arm_channel(&mut self, key: ChannelKey, timer: &mut TimerId, next: Option<Now>) {
         match next {
             Some(next) => self.wheel.call_by(timer, next, Timer::channel(key)),
@@ -425,14 +426,14 @@ impl Sockets {
         }
     }
 
-    /// Whether a session's deadline is due but there is no wheel entry for it.
+    /// Returns whether a session has a deadline but no timer for it.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_session(&self, key: SessionKey, now: Now) -> bool {
         let Some(session) = self.sessions.get(key) else {
             return false;
         };
         match session.waits(&self.settings.timeouts, now) {
-            // Announced bytes are sent, or get a deadline, within the turn.
+            // Announced bytes are sent or given a deadline before the turn ends.
             Wait::Until(next) => {
                 session.sending != crate::session::SendState::Announced
                     && !session.stands_still()
@@ -442,7 +443,7 @@ impl Sockets {
         }
     }
 
-    /// Whether a channel's deadline is due but there is no wheel entry for it.
+    /// Returns whether a channel has a deadline but no timer for it.
     #[cfg(feature = "testing")]
     pub(crate) fn forgets_channel(&self, timer: &TimerId, next: Option<Now>) -> bool {
         let calls = |next| self.wheel.calls_by(timer, next);
@@ -450,14 +451,14 @@ impl Sockets {
     }
 }
 
-// Invariants of [`Sockets`] between two inputs: the tables agree with each other and with the sessions.
+// Invariants of [`Sockets`] that hold between two inputs: the tables agree with each other and with the sessions.
 
 /// Sums over all sessions.
 #[derive(Default)]
 struct Sums {
     places: [u64; CONNECTION_ROLES],
     web_sockets: usize,
-    /// Bytes queued for connections that have fallen behind, and the number of these whose channel is in the backlog.
+    /// Bytes queued for connections that have fallen behind. `behind` counts those whose channel is in the backlog.
     weight: usize,
     behind: usize,
     /// Bytes queued for connections that have been cut off.
@@ -472,10 +473,10 @@ struct Sums {
 }
 
 impl Sockets {
-    /// Checks that this part's tables are consistent: each gauge equals the number or sum it represents, each index
-    /// entry refers to a session that refers back, and no data of removed sessions remains.
+    /// Checks that the tables are consistent. Each gauge must equal what it counts. Each index must refer to a session
+    /// that refers back to it. No data about removed sessions may remain.
     ///
-    /// Takes time linear in the number of sessions and allocates nothing.
+    /// Takes time linear in the number of sessions, and does not allocate.
     ///
     /// # Panics
     /// Panics if the tables are inconsistent.
@@ -515,7 +516,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that the other tables agree with the state of one session, and adds the session to the sums.
+    /// Checks that the tables agree with the state of one session, and adds the session to `sums`.
     fn agrees(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         if let Some(gauge) = sums.places.get_mut(session.place.index()) {
             *gauge += 1;
@@ -562,7 +563,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that a connection that has fallen behind is in the backlog, with its queued bytes.
+    /// Checks that a connection is in the backlog with its queued bytes if it has fallen behind.
     fn weighs(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let (weight, waiting) = (session.weight as usize, session.outbox.bytes());
         let expected = if session.behind { waiting } else { 0 };
@@ -581,8 +582,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that a connection is charged for the bytes it holds, and that it is in the queue if it is waiting for a
-    /// turn.
+    /// Checks that a connection is charged for the bytes it holds, and that it is queued if it is waiting for a turn.
     fn is_charged(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let charge = self.requests.held.charges.get(&key);
         sums.charged += usize::from(charge.is_some());
@@ -601,7 +601,7 @@ impl Sockets {
     }
 }
 
-/// Whether a connection's requests are waiting for a turn.
+/// Returns whether a connection's requests are waiting for a turn.
 fn is_queued(session: &Session) -> bool {
     matches!(&session.state, SessionState::Http(http) if http.queued)
 }
@@ -640,7 +640,7 @@ mod invariants_tests {
         SessionKey::new(0, 9)
     }
 
-    /// Creates a request that waits for its turn, and a master that has fallen behind.
+    /// Creates a connection whose request waits for its turn, and a master that has fallen behind.
     fn busy() -> (Sockets, SessionKey, SessionKey) {
         let seeds = [1, 2, 3, 4];
         let [a, b, c, d] = seeds;
@@ -681,7 +681,7 @@ mod invariants_tests {
         (sockets, http, master)
     }
 
-    /// Function that breaks an invariant, given an HTTP connection and a master.
+    /// A function that breaks an invariant, given an HTTP connection and a master.
     type Break = fn(&mut Sockets, SessionKey, SessionKey);
 
     fn fault_of(breaks: Break) -> Option<String> {
@@ -693,7 +693,7 @@ mod invariants_tests {
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
     }
 
-    /// Checks that each break is detected, with the given message.
+    /// Checks that each broken invariant is detected, with the given message.
     fn are_noticed(breaks: &[(&str, Break)]) {
         for (expected, breaks) in breaks {
             let fault = fault_of(*breaks).unwrap_or_default();

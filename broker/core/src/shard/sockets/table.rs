@@ -1,4 +1,4 @@
-//! Tables with generational keys: looking up a key after its slot was freed finds nothing.
+//! A table with generational keys. A key does not find a value that was later inserted into the same slot.
 //!
 //! Slots are allocated in chunks of fixed size, so that a growing table never copies its contents or doubles its
 //! memory.
@@ -6,7 +6,7 @@
 use crate::id::{Key, SLOTS_MAX};
 use std::marker::PhantomData;
 
-/// Values of one type with generational keys, limited to `capacity`.
+/// A table of values with generational keys, which holds at most `capacity` values.
 #[derive(Debug)]
 pub(crate) struct Table<K, T> {
     chunks: Vec<Box<[Slot<T>]>>,
@@ -40,13 +40,13 @@ impl<K: Key, T> Table<K, T> {
         self.live
     }
 
-    /// Whether there is room for another value.
+    /// Returns whether another value can be inserted.
     #[must_use]
     pub(crate) fn has_room(&self) -> bool {
         self.live < self.capacity
     }
 
-    /// Inserts a value, or returns it if the table is full.
+    /// Inserts a value and returns its key.
     ///
     /// # Errors
     /// Returns the value if the table is full.
@@ -66,8 +66,8 @@ impl<K: Key, T> Table<K, T> {
         Ok(key)
     }
 
-    /// Inserts a value even if the table is full, for a connection that is taken back. The insertion is still limited
-    /// by the number of slots.
+    /// Inserts a value even if the table is full. Used when a connection is handed back to this shard. Fails only if
+    /// all [`SLOTS_MAX`] slots are in use.
     pub(crate) fn insert_anyway(&mut self, value: T) -> Result<K, T> {
         let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
         let result = self.insert(value);
@@ -75,7 +75,7 @@ impl<K: Key, T> Table<K, T> {
         result
     }
 
-    /// Removes a value and retires its key.
+    /// Removes a value and invalidates its key.
     pub(crate) fn remove(&mut self, key: K) -> Option<T> {
         let slot = self.slot_mut(key.slot())?;
         if slot.generation != key.generation() {
@@ -109,13 +109,14 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// Returns the number of slots ever used, which is the end of the range for [`Table::at`].
+    /// Returns the number of allocated slots. For a greater or equal number, [`Table::at`] returns `None`.
     #[must_use]
     pub(crate) fn slots(&self) -> usize {
         self.chunks.len() * CHUNK
     }
 
-    /// Returns the key of an occupied slot, for iterating over the table in pieces.
+    /// Returns the key of the value in slot `number`, or `None` if the slot is empty. Used to iterate over the table in
+    /// steps.
     #[must_use]
     pub(crate) fn at(&self, number: usize) -> Option<K> {
         let slot = self.chunks.get(number / CHUNK)?.get(number % CHUNK)?;

@@ -1,7 +1,9 @@
-//! Connections with unconfirmed messages: when each is queried, and how many bytes they hold.
+//! Tracks the connections that have unconfirmed messages: when to query each of them, and how many unconfirmed bytes
+//! each has.
 //!
-//! A connection is listed once, starting with its first unconfirmed message. It is queried after a second, then every
-//! second while messages remain unconfirmed, or sooner if much has been written since the last query.
+//! Each connection is listed once its first unconfirmed message has been written. It is queried a second later, and
+//! then every second until all messages are confirmed. A query takes place sooner if much has been written since the
+//! previous one.
 
 use crate::channel::Towards;
 use crate::event::Outcome;
@@ -26,43 +28,44 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The connections of a shard that have unconfirmed messages.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed {
-    /// Connections not yet queried, with the time of their first message.
+    /// Connections that have not been queried yet, each with the time at which its first unconfirmed message was
+    /// written.
     pub(crate) fresh: VecDeque<(Now, SessionKey)>,
-    /// Connections to be queried again, and when.
+    /// Connections to be queried again, each with the time of the next query.
     again: BTreeSet<(Now, SessionKey)>,
-    /// Masters that have been sent a ping, and when each is to be checked.
+    /// Masters that were sent a ping, each with the time by which its pong must arrive.
     pinged: VecDeque<(Now, SessionKey)>,
     /// Bytes of unconfirmed messages.
     pub(crate) bytes: usize,
     pub(crate) doubtful: usize,
-    /// Connections whose unread bytes in the kernel exceed [`UNREAD_BYTES_FREE`], as last reported.
+    /// Connections that had more than [`UNREAD_BYTES_FREE`] unread bytes when the kernel was last queried.
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
-    /// Confirmed offers and the candidates that belong to them; empty between inputs.
+    /// Offers that were confirmed, and the candidates that belong to them. Empty between inputs.
     offers: Offers,
 }
 
-/// Bytes on the wire that the kernel holds for a connection because its peer has not acknowledged them yet.
+/// Bytes that the kernel still holds for a connection, because the peer has not acknowledged them.
 #[derive(Clone, Copy, Debug)]
 struct UnreadBytes {
     bytes: usize,
-    /// The part of `bytes` not covered by stored messages: responses, control frames, and messages that were abandoned
-    /// or returned.
+    /// The part of `bytes` that does not belong to a stored message. Such bytes belong to responses, to control frames,
+    /// or to messages that were abandoned or taken back.
     unproved: usize,
 }
 
-/// Notes on the messages that a connection confirms.
+/// Records which messages a connection confirms.
 struct ConfirmationNotes<'c> {
     cx: &'c mut Context,
     key: SessionKey,
     member: Option<(ChannelKey, Role)>,
-    /// Confirmed offers and the candidates that belong to them, if collected.
+    /// Confirmed offers and the candidates that belong to them; `None` if they are not collected.
     offers: Option<Offers>,
 }
 
 impl ConfirmationNotes<'_> {
-    /// Counts and notes a confirmed message.
+    /// Counts a confirmed message and records it.
     fn add(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         self.cx.telemetry.count_confirmed(launch);
         self.trace(launch, frame);
@@ -78,8 +81,8 @@ impl ConfirmationNotes<'_> {
         }
     }
 
-    /// Notes in the trace that an offer or answer was confirmed. Candidates are not noted, since they would fill the
-    /// trace.
+    /// Records in the trace that an offer or answer was confirmed. Candidates are not recorded, since there are too
+    /// many.
     fn trace(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         let is_noted = launch.counted && launch.action != Action::IceCandidate;
         let Some((channel, role)) = self.member.as_ref().filter(|_| is_noted) else {
@@ -101,20 +104,20 @@ impl ConfirmationNotes<'_> {
     }
 }
 
-/// A connected master that has been reported gone.
+/// A connected master that was reported gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
-    /// When the master was reported gone, if it still counts as gone.
+    /// When the master was reported gone; `None` if it is back.
     since: Option<Now>,
-    /// Number of times the master was reported gone within [`GONE_WINDOW_MS`] of the first.
+    /// How many times the master was reported gone within [`GONE_WINDOW_MS`] of the first time.
     times: u32,
     first: Now,
-    /// When the master, which still counts as gone, began to confirm messages again.
+    /// When the master resumed confirming messages; `None` if it has not, or if it is back.
     confirms: Option<Now>,
 }
 
-/// Returns when to query a connection for the first time, given that its first message was written at `since`; rounded
-/// so that several connections are queried together.
+/// Returns when to query a connection for the first time. `since` is when its first message was written. The result is
+/// rounded up so that several connections can be queried together.
 fn first_ask(since: Now) -> Now {
     let due = since.after(ASK_AFTER_MS);
     Now(due.0.next_multiple_of(ASK_STEP_MS))
@@ -130,8 +133,8 @@ impl Unconfirmed {
         fresh.into_iter().chain(again).chain(pinged).min()
     }
 
-    /// Returns the number of bytes that the kernel holds for a connection, as last reported; 0 if there are too few to
-    /// charge.
+    /// Returns the number of bytes that the kernel held for a connection when it was last queried. Returns 0 if the
+    /// number is too small to be charged.
     #[inline]
     pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
         let unread = &self.unread;
@@ -141,30 +144,30 @@ impl Unconfirmed {
         unread.get(&key).map_or(0, |unread| unread.bytes)
     }
 
-    /// Returns the number of bytes that the kernel holds for a connection and that are not covered by stored messages.
+    /// Returns the number of bytes held by the kernel for a connection that do not belong to a stored message.
     pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
         let unread = self.unread.get(&key);
         unread.map_or(0, |unread| unread.unproved)
     }
 
-    /// Takes the offers confirmed since the previous call, and the candidates that belong to them.
+    /// Takes the offers that were confirmed since the previous call, and the candidates that belong to them.
     pub(crate) fn take_offers(&mut self) -> Offers {
         std::mem::take(&mut self.offers)
     }
 
-    /// Takes the next master whose pong is due by `now`.
+    /// Takes the next master whose pong was due by `now`.
     pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
         let pinged = &mut self.pinged;
         take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
     }
 
-    /// Whether a master is reported gone.
+    /// Returns whether a master currently counts as gone.
     pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
         let gone = self.gone.get(&key);
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
-    /// Reports a master as gone. Returns `false` if it already is.
+    /// Records that a master was reported gone. Returns `false` if it already counts as gone.
     pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
         let gone = self.gone.entry(key).or_insert(Gone {
             since: None,
@@ -185,7 +188,8 @@ impl Unconfirmed {
 }
 
 impl Sockets {
-    /// Whether a kernel reports what a connection's peer has received: this node's kernel, or the front's.
+    /// Returns whether messages are confirmed by TCP acknowledgements. These are reported by the kernel of this node,
+    /// or by that of the node that forwards the client.
     pub(crate) fn proves_by_tcp(&self) -> bool {
         self.settings.signaling.proof == Proof::Tcp
     }
@@ -211,7 +215,7 @@ impl Sockets {
         }
     }
 
-    /// Schedules another query of a connection at `due`, unless it is already listed.
+    /// Schedules another query of a connection at `due`, unless one is already scheduled.
     pub(crate) fn ask_again(&mut self, key: SessionKey, due: Now) {
         if let Some(session) = self.sessions.get_mut(key)
             && !session.asking.list(true)
@@ -220,8 +224,8 @@ impl Sockets {
         }
     }
 
-    /// Makes the edge query the unread bytes of a connection, if it has unconfirmed messages. Returns `false` if
-    /// messages are confirmed by pongs, since there is nothing to query.
+    /// Makes the edge query how many bytes of a connection are unread. Returns `false` if the connection has no
+    /// unconfirmed messages, or if messages are not confirmed by TCP.
     pub(crate) fn ask_kernel(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.session(key) else {
             return false;
@@ -233,8 +237,9 @@ impl Sockets {
         asks
     }
 
-    /// Records how many unread bytes the kernel holds for a connection. Those not covered by stored messages are
-    /// charged to the connection. Above [`UNREAD_BYTES_FREE`], the kernel is queried again.
+    /// Records the number of unread bytes that the kernel holds for a connection. The connection is charged for those
+    /// that do not belong to stored messages. If there are more than [`UNREAD_BYTES_FREE`], another query follows
+    /// later.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -252,8 +257,8 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Applies `act` to a connection's outbox and updates the unconfirmed bytes and doubt accordingly. Returns `true`
-    /// if the connection is no longer doubtful as a result.
+    /// Applies `act` to the outbox of a connection, and updates the totals of unconfirmed bytes and of doubtful
+    /// connections. Returns `true` if the connection has stopped being doubtful.
     fn follow(&mut self, key: SessionKey, act: impl FnOnce(&mut Outbox, &mut Spares)) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -268,8 +273,8 @@ impl Sockets {
         ends
     }
 
-    /// Confirms messages, given the number of bytes that a connection's peer has not acknowledged. Returns `true` if
-    /// the connection is no longer doubtful as a result.
+    /// Confirms messages. `unread` is the number of bytes that the peer has not acknowledged. Returns `true` if the
+    /// connection has stopped being doubtful.
     pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u64) -> bool {
         let mut notes = self.notes(cx, key);
         let ends = self.follow(key, |outbox, spares| {
@@ -282,8 +287,8 @@ impl Sockets {
         ends
     }
 
-    /// Handles a pong. Returns whether it answers the confirming ping, in which case everything sent before the ping is
-    /// confirmed, and whether the connection is no longer doubtful as a result.
+    /// Handles a pong. The first value tells whether it answers the ping that confirms messages; if so, everything sent
+    /// before that ping is confirmed. The second value tells whether the connection has stopped being doubtful.
     pub(crate) fn pong(&mut self, cx: &mut Context, key: SessionKey, bytes: &[u8]) -> (bool, bool) {
         let (mut proved, now) = (false, cx.at.now);
         let mut notes = self.notes(cx, key);
@@ -298,7 +303,8 @@ impl Sockets {
         (proved, ends)
     }
 
-    /// Creates notes on what a connection confirms; its offers are collected if they may be repeated to its successor.
+    /// Prepares to record which messages a connection confirms. Offers are collected if they may have to be sent again
+    /// to another master.
     fn notes<'c>(&self, cx: &'c mut Context, key: SessionKey) -> ConfirmationNotes<'c> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let member = self.session(key).and_then(Session::membership);
@@ -311,7 +317,8 @@ impl Sockets {
         }
     }
 
-    /// Appends a ping to an open connection's outbox, unless one is in flight, if messages are confirmed by pongs.
+    /// Sends a ping on an open connection if messages are confirmed by pongs. Has no effect if a ping is already in
+    /// flight.
     pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         let Some(session) = self.session(key) else {
             return;
@@ -328,8 +335,8 @@ impl Sockets {
         self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Abandons a connection's unconfirmed messages, if it was marked for that. Returns `true` if the connection is no
-    /// longer doubtful as a result.
+    /// Abandons the unconfirmed messages of a connection, if the connection was marked for that. Returns `true` if the
+    /// connection has stopped being doubtful.
     pub(crate) fn take_room(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
             outbox.take_room(spares, |mark| {
@@ -339,7 +346,7 @@ impl Sockets {
         })
     }
 
-    /// Marks a connection's peer as doubtful. Returns `true` if it was not doubtful before.
+    /// Marks a connection as doubtful. Returns `true` if it was not doubtful before.
     pub(crate) fn doubt(&mut self, key: SessionKey, now: Now, expires: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -350,14 +357,14 @@ impl Sockets {
         begins
     }
 
-    /// Whether the limit on unconfirmed bytes is exceeded.
+    /// Returns whether the limit on unconfirmed bytes is exceeded.
     #[inline]
     pub(crate) fn too_much_unconfirmed(&self) -> bool {
         self.unconfirmed.bytes > self.rules.unconfirmed_bytes
     }
 
-    /// Returns the connections with unconfirmed messages, each with the time of its first one, the total bytes, and its
-    /// channel.
+    /// Returns the connections that have unconfirmed messages. For each, returns the time of its first such message,
+    /// the connection, the number of unconfirmed bytes, and the channel.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         keys.filter_map(|key| {
@@ -372,7 +379,7 @@ impl Sockets {
         })
     }
 
-    /// Takes back a connection's unconfirmed messages written before `by`.
+    /// Takes back the unconfirmed messages of a connection that were written before `by`.
     pub(crate) fn take_unconfirmed(&mut self, key: SessionKey, by: Now) -> Vec<Unsent> {
         let mut taken = Vec::new();
         self.follow(key, |outbox, spares| {
@@ -385,14 +392,14 @@ impl Sockets {
 // Connected masters that are reported gone because they have been doubtful for too long.
 
 impl Sockets {
-    /// Schedules a check of a master that was sent a ping, for when it must be reported gone if no pong has arrived.
+    /// Schedules a check of whether a master has answered a ping. If it has not, it is reported gone.
     pub(crate) fn await_pong_of_master(&mut self, key: SessionKey, now: Now) {
         let due = now.after(self.settings.presence.gone_ms);
         self.unconfirmed.pinged.push_back((due, key));
     }
 
-    /// Checks a connection that has regained the master's slot, since its pong may have become due while it did not
-    /// hold the slot.
+    /// Schedules an immediate check of a connection that has become its channel's master again. Has no effect unless
+    /// its pong became overdue in the meantime.
     pub(crate) fn judge_silence(&mut self, key: SessionKey, now: Now) {
         let session = self.session(key);
         if session.is_some_and(|session| self.is_silent(session, now)) {
@@ -400,14 +407,14 @@ impl Sockets {
         }
     }
 
-    /// Whether a connection has left a ping unanswered for the time after which a doubtful master is reported gone.
+    /// Returns whether a ping has remained unanswered for so long that a master would be reported gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
         pinged.is_some_and(|pinged| pinged.after(gone_ms) <= now)
     }
 
-    /// Whether a master has neither confirmed anything nor sent a frame since it was reported gone.
+    /// Returns whether a master has sent nothing and confirmed nothing since it was reported gone.
     pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         let gone = gone.filter(|gone| gone.confirms.is_none());
@@ -416,8 +423,8 @@ impl Sockets {
             .is_some_and(|since| web_socket.is_some_and(|it| it.last_frame() < since))
     }
 
-    /// Handles a confirmation from a master that is reported gone. If the master counts as back, returns when it was
-    /// reported gone; a master that flaps must first confirm messages for a while.
+    /// Handles a confirmation from a master that counts as gone. If the master now counts as back, returns when it was
+    /// reported gone. A master that was reported gone repeatedly must first confirm messages for a while.
     pub(crate) fn comes_back(&mut self, key: SessionKey, now: Now) -> Option<Now> {
         let gone = self.unconfirmed.gone.get_mut(&key)?;
         let since = gone.since?;
@@ -430,7 +437,7 @@ impl Sockets {
         Some(since)
     }
 
-    /// Removes all confirmation state of a connection that is ending.
+    /// Removes what is recorded about the confirmations of a connection that is about to be removed.
     pub(crate) fn forget_doubt(&mut self, session: &Session, key: SessionKey) {
         self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
         self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());
@@ -439,8 +446,8 @@ impl Sockets {
     }
 }
 impl Sockets {
-    /// Queries the kernel, or evaluates the last pong, to find out what a connection's peer has received. The result is
-    /// handled in `road/confirmation.rs`.
+    /// Determines what the peer of a connection has received, either by querying the kernel or from the last pong.
+    /// `road/confirmation.rs` handles the result.
     pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         if !self.ask_kernel(key) {
             if self.unconfirmed.unread_of(key) > 0 {
@@ -451,11 +458,11 @@ impl Sockets {
         }
     }
 
-    /// Handles EOF from a connection's peer: its program will not read anything that it has not confirmed by now. The
-    /// kernel is queried before our own close is sent; [`Self::take_leave`] follows once the session has left its
-    /// channel. `closed`: whether the peer sent a close frame. For a client on another node, a bare FIN on the stream
-    /// may mean that the node is shutting down; the client still reads, and the link reports what its machine has
-    /// received until the stream closes.
+    /// Handles EOF from the peer of a connection. The peer's program will read nothing beyond what it has confirmed by
+    /// now. The kernel is queried before this side closes the connection; [`Self::take_leave`] follows once the session
+    /// has left its channel. `closed` tells whether the peer sent a close frame. If a stream from another node ends
+    /// without one, that node may be shutting down. Its client continues to read, and the link reports what the
+    /// client's host has received until the stream closes.
     pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
         let Some(session) = self.session_mut(key) else {
             return;
@@ -466,7 +473,7 @@ impl Sockets {
         self.ask_kernel(key);
     }
 
-    /// Evaluates the last pong, if messages are confirmed by pongs.
+    /// Schedules the evaluation of the last pong, if messages are confirmed by pongs.
     pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
         let session = self.session(key).filter(|it| it.outbox.is_over());
         if session.is_some() && !self.proves_by_tcp() {
@@ -474,7 +481,7 @@ impl Sockets {
         }
     }
 
-    /// Defers to the shard the processing of offers that a master has confirmed.
+    /// Makes the shard process the offers that a master has just confirmed.
     pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
         let offers = self.unconfirmed.take_offers();
         if let Some(channel) = self.session(key).and_then(Session::channel)
@@ -484,8 +491,7 @@ impl Sockets {
         }
     }
 
-    /// Confirms all but the last `bytes` bytes on the wire, if messages are confirmed by TCP. Returns `false`
-    /// otherwise.
+    /// Confirms all bytes on the wire except the last `bytes`. Returns `false` if messages are not confirmed by TCP.
     pub(crate) fn confirm_by_tcp(&mut self, cx: &mut Context, key: SessionKey, bytes: u32) -> bool {
         let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
         if by_tcp && !self.is_half_open(key) {

@@ -1,5 +1,5 @@
-//! Channels: for each state and event, the next state, and either the HTTP status returned to the caller or an
-//! indication that the caller waits.
+//! The state transitions of channels. For each state and event, the table shows the next state and the HTTP status that
+//! the caller receives, or notes that the caller is still waiting.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{ChannelKey, SessionKey, ShardId};
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Brings the channel into the given state; returns the caller of the change in progress, if any.
+    /// Brings the channel into the given state. If a change is then in progress, returns its caller.
     fn enter(&mut self, state: &str) -> Option<SessionKey> {
         if state == "none" {
             return None;

@@ -1,4 +1,5 @@
-//! Sessions: for each state and event, the next state, its timeout, and the outputs to the edge.
+//! The state transitions of sessions. For each state and event, the table shows the next state, its timeout, and the
+//! outputs to the edge.
 
 use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{Identity, SessionKey, ShardId};
@@ -132,7 +133,7 @@ impl World {
         self.cause("everything sent");
     }
 
-    /// Returns the name of a channel homed on this shard or on the other.
+    /// Returns the name of a channel that belongs to this shard if `here` is set, and to the other shard otherwise.
     fn name(&self, here: bool) -> String {
         let names = (0..).map(|number| format!("cam-{number}"));
         let mut fits = names.filter(|name| {

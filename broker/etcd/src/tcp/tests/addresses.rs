@@ -1,8 +1,8 @@
-//! A node whose name leads to several addresses.
+//! Tests a node whose name resolves to several addresses.
 
 use super::*;
 
-/// An address where nobody listens: that of a node that has ended.
+/// Returns an address at which no process is listening, since its node has ended.
 async fn nobody() -> SocketAddr {
     let node = Node::new("n9");
     let address = node.address;
@@ -25,7 +25,7 @@ fn of_several_addresses_the_next_one_is_tried_after_a_failure() {
         assert!(is_message(&mail, "n1", b"x"));
         let mail = n1.inbox.recv().await.unwrap();
         assert!(matches!(&mail, PeerMail::Refused(node) if *node == n2.name));
-        // Another one beside it changes nothing for the connection.
+        // A second address next to it does not affect the connection.
         let sent = n1.counts.sent.load(Ordering::Relaxed);
         let at = [n2.address, nobody().await];
         n1.peers.send(&n2.name, &at, b"y".to_vec());
@@ -36,7 +36,7 @@ fn of_several_addresses_the_next_one_is_tried_after_a_failure() {
     });
 }
 
-/// A connection stays while its address is one of the node's.
+/// A connection stays open as long as its address is one of the node's addresses.
 #[test]
 fn a_node_whose_address_is_taken_away_is_reached_at_the_others() {
     run(async {

@@ -1,4 +1,4 @@
-//! Several connections of one name.
+//! Tests several connections under the same name.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The SHA-256 by which nodes see whether their files are equal.
+//! The SHA-256 with which nodes determine whether their files are equal.
 
 use super::*;
 

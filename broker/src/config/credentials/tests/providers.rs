@@ -4,7 +4,7 @@ use broker_core::auth::provider::KeySource;
 const PROVIDER: &str =
     "[oidc_provider.\"id.example.com/realms/home\"]|client_ids = [\"home-app\", \"tv-app\"]|";
 
-/// A role that trusts the provider under a condition.
+/// Returns a role that trusts the provider under `condition`.
 fn role(condition: &str) -> String {
     format!(
         "[role.viewer]|trust = '''{{\"Statement\": [{{\"Effect\": \"Allow\", \"Action\": \
@@ -65,13 +65,13 @@ fn providers_are_read_with_the_claims_that_the_file_asks_for() {
     assert!(discovery.private && *discovery.hosts == [Box::from("keys.example.com:8443")]);
 }
 
-/// A provider with these client ids, and a role that trusts it without a condition.
+/// Returns a provider with these client ids, and a role that trusts it unconditionally.
 fn wide(ids: &str) -> String {
     let role = role("");
     format!("[oidc_provider.\"id.example.com/realms/home\"]|client_ids = {ids}|{role}")
 }
 
-/// Text, and the beginning of a fault.
+/// Each row has a text and the beginning of the fault that it causes.
 #[test]
 fn faults_of_providers_have_their_places() {
     let folder = Folder::new();
@@ -84,53 +84,25 @@ fn faults_of_providers_have_their_places() {
     let table = |more: &str| format!("[oidc_provider.\"id.example.com\"]|{more}");
     let named = |issuer: &str| format!("[oidc_provider.\"{issuer}\"]|client_ids = [\"a\"]|");
     let both = "client_ids = [\"a\"]|jwks_file = \"bad.jwks\"|private = true|";
-    for (text, wanted) in [
-        (
-            named("https://id.example.com"),
-            "expected an issuer without https://",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (named("https://id.example.com"), "expected an issuer without https://"),
         (named("home"), "expected an issuer without https://"),
         (table(""), "client_ids needed"),
-        (
-            table("client_ids = []|"),
-            "c.toml:2:14: oidc_provider.id.example.com.client_ids = []: expected 1 to",
-        ),
+        (table("client_ids = []|"), "c.toml:2:14: oidc_provider.id.example.com.client_ids = []: expected 1 to"),
         (table("client_ids = [\"a b\"]|"), "expected 1 to 100 texts"),
-        (
-            table("client_ids = [\"a\"]|algorithms = [\"HS256\"]|"),
-            "expected some of RS256, RS384",
-        ),
-        (
-            table("client_ids = [\"a\"]|algorithms = [\"none\"]|"),
-            "expected some of RS256, RS384",
-        ),
-        (
-            table("client_ids = [\"a\"]|jwks_hosts = [\"https://x\"]|"),
-            "expected a host name",
-        ),
-        (
-            table("client_ids = [\"a\"]|ca = \"none.pem\"|"),
-            "none.pem: expected a PEM file",
-        ),
-        (
-            table("client_ids = [\"a\"]|jwks_file = \"bad.jwks\"|"),
-            "bad.jwks: expected a JSON object",
-        ),
-        (
-            table("client_ids = [\"a\"]|jwks_file = \"weak.jwks\"|"),
-            "weak.jwks: it has no key for signatures",
-        ),
+        (table("client_ids = [\"a\"]|algorithms = [\"HS256\"]|"), "expected some of RS256, RS384"),
+        (table("client_ids = [\"a\"]|algorithms = [\"none\"]|"), "expected some of RS256, RS384"),
+        (table("client_ids = [\"a\"]|jwks_hosts = [\"https://x\"]|"), "expected a host name"),
+        (table("client_ids = [\"a\"]|ca = \"none.pem\"|"), "none.pem: expected a PEM file"),
+        (table("client_ids = [\"a\"]|jwks_file = \"bad.jwks\"|"), "bad.jwks: expected a JSON object"),
+        (table("client_ids = [\"a\"]|jwks_file = \"weak.jwks\"|"), "weak.jwks: it has no key for signatures"),
         (table(both), "expected without private: nothing is fetched"),
         (table("client_ids = [\"a\"]|secret = \"x\"|"), "unknown key"),
-        (
-            wide("[\"a\", \"b\"]"),
-            "a statement of its trust lets in all users of all clients",
-        ),
-        (
-            named("id.example.com") + &named("ID.example.com"),
-            "expected once",
-        ),
-    ] {
+        (wide("[\"a\", \"b\"]"), "a statement of its trust lets in all users of all clients"),
+        (named("id.example.com") + &named("ID.example.com"), "expected once"),
+    ];
+    for (text, wanted) in cases {
         let told = folder.bare(&folder.load(&text).unwrap_err().to_string());
         assert!(told.contains(wanted), "{text}\n told {told}");
     }
@@ -154,22 +126,22 @@ fn providers_that_nobody_trusts_and_claims_of_none_are_warned_of() {
                   \"Resource\": \"*\", \"Condition\": {\"StringEquals\": {\"other.example.com:sub\": \"x\"}}}]}'''|";
     let told = |text: &str| folder.load(text).unwrap().warnings.join("\n");
     let text = told(&format!("{PROVIDER}{policy}"));
-    assert!(
-        text.contains("no role trusts arn:aws:iam::123456789012:oidc-provider/id.example.com"),
-        "{text}"
+    testkit::assert_has(
+        &text,
+        &["no role trusts arn:aws:iam::123456789012:oidc-provider/id.example.com"],
     );
     for (console, count) in [("other.example.com", 1), ("id.example.com/realms/home", 0)] {
         let warnings = folder.load_for(Some(console), PROVIDER).unwrap().warnings;
         assert_eq!(warnings.len(), count, "{warnings:?}");
     }
-    assert!(
-        text.contains("policy p: other.example.com:sub is not a claim of a provider"),
-        "{text}"
+    testkit::assert_has(
+        &text,
+        &["policy p: other.example.com:sub is not a claim of a provider"],
     );
     let text = told(&role(BY_SUB));
-    assert!(
-        text.contains("role viewer trusts arn:aws:iam::123456789012:oidc-provider/id"),
-        "{text}"
+    testkit::assert_has(
+        &text,
+        &["role viewer trusts arn:aws:iam::123456789012:oidc-provider/id"],
     );
     let many: String = (0..65)
         .map(|nth| format!("[oidc_provider.\"id{nth}.example.com\"]|client_ids = [\"a\"]|"))

@@ -26,7 +26,7 @@ fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate of the registry that signed in under this name.
+/// Returns a certificate that is listed in the registry and signed in under this name.
 fn listed(fingerprint: u8, name: &str) -> ThingIdentity {
     ThingIdentity {
         certificate: [fingerprint; 32],
@@ -63,10 +63,9 @@ fn things_and_aliases_are_loaded_with_their_files() {
     assert_eq!(devices.hosts, [Box::<str>::from("credentials.example.com")]);
     assert_eq!(devices.authorities.len(), 2);
     let alias = loaded.credentials.alias("Kvs=Alias,1").unwrap();
-    assert_eq!(
-        (&*alias.role, &*alias.account, alias.duration_s),
-        ("camera", "123456789012", 1800)
-    );
+    assert_eq!(&*alias.role, "camera");
+    assert_eq!(&*alias.account, "123456789012");
+    assert_eq!(alias.duration_s, 1800);
     let things = loaded.credentials.things().unwrap();
     assert_eq!(things.registry.len(), 2);
     let known: Vec<&str> = things.registry.things_of(&[0xab; 32]).collect();
@@ -162,30 +161,20 @@ fn the_last_line_of_a_registry_counts_those_before_it() {
     for last in [&*last, "# lines=3", "# lines=3\r\n"] {
         assert!(is_counted(&(lines.clone() + last)), "{last}");
     }
-    for (text, rule) in [
-        (
-            lines.clone() + "# lines=2",
-            "things.csv:4: this line does not match the 3 lines before it",
-        ),
-        (
-            lines.replace("cam-1", "cam-2") + &last,
-            "things.csv:4: this line does not match the 3 lines",
-        ),
-        (
-            lines.clone() + "# lines=x",
-            "after a manual edit, # lines=3 is enough",
-        ),
-        (
-            lines.clone() + "# lines=3\n# more",
-            "things.csv:5: expected nothing behind # lines=N",
-        ),
-    ] {
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (lines.clone() + "# lines=2", "things.csv:4: this line does not match the 3 lines before it"),
+        (lines.replace("cam-1", "cam-2") + &last, "things.csv:4: this line does not match the 3 lines"),
+        (lines.clone() + "# lines=x", "after a manual edit, # lines=3 is enough"),
+        (lines.clone() + "# lines=3\n# more", "things.csv:5: expected nothing behind # lines=N"),
+    ];
+    for (text, rule) in cases {
         let error = load(&text).unwrap_err().to_string();
         assert!(error.contains(rule), "{error}");
     }
 }
 
-/// Run it with `--release` for the figure.
+/// Run with `--release` to measure the time.
 #[test]
 #[ignore = "a million lines take seconds without optimization"]
 fn a_million_things_are_loaded_in_two_seconds_and_a_hundred_megabytes() {
@@ -193,7 +182,7 @@ fn a_million_things_are_loaded_in_two_seconds_and_a_hundred_megabytes() {
     let path = folder.write("things.csv", "");
     let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
     for nth in 0..1_000_000_u64 {
-        // In no order, as digests are.
+        // Digests are not sorted, so neither are these lines.
         let begin = nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         writeln!(
             file,
@@ -218,7 +207,8 @@ fn a_million_things_are_loaded_in_two_seconds_and_a_hundred_megabytes() {
     assert!(took.as_secs_f64() <= 2.0, "{took:?}");
 }
 
-/// An operator withdraws an authority and leaves its list: the file loads, so the authority is out of force.
+/// An operator withdraws an authority but leaves its revocation list in place. The file still loads, so the authority
+/// is no longer in force.
 #[test]
 fn the_list_of_a_withdrawn_authority_is_a_warning() {
     let folder = Folder::new();
@@ -247,7 +237,7 @@ fn the_list_of_a_withdrawn_authority_is_a_warning() {
     assert!(remarks[1].contains("have no revocation list of the authority CN=devices"));
 }
 
-/// The name of an authority is what somebody wrote into a certificate.
+/// The name of an authority can be anything that somebody wrote into a certificate.
 #[test]
 fn a_line_end_in_the_name_of_an_authority_makes_no_line() {
     let folder = Folder::new();

@@ -3,7 +3,7 @@ use crate::side::admin::connections;
 use std::io::{Read, Write};
 use std::net::TcpStream as Client;
 
-/// Serves "hello" for `life`, while `clients` talks to it; at the end nobody is inside.
+/// Serves "hello" for `life` while `clients` talk to it. Afterwards, no slot may be taken.
 fn serve(life: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -24,7 +24,7 @@ fn serve(life: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
         tokio::task::spawn_blocking(move || clients(address))
             .await
             .unwrap();
-        // All but that of the connection that is awaited.
+        // All permits except that of the accept that is in progress.
         let free = || descriptors.available_permits() == PLACES + LEAVING_MAX - 1;
         for _ in 0..1000 {
             if free() {
@@ -38,7 +38,7 @@ fn serve(life: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
 
 const PLACES: usize = 24;
 
-/// More than sockets hold.
+/// More bytes than the buffers of a socket hold.
 const LONG: usize = 64 << 20;
 
 fn connect(to: SocketAddr) -> Client {
@@ -71,10 +71,11 @@ fn the_oldest_makes_room_and_a_prompt_request_is_answered() {
     });
 }
 
-/// Reading a long answer prolongs the connection's life; who stops reading has no longer one than others.
+/// Reading a long response extends the life of its connection. A client that stops reading gets no more time than
+/// others.
 #[test]
 fn a_long_answer_lasts_for_as_long_as_it_is_read() {
-    // Far longer than a busy machine keeps the reading thread waiting.
+    // Much longer than a busy machine can delay the thread that reads.
     let life = Duration::from_secs(2);
     serve(life, move |to| {
         let ask = || {
@@ -88,7 +89,7 @@ fn a_long_answer_lasts_for_as_long_as_it_is_read() {
         let (began, mut read) = (Instant::now(), 0);
         let mut part = vec![0; 1 << 20];
         loop {
-            // Small parts at first, so that reading takes longer than a life.
+            // The parts are small at first, so that reading takes longer than one lifetime.
             let slow = began.elapsed() < life + life / 2;
             let most = if slow { 64 << 10 } else { part.len() };
             match reads.read(&mut part[..most]).unwrap() {

@@ -39,41 +39,25 @@ fn what_is_trouble_is_seen_at_the_end() {
         role: Role::Master,
         ..end(Some(1), None)
     };
-    for (name, end, trouble) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         ("as it should be", end(Some(1), Some(62)), None),
         ("no offer", end(None, None), None),
         ("a master", master.clone(), None),
-        (
-            "a master that is cut off",
-            ConnectionEnd {
-                reason: EndReason::SlowConsumer,
-                ..master
-            },
-            Some(Trouble::CutOff),
-        ),
+        ("a master that is cut off", ConnectionEnd { reason: EndReason::SlowConsumer, ..master },
+            Some(Trouble::CutOff)),
         ("unanswered", end(Some(1), None), Some(Trouble::Unanswered)),
         ("slow", end(Some(1), Some(3_001)), Some(Trouble::Slow)),
         ("not yet slow", end(Some(1), Some(3_000)), None),
         ("an answer to nobody", end(None, Some(9_000)), None),
-        (
-            "no candidates",
-            quiet(2, 1, 2_062),
-            Some(Trouble::NoCandidates),
-        ),
+        ("no candidates", quiet(2, 1, 2_062), Some(Trouble::NoCandidates)),
         ("none yet", quiet(2, 1, 2_061), None),
         ("neither trickles", quiet(1, 1, 9_000), None),
-        (
-            "slow reader",
-            cut(EndReason::SlowConsumer),
-            Some(Trouble::CutOff),
-        ),
-        (
-            "a bad frame",
-            cut(EndReason::ProtocolError(FrameError::Unmasked)),
-            Some(Trouble::CutOff),
-        ),
+        ("slow reader", cut(EndReason::SlowConsumer), Some(Trouble::CutOff)),
+        ("a bad frame", cut(EndReason::ProtocolError(FrameError::Unmasked)), Some(Trouble::CutOff)),
         ("too old", cut(EndReason::Age), None),
-    ] {
+    ];
+    for (name, end, trouble) in cases {
         let found = Trouble::of(&end).map(|(found, _)| found);
         assert_eq!(found, trouble, "{name}");
     }
@@ -142,27 +126,18 @@ fn the_sentence_is_that_of_the_trace_or_of_the_end() {
         ..end(Some(1), Some(62))
     };
     let unanswered = "it left 19.5 s after its offer, without an answer";
-    for (end, hints, says) in [
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
         (end(Some(500), None), vec![], unanswered),
         (end(Some(500), None), vec![done.clone()], unanswered),
         (end(Some(500), None), vec![expired.clone()], "it expired"),
-        (
-            end(Some(1), Some(12_401)),
-            vec![done.clone()],
-            "the answer came 12.4 s after the offer",
-        ),
-        (
-            cut,
-            vec![expired.clone()],
-            "the broker closed it: it reads too slowly: its queue exceeded [limits] outbox_bytes",
-        ),
+        (end(Some(1), Some(12_401)), vec![done.clone()], "the answer came 12.4 s after the offer"),
+        (cut, vec![expired.clone()],
+            "the broker closed it: it reads too slowly: its queue exceeded [limits] outbox_bytes"),
         (lacks.clone(), vec![expired.clone()], NO_MASTER_CANDIDATES),
-        (
-            lacks.clone(),
-            vec![expired, lacking],
-            "neither side has any",
-        ),
-    ] {
+        (lacks.clone(), vec![expired, lacking], "neither side has any"),
+    ];
+    for (end, hints, says) in cases {
         let mut ring = Ring::default();
         ring.ended(Wall(0), &end);
         ring.explain(7, vec![]);

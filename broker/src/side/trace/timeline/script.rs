@@ -1,6 +1,7 @@
-//! Transcripts of channels for tests, an entry per event: time in milliseconds, sender, event, recipient. The last
-//! entry is the time of reading. `a1` is the first connection of client id `a`, and `M1` the first of a master. A plain
-//! `a` is the client id without a connection, and `?a` a client id whose name was overwritten.
+//! Transcripts of channels, for tests. An entry describes an event by its time in milliseconds, the sender, the event
+//! itself and the recipient. The last entry states when the trace is read. `a1` is the first connection of client id
+//! `a`, and `M1` is the first connection of a master. A plain `a` is the client id without a connection, and `?a` is a
+//! client id whose name was overwritten.
 
 use super::*;
 use crate::side::trace::hints::{of_master, of_viewer};
@@ -150,7 +151,7 @@ impl Script {
     }
 }
 
-/// Builds a message. `how` is the passage, the byte count after a slash, and the number of candidates after a hash.
+/// Builds a message. `how` has the form `passage/bytes#candidates`, in which each part is optional.
 pub(super) fn message(who: &str, what: &str, how: &str, for_whom: &str) -> TraceKind {
     let action = match what {
         "offer" => Some(Action::SdpOffer),

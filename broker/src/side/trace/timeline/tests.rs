@@ -1,4 +1,4 @@
-//! Tables of channels as transcripts, whose form `script.rs` explains.
+//! Tables of channels, written as transcripts. `script.rs` explains their format.
 
 use super::script::*;
 use super::*;
@@ -30,26 +30,24 @@ fn the_table_of_hints() {
 
 #[test]
 fn calls_belong_to_the_next_connection_of_their_address_role_and_client_id() {
-    for (script, wanted) in [
-        (
-            "0 a1 calls; 5 a1 calls:endpoint; 9 a1 calls:ice; 10 a1 joins; 20 a1 leaves; 30 a2 calls; 40 a2 joins; 50",
-            vec![vec![0, 5, 9, 10, 20], vec![30, 40]],
-        ),
-        (
-            "0 b1 calls; 0 a1 calls; 15001 a1 joins; 15002",
-            vec![vec![15_001]],
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("0 a1 calls; 5 a1 calls:endpoint; 9 a1 calls:ice; 10 a1 joins; 20 a1 leaves; 30 a2 calls; 40 a2 joins; 50",
+            vec![vec![0, 5, 9, 10, 20], vec![30, 40]]),
+        ("0 b1 calls; 0 a1 calls; 15001 a1 joins; 15002", vec![vec![15_001]]),
         ("0 a1 joins; 9 a1 calls; 50", vec![vec![0]]),
-    ] {
+    ];
+    for (script, wanted) in cases {
         assert_eq!(moments(&story(script)), wanted, "{script}");
     }
 }
 
-/// A session as it should be, from 1 s on.
+/// A session without trouble that begins at 1 s.
 const GOOD: &str = "0 M1 joins; 1000 a1 joins; 1003 a1 offer M1; 1004 a1 candidate*5 M1; 1065 M1 answer a1; \
                     1066 M1 candidate*5 a1";
 
-/// A name, a transcript, and the hints that follow from it; a line that begins with a blank continues the one before.
+/// Each entry has a name, a transcript, and the hints expected for it. A line that begins with a blank continues the
+/// line before.
 const TABLE: &str = "\
 # a session as it should be
 GOOD; 11000
@@ -298,27 +296,17 @@ M: it left 300 ms after it joined; 3 connections of this master ended within 10 
 #[test]
 fn ends_after_a_proxys_time_are_named() {
     let joins = "0 M1 joins; 0 a1 joins; 5000 a1 candidate M1";
-    for (left, ping_ms, proxy) in [
-        (
-            "65000 a1 leaves:gone",
-            0,
-            "60 s after its last message, or its beginning: nginx",
-        ),
-        (
-            "65999 a1 leaves:gone",
-            60_000,
-            "60 s after its last message, or its beginning: nginx",
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        ("65000 a1 leaves:gone", 0, "60 s after its last message, or its beginning: nginx"),
+        ("65999 a1 leaves:gone", 60_000, "60 s after its last message, or its beginning: nginx"),
         ("65000 a1 leaves:gone", 59_000, ""),
         ("66000 a1 leaves:gone", 0, ""),
         ("65000 a1 leaves", 0, ""),
-        (
-            "30000 a1 leaves:gone",
-            1_000,
-            "30 s after its last message, or its beginning: application load balancers",
-        ),
+        ("30000 a1 leaves:gone", 1_000, "30 s after its last message, or its beginning: application load balancers"),
         ("35000 a1 leaves:gone", 1_000, ""),
-    ] {
+    ];
+    for (left, ping_ms, proxy) in cases {
         let story = story(&format!("{joins}; {left}; 99000"));
         let hint = story.viewers[0].ended_by_proxy(ping_ms).unwrap_or_default();
         assert!(
@@ -328,7 +316,8 @@ fn ends_after_a_proxys_time_are_named() {
     }
 }
 
-/// Of events that name a client id alone, the connection that came last before them has them, or the next one.
+/// An event that names only a client id belongs to the last connection of that client before the event, or to the next
+/// one.
 #[test]
 fn events_belong_to_a_connection() {
     for (script, ids_wanted, wanted) in [
@@ -358,7 +347,7 @@ fn events_belong_to_a_connection() {
         let story = story(script);
         let mut found: Vec<_> = ids(&story).into_iter().zip(moments(&story)).collect();
         if ids_wanted.contains(&"ghost") {
-            found.sort(); // clients that never connected come by their marks
+            found.sort(); // clients that never connected are sorted by their marks
             assert_eq!(
                 story.masters[0].events.len(),
                 2,
@@ -385,15 +374,14 @@ fn a_connection_begins_with_its_join_if_that_is_known() {
         panic!("two viewers")
     };
     assert_eq!((a.ms(1000), a.ms(3500), a.ms(0)), (0.0, 2.5, -1.0));
-    assert_eq!(
-        (a.facts.left, b.facts.offer, b.facts.now),
-        (Some(4.0), Some(4.0), 7.0)
-    );
+    assert_eq!(a.facts.left, Some(4.0));
+    assert_eq!(b.facts.offer, Some(4.0));
+    assert_eq!(b.facts.now, 7.0);
     assert_eq!(a.left, Some((5000, Some(EndReason::PeerClosed))));
     assert!(!a.facts.whole && !b.facts.whole);
 }
 
-/// Hints follow from all that is known, whatever is shown of it.
+/// Hints are derived from everything that is known, even if only part of it is shown.
 #[test]
 fn viewers_and_events_are_left_out_by_client_time_and_number() {
     let read = || {
@@ -403,10 +391,9 @@ fn viewers_and_events_are_left_out_by_client_time_and_number() {
         )
     };
     let whole = read();
-    assert_eq!(
-        (ids(&whole), whole.masters.len(), whole.cut),
-        (vec!["a", "b", "ghost"], 2, false)
-    );
+    assert_eq!(ids(&whole), vec!["a", "b", "ghost"]);
+    assert_eq!(whole.masters.len(), 2);
+    assert!(!whole.cut);
 
     let mut one = read();
     one.only("b");
@@ -421,11 +408,8 @@ fn viewers_and_events_are_left_out_by_client_time_and_number() {
     assert_eq!(moments(&later), [vec![20], vec![30], vec![40]]);
     assert_eq!(later.masters.len(), 1, "one left before");
     later.since(41_000);
-    assert_eq!(
-        (ids(&later), later.cut),
-        (vec!["b"], false),
-        "it is connected"
-    );
+    assert_eq!(ids(&later), vec!["b"], "it is connected");
+    assert!(!later.cut, "it is connected");
 
     let mut newest = read();
     newest.newest(4);

@@ -60,47 +60,18 @@ impl Kind {
 }
 
 /// The marks, closed: `<!-- block: NAME -->` before the fence, `<!-- blocks: NAME -->` for a whole page.
-const MARKS: [Kind; 6] = [
-    Kind::Server,
-    Kind::Root,
-    Kind::Service,
-    Kind::Network,
-    Kind::Domain,
-    Kind::Output,
-];
+#[rustfmt::skip] // a list
+const MARKS: [Kind; 6] = [Kind::Server, Kind::Root, Kind::Service, Kind::Network, Kind::Domain, Kind::Output];
 
 /// Blocks that other tests run: page, section (empty: any), language, how many, and the test, which names `README.md`
 /// or the page.
+#[rustfmt::skip] // a table, a case per row
 pub(crate) const ELSEWHERE: [(&str, &str, &str, usize, &str); 5] = [
     ("README.md", "Install", "sh", 3, "broker/tests/packages.rs"),
-    (
-        "deploy/CLUSTER.md",
-        "Three nodes on one machine",
-        "sh",
-        4,
-        "broker/tests/live/cluster_netns/page.rs",
-    ),
-    (
-        "deploy/testing/README.md",
-        "",
-        "python",
-        1,
-        "deploy/conformance/python/test_plugin.py",
-    ),
-    (
-        "deploy/testing/js/README.md",
-        "",
-        "js",
-        2,
-        "deploy/conformance/js/helper.mjs",
-    ),
-    (
-        "deploy/testing/python/README.md",
-        "",
-        "python",
-        3,
-        "deploy/conformance/python/test_plugin.py",
-    ),
+    ("deploy/CLUSTER.md", "Three nodes on one machine", "sh", 4, "broker/tests/live/cluster_netns/page.rs"),
+    ("deploy/testing/README.md", "", "python", 1, "deploy/conformance/python/test_plugin.py"),
+    ("deploy/testing/js/README.md", "", "js", 2, "deploy/conformance/js/helper.mjs"),
+    ("deploy/testing/python/README.md", "", "python", 3, "deploy/conformance/python/test_plugin.py"),
 ];
 
 impl Block {

@@ -7,7 +7,7 @@ use crate::cluster_netns::journal::Journal;
 use crate::cluster_netns::network::{HOSTS, Network};
 use crate::http::{Answer, Connection, get};
 use crate::peer::{master_query, upgrade};
-use crate::process::{Broker, command, fresh_directory};
+use crate::process::{Broker, command, directory};
 use serde_json::{Value, json};
 use setup::{Link, NONE, Setup};
 use std::fs;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
-use testkit::{until, until_true, until_within};
+use testkit::{Directory, until, until_true, until_within};
 
 /// The first port on which nodes listen for each other, followed by the next ones: known before they start, since a
 /// port that the system chose may have a next one that is taken.
@@ -33,7 +33,7 @@ pub(crate) struct Nodes {
     nodes: [Option<Broker>; 3],
     /// One member, or three.
     pub(crate) etcd: Vec<Etcd>,
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Directory,
     link: Link,
     /// Further arguments of each.
     pub(crate) arguments: Vec<String>,
@@ -137,7 +137,7 @@ impl Nodes {
         let nodes = Self {
             nodes: [None, None, None],
             etcd,
-            directory: fresh_directory(),
+            directory: directory(),
             link,
             arguments: NONE.map(str::to_owned).into(),
             config: String::new(),
@@ -407,7 +407,6 @@ impl Drop for Nodes {
     fn drop(&mut self) {
         self.nodes = [None, None, None];
         self.etcd.clear();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

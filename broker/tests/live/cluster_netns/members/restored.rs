@@ -42,10 +42,8 @@ fn a_restored_etcd_counts_as_gone_until_it_is_accepted() {
     HealthyPair::once(nodes.node(0), &forgotten[0]);
     for (_, node) in nodes.all() {
         refuses_changes(node, &forgotten[1]);
-        assert!(
-            node.log()
-                .contains("the history of etcd differs from the known one")
-        );
+        let wanted = "the history of etcd differs from the known one";
+        testkit::assert_has(&node.log(), &[wanted]);
     }
     let journal = nodes.journal();
     assert_eq!(journal.changes_since(before), 0);

@@ -16,17 +16,13 @@ fn deliveries_are_spoiled_in_one_part(broker: &Broker) {
     let mut viewer = Peer::viewer(broker, &arn, "v1");
     let whole = to_master("ICE_CANDIDATE", "eyJhIg==", "v1");
     let no_json = format!("{}]", whole.strip_suffix('}').expect("an object"));
-    for (act, comes) in [
-        (
-            json!("corrupt"),
-            to_master("ICE_CANDIDATE", "AAAAAA==", "v1"),
-        ),
-        (
-            json!({ "corrupt": "base64" }),
-            to_master("ICE_CANDIDATE", "!!!!!!!!", "v1"),
-        ),
+    #[rustfmt::skip] // a table, a case per row
+    let cases = [
+        (json!("corrupt"), to_master("ICE_CANDIDATE", "AAAAAA==", "v1")),
+        (json!({ "corrupt": "base64" }), to_master("ICE_CANDIDATE", "!!!!!!!!", "v1")),
         (json!({ "corrupt": "message" }), no_json),
-    ] {
+    ];
+    for (act, comes) in cases {
         let fault = json!({ "on": "delivery", "match": { "role": "master" }, "do": act });
         let mut master = Peer::master(broker, &arn);
         make(broker, &fault);

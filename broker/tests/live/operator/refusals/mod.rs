@@ -11,7 +11,7 @@ use cases::{
 use clients::{Clients, Refusal, refusal};
 
 use crate::http::{Connection, call, get};
-use crate::process::{Broker, arn, fresh_directory};
+use crate::process::{Broker, arn, directory};
 use crate::signed::service::{Service, credentials, principal};
 use crate::signed::signer::{Call, Signer};
 use broker_core::check::Check;
@@ -25,38 +25,24 @@ use std::path::Path;
 /// Refusals that no client of a healthy broker can bring about: the simulation does, where each refusal's check
 /// has a cause and its id says it (`MUST_MEET` in `broker/core/tests/sim/coverage.rs`); and a fault of the broker
 /// itself.
+#[rustfmt::skip] // a list
 const ELSEWHERE: [Check; 7] = [
-    Check::ChannelDeleting,
-    Check::MailboxFull,
-    Check::ChangesFull,
-    Check::StoreFailed,
-    Check::AuditFull,
-    Check::ReplyTimeout,
-    Check::InternalFailure,
+    Check::ChannelDeleting, Check::MailboxFull, Check::ChangesFull, Check::StoreFailed, Check::AuditFull,
+    Check::ReplyTimeout, Check::InternalFailure,
 ];
 
 /// Before there is a request, or of a proxy: see `operator/turned_away.rs` and `listeners/proxy.rs`.
+#[rustfmt::skip] // a list
 const EARLY: [Check; 11] = [
-    Check::ConnectionsFull,
-    Check::HandshakesFull,
-    Check::TlsExpected,
-    Check::TlsDistrusted,
-    Check::TlsNothingCommon,
-    Check::TlsBroken,
-    Check::TlsLeft,
-    Check::ProxyUnexpected,
-    Check::ProxyForeign,
-    Check::ProxyMalformed,
+    Check::ConnectionsFull, Check::HandshakesFull, Check::TlsExpected, Check::TlsDistrusted, Check::TlsNothingCommon,
+    Check::TlsBroken, Check::TlsLeft, Check::ProxyUnexpected, Check::ProxyForeign, Check::ProxyMalformed,
     Check::EndpointUnadvertised,
 ];
 
 /// Refusals by nodes of a cluster alone: see `cluster/`, and `nodes.rs` and `owners.rs` of the transcripts of shards.
+#[rustfmt::skip] // a list
 const OF_NODES: [Check; 5] = [
-    Check::OwnerUnreachable,
-    Check::OwnerElsewhere,
-    Check::OwnerNone,
-    Check::ListIncomplete,
-    Check::AbsenceUnknown,
+    Check::OwnerUnreachable, Check::OwnerElsewhere, Check::OwnerNone, Check::ListIncomplete, Check::AbsenceUnknown,
 ];
 
 /// Refusals of devices that wait: see `hooks/polls.rs`, and `wake.rs` of the transcripts of shards.
@@ -66,21 +52,15 @@ const OF_DEVICES: [Check; 2] = [Check::WakePollsFull, Check::WakePollReplaced];
 const OF_SIGN_INS: [Check; 1] = [Check::RateAddress];
 
 /// Refusals of devices with certificates: see `things/`.
+#[rustfmt::skip] // a list
 const OF_THINGS: [Check; 5] = [
-    Check::ThingCertificate,
-    Check::ThingName,
-    Check::AliasAbsent,
-    Check::ThingHost,
-    Check::ThingClock,
+    Check::ThingCertificate, Check::ThingName, Check::AliasAbsent, Check::ThingHost, Check::ThingClock,
 ];
 
 /// Refusals of players that need another's token, a camera of few codecs, or a crowd: see `auth/authenticator_tests.rs`
 /// and `shard_transcripts/whep.rs`.
-const OF_PLAYERS: [Check; 3] = [
-    Check::WhepTokenElsewhere,
-    Check::WhepNoCodec,
-    Check::WhepFull,
-];
+#[rustfmt::skip] // a list
+const OF_PLAYERS: [Check; 3] = [Check::WhepTokenElsewhere, Check::WhepNoCodec, Check::WhepFull];
 
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
@@ -123,7 +103,7 @@ fn service(directory: &Path) -> Service {
 
 #[test]
 fn each_check_is_found_by_id_by_address_and_by_channel() {
-    let directory = fresh_directory();
+    let directory = directory();
     let service = service(&directory);
     let (other, third) = (open_broker(), crowded_broker());
     let (clients, open, crowded) = (
@@ -177,7 +157,6 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
         };
         clients.assert_by_ids(again.admin);
     });
-    let _ = fs::remove_dir_all(&directory);
 }
 
 /// Forgeries from one address; a device elsewhere that is refused meanwhile is seen all the same.
@@ -219,19 +198,11 @@ fn explained(clients: &Clients<'_>) {
         .find(|seen| seen.check == Check::SignatureMismatch);
     let row = refusal(clients.broker.admin, &forged.expect("one").id).expect("it is kept");
     let canonical = row["explain"]["canonicalRequest"].as_str().expect("a text");
-    assert!(
-        canonical.starts_with("GET\n/\nX-Amz-Algorithm=AWS4-HMAC-SHA256&"),
-        "{canonical}"
-    );
-    assert!(
-        canonical.contains("X-Amz-Security-Token=FwoGZXIv…"),
-        "{canonical}"
-    );
+    testkit::assert_begins(&canonical, "GET\n/\nX-Amz-Algorithm=AWS4-HMAC-SHA256&");
+    testkit::assert_has(&canonical, &["X-Amz-Security-Token=FwoGZXIv…"]);
     assert_eq!(row["explain"]["signedHeaders"], "host");
-    assert_eq!(
-        (&row["keyId"], &row["principal"]),
-        (&json!("AKIDTEMPORARY"), &json!("temporary"))
-    );
+    assert_eq!(row["keyId"], "AKIDTEMPORARY");
+    assert_eq!(row["principal"], "temporary");
     let policy = |check| {
         let denied = seen.iter().find(|seen| seen.check == check);
         refusal(clients.broker.admin, &denied.expect("one").id).expect("it is kept")["policy"]
@@ -265,17 +236,12 @@ fn found_by_command(clients: &Clients<'_>) {
     ] {
         let (code, text, fault) = why(arguments);
         assert_eq!((code, &*fault), (Some(0), ""), "{arguments:?}");
-        assert!(
-            text.contains(seen.check.says()) && text.contains(&seen.id),
-            "{text}"
-        );
+        testkit::assert_has(&text, &[seen.check.says(), &seen.id]);
     }
     let (code, text, _) = why(&["--channel", "gate", "--client", "device", "--json"]);
     let list: Value = serde_json::from_str(&text).expect("a document");
-    assert_eq!(
-        (code, &list["refusals"][0]["check"]),
-        (Some(0), &json!("signature_missing"))
-    );
+    assert_eq!(code, Some(0));
+    assert_eq!(list["refusals"][0]["check"], "signature_missing");
     for nothing in [
         &["00000000-0000-4000-8000-000000000000"][..],
         &["--key", "AKIDABSENT"],
@@ -310,8 +276,6 @@ fn in_development_a_refusal_says_where_to_read_why() {
         "/describeSignalingChannel",
         &json!({"ChannelName": "none"}),
     );
-    assert_eq!(
-        (answer.status, answer.header("x-heliograph-why")),
-        (404, None)
-    );
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.header("x-heliograph-why"), None);
 }

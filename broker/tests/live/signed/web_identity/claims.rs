@@ -92,12 +92,8 @@ fn users_of_one_session_name_are_told_apart_in_the_log() {
         let arn = service.create(&session, &format!("of-{user}"));
         let proof = format!("issuer=\"{}\" subject=\"{user}\"", provider.issuer);
         let by = ["caller=\"viewer/app\"", &*proof, &session.id, &*arn];
-        let got = [
-            "AssumeRoleWithWebIdentity",
-            &*proof,
-            "new_key_id=",
-            &session.id,
-        ];
+        #[rustfmt::skip] // a list
+        let got = ["AssumeRoleWithWebIdentity", &*proof, "new_key_id=", &session.id];
         for parts in [by, got] {
             until("its line", || {
                 let log = service.broker.log();

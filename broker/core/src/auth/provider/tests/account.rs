@@ -11,7 +11,7 @@ const WANTED: WantedClaims<'static> = WantedClaims {
     value: "operators",
 };
 
-/// The outcome of a token with these changes.
+/// Verifies a token whose usual claims have these changes.
 fn outcome(wanted: &WantedClaims<'_>, changes: &Value) -> Result<Box<str>, AccountFault> {
     let mut usual = claims(json!({
         "aud": "console", "nonce": "the-nonce", "groups": ["staff", "operators"],
@@ -38,7 +38,7 @@ fn the_claim_is_a_text_or_a_list_that_has_the_value() {
         let subject = outcome(&WANTED, &json!({ "groups": groups })).unwrap();
         assert_eq!(&*subject, "alice");
     }
-    // As many groups as people have in large organisations.
+    // People in large organisations belong to this many groups.
     let mut many: Vec<_> = (0..500).map(|nth| format!("group {nth}")).collect();
     many.push("operators".into());
     assert!(outcome(&WANTED, &json!({ "groups": many })).is_ok());
@@ -55,7 +55,7 @@ fn the_claim_is_a_text_or_a_list_that_has_the_value() {
         let fault = outcome(&WANTED, &json!({ "groups": groups }));
         assert_eq!(fault, Err(stranger), "{groups}");
     }
-    // A name in other letters is another claim.
+    // Claim names are case-sensitive.
     let changes = json!({"groups": null, "Groups": ["operators"]});
     assert!(outcome(&WANTED, &changes).is_err());
 }

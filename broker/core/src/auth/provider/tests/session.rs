@@ -1,4 +1,4 @@
-//! Claims about the session, and the one issuer with two names.
+//! Tests for claims about the session, and for the one issuer that has two names.
 
 use crate::auth::provider::tests::signer::{NOW_S, Signer, claims, provider, verified};
 use crate::auth::provider::{TokenFault, Unverified};
@@ -15,7 +15,7 @@ fn tags(of: &SessionClaims) -> Vec<(&str, &str)> {
     tags.map(|tag| (&*tag.key, &*tag.value)).collect()
 }
 
-/// The example of IAM's guide, nested and flat.
+/// The example in the IAM User Guide, in its nested and flat forms.
 #[test]
 fn tags_and_the_source_identity_are_claims() {
     let nested = session(json!({
@@ -100,11 +100,9 @@ fn google_alone_may_leave_out_the_scheme() {
         assert_eq!(&*identity.provider, "accounts.google.com");
         assert_eq!(Unverified::read(&token).unwrap().claimed_issuer(), issuer);
     }
-    for issuer in [
-        "http://accounts.google.com",
-        "accounts.google.com/",
-        "Accounts.google.com",
-    ] {
+    #[rustfmt::skip] // a list
+    let cases = ["http://accounts.google.com", "accounts.google.com/", "Accounts.google.com"];
+    for issuer in cases {
         assert_eq!(verified(&google, &token(issuer)), Err(TokenFault::Issuer));
     }
     let short = token("id.example.com/realms/home");

@@ -1,4 +1,4 @@
-//! Keys of providers that exist in tests alone, and tokens that they sign.
+//! Provider keys that exist only in tests, and the tokens that they sign.
 
 use crate::auth::provider::{Algorithms, KeySet, KeySource, Provider, TokenFault, Unverified};
 use crate::auth::sign_in::WebIdentity;
@@ -8,10 +8,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The moment of the tests, in seconds since 1970 UTC.
+/// The current time in the tests, in seconds since 1970 UTC.
 pub(crate) const NOW_S: u64 = 1_790_000_000;
 
-/// A private key with its public half under an id.
+/// A private key that signs tokens.
 pub(crate) struct Signer {
     pub(crate) algorithm: Algorithm,
     key: EncodingKey,
@@ -30,20 +30,20 @@ impl Signer {
         Self { algorithm, key }
     }
 
-    /// The public half as it is published under an id, with changes.
+    /// Returns the public key as it is published under an id, with changes.
     pub(crate) fn jwk(&self, id: &str, changes: Value) -> Value {
         let jwk = Jwk::from_encoding_key(&self.key, self.algorithm).unwrap();
         let jwk = serde_json::to_value(jwk).unwrap();
         changed(changed(jwk, json!({"kid": id})), changes)
     }
 
-    /// A token with these claims and changes to its header.
+    /// Signs a token with these claims and changes to its usual header.
     pub(crate) fn token(&self, claims: &Value, header: Value) -> String {
         let usual = serde_json::to_value(Header::new(self.algorithm)).unwrap();
         self.signed(&changed(usual, header).to_string(), &claims.to_string())
     }
 
-    /// A token of these two texts, whatever they are.
+    /// Signs a token with this text as its header and this text as its claims. Neither has to be valid.
     pub(crate) fn signed(&self, header: &str, claims: &str) -> String {
         let message = [header, claims].map(|part| BASE64URL_NOPAD.encode(part.as_bytes()));
         let message = message.join(".");
@@ -51,7 +51,7 @@ impl Signer {
         format!("{message}.{}", signature.unwrap())
     }
 
-    /// A token as the library writes it.
+    /// Signs a token in the form that the library writes.
     pub(crate) fn usual(&self, id: Option<&str>) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = id.map(str::to_owned);
@@ -59,7 +59,7 @@ impl Signer {
     }
 }
 
-/// The usual claims with changes; null takes one away.
+/// Returns the usual claims with changes. A change to null removes the claim.
 pub(crate) fn claims(changes: Value) -> Value {
     let usual = json!({
         "iss": "https://id.example.com/realms/home", "sub": "alice", "aud": "home-app", "iat": NOW_S - 10,
@@ -82,12 +82,11 @@ fn changed(mut object: Value, changes: Value) -> Value {
     object
 }
 
-/// A set of keys.
 pub(crate) fn set(keys: &[Value]) -> KeySet {
     KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
-/// The provider of the usual claims, with both keys.
+/// Returns the provider that matches the usual claims, with both keys.
 pub(crate) fn provider() -> Provider {
     let keys = set(&[
         Signer::es256().jwk("e", json!({})),
@@ -105,7 +104,7 @@ pub(crate) fn provider() -> Provider {
     }
 }
 
-/// The outcome of a token with the keys of the provider's file.
+/// Verifies a token with the keys in the provider's file.
 pub(crate) fn verified(provider: &Provider, token: &str) -> Result<WebIdentity, TokenFault> {
     let KeySource::File(keys) = &provider.keys else {
         panic!("keys of a file");

@@ -10,17 +10,17 @@ use crate::time::{Moment, Wall};
 use codec::{control::Tag, identifiers::ChannelArn};
 use std::sync::Arc;
 
-/// Some shards with channels, and one caller on the first.
+/// Shards with channels, and a caller connected to the first shard.
 struct Shards {
     all: Vec<Shard>,
     caller: SessionKey,
-    /// The most records that one input had a shard look at.
+    /// The highest number of records that a shard read for a single input.
     looked_at: u64,
-    /// Later with each request.
+    /// The current time, which advances with each request.
     at: Moment,
 }
 
-/// Tags of 50 KiB: a page that copied them would take milliseconds.
+/// Returns 50 KiB of tags. A page that copied them would take milliseconds.
 fn tags() -> Vec<Tag> {
     let tag = |number: usize| Tag {
         key: format!("key-{number}").into(),
@@ -78,7 +78,7 @@ impl Shards {
         }
     }
 
-    /// The names of a page, and its token.
+    /// Requests a page. Returns the names on it, and the token for the next page.
     fn list(&mut self, request_body: &str) -> (Vec<String>, Option<String>) {
         let body = request_body;
         self.at.micros += 1;
@@ -112,7 +112,7 @@ impl Shards {
         )
     }
 
-    /// An input of the caller's shard: it answers without a letter to another one.
+    /// Passes an input to the caller's shard, which must answer without sending a message to another shard.
     fn input(&mut self, input: Input<'_, Letter>) {
         let machine = &mut self.all[0];
         let before = machine.snapshot().records_read;
@@ -123,7 +123,7 @@ impl Shards {
         }
     }
 
-    /// All pages: their names, and how many there were.
+    /// Requests all pages. Returns the names on them, and the number of pages.
     fn pages(&mut self, condition: &str, most: usize) -> (Vec<String>, usize) {
         let (mut names, mut token, mut pages) = (Vec::new(), String::new(), 0);
         loop {
@@ -147,7 +147,7 @@ fn a_page_looks_at_no_more_records_than_it_sends() {
     let tags = tags();
     let name = |number: usize| format!("channel-{number:05}");
     let ours = (0..1500).map(|number| record(OURS, &name(number), &tags));
-    // Other accounts before and behind, and names before the prefix.
+    // Channels of accounts before and after ours, and channels of ours with names before the prefix.
     let others = (0..9000).flat_map(|number| {
         ["000000000001", "999999999999"].map(|account| record(account, &name(number), &[]))
     });
@@ -186,7 +186,7 @@ fn a_storm_of_lists_has_bounded_turns_and_is_answered_in_order() {
         let bytes = &mut request.clone().into_bytes()[..];
         shard.handle(Input::Received { session, bytes }, at);
     }
-    // A page may begin with some of the turn left.
+    // A page may begin when the turn's budget is almost used up.
     let most = RECORDS_PER_TURN + LIST_PAGE_MAX as u64 + 1;
     let mut answered = 0;
     for turn in 0..60 {
