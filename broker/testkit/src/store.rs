@@ -149,6 +149,8 @@ with socket.socket(socket.AF_UNIX) as link:
     link.connect("\0" + sys.argv[1])
     names, passed, _, _ = socket.recv_fds(link, 65536, 253)
 high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 512) for fd in passed]
+for fd in passed:
+    os.close(fd)
 for number, fd in enumerate(high, 3):
     os.dup2(fd, number)
 if high:
