@@ -425,8 +425,8 @@ const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 // Stored keys. The last valid keys of each provider are kept in a file in the data directory, so that sign-ins still
 // work if a provider is down after a restart.
 //
-// The keys are public, but whoever can write to the file decides who may sign in. The file is therefore as private as
-// the directory.
+// The keys are public, but anyone who can write to the file decides who may sign in. The file therefore has
+// mode 0600.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -133,7 +133,7 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        // Clients are served before the ready line is written, since whoever reads it may send a request at once.
+        // Clients are served before the ready line is written, since its reader may send a request at once.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,

@@ -1,5 +1,5 @@
-//! The interface between the driver and the process that contains it. Through it, the process receives orders for its
-//! shards, parcels and news, and is told to exit. Also contains the registry store of one shard.
+//! The interface between the driver and the process that contains it. The driver passes the process orders for its
+//! shards, parcels and news, and the request to exit. This file also contains the registry store of one shard.
 
 use crate::{limits::CHANGES_MAX, names::Name};
 use broker_core::cluster::link::LinkTable;

@@ -112,8 +112,8 @@ pub(crate) fn is_asked(head: &Head<'_>) -> bool {
     alias_of(head).is_some()
 }
 
-/// Returns whether the server requests client certificates on some connections. This is so if `[things]` is configured.
-/// It is also so in development without signature checks, where the server runs its own CA.
+/// Returns whether the server requests client certificates on some connections. The server does so if `[things]` is
+/// configured, and in development without signature checks, where the server runs its own CA.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),

@@ -192,8 +192,8 @@ fn judge(shard: &mut State, of: &Membership) {
     sockets.ask_again(key, next);
 }
 
-/// Handles a sign of life from a connection's peer. If the peer is a master, the channel's watchers are told that it is
-/// back, or that no viewer is waiting any longer.
+/// Handles bytes or an acknowledgement from a connection's peer. If the peer is a master, the channel's watchers learn
+/// that the master is back, or that no viewer is waiting any longer.
 pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some(session) = shard.sockets.session(key) else {
         return;
