@@ -1,4 +1,4 @@
-//! A client for the admin listener of a running broker, used by subcommands.
+//! A client for a running broker's admin listener, used by subcommands.
 
 use crate::config::{self, AdminFlags};
 use crate::files::{TOKEN_FILE, token};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 pub(crate) struct Answer {
     pub(crate) status: String,
     head: Vec<String>,
-    /// The unread body of the response. It ends when the connection is closed.
+    /// The unread response body, which ends when the connection closes.
     pub(crate) body: BufReader<TcpStream>,
     pub(crate) peer: SocketAddr,
 }
@@ -37,7 +37,7 @@ impl Answer {
 pub(crate) struct Refusal {
     host: String,
     pub(crate) status: String,
-    /// The reason given by the broker, safe to print on a terminal.
+    /// The broker's reason, safe to print on a terminal.
     pub(crate) why: String,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct AdminListener {
     pub(crate) host: String,
     token: Option<Zeroizing<String>>,
     pub(crate) token_file: Option<PathBuf>,
-    /// Timeout of a read. It restarts whenever data arrives.
+    /// Read timeout. Restarts whenever data arrives.
     silence: Duration,
 }
 
@@ -74,25 +74,22 @@ impl AdminListener {
             (None, Some((file, admin))) => own_host(file, admin)?,
             (None, None) => DEFAULT_HOST.to_owned(),
         };
-        let Some((name, path)) = token_file(flags, configured) else {
-            return Ok(Self {
-                host,
-                token: None,
-                token_file: None,
-                silence: SILENCE_MAX,
-            });
-        };
-        let token = token(&path)
-            .map_err(|rule| Failure::Configuration(format!("{name} {}: {rule}", path.display())))?;
-        Ok(Self {
+        let mut listener = Self {
             host,
-            token: Some(Zeroizing::new(token)),
-            token_file: Some(path),
+            token: None,
+            token_file: None,
             silence: SILENCE_MAX,
-        })
+        };
+        if let Some((name, path)) = token_file(flags, configured) {
+            let refused = |rule| format!("{name} {}: {rule}", path.display());
+            let token = token(&path).map_err(|rule| Failure::Configuration(refused(rule)))?;
+            listener.token = Some(Zeroizing::new(token));
+            listener.token_file = Some(path);
+        }
+        Ok(listener)
     }
 
-    /// Shortens the read timeout for a request that the broker answers immediately.
+    /// Shortens the read timeout, for requests that the broker answers immediately.
     pub(crate) fn at_once(self) -> Self {
         let silence = SILENCE_AT_ONCE;
         Self { silence, ..self }
@@ -101,11 +98,11 @@ impl AdminListener {
     /// Fetches the JSON document at `target`. The inner error is the broker's refusal. Fails with [`Failure::Fatal`] if
     /// nothing answers at the address, or if the peer is not a broker.
     pub(crate) fn get(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
-        self.document("GET", target)
+        self.answered(self.ask("GET", target))
     }
 
     pub(crate) fn post(&self, target: &str) -> Result<Result<Value, Refusal>, Failure> {
-        self.document("POST", target)
+        self.answered(self.ask("POST", target))
     }
 
     pub(crate) fn post_json(
@@ -139,10 +136,6 @@ impl AdminListener {
         Failure::Fatal(format!(
             "the broker at http://{host} does not answer: {error}: {advice}"
         ))
-    }
-
-    fn document(&self, method: &str, target: &str) -> Result<Result<Value, Refusal>, Failure> {
-        self.answered(self.ask(method, target))
     }
 
     fn answered(&self, answer: io::Result<Answer>) -> Result<Result<Value, Refusal>, Failure> {
@@ -180,8 +173,8 @@ impl AdminListener {
         ))
     }
 
-    /// Sends a request for `target` and reads the head of the response. Fails if the connection cannot be established
-    /// or no response arrives. If the response is late, the error is [`io::ErrorKind::TimedOut`].
+    /// Sends a request for `target` and reads the response head. Fails if the connection cannot be established or no
+    /// response arrives. After a timeout, the error is [`io::ErrorKind::TimedOut`].
     pub(crate) fn ask(&self, method: &str, target: &str) -> io::Result<Answer> {
         self.send(method, target, "")
     }
@@ -192,7 +185,7 @@ impl AdminListener {
         stream.set_read_timeout(Some(self.silence))?;
         stream.set_write_timeout(Some(self.silence))?;
         let peer = stream.peer_addr()?;
-        // Under HTTP/1.0, the body of the response ends when the connection is closed.
+        // With HTTP/1.0, the end of the connection marks the end of the response body.
         let mut request = format!(
             "{method} {target} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n",
             json.len()
@@ -217,7 +210,7 @@ impl AdminListener {
         })
     }
 
-    /// Converts a read error. If it is a timeout, gives it a readable message.
+    /// Converts a read error, giving timeouts a readable message.
     fn hangs(&self, error: io::Error) -> io::Error {
         if error.kind() != io::ErrorKind::WouldBlock {
             return error;
@@ -342,13 +335,13 @@ fn head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
 
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1:8090";
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Default timeout for reads. Long enough for a commit in progress or a busy machine.
+/// Default read timeout. Allows for a commit in progress or a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Timeout for reading the responses to requests that are answered from memory.
+/// Read timeout for requests that the broker answers from memory.
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);
-/// Maximum length of the head of a response, in bytes. The broker's heads have about 200 bytes.
+/// Maximum response head size in bytes. The broker's heads take about 200 bytes.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
-/// Maximum length of a response document, in bytes. Enough for a trace of 5,000 events of about 200 bytes each and the
+/// Maximum response document size in bytes. Enough for a trace of 5,000 events of about 200 bytes each and the
 /// channel's viewers, or for 1,000 refusals with the longest names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

@@ -1,4 +1,4 @@
-//! The byte stream of a backup, sent as the response to `POST /backup`.
+//! The byte stream of a backup, sent in response to `POST /backup`.
 //!
 //! ```text
 //! heliograph backup 2\n
@@ -15,8 +15,7 @@ use zeroize::Zeroizing;
 
 pub(crate) const MAGIC: &[u8] = b"heliograph backup 2\n";
 
-/// The response header with the path of the data directory. A command on the same machine uses it to find the session
-/// key.
+/// Response header with the data directory's path. A command on the same machine uses it to find the session key.
 pub(crate) const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
 pub(crate) const EPOCH_HEADER: &str = "heliograph-presence-epoch";
@@ -27,12 +26,12 @@ const SESSION_KEY_BYTES_MAX: usize = 1024;
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Part<'p> {
     SessionKey(&'p str),
-    /// The key and the value of a row.
+    /// A row's key and value.
     Row(
         &'p str,
         #[serde(serialize_with = "wire::bytes::serialize")] &'p [u8],
     ),
-    /// The end marker, with the number of rows. A stream without an end marker is invalid.
+    /// The end marker, with the number of rows. A stream without it is invalid.
     End(u64),
 }
 
@@ -53,30 +52,27 @@ pub(crate) fn put(to: &mut Vec<u8>, part: &Part<'_>) {
     to.extend_from_slice(&bytes);
 }
 
-/// Maximum length of a part, in bytes. Enough for a row together with the lengths of its key and value.
+/// Maximum length of a part in bytes. Enough for a row and the lengths of its key and value.
 const PART_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + 16;
 
 pub(crate) struct Reader<R> {
     from: R,
-    /// A buffer for the current part. The buffer is never reallocated, so no stray copy of the session key remains in
-    /// memory.
+    /// Buffer for the current part. It is never reallocated, so no stray copy of the session key remains in memory.
     part: Zeroizing<Vec<u8>>,
     rows: u64,
 }
 
 impl<R: Read> Reader<R> {
-    /// Creates a reader and checks the magic bytes. Fails if the magic bytes do not match, or if the stream cannot be
-    /// read.
+    /// Creates a reader and checks the magic bytes. Fails if they do not match, or if the stream cannot be read.
     pub(crate) fn new(mut from: R) -> io::Result<Self> {
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic).map_err(cut_off)?;
         if magic != MAGIC {
             return Err(damaged("it is not a backup of this version"));
         }
-        let part = Zeroizing::new(Vec::with_capacity(PART_BYTES_MAX));
         Ok(Self {
             from,
-            part,
+            part: Zeroizing::new(Vec::with_capacity(PART_BYTES_MAX)),
             rows: 0,
         })
     }

@@ -1,5 +1,5 @@
-//! Parses and validates channels and their tags as the AWS CLI prints them in JSON, and writes channels in the same
-//! format. A document with tags must include the ARN of the channel.
+//! Parses and validates channels and their tags in the AWS CLI's JSON output, and writes channels in the same format. A
+//! document with tags must include the channel's ARN.
 //!
 //! ```text
 //!  {"ChannelInfoList": [CHANNEL, …]}            aws kinesisvideo list-signaling-channels
@@ -43,7 +43,7 @@ pub(crate) struct ChannelDocument<'t> {
     pub(crate) version: Cow<'t, str>,
 }
 
-/// A timestamp as printed by the AWS CLI. Version 1 of the CLI prints a number, and version 2 a string.
+/// A timestamp as printed by the AWS CLI: a number in version 1, a string in version 2.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(
     untagged,
@@ -56,8 +56,8 @@ enum CreationTime<'t> {
 }
 
 impl CreationTime<'_> {
-    /// Returns the timestamp in seconds since 1970. Returns `None` if it cannot be parsed, or if it cannot occur in an
-    /// ARN.
+    /// Returns the timestamp in seconds since 1970. Returns `None` if it cannot be parsed, or if no ARN could contain
+    /// it.
     pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
@@ -103,9 +103,9 @@ struct Members<'t> {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Passes each document in the text to a callback, together with its number, counted from 1. If a document is invalid,
-/// returns an error that states its position, what is wrong, and what was expected. All earlier documents have been
-/// passed to the callback by then.
+/// Passes each document in the text to a callback, along with its number, which counts from 1. If a document is
+/// invalid, returns an error that states its position, what is wrong, and what was expected. By then, all earlier
+/// documents have been passed to the callback.
 pub(crate) fn documents<'t>(
     text: &'t str,
     mut give: impl FnMut(u32, Document<'t>),
@@ -166,7 +166,7 @@ impl<'t> Members<'t> {
     }
 }
 
-/// Exclusive upper bound of a creation time in seconds. An ARN contains the time in milliseconds, with at most 15
+/// Exclusive upper bound for a creation time in seconds. An ARN contains the time in milliseconds, with at most 15
 /// digits.
 const SECONDS_END: f64 = 1e12;
 
@@ -188,7 +188,7 @@ pub(crate) struct Wanted<'f> {
     tagged: bool,
 }
 
-/// Tags of channels that have not been read yet. A later file may contain the channel.
+/// Tags of channels that have not been read yet, because the channel may be in a later file.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
 /// Reads all files. `random` generates a version for each channel whose own version is not valid in this broker.
@@ -212,11 +212,10 @@ pub(crate) fn gather<'f>(files: &'f [PathBuf], random: &mut fastrand::Rng) -> Wa
         };
         gathered.read(file, &text.content, &mut untied, random);
     }
-    gathered.tie_all(&untied);
-    gathered
+    gathered.tie_all(&untied)
 }
 
-/// Reads channels and tags from a string. Error messages refer to the string as `name`.
+/// Reads channels and tags from a string. Error messages call the string `name`.
 pub(crate) fn gather_text<'f>(
     name: &'f Path,
     text: &str,
@@ -224,8 +223,7 @@ pub(crate) fn gather_text<'f>(
 ) -> WantedChannels<'f> {
     let (mut gathered, mut untied) = (WantedChannels::default(), Untied::new());
     gathered.read(name, text, &mut untied, random);
-    gathered.tie_all(&untied);
-    gathered
+    gathered.tie_all(&untied)
 }
 
 impl<'f> WantedChannels<'f> {
@@ -252,23 +250,14 @@ impl<'f> WantedChannels<'f> {
         }
     }
 
-    fn tie_all(&mut self, untied: &Untied<'f>) {
-        for (source, tags) in untied {
-            self.tie(*source, tags);
-        }
-    }
-
     fn take(
         &mut self,
         source: Source<'f>,
         channel: &ChannelDocument<'_>,
         random: &mut fastrand::Rng,
     ) {
-        let fault = match record(channel, random) {
-            Ok(record) => self.add(source, record),
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = fault {
+        let taken = record(channel, random).and_then(|record| self.add(source, record));
+        if let Err(fault) = taken {
             self.faults
                 .of_channel(source, &channel.channel_name, &fault);
         }
@@ -278,11 +267,7 @@ impl<'f> WantedChannels<'f> {
         let count = self.channels.len();
         match self.channels.entry(record.arn.identity().into()) {
             Entry::Occupied(entry) => {
-                let Wanted {
-                    record: known,
-                    source: first,
-                    ..
-                } = entry.get();
+                let (known, first) = (&entry.get().record, entry.get().source);
                 differences(known, &record, false).map_or(Ok(()), |differences| {
                     let (file, document) = (first.file.display(), first.document);
                     Err(format!(
@@ -304,16 +289,19 @@ impl<'f> WantedChannels<'f> {
         }
     }
 
-    fn tie(&mut self, source: Source<'f>, given: &ChannelTags) {
-        let arn = ChannelArn::parse(&given.channel_arn, false);
-        let name = arn.as_ref().map_or(&*given.channel_arn, ChannelArn::name);
-        let fault = match &arn {
-            Ok(arn) => tied(&mut self.channels, arn, given),
-            Err(error) => Err(format!("the ARN of its tags is invalid: {error}")),
-        };
-        if let Err(fault) = fault {
-            self.faults.of_channel(source, name, &fault);
+    fn tie_all(mut self, untied: &Untied<'f>) -> Self {
+        for (source, given) in untied {
+            let arn = ChannelArn::parse(&given.channel_arn, false);
+            let name = arn.as_ref().map_or(&*given.channel_arn, ChannelArn::name);
+            let fault = match &arn {
+                Ok(arn) => tied(&mut self.channels, arn, given),
+                Err(error) => Err(format!("the ARN of its tags is invalid: {error}")),
+            };
+            if let Err(fault) = fault {
+                self.faults.of_channel(*source, name, &fault);
+            }
         }
+        self
     }
 }
 
@@ -342,7 +330,7 @@ fn tied(
     Ok(())
 }
 
-/// Converts a document to a record without tags. The error states the fault and what was expected.
+/// Converts a document to a record without tags. The error states what is wrong and what was expected.
 fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<Record, String> {
     let arn = ChannelArn::parse(&channel.channel_arn, false).map_err(|error| error.to_string())?;
     if arn.name() != channel.channel_name {
@@ -382,14 +370,14 @@ fn record(channel: &ChannelDocument<'_>, random: &mut fastrand::Rng) -> Result<R
     })
 }
 
-/// Checks that the two creation times of a channel agree. The time in the ARN takes precedence, because clients store
-/// the ARN, and because it is exact to the millisecond.
+/// Checks that a channel's two creation times agree. The time in the ARN takes precedence, because clients store the
+/// ARN, and because it is exact to the millisecond.
 fn check_created(channel: &ChannelDocument<'_>, created_ms: u64) -> Result<(), String> {
     let seconds = channel.creation_time.seconds().ok_or(
         "CreationTime is invalid: expected seconds since 1970 as a number, or a text of RFC 3339",
     )?;
     let of_arn = created_ms as f64 / 1000.0;
-    // Written in a way that makes NaN fail the check.
+    // Written so that NaN fails the check.
     if (seconds - of_arn).abs() <= CREATED_APART_MAX_S {
         return Ok(());
     }
@@ -424,11 +412,10 @@ fn same_tags(one: &[Tag], other: &[Tag]) -> bool {
     one.len() == other.len() && sorted(one) == sorted(other)
 }
 
-/// Maximum difference in seconds between `CreationTime` and the creation time in the ARN. A difference up to this limit
-/// is attributed to rounding.
+/// Maximum difference in seconds between `CreationTime` and the ARN's creation time that is attributed to rounding.
 const CREATED_APART_MAX_S: f64 = 1.0;
 
-// Exports channels in the JSON format of the AWS CLI, which `import` accepts.
+// Exports channels in the AWS CLI's JSON format, which `import` accepts.
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -473,7 +460,7 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 
 // The faults found in the files, in order. At most [`FAULTS_SHOWN_MAX`] of them are kept.
 
-/// Where a channel or its tags come from: the file, and the number of the document in the file.
+/// Where a channel or its tags come from: the file, and the document's number in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'f> {
     pub(crate) file: &'f Path,
@@ -486,7 +473,7 @@ pub(crate) struct Faults {
     count: usize,
 }
 
-/// A fault as displayed: its text, where it first occurred, and how often it occurred.
+/// A fault as displayed: its text, where it first occurred, and how often.
 #[derive(Debug)]
 struct Fault {
     file: PathBuf,
@@ -496,14 +483,14 @@ struct Fault {
 }
 
 impl Faults {
-    /// Records a fault that concerns a whole file. If `text` refers to a position in the file, it begins with that
+    /// Records a fault that concerns a whole file. If `text` refers to a position in the file, it starts with that
     /// position.
     pub(crate) fn of_file(&mut self, file: &Path, text: &str) {
         self.add(file, String::new, text);
     }
 
-    /// Records a fault in a channel. `text` states the fault and what was expected. Identical faults in channels of the
-    /// same file are shown once.
+    /// Records a fault in a channel. `text` states what is wrong and what was expected. If channels of the same file
+    /// have identical faults, the fault is shown once.
     pub(crate) fn of_channel(&mut self, source: Source<'_>, name: &str, text: &str) {
         let Source { file, document } = source;
         let place = || {
@@ -532,7 +519,7 @@ impl Faults {
         self.count
     }
 
-    /// Fails with [`Failure::Configuration`] if there are faults. The error lists the faults and ends with `outcome`.
+    /// Fails with [`Failure::Configuration`] if there are faults. The error lists them and ends with `outcome`.
     pub(crate) fn none_or(&mut self, outcome: &str) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
@@ -568,15 +555,15 @@ fn shortened(name: &str) -> String {
     }
 }
 
-// Limits of an import. An import that exceeds a limit writes nothing and reports the limit.
+// Import limits. An import that exceeds one writes nothing and reports the limit.
 
-/// Maximum size of a file in bytes. Enough for a million channels as printed by the AWS CLI, at about 500 bytes each. A
-/// file is read into memory as a whole.
+/// Maximum file size in bytes. Enough for a million channels as printed by the AWS CLI, at about 500 bytes each. A file
+/// is read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Maximum number of channels in all files of an import. Equals the largest number that was measured on a single node.
-/// Each channel takes about 400 bytes of memory, plus its tags.
+/// Maximum number of channels in all files of an import: the largest number measured on a single node. Each channel
+/// takes about 400 bytes of memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
-/// Maximum number of distinct faults that are shown. Further faults are only counted.
+/// Maximum number of distinct faults that are shown. The rest are only counted.
 pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

@@ -1,5 +1,4 @@
-//! `heliograph channels`: imports channels from the cloud service, and exports channels, in the JSON format of the AWS
-//! CLI.
+//! `heliograph channels`: imports channels from the cloud service, and exports channels, in the AWS CLI's JSON format.
 //!
 //! ```text
 //!  FILE… ─► channel_documents (checked whole) ─► compared with the data directory ─► one commit
@@ -118,8 +117,8 @@ impl<'f> Plan<'f> {
         Ok(Self { gathered, there: 0 })
     }
 
-    /// Reads channels from a string, which error messages refer to as `name`. If the string contains faults, fails with
-    /// a [`Failure::Configuration`] that lists all of them.
+    /// Reads channels from a string, which error messages call `name`. If the string contains faults, fails with a
+    /// [`Failure::Configuration`] that lists all of them.
     pub(crate) fn of_text(name: &'f Path, text: &str) -> Result<Self, Failure> {
         let mut gathered = gather_text(name, text, &mut random()?);
         gathered.faults.none_or(NOTHING_WRITTEN)?;
@@ -177,7 +176,7 @@ fn locked(data_dir: &Path) -> Result<DataDir, Failure> {
     DataDir::of_stopped(data_dir).map_err(|failure| in_use(failure, data_dir))
 }
 
-/// Turns a fatal failure into one that states that another process is using the data directory.
+/// Turns a fatal failure into one that says that another process is using the data directory.
 fn in_use(failure: Failure, data_dir: &Path) -> Failure {
     match failure {
         Failure::Fatal(_) => Failure::Fatal(format!(
@@ -197,8 +196,7 @@ fn random() -> Result<fastrand::Rng, Failure> {
 
 const NOTHING_WRITTEN: &str = "nothing was written";
 
-// Imports through the admin listener of a running broker. The files are first checked here, and then checked again by
-// the broker.
+// Imports through a running broker's admin listener. The files are checked here first, and then again by the broker.
 
 /// Returns whether the flags select a running broker. Fails with [`Failure::Configuration`] if `--token-file` or
 /// `--config` is given without `--admin`.

@@ -1,5 +1,5 @@
-//! The subcommands other than `serve`, one per file. Also contains [`PartialFolder`], which backups and exports use to
-//! write a directory that is either complete or absent.
+//! The subcommands other than `serve`, one per file. Also contains `hook-test`, which is a single request, and
+//! [`PartialFolder`], which backups and exports use to write a directory that is either complete or absent.
 
 pub mod backup;
 pub mod bundle;
@@ -10,7 +10,7 @@ pub mod devices;
 pub mod doctor;
 pub mod env;
 pub mod forget;
-pub mod hook_test;
+
 pub mod policy_test;
 pub mod presign;
 pub mod report;
@@ -20,12 +20,29 @@ pub mod top;
 pub mod trace;
 pub mod why;
 
+use crate::side::admin::http::encoded;
+use crate::{admin_client::AdminListener, config::HookTestFlags, failure::Failure};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A directory that has a temporary name until it is complete. Removed on drop unless it has been completed.
+/// `heliograph hook-test`: makes a running broker send a test event to the receiver of a hook. Returns the outcome as a
+/// message that ends with a newline.
+///
+/// # Errors
+/// Returns [`Failure::Configuration`] for invalid flags or arguments. Returns [`Failure::Fatal`] if the receiver did
+/// not accept the event, if no hook has this name, or if the broker does not answer.
+pub fn hook_test(flags: &HookTestFlags) -> Result<String, Failure> {
+    let target = format!("/hooks/{}/test", encoded(flags.name.trim()));
+    let told = AdminListener::of(&flags.asked)?.post(&target)??;
+    match told["error"].as_str() {
+        None => Ok("delivered\n".into()),
+        Some(error) => Err(Failure::Fatal(format!("not delivered: {error}"))),
+    }
+}
+
+/// A directory that keeps a temporary name until its contents are complete. If dropped before then, it is deleted.
 pub(crate) struct PartialFolder {
     target: PathBuf,
     partial: PathBuf,
@@ -33,9 +50,9 @@ pub(crate) struct PartialFolder {
 }
 
 impl PartialFolder {
-    /// Creates a directory accessible only to its owner. `target` must not exist or must be an empty directory. Fails
-    /// with [`io::ErrorKind::DirectoryNotEmpty`] if `target` contains files, and with the error of the system call
-    /// otherwise.
+    /// Creates a directory that only its owner can access. `target` must be absent or an empty directory. Fails with
+    /// [`io::ErrorKind::DirectoryNotEmpty`] if `target` contains files, and otherwise with the error from the system
+    /// call.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {

@@ -2,9 +2,9 @@
 //!
 //! The table [`KEYS`](broker_core::settings::KEYS) contains every key with its range, default and flag. The modules, in
 //! reading order: `flags` (the command line), `help` (its help texts), `key_flags` (flags that override keys), `lan`
-//! (what `--lan` and `--container` stand for), `file` (the configuration file), `rules` (rules across keys),
-//! `credentials` (the credentials file), `document` (parsing of TOML texts), `draft` (the settings read so far, with
-//! all faults), `json` and `summary` (display of settings). This module also determines which CPUs the process may use.
+//! (what `--lan` and `--container` expand to), `file` (the configuration file), `rules` (rules across keys),
+//! `credentials` (the credentials file), `document` (TOML parsing), `draft` (the settings read so far, with all
+//! faults), `json` and `summary` (display of settings). This module also determines which CPUs the process may use.
 //!
 //! All faults are reported in one pass. No code outside this module ever sees the file.
 
@@ -51,7 +51,7 @@ use std::thread;
 pub use summary::{credentials_summary, summary};
 
 /// Reads the settings of `heliograph serve` from the configuration file named by the flags. Flags override the file.
-/// Files named in the configuration are not read.
+/// Does not read the files that the configuration names.
 #[must_use]
 pub fn draft(flags: &ServeFlags) -> Draft {
     let machine = &Cpus::of_this_process();
@@ -83,7 +83,7 @@ fn hex_sha256(content: &[u8]) -> Box<str> {
     HEXLOWER.encode(digest(&SHA256, content).as_ref()).into()
 }
 
-/// Returns the format of log lines, which can be determined even if the configuration has faults.
+/// Returns the log format, which can be determined even if the configuration has faults.
 #[must_use]
 pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
     let flag = flags
@@ -95,8 +95,8 @@ pub fn log_format(flags: &ServeFlags, draft: &Draft) -> LogFormat {
 }
 
 /// Reads the console accounts from the current configuration file, ignoring all other keys. `listen` is the address of
-/// the process's admin listener, on which the rules for accounts depend. It is passed in because a flag may have set
-/// it. The error lists all faults in the table of accounts.
+/// the process's admin listener, which determines the rules for accounts. It is passed in because a flag may have set
+/// it. The error lists all faults in the accounts table.
 pub(crate) fn accounts_of(
     file: &Path,
     listen: Option<SocketAddr>,
@@ -106,8 +106,8 @@ pub(crate) fn accounts_of(
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// Reads one table of the configuration file. Flags override the file. Faults in other tables are ignored, since flags
-/// of `serve` may correct them.
+/// Reads one table of the configuration file. Flags override the file. Ignores faults in other tables, which flags of
+/// `serve` may correct.
 pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),
@@ -119,7 +119,8 @@ pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     draft
 }
 
-/// Reads settings from the text of a configuration file. Flags override the text. Files named in the text are not read.
+/// Reads settings from a configuration file's text. Flags override the text. Does not read the files that the text
+/// names.
 ///
 /// # Errors
 /// Returns all faults in the text and the flags.
@@ -132,8 +133,8 @@ pub fn load_text(
     settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-/// Checks the rules that involve several keys. On a reload, `settings` contains the new values from the file, and the
-/// old values of keys that cannot change while the process runs. The error lists all violations.
+/// Checks the rules that involve several keys. On a reload, `settings` combines the file's new values with the old
+/// values of keys that cannot change at runtime. The error lists all violations.
 pub(crate) fn hold_together(settings: &Settings) -> Result<(), ConfigError> {
     let mut findings = Findings::default();
     rules::check(settings, &Cpus::of_this_process(), &mut findings);
@@ -181,8 +182,8 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), findings)
 }
 
-/// Returns the path of a new directory under `/dev/shm`. On machines without `/dev/shm`, another location is chosen at
-/// startup.
+/// Returns the path of a new directory under `/dev/shm`. On machines without `/dev/shm`, startup chooses another
+/// location.
 fn memory_directory() -> PathBuf {
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = started.map_or(0, |since| since.as_nanos());
@@ -195,18 +196,18 @@ const IN_MEMORY: &str = ":memory:";
 /// Maximum size of a configuration file in bytes. The documented sample is a hundred times smaller.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The CPUs that the process may run on, and how many of them it can use fully.
+/// The CPUs that the process may run on, and how many of them it may fully use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus {
     /// The CPUs in the affinity mask, in ascending order. Never empty.
     pub allowed: Vec<usize>,
-    /// The size of the mask or the cgroup's CPU quota (cgroup version 1 or 2), whichever is smaller. At least 1.
+    /// The number of CPUs in the mask or the cgroup's CPU quota (cgroup v1 or v2), whichever is smaller. At least 1.
     pub count: usize,
 }
 
 impl Cpus {
-    /// Reads the affinity mask from `/proc/self/status`, and obtains the quota from the standard library. Without
-    /// `/proc`, the CPUs are assumed to be numbered consecutively from 0.
+    /// Reads the affinity mask from `/proc/self/status`, and gets the quota from the standard library. Without `/proc`,
+    /// assumes that the CPUs are numbered consecutively from 0.
     #[must_use]
     pub fn of_this_process() -> Self {
         let count = thread::available_parallelism().map_or(1, usize::from);
@@ -215,7 +216,7 @@ impl Cpus {
         Self { allowed, count }
     }
 
-    /// Replaces `shards` if it is 0, and `cpus` if it is empty, with the defaults for this machine.
+    /// Returns `shards` and `cpus`, replacing a 0 or an empty list with this machine's default.
     pub(crate) fn resolve(&self, shards: usize, cpus: Vec<usize>) -> (usize, Vec<usize>) {
         let cpus = match cpus.is_empty() {
             true => self.allowed.clone(),

@@ -4,8 +4,8 @@
 //!  directory    0700; under --dev 0711, so that other users can read dev-ca.pem
 //!  files        0600; dev-ca.pem 0644
 //! ```
-//! File modes do not depend on the umask. If an earlier version or a copy has left modes that are too permissive, they
-//! are restricted at startup. A directory that also contains unrelated files keeps its mode, since those files may be
+//! File modes do not depend on the umask. If an earlier version or a copy has left modes that are too permissive,
+//! startup restricts them. A directory that also contains unrelated files keeps its mode, since those files may be
 //! meant for other users.
 
 use crate::dev_certificate;
@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Lock;
 
-/// A locked data directory. The system releases the lock when the process ends, whatever the reason.
+/// A locked data directory. The system releases the lock when the process exits, for whatever reason.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: Lock,
-    /// Whether the directory must be removed when the process ends.
+    /// Whether the directory is removed when the process exits.
     ends: bool,
 }
 
@@ -49,13 +49,13 @@ impl DataDir {
         Ok(locked)
     }
 
-    /// Locks the directory of a stopped broker, for a command that reads it. Fails with [`Failure::Configuration`] if
-    /// the directory is not writable. Fails with [`Failure::Fatal`] if another process holds the lock.
+    /// Locks a stopped broker's directory, for a command that reads it. Fails with [`Failure::Configuration`] if the
+    /// directory is not writable, and with [`Failure::Fatal`] if another process holds the lock.
     pub(crate) fn of_stopped(path: &Path) -> Result<Self, Failure> {
         Self::lock(path, false)
     }
 
-    /// Creates a private directory that is removed when the process ends. If it cannot be created at `path`, uses the
+    /// Creates a private directory that is removed when the process exits. If it cannot be created at `path`, uses the
     /// first writable directory of `others` instead, with the same name, and logs the location. If no location is
     /// writable, fails with a [`Failure::Fatal`] that states the reason for each location.
     pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
@@ -101,7 +101,7 @@ impl DataDir {
     }
 }
 
-/// The access that other users have to a data directory.
+/// Access of other users to a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherUsers {
     Nothing,
@@ -138,9 +138,9 @@ fn make(path: &Path, reach: OtherUsers) -> io::Result<()> {
     }
 }
 
-/// Returns whether a process of the user `own` may store its data in a directory of the user `owner`. Root is accepted
-/// as the owner, since root can read everything anyway. Volumes that are mounted for a group belong to root (`fsGroup`
-/// in Kubernetes).
+/// Returns whether a process that runs as `own` may store its data in a directory owned by `owner`. Root is accepted as
+/// the owner, since root can read everything anyway, and since volumes mounted for a group belong to root (`fsGroup` in
+/// Kubernetes).
 fn may_use(own: u32, owner: u32) -> bool {
     owner == own || owner == ROOT
 }
@@ -253,7 +253,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Returns the locations for `--data-dir :memory:` on machines that have no file system in memory.
+/// Returns the locations for `--data-dir :memory:` on machines without an in-memory file system.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
     places.dedup(); // // equal if TMPDIR is not set
@@ -272,16 +272,16 @@ fn remove_leftovers(path: &Path) {
     }
 }
 
-/// Returns the process id from the name of a temporary directory. Such a name consists of `heliograph-`, the process
-/// id, and the start time of the process in nanoseconds. Permanent directories are never named like this.
+/// Extracts the process id from a temporary directory's name. Such a name consists of `heliograph-`, the process id,
+/// and the process's start time in nanoseconds. Permanent directories never have such a name.
 fn process_of(name: &str) -> Option<u32> {
     let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
     let digits = started.len() >= 18 && started.bytes().all(|byte| byte.is_ascii_digit());
     process.parse().ok().filter(|_| digits)
 }
 
-/// Returns whether a data directory is not locked by any process. Process ids are not used to decide this, since a
-/// process in another container may share the file system but not the ids.
+/// Returns whether no process has locked a data directory. Process ids cannot answer this, since a process in another
+/// container may share the file system but not the ids.
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
@@ -295,8 +295,8 @@ fn is_left(path: &Path) -> bool {
     }
 }
 
-/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`]. A younger one may be about to be locked by
-/// the process that created it.
+/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`]. The process that created a younger one may
+/// be about to lock it.
 fn is_old(path: &Path) -> bool {
     let made = fs::metadata(path).and_then(|found| found.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))

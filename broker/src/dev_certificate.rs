@@ -1,11 +1,11 @@
 //! Development certificates: a CA whose key is discarded after use, and server certificates for this machine's names.
-//! There are two sets, one with ECDSA keys and one with RSA keys. The latter is for devices whose TLS library supports
+//! There are two sets, one with ECDSA keys and one with RSA keys. The RSA set is for devices whose TLS library supports
 //! nothing else.
 //!
 //! Real clients reject plain WebSocket connections and unknown certificates. Therefore, `--dev` generates certificates
 //! and prints the path of the file that clients must trust. Certificates are reused as long as they are complete and
-//! valid, since each client must be configured to trust new ones. The CA's key is never stored, so it cannot be used to
-//! sign anything else, although the developer's machine trusts this CA.
+//! valid, because each client has to be configured to trust new ones. The CA's key is never stored. Although the
+//! developer's machine trusts the CA, nobody can use it to sign anything else.
 //!
 //! Generating an RSA key takes a tenth of a second or more, so startup never waits for it. [`development`] creates the
 //! ECDSA certificates, and a low-priority thread creates the RSA certificates with [`RsaWork::make`].
@@ -31,21 +31,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The files of a development certificate.
+/// Files of a development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevCertificate {
     /// The CA certificates that clients must trust: `dev-ca.pem`.
     pub ca: PathBuf,
-    /// The certificate and key of the server: `dev-cert.pem` and `dev-key.pem`. Also `dev-rsa-cert.pem` and
+    /// The server's certificate and key: `dev-cert.pem` and `dev-key.pem`. Also `dev-rsa-cert.pem` and
     /// `dev-rsa-key.pem`, if they are valid.
     pub files: TlsFiles,
-    /// Whether the certificate was created by this call.
+    /// Whether this call created the certificate.
     pub made: bool,
-    /// What is needed to create the RSA certificate, or `None` if a valid one exists.
+    /// The work needed to create the RSA certificate, or `None` if a valid one exists.
     pub lacks: Option<RsaWork>,
 }
 
-/// The parameters for creating an RSA development certificate.
+/// Parameters for creating an RSA development certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsaWork {
     cert: PathBuf,
@@ -54,7 +54,7 @@ pub struct RsaWork {
 }
 
 /// Loads the certificate in `directory` if it is complete, is valid for another week at `now`, and covers all `hosts`
-/// and the loopback names. Otherwise, creates a new one. A name may begin with `*.`.
+/// and the loopback names. Otherwise, creates a new one. A name may start with `*.`.
 ///
 /// # Errors
 /// Fails if the files cannot be written.
@@ -73,7 +73,7 @@ pub fn development(
     );
     let (rsa_cert, rsa_key) = (place("dev-rsa-cert.pem"), place("dev-rsa-key.pem"));
     let until = now + RENEW_BEFORE;
-    // For each type of key, finds the CA whose certificate is valid.
+    // For each key type, finds the CA whose certificate is valid.
     let good = |cert: &Path, key: &Path| {
         let authorities = CertificateDer::pem_file_iter(&ca).ok()?;
         let mut whole = authorities.flatten();
@@ -92,7 +92,7 @@ pub fn development(
             READ_BY_ALL,
         )?;
     }
-    // Clients must be able to read the file of CA certificates, whatever the umask is.
+    // Clients must be able to read the CA certificate file, regardless of the umask.
     if fs::metadata(&ca)?.permissions().mode() & 0o777 != READ_BY_ALL {
         File::open(&ca)?.set_permissions(Permissions::from_mode(READ_BY_ALL))?;
     }
@@ -178,7 +178,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 }
 
 /// Returns whether a certificate may be reused: it matches the key, was signed by `authority`, and is valid for all
-/// `names` at the time `at`.
+/// `names` at `at`.
 fn is_good(
     authority: &CertificateDer<'_>,
     cert: &Path,
@@ -255,8 +255,7 @@ const READ_BY_ALL: u32 = 0o644;
 const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "credentials.localhost"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Period of validity of the certificates. This is the maximum that browsers and Apple's clients accept from public
-/// CAs.
+/// Validity period of the certificates: the maximum that browsers and Apple's clients accept from public CAs.
 const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Tolerance for clients whose clocks are slow.

@@ -6,8 +6,8 @@
 //!                                                   or none; the handshake proves possession of its key
 //! after the handshake ─ Devices::judge ─▶ fingerprint, dates, and the authority that vouches for it, or the fault
 //! ```
-//! A certificate is refused here only if the handshake fails. All other refusals come from the core. The core checks
-//! the registry first, and can explain the refusal in the body of a response.
+//! This module refuses a certificate only if the handshake fails. All other refusals come from the core, which checks
+//! the registry first and can explain the refusal in a response body.
 //!
 //! In reading order: [`Devices`]; [`DeviceTls`], the server configuration; [`DeviceAuthority`]; thing names; the CA for
 //! test devices. Revocation lists are in `devices/revocation.rs`.
@@ -36,7 +36,7 @@ use rustls::{
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use std::{fmt, fs, io};
+use std::{fs, io};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -44,9 +44,9 @@ use x509_parser::parse_x509_certificate;
 /// The host names at which devices present certificates, and the CAs that issue these certificates.
 #[derive(Debug)]
 pub struct Devices {
-    /// Server names for which a certificate is requested, in lower case.
+    /// Lower-case server names for which a certificate is requested.
     pub hosts: Vec<Box<str>>,
-    /// The CAs that issue device certificates. Of several CAs that verify a certificate, the first is used. A
+    /// The CAs that issue device certificates. If several of them verify a certificate, the first one is used. A
     /// certificate is refused if it is on any CA's revocation list.
     pub authorities: Vec<DeviceAuthority>,
 }
@@ -57,19 +57,19 @@ impl Devices {
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<ShownCertificate> {
         let (leaf, others) = chain.split_first()?;
         let (_, parsed) = parse_x509_certificate(leaf).ok()?;
-        let validity = parsed.validity();
+        let (not_before_s, not_after_s) = validity_s(&parsed);
         let mut numbers = vec![number_of(&parsed)];
         let others_read = others.iter().take(CHAIN_CERTIFICATES_MAX - 1);
         let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
         numbers.extend(others_read.map(|(_, other)| number_of(&other)));
         let vouched = self.vouched(leaf, others, now);
-        // The certificate of a CA can be revoked, too. Devices need not present that certificate.
+        // A CA's own certificate can be revoked, too. Devices need not present it.
         numbers.extend(vouched.iter().map(|(authority, _)| authority.number));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
             numbers: numbers.into(),
-            not_before_s: seconds(validity.not_before.timestamp()),
-            not_after_s: seconds(validity.not_after.timestamp()),
+            not_before_s,
+            not_after_s,
             vouched: vouched.map(|(_, it)| it).map_err(Into::into),
         })
     }
@@ -79,15 +79,15 @@ impl Devices {
     fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
         let of_authorities = self.authorities.iter().flat_map(|authority| {
             let (first_s, last_s) = authority.validity_s;
-            let lists = authority.lists.ends_s();
-            let stale = lists.map(|ends_s| ends_s.saturating_add(authority.grace_s + 1));
+            let lists = authority.lists.all.iter();
+            let ends = lists.filter_map(|list| list.ends_s);
+            let stale = ends.map(|ends_s| ends_s.saturating_add(authority.grace_s + 1));
             stale.chain([first_s, last_s.saturating_add(1)])
         });
         let read = chain.iter().take(CHAIN_CERTIFICATES_MAX);
         let read = read.filter_map(|it| parse_x509_certificate(it).ok());
         let of_chain = read.flat_map(|(_, it)| {
-            let last_s = seconds(it.validity().not_after.timestamp());
-            let first_s = seconds(it.validity().not_before.timestamp());
+            let (first_s, last_s) = validity_s(&it);
             [first_s, last_s.saturating_add(1)]
         });
         let later = of_authorities.chain(of_chain).filter(|at_s| *at_s > now_s);
@@ -125,7 +125,7 @@ impl Devices {
             .flat_map(RevocationLists::strangers)
     }
 
-    /// Returns the numbers of all revoked certificates, sorted.
+    /// Returns the sorted numbers of all revoked certificates.
     pub(crate) fn revoked(&self) -> Box<[u64]> {
         let lists = self.lists().into_iter();
         let mut numbers: Vec<u64> = lists.flat_map(RevocationLists::revoked).collect();
@@ -134,7 +134,7 @@ impl Devices {
         numbers.into()
     }
 
-    /// Returns the revocation lists of each configuration table. All CAs of a table share the same lists.
+    /// Returns each configuration table's revocation lists. All CAs of a table share the same lists.
     fn lists(&self) -> Vec<&RevocationLists> {
         let mut lists: Vec<&RevocationLists> =
             self.authorities.iter().map(|it| &*it.lists).collect();
@@ -174,7 +174,7 @@ impl Devices {
     }
 }
 
-/// Maximum number of certificates in the chain of a device: its own certificate and up to three intermediates.
+/// Maximum number of certificates in a device's chain: its own certificate and up to three intermediates.
 const CHAIN_CERTIFICATES_MAX: usize = 4;
 
 const ENDS_SOON_DAYS: u64 = 30;
@@ -189,7 +189,7 @@ const CHAIN_BYTES_MAX: usize = 16 * 1024;
 /// The devices, and the TLS configuration for their host names. Each shard has one, and replaces it as a whole.
 #[derive(Debug)]
 pub struct DeviceTls {
-    devices: Arc<Devices>,
+    pub(crate) devices: Arc<Devices>,
     config: Arc<ServerConfig>,
 }
 
@@ -197,8 +197,8 @@ impl DeviceTls {
     /// Creates the TLS configuration for connections to the devices' host names, with the server certificate of
     /// `ordinary`.
     ///
-    /// Session resumption is disabled, so that every device must present its certificate, and tickets that were issued
-    /// for other host names are not accepted.
+    /// Session resumption is disabled, so that every device must present its certificate and tickets issued for other
+    /// host names are not accepted.
     ///
     /// # Errors
     /// Fails if the TLS library rejects its own protocol versions.
@@ -231,16 +231,10 @@ impl DeviceTls {
         let is_one = hosts.any(|host| host.eq_ignore_ascii_case(server_name));
         is_one.then_some(&self.config)
     }
-
-    /// Returns the devices against which the certificates of connections are verified.
-    #[must_use]
-    pub fn devices(&self) -> &Arc<Devices> {
-        &self.devices
-    }
 }
 
-/// How long a connection's certificate need not be verified again. Contains the [`Devices`] against which it was last
-/// verified, and the second (since 1970 UTC) at which the result expires.
+/// How long a connection's certificate need not be verified again: the [`Devices`] that it was last verified against,
+/// and the second (since 1970 UTC) at which the result expires.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -248,7 +242,7 @@ pub struct CertificateJudgement {
 }
 
 impl CertificateJudgement {
-    /// Verifies the certificate of a connection to this server name.
+    /// Verifies the certificate on a connection to this server name.
     #[must_use]
     pub fn pass(
         devices: &Arc<Devices>,
@@ -287,7 +281,7 @@ impl ClientCertVerifier for CertificateRequest {
         false
     }
 
-    /// Returns an empty list. Given a list without its CA, a client would present no certificate.
+    /// Returns an empty list. A client that does not find its CA in the list would present no certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -327,23 +321,23 @@ impl ClientCertVerifier for CertificateRequest {
     }
 }
 
-// A CA for devices: its certificate, its revocation lists, and the field that contains the name of the thing.
+// A device CA: its certificate, its revocation lists, and the field that contains the thing name.
 
-/// A CA that issues certificates for things.
+/// A CA that issues certificates to things, as AWS IoT calls devices.
 #[derive(Debug)]
 pub struct DeviceAuthority {
     /// SHA-256 of the public key.
     pub key: [u8; 32],
-    /// Number that identifies the CA's own certificate if a superior CA revokes it.
+    /// Identifies the CA's own certificate, in case a superior CA revokes it.
     number: u64,
-    /// Number of certificates that this CA has revoked. `None` if the CA has no revocation list.
+    /// Number of certificates that this CA has revoked. `None` if it has no revocation list.
     pub revoked: Option<usize>,
     /// First and last second of validity, in seconds since 1970 UTC.
     pub validity_s: (u64, u64),
-    /// Subject of the certificate, without control characters, which a terminal would interpret.
+    /// The certificate's subject, without control characters, which a terminal would interpret.
     pub subject: String,
-    /// The earliest time at which an update of a revocation list is due, among the lists of the CA and its
-    /// intermediates. In seconds since 1970 UTC. `None` if no list specifies such a time.
+    /// Earliest due date of an update to the revocation lists of the CA and its intermediates, in seconds since 1970
+    /// UTC. `None` if no list specifies one.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
     grace_s: u64,
@@ -351,42 +345,35 @@ pub struct DeviceAuthority {
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-/// The reason why a CA does not vouch for a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a CA does not vouch for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityFault {
     /// The CA did not sign the certificate.
+    #[error("no trusted authority issued it")]
     NotItsIssuer,
     /// The CA signed the certificate, but the certificate is invalid for this reason.
+    #[error("it cannot be verified with its authority: {0}")]
     Refused(String),
     /// The certificate or an intermediate certificate has been revoked.
+    #[error("its authority has revoked it (`crl` of [things])")]
     Revoked,
     /// The certificate does not contain a valid thing name.
+    #[error("{0}")]
     Name(&'static str),
-    /// The certificate of the CA is not valid at this time.
+    /// The CA's certificate is not valid at this time.
+    #[error("the certificate of its authority is not valid now")]
     NotValid,
     /// A revocation list that covers the certificate is overdue.
+    #[error("the revocation list that applies to it is too old")]
     Stale,
 }
 
-impl fmt::Display for AuthorityFault {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotItsIssuer => out.write_str("no trusted authority issued it"),
-            Self::Refused(why) => write!(out, "it cannot be verified with its authority: {why}"),
-            Self::Revoked => out.write_str("its authority has revoked it (`crl` of [things])"),
-            Self::Name(why) => out.write_str(why),
-            Self::NotValid => out.write_str("the certificate of its authority is not valid now"),
-            Self::Stale => out.write_str("the revocation list that applies to it is too old"),
-        }
-    }
-}
-
 impl DeviceAuthority {
-    /// Creates a CA from its certificate and its revocation lists. A list is considered stale if its update is overdue
-    /// by more than `grace_s` seconds.
+    /// Creates a CA from its certificate and its revocation lists. A list becomes stale once its update is overdue by
+    /// more than `grace_s` seconds.
     ///
     /// # Errors
-    /// Returns the fault found in the certificate or in a list.
+    /// Returns what is wrong with the certificate or a list.
     pub fn new(
         certificate: &CertificateDer<'static>,
         lists: &Arc<RevocationLists>,
@@ -403,23 +390,19 @@ impl DeviceAuthority {
             .map_err(|error| format!("a certificate cannot be that of an authority: {error}"))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .with_crls(lists.ders());
+            .with_crls(lists.all.iter().map(|list| list.der.clone()));
         if revoked.is_none() {
-            // If this CA has no list, the revocation status of a certificate is checked only if its issuer has a list.
+            // If this CA has no list, a certificate's revocation status is checked only if its issuer has a list.
             verifier = verifier.allow_unknown_revocation_status();
         }
         let verifier = verifier
             .build()
             .map_err(|error| format!("a revocation list cannot be used: {error}"))?;
-        let validity = parsed.validity();
         Ok(Self {
             key: fingerprint(parsed.public_key().raw),
             number: number_of(&parsed),
             revoked,
-            validity_s: (
-                seconds(validity.not_before.timestamp()),
-                seconds(validity.not_after.timestamp()),
-            ),
+            validity_s: validity_s(&parsed),
             subject: plain(&subject.to_string()),
             list_ends_s: lists.end_s(subject.as_raw()),
             lists: Arc::clone(lists),
@@ -429,7 +412,7 @@ impl DeviceAuthority {
         })
     }
 
-    /// Verifies a certificate and returns the name of its thing. For the errors, see [`AuthorityFault`].
+    /// Verifies a certificate and returns its thing name. For the errors, see [`AuthorityFault`].
     fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
@@ -474,16 +457,30 @@ pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
     fingerprint
 }
 
+/// Returns the first and the last second of validity, since 1970 UTC.
+pub(crate) fn validity_s(certificate: &X509Certificate<'_>) -> (u64, u64) {
+    let validity = certificate.validity();
+    let (first, last) = (validity.not_before, validity.not_after);
+    (seconds(first.timestamp()), seconds(last.timestamp()))
+}
+
+/// Returns the seconds since 1970 UTC, or 0 for earlier times.
+pub(crate) fn unix_s(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Returns the seconds since 1970, or 0 for earlier times.
 fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }
 
 // The thing name in a certificate.
 
-/// The field of a certificate that contains the thing name.
+/// The certificate field that contains the thing name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameSource {
-    /// The common name of the subject.
+    /// The subject's common name.
     CommonName,
     /// A DNS name among the subject alternative names.
     Dns,
@@ -492,7 +489,7 @@ pub enum NameSource {
 }
 
 impl NameSource {
-    /// Parses the name of a field, as written in the configuration.
+    /// Parses a field's name as written in the configuration.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -503,7 +500,7 @@ impl NameSource {
         }
     }
 
-    /// Returns the thing name of a certificate. The field must contain exactly one valid name.
+    /// Returns a certificate's thing name. The field must contain exactly one valid name.
     pub(crate) fn of(self, certificate: &X509Certificate<'_>) -> Result<Box<str>, &'static str> {
         let names = match self {
             Self::CommonName => {
@@ -547,7 +544,7 @@ pub(crate) fn is_thing_name(text: &str) -> bool {
 /// Maximum length of a thing name, in bytes. Source: AWS IoT API Reference, `ThingName`.
 const THING_NAME_BYTES_MAX: usize = 128;
 
-// The CA for test devices, which `serve --dev` creates when it is first started.
+// The CA for test devices, which `serve --dev` creates on first start.
 
 pub(crate) struct Issued {
     pub(crate) certificate: String,
@@ -595,7 +592,7 @@ fn make(now: SystemTime) -> Result<Issued, rcgen::Error> {
     })
 }
 
-/// Returns the parameters of the CA. Of these, only the subject and the key matter for the certificates that it issues.
+/// Returns the CA's parameters. Only the subject and the key matter for the certificates that it issues.
 fn authority(now: SystemTime) -> CertificateParams {
     let name = "Heliograph authority of test devices";
     let mut params = params(name, now, AUTHORITY_VALID);

@@ -1,6 +1,6 @@
-//! The options for connecting to etcd. They are read from the settings, and from files that may change.
+//! Options for connecting to etcd. They are read from the settings, and from files that may change.
 
-use crate::files::{self, FileStamp, stamp};
+use crate::files::{self, FileFault, FileStamp, stamp};
 use crate::side::Shared;
 use crate::tls_files::{Expiry, first_end_of};
 use broker_core::settings::Etcd;
@@ -9,28 +9,21 @@ use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EtcdFault {
-    pub(crate) key: &'static str,
-    pub(crate) path: PathBuf,
-    pub(crate) rule: String,
-}
-
-/// The options for connecting to etcd, including those read from files. If a file becomes invalid, the last valid
-/// content remains in use. All clones share the same state.
+/// Options for connecting to etcd, including those read from files. If a file becomes invalid, its last valid contents
+/// remain in use. All clones share the same state.
 #[derive(Clone)]
 pub(crate) struct EtcdFiles(Shared<InForce>);
 
 struct InForce {
     settings: Etcd,
-    /// The stamps of the files, which were taken just before `options` was read.
+    /// The files' stamps, taken just before `options` was read.
     read: Vec<FileStamp>,
     options: Options,
 }
 
 impl EtcdFiles {
     /// Reads the files. The error lists all files that cannot be used.
-    pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<EtcdFault>> {
+    pub(crate) fn open(settings: &Etcd) -> Result<Self, Vec<FileFault>> {
         Ok(Self(Shared::new(InForce {
             settings: settings.clone(),
             read: stamps(settings),
@@ -38,8 +31,8 @@ impl EtcdFiles {
         })))
     }
 
-    /// Returns options for a client that reconnects. Each connection attempt uses the current content of the files or,
-    /// if that is invalid, the last valid content.
+    /// Returns options for a client that reconnects. Each connection attempt uses the files' current contents or, if
+    /// they are invalid, the last valid ones.
     pub(crate) fn options(&self) -> Options {
         let files = self.clone();
         let renew = move || {
@@ -56,7 +49,7 @@ impl EtcdFiles {
 
     /// Reloads the files. If any of them cannot be used, changes nothing and returns an error that lists all such
     /// files.
-    pub(crate) fn read(&self) -> Result<(), Vec<EtcdFault>> {
+    pub(crate) fn read(&self) -> Result<(), Vec<FileFault>> {
         let mut in_force = self.0.lock();
         let read = stamps(&in_force.settings);
         in_force.options = options(&in_force.settings)?;
@@ -95,27 +88,22 @@ pub(crate) fn expiry(settings: &Etcd) -> Option<Expiry> {
     Some(Expiry::of_client(end, key))
 }
 
-pub(crate) fn told(faults: &[EtcdFault]) -> String {
-    let told =
-        |EtcdFault { key, path, rule }: &EtcdFault| format!("{key} = {}: {rule}", path.display());
-    faults.iter().map(told).collect::<Vec<_>>().join("\n")
+pub(crate) fn told(faults: &[FileFault]) -> String {
+    let lines: Vec<_> = faults.iter().map(FileFault::to_string).collect();
+    lines.join("\n")
 }
 
 /// Reads the certificates and the password. The error lists all files that cannot be used.
-pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
-    let mut faults = Vec::new();
-    let tls = match tls(etcd) {
-        Ok(tls) => tls,
-        Err(found) => {
-            faults.extend(found);
-            None
-        }
+pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<FileFault>> {
+    let (tls, mut faults) = match tls(etcd) {
+        Ok(tls) => (tls, Vec::new()),
+        Err(faults) => (None, faults),
     };
     let mut user = None;
     if let (Some(name), Some(path)) = (&etcd.user, &etcd.password_file) {
         match password(path) {
             Ok(password) => user = Some((name.as_str().into(), password)),
-            Err(rule) => faults.push(fault("cluster.etcd_password_file", path, rule)),
+            Err(rule) => faults.push(FileFault::new("cluster.etcd_password_file", path, rule)),
         }
     }
     if !faults.is_empty() {
@@ -130,40 +118,33 @@ pub(crate) fn options(etcd: &Etcd) -> Result<Options, Vec<EtcdFault>> {
     })
 }
 
-/// Loads the TLS configuration. The CA certificates are parsed first, so that an error names the right configuration
-/// key.
-fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
+/// Loads the TLS configuration. CA certificates are parsed first, so that an error names the right configuration key.
+fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<FileFault>> {
     let Some(ca_path) = &etcd.ca else {
         return Ok(None);
     };
     let mut faults = Vec::new();
-    let mut take = |key, path: &PathBuf| match pem(path) {
-        Ok(content) => Some(content),
-        Err(rule) => {
-            faults.push(fault(key, path, rule));
-            None
-        }
+    let mut take = |key, path: &PathBuf| {
+        let read = files::readable(path, PEM_BYTES_MAX);
+        let read = read.map_err(|rule| faults.push(FileFault::new(key, path, rule)));
+        read.ok().map(|read| read.content)
     };
     let ca = take("cluster.etcd_ca", ca_path);
-    let identity = match (&etcd.cert, &etcd.key) {
-        (Some(cert), Some(key)) => {
-            let (cert_pem, key_pem) = (
-                take("cluster.etcd_cert", cert),
-                take("cluster.etcd_key", key),
-            );
-            cert_pem.zip(key_pem).map(|pair| (cert, key, pair))
-        }
-        (_, _) => None,
-    };
+    let pair = etcd.cert.as_ref().zip(etcd.key.as_ref());
+    let identity = pair.and_then(|(cert, key)| {
+        let cert_pem = take("cluster.etcd_cert", cert);
+        let key_pem = take("cluster.etcd_key", key);
+        Some((cert, key, cert_pem?, key_pem?))
+    });
     let Some(ca) = ca.filter(|_| faults.is_empty()) else {
         return Err(faults);
     };
     let alone = broker_etcd::tls(ca.as_bytes(), None);
     let alone = alone.map_err(|error| {
         let rule = format!("must be a PEM file with certificates of authorities: {error}");
-        vec![fault("cluster.etcd_ca", ca_path, rule)]
+        vec![FileFault::new("cluster.etcd_ca", ca_path, rule)]
     })?;
-    let Some((cert, key, (cert_pem, key_pem))) = identity else {
+    let Some((cert, key, cert_pem, key_pem)) = identity else {
         return Ok(Some(alone));
     };
     let pair = (cert_pem.as_bytes(), key_pem.as_bytes());
@@ -173,36 +154,22 @@ fn tls(etcd: &Etcd) -> Result<Option<ClientConfig>, Vec<EtcdFault>> {
             TlsError::Pem(_) => ("cluster.etcd_cert", cert, "a PEM file with a certificate"),
             TlsError::Refused(_) => ("cluster.etcd_cert", cert, "the certificate of etcd_key"),
         };
-        vec![fault(name, path, format!("must be {what}: {error}"))]
+        vec![FileFault::new(
+            name,
+            path,
+            format!("must be {what}: {error}"),
+        )]
     })?;
     Ok(Some(whole))
 }
 
-fn pem(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
-    let read = files::read_text(path, PEM_BYTES_MAX);
-    let read = read.map_err(|error| format!("must be a readable file: {error}"))?;
-    Ok(read.content)
-}
-
 fn password(path: &Path) -> Result<Box<str>, String> {
-    let read = files::read_text(path, PASSWORD_BYTES_MAX)
-        .map_err(|error| format!("must be a readable file: {error}"))?;
-    if read.is_open_to_others() {
-        tracing::warn!("{}", files::open_notice(path));
-    }
-    let password = read.content.trim_end_matches(['\r', '\n']);
+    let read = files::readable_secret(path, PASSWORD_BYTES_MAX)?;
+    let password = read.trim_end_matches(['\r', '\n']);
     if password.is_empty() || password.chars().any(char::is_control) {
         return Err("must be a file with one line, the password".into());
     }
     Ok(password.into())
-}
-
-fn fault(key: &'static str, path: &Path, rule: String) -> EtcdFault {
-    EtcdFault {
-        key,
-        path: path.to_owned(),
-        rule,
-    }
 }
 
 /// Maximum size of a certificate file, in bytes. Enough for a hundred CA certificates.

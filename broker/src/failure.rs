@@ -1,21 +1,21 @@
-//! The failures that end the process, with their exit codes.
+//! Failures that terminate the process, with their exit codes.
 
 use std::fmt::Display;
 use thiserror::Error;
 
-/// The reason why the process ends early.
+/// Why the process exits early.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum Failure {
     /// An error that the operator must correct. Says what is wrong, where, and what is expected. Exit code 2.
     #[error("{0}")]
     Configuration(String),
-    /// An error of the system or of the program. States a remedy if there is one. Exit code 1.
+    /// An error in the system or the program. States a remedy if there is one. Exit code 1.
     #[error("{0}")]
     Fatal(String),
     /// There are warnings but no errors. States the number of warnings. Exit code 1.
     #[error("{0}")]
     Warnings(String),
-    /// A second signal requested that the process exit immediately. Exit code 1.
+    /// A second signal asked the process to exit immediately. Exit code 1.
     #[error("ended at once by a second signal; connections were cut off")]
     Impatience,
 }

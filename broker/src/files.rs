@@ -1,5 +1,5 @@
-//! Operations on whole files: bounded reads, atomic writes, and detection of changes. Used for the configuration,
-//! credentials, tokens, certificates and keys. Also parses CA certificates and tokens.
+//! Whole-file operations: bounded reads, atomic writes, and change detection. Used for the configuration, credentials,
+//! tokens, certificates and keys. Also parses CA certificates and tokens.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -7,13 +7,13 @@ use rustls::pki_types::pem::PemObject;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The content of a file, which may be a secret and is therefore zeroized on drop.
+/// A file's contents. They may be secret, so they are zeroized on drop.
 pub(crate) struct Content<T: zeroize::Zeroize> {
     pub(crate) content: Zeroizing<T>,
     mode: u32,
@@ -29,11 +29,44 @@ pub(crate) enum ReadError {
     TooLong(usize),
 }
 
-/// Reads UTF-8 text of at most `bytes_max` bytes from a file of any kind, such as a pipe. Fails if the content is too
+/// A fault in a file that a setting names.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key} = {path}: {rule}")]
+pub struct FileFault {
+    /// Configuration key that specifies the file, such as `tls.cert`.
+    pub key: &'static str,
+    /// Path of the file.
+    pub path: PathBuf,
+    /// The rule that the file breaks, and what was found in the file.
+    pub rule: String,
+}
+
+impl FileFault {
+    pub(crate) fn new(key: &'static str, path: &Path, rule: String) -> Self {
+        let path = path.into();
+        Self { key, path, rule }
+    }
+}
+
+/// Reads UTF-8 text of at most `bytes_max` bytes from a file of any kind, such as a pipe. Fails if the text is too
 /// long, not UTF-8, or unreadable.
 pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
     let file = File::open(path).map_err(|error| located(path, error))?;
     text(read(&file, bytes_max)?)
+}
+
+/// Like [`read_text`], for a file that a setting names. The error states which rule the file breaks.
+pub(crate) fn readable(path: &Path, bytes_max: usize) -> Result<Content<String>, String> {
+    read_text(path, bytes_max).map_err(|error| format!("must be a readable file: {error}"))
+}
+
+/// Like [`readable`], for a secret. Logs a warning if all users can read the file.
+pub(crate) fn readable_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<String>, String> {
+    let read = readable(path, bytes_max)?;
+    if read.is_open_to_others() {
+        tracing::warn!("{}", open_notice(path));
+    }
+    Ok(read.content)
 }
 
 /// Reads UTF-8 text of at most `bytes_max` bytes from a regular file. Fails if the file is not regular, too long, not
@@ -81,7 +114,7 @@ fn located(path: &Path, error: io::Error) -> io::Error {
 
 fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
     let about = file.metadata()?;
-    // Allocated at once, since a growing buffer would leave copies of the secret behind.
+    // Allocated up front, since a growing buffer would leave copies of the secret behind.
     let expected = usize::try_from(about.len()).unwrap_or(bytes_max);
     let mut content = Zeroizing::new(Vec::with_capacity(expected.min(bytes_max) + 1));
     file.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
@@ -114,16 +147,16 @@ pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
     write_beside(path, ".part", text, mode, File::sync_all)
 }
 
-/// Writes a file atomically, even if other processes write the same file. The file is not synced, since its content has
-/// no meaning after a crash.
+/// Writes a file atomically, even if other processes write the same file. The file is not synced, since its contents
+/// are meaningless after a crash.
 pub(crate) fn write_shared(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let ending = format!(".{}", process::id());
     write_beside(path, &ending, text, mode, |_| Ok(()))
 }
 
 /// Writes a temporary file next to the target, then renames it. The temporary name is the target's name followed by
-/// `ending`, and `mode` is restricted by the umask. If a file with the temporary name exists, it may be a leftover or a
-/// malicious link, and is removed rather than opened.
+/// `ending`. The umask applies to `mode`. An existing file with the temporary name may be a leftover or a malicious
+/// link, so it is removed rather than opened.
 fn write_beside(
     path: &Path,
     ending: &str,
@@ -171,8 +204,8 @@ impl From<ReadError> for io::Error {
 
 // Trusted CAs.
 
-/// Returns the CAs that the certificates of servers must chain to. The CAs come from `pem` if it is given, and
-/// otherwise from the system. The error states which rule the PEM text breaks.
+/// Returns the CAs that server certificates must chain to: those in `pem` if it is given, and otherwise the system's.
+/// The error states which rule the PEM text breaks.
 pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -193,13 +226,12 @@ pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-// Detecting changes of files.
+// Change detection.
 
-/// The state of a file, for detecting changes. `None` if the file does not exist.
+/// A file's state, for detecting changes. `None` if the file does not exist.
 pub(crate) type FileStamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-/// Takes the stamp of a file. The stamp includes the change time, since a change of permissions may make the file
-/// readable.
+/// Takes a file's stamp. It includes the change time, since a permission change may make the file readable.
 pub(crate) fn stamp(file: &Path) -> FileStamp {
     let metadata = fs::metadata(file).ok()?;
     Some((
@@ -213,26 +245,24 @@ pub(crate) fn stamp(file: &Path) -> FileStamp {
     ))
 }
 
-// The token file of the admin listener. The server reads it, and so do subcommands that query the server.
+// The admin listener's token file. It is read by the server, and by subcommands that query the server.
 
-/// The environment variable that contains the path of the token file. `heliograph env` never prints this variable from
-/// a response: otherwise, any process listening on the port could set it, and would receive the content of a file of
-/// its choice as a token.
+/// Environment variable with the token file's path. `heliograph env` never prints this variable from a response.
+/// Otherwise, any process listening on the port could set it, and would be sent the contents of a file of its choice as
+/// a token.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 pub(crate) type Token = Arc<Zeroizing<String>>;
 
-/// Returns the first token in the file. This is the token to send with requests. The error states which rule the file
+/// Returns the first token in the file, which is the one to send with requests. The error states which rule the file
 /// breaks.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
     Ok(tokens(path)?.swap_remove(0).to_string())
 }
 
-/// Reads the tokens in a file. There is one token, or two during a rotation. The error states which rule the file
-/// breaks.
+/// Reads a file's tokens: one token, or two during a rotation. The error states which rule the file breaks.
 pub(crate) fn tokens(path: &Path) -> Result<Vec<Token>, String> {
-    let read = read_text(path, TOKEN_BYTES_MAX)
-        .map_err(|error| format!("must be a readable file: {error}"))?;
+    let read = readable(path, TOKEN_BYTES_MAX)?;
     let lines: Vec<_> = read.content.trim().lines().map(str::trim).collect();
     let is_token =
         |line: &&str| line.len() >= TOKEN_MIN && line.bytes().all(|byte| byte.is_ascii_graphic());

@@ -1,4 +1,4 @@
-//! Hooks: channel events that are sent to configured receivers, and calls that wake sleeping masters.
+//! Hooks: channel events for configured receivers, and calls that wake sleeping masters.
 //!
 //! ```text
 //!  shards ── states of watched channels ──► courier ──► wakes: decides when a master is called
@@ -6,12 +6,12 @@
 //!                                              └──► queue of each hook ──► client ──► receiver
 //! ```
 //! `address` validates the configured URLs. `client` sends requests and reads a hook's files. `queue` and `wake` are
-//! state machines that access neither the clock nor the network. `event` formats events. `courier` drives all of these
-//! on the side thread.
+//! state machines that access neither the clock nor the network. `event` formats events. `courier` runs on the side
+//! thread and drives the other modules.
 //!
-//! The address of a receiver never comes from a request, a channel or a tag. The URL that the operator configured is
-//! used as it is, and only the channel's name is inserted into it. Channel names contain no characters that have a
-//! special meaning in URLs. Redirects are not followed, and proxies are not used.
+//! A receiver's address never comes from a request, a channel or a tag. The operator configures the URL, and only the
+//! channel's name is inserted into it. Channel names contain no characters that have a special meaning in URLs.
+//! Redirects are not followed, and proxies are not used.
 
 pub(crate) mod address;
 pub(crate) mod client;
@@ -20,17 +20,15 @@ pub(crate) mod event;
 mod queue;
 mod wake;
 
-use crate::limits::PRESENCES_WAITING_MAX;
-use broker_core::cluster::slot_maps::SlotMap;
+use broker_core::event::Histogram;
 use broker_core::presence::{Audience, Told};
-use broker_core::settings::Settings;
+use broker_core::settings::{Hook, Settings};
 use client::Client;
-use courier::CourierEnds;
-pub use courier::{Courier, HookReport, HooksReport};
-use event::EventTerms;
+pub use courier::Courier;
 pub use queue::Outcome;
 use serde_json::Value;
 use std::sync::Arc;
+use strum::EnumCount;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 pub use wake::WakeResult;
@@ -52,33 +50,6 @@ pub(crate) enum Order {
     Test(String, oneshot::Sender<Option<String>>),
     /// The cause of a problem, with its id. Sent to receivers that subscribe to problems.
     Problem(Value),
-}
-
-/// Creates the courier, which runs on the side thread, and its handle.
-pub(crate) fn courier(
-    settings: &Arc<Settings>,
-    (epoch, slots): (u64, Option<Arc<SlotMap>>),
-    clients: Vec<Client>,
-    seed: u64,
-) -> (Courier, Hooks) {
-    let (tell, told) = mpsc::channel(PRESENCES_WAITING_MAX);
-    let (order, orders) = mpsc::channel(ORDERS_WAITING_MAX);
-    let (report, reports) = watch::channel(HooksReport {
-        hooks: settings.hooks.iter().map(HookReport::of).collect(),
-        ..HooksReport::default()
-    });
-    let ends = CourierEnds {
-        told,
-        orders,
-        report,
-    };
-    let hooks = Hooks {
-        told: tell,
-        orders: order,
-        report: reports,
-    };
-    let terms = EventTerms::new(epoch, slots);
-    (Courier::new(settings, terms, clients, seed, ends), hooks)
 }
 
 impl Hooks {
@@ -110,6 +81,54 @@ impl Audience for Voice {
     }
 }
 
-/// Maximum number of orders that wait for the courier. Orders are rare: reloads, test events, changes of problems, and
-/// the drain.
+/// Maximum number of orders queued for the courier. Orders are rare: reloads, test events, problem changes, and the
+/// drain.
 const ORDERS_WAITING_MAX: usize = 64;
+
+// Statistics of hooks, updated by the courier and read by other tasks.
+
+/// Statistics of all hooks at a point in time.
+#[derive(Clone, Debug, Default)]
+pub struct HooksReport {
+    /// Statistics of each hook, in configuration order.
+    pub hooks: Vec<HookReport>,
+    /// Number of completed series of wake calls for each [`WakeResult`].
+    pub wakes: [u64; WakeResult::COUNT],
+    /// Distribution of the time between the first pending message and the connection of the master, over all successful
+    /// series of wake calls.
+    pub wake_seconds: Histogram,
+}
+
+/// Statistics of one hook.
+#[derive(Clone, Debug, Default)]
+pub struct HookReport {
+    /// Name of the hook.
+    pub name: String,
+    /// Number of requests and jobs for each [`Outcome`].
+    pub outcomes: [u64; Outcome::COUNT],
+    /// Number of channels that have an event queued or in flight.
+    pub waiting: u64,
+    /// Age in milliseconds of the oldest event that is queued or in flight.
+    pub oldest_ms: u64,
+    /// Number of consecutive failed requests.
+    pub failures: u32,
+    /// Whether the receiver has responded with 410. If so, nothing is sent to it until a reload.
+    pub off: bool,
+    /// Error of the last request, or `None` if it succeeded.
+    pub error: Option<String>,
+}
+
+impl HookReport {
+    pub(crate) fn of(hook: &Hook) -> Self {
+        Self {
+            name: hook.name.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn count(&mut self, outcome: Outcome, times: usize) {
+        if let Some(count) = self.outcomes.get_mut(outcome as usize) {
+            *count += times as u64;
+        }
+    }
+}

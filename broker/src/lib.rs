@@ -10,19 +10,19 @@
 //! | `failure` `limits` | early exits of the process; limits of everything except the edge |
 //! | `files` `etcd_options` | bounded reads of whole files; options for connecting to etcd |
 //! | `data_dir` | the private, locked data directory |
-//! | `session_key` `presence_epoch` | two files in it: the key of temporary credentials, and the presence epoch |
+//! | `session_key` `presence_epoch` | two files in it: the key for temporary credentials, and the presence epoch |
 //! | [`registry`] | channel records on disk |
-//! | [`edge`] | descriptors, TLS, the drive loop |
+//! | [`edge`] | descriptors, TLS, the event loop |
 //! | [`memory`] | maximum memory of the process |
-//! | [`tls_files`] [`dev_certificate`] | certificates of TLS listeners; the development certificate |
-//! | [`devices`] | certificates of devices, and the CAs that vouch for them |
-//! | [`hooks`] | events of channels for receivers, and wake calls for sleeping masters |
+//! | [`tls_files`] [`dev_certificate`] | TLS listener certificates; the development certificate |
+//! | [`devices`] | device certificates, and the CAs that vouch for them |
+//! | [`hooks`] | channel events for receivers, and wake calls for sleeping masters |
 //! | [`providers`] | keys fetched from OpenID providers |
-//! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
-//! | [`channels`] `channel_documents` | import and export of channels as documents of the AWS CLI |
+//! | [`server`] [`side`] | startup, reload and shutdown of the process; its admin listener and log |
+//! | [`channels`] `channel_documents` | import and export of channels in the AWS CLI's JSON format |
 //! | `backup_stream` | the byte stream of `POST /backup` |
 //! | [`commands`] `admin_client` | the other subcommands; their requests to a running broker |
-//! | `terminal` `qr` | text that is safe on a terminal; QR codes as text or drawing |
+//! | `terminal` `qr` | text that is safe to print on a terminal; QR codes as text or drawings |
 //! | [`version`] | version and build |
 //! | [`etcd`] | clusters of several nodes |
 

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Must be called first, since the setting does not affect memory that is already in use.
+    // This must come first, since the setting does not affect memory that is already in use.
     side::avoid_huge_pages();
     let arguments = Arguments::of_process();
     let result = match &arguments.command {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),
         },
-        Command::HookTest(flags) => hook_test::run(flags).and_then(|text| print(&text)),
+        Command::HookTest(flags) => hook_test(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
         Command::SeccompProfile(flags) => seccomp::run(flags).and_then(|text| print(&text)),
         Command::Version(flags) => print(&version::text(flags)),
@@ -62,13 +62,13 @@ fn main() -> ExitCode {
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     side::end_on_panic();
     side::forbid_core_files();
-    // Must happen before any thread starts, since threads inherit the signal mask.
+    // This must come before any thread is spawned, since threads inherit the signal mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let draft = config::draft(flags);
     let format = config::log_format(flags, &draft);
     let checked = server::check_start(draft, SystemTime::now());
-    // A developer's terminal shows only lines that require action. `--verbose` shows the others, too.
+    // On a developer's terminal, shows only lines that require action, and the others only with `--verbose`.
     let is_quiet = flags.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = match &checked {
         Ok(checked) if !is_quiet || checked.settings.log_level != LogLevel::Info => {
@@ -99,8 +99,8 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     result
 }
 
-/// Returns the failure to report for an invalid configuration. The message suggests `--dev` if only credentials are
-/// missing.
+/// Returns the failure to report for an invalid configuration. If only credentials are missing, its message suggests
+/// `--dev`.
 fn refusal(error: &ConfigError, dev: bool) -> Failure {
     let lacks_credentials = error.faults().iter().any(|fault| fault.key == "auth");
     let hint = if lacks_credentials && !dev {
@@ -111,7 +111,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{}{hint}", told(error)))
 }
 
-/// Formats the faults of a configuration. On a terminal, also shows the affected lines of the file.
+/// Formats a configuration's faults. On a terminal, also shows the affected lines of the file.
 fn told(error: &ConfigError) -> String {
     if Screen::stderr().is_terminal() {
         error.marked()
@@ -144,5 +144,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// Maximum time that shutdown waits if stderr is blocked. Shutdown may wait for this long up to three times.
+/// How long shutdown waits for a blocked stderr, up to three times in total.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

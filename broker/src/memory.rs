@@ -1,10 +1,9 @@
-//! Computes the maximum memory of the process, with all limits reached. This is the sum over everything whose size
-//! depends on peers.
+//! Computes the process's maximum memory, with all limits reached: the sum over everything whose size depends on peers.
 //!
 //! Every queue, buffer and table needs a term here. With default limits, the sum stays within 1.27 GiB for any number
-//! of shards. The records of channels have a sum of their own ([`records`]), since the operator chooses their limit.
-//! Neither sum includes the rate-limit buckets of recently called channels (at most 2 KiB each), the reserves of the
-//! allocator, the binary, or the stacks of threads.
+//! of shards. Channel records have a sum of their own ([`records`]), since the operator chooses their limit. Neither
+//! sum includes the rate-limit buckets of recently called channels (at most 2 KiB each), the allocator's reserves, the
+//! binary, or thread stacks.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
@@ -32,25 +31,25 @@ use codec::limits::WHEP_GATHERED_BYTES;
 use std::path::Path;
 use std::{fmt, fs};
 
-/// Maximum size of an idle connection in bytes. Includes the session, the socket, the timer, and the TLS engine if the
-/// connection is encrypted.
+/// Maximum size of an idle connection in bytes. Includes the session, the socket, the timer and, on an encrypted
+/// connection, the TLS engine.
 pub const CONNECTION_BYTES: usize = 16 << 10;
 
 /// A term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// The purpose of the memory, such as "outboxes".
+    /// Purpose of the memory, such as "outboxes".
     pub name: &'static str,
     /// Maximum number of items, per shard or per process.
     pub count: usize,
     /// Size of each item in bytes, including overhead.
     pub bytes: usize,
-    /// The number of shards that have these items, or 1 if the items belong to the process.
+    /// Number of shards that have these items, or 1 if the items belong to the process.
     pub times: usize,
 }
 
 impl Term {
-    /// Returns the total size of the term in bytes.
+    /// Returns the term's total size in bytes.
     #[must_use]
     pub fn total(&self) -> usize {
         self.count
@@ -72,7 +71,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// Returns all terms for these settings, except the records of channels.
+/// Returns all terms for these settings, except channel records.
 #[must_use]
 pub fn budget(settings: &Settings) -> Vec<Term> {
     let each = of_each_shard(settings).map(|row| (row, settings.shards));
@@ -87,8 +86,8 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     used.map(term).collect()
 }
 
-/// A row of the tables below: whether the row applies to the settings, its name, the maximum number of items, and the
-/// size of each item.
+/// A row of the tables below: whether it applies to the settings, its name, the maximum number of items, and the size
+/// of each item.
 type Row = (bool, &'static str, usize, usize);
 
 #[rustfmt::skip] // a table with a term per row
@@ -129,15 +128,14 @@ fn of_each_shard(settings: &Settings) -> impl Iterator<Item = Row> {
         (wake_poll, "waiting devices", wake_polls_per_shard(shards), WAKE_POLL_BYTES),
         (cluster, "strangers at the inner port", strangers, stranger_bytes),
         (cluster, "links", links, link_bytes),
-        // Requests that are queued and requests on links, in buffers that double when they grow.
+        // Queued requests and requests on links, in buffers that double when they grow.
         (cluster, "requests for other nodes", 2 * edge.link_request_bytes, 2),
         (cluster, "bytes of links that wait", edge.link_waiting_bytes, 2),
     ]
     .into_iter()
 }
 
-/// Returns the terms of the process as a whole: the store, the log, the admin listener, and the features that are
-/// configured.
+/// Returns the terms of the process as a whole: the store, the log, the admin listener, and any configured features.
 #[rustfmt::skip] // a table with a term per row
 fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     use broker_etcd::limits as node;
@@ -159,7 +157,7 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
         (true, "log lines kept", LOG_BYTES_KEPT_MAX + LOG_WARNINGS_BYTES_KEPT_MAX, 1),
         (true, "admin connections", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
-        // The positions of a stream, and a piece of an event in flight.
+        // A stream's positions, and a piece of an event in flight.
         (true, "event streams", STREAMS_MAX, 2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES),
         (true, "answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
         // The state of each watched channel, and three states of the process.
@@ -182,20 +180,20 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         // Each hook has two halves: one for wake calls and one for states.
         (hooks > 0, "events that wait for hooks", hooks * HOOK_BYTES_MAX, 2),
         (people, "accounts of the console", CONSOLE_SIGN_INS_MAX + CONSOLE_SESSIONS_MAX, ACCOUNT_BYTES),
-        // Messages may exist as a whole, in incoming parts and in outgoing parts at the same time.
+        // A message may exist as a whole, in incoming parts and in outgoing parts at the same time.
         (etcd, "kept messages that move", KEPT_PARCEL_BYTES_MAX, 3),
         (etcd, "pages of all nodes", LISTS_OF_NODES_MAX, LIST_MERGED_MAX * LISTED_BYTES),
         (etcd, "messages of nodes, received", node::MAIL_BYTES_MAX + node::INCOMING_BYTES_MAX, 1),
         (etcd, "messages to nodes", node::OUTGOING_BYTES_MAX, 1),
         (etcd, "strangers at the port of messages", 2 * node::STRANGERS_MAX, node::STRANGER_BYTES),
-        // Changes that are queued, and changes that have not yet been taken from the shards.
+        // Queued changes, and changes that have not been taken from the shards yet.
         (etcd, "changes for etcd", 2 * node::CHANGES_MAX, ENCODED_BYTES_MAX),
     ]
     .into_iter()
 }
 
 /// Returns the maximum number of messages between shards in all mailboxes. Their memory is allocated on demand. The
-/// number of messages about Alexa calls is limited by the number of calls.
+/// number of calls limits the number of messages about Alexa calls.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -205,7 +203,7 @@ fn letters(shards: usize) -> usize {
     (others + about_calls) * shards
 }
 
-/// Returns the term for the registry of things, if `[things]` defines one. During a reload, there are two registries.
+/// Returns the term for the thing registry, if `[things]` defines one. During a reload, there are two registries.
 #[must_use]
 pub fn things(credentials: &Credentials) -> Option<Term> {
     let max = credentials.things()?.registry.max();
@@ -217,8 +215,8 @@ pub fn things(credentials: &Credentials) -> Option<Term> {
     })
 }
 
-/// Returns the term for the records of channels at the configured limit. Records that are already stored may exceed it.
-/// A record takes about 480 bytes if its name has the usual length and it has no tags.
+/// Returns the term for channel records at the configured limit. Records that are already stored may exceed it. A
+/// record takes about 480 bytes if its name has the usual length and it has no tags.
 #[must_use]
 pub fn records(settings: &Settings) -> Term {
     Term {
@@ -229,7 +227,7 @@ pub fn records(settings: &Settings) -> Term {
     }
 }
 
-/// Returns all terms for these settings and credentials. The term for the records of channels comes last.
+/// Returns all terms for these settings and credentials. The term for channel records comes last.
 pub(crate) fn terms(settings: &Settings, credentials: Option<&Credentials>) -> Vec<Term> {
     let further = credentials.and_then(things).into_iter();
     let further = further.chain([records(settings)]);
@@ -247,8 +245,8 @@ pub fn bytes(settings: &Settings) -> usize {
     total(&terms(settings, None))
 }
 
-/// Returns the memory available to the process in bytes. This is the limit of its cgroup or the machine's memory,
-/// whichever is lower. Returns `None` if neither is known.
+/// Returns the memory available to the process in bytes: its cgroup's limit or the machine's memory, whichever is
+/// lower. Returns `None` if neither is known.
 #[must_use]
 pub fn limit() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -315,8 +313,8 @@ pub fn group_limit() -> Option<usize> {
     limit_below(Path::new("/sys/fs/cgroup"), &groups)
 }
 
-/// Returns the lowest limit among the groups in `/proc/PID/cgroup` and their ancestors. Supports versions 1 and 2 of
-/// cgroups.
+/// Returns the lowest limit among the groups in `/proc/PID/cgroup` and their ancestors. Supports cgroup versions 1 and
+/// 2.
 fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     let groups = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -343,21 +341,21 @@ fn limit_below(root: &Path, groups: &str) -> Option<usize> {
     limits.min().filter(|limit| *limit < UNLIMITED)
 }
 
-/// The smallest limit that is treated as unlimited. cgroup v1 reports a number close to this one for a group without a
+/// The smallest limit that counts as unlimited. cgroup v1 reports a number close to this one for a group without a
 /// limit.
 const UNLIMITED: usize = 1 << 60;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Size in bytes of a group of refusals whose channel name has maximum length. Includes the group's entry in the table.
+/// Size in bytes of a refusal group whose channel name has the maximum length. Includes its entry in the table.
 const REFUSAL_GROUP_BYTES: usize = 384;
 
-/// Size of an admin connection in bytes: the head and body of a request, and output of the size of a head.
+/// Size of an admin connection in bytes: a request's head and body, and output of up to the size of a head.
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
-/// Size in bytes of the session of an account with a long subject, or of the state of a sign-in.
+/// Size in bytes of the session of an account with a long subject, or of a sign-in's state.
 const ACCOUNT_BYTES: usize = 1024;
 
 /// Size of a channel's state in bytes, with names of typical length and a few waiting viewers. The largest states take
@@ -370,31 +368,31 @@ const WAKE_BYTES: usize = 1024;
 /// Size in bytes of a problem cause's entry in the map of file positions.
 const CAUSE_PLACE_BYTES: usize = 64;
 
-/// Size in bytes of an entry in the registry of things: a certificate, with a name of up to 50 characters.
+/// Size in bytes of an entry in the thing registry: a certificate, with a name of up to 50 characters.
 const THING_BYTES: usize = 100;
 
-/// Size in bytes of an entry in a mailbox: a message, and the sequence number of the queue.
+/// Size in bytes of a mailbox entry: a message, and the queue's sequence number.
 const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 
-/// Size in bytes of a waiting call. Includes its offer (at most 10,000 bytes) with the framing and names. The offer is
-/// stored only once, on the channel's shard. Also includes a share of the memory for the names of ended calls.
+/// Size in bytes of a waiting call. Includes its offer (at most 10,000 bytes) with framing and names, stored once, on
+/// the channel's shard. Also includes a share of the memory for the names of ended calls.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// Size in bytes of a device that waits for a wake call, in addition to its connection. Includes its caller and its
-/// entries in maps.
+/// Size in bytes of a device that waits for a wake call, in addition to its connection. Includes its caller and its map
+/// entries.
 const WAKE_POLL_BYTES: usize = 384;
 
 /// Size of a signing key in bytes. See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;
 
-/// Size in bytes of the task, the socket and the timers of an admin connection.
+/// Size in bytes of an admin connection's task, socket and timers.
 const ADMIN_TASK_BYTES: usize = 8 * KIB;
 
-/// Size of a trace event in bytes. Includes the name of a viewer, in case the master specified one.
+/// Size of a trace event in bytes. Includes a viewer's name, in case the master specified one.
 const TRACE_EVENT_BYTES: usize = 160;
 
-/// Size in bytes of a waiting request for a list. Includes two names with their account and region, and the entries of
-/// the request in maps.
+/// Size in bytes of a waiting list request. Includes two names with their account and region, and the request's map
+/// entries.
 const LIST_BYTES: usize = KIB;
 
 /// Size of a log line in bytes. See [`LOG_LINES_WAITING_MAX`].

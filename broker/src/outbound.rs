@@ -1,5 +1,5 @@
-//! An HTTP client for servers that the operator configures: receivers of hooks, and OpenID providers. It follows no
-//! redirects, uses no proxies, and contacts only permitted addresses. It limits lookups, heads, responses and
+//! An HTTP client for servers that the operator configures: hook receivers and OpenID providers. It follows no
+//! redirects, uses no proxies, and contacts only permitted addresses. It limits lookups, response heads and bodies, and
 //! durations.
 
 use crate::limits::LOOKUPS_MAX;
@@ -24,7 +24,7 @@ use std::{io, vec};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-/// The connections to one server, which all clones share.
+/// The connections to one server, shared by all clones.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pool: Pool<HttpsConnector<HttpConnector<Lookups>>, Body>,
@@ -35,12 +35,12 @@ pub(crate) struct Outbound {
 pub(crate) struct OutboundBounds {
     pub(crate) reach: Reach,
     pub(crate) timeout: Duration,
-    /// Maximum number of bytes that are read from the body of a response.
+    /// Maximum number of bytes read from a response body.
     pub(crate) answer_bytes: usize,
     pub(crate) idle_connections: usize,
 }
 
-/// Creates a TLS configuration that trusts the given CAs. Fails with the error of the TLS library.
+/// Creates a TLS configuration that trusts the given CAs. Fails with the TLS library's error.
 pub(crate) fn tls(
     roots: RootCertStore,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
@@ -52,7 +52,7 @@ pub(crate) fn tls(
 }
 
 impl Outbound {
-    /// Creates a client that uses TLS, except for addresses that are configured as plain HTTP.
+    /// Creates a client that uses TLS, except for addresses configured as plain HTTP.
     pub(crate) fn new(tls: ClientConfig, bounds: OutboundBounds) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Lookups {
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
@@ -75,13 +75,13 @@ impl Outbound {
         Self { pool, bounds }
     }
 
-    /// Sends a request and returns the response. The body of the response is `None` if it is incomplete or too long. If
-    /// there is no response, the error describes the reason to the operator.
+    /// Sends a request and returns the response. Its body is `None` if it is incomplete or too long. If there is no
+    /// response, the error explains why to the operator.
     pub(crate) async fn send(
         &self,
         mut request: Request<Body>,
     ) -> Result<Response<Option<Bytes>>, String> {
-        // An address in the URL needs no lookup.
+        // An IP address in the URL needs no lookup.
         let host = request.uri().host().unwrap_or_default();
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         if literal.is_some_and(|address| !self.bounds.reach.has(address)) {
@@ -101,7 +101,7 @@ impl Outbound {
     }
 }
 
-/// Returns the innermost cause of an error. Unlike the outer errors, it contains no address.
+/// Returns an error's innermost cause. Unlike the outer errors, it contains no address.
 fn shortest(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -110,8 +110,8 @@ fn shortest(error: &dyn Error) -> String {
     beginning(&cause.to_string(), ERROR_BYTES_MAX).to_owned()
 }
 
-/// Resolves host names to permitted addresses. Limits the number of concurrent lookups, since each of them occupies a
-/// thread, possibly for a long time.
+/// Resolves host names to permitted addresses. Limits concurrent lookups, since each one occupies a thread, possibly
+/// for a long time.
 #[derive(Clone)]
 struct Lookups {
     places: Arc<Semaphore>,
@@ -160,10 +160,10 @@ const ERROR_BYTES_MAX: usize = 160;
 /// The addresses at which a server may be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Any address, since the operator has configured this address or its host name.
+    /// Any address, since the operator has configured it or its host name.
     AsWritten,
     Public,
-    /// Public addresses, and the loopback addresses of this machine. Used with `--dev`.
+    /// Public addresses, and this machine's loopback addresses. Used with `--dev`.
     PublicAndLoopback,
     /// Any unicast address. Used with `private = true`.
     Any,
@@ -220,8 +220,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     let [_, second, third, ..] = address.segments();
     match (a, b) {
-        // Packets to a translated or tunnelled IPv4 address (RFC 6052, RFC 8215, RFC 3056) reach the IPv4 address that
-        // is embedded in it.
+        // Packets to a translated or tunnelled IPv4 address (RFC 6052, RFC 8215, RFC 3056) reach the embedded IPv4
+        // address.
         (0x64, 0xff9b) => inner(y, z),
         (0x2002, _) => inner(second, third),
         _ => {

@@ -1,10 +1,10 @@
 //! The presence epoch of a process: a number that is greater than the epochs of all earlier processes with the same
 //! data directory.
 //!
-//! The epoch is the calendar time in milliseconds, or the last epoch plus one if that is greater. Setting the clock
-//! back or copying the directory therefore never decreases the epoch. The epoch is written to disk before it is used.
-//! If the disk is full, the calendar time is used without being written, and the next epoch is greater only if the
-//! calendar clock is correct.
+//! The epoch is the wall-clock time in milliseconds, or the last epoch plus one if that is greater. It therefore never
+//! decreases, even if the clock is set back or the directory is copied. The epoch is written to disk before it is used.
+//! If the disk is full, the wall-clock time is used without being written. The next epoch is then greater only if the
+//! wall clock is correct.
 
 use crate::failure::Failure;
 use crate::files::{self, ReadError};
@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 
 /// Determines the next epoch for a data directory that this process has locked. Fails with [`Failure::Fatal`] if the
-/// file is damaged or unreadable, or if it cannot be written. A full disk is tolerated while the calendar time is
+/// file is corrupted or unreadable, or if it cannot be written. A full disk is tolerated while the wall-clock time is
 /// greater than the last epoch. The error states a remedy.
 pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
     let path = data_dir.join(NAME);
@@ -33,7 +33,7 @@ pub(crate) fn next(data_dir: &Path, wall_ms: u64) -> Result<u64, Failure> {
 }
 
 /// Returns the last epoch that was written to a data directory, or `None` if there is none. Fails with
-/// [`Failure::Fatal`] if the file is damaged or unreadable. The error states a remedy.
+/// [`Failure::Fatal`] if the file is corrupted or unreadable. The error states a remedy.
 pub(crate) fn kept(data_dir: &Path) -> Result<Option<u64>, Failure> {
     let path = data_dir.join(NAME);
     let read = match files::read_text(&path, BYTES_MAX) {
@@ -66,7 +66,7 @@ fn unkept(path: &Path, error: &io::Error) -> Failure {
 
 pub(crate) const NAME: &str = "presence.epoch";
 
-/// Maximum size of the file in bytes. Enough for a number with a line ending and some spaces.
+/// Maximum file size in bytes. Enough for a number with a line ending and some whitespace.
 const BYTES_MAX: usize = 64;
 
 #[cfg(test)]

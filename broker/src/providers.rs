@@ -1,5 +1,5 @@
-//! The keys of OpenID providers. The keys are fetched from the providers, stored on disk for a restart, and passed to
-//! the shards.
+//! The keys of OpenID providers. They are fetched from the providers, stored on disk for a restart, and passed to the
+//! shards.
 //!
 //! ```text
 //!  shards ── wish for newer keys ──► Fetcher ── when: Schedule ──► client ──► discovery document ──► keys
@@ -8,8 +8,8 @@
 //!                                       └──► shards: a Keyring in a letter; ProvidersReport: metrics
 //! ```
 //! Addresses never come from a token. The operator configures the issuer. The issuer's document contains the address of
-//! its keys, which must be on the issuer's host or on another host that is configured. Redirects are not followed, and
-//! proxies are not used.
+//! its keys, which must be on the issuer's host or on another configured host. Redirects are not followed, and proxies
+//! are not used.
 //!
 //! Source: OpenID Connect Discovery 1.0, section 4, "Obtaining OpenID Provider Configuration Information".
 
@@ -21,7 +21,7 @@ use crate::edge::turn::calendar;
 use crate::files;
 use crate::outbound::Reach;
 use broker_core::auth::Credentials;
-use broker_core::auth::provider::{Discovery, KeySet, KeySource, Keyring, Provider, ProviderKeys};
+use broker_core::auth::provider::{KeySet, KeySource, Keyring, Provider, ProviderKeys};
 use broker_core::limits::{KEY_SET_BYTES_MAX, PROVIDERS_MAX};
 use client::{Fetched, fetch};
 pub use discovery::SignInEndpoints;
@@ -34,9 +34,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-// The fetcher, a task of the side thread. It serves all providers whose keys are not in a file.
+// The fetcher, a task on the side thread. It serves all providers whose keys are not in a file.
 
-/// Fetches the keys of all providers that use discovery. Each process that checks signatures has one fetcher.
+/// Fetches the keys of all providers that use discovery. There is one fetcher per process that checks signatures.
 pub struct Fetcher {
     in_force: InForce,
     /// Passes a snapshot of the keys to every shard.
@@ -46,10 +46,10 @@ pub struct Fetcher {
     directory: PathBuf,
     dev: bool,
     entries: BTreeMap<Box<str>, FetchEntry>,
-    flights: JoinSet<FetchOutcome>,
+    flights: JoinSet<(Box<str>, Result<Fetched, String>)>,
     began: Instant,
-    /// Whether there are changes that have not been published. `published` is the time of the last publication, as
-    /// returned by [`Self::now`].
+    /// Whether there are unpublished changes. `published` is the time of the last publication, as returned by
+    /// [`Self::now`].
     is_news: bool,
     published: Option<u64>,
 }
@@ -61,32 +61,27 @@ struct FetchEntry {
     ring: ProviderKeys,
     keys: Option<Arc<KeySet>>,
     kept: Option<KeptKeys>,
-    /// The sign-in endpoints found by the last successful fetch, or the reason why there are none.
+    /// The sign-in endpoints from the last successful fetch, or why there are none.
     endpoints: Option<Result<SignInEndpoints, String>>,
     fetches: [u64; 2],
     error: Option<String>,
 }
 
-/// The keys and endpoints of providers that use discovery.
+/// Keys and endpoints of providers that use discovery.
 #[derive(Clone, Debug, Default)]
 pub struct KnownProviders {
-    /// The keys of all providers.
+    /// All providers' keys.
     pub keyring: Arc<Keyring>,
-    /// The sign-in endpoints by issuer, or the reason why there are none.
+    /// Sign-in endpoints by issuer, or why there are none.
     pub endpoints: BTreeMap<Box<str>, Result<SignInEndpoints, String>>,
 }
 
-/// A receiver of the latest [`KnownProviders`].
+/// Receives the latest [`KnownProviders`].
 pub type Knowledge = watch::Receiver<KnownProviders>;
-
-struct FetchOutcome {
-    issuer: Box<str>,
-    outcome: Result<Fetched, String>,
-}
 
 type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// A receiver for the latest statistics of all providers.
+/// Receives the latest statistics of all providers.
 pub type ProviderFigures = watch::Receiver<ProvidersReport>;
 
 /// Creates the fetcher, which runs on the side thread, and the receivers of its statistics and results.
@@ -114,9 +109,9 @@ pub(crate) fn fetcher(
 }
 
 impl Fetcher {
-    /// Runs the fetcher until the process ends.
+    /// Runs the fetcher until the process exits.
     pub async fn run(mut self) {
-        let mut kept = KeptKeySets::read(&self.directory).0;
+        let mut kept = read_kept(&self.directory);
         self.take_providers(&mut kept);
         loop {
             self.let_old_keys_go();
@@ -125,8 +120,8 @@ impl Fetcher {
             let has_work = self.is_news || !self.entries.is_empty();
             tokio::select! {
                 Some(landed) = self.flights.join_next(), if !self.flights.is_empty() => {
-                    if let Ok(landed) = landed {
-                        self.landed(landed).await;
+                    if let Ok((issuer, outcome)) = landed {
+                        self.landed(issuer, outcome).await;
                     }
                 }
                 changed = self.in_force.changed() => {
@@ -140,9 +135,9 @@ impl Fetcher {
         }
     }
 
-    /// Applies the providers of the current credentials. Unchanged providers keep their keys. Changed providers are
-    /// fetched immediately.
-    fn take_providers(&mut self, kept: &mut BTreeMap<Box<str>, KeptKeys>) {
+    /// Applies the providers of the current credentials. Unchanged providers keep their keys. Changed ones are fetched
+    /// immediately.
+    fn take_providers(&mut self, kept: &mut KeptKeySets) {
         let credentials = Arc::clone(&self.in_force.borrow_and_update());
         let mut before = std::mem::take(&mut self.entries);
         if before.is_empty() && credentials.providers().next().is_none() {
@@ -178,15 +173,13 @@ impl Fetcher {
                 continue;
             }
             let (issuer, reach) = (issuer.clone(), Reach::of(discovery.private, self.dev));
-            let discovery: Discovery = discovery.clone();
-            self.flights.spawn(async move {
-                let outcome = fetch(&provider, discovery, reach).await;
-                FetchOutcome { issuer, outcome }
-            });
+            let discovery = discovery.clone();
+            let fetched = async move { (issuer, fetch(&provider, discovery, reach).await) };
+            self.flights.spawn(fetched);
         }
     }
 
-    async fn landed(&mut self, FetchOutcome { issuer, outcome }: FetchOutcome) {
+    async fn landed(&mut self, issuer: Box<str>, outcome: Result<Fetched, String>) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&issuer) else {
             return; // // removed from the file in the meantime
@@ -222,17 +215,12 @@ impl Fetcher {
             return;
         }
         (self.is_news, self.published) = (false, Some(now));
-        let rings = self
-            .entries
-            .iter()
-            .map(|(issuer, entry)| (issuer.clone(), entry.ring.with(entry.keys.clone())));
+        let entries = || self.entries.iter();
+        let rings = entries().map(|(name, it)| (name.clone(), it.ring.with(it.keys.clone())));
         let keyring = Arc::new(Keyring::of(rings));
         (self.hand_over)(Arc::clone(&keyring));
-        let endpoints = self
-            .entries
-            .iter()
-            .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.endpoints.clone()?)));
-        let endpoints = endpoints.collect();
+        let found = entries().filter_map(|(name, it)| Some((name.clone(), it.endpoints.clone()?)));
+        let endpoints = found.collect();
         self.known
             .send_replace(KnownProviders { keyring, endpoints });
         let providers = self.entries.values().map(FetchEntry::report);
@@ -241,12 +229,10 @@ impl Fetcher {
     }
 
     async fn keep(&self) {
-        let kept = self
-            .entries
-            .iter()
-            .filter_map(|(issuer, entry)| Some((issuer.clone(), entry.kept.clone()?)));
-        let (kept, directory) = (KeptKeySets(kept.collect()), self.directory.clone());
-        let written = tokio::task::spawn_blocking(move || kept.write(&directory)).await;
+        let entries = self.entries.iter();
+        let kept = entries.filter_map(|(name, it)| Some((name.clone(), it.kept.clone()?)));
+        let (kept, directory): (KeptKeySets, _) = (kept.collect(), self.directory.clone());
+        let written = tokio::task::spawn_blocking(move || write_kept(&kept, &directory)).await;
         let error = match written {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -278,7 +264,7 @@ impl FetchEntry {
         }
     }
 
-    /// Applies the outcome of a fetch. If the fetch failed, the last valid keys are kept.
+    /// Applies a fetch's outcome. After a failed fetch, the last valid keys are kept.
     fn take(&mut self, outcome: Result<Fetched, String>) {
         let issuer = &self.provider.issuer;
         match outcome {
@@ -321,8 +307,8 @@ impl FetchEntry {
 }
 
 impl KeptKeys {
-    /// Returns whether the keys are recent enough to be used. Keys that were fetched in the future, according to the
-    /// current clock, do not count as recent.
+    /// Returns whether the keys are recent enough to be used. Keys fetched in the future, according to the current
+    /// clock, do not count as recent.
     fn serves(&self, now_s: u64) -> bool {
         (self.fetched_s..=self.fetched_s.saturating_add(SERVES_S)).contains(&now_s)
     }
@@ -332,19 +318,19 @@ fn now_s() -> u64 {
     calendar().0 / 1000
 }
 
-/// Interval at which the shards' requests for newer keys are polled.
+/// How often the shards' requests for newer keys are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Minimum interval in milliseconds between messages to the shards.
 const PUBLISH_EVERY_MS: u64 = 500;
 
-/// Maximum number of concurrent fetches. Each of them is for a different provider.
+/// Maximum number of concurrent fetches, each for a different provider.
 const FLIGHTS_MAX: usize = 8;
 
-/// Maximum age in seconds of keys that remain in use while their provider does not respond.
+/// How long keys remain in use while their provider does not respond, in seconds.
 const SERVES_S: u64 = 24 * 60 * 60;
 
-// The schedule of fetches. This is a state machine whose times are in milliseconds, by any clock.
+// The fetch schedule: a state machine whose times are in milliseconds, on any clock.
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
@@ -354,7 +340,7 @@ struct FetchSchedule {
     in_flight: bool,
     /// Whether the fetch in flight was started for an entry that has since been replaced.
     is_stale: bool,
-    /// Start of the hour in which `at_once` counts the requests that were served immediately.
+    /// Start of the hour for which `at_once` counts the requests that were served immediately.
     hour: Option<u64>,
     at_once: u8,
 }
@@ -370,7 +356,7 @@ impl FetchSchedule {
         true
     }
 
-    /// Records that a fetch has ended. Returns `false` if its outcome is stale.
+    /// Records the end of a fetch. Returns `false` if its outcome is stale.
     pub(crate) fn ended(&mut self, now: u64, well: bool) -> bool {
         self.in_flight = false;
         if self.is_stale {
@@ -393,20 +379,14 @@ impl FetchSchedule {
             return;
         }
         let soonest = self.began.map_or(0, |began| began + WISH_MS);
-        if soonest > now && self.may_hurry(now) {
+        if soonest > now && self.hour.is_none_or(|began| now >= began + EVERY_MS) {
+            (self.hour, self.at_once) = (Some(now), 0);
+        }
+        if soonest > now && self.at_once < AT_ONCE_MAX {
+            self.at_once += 1;
             self.due = now;
         }
         self.due = self.due.min(soonest.max(now));
-    }
-
-    /// Counts a request that is served immediately. Returns `false` if the limit per hour has been reached.
-    fn may_hurry(&mut self, now: u64) -> bool {
-        if self.hour.is_none_or(|began| now >= began + EVERY_MS) {
-            (self.hour, self.at_once) = (Some(now), 0);
-        }
-        let may = self.at_once < AT_ONCE_MAX;
-        self.at_once += u8::from(may);
-        may
     }
 }
 
@@ -414,81 +394,75 @@ const EVERY_MS: u64 = 60 * 60 * 1000;
 
 const AGAIN_MS: u64 = 30_000;
 
-/// Minimum interval in milliseconds between fetches that are caused by unknown keys. Does not apply to [`AT_ONCE_MAX`]
-/// of these fetches per hour.
+/// Minimum interval between fetches caused by unknown keys, in milliseconds. Does not apply to [`AT_ONCE_MAX`] of these
+/// fetches per hour.
 const WISH_MS: u64 = 60_000;
 
 const AT_ONCE_MAX: u8 = 3;
 
 const _: () = assert!(AGAIN_MS < WISH_MS && WISH_MS < EVERY_MS);
 
-// Stored keys. The last valid keys of each provider are kept in a file in the data directory, so that sign-ins still
-// work if a provider is down after a restart.
+// Stored keys. Each provider's last valid keys are kept in a file in the data directory, so that users can still sign
+// in if a provider is down after a restart.
 //
-// The keys are public, but anyone who can write to the file decides who may sign in. The file therefore has
-// mode 0600.
+// The keys are public, but anyone who can write to the file decides who may sign in. The file therefore has mode 0600.
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct KeptKeySets(pub(crate) BTreeMap<Box<str>, KeptKeys>);
+/// The stored keys, by issuer.
+type KeptKeySets = BTreeMap<Box<str>, KeptKeys>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptKeys {
-    pub(crate) fetched_s: u64,
-    pub(crate) keys: String,
+struct KeptKeys {
+    fetched_s: u64,
+    keys: String,
 }
 
-impl KeptKeySets {
-    /// Loads the keys that an earlier process stored. If the file is unreadable, logs this and returns no keys.
-    pub(crate) fn read(directory: &Path) -> Self {
-        let path = directory.join(FILE);
-        if !path.exists() {
-            return Self::default();
-        }
-        let read = files::read_regular_text(&path, BYTES_MAX).map_err(|error| error.to_string());
-        let parsed = read.and_then(|read| {
-            serde_json::from_str(&read.content).map_err(|error| error.to_string())
-        });
-        parsed.unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), "saved keys of providers are ignored: {error}");
-            Self::default()
-        })
+/// Loads the keys that an earlier process stored. If the file is unreadable, logs this and returns no keys.
+fn read_kept(directory: &Path) -> KeptKeySets {
+    let path = directory.join(FILE);
+    if !path.exists() {
+        return KeptKeySets::new();
     }
+    let read = files::read_regular_text(&path, BYTES_MAX).map_err(io::Error::from);
+    let parsed = read.and_then(|read| Ok(serde_json::from_str(&read.content)?));
+    parsed.unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), "saved keys of providers are ignored: {error}");
+        KeptKeySets::new()
+    })
+}
 
-    /// Stores the keys in place of those stored before. If the file cannot be written, returns an error and preserves
-    /// the previous content.
-    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
-        let text = serde_json::to_string(self).map_err(io::Error::other)?;
-        files::write_whole(&directory.join(FILE), &text, 0o600)
-    }
+/// Stores the keys in place of those stored before. If the file cannot be written, returns an error and preserves the
+/// previous content.
+fn write_kept(kept: &KeptKeySets, directory: &Path) -> io::Result<()> {
+    let text = serde_json::to_string(kept).map_err(io::Error::other)?;
+    files::write_whole(&directory.join(FILE), &text, 0o600)
 }
 
 const FILE: &str = "oidc-keys.json";
 
-/// Maximum size of the file in bytes. As JSON text, keys take up to twice their size.
+/// Maximum file size in bytes. As JSON text, keys take up to twice their size.
 const BYTES_MAX: usize = 2 * PROVIDERS_MAX * (KEY_SET_BYTES_MAX + 512);
 
 // Statistics of the providers whose keys are fetched.
 
-/// The statistics of all providers, sorted by issuer.
+/// All providers' statistics, sorted by issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProvidersReport {
-    /// The statistics of each provider.
+    /// One entry per provider.
     pub providers: Vec<ProviderReport>,
 }
 
-/// The statistics of a provider.
+/// A provider's statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderReport {
     /// The issuer, without `https://`.
     pub issuer: Box<str>,
     /// Number of the provider's keys that are in use.
     pub keys: usize,
-    /// Number of successful fetches, followed by the number of failed fetches.
+    /// Number of successful fetches, and number of failed ones.
     pub fetches: [u64; 2],
-    /// When the last successful fetch took place, in seconds since 1970 UTC.
+    /// Time of the last successful fetch, in seconds since 1970 UTC.
     pub fetched_s: Option<u64>,
-    /// The error of the last fetch, if it failed.
+    /// The last fetch's error, if it failed.
     pub error: Option<String>,
 }
 
@@ -563,15 +537,15 @@ mod kept_tests {
     #[test]
     fn what_is_kept_is_read_again() {
         let directory = testkit::Directory::temporary();
-        assert_eq!(KeptKeySets::read(&directory), KeptKeySets::default());
+        assert_eq!(read_kept(&directory), KeptKeySets::new());
         let keys = KeptKeys {
             fetched_s: 7,
             keys: "{\"keys\": []}".into(),
         };
-        let kept = KeptKeySets([("id.example.com".into(), keys)].into());
-        kept.write(&directory).unwrap();
-        assert_eq!(KeptKeySets::read(&directory), kept);
+        let kept = [("id.example.com".into(), keys)].into();
+        write_kept(&kept, &directory).unwrap();
+        assert_eq!(read_kept(&directory), kept);
         fs::write(directory.join(FILE), "{").unwrap();
-        assert_eq!(KeptKeySets::read(&directory), KeptKeySets::default());
+        assert_eq!(read_kept(&directory), KeptKeySets::new());
     }
 }

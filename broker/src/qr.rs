@@ -73,8 +73,8 @@ impl Qr {
 
 /// Width of the quiet zone in modules (ISO/IEC 18004, section 6.3.8).
 const BORDER: usize = 4;
-/// Width of the quiet zone on a terminal, in modules. The standard requires four modules, but with three, the code for
-/// a URL takes only 39 columns.
+/// Width of the quiet zone on a terminal, in modules. The standard requires four, but with three, a URL's code takes
+/// only 39 columns.
 const TERMINAL_BORDER: usize = 3;
 /// Control sequence for black text on bright white (Select Graphic Rendition, ECMA-48, section 8.3.117).
 const BLACK_ON_WHITE: &str = "\x1b[30;107m";

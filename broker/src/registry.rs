@@ -1,5 +1,4 @@
-//! The registry on disk. This module also contains the handle that each shard has to the registry, and the catalog that
-//! all shards read.
+//! The on-disk registry. Also contains each shard's handle to the registry, and the catalog that all shards read.
 
 #[cfg(test)]
 #[path = "../tests/contract/store.rs"]
@@ -17,7 +16,7 @@ use std::sync::PoisonError;
 use store::{CommitError, Committer, OpenError, Refused};
 use thiserror::Error;
 
-/// The reason why the stored records cannot be read. The server does not start in this case.
+/// Why the stored records cannot be read. The server does not start in this case.
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// The store cannot be opened or read.
@@ -28,11 +27,11 @@ pub enum RegistryError {
         "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
     )]
     Record {
-        /// Path of the store's file.
+        /// Path of the store file.
         file: PathBuf,
-        /// Key of the row: the region, account and name of the channel.
+        /// The row's key: the channel's region, account and name.
         key: Box<str>,
-        /// The error in the record.
+        /// What is wrong with the record.
         error: RecordError,
     },
 }
@@ -40,8 +39,7 @@ pub enum RegistryError {
 /// Opens the store in an existing directory and passes every record in it to `give`, sorted by region, account and
 /// name.
 ///
-/// Takes time proportional to the number of records. If an error is returned, the records that were already passed must
-/// not be used.
+/// Takes time proportional to the number of records. After an error, the records passed so far must not be used.
 ///
 /// # Errors
 /// Returns the reason why the records cannot be read; see [`RegistryError`].
@@ -65,8 +63,7 @@ pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, Re
     }
 }
 
-/// A shard's handle to the store. The store's thread reports the result of each change together with the change's
-/// [`Ticket`].
+/// A shard's handle to the store. The store's thread reports each change's result along with the change's [`Ticket`].
 #[derive(Debug)]
 pub struct DurableStore {
     shard: ShardId,
@@ -74,7 +71,7 @@ pub struct DurableStore {
 }
 
 impl DurableStore {
-    /// Creates the handle of a shard.
+    /// Creates a shard's handle.
     #[must_use]
     pub fn new(shard: ShardId, committer: Committer<Ticket>) -> Self {
         Self { shard, committer }
@@ -97,12 +94,15 @@ impl Store for DurableStore {
         };
         match self.committer.submit(change) {
             Ok(()) => Ok(Submitted::Later),
-            Err((refused, _)) => Err(not_taken(refused)),
+            Err((Refused::Busy, _)) => Err(StoreError::Busy),
+            Err((refused @ (Refused::TooLarge | Refused::Closed), _)) => {
+                Err(StoreError::Failed(refused.to_string().into()))
+            }
         }
     }
 }
 
-/// The catalog that all shards share. A shard locks the catalog only while it executes a single step.
+/// The catalog shared by all shards. A shard locks it only while it executes a single step.
 #[derive(Debug, Default)]
 pub struct ProcessCatalog(Mutex<Catalog>);
 
@@ -118,14 +118,7 @@ impl SharedCatalog for ProcessCatalog {
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-fn not_taken(refused: Refused) -> StoreError {
-    match refused {
-        Refused::Busy => StoreError::Busy,
-        Refused::TooLarge | Refused::Closed => StoreError::Failed(refused.to_string().into()),
-    }
-}
-
-/// Returns the result that a shard receives for a change that could not be made durable.
+/// Returns what a shard is told about a change that could not be made durable.
 #[must_use]
 pub fn not_kept(error: &CommitError) -> StoreError {
     StoreError::Failed(error.to_string().into())

@@ -1,4 +1,4 @@
-//! The server process: how it starts, what it prints while it runs, and how it shuts down.
+//! The server process: startup, what it prints while it runs, and shutdown.
 //!
 //! ```text
 //!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──┐
@@ -7,15 +7,15 @@
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Under `--dev`, a SIGHUP ends the server if its terminal is gone (`side::Hangup`). Ports are bound before the data
-//! directory is opened, so a second server with the same configuration already fails at its port. Rings are created
-//! before anything that depends on the number of shards, since the limit on locked memory may reduce that number
+//! Under `--dev`, a SIGHUP stops the server if its terminal is gone (`side::Hangup`). Ports are bound before the data
+//! directory is opened, so a second server with the same configuration already fails to bind its port. Rings are
+//! created before anything that depends on the number of shards, since the locked-memory limit may reduce that number
 //! (`shards.rs`). Nothing but the `ready` line is written to stdout.
 //!
 //! `check` validates the configuration, and `preflight` reports other obstacles to starting the server. `listeners`
-//! with `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the parts of the
-//! server. `ready` and `supervisor` report that the server is ready. `watch` then runs the main thread. It uses
-//! `reload` for files that may change, and `cluster` for the membership in a cluster.
+//! with `kept_sockets`, `mailboxes`, `shards`, `records` with `disk_registry`, and `admin` prepare the server's parts.
+//! `ready` and `supervisor` report that the server is ready. `watch` then runs the main thread. It uses `reload` for
+//! files that may change, and `cluster` for membership in a cluster.
 
 mod admin;
 mod check;
@@ -88,16 +88,16 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
     let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
     let tls = Certificate::find(&settings, &data_dir, &mailboxes, tickets)?;
     let who = CredentialsFile::find(&settings, &mailboxes)?;
-    let session_keys = session_keys(&data_dir, cluster.as_ref())?;
+    let keys = session_keys(&data_dir, cluster.as_ref())?;
     let placement = placement(settings.shards, cluster.as_ref())?;
     let around = (&data_dir, &mailboxes, &status);
     let (mut registry, epoch) = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let ((commands, told), (events, happened)) = (unbounded(), unbounded());
-    let secrets = AdminSecrets::new(token::find(&settings, &mut reloader)?, &session_keys);
+    let secrets = AdminSecrets::new(token::find(&settings, &mut reloader)?, &keys);
     let mut shows = admin::shows(&settings, &placement, &mailboxes, &registry, log, secrets)?;
     let (mut hooks, teller) = hooks::prepare(&status, (epoch, placement.map()), &mut shows)?;
     let (fetcher, in_force) = fetcher(&settings, who.as_ref(), &mailboxes, &mut shows);
-    admin::prepare_try_page(&mut shows, in_force, &session_keys, log)?;
+    admin::prepare_try_page(&mut shows, in_force, &keys, log)?;
     let accounts = accounts::prepare(&settings, &mut shows)?;
     let (history, (admin, pairing)) = (shows.history.clone(), open_lan(&settings, &mut shows));
     let page = admin_listeners.map(|listeners| AdminPage { listeners, shows });
@@ -110,7 +110,7 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
         tls: tls.as_ref().map(|found| Arc::clone(&found.config)),
         devices: devices(who.as_ref(), &settings, &data_dir)?,
         credentials: who.as_ref().map(|found| Arc::clone(&found.credentials)),
-        session_keys,
+        session_keys: keys,
         registry: &mut registry,
         edge,
         events,
@@ -133,7 +133,7 @@ pub fn run(checked: &CheckedConfiguration, flags: &ServeFlags, log: &Log) -> Fal
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
-        // Clients are served before the ready line is written, since its reader may send a request at once.
+        // Clients are served before the ready line is written, since its reader may immediately send a request.
         follower: Follower::new(registry.node(), &status),
         told,
         happened,
@@ -154,7 +154,7 @@ fn board(settings: &Arc<Settings>) -> (StatusBoard, Reloader) {
     (status, reloader)
 }
 
-/// Starts the side thread. Returns the receiver of captured messages, if capturing is enabled.
+/// Spawns the side thread. Returns the receiver of captured messages if capturing is enabled.
 fn start_side(
     page: Option<AdminPage>,
     (hooks, fetcher): (&mut hooks::Started, Option<Fetcher>),
@@ -169,8 +169,8 @@ fn start_side(
     Ok(captures)
 }
 
-/// Returns the devices named in the credentials file. If the server does not require signatures, returns the devices of
-/// the development authority instead.
+/// Returns the devices from the credentials file or, if the server does not require signatures, those of the
+/// development authority.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,
@@ -196,7 +196,7 @@ fn devices(
     })))
 }
 
-/// Reports on stdout and to the service manager that the server is ready, and shows a pairing code for a phone.
+/// Tells stdout and the service manager that the server is ready, and shows a pairing code for a phone.
 fn tell_all(
     supervisor: Supervisor,
     settings: &Settings,
@@ -209,7 +209,7 @@ fn tell_all(
     Ok(supervisor)
 }
 
-/// Watches the files that may change, except for the token file. Returns the handle to the courier of hooks.
+/// Watches the files that may change, except for the token file. Returns the handle to the hook courier.
 fn watch_files(
     reloader: &mut Reloader,
     tls: Option<InitialCertificate>,
@@ -219,7 +219,7 @@ fn watch_files(
     node: Option<&Node>,
 ) -> Option<Hooks> {
     if let (Some(node), Some(who)) = (node, &who) {
-        node.reports_on(who.file.in_force());
+        let _ = node.in_force.set(who.file.in_force()); // set only here
     }
     let to_courier = hooks.hooks.clone();
     tls.into_iter()
@@ -228,8 +228,7 @@ fn watch_files(
         .for_each(|found| reloader.watch(Box::new(found.file), found.read));
     hooks.watch(reloader);
     accounts.into_iter().for_each(|file| file.watch(reloader));
-    node.into_iter()
-        .for_each(|node| node.files().watch(reloader));
+    node.into_iter().for_each(|node| node.files.watch(reloader));
     to_courier
 }
 
@@ -251,13 +250,13 @@ fn data_dir(settings: &mut Settings) -> Fallible<DataDir> {
     Ok(data_dir)
 }
 
-/// Creates the usage counters of the server's account, which all shards share. Returns `None` without `--dev`.
+/// Creates the usage counters of the server's account, shared by all shards. Returns `None` without `--dev`.
 fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
     let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
     settings.dev.then(|| Arc::new(of_settings()))
 }
 
-/// Logs how much memory the server may use, the limits in force, and warnings about exposure. Called once everything
+/// Logs how much memory the server may use, the effective limits, and warnings about exposure. Called once everything
 /// runs.
 fn announce(
     settings: &Settings,
@@ -305,8 +304,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // The bytes received in a turn stay in outboxes until the turn ends, however fast peers read. An eighth of the
-        // capacity of the outboxes is reserved for them.
+        // The bytes received in one event loop iteration stay in outboxes until its end, however fast peers read. An
+        // eighth of the outboxes' capacity is reserved for them.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         tcp_user_ms: settings.timeouts.tcp_user_ms,
@@ -314,7 +313,7 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Returns the keys that seal temporary credentials. The nodes of a cluster share keys. The key file is created in any
+/// Returns the keys that seal temporary credentials. All nodes of a cluster share them. The key file is created in any
 /// case, for backups and for a node that leaves its cluster.
 fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
     let own = session_key::open(dir.path())?;
@@ -331,7 +330,7 @@ fn placement(shards: usize, cluster: Option<&ClusterMembership>) -> Fallible<Pla
     })
 }
 
-/// Returns the maximum number of client connections: the configured number, or fewer if the limit on open files is too
+/// Returns the maximum number of client connections: the configured number, or fewer if the open-files limit is too
 /// low.
 fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
     let has_twin = |listen: &&Listen| listeners::has_twin(settings, listen.addr);
@@ -350,8 +349,8 @@ fn connections(settings: &Settings, open_files: usize) -> Fallible<usize> {
             settings.shards
         )));
     }
-    // A twentieth of the descriptors stays free: a multishot accept may accept a whole backlog of connections before
-    // they are counted.
+    // A twentieth of the descriptors stays free: a multishot accept may drain a whole backlog before the connections
+    // are counted.
     let connections = settings
         .limits
         .connections
@@ -385,7 +384,7 @@ fn bind(
         listen.addr = bound.addr;
         all.push(bound);
     }
-    // Inner listeners come last: discovery refers to the clients' listeners by index.
+    // Inner listeners must be last, because discovery refers to the clients' listeners by index.
     let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
     all.extend(listeners::bind_inner(
         &mut settings.cluster,
@@ -400,18 +399,18 @@ fn bind(
     Ok((all, Some(admin)))
 }
 
-/// Environment variable that makes shards measure their turns in CPU time. Meant for machines that also do other work.
+/// Environment variable that makes shards measure their loop iterations in CPU time. For machines that also do other
+/// work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Number of descriptors that the process uses for other things than connections: standard streams, lock, store and
-/// runtime. The descriptors of the admin listener are counted separately, so that operators can connect even if clients
-/// have used up all of theirs.
+/// Descriptors that the process uses for purposes other than connections: standard streams, lock, store and runtime.
+/// The admin listener's descriptors are counted separately, so that operators can connect even if clients have used up
+/// all of theirs.
 const DESCRIPTORS: usize = 32;
-/// Number of descriptors per shard: its ring, the three rings and two eventfds of its executor, the two eventfds of its
-/// mailbox, and one spare.
+/// Descriptors per shard: its ring, the three rings and two eventfds of its executor, the two eventfds of its mailbox,
+/// and one spare.
 const DESCRIPTORS_PER_SHARD: usize = 16;
-/// Limit on open files below which a warning is logged. Linux distributions set at least this limit by default.
+/// Open-files limit below which a warning is logged. Linux distributions default to at least this limit.
 const DESCRIPTORS_USUAL: usize = 1024;
-/// Minimum number of connections that the limit on open files must permit. With a lower limit, the broker does not
-/// start.
+/// Minimum number of connections that the open-files limit must allow. Below that, the broker does not start.
 const CONNECTIONS_MIN: usize = 32;

@@ -1,4 +1,4 @@
-//! The keys that seal temporary credentials. They are stored in the file `session.key` in the data directory.
+//! Keys that seal temporary credentials. They are stored in the file `session.key` in the data directory.
 //!
 //! ```text
 //! <64 hexadecimal digits>      the key that seals
@@ -17,7 +17,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// Reads the keys from a data directory that this process has locked, or creates a random key. Fails with
-/// [`Failure::Fatal`] if the file is damaged or unreadable, or if it cannot be created. The error states a remedy.
+/// [`Failure::Fatal`] if the file is corrupted or unreadable, or if it cannot be created. The error states a remedy.
 pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     let path = data_dir.join(NAME);
     let failed = |error: io::Error| {
@@ -33,7 +33,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
             }
             read(&file.content).ok_or_else(|| damaged(&path))
         }
-        // A file that is too long or is not UTF-8 counts as damaged.
+        // A file that is too long or is not UTF-8 counts as corrupted.
         Err(ReadError::TooLong(_) | ReadError::NotRegular) => Err(damaged(&path)),
         Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::InvalidData => {
             Err(damaged(&path))
@@ -45,7 +45,7 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     }
 }
 
-/// Returns the content of the key file if the file is valid. Fails if the file is unreadable or damaged.
+/// Returns the key file's contents if they are valid. Fails if the file is unreadable or corrupted.
 pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
     let file = files::read_text(&data_dir.join(NAME), BYTES_MAX)?;
     match read(&file.content) {
@@ -95,7 +95,7 @@ fn damaged(path: &Path) -> Failure {
 
 pub(crate) const NAME: &str = "session.key";
 
-/// Maximum size of the file in bytes. Enough for two keys with line endings and some spaces.
+/// Maximum file size in bytes. Enough for two keys with line endings and some whitespace.
 const BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

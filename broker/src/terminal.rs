@@ -1,5 +1,5 @@
-//! The output of subcommands. Escapes untrusted text, formats findings with their level, applies colours and line
-//! widths on a terminal, and suggests names for misspelt ones. All printed and logged text passes through [`shown`].
+//! Output of subcommands. Escapes untrusted text, formats findings with their level, applies colours and line widths on
+//! a terminal, and suggests names for misspelt ones. All printed and logged text passes through [`shown`].
 
 use crate::failure::Failure;
 use rustix::termios::tcgetwinsize;
@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 use strsim::osa_distance;
 
-/// Prints a text to stdout.
+/// Prints text to stdout.
 ///
 /// # Errors
 /// Returns [`Failure::Fatal`] if the text cannot be written.
@@ -18,13 +18,13 @@ pub fn print(text: &str) -> Result<(), Failure> {
     write(&mut io::stdout(), text)
 }
 
-/// Prints a line to stderr. Errors are ignored, since the exit code has already been decided.
+/// Prints a line to stderr. Ignores errors, since the exit code has already been decided.
 pub fn say(line: &impl Display) {
     let _ = writeln!(io::stderr(), "{}", shown(&line.to_string()));
 }
 
-/// Writes text to `out`. Returns [`Failure::Fatal`] if the text cannot be written. It is not an error if the reader of
-/// a pipe, such as `head`, has closed the pipe.
+/// Writes text to `out`. Returns [`Failure::Fatal`] if the text cannot be written. A pipe closed by its reader, such as
+/// `head`, is not an error.
 pub(crate) fn write(out: &mut dyn io::Write, text: &str) -> Result<(), Failure> {
     is_read(out, text).map(|_| ())
 }
@@ -51,7 +51,7 @@ pub(crate) fn obeyed(out: &mut dyn io::Write, text: &str) -> Result<bool, Failur
     }
 }
 
-/// Escapes all characters that a terminal would interpret or that change the direction of text.
+/// Escapes all characters that a terminal would interpret or that change the text direction.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -64,13 +64,12 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// Formats a JSON document, and escapes the characters that a terminal would interpret.
+/// Formats a JSON document, escaping the characters that a terminal would interpret.
 pub(crate) fn json(document: &Value) -> String {
     shown(&document.to_string()).into_owned()
 }
 
-/// Formats a member of a document. A string is formatted without quotes. Returns `None` if the member is absent or
-/// null.
+/// Formats a member of a document, without quotes if it is a string. Returns `None` if it is absent or null.
 pub(crate) fn member(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -79,8 +78,8 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Escapes all characters that a terminal would interpret, except line breaks and colours. They are replaced by their
-/// codes, as in JSON, so readers of JSON see no difference.
+/// Escapes all characters that a terminal would interpret, except line breaks and colours. The escapes are those of
+/// JSON, so readers of JSON see no difference.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
     let Some(mut at) = lines.find(is_unfit) else {
@@ -95,7 +94,7 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
         rest = from.get(style.len()..).unwrap_or_default();
         if style.is_empty() {
             let mut left = rest.chars();
-            // All escaped characters have codes below 65,536. In JSON documents, they occur only in texts.
+            // All escaped characters have codes below 65,536. In JSON documents, they occur only in strings.
             let c = u32::from(left.next().unwrap_or_default());
             let _ = write!(shown, "\\u{c:04x}"); // writing to a String never fails
             rest = left.as_str();
@@ -122,18 +121,18 @@ fn style(text: &str) -> &str {
     whole.filter(|_| is_style).unwrap_or_default()
 }
 
-/// Returns whether a terminal would interpret a character, or whether the character changes the direction of text.
+/// Returns whether a terminal would interpret a character, or the character changes the text direction.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-// Output streams. A terminal has a width and may have colours. A pipe or a file has neither.
+// Output streams. A terminal has a width and may have colours; a pipe or a file has neither.
 
 /// The display properties of an output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Number of characters per line, or `None` if the output is not a terminal.
+    /// Characters per line, or `None` if the output is not a terminal.
     columns: Option<usize>,
     colours: bool,
 }
@@ -147,13 +146,13 @@ pub(crate) enum Colour {
 }
 
 impl Screen {
-    /// The properties of a pipe or a file, also used in tests.
+    /// Properties of a pipe or a file. Also used in tests.
     pub const PLAIN: Self = Self {
         columns: None,
         colours: false,
     };
 
-    /// The properties for text that another program will display, with lines of the usual width.
+    /// Properties for text that another program will display, with lines of the usual width.
     pub(crate) const EIGHTY: Self = Self {
         columns: Some(COLUMNS),
         colours: false,
@@ -259,7 +258,7 @@ impl Screen {
         out
     }
 
-    /// Formats the failure of a command. On a terminal, it is preceded by `error:`.
+    /// Formats a command's failure, preceded by `error:` on a terminal.
     #[must_use]
     pub fn failure(self, failure: &Failure) -> String {
         if !self.is_terminal() || matches!(failure, Failure::Warnings(_)) {
@@ -273,7 +272,7 @@ impl Screen {
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
-// Suggesting names for misspelt ones.
+// Name suggestions for misspelt names.
 
 /// Suggests the name that is most similar to `written`, in the form `; the nearest is NAME`. Returns an empty string if
 /// no name is similar. Ignores case, and treats `-` and `_` as equal.
@@ -300,13 +299,13 @@ fn letters(text: &str) -> impl Iterator<Item = char> {
         .map(|char| char.to_ascii_lowercase())
 }
 
-/// Maximum number of characters that are compared. Longer than any name.
+/// Maximum number of characters to compare. Longer than any name.
 const WRITTEN_MAX: usize = 64;
 
-/// Minimum number of characters that must match the beginning of a name for the name to be suggested.
+/// Minimum number of characters that must match the start of a name before it is suggested.
 const BEGINNING_MIN: usize = 4;
 
-// The findings of commands, with their level.
+// Findings of commands, with their level.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {

@@ -1,16 +1,16 @@
-//! The certificates of TLS listeners. They are loaded from PEM files, and their expiry is watched.
+//! TLS listener certificates. They are loaded from PEM files, and their expiry is watched.
 //!
 //! In reading order: this module (the server configuration); `chain` (the files and their faults, and the order,
-//! validity and key of certificates); `expiry` (the remaining time, and warnings); `tickets` (tickets that are valid in
-//! a whole cluster and expire with the certificates).
+//! validity and keys of certificates); `expiry` (the remaining time, and warnings); `tickets` (tickets that are valid
+//! throughout a cluster and expire with the certificates).
 
 mod chain;
 mod expiry;
 mod tickets;
 
+use crate::files::FileFault;
 use broker_core::settings::{Expired, TlsFiles};
 use chain::Chain;
-pub use chain::TlsFault;
 pub(crate) use chain::{first_end, first_end_of};
 pub use expiry::{Expiry, Urgency};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -32,45 +32,33 @@ use zeroize::Zeroizing;
 pub struct PresentedCertificates {
     /// The configuration for new connections, shared by all shards.
     pub config: Arc<ServerConfig>,
-    /// The expiry of each certificate. Never empty.
+    /// Each certificate's expiry. Never empty.
     pub expiries: Vec<Expiry>,
-    /// The expiry times for metrics, by the kind of certificate. Includes the CAs for client certificates.
+    /// Expiry times for metrics, by kind of certificate. Includes the CAs for client certificates.
     pub ends: Vec<(&'static str, u64)>,
-    /// The name and serial number of each server certificate, with the expiry of its chain.
+    /// Each server certificate's name and serial number, with the expiry of its chain.
     pub leaves: Vec<[String; 3]>,
     /// Warnings about settings that are valid but probably unintended, one sentence each.
     pub warnings: Vec<String>,
 }
 
-impl PresentedCertificates {
-    /// Returns the last time at which all certificates are valid, in seconds since 1970.
-    #[must_use]
-    pub fn not_after(&self) -> u64 {
-        self.expiries
-            .iter()
-            .map(Expiry::not_after)
-            .min()
-            .unwrap_or(0)
-    }
-}
-
-/// Loads the certificates of TLS listeners from files. The ticket keys stay the same, so clients can resume sessions
-/// across shards and reloads.
+/// Loads TLS listener certificates from files. Clients can resume sessions across shards and reloads, because the
+/// ticket keys stay the same.
 ///
 /// There is one loader per process. rustls generates the ticket keys, keeps them only in memory, and replaces them
 /// every six hours. In a cluster, they are instead derived from the cluster's secret, so that clients can resume
-/// sessions on any node. In both cases, a ticket is valid for six to twelve hours, but no longer than the certificates
-/// of its session. The keys are also replaced when the CAs for client certificates change, since no certificate is
-/// requested when a session is resumed.
+/// sessions on any node. In both cases, a ticket is valid for six to twelve hours, but no longer than its session's
+/// certificates. The keys are also replaced when the CAs for client certificates change, since a resumed session
+/// requests no certificate.
 #[derive(Debug)]
 pub struct TlsLoader {
     files: TlsFiles,
     tickets: Arc<dyn ProducesTickets>,
-    /// The secrets from which ticket keys are derived. `None` outside a cluster.
+    /// Secrets from which ticket keys are derived. `None` outside a cluster.
     shared: Option<Vec<Zeroizing<[u8; 32]>>>,
-    /// The CAs for client certificates when `tickets` was created. Empty if there were none.
+    /// The CAs for client certificates at the time when `tickets` was created. Empty if there were none.
     authorities: Vec<CertificateDer<'static>>,
-    /// The expiry of the certificates that were loaded last. 0 before the first load.
+    /// Expiry of the most recently loaded certificates. 0 before the first load.
     not_after: u64,
 }
 
@@ -101,7 +89,7 @@ impl TlsLoader {
         })
     }
 
-    /// Adds a certificate and its key. They take effect with the next load.
+    /// Adds a certificate and its key, which take effect with the next load.
     pub fn add(&mut self, cert: PathBuf, key: PathBuf) {
         self.files.cert.push(cert);
         self.files.key.push(key);
@@ -132,7 +120,7 @@ impl TlsLoader {
             pairs,
             clients: (authorities, verifier),
         } = Material::read(&self.files, &provider, now, self.expired(now)).map_err(|faults| {
-            let lines: Vec<_> = faults.iter().map(TlsFault::to_string).collect();
+            let lines: Vec<_> = faults.iter().map(FileFault::to_string).collect();
             lines.join("; ")
         })?;
         let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -148,9 +136,10 @@ impl TlsLoader {
             self.authorities = authorities;
         }
         let chains = || pairs.iter().map(|(chain, _)| chain);
-        let expiries: Vec<_> = chains().map(|chain| chain.expiry().clone()).collect();
+        let expiries: Vec<_> = chains().map(|chain| chain.expiry.clone()).collect();
         let ends = ends(&pairs, &self.authorities);
-        self.not_after = expiries.iter().map(Expiry::not_after).min().unwrap_or(0);
+        let not_after = expiries.iter().map(|it| it.not_after).min();
+        self.not_after = not_after.unwrap_or(0);
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -162,7 +151,7 @@ impl TlsLoader {
         config.send_tls13_tickets = 1; // // each costs a write after the handshake, and clients use the last one
         Ok(PresentedCertificates {
             config: Arc::new(config),
-            warnings: chains().flat_map(Chain::warnings).cloned().collect(),
+            warnings: chains().flat_map(|it| &it.warnings).cloned().collect(),
             leaves: chains().map(Chain::leaf).collect(),
             expiries,
             ends,
@@ -178,8 +167,8 @@ impl TlsLoader {
     }
 }
 
-/// Returns the expiry times, for metrics, of the server certificate, of a second one with an RSA key (if any), and of
-/// the CAs for client certificates.
+/// Returns expiry times for metrics: the server certificate's, that of a second one with an RSA key (if any), and those
+/// of the CAs for client certificates.
 fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str, u64)> {
     let of_pair = |(chain, key): &Pair| {
         let is_second = pairs.len() > 1 && key.algorithm() == SignatureAlgorithm::RSA;
@@ -188,14 +177,14 @@ fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str
         } else {
             "listener"
         };
-        (of, chain.expiry().not_after())
+        (of, chain.expiry.not_after)
     };
     let of_authority = |der: &CertificateDer<'_>| Some(("authority", chain::not_after(der)?));
     let authorities = authorities.iter().filter_map(of_authority);
     pairs.iter().map(of_pair).chain(authorities).collect()
 }
 
-/// The certificates to choose from, in order of cost. An RSA signature takes ten times as long as an ECDSA signature.
+/// The certificates to choose from, cheapest first. An RSA signature takes ten times as long as an ECDSA signature.
 #[derive(Debug)]
 struct ByOffer(Vec<Arc<CertifiedKey>>);
 
@@ -203,7 +192,7 @@ impl ByOffer {
     fn of(pairs: &[Pair]) -> Self {
         let certified = |(chain, key): &Pair| {
             Arc::new(CertifiedKey::new(
-                chain.certificates().to_vec(),
+                chain.certificates.clone(),
                 Arc::clone(key),
             ))
         };
@@ -215,7 +204,7 @@ impl ByOffer {
 
 impl ResolvesServerCert for ByOffer {
     /// Selects the first certificate whose key can sign with one of the client's schemes. rustls has already removed
-    /// the schemes that the offered cipher suites exclude. If there is no match, returns the first certificate, and
+    /// the schemes that the offered cipher suites rule out. If nothing matches, returns the first certificate, and
     /// rustls reports the mismatch.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let signs = |certified: &&Arc<CertifiedKey>| {
@@ -227,7 +216,7 @@ impl ResolvesServerCert for ByOffer {
     }
 }
 
-/// Returns the library's provider with its cipher suites in order of cost. Processors have instructions for SHA-256, so
+/// Returns the library's provider with its cipher suites ordered by cost. Processors have instructions for SHA-256, so
 /// a full handshake takes a quarter less time than with SHA-384, which OpenSSL clients prefer. All suites are strong,
 /// so the server may choose the cheapest one.
 fn ordered() -> CryptoProvider {
@@ -253,12 +242,12 @@ pub fn check(
     files: &TlsFiles,
     now: SystemTime,
     expired: Expired,
-) -> Result<Vec<String>, Vec<TlsFault>> {
+) -> Result<Vec<String>, Vec<FileFault>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let pairs = Material::read(files, &provider, now, expired)?.pairs;
     let told = |(chain, _): &Pair| {
-        let notice = chain.expiry().notice(now).map(|(_, text)| text);
-        let warnings = chain.warnings().iter().cloned();
+        let notice = chain.expiry.notice(now).map(|(_, text)| text);
+        let warnings = chain.warnings.iter().cloned();
         warnings.chain(notice).collect::<Vec<_>>()
     };
     Ok(pairs.iter().flat_map(told).collect())
@@ -267,7 +256,7 @@ pub fn check(
 type Pair = (Chain, Arc<dyn SigningKey>);
 
 struct Material {
-    /// The certificates, each with its key. No two keys are of the same type. Never empty.
+    /// The certificates with their keys. No two keys are of the same type. Never empty.
     pairs: Vec<Pair>,
     clients: Clients,
 }
@@ -278,7 +267,7 @@ impl Material {
         provider: &Arc<CryptoProvider>,
         now: SystemTime,
         expired: Expired,
-    ) -> Result<Self, Vec<TlsFault>> {
+    ) -> Result<Self, Vec<FileFault>> {
         let (mut pairs, mut faults): (Vec<Pair>, _) = (Vec::new(), Vec::new());
         for (cert, key) in files.cert.iter().zip(&files.key) {
             match pair(cert, key, provider, now, expired) {
@@ -312,11 +301,11 @@ fn pair(
     provider: &CryptoProvider,
     now: SystemTime,
     expired: Expired,
-) -> Result<Pair, Vec<TlsFault>> {
+) -> Result<Pair, Vec<FileFault>> {
     let chain = Chain::read(cert, now, expired);
     let key = chain::private_key(key_path).and_then(|key| {
         let loaded = provider.key_provider.load_private_key(key);
-        loaded.map_err(|error| chain::key_fault(key_path, &error))
+        loaded.map_err(|error| chain::fault(chain::KEY, key_path, &error))
     });
     match (chain, key) {
         (Ok(chain), Ok(key)) => match chain.fits(&*key, cert, key_path) {
@@ -327,7 +316,7 @@ fn pair(
     }
 }
 
-fn clients(files: &TlsFiles, provider: &Arc<CryptoProvider>) -> Result<Clients, TlsFault> {
+fn clients(files: &TlsFiles, provider: &Arc<CryptoProvider>) -> Result<Clients, FileFault> {
     let Some(path) = &files.client_ca else {
         return Ok((Vec::new(), None));
     };

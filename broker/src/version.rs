@@ -21,9 +21,10 @@ pub fn text(flags: &VersionFlags) -> String {
         });
         return format!("{document:#}\n");
     }
-    let changes = match is_dirty {
-        Some(true) => " with changes",
-        Some(false) | None => "",
+    let changes = if is_dirty == Some(true) {
+        " with changes"
+    } else {
+        ""
     };
     let commit = COMMIT.map(|id| format!("commit {id}{changes}, "));
     let commit = commit.unwrap_or_default();
@@ -57,7 +58,7 @@ const TARGET: &str = env!("HELIOGRAPH_BUILD_TARGET");
 const PROFILE: &str = env!("HELIOGRAPH_BUILD_PROFILE");
 const RUSTC: &str = env!("HELIOGRAPH_BUILD_RUSTC");
 
-/// The commit of the build: the value of the variable `HELIOGRAPH_COMMIT` or, in a release build, the commit that was
+/// The commit that was built: the value of the variable `HELIOGRAPH_COMMIT` or, in a release build, the commit that was
 /// checked out. `None` if there is neither.
 const COMMIT: Option<&str> = option_env!("HELIOGRAPH_BUILD_COMMIT");
 const DIRTY: Option<&str> = option_env!("HELIOGRAPH_BUILD_DIRTY");

@@ -11,14 +11,14 @@ use memchr::memmem;
 pub enum Alphabet {
     /// The text contains only `A-Z a-z 0-9 + / =`.
     Standard,
-    /// The text contains `-` or `_` in place of `+` and `/` (RFC 4648 section 5), and otherwise only standard
-    /// characters.
+    /// Base64url: the text contains `-` or `_` in place of `+` and `/` (RFC 4648 section 5), and otherwise only
+    /// standard characters.
     UrlSafe,
     /// The text contains characters outside both alphabets.
     Outside,
 }
 
-/// Returns whether `text` is valid base64 (RFC 4648 section 4): in the standard alphabet, padded and canonical. Runs at
+/// Returns whether `text` is well-formed base64 (RFC 4648 section 4): standard alphabet, padded and canonical. Runs at
 /// memory speed.
 #[must_use]
 pub fn is_well_formed(text: &[u8]) -> bool {
@@ -64,22 +64,22 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()
 }
 
-/// Decodes base64, padded or not, as browsers do (WHATWG Infra, "forgiving-base64 decode"). Returns `None` if it is
+/// Decodes base64, padded or not, as browsers do (WHATWG Infra, "forgiving-base64 decode"). Returns `None` if `text` is
 /// invalid.
 #[must_use]
 pub fn decode_forgiving(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::forgiving_decode_to_vec(text).ok()
 }
 
-/// Returns base64 text as a `str`. Returns an empty string if the text is not UTF-8, which never occurs in forwarded
+/// Returns base64 text as a `str`. Returns an empty string if the text is not UTF-8, which never happens with forwarded
 /// payloads.
 #[must_use]
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Counts the ICE candidates of a description (RFC 8839 section 5.1) by searching its base64 text for `a=candidate:`,
-/// without decoding it.
+/// Counts the ICE candidates in a session description (RFC 8839 section 5.1) by searching its base64 text for
+/// `a=candidate:`, without decoding it.
 #[must_use]
 pub fn candidates(text: &[u8]) -> usize {
     let forms = CANDIDATE_FORMS.iter();
@@ -88,8 +88,8 @@ pub fn candidates(text: &[u8]) -> usize {
         .sum()
 }
 
-/// The base64 forms of `a=candidate:`, one for each offset within a group of three bytes. Characters that also depend
-/// on neighbouring bytes are left out.
+/// The base64 encodings of `a=candidate:`, one for each alignment to a three-byte group. Characters that also encode
+/// bits of the neighbouring bytes are left out.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

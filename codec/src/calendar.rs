@@ -1,10 +1,12 @@
 //! Date arithmetic in the proleptic Gregorian calendar. Times are always arguments; this module never reads a clock.
 //!
-//! Internally, a year starts in March, so the leap day is its last day. The lengths of all months then follow one
-//! formula.
+//! Internally, years start in March, so the leap day is the last day of the year and one formula gives the length of
+//! every month.
 
-/// Returns the number of days from 1970-01-01 to a date, which is negative for earlier dates. Months and days are
-/// counted from 1.
+use std::fmt;
+
+/// Returns the number of days from 1970-01-01 to a date, which is negative for earlier dates. Months and days start at
+/// 1.
 #[must_use]
 pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -15,7 +17,7 @@ pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Returns the date (year, month, day) that is `days` days after 1970-01-01. Months and days are counted from 1.
+/// Returns the date (year, month, day) that is `days` days after 1970-01-01. Months and days start at 1.
 #[must_use]
 pub const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
@@ -30,20 +32,32 @@ pub const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Formats a time in milliseconds since 1970 as RFC 3339 in UTC. Times after the year 9999 are clamped to the last
-/// millisecond of that year.
+/// Formats a time in milliseconds since 1970 as RFC 3339 in UTC. Times after the year 9999 are clamped to that year's
+/// last millisecond.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
-    let ms = ms.min(LAST_MS);
-    let (days, of_day) = (ms / DAY_MS, ms % DAY_MS);
-    let (year, month, day) = civil(days.cast_signed());
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, ms) = (of_day / 1000 % 60, of_day % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    let ms = ms.min(LAST_SECOND * 1000 + 999);
+    format!("{}.{:03}Z", WholeSeconds(ms / 1000), ms % 1000)
 }
 
-const DAY_MS: u64 = 86_400_000;
-const LAST_MS: u64 = 253_402_300_799_999;
+/// A time in seconds since 1970, displayed as in RFC 3339 but without a time zone, such as `2026-11-22T05:54:46`. Times
+/// after the year 9999 are clamped to the last second of that year.
+pub(crate) struct WholeSeconds(pub(crate) u64);
+
+impl fmt::Display for WholeSeconds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.min(LAST_SECOND);
+        let (year, month, day) = civil((seconds / 86_400).cast_signed());
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(
+            out,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )
+    }
+}
+
+/// The last second of the year 9999, in seconds since 1970.
+pub(crate) const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
@@ -54,6 +68,16 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_176_001_007), "2026-11-20T12:00:01.007Z");
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00"),
+            (1_767_323_045, "2026-01-02T03:04:05"),
+            (951_868_799, "2000-02-29T23:59:59"),
+            (253_402_300_799, "9999-12-31T23:59:59"),
+            (253_402_300_800, "9999-12-31T23:59:59"),
+            (u64::MAX, "9999-12-31T23:59:59"),
+        ] {
+            assert_eq!(WholeSeconds(seconds).to_string(), text);
+        }
     }
 
     #[test]

@@ -32,14 +32,14 @@ use crate::policy::Action;
 pub use call::{Call, parse};
 pub use channels::{
     ChannelInfo, ChannelStatus, CreateSignalingChannel, DeleteSignalingChannel,
-    DescribeSignalingChannel, GetSignalingChannelEndpoint, LIST_ENTRIES_MAX, ListSignalingChannels,
-    Protocol, Selector, UpdateSignalingChannel, create, describe, endpoint, list, page_token,
+    GetSignalingChannelEndpoint, LIST_ENTRIES_MAX, ListSignalingChannels, Protocol, Selector,
+    UpdateSignalingChannel, create, describe, endpoint, list, page_token,
 };
 pub use constraint::{BodyRules, OwnedClientId, OwnedName, message_ttl_seconds};
 pub use media_storage::{
-    DescribeMappedResourceConfiguration, DescribeMediaStorageConfiguration, JoinStorageSession,
-    JoinStorageSessionAsViewer, MEDIA_STORAGE_REFUSED, StreamSelector,
-    UpdateMediaStorageConfiguration, describe_mapped_resource, describe_media_storage,
+    DescribeMappedResourceConfiguration, JoinStorageSession, JoinStorageSessionAsViewer,
+    MEDIA_STORAGE_REFUSED, StreamSelector, UpdateMediaStorageConfiguration,
+    describe_mapped_resource, describe_media_storage,
 };
 pub use signaling::{GetIceServerConfig, IceServer, SendAlexaOfferToMaster, alexa, ice};
 use std::borrow::Cow;
@@ -53,15 +53,14 @@ pub use tags::{
 /// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
 /// `kinesis-video-webrtc-storage` 2018-05-10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
-#[strum(prefix = "kinesisvideo:")]
 pub enum Operation {
     /// Creates a channel.
     CreateSignalingChannel,
     /// Describes a channel, by name or ARN.
     DescribeSignalingChannel,
-    /// Lists channels ordered by name, with pagination.
+    /// Lists channels by name, with pagination.
     ListSignalingChannels,
-    /// Changes how long undelivered messages of a channel are kept.
+    /// Changes how long a channel keeps undelivered messages.
     UpdateSignalingChannel,
     /// Deletes a channel.
     DeleteSignalingChannel,
@@ -83,7 +82,7 @@ pub enum Operation {
     GetIceServerConfig,
     /// Delivers an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
-    /// Makes the service connect to the master of a channel in order to store the channel's media.
+    /// Makes the service connect to a channel's master in order to store the channel's media.
     JoinStorageSession,
     /// Makes the service connect to a viewer of a channel whose media is stored.
     JoinStorageSessionAsViewer,
@@ -96,7 +95,7 @@ impl Operation {
     /// Returns the operation with this request path, or `None` if the path is unknown. Paths are case-sensitive and do
     /// not include the query.
     ///
-    /// The path may begin with two slashes, since the C SDK appends it to a URL that may end with one.
+    /// A doubled leading slash is accepted, since the C SDK appends the path to a URL that may already end in a slash.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         let path = path
@@ -109,7 +108,7 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// Returns the path of the operation. Only the paths of tag operations begin with a capital letter.
+    /// Returns the path of the operation. Only the tag operations have paths that start with a capital letter.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -132,19 +131,10 @@ impl Operation {
         }
     }
 
-    /// Returns the action name used in policies: `kinesisvideo:` followed by the AWS name, for all three service
-    /// models.
-    ///
-    /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams".
-    #[must_use]
-    pub fn action(self) -> &'static str {
-        self.into()
-    }
-
     /// Returns the AWS name of the operation, which is also its label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.action().split_at(ACTION_PREFIX.len()).1
+        self.into()
     }
 
     /// Returns the action that policies must allow for this operation.
@@ -178,7 +168,7 @@ impl Operation {
         self as usize
     }
 
-    /// Returns the service model of the operation. The status of some errors depends on it.
+    /// Returns the service model that defines the operation. The status of some errors depends on it.
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
@@ -204,18 +194,9 @@ impl Operation {
     pub const fn denied(self) -> ErrorKind {
         self.family().denied()
     }
-
-    /// Returns the name of the member that contains the error message. Case matters: botocore accepts only the spelling
-    /// of the service model.
-    #[must_use]
-    pub const fn message_member(self) -> &'static str {
-        self.family().message_member()
-    }
 }
 
-const ACTION_PREFIX: &str = "kinesisvideo:";
-
-// Errors of API calls. The error type is sent in the header `x-amzn-ErrorType`; the body contains only the text.
+// API call errors. The `x-amzn-ErrorType` header contains the error type; the body contains only the message.
 
 /// An API error, with its type and a message for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,8 +230,8 @@ impl ApiError {
     }
 }
 
-/// The service model of an operation, or the WebSocket upgrade. Determines the status of an error and the member that
-/// contains the error message.
+/// The service model of an operation, or the WebSocket upgrade. Determines an error's status and which member contains
+/// its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `kinesisvideo`: creating, finding, updating and deleting channels.
@@ -273,7 +254,8 @@ impl Family {
         }
     }
 
-    /// Returns the name of the member that contains the error message.
+    /// Returns the name of the member that contains the error message. Case matters: botocore accepts only the service
+    /// model's spelling.
     #[must_use]
     pub const fn message_member(self) -> &'static str {
         match self {
@@ -283,7 +265,7 @@ impl Family {
     }
 }
 
-/// The error types that this service returns, except those of signature verification.
+/// The error types that this service returns, except for signature errors.
 ///
 /// Source: the service models; `SerializationException`, `UnknownOperationException`, `InternalFailure` and
 /// `ServiceUnavailable` are common to all AWS services.
@@ -293,7 +275,7 @@ pub enum ErrorKind {
     Serialization,
     /// A member is missing or violates its constraints.
     InvalidArgument,
-    /// The channel does not exist, or its creation time differs from that in the ARN.
+    /// The channel does not exist, or its creation time differs from the one in the ARN.
     ResourceNotFound,
     /// The name is already in use, or the channel is not ACTIVE.
     ResourceInUse,
@@ -339,7 +321,7 @@ impl ErrorKind {
     }
 
     /// Returns the HTTP status. The C SDK depends on it: after a 404 from Describe, it creates the channel; after a 401
-    /// or 403, it fetches new credentials. Throttling is therefore reported with 400, never with 429.
+    /// or 403, it fetches new credentials. Throttling is therefore always reported as 400, never as 429.
     #[must_use]
     pub const fn status(self, family: Family) -> u16 {
         match self {
@@ -362,14 +344,12 @@ impl ErrorKind {
     }
 }
 
-/// Appends the body of an error response. The message is in the member `Message`, or in `message` for storage
-/// operations. `operation` is `None` for refused upgrades, unknown paths, and signature errors of any operation. In
-/// these cases, the message is also in `message`.
+/// Appends the body of an error response. Storage operations send the message in the member `message`, all others in
+/// `Message`. `operation` is `None` for refused upgrades, unknown paths, and signature errors of any operation, which
+/// also use `message`.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
-    crate::control::json::member(out, b'{', family.message_member());
-    crate::json::write::string(out, message);
-    out.push(b'}');
+    json::strings(out, &[(family.message_member(), message)]);
 }
 
 #[cfg(test)]
@@ -402,7 +382,7 @@ mod operation_tests {
         for operation in Operation::ALL.iter().copied() {
             assert_eq!(format!("{operation:?}"), operation.name());
             let action = format!("kinesisvideo:{}", operation.name());
-            assert_eq!(operation.action(), action);
+            assert_eq!(operation.policy_action().as_str(), action);
             let squeezed = operation.path().replace("v1/", "").replace('-', "");
             let name = format!("/{}", operation.name());
             assert!(squeezed.eq_ignore_ascii_case(&name), "{squeezed} {name}");

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a signaling service needs it: request heads, upgrades, query strings, and complete responses.
+//! The part of HTTP/1.1 that a signaling service needs: request heads, upgrades, query strings, and complete responses.
 //!
 //! [`HeadScanner`] finds the end of a head as its bytes arrive, and [`Head`] parses the complete head. [`upgrade`]
 //! distinguishes WebSocket upgrades from API calls. [`respond`] and related functions write a whole response at once.
@@ -11,7 +11,6 @@ mod response;
 mod scanner;
 
 use crate::limits::HEADER_LINES;
-use crate::ws;
 pub use query::{QueryError, decode, encode, pairs};
 pub use response::{
     CONTINUE, DATE_BYTES, ErrorHead, Meta, ends_connection, imf_fixdate, preflight, respond,
@@ -22,8 +21,8 @@ use std::mem::MaybeUninit;
 
 // Request heads. httparse implements the grammar; this module implements the remaining rules.
 //
-// The rules are stricter than those of httparse wherever two parties could interpret a request differently (request
-// smuggling): every line must end in CR LF, lines must not be folded, no blank may precede a colon, and `Host` and
+// These rules are stricter than httparse wherever two parties could interpret the same request differently (request
+// smuggling): every line must end in CR LF, lines must not be folded, no whitespace may precede a colon, and `Host` and
 // `Content-Length` must be unambiguous.
 
 /// A request head, borrowed from the received bytes.
@@ -31,8 +30,8 @@ use std::mem::MaybeUninit;
 pub struct Head<'a> {
     method: &'a str,
     target: &'a str,
-    /// Offset in `target` at which the path and query begin. This is 0 unless the target is in absolute form, which
-    /// begins with a scheme and an authority.
+    /// Offset in `target` at which the path and query start. This is 0 unless the target is in absolute form, which
+    /// starts with a scheme and an authority.
     origin: usize,
     minor: u8,
     lines: [(&'a str, &'a str); HEADER_LINES],
@@ -102,8 +101,7 @@ impl<'a> Head<'a> {
         self.target
     }
 
-    /// Returns the path of the target, without the query. Returns `*` for `OPTIONS *`, and `/` if the target has no
-    /// path.
+    /// Returns the target's path, without the query. Returns `*` for `OPTIONS *`, and `/` if the target has no path.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let rest = self.target.get(self.origin..).unwrap_or_default();
@@ -111,21 +109,21 @@ impl<'a> Head<'a> {
         if path.is_empty() { "/" } else { path }
     }
 
-    /// Returns the query, which is the part of the target after the first question mark. Returns `None` if the target
-    /// has no question mark.
+    /// Returns the query: the part of the target after the first question mark. Returns `None` if the target contains
+    /// no question mark.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         let rest = self.target.get(self.origin..).unwrap_or_default();
         rest.split_once('?').map(|(_, query)| query)
     }
 
-    /// Returns the trimmed value of the first header with this name, which is matched case-insensitively.
+    /// Returns the trimmed value of the first header with this name, matched case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.values(name).next()
     }
 
-    /// Returns all headers in the order in which they were sent. Names are unchanged; values are trimmed.
+    /// Returns all headers in the order in which they were sent, with names unchanged and values trimmed.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.lines.iter().take(self.line_count).copied()
     }
@@ -136,7 +134,7 @@ impl<'a> Head<'a> {
             .map(|(_, value)| value)
     }
 
-    /// Returns the non-empty elements of a comma-separated list header. All headers with this name are combined.
+    /// Returns the non-empty elements of a comma-separated header, combined from all headers with this name.
     pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let members = self.values(name).flat_map(|value| value.split(','));
         members
@@ -144,7 +142,13 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// Returns the requested host and port, as sent. `None` occurs only in HTTP/1.0.
+    /// Returns whether the list in a header contains a word, in upper or lower case.
+    fn lists(&self, name: &str, word: &str) -> bool {
+        self.list(name)
+            .any(|member| member.eq_ignore_ascii_case(word))
+    }
+
+    /// Returns the requested host and port, as sent. Returns `None` only for HTTP/1.0 requests.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
@@ -157,27 +161,21 @@ impl<'a> Head<'a> {
     /// Returns whether the connection stays open for another request (RFC 9112 section 9.3).
     #[must_use]
     pub fn keep_alive(&self) -> bool {
-        let says = |option: &str| {
-            self.list("connection")
-                .any(|word| word.eq_ignore_ascii_case(option))
-        };
+        let says = |option: &str| self.lists("connection", option);
         !says("close") && (self.is_http11() || says("keep-alive"))
     }
 
     /// Returns whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
-        self.is_http11()
-            && self
-                .list("expect")
-                .any(|word| word.eq_ignore_ascii_case("100-continue"))
+        self.is_http11() && self.lists("expect", "100-continue")
     }
 
     /// Returns the length of the request's body.
     ///
     /// # Errors
     /// Returns [`HeadError::LengthRequired`] if there is a transfer coding, since chunked bodies are not supported, or
-    /// if a POST has no length. Returns [`HeadError::Malformed`] if there is a transfer coding as well as a length, or
+    /// if a POST has no length. Returns [`HeadError::Malformed`] if there are both a transfer coding and a length, or
     /// if the length is repeated or not a valid number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
@@ -223,8 +221,8 @@ impl<'a> Head<'a> {
         if host.is_empty() || host.contains(['/', '?', '#', '@', '\\']) {
             return Err(HeadError::Malformed("The Host header is not a host."));
         }
-        // The target and `Host` must name the same host: the signature covers only one of them, and a proxy may have
-        // used the other.
+        // The target and `Host` must name the same host, because the signature covers only one of them and a proxy may
+        // have used the other.
         if self.origin > 0
             && let Some(authority) = self.target.get(..self.origin).and_then(authority)
             && !authority.eq_ignore_ascii_case(host)
@@ -237,7 +235,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Returns the offset in a target at which the path and query begin. The target must be in origin form, absolute form
+/// Returns the offset in a target at which the path and query start. The target must be in origin form, absolute form
 /// or `*` (RFC 9112 section 3.2).
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
@@ -314,8 +312,8 @@ fn has_version(bytes: &[u8]) -> bool {
 pub struct Upgrade<'a> {
     /// Value of `Sec-WebSocket-Key`, already validated.
     pub key: &'a str,
-    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, because old
-    /// releases of the SDK's WebSocket library otherwise drop the connection.
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. The response must then echo it, because
+    /// otherwise old releases of the SDK's WebSocket library drop the connection.
     pub offers_wss: bool,
 }
 
@@ -332,7 +330,7 @@ pub enum UpgradeError {
     MissingKey,
     /// `Sec-WebSocket-Key` is duplicated or invalid.
     BadKey,
-    /// The request has a body, which could be mistaken for the first WebSocket frames.
+    /// The request has a body, which could be mistaken for WebSocket frames.
     Body,
 }
 
@@ -365,30 +363,19 @@ impl UpgradeError {
 }
 
 /// Parses a WebSocket opening handshake. Returns `None` if the request is not an upgrade. Extensions that the client
-/// offers are declined by omitting them from the response (RFC 7692 section 5).
-pub fn upgrade<'a>(head: &Head<'a>) -> Result<Option<Upgrade<'a>>, UpgradeError> {
-    upgrade_by(head, ws::valid_key)
-}
-
-/// Like [`upgrade`], but the caller supplies the check of the client's key, such as [`ws::valid_key`] or
-/// [`ws::usable_key`].
-pub fn upgrade_by<'a>(
+/// offers are declined by omitting them from the response (RFC 7692 section 5). `takes_key` checks the client's key:
+/// see [`valid_key`](crate::ws::valid_key) and [`usable_key`](crate::ws::usable_key).
+pub fn upgrade<'a>(
     head: &Head<'a>,
     takes_key: fn(&str) -> bool,
 ) -> Result<Option<Upgrade<'a>>, UpgradeError> {
-    if !head
-        .list("upgrade")
-        .any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
-    {
+    if !head.lists("upgrade", "websocket") {
         return Ok(None);
     }
     if head.method() != "GET" || !head.is_http11() {
         return Err(UpgradeError::NotGet);
     }
-    if !head
-        .list("connection")
-        .any(|option| option.eq_ignore_ascii_case("upgrade"))
-    {
+    if !head.lists("connection", "upgrade") {
         return Err(UpgradeError::NotConnection);
     }
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2

@@ -33,8 +33,7 @@ macro_rules! word_type {
     };
 }
 
-/// The reason why a string is not a valid client id, correlation id or channel name. The caller adds the name of the
-/// member.
+/// The reason why a string is not a valid client id, correlation id or channel name. The caller adds the member's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
     /// The string is empty or longer than 256 characters.
@@ -61,8 +60,8 @@ fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)
 }
 
-/// Lookup table of the permitted bytes. Faster than comparisons for strings of up to about thirty bytes. Most ids are
-/// shorter than that.
+/// Lookup table of the permitted bytes. For strings of up to about thirty bytes, which includes most ids, a table is
+/// faster than comparisons.
 const WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut rest: &mut [bool] = &mut table;
@@ -81,7 +80,7 @@ word_type! {
 }
 
 impl ClientId<'_> {
-    /// Returns whether the id begins with the reserved prefix `AWS_`, in upper or lower case. Source: WebRTC guide,
+    /// Returns whether the id starts with the reserved prefix `AWS_`, in upper or lower case. Source: WebRTC guide,
     /// "ConnectAsViewer".
     #[must_use]
     pub fn is_reserved(self) -> bool {
@@ -102,13 +101,13 @@ word_type! {
     ChannelName
 }
 
-/// A channel ARN, together with the offsets of its parts. Compared, ordered and hashed by its text.
+/// A channel ARN, together with the offsets of its parts, which follow from the text. Ordered by the text.
 ///
 /// Source: API reference, `ChannelARN`: 1 to 1024 characters of
 /// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. In addition, the resource type must be
 /// `channel`, the name must be a valid channel name, and the creation time must have at most [`CREATED_DIGITS_MAX`]
 /// digits.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct ChannelArn {
     text: Box<str>,
@@ -242,8 +241,8 @@ impl ChannelArn {
             .unwrap_or_default()
     }
 
-    /// Returns the region, account and name, such as `us-west-2:123456789012:channel/demo`. This string is unique among
-    /// existing channels, and determines which shard owns the channel.
+    /// Returns the region, account and name, such as `us-west-2:123456789012:channel/demo`. No two existing channels
+    /// share this string, which determines the shard that owns the channel.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.name_end)
@@ -251,32 +250,6 @@ impl ChannelArn {
 
     fn part(&self, start: usize, end: u16) -> &str {
         self.text.get(start..end.into()).unwrap_or_default()
-    }
-}
-
-impl PartialEq for ChannelArn {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for ChannelArn {}
-
-impl PartialOrd for ChannelArn {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ChannelArn {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text.cmp(&other.text)
-    }
-}
-
-impl std::hash::Hash for ChannelArn {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
     }
 }
 
@@ -292,7 +265,7 @@ impl fmt::Display for ChannelArn {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Parts {
     partition_end: u16,
     region: u16,

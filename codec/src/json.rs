@@ -3,8 +3,8 @@
 //!
 //! Clients nearly always send one flat object of strings, without escapes except perhaps `\/`. The flat scanner
 //! (`scan`) reads objects of that form and skips the values of unknown members. For any other text, the scanner gives
-//! up *before it has changed a byte*, and simd-json (`tape`) parses the text instead. The scanner is therefore faster
-//! but never more lenient: simd-json gives the same result for every text that the scanner accepts. Tests with
+//! up *before it has changed a byte*, and simd-json ([`TapeReader`]) parses the text instead. The scanner is therefore
+//! faster but never more lenient: simd-json gives the same result for every text that the scanner accepts. Tests with
 //! generated and mutated texts verify this.
 //!
 //! Both readers return the positions of the values of the four known members. Strings are unescaped in place, so the
@@ -16,12 +16,11 @@
 #[cfg(test)]
 mod oracle;
 mod scan;
-pub(crate) mod tape;
 pub mod write;
 
+use crate::limits::JSON_DEPTH;
 use scan::scan;
-use simd_json::{Node, StaticNode};
-use tape::TapeReader;
+use simd_json::{Buffers, Node, StaticNode, Tape, fill_tape};
 
 /// Reads the known members of a JSON text. Returns `None` if the text is not a single JSON object or is nested too
 /// deeply.
@@ -205,6 +204,69 @@ impl<'t, 'b> Object<'t, 'b> {
             rest = after;
             Some((*key, value))
         })
+    }
+}
+
+/// Parses the texts that the scanner leaves to simd-json.
+///
+/// The buffers are reused and grow with the largest text seen so far, to at most about 40 bytes per byte of text. (The
+/// worst case is a text of commas.) Each shard has one reader.
+pub(crate) struct TapeReader {
+    buffers: Buffers,
+    tape: Tape<'static>,
+}
+
+impl Default for TapeReader {
+    fn default() -> Self {
+        Self {
+            buffers: Buffers::with_max_depth(0, JSON_DEPTH),
+            tape: Tape(Vec::new()),
+        }
+    }
+}
+
+impl TapeReader {
+    /// Reads the known members of a text. Returns `None` if the text is not a single JSON object or is nested deeper
+    /// than [`JSON_DEPTH`].
+    pub(crate) fn members(&mut self, text: &mut [u8]) -> Option<Members> {
+        let base = text.as_ptr().addr();
+        self.walk(text, |nodes| {
+            let mut members = Members::default();
+            for (name, value) in Value::of(nodes).object()?.entries() {
+                if let Some(key) = MemberName::of(name.as_bytes()) {
+                    members.set(key, position(value, base));
+                }
+            }
+            Some(members)
+        })
+    }
+
+    /// Parses a text and passes its nodes to `look`. Returns `None` if the text is not valid.
+    pub(crate) fn walk<'a, T>(
+        &mut self,
+        text: &'a mut [u8],
+        look: impl FnOnce(&[Node<'a>]) -> Option<T>,
+    ) -> Option<T> {
+        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        let parsed = fill_tape(text, &mut self.buffers, &mut tape);
+        let found = parsed.ok().and_then(|()| look(&tape.0));
+        self.tape = tape.reset();
+        found
+    }
+}
+
+/// Returns the position of a value in the text that begins at the address `base`.
+fn position(value: Value<'_, '_>, base: usize) -> Member {
+    match value.text() {
+        Some(text) => {
+            let start = text.as_ptr().addr().wrapping_sub(base);
+            Member::Text(TextSpan {
+                start,
+                end: start.wrapping_add(text.len()),
+            })
+        }
+        None if value.is_null() => Member::Absent,
+        None => Member::Other,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Limits of the wire protocol, with their sources. Where a server may configure a limit, this module defines the
-//! default, and other modules take the limit as an argument.
+//! Limits of the wire protocol, with their sources. If a server may configure a limit, this module defines the default,
+//! and other modules take the limit as an argument.
 
 /// Maximum size of a request head in bytes, including the request line and the empty line at the end. Longer heads are
 /// rejected with status 431.
@@ -18,8 +18,8 @@ pub const HEADER_LINES: usize = 64;
 /// 8 bytes.
 pub const WEB_SOCKET_KEY_BYTES: usize = 64;
 
-/// Default maximum length of `messagePayload`, in bytes of base64 text. The guide says 10K, but AWS was observed to
-/// deliver 13,014 bytes, and browsers of 2026 send offers longer than 10K.
+/// Default maximum length of `messagePayload`, in bytes of base64 text. The guide says 10K, but AWS has been observed
+/// to deliver 13,014 bytes, and browsers as of 2026 send offers longer than 10K.
 pub const PAYLOAD_BYTES: usize = 32 * 1024;
 
 /// Maximum length of `messagePayload` under the strict profile, in bytes of base64 text. Source: Kinesis Video Streams
@@ -39,8 +39,8 @@ pub const WORD_BYTES: usize = 256;
 /// Maximum length of a channel ARN, in bytes. Source: API reference, *Maximum length of 1024*.
 pub const ARN_BYTES: usize = 1024;
 
-/// Maximum nesting depth of a message, including the message's own object. Messages with deeper nesting count as
-/// invalid JSON. The value of an unknown member may therefore be nested eight levels deep.
+/// Maximum nesting depth of a message, including the message's own object. More deeply nested messages count as invalid
+/// JSON. The value of an unknown member may therefore be nested eight levels deep.
 pub const JSON_DEPTH: usize = 9;
 
 /// Maximum number of ICE candidates that are merged into the answer to a player. Cameras on a home network send three
@@ -50,26 +50,26 @@ pub const WHEP_CANDIDATES: usize = 16;
 /// Maximum length of the text of a merged candidate, in bytes. Candidates for IPv6 relays are about 200 bytes long.
 pub const WHEP_CANDIDATE_BYTES: usize = 512;
 
-/// Maximum length of a payload that is parsed as a candidate for a player, in bytes of base64. Longer payloads are
+/// Maximum length of a payload that is parsed as a candidate for a player, in bytes of base64 text. Longer payloads are
 /// ignored.
 pub const WHEP_CANDIDATE_PAYLOAD_BYTES: usize = 4 * 1024;
 
-/// Maximum total size of a player's answer and its pending candidates, in bytes. This is the decoded size of a payload
-/// of 32 KiB.
+/// Maximum total size of a player's answer and its pending candidates, in bytes. This is the decoded size of a 32 KiB
+/// payload.
 pub const WHEP_GATHERED_BYTES: usize = 24 * 1024;
 
-/// Maximum length of the answer sent to a player, in bytes. Each candidate becomes a line that begins with `a=` and
-/// ends in a line terminator. If the last line of its section has no terminator, one is added there too.
+/// Maximum length of the answer sent to a player, in bytes. Each candidate becomes an `a=` line with a line terminator.
+/// If the last line of its section has no terminator, one is added there too.
 pub const WHEP_ANSWER_BYTES: usize = WHEP_GATHERED_BYTES + WHEP_CANDIDATES * 6;
 
-/// Returns the longest prefix of `text` that consists of whole characters and is at most `bytes` bytes long.
+/// Returns the longest prefix of `text` that is at most `bytes` bytes long and consists of whole characters.
 #[must_use]
 pub fn beginning(text: &str, bytes: usize) -> &str {
     let mut ends = (0..=bytes.min(text.len())).rev();
     ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
-/// Maximum size of a client's message without the payload, in bytes: `IceServerList` and the ids.
+/// Maximum size of a client's message excluding the payload, in bytes: `IceServerList` and the ids.
 const ENVELOPE_BYTES: usize = 8_704 + 4 * WORD_BYTES;
 
 const _: () = assert!(PAYLOAD_BYTES + ENVELOPE_BYTES <= MESSAGE_BYTES);

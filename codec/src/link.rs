@@ -55,9 +55,9 @@ pub enum Frame<'a> {
     End(End),
     /// Requests a PONG with the same number.
     Ping(u64),
-    /// Answers a PING, after everything that preceded the PING has been read.
+    /// Answers a PING once everything sent before that PING has been read.
     Pong(u64),
-    /// Announces that the sender will neither open nor accept any more streams.
+    /// Announces that the sender no longer opens or accepts streams.
     Away,
 }
 
@@ -68,7 +68,7 @@ pub struct Open<'a> {
     pub client: Client,
     /// Length of the client's request in bytes, including head and body. The stream starts with this request.
     pub request_bytes: u32,
-    /// The first bytes of the request, as many as fit into the frame.
+    /// As many of the request's first bytes as fit into the frame.
     pub begin: &'a [u8],
 }
 
@@ -103,11 +103,10 @@ pub enum Kind {
 /// Acknowledges bytes that the sender of this frame has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// The stream offset up to which all bytes are acknowledged. In a frame from the client's node, the client's
-    /// machine has acknowledged these bytes. In a frame from the node that serves the channel, the session has read
-    /// them.
+    /// Stream offset up to which all bytes are acknowledged. If the client's node sent the frame, the client's machine
+    /// has acknowledged these bytes. If the node that serves the channel sent it, the session has read them.
     pub offset: u64,
-    /// Maximum number of bytes that may be unacknowledged on the stream.
+    /// Maximum number of unacknowledged bytes on the stream.
     pub window: u32,
     /// Round-trip time to the client in milliseconds. Always 0 in a frame from the node that serves the channel.
     pub round_trip_ms: u32,
@@ -134,14 +133,14 @@ pub enum How {
     Reset,
     /// The client's connection timed out because it was silent or stalled for too long.
     Timeout,
-    /// The client did not read fast enough, and its node has buffered too much data for it.
+    /// The client read too slowly, and its node has buffered too much data for it.
     Slow,
     /// The session has ended. The client's connection is closed once all data has been sent.
     Finish,
-    /// The session has ended. The client's connection is closed at once. If the code is not 0, a close frame with this
-    /// code is sent first.
+    /// The session has ended, and the client's connection is closed immediately. If the code is not 0, a close frame
+    /// with this code is sent first.
     Cut(u16),
-    /// The node that serves the channel has not started to process the request. The client's node may retry with the
+    /// The node that serves the channel has not started to process the request, so the client's node may retry with the
     /// next owner.
     NotBegun,
 }
@@ -154,9 +153,9 @@ pub enum FrameError {
     TooLong,
     /// The payload has the wrong length for the frame type.
     WrongLength,
-    /// A frame that must belong to a stream has stream number 0.
+    /// The stream number is 0, but the frame type must belong to a stream.
     NoStream,
-    /// A frame that applies to the whole link has a stream number other than 0.
+    /// The stream number is not 0, but the frame type applies to the whole link.
     NotOfStream,
     /// OPEN has an unknown kind or flag, or a server name that is not valid UTF-8.
     BadOpen,
@@ -190,7 +189,7 @@ impl Client {
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// Returns the server name. A name that is too long is replaced with an empty one, since no listener can have it.
+    /// Returns the server name, or an empty one if it is too long, since no listener can have such a name.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)

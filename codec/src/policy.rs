@@ -1,4 +1,4 @@
-//! IAM policy documents, which define the actions that a principal may perform on which resources.
+//! IAM policy documents, which define which actions a principal may perform on which resources.
 //!
 //! # Theory of operation
 //! A document is either parsed completely or rejected. Anything ambiguous is an error, since ignoring it could grant
@@ -9,12 +9,12 @@
 //! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
 //! A statement matches a request if its actions include the request's action, at least one of its resources matches,
-//! and all its conditions hold. The values of a request are literal: wildcards and variables have no special meaning
-//! when they occur in the value of a variable. The caller combines the decisions of several documents, and denies a
-//! request that none of them allows.
+//! and all its conditions hold. Request values are literal: a wildcard or variable in the value of a variable has no
+//! special meaning. The caller combines the decisions of several documents, and denies a request that none of them
+//! allows.
 //!
-//! Only the shard that owns a channel knows the channel's tags. On other shards, a decision that depends on tags is
-//! [`Decision::Open`]. Other decisions never are. [`Policy::reads`] returns whether a policy uses tags.
+//! Only the shard that owns a channel knows the channel's tags. On other shards, decisions that depend on tags are
+//! [`Decision::Open`]; no other decisions are. [`Policy::reads`] returns whether a policy uses tags.
 //!
 //! Sealed tokens contain policies in serialised form, which can be loaded without parsing.
 //!
@@ -54,8 +54,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 pub use trust::{Trust, TrustDecision, TrustGround, Trusted};
 
-/// A parsed policy document. More compact than the text of the document. All principals that refer to the policy share
-/// it.
+/// A parsed policy document, which is more compact than the document's text. Shared by all principals that refer to the
+/// policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     statements: Box<[u8]>,
@@ -77,8 +77,8 @@ pub struct Ground {
 pub struct Request<'a> {
     /// The action of the request.
     pub action: Action,
-    /// ARN of the resource, or `*` for actions that have no resource. If a channel is to be created, its creation time
-    /// is not known yet, and the ARN ends in a literal `*`: `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
+    /// ARN of the resource, or `*` for actions without a resource. When a channel is created, its creation time is not
+    /// known yet, so the ARN ends in a literal `*`: `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*`.
     pub resource: &'a str,
     /// Client id of the viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
@@ -86,7 +86,7 @@ pub struct Request<'a> {
     pub context: &'a dyn Context,
 }
 
-/// The decision of a single document on a request.
+/// A single document's decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// At least one statement allows the request, and none denies it.
@@ -100,7 +100,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Combines the decisions of two documents of a principal. `Deny` overrides `Open`, and `Open` overrides `Allow`.
+    /// Combines the decisions of two of a principal's documents. `Deny` overrides `Open`, and `Open` overrides `Allow`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -124,9 +124,9 @@ impl Policy {
         Self::bounded(text, SESSION_POLICY_BYTES_MAX, SESSION_VARIABLES_MAX)
     }
 
-    /// Parses a document in the same way as [`Self::parse`], but returns up to [`FAULTS_MAX`] errors in order, for
-    /// operators. Parsing stops at invalid JSON, and at a list or object where neither is permitted. The document is
-    /// parsed once for each error.
+    /// Parses a document like [`Self::parse`], but returns up to [`FAULTS_MAX`] errors in order, for operators. Parsing
+    /// stops at invalid JSON, and at a list or object where neither is permitted. The document is parsed once for each
+    /// error.
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Permissions, first))
     }
@@ -174,11 +174,11 @@ impl Policy {
         &self.name
     }
 
-    /// Evaluates a request without allocating. Adds the work done to `steps`: for each pattern, this is at most the
-    /// length of the text in bytes multiplied by the number of 64-byte words in the pattern.
+    /// Evaluates a request without allocating. Adds the work done to `steps`: for each pattern, at most the length of
+    /// the text in bytes multiplied by the number of 64-byte words in the pattern.
     ///
-    /// Conditions and variables have a separate limit on their work, which is proportional to the size of the document.
-    /// A request that would exceed this limit is denied. Ordinary documents stay far below it.
+    /// The work for conditions and variables has its own limit, which is proportional to the size of the document. A
+    /// request that would exceed it is denied. Ordinary documents stay far below this limit.
     ///
     /// Sets `ground` to the statement that denies the request or, if there is none, to the first statement that would
     /// allow the request if its conditions were met.
@@ -246,11 +246,7 @@ impl Policy {
             return Some(KeyName::ClientId.as_str().to_owned());
         };
         let statement = self.statements().nth(ground.statement.checked_sub(1)?)?;
-        let Key { name, detail } = statement.conditions().nth(nth)??.key;
-        if name == KeyName::Claim {
-            return Some(detail.to_owned()); // the detail is the whole key
-        }
-        Some(format!("{}{detail}", name.as_str()))
+        Some(statement.conditions().nth(nth)??.key.to_string())
     }
 
     /// Returns whether any statement uses this key, either in a condition or as a variable.
@@ -259,12 +255,12 @@ impl Policy {
         self.keys.has(name)
     }
 
-    /// Returns the claims of identity providers' tokens that the statements use, each as `ISSUER:CLAIM`.
+    /// Returns the identity provider token claims that the statements use, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let mut claims = BTreeSet::new();
         for statement in self.statements() {
-            // This cannot fail, because each statement has been read before.
+            // This cannot fail, because every statement has already been decoded once.
             let _ = statement.each_key(|key, _| {
                 if key.name == KeyName::Claim {
                     claims.insert(key.detail.to_owned());
@@ -286,7 +282,7 @@ impl Policy {
             .filter(move |action| all.has(*action))
     }
 
-    /// Returns the only client id for which the policy allows the action. Returns `None` unless each statement that
+    /// Returns the only client id for which the policy allows the action. Returns `None` unless every statement that
     /// allows the action has a `StringEquals` condition that permits only this id.
     #[must_use]
     pub fn sole_client_id(&self, action: Action) -> Option<&[u8]> {
@@ -330,7 +326,7 @@ fn within(text: &str, bytes_max: usize) -> Result<(), PolicyError> {
 }
 
 fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyError> {
-    if first.line() == 0 {
+    if first.line == 0 {
         return vec![first];
     }
     let later = (1..FAULTS_MAX)
@@ -349,9 +345,13 @@ fn all_faults(text: &str, grammar: Grammar, first: PolicyError) -> Vec<PolicyErr
 /// An error in a document. Displayed as `line 3, column 14: …`, with at most a short excerpt of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
-    line: usize,
-    column: usize,
-    rule: String,
+    /// The line, counted from 1, or 0 if the error concerns the document as a whole.
+    pub line: usize,
+    /// The column in bytes, counted from 1, or 0 if the error concerns the document as a whole. This is the position of
+    /// the last byte read, which is where the error ends.
+    pub column: usize,
+    /// A description of the error, including the permitted values.
+    pub rule: String,
 }
 
 impl PolicyError {
@@ -361,25 +361,6 @@ impl PolicyError {
             column: 0,
             rule,
         }
-    }
-
-    /// Returns the line, counted from 1, or 0 if the error concerns the document as a whole.
-    #[must_use]
-    pub const fn line(&self) -> usize {
-        self.line
-    }
-
-    /// Returns the column in bytes, counted from 1, or 0 if the error concerns the document as a whole. This is the
-    /// position of the last byte read, which is where the error ends.
-    #[must_use]
-    pub const fn column(&self) -> usize {
-        self.column
-    }
-
-    /// Returns a description of the error, including the permitted values.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
     }
 }
 

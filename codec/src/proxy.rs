@@ -11,8 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Maximum length of a version 1 header in bytes, including the line terminator. Source: section 2.1.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// Maximum accepted length of a version 2 header, in bytes. This is the size of the smallest TCP segment. Source:
-/// section 2.2.
+/// Maximum accepted length of a version 2 header, in bytes: the size of the smallest TCP segment. Source: section 2.2.
 pub const V2_BYTES_MAX: usize = 536;
 
 const V1: &[u8] = b"PROXY ";
@@ -33,7 +32,7 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedHeader;
 
-/// Returns whether the bytes begin like a PROXY protocol header.
+/// Returns whether the bytes start like a PROXY protocol header.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(V1) || bytes.starts_with(V2)
@@ -133,15 +132,15 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     Ok(Some(Header { client, bytes: end }))
 }
 
-// Request headers to which each proxy on the way appends an entry. Clients can forge earlier entries, so the headers
-// are read backwards, up to the entry of the client.
+// Request headers to which every proxy along the way appends an entry. Clients can forge earlier entries, so the
+// headers are read from the end back to the client's own entry.
 
 /// The reason why the headers of a request do not identify its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
     /// The request contains both `X-Forwarded-For` and `Forwarded`.
     Both,
-    /// A proxy appended an invalid address.
+    /// A proxy appended an address that is invalid.
     Malformed,
 }
 
@@ -160,9 +159,9 @@ impl Unclear {
     }
 }
 
-/// Returns the client's address according to `X-Forwarded-For` or `Forwarded` (RFC 7239). This is the last address in
-/// the header that does not belong to a proxy. Returns `None` if the request has neither header, or if all addresses
-/// belong to proxies.
+/// Returns the client's address according to `X-Forwarded-For` or `Forwarded` (RFC 7239): the last address in the
+/// header that does not belong to a proxy. Returns `None` if the request has neither header, or if all addresses belong
+/// to proxies.
 ///
 /// # Errors
 /// Returns an error if the headers do not identify the client.
@@ -197,7 +196,7 @@ pub fn forwarded_tls(head: &Head<'_>) -> Option<bool> {
     (is(["https", "wss"]) || is(["http", "ws"])).then(|| is(["https", "wss"]))
 }
 
-/// Returns the parameter `for` of an element of `Forwarded`. Elements are split at every comma, so a quoted comma is
+/// Returns the `for` parameter of an element of `Forwarded`. Elements are split at every comma, so a quoted comma is
 /// rejected.
 fn for_of(element: &str) -> Option<&str> {
     let mut found = None;

@@ -20,7 +20,7 @@ pub mod fuzzing;
 
 use crate::base64::{self, Alphabet};
 use crate::identifiers::{ClientId, CorrelationId};
-use crate::json::{self, Member, Members, TextSpan, tape};
+use crate::json::{self, Member, Members, TapeReader, TextSpan};
 use crate::limits;
 pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_response};
 use serde::{Deserialize, Serialize};
@@ -29,9 +29,9 @@ use std::fmt;
 // Messages from a client to the service. They consist of an action, a payload, a recipient if the sender is a master,
 // and a correlation id if the sender wants error responses.
 //
-// The checks are made in the following order: JSON; form (types, duplicate members, correlation id); action; payload;
-// whether a master sent an offer; recipient. Only the first fault is reported. An offer from a master is rejected
-// before its recipient is checked, since no recipient would make the offer valid.
+// Messages are checked in this order: JSON; form (types, duplicate members, correlation id); action; payload; whether a
+// master sent an offer; recipient. Only the first fault is reported. An offer from a master is rejected before its
+// recipient is checked, since no recipient would make the offer valid.
 
 /// The kind of a signaling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,21 +124,21 @@ pub struct Request<'a> {
     pub payload: &'a [u8],
     /// The recipient that a master named. `None` for viewers, even if they named a recipient.
     pub recipient: Option<ClientId<'a>>,
-    /// Correlation id to be sent back in error responses.
+    /// Correlation id to echo in error responses.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
 /// The reason why a message from a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A known member is duplicated or has the wrong JSON type, or the correlation id is invalid. An invalid
-    /// correlation id is never reported, since it cannot be echoed.
+    /// A known member is duplicated or has the wrong JSON type, or the correlation id is invalid. The sender is never
+    /// told about an invalid correlation id, since it cannot be echoed.
     Malformed,
     /// The action is missing or unknown.
     UnsupportedAction,
     /// The payload is missing or empty.
     NoPayload,
-    /// The payload is too long. Contains its length in bytes.
+    /// The payload is too long. Contains the payload's length in bytes.
     PayloadTooLong(usize),
     /// The payload contains characters outside the permitted alphabet.
     PayloadAlphabet,
@@ -146,8 +146,8 @@ pub enum FaultKind {
     Recipient,
     /// A master sent an offer. The rules permit offers only from viewers.
     MasterOffer,
-    /// The text is not a single JSON object or is nested too deeply. Never reported, because no part of the text can be
-    /// trusted.
+    /// The text is not a single JSON object or is nested too deeply. Not reported to the sender, because no part of the
+    /// text can be trusted.
     NotJson,
 }
 
@@ -181,21 +181,20 @@ pub struct Fault<'a> {
 
 /// A parser for client messages. Each shard has one. Its buffers are reused, and grow to the size of the largest
 /// message.
+#[derive(Default)]
 pub struct Parser {
-    tape: tape::TapeReader,
+    tape: TapeReader,
 }
 
 impl Parser {
     /// Creates a parser with empty buffers.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            tape: tape::TapeReader::new(),
-        }
+        Self::default()
     }
 
-    /// Parses a message in place. `text` must be valid UTF-8. Strings in it are unescaped, and URL-safe base64 is
-    /// converted to the standard alphabet.
+    /// Parses a message in place. `text` must be valid UTF-8. Unescapes its strings, and converts URL-safe base64 to
+    /// the standard alphabet.
     ///
     /// # Errors
     /// Returns the first rule that the message violates.
@@ -212,12 +211,6 @@ impl Parser {
             });
         };
         judge(&members, text, role, rules)
-    }
-}
-
-impl Default for Parser {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -297,8 +290,8 @@ fn correlation<'a>(all: &Members, text: &'a [u8]) -> Result<Option<CorrelationId
     }
 }
 
-/// Checks the length and the alphabet of the payload, and returns its range. Converts it to the standard alphabet if
-/// necessary. Returns `None` if a check fails.
+/// Checks the payload's length and alphabet, and returns its range. Converts it to the standard alphabet if necessary.
+/// Returns `None` if a check fails.
 fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<TextSpan> {
     let Member::Text(span) = members.payload else {
         return None;
@@ -329,7 +322,7 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// Returns the text of a string that may be an id. The text is validated as UTF-8, because simd-json may leave partial
+/// Returns the text of a string that may be an id. UTF-8 is validated here, because simd-json may leave partial
 /// characters after the strings that it unescapes.
 fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
     std::str::from_utf8(span.of(text)).ok()

@@ -23,7 +23,6 @@ mod form;
 pub mod fuzzing;
 mod request;
 mod response;
-mod xml;
 
 pub use assume::{AssumeRole, AssumeRoleWithWebIdentity, RoleArn, SessionClaims, WebToken};
 pub use error::{Error, ErrorKind, error_body};
@@ -48,11 +47,11 @@ pub const POLICY_ARNS_MAX: usize = 10;
 /// Maximum length of `Policy`, in characters. Source: model, shape `sessionPolicyDocumentType`.
 pub const POLICY_CHARS_MAX: usize = 2048;
 
-/// Maximum lifetime of a federation token, in seconds. This is 12 hours; AWS permits 36 hours.
+/// Maximum lifetime of a federation token, in seconds: 12 hours. AWS permits 36 hours.
 pub const DURATION_S_MAX: u32 = 43_200;
 
-/// Default lifetime of a federation token, in seconds. This is one hour; on AWS, it is 12 hours.
+/// Default lifetime of a federation token, in seconds: one hour. On AWS, it is 12 hours.
 pub const DURATION_S_DEFAULT: u32 = 3_600;
 
-/// Default lifetime of a GetSessionToken session, in seconds. This is 12 hours.
+/// Default lifetime of a GetSessionToken session, in seconds: 12 hours.
 pub const SESSION_DURATION_S_DEFAULT: u32 = 43_200;

@@ -32,7 +32,7 @@ pub const CONTENT_TYPE: &str = "application/sdp";
 /// Client id of a player whose token does not contain one.
 pub const CLIENT_ID: &str = "whep";
 
-/// Length of a call id, which consists of letters and digits. The id is part of the `Location` of an answered call.
+/// Length of a call id, which consists of letters and digits. The `Location` of an answered call contains the id.
 pub const CALL_ID_BYTES: usize = 16;
 
 /// The resource that a player requests: `/whep/NAME` or `/whep/NAME/ID`.
@@ -45,7 +45,7 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Parses a path. Returns `None` if it is not a path for players. The path is not decoded, because names never need
+    /// Parses a path. Returns `None` if it is not a player's path. The path is not decoded, because names never need
     /// percent-encoding.
     #[must_use]
     pub fn parse(path: &'a str) -> Option<Self> {
@@ -62,7 +62,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Returns the token of a player's request. The token is in `Authorization: Bearer`, or is the whole query if there is
+/// Returns the token in a player's request. The token is in `Authorization: Bearer`, or is the whole query if there is
 /// no such header. The result may be empty. Other authorisation schemes are ignored.
 #[must_use]
 pub fn token<'a>(head: &Head<'a>) -> &'a str {
@@ -79,7 +79,7 @@ pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     })
 }
 
-/// Returns the client id in a token, percent-encoded and not validated. If the result is `None`, [`CLIENT_ID`] applies.
+/// Returns the client id in a token, percent-encoded and not validated. [`CLIENT_ID`] applies if this is `None`.
 #[must_use]
 pub fn client_id(token: &str) -> Option<&str> {
     let is_named = |name: &str| {
@@ -93,16 +93,15 @@ pub fn client_id(token: &str) -> Option<&str> {
 /// The reason why an offer or an answer is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The offer is not UTF-8, or the payload of the answer is not the base64 encoding of a JSON object with a string
-    /// `sdp`.
+    /// The offer is not UTF-8, or the answer's payload is not the base64 encoding of a JSON object with a string `sdp`.
     Malformed,
-    /// The SDP contains no `m=` line. A camera may send such an answer if it supports none of the codecs in the offer.
+    /// The SDP contains no `m=` line. A camera may send such an answer if it supports none of the offered codecs.
     NoMedia,
     /// The payload of the offer or the SDP of the answer exceeds its limit.
     TooLong,
 }
 
-/// Builds the payload of an SDP_OFFER, at most `payload_bytes` bytes of base64 text. Removes the option `trickle` from
+/// Builds the payload of an SDP_OFFER, at most `payload_bytes` bytes of base64 text. Removes the `trickle` option from
 /// all `a=ice-options` lines, and the lines that are then empty, so that cameras include all candidates in the answer
 /// if they can.
 pub fn offer_payload(sdp: &[u8], payload_bytes: usize) -> Result<Vec<u8>, Fault> {
@@ -168,8 +167,8 @@ enum Section {
 }
 
 impl Gathered {
-    /// Adds the payload of an SDP_ANSWER. All answers after the first one are ignored. If the limit on the total size
-    /// is exceeded, evicts candidates, the newest first.
+    /// Adds the payload of an SDP_ANSWER. Ignores all answers after the first. If the total size exceeds its limit,
+    /// evicts candidates, newest first.
     pub fn take_answer(&mut self, payload: &[u8]) -> Result<(), Fault> {
         if self.answer.is_some() {
             return Ok(());
@@ -194,7 +193,7 @@ impl Gathered {
     }
 
     /// Adds the payload of an ICE_CANDIDATE. An empty candidate marks the end of candidates. Returns whether a
-    /// candidate was stored. Candidates that are malformed or exceed a limit are discarded.
+    /// candidate was stored. Discards candidates that are malformed or exceed a limit.
     pub fn take_candidate(&mut self, payload: &[u8]) -> bool {
         let is_short = payload.len() <= WHEP_CANDIDATE_PAYLOAD_BYTES;
         let Some(candidate) = is_short.then(|| read(payload, Candidate::read)).flatten() else {
@@ -217,8 +216,8 @@ impl Gathered {
         self.answer.is_some()
     }
 
-    /// Returns whether waiting for more candidates would be pointless: the answer contains a server-reflexive or relay
-    /// candidate or the end of candidates, or an empty candidate has arrived in addition to the answer.
+    /// Returns whether there is no point in waiting for more candidates: the answer contains a server-reflexive or
+    /// relay candidate or the end of candidates, or an empty candidate has arrived in addition to the answer.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.has_answer() && self.is_ended
@@ -237,8 +236,8 @@ impl Gathered {
     }
 
     /// Returns the answer, with each candidate appended to its section. The answer is at most
-    /// [`crate::limits::WHEP_ANSWER_BYTES`] long. Returns `None` if no answer has arrived. Candidates for sections that
-    /// do not exist are omitted.
+    /// [`crate::limits::WHEP_ANSWER_BYTES`] long. Candidates for nonexistent sections are omitted. Returns `None` if no
+    /// answer has arrived.
     #[must_use]
     pub fn into_answer(self) -> Option<String> {
         let sdp = self.answer?;
@@ -341,7 +340,7 @@ fn lines(sdp: &str) -> impl Iterator<Item = &str> {
 const MEDIA: &str = "m=";
 
 /// Calls `look` with the JSON object in a payload. Returns `None` if the payload is not the base64 encoding of a JSON
-/// object, or if `look` returns `None`.
+/// object, or if `look` does.
 fn read<T>(payload: &[u8], look: impl FnOnce(Object<'_, '_>) -> Option<T>) -> Option<T> {
     let mut json = base64::decode_forgiving(payload)?;
     let tape = simd_json::to_tape(&mut json).ok()?;

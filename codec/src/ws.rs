@@ -34,8 +34,8 @@ pub use encoder::{
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side, mask};
 pub use receiver::{FrameRules, Item, Kind, Receiver};
 
-// Fields of the opening handshake: the key, the accept key, and the request of a client. The HTTP modules handle the
-// rest of the request head.
+// Opening handshake fields: the key, the accept key, and a client's request. The HTTP modules handle the rest of the
+// request head.
 //
 // Source: RFC 6455 sections 1.3, 4.1 and 4.2.
 
@@ -82,11 +82,11 @@ pub fn valid_key(key: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// Appends the upgrade request of a client.
+/// Appends a client's upgrade request.
 ///
-/// `host` must include the port unless it is the default port of the scheme. `target` is the percent-encoded path and
-/// query. `key` is the base64 encoding of 16 fresh random bytes. All three must come from trusted code and must not
-/// contain spaces or line breaks.
+/// `host` must include the port unless it is the scheme's default port. `target` is the percent-encoded path and query.
+/// `key` is the base64 encoding of 16 fresh random bytes. All three must come from trusted code and must not contain
+/// spaces or line breaks.
 pub fn request(out: &mut Vec<u8>, host: &str, target: &str, key: &str) {
     debug_assert!(
         [host, target, key]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use codec::http::{Body, Head, HeadError, HeadLimits, HeadScanner, UpgradeError, upgrade};
+use codec::ws::valid_key;
 use serde_json::Value;
 
 /// The bytes of a head.
@@ -46,7 +47,7 @@ fn every_recorded_call_parses_with_the_length_of_its_body() {
         assert_eq!(head.body(), Ok(Body::Length(expected)));
         assert!(value["captured"] == false || expected == body_bytes);
         assert!(head.keep_alive() && !head.expects_continue() && head.host().is_some());
-        assert_eq!(upgrade(&head), Ok(None));
+        assert_eq!(upgrade(&head, valid_key), Ok(None));
         let seen: Vec<_> = head.headers().collect();
         assert_eq!(seen.len(), value["headers"].as_array().unwrap().len());
         for pair in value["headers"].as_array().unwrap() {
@@ -70,7 +71,7 @@ fn recorded_upgrades_are_accepted() {
         }
         let bytes = recorded(&client);
         let head = Head::parse(&bytes, &HeadLimits::default()).unwrap();
-        let asked = upgrade(&head).unwrap().unwrap();
+        let asked = upgrade(&head, valid_key).unwrap().unwrap();
         assert_eq!(Some(asked.key), head.header("sec-websocket-key"));
         assert_eq!(
             asked.offers_wss,
@@ -190,7 +191,7 @@ fn ask(change: &str) -> Result<Option<bool>, UpgradeError> {
     }
     let text = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n"));
     let head = Head::parse(text.as_bytes(), &LIMITS).unwrap();
-    upgrade(&head).map(|upgrade| upgrade.map(|upgrade| upgrade.offers_wss))
+    upgrade(&head, valid_key).map(|upgrade| upgrade.map(|upgrade| upgrade.offers_wss))
 }
 
 #[rustfmt::skip] // a list
@@ -237,7 +238,11 @@ fn upgrades_calls_and_faults_are_distinguished() {
     for start in ["GET / HTTP/1.0", "POST / HTTP/1.1"] {
         let text = format!("{start}\r\n{lines}\r\n\r\n");
         let head = Head::parse(text.as_bytes(), &LIMITS).unwrap();
-        assert_eq!(upgrade(&head), Err(UpgradeError::NotGet), "{start}");
+        assert_eq!(
+            upgrade(&head, valid_key),
+            Err(UpgradeError::NotGet),
+            "{start}"
+        );
     }
     let found = (
         UpgradeError::BadVersion.status(),

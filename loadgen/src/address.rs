@@ -1,4 +1,4 @@
-//! The addresses used in a load test: those of the target, and the local addresses to connect from.
+//! The addresses in a load test: the target's addresses, and the local addresses to connect from.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use thiserror::Error;
@@ -6,20 +6,19 @@ use thiserror::Error;
 /// The service under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The address to which the first connection is made.
+    /// The address of the first connection.
     pub address: SocketAddr,
-    /// Further addresses to which connections are made, in rotation. If one refuses a connection, the next one is
-    /// tried.
+    /// Further addresses to connect to, in rotation. If one of them refuses a connection, the next one is tried.
     pub others: Vec<SocketAddr>,
     /// Whether to connect over TLS.
     pub tls: bool,
     /// The host name for which the certificate must be valid.
     pub host: String,
-    /// Value of the `Host` header: the host, followed by the port unless it is the default port of the scheme.
+    /// The `Host` header: the host name, followed by the port unless it is the scheme's default port.
     pub authority: String,
 }
 
-/// The address of a service as given in its URL, before it is resolved.
+/// A service address as given in a URL, before its host name is resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Whether to connect over TLS.
@@ -28,11 +27,11 @@ pub struct Endpoint {
     pub host: String,
     /// The port in the URL, or the default port of the scheme.
     pub port: u16,
-    /// Value of the `Host` header: the host, followed by the port unless it is the default port of the scheme.
+    /// The `Host` header: the host name, followed by the port unless it is the scheme's default port.
     pub authority: String,
 }
 
-/// Error for an invalid target or address range. It is shown to the operator, and the program exits with code 2.
+/// An invalid target or address range. The error is shown to the operator, and the program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// The target is not a URL with the scheme `http`, `https`, `ws` or `wss`, a host and an optional port.
@@ -49,7 +48,7 @@ pub enum AddressError {
          say so with --i-own-this-target"
     )]
     NotLoopback(IpAddr),
-    /// The range does not have the form `A.B.C.D/N` or `A.B.C.D-A.B.C.E`, or it is empty or too large.
+    /// The range is not in the form `A.B.C.D/N` or `A.B.C.D-A.B.C.E`, or it is empty or too large.
     #[error(
         "--source-addresses {0}: expected ADDRESS/BITS or FIRST-LAST of IPv4, with at most {SOURCES_MAX} addresses"
     )]
@@ -57,41 +56,38 @@ pub enum AddressError {
 }
 
 impl Target {
-    /// Parses a URL and resolves its host name. Unless `owned` is set, addresses other than loopback addresses are
-    /// rejected.
+    /// Parses a URL and resolves its host name. Rejects any address that is not a loopback address, unless `owned` is
+    /// set.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
         Endpoint::parse(url)?.look_up(owned, AddressFamily::Any)
     }
 
-    /// Returns the URL of the target without a path: `http` or `https`, and the authority.
+    /// Returns the target's URL without a path: the scheme (`http` or `https`) and the authority.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.authority)
     }
 
-    /// Returns all addresses of the target.
+    /// Returns all of the target's addresses.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.address).chain(self.others.iter().copied())
     }
 
-    /// Returns the target address for the connection with this number.
+    /// Returns the address to use for connection `number`.
     #[must_use]
     pub fn address_of(&self, number: usize) -> SocketAddr {
         let place = number % (1 + self.others.len());
-        let other = place
-            .checked_sub(1)
-            .and_then(|place| self.others.get(place));
-        other.copied().unwrap_or(self.address)
+        self.addresses().nth(place).unwrap_or(self.address)
     }
 
-    /// Returns whether all addresses are loopback addresses.
+    /// Returns whether every address is a loopback address.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.addresses().all(|address| address.ip().is_loopback())
     }
 
-    /// Restricts the target to its IPv4 addresses. Returns `None` if it has none.
+    /// Drops the target's IPv6 addresses. Returns `None` if it has no IPv4 address.
     #[must_use]
     pub fn of_v4(self) -> Option<Self> {
         let mut addresses = self.addresses().filter(SocketAddr::is_ipv4);
@@ -105,12 +101,12 @@ impl Target {
     }
 }
 
-/// The address family in which a host is resolved.
+/// The IP versions that a host name is resolved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
     /// IPv4 and IPv6.
     Any,
-    /// IPv4 only, for runs with IPv4 source addresses.
+    /// IPv4 only, for runs that use IPv4 source addresses.
     V4,
 }
 
@@ -118,7 +114,7 @@ impl Endpoint {
     /// Parses a URL without resolving its host name.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || {
-            // Other programs accept HOST:PORT without a scheme, so the error suggests the scheme.
+            // Other programs accept HOST:PORT without a scheme, so suggest adding one.
             let hint = if url.contains("://") {
                 String::new()
             } else {
@@ -144,11 +140,11 @@ impl Endpoint {
         })
     }
 
-    /// Resolves the host name. This may block for as long as the system's resolver does.
+    /// Resolves the host name. This may block for as long as the system resolver does.
     ///
     /// # Errors
     /// Returns an error if the host has no address in this family. Unless the target is `owned`, also returns an error
-    /// if any of its addresses is not a loopback address.
+    /// if any address is not a loopback address.
     pub fn look_up(self, owned: bool, family: AddressFamily) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
         let found = (self.host.as_str(), self.port).to_socket_addrs();
@@ -176,7 +172,7 @@ impl Endpoint {
     }
 }
 
-/// A range of local addresses that are used in rotation. Each of them provides about 28,000 ports per target address.
+/// A range of local addresses, used in rotation. Each one provides about 28,000 ports per target address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRange {
     first: Ipv4Addr,
@@ -184,7 +180,7 @@ pub struct SourceRange {
 }
 
 impl SourceRange {
-    /// Parses a range, either `127.0.1.1/24`, which extends to the last usable address of the network, or
+    /// Parses a range: either `127.0.1.1/24`, which extends to the network's last usable address, or
     /// `127.0.1.1-127.0.1.8`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError::Sources(text.to_owned());
@@ -215,7 +211,7 @@ impl SourceRange {
         self.count
     }
 
-    /// Returns the source address for the connection with this number.
+    /// Returns the source address to use for connection number `connection`.
     #[must_use]
     pub fn of(&self, connection: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.first) + connection % self.count)
@@ -223,36 +219,26 @@ impl SourceRange {
 }
 
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']')?;
-            let port = if after.is_empty() {
-                None
-            } else {
-                Some(after.strip_prefix(':')?)
-            };
-            (host, port)
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
+    let (host, after) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
-    let port = match port {
+    let port = match after.strip_prefix(':') {
         Some(port) => Some(port.parse().ok()?),
-        None => None,
+        None if after.is_empty() => None,
+        None => return None,
     };
-    // Control characters are rejected as well, because the host becomes part of a header line.
+    // The host name ends up in a header line, so reject control characters too.
     let known = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
     let plain = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(known);
     plain.then_some((host, port))
 }
 
-/// Maximum length of a host name in bytes, not counting a trailing dot. Source: RFC 1035 section 2.3.4.
+/// Maximum length of a host name in bytes, without the trailing dot. Source: RFC 1035 section 2.3.4.
 const HOST_BYTES_MAX: usize = 253;
 /// Maximum number of addresses per host. Name servers usually return only a few.
 const ADDRESSES_MAX: usize = 64;
-/// Maximum number of source addresses: the size of a network with a 16-bit host part.
+/// Maximum number of source addresses: enough for a network with 16 host bits.
 const SOURCES_MAX: u32 = 1 << 16;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The credentials with which requests are signed.
+//! The credentials used to sign requests.
 
 use codec::sigv4::signer::Keys;
 use std::fmt;
 use thiserror::Error;
 
-/// Long-term or temporary credentials. Debug output hides the secrets.
+/// Long-term or temporary credentials. Their debug output hides the secrets.
 #[derive(Clone)]
 pub struct LoadCredentials {
     access_key_id: String,
@@ -21,7 +21,7 @@ pub struct LoadCredentials {
 pub struct MissingKeys;
 
 impl LoadCredentials {
-    /// Reads the standard environment variables of AWS. `of` looks up the value of a variable.
+    /// Reads the credentials from the standard AWS environment variables. `of` looks up a variable's value.
     ///
     /// # Errors
     /// Returns an error if the key id or the secret is missing.
@@ -34,7 +34,7 @@ impl LoadCredentials {
         })
     }
 
-    /// Returns the credentials in the form that a signer requires.
+    /// Returns the credentials in the form that a signer expects.
     #[must_use]
     pub fn keys(&self) -> Keys<'_> {
         Keys {

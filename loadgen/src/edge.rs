@@ -1,18 +1,19 @@
-//! The I/O of the load generator: rings, sockets, TLS, threads, the clock, processes and signals. Part of it is in the
-//! module `worker`.
+//! The load generator's I/O: rings, sockets, TLS, threads, the clock, processes and signals. Part of it lives in the
+//! `worker` module.
 //!
 //! ```text
 //!            ┌──────────────────────── one turn of a worker ────────────────────────┐
 //!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
-//! [`run`](run()) starts one worker per thread; `worker/` implements a turn. Each worker handles all parties of its
-//! channels. Both ends of every message are therefore checked on one thread, by [`crate::visit::Crew`], which does no
-//! I/O. In an open loop, the parties are masters with scheduled sessions, or peers with scheduled messages
-//! (`worker/timers.rs`). In a closed loop, they are peers that stay connected for the whole run. The [`Conductor`]
-//! controls the phases through the [`board`], whose counters are the only state that the workers share. With discovery,
-//! each party first makes API calls on separate connections, and a thread resolves the endpoints that the calls return
-//! (`worker/directory.rs`). Requests that are not part of the load are made with the blocking client in [`http`].
+//! [`run`](run()) starts one worker per thread, and `worker/` implements one turn of its event loop. A worker handles
+//! every party of its channels. Both ends of a message are therefore on the same thread, where [`crate::visit::Crew`]
+//! checks them without doing I/O. In an open loop, the parties are masters with scheduled sessions, or peers with
+//! scheduled messages (`worker/timers.rs`). In a closed loop, they are peers that stay connected for the whole run. The
+//! [`Conductor`] moves the run through its phases via the [`board`], whose counters are the only state that workers
+//! share. With discovery, each party first makes API calls on separate connections, and a dedicated thread resolves the
+//! endpoints they return (`worker/directory.rs`). Requests that are not part of the load use the blocking client in
+//! [`http`].
 
 mod api;
 pub(crate) mod board;
@@ -27,7 +28,7 @@ mod watch;
 use crate::result::{Document, merge};
 use crate::worker::tls::{self, Client};
 use crate::worker::{RunContext, Worker};
-use crate::worker::{directory::Lookup, lines::Route};
+use crate::worker::{directory::start_resolver, lines::Route};
 use crate::{live::RunFollower, needs::DESCRIPTORS_BESIDE, options::EngineChoice, plan::Plan};
 use api::{Api, Channels};
 use board::RunBoard;
@@ -37,21 +38,20 @@ pub use machine::{DriverMachine, MachineLimits, limits, machine, run_id};
 pub use parts::{run_parts, word_of_stdin};
 pub use process::{Process, Server};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
 use thiserror::Error;
 use watch::Watch;
 
-/// Determines when the load starts, once all connections are ready.
+/// When to start the load, once all connections are ready.
 #[derive(Debug)]
 pub enum StartSignal {
-    /// Starts the load as soon as everything is ready.
+    /// Starts the load as soon as all connections are ready.
     AtOnce,
-    /// Starts the load at this time, so that parts of the run on several machines start simultaneously.
+    /// Starts the load at this time, so that several machines can start their parts of the run together.
     At(SystemTime),
-    /// Starts the load at the time that the parent process sends.
+    /// Starts at the time that the parent process sends.
     OnWord(Receiver<SystemTime>),
 }
 
@@ -74,18 +74,18 @@ impl RunError {
         Self { text, by_target }
     }
 
-    /// Returns the exit code: 3 if the target failed, and 2 otherwise.
+    /// Returns the exit code: 3 if the target is at fault, and 2 otherwise.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         if self.by_target { 3 } else { 2 }
     }
 }
 
-/// Runs the plan until it is complete or Ctrl-C is pressed. Returns `document` with the results of the run.
+/// Runs the plan until it completes or the user presses Ctrl-C. Returns `document` with the results filled in.
 ///
 /// # Errors
-/// Returns an error if this machine does not allow the run, or if the flags refer to something that does not exist.
-/// Failures of the target are part of the result.
+/// Returns an error if this machine cannot perform the run, or if a flag refers to something that does not exist. A
+/// failing target is not an error: its failures are part of the results.
 pub fn run(
     plan: &Plan,
     document: &Document,
@@ -139,8 +139,8 @@ pub fn run(
     finished
 }
 
-/// Selects an engine. If io_uring is unavailable, `Auto` falls back to epoll and prints a message, whereas an explicit
-/// choice of io_uring is an error.
+/// Selects the engine. If io_uring is unavailable, `Auto` prints a message and falls back to epoll, but explicitly
+/// choosing io_uring is an error.
 fn engine(choice: EngineChoice, watch: &Watch<'_>) -> Result<EngineChoice, RunError> {
     match (choice, ring::probe()) {
         (EngineChoice::Epoll, _) => Ok(choice),
@@ -175,13 +175,13 @@ fn run_on(
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let lookup = plan.discover.then(|| Lookup::start(plan));
+    let lookups = plan.discover.then(|| start_resolver(plan.clone()));
     let shared = RunContext {
         plan,
         document,
         board: &board,
         routes,
-        lookup: lookup.as_ref(),
+        lookups: lookups.as_ref(),
         arns,
         zero: Instant::now(),
         zero_s: since_1970.as_secs(),
@@ -192,15 +192,22 @@ fn run_on(
             .zip(&threads)
             .map(|(number, cpu)| {
                 scope.spawn(move || {
-                    let part = pinned(*cpu).and_then(|()| Worker::new(shared, number, of)?.run());
+                    let pinned = cpu.map_or(Ok(()), machine::pin);
+                    let part = pinned.and_then(|()| Worker::new(shared, number, of)?.run());
                     if let Some(gauge) = shared.board.gauges.get(number as usize) {
-                        gauge.over.store(true, Ordering::Relaxed);
+                        gauge.lock().over = 1;
                     }
                     part
                 })
             })
             .collect();
-        let course = Conductor::new(shared, server, start, watch).conduct();
+        let conductor = Conductor {
+            shared,
+            server,
+            start,
+            watch,
+        };
+        let course = conductor.conduct();
         let mut parts = Vec::new();
         for worker in workers {
             let part = worker.join().expect("workers do not panic");
@@ -210,15 +217,6 @@ fn run_on(
         course.fill(&mut document, plan.mode, parts.len());
         Ok(document)
     })
-}
-
-fn pinned(cpu: Option<usize>) -> io::Result<()> {
-    match cpu {
-        None => Ok(()),
-        Some(cpu) => {
-            machine::pin(cpu).map_err(|error| io::Error::other(format!("--cores {cpu}: {error}")))
-        }
-    }
 }
 
 fn check_descriptors(plan: &Plan) -> Result<(), RunError> {

@@ -19,7 +19,6 @@
 //! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
 //! | [`page`] | the result as one HTML page |
 //! | [`live`] | live progress of a run |
-//! | [`report`] | description of a run, as the document that the engine fills |
 
 pub mod address;
 pub mod credentials;
@@ -31,7 +30,6 @@ pub mod options;
 pub mod page;
 pub mod peer;
 pub mod plan;
-pub mod report;
 pub mod result;
 pub mod scenario;
 pub mod schedule;

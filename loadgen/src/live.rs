@@ -1,8 +1,8 @@
-//! The live progress of a run. On a terminal, this is a progress bar; elsewhere, a plain line every few seconds, or
+//! Live progress of a run. On a terminal, this is a progress bar; elsewhere, it is a plain line every few seconds, or
 //! nothing.
 //!
-//! The engine passes a [`Progress`] to a [`LiveView`] four times a second. [`PartNews`] transfers it between processes.
-//! The output is drawn on the thread that controls the run, where it does not slow down the load.
+//! The engine passes a [`Progress`] to a [`LiveView`] four times a second, and a [`PartNews`] carries it between
+//! processes. The view draws on the thread that controls the run, where it does not slow down the load.
 
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,23 +15,23 @@ use std::io::{self, IsTerminal, Write};
 pub trait RunFollower {
     /// Displays a line of text.
     fn say(&mut self, line: &str);
-    /// Called when all connections are open and the load is waiting for the start signal.
+    /// Called once all connections are open and the load is waiting for the start signal.
     fn ready(&mut self) {}
-    /// Displays the progress of the run, at most four times a second.
+    /// Displays the progress of the run. Called at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
-/// The progress of a run at one point in time. Values that are not known or do not apply to the mode are `None`.
+/// The progress of a run at one point in time. A value is `None` if it is unknown or does not apply to the mode.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Name of the phase, such as `opening`, `measuring` or `closing`.
     pub phase: Cow<'static, str>,
-    /// Time since the phase began, in seconds.
+    /// Time spent in the phase, in seconds.
     pub elapsed_s: f64,
     /// Expected duration of the phase in seconds, if it is known.
     pub total_s: Option<f64>,
-    /// Number of connections attempted so far, and the number planned. In mode sessions, only masters are counted.
-    /// `None` except in the opening phase.
+    /// Number of connections attempted so far and number of connections planned. In mode sessions, this counts only the
+    /// masters. `None` outside the opening phase.
     pub done: Option<(u64, u64)>,
     /// Number of sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,
@@ -39,45 +39,29 @@ pub struct Progress {
     pub messages_per_s: Option<f64>,
     /// Number of connections that are currently open.
     pub open: u64,
-    /// Median setup latency of the sessions answered in the last interval, in microseconds.
+    /// Median setup latency of the sessions answered during the last interval, in microseconds.
     pub p50_us: Option<u64>,
-    /// 99th percentile of the setup latency of the sessions answered in the last interval, in microseconds.
+    /// 99th percentile setup latency of the sessions answered during the last interval, in microseconds.
     pub p99_us: Option<u64>,
-    /// Failures by kind, the most frequent first. The view displays at most [`KINDS_MAX`](crate::live::KINDS_MAX)
-    /// kinds.
+    /// Failures by kind, most frequent first. The view shows at most [`KINDS_MAX`](crate::live::KINDS_MAX) kinds.
     pub errors: Vec<(String, u64)>,
     /// Total number of failures.
     pub failed: u64,
 }
 
-/// How the progress is displayed.
+/// How to display progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewMode {
-    /// Displays a progress bar, for a terminal.
+    /// A progress bar, for a terminal.
     Bar,
-    /// Displays a plain line at intervals, for a file, pipe or log.
+    /// A plain line at intervals, for a file, pipe or log.
     Lines,
-    /// Displays nothing.
+    /// No output.
     Quiet,
 }
 
-impl ViewMode {
-    /// Selects [`Self::Quiet`] if `quiet` is set. Otherwise selects [`Self::Bar`] or [`Self::Lines`], depending on
-    /// whether standard error is a terminal.
-    #[must_use]
-    pub fn of_stderr(quiet: bool) -> Self {
-        if quiet {
-            Self::Quiet
-        } else if io::stderr().is_terminal() {
-            Self::Bar
-        } else {
-            Self::Lines
-        }
-    }
-}
-
-/// Displays the progress on a stream, which is standard error except in tests. Write errors are ignored, so that the
-/// load continues.
+/// Displays progress on a stream, which is standard error except in tests. Ignores write errors, so that the load
+/// continues.
 #[derive(Debug)]
 pub struct LiveView<W> {
     mode: ViewMode,
@@ -88,15 +72,21 @@ pub struct LiveView<W> {
 }
 
 impl LiveView<io::Stderr> {
-    /// Creates a view that writes to standard error.
+    /// Creates a view on standard error: a bar if it is a terminal, and otherwise plain lines. If `quiet` is set, the
+    /// view displays nothing.
     #[must_use]
-    pub fn new(mode: ViewMode) -> Self {
+    pub fn new(quiet: bool) -> Self {
+        let mode = match quiet {
+            true => ViewMode::Quiet,
+            false if io::stderr().is_terminal() => ViewMode::Bar,
+            false => ViewMode::Lines,
+        };
         Self::on(mode, io::stderr())
     }
 }
 
 impl<W: Write> LiveView<W> {
-    /// Creates a view that writes to a stream. The progress bar itself is always drawn on standard error.
+    /// Creates a view that writes to a stream. The progress bar itself always goes to standard error.
     #[must_use]
     pub fn on(mode: ViewMode, out: W) -> Self {
         Self {
@@ -108,7 +98,7 @@ impl<W: Write> LiveView<W> {
         }
     }
 
-    /// Removes the progress bar, so that only the report remains on the terminal.
+    /// Removes the progress bar, leaving only the report on the terminal.
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -140,7 +130,7 @@ impl<W: Write> RunFollower for LiveView<W> {
                     .is_none_or(|said| progress.elapsed_s - said >= LINE_EVERY_S);
                 if begun {
                     self.phase = progress.phase.clone();
-                    // The first figures of a phase are printed early, so that a failing run is noticed soon.
+                    // Print the first figures of each phase early, so that a failing run is noticed soon.
                     self.said_s = Some(progress.elapsed_s - LINE_EVERY_S + FIRST_LINE_S);
                 } else if due {
                     self.said_s = Some(progress.elapsed_s);
@@ -167,7 +157,7 @@ impl<W: Write> RunFollower for LiveView<W> {
 fn bar() -> ProgressBar {
     let bar =
         ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr_with_hz(10));
-    // If a later version of the crate rejects this constant template, its default style is used.
+    // If a future version of the crate rejects this constant template, use the default style.
     let style =
         ProgressStyle::with_template("{prefix} [{bar:24.cyan/blue}] {percent:>3} %  {wide_msg}");
     bar.set_style(
@@ -178,13 +168,13 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Number of steps of the progress bar. No terminal has as many columns.
+/// Number of steps in the progress bar. No terminal has this many columns.
 const BAR_STEPS: u64 = 1_000;
 const LINE_EVERY_S: f64 = 5.0;
 const FIRST_LINE_S: f64 = 1.0;
 
 impl Progress {
-    /// Returns the completed fraction of the phase, from 0 to 1, or `None` if it is not known.
+    /// Returns how much of the phase is complete, from 0 to 1, or `None` if this is unknown.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
         let share = match (self.done, self.total_s) {
@@ -195,8 +185,8 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Returns the remaining time of the phase in seconds. If the duration of the phase is not known, this is an
-    /// estimate based on the progress so far.
+    /// Returns how many seconds remain in the phase. If the phase has no fixed duration, this is an estimate based on
+    /// the progress so far.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
         if let Some(total) = self.total_s {
@@ -206,7 +196,7 @@ impl Progress {
         Some(self.elapsed_s / share - self.elapsed_s)
     }
 
-    /// Returns the figures that are displayed after the bar: at most [`FIGURES_CHARS_MAX`] characters.
+    /// Returns the figures to display after the bar, at most [`FIGURES_CHARS_MAX`] characters.
     #[must_use]
     pub fn figures(&self) -> String {
         let mut parts = Vec::new();
@@ -228,7 +218,7 @@ impl Progress {
         clipped(&parts.join("  "), FIGURES_CHARS_MAX)
     }
 
-    /// Returns a plain line with the completed fraction, the remaining time and the figures.
+    /// Returns a plain line with the percentage completed, the time remaining and the figures.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = self.phase.clone().into_owned();
@@ -241,7 +231,7 @@ impl Progress {
         format!("{line}: {}", self.figures())
     }
 
-    /// Lists the most frequent kinds of failure and the number of all other failures. Returns `None` if there are no
+    /// Lists the most frequent kinds of failure, and the number of other failures. Returns `None` if there are no
     /// failures.
     fn failures(&self) -> Option<String> {
         let shown = self.errors.iter().take(KINDS_MAX);
@@ -265,7 +255,7 @@ impl Progress {
     }
 }
 
-/// Truncates a text and removes its control characters, since names of errors may contain text from the service.
+/// Truncates a text and removes control characters, because error names may contain text from the service.
 fn clipped(text: &str, chars: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())
@@ -273,15 +263,15 @@ fn clipped(text: &str, chars: usize) -> String {
         .collect()
 }
 
-/// Maximum number of kinds of failure in a line.
+/// Maximum number of failure kinds in a line.
 pub const KINDS_MAX: usize = 3;
 /// Maximum length of the figures in a line, in characters.
 pub const FIGURES_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 32;
-/// Minimum fraction that must be complete before the remaining time is estimated.
+/// How much must be complete, as a fraction, before the remaining time is estimated.
 const SHARE_MIN: f64 = 0.01;
 
-/// A report from a part to its parent process, sent as one line of JSON.
+/// A message from a part to its parent process, sent as one line of JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum PartNews {
     /// A line of text. See [`RunFollower::say`].
@@ -292,12 +282,12 @@ pub enum PartNews {
     Shown(Progress),
 }
 
-/// Follows the run of a part, and writes each report to a stream.
+/// Follows a part's run and writes each message to a stream.
 #[derive(Debug)]
 pub struct Part<W>(pub W);
 
 impl<W: Write> Part<W> {
-    /// Writes a report. Write errors are ignored, so that the load continues.
+    /// Writes a message. Ignores write errors, so that the load continues.
     fn tell(&mut self, news: &PartNews) {
         if let Ok(line) = serde_json::to_string(news) {
             let _ = writeln!(self.0, "{line}").and_then(|()| self.0.flush());
@@ -320,8 +310,8 @@ impl<W: Write> RunFollower for Part<W> {
 }
 
 impl Progress {
-    /// Combines the progress of all parts of a run. Counts and rates are summed. For each quantile, the highest value
-    /// is used, as an upper bound. The phase and its times are taken from the part that entered its phase last.
+    /// Combines the progress of all parts of a run. Counts and rates are added up. Quantiles use the highest value, as
+    /// an upper bound. The phase and its times come from the part that entered its phase last.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

@@ -3,11 +3,10 @@
 use loadgen::edge::{
     RunError, StartSignal, limits, machine, run, run_id, run_parts, word_of_stdin,
 };
-use loadgen::live::{self, LiveView, Part};
+use loadgen::live::{LiveView, Part};
 use loadgen::needs::Needs;
 use loadgen::options::{CommandLine, LoadCommand, Options, Reports};
 use loadgen::page::page;
-use loadgen::report::document;
 use loadgen::result::table::{Paint, table};
 use loadgen::result::{Document, Run, merge};
 use std::error::Error;
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     let line = match CommandLine::read(words.clone(), |path| std::fs::read_to_string(path)) {
         Ok(line) => line,
-        // Exits with 0 for `--help` and `--version`, and with 2 for errors.
+        // Exit with 0 for `--help` and `--version`, and with 2 for errors.
         Err(error) => error.exit(),
     };
     let result = match &line.command {
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // If writing to stderr fails, there is no way to report that.
+            // If writing to stderr fails, there is nowhere to report it.
             let name = if io::stderr().is_terminal() {
                 "error"
             } else {
@@ -50,13 +49,13 @@ fn main() -> ExitCode {
 
 fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
     let plan = options.plan(run_id(), |name| std::env::var(name).ok())?;
-    let mut view = LiveView::new(live::ViewMode::of_stderr(options.quiet));
+    let mut view = LiveView::new(options.quiet);
     let document = if options.processes > 1 {
         let document = run_parts(options, flags, &mut view);
         view.end();
         document?
     } else {
-        let (server, whole) = (options.server()?, document(options, &machine()));
+        let (server, whole) = (options.server()?, options.document(&machine()));
         let document = if options.in_step {
             run(
                 &plan,
@@ -68,7 +67,7 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
         } else {
             let start = options
                 .start_at
-                .map_or(StartSignal::AtOnce, |at| StartSignal::At(at.time()));
+                .map_or(StartSignal::AtOnce, |at| StartSignal::At(at.0));
             run(&plan, &whole, server, &start, &mut view)
         };
         view.end();
@@ -118,7 +117,7 @@ fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
         runs = vec![Run { name, document }];
     }
     put(&runs, reports.html.as_deref(), false)?;
-    // If a single run is reported, its exit code becomes the exit code of the program.
+    // With a single report, its exit code becomes that of the program.
     Ok(match &runs[..] {
         [run] => run.document.exit_code(),
         _ => 0,

@@ -1,15 +1,15 @@
-//! The counters of a worker. At the end of a run, they are converted to a document. Documents can be merged without
-//! loss of precision: see [`crate::result::merge`].
+//! A worker's counters. At the end of a run, they are converted to a document. Documents can be merged without losing
+//! precision: see [`crate::result::merge`].
 
 use crate::result::{self, Spread};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 
-/// The message counts of a worker.
+/// One worker's message counts.
 pub type MessageTally = result::Messages<u64>;
-/// The session counts of a worker.
+/// One worker's session counts.
 pub type Sessions = result::Sessions<u64>;
-/// The connection counts of a worker.
+/// One worker's connection counts.
 pub type ConnectionCounts = result::ConnectionFigures<u64>;
 
 /// The number of failures of each kind, sorted by name.
@@ -21,11 +21,11 @@ pub struct ErrorCounts {
 
 const ERROR_KINDS_MAX: usize = 256;
 
-/// Maximum length of a request id that is stored, in bytes.
+/// Maximum length in bytes of a stored request id.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl ErrorCounts {
-    /// Counts one failure of this kind.
+    /// Counts a failure of this kind.
     pub fn count(&mut self, kind: &str) {
         self.count_many(kind, 1);
     }
@@ -36,7 +36,7 @@ impl ErrorCounts {
         &self.kinds
     }
 
-    /// Stores the request id of the first refused request of this kind, provided that the id is short and a single
+    /// Remembers the request id of the first refused request of this kind, unless the id is too long or not a single
     /// word.
     pub fn keep_request_id(&mut self, kind: &str, id: &str) {
         let is_word = id
@@ -49,7 +49,7 @@ impl ErrorCounts {
         }
     }
 
-    /// Returns the request id of the first refused request of each kind, if it is known.
+    /// Returns the request id of the first refused request of each kind, where it is known.
     #[must_use]
     pub const fn request_ids(&self) -> &BTreeMap<String, String> {
         &self.request_ids
@@ -61,8 +61,8 @@ impl ErrorCounts {
         self.kinds.values().sum()
     }
 
-    /// Counts several failures of this kind. Once [`ERROR_KINDS_MAX`] kinds are known, failures of any other kind are
-    /// counted as `other`, because a name may contain arbitrary text from the service.
+    /// Counts several failures of this kind. A name may contain arbitrary text from the service, so once
+    /// [`ERROR_KINDS_MAX`] kinds exist, any further kind is counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
@@ -76,8 +76,7 @@ impl ErrorCounts {
     }
 }
 
-/// The latencies of one kind in microseconds. Stored as an HDR histogram with three significant digits, for values of
-/// up to one hour.
+/// A latency distribution in microseconds: an HDR histogram with three significant digits and values up to one hour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
@@ -89,8 +88,8 @@ impl Latency {
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// Creates a histogram with two significant digits, for the latencies of each second. It takes a tenth of the
-    /// memory of a histogram with three digits.
+    /// Creates a histogram with two significant digits, for the per-second latencies. It takes a tenth of the memory of
+    /// a three-digit histogram.
     #[must_use]
     pub fn coarse() -> Self {
         let bounds = Histogram::new_with_bounds(1, LONGEST_US, 2);
@@ -102,12 +101,12 @@ impl Latency {
         self.0.reset();
     }
 
-    /// Records a latency in nanoseconds. Values above one hour are recorded as one hour.
+    /// Records a latency in nanoseconds. Anything above one hour is recorded as one hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
     }
 
-    /// Returns the histogram, whose values are in microseconds.
+    /// Returns the histogram, which is in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> &Histogram<u64> {
         &self.0
@@ -120,30 +119,29 @@ impl Default for Latency {
     }
 }
 
-/// The latencies of each step in the lifetime of a connection, and of the messages between peers.
+/// The latencies of each step of a connection, and of messages between peers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
-    /// TCP: from the call to connect until the connection is established.
+    /// TCP: from calling connect until the connection is established.
     pub connect: Latency,
-    /// TLS: from when the connection is established until the handshake is complete.
+    /// TLS: from establishing the connection until the handshake completes.
     pub tls: Latency,
-    /// WebSocket: from when the previous step is complete until the 101 response arrives.
+    /// WebSocket: from the end of the previous step until the 101 response arrives.
     pub upgrade: Latency,
     /// Session: from the 101 response until the SDP answer arrives.
     pub offer_answer: Latency,
-    /// Message: from when it is composed (in an open loop: from when it is due) until the recipient processes it.
+    /// Message: from composing it (in an open loop: from when it is due) until the recipient processes it.
     pub message: Latency,
-    /// Session: from when it is due until the SDP answer arrives. Includes all of the above and the delays of the
-    /// generator.
+    /// Session: from when it is due until the SDP answer arrives. Includes all of the above and the generator's own
+    /// delays.
     pub setup: Latency,
-    /// How late sessions start or messages are sent, compared with the schedule. Only the load generator causes this
-    /// delay.
+    /// How far behind schedule sessions start or messages are sent. Only the load generator causes this delay.
     pub lag: Latency,
 }
 
 impl Latencies {
-    /// Converts the latencies to the form used in a document. `recovery` contains the recovery times of channels that
-    /// were cut off.
+    /// Converts the latencies to their form in a document. `recovery` contains the recovery times of channels that were
+    /// cut off.
     #[must_use]
     pub fn spreads(&self, recovery: &Latency) -> result::LatencyFigures {
         result::LatencyFigures {

@@ -1,10 +1,10 @@
-//! The resources that a run needs. They are compared with the limits of this machine before any connection is opened.
+//! The resources that a run needs, checked against this machine's limits before any connection is opened.
 
 use crate::options::{Mode, Options};
 use crate::{edge::MachineLimits, plan::Plan, result::words};
 use std::fmt;
 
-/// The connections and memory that a plan needs, compared with the limits of this machine.
+/// The connections and memory that a plan needs, compared with this machine's limits.
 #[derive(Clone, Debug)]
 pub struct Needs {
     lines: Vec<String>,
@@ -12,7 +12,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Computes the resources that a plan needs, summed over all of its processes on this machine.
+    /// Computes the resources that a plan needs, summed over all its processes on this machine.
     #[must_use]
     pub fn of(options: &Options, plan: &Plan, limits: MachineLimits) -> Self {
         let mut needs = Self {
@@ -26,7 +26,7 @@ impl Needs {
         needs
     }
 
-    /// Returns whether this machine has all the resources that the run needs.
+    /// Returns whether this machine has everything that the run needs.
     #[must_use]
     pub const fn are_met(&self) -> bool {
         self.shortages.is_empty()
@@ -172,19 +172,18 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Number of descriptors that a process needs in addition to one per connection: for its ring, files and standard
-/// streams.
+/// Number of descriptors that a process needs besides one per connection: for its ring, files and standard streams.
 pub const DESCRIPTORS_BESIDE: u64 = 64;
-/// Time in seconds after which a port can be reused for the same addresses. Source: Linux, `TCP_TIMEWAIT_LEN`.
+/// Number of seconds before a port can be reused with the same addresses. Source: Linux, `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_S: f64 = 60.0;
-/// User-space memory per connection, in bytes. Twice the asserted size of the table entries, since tables grow by
-/// doubling.
+/// User-space memory per connection, in bytes. This is twice the asserted size of the table entries, because tables
+/// grow by doubling.
 const CONNECTION_BYTES: u64 = 500;
 /// Kernel memory of an idle TCP socket and its file, in bytes. Measured on Linux 6.18: 4.5 GB per million sockets.
 const KERNEL_BYTES: u64 = 4_500;
 /// Additional memory per TLS connection, in bytes. Measured on Linux 6.18.
 const TLS_BYTES: u64 = 9_500;
-/// Memory in bytes of a process that has no connections: its ring, histograms and code.
+/// Memory that a process uses without any connections, in bytes: its ring, histograms and code.
 const BASE_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The command line options as given by the user.
 
+use crate::address::Target;
+use crate::edge::{DriverMachine, Server};
+use crate::result::{Document, EventArguments, members};
 use crate::scenario;
 use crate::schedule::{ArrivalSchedule, PlannedMoment, RunShare};
-use crate::{address::Target, edge::Server};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -55,7 +57,7 @@ pub struct Reports {
 }
 
 impl Options {
-    /// Returns the source of the service's CPU time and memory figures, or `None` if no flag specifies one.
+    /// Returns where to read the service's CPU time and memory, or `None` if no flag specifies it.
     ///
     /// # Errors
     /// Returns an error if the process or the listener cannot be found or does not respond. The program then exits with
@@ -79,6 +81,22 @@ impl Options {
         server
             .map(Some)
             .map_err(|error| format!("--admin {url}: {error}"))
+    }
+
+    /// Creates the document that describes a run, before the run starts. The engine then fills in the results.
+    #[must_use]
+    pub fn document(&self, machine: &DriverMachine) -> Document {
+        let mut versions =
+            EventArguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]);
+        if let Some(version) = &self.service_version {
+            versions.insert("service".into(), version.as_str().into());
+        }
+        let (mode, target) = (self.mode.name(), self.targets.join(","));
+        Document {
+            machine: members(machine),
+            versions,
+            ..Document::new(mode, &target, members(self), String::new())
+        }
     }
 
     /// Reads the admin token from the file named by the flag. Without the flag, the environment variable names the
@@ -108,18 +126,11 @@ fn seconds(text: &str) -> Result<f64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
     }
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let number = text
-        .strip_suffix(unit)
-        .and_then(|number| number.parse::<f64>().ok());
-    let factor = [("s", 1.0), ("m", 60.0), ("min", 60.0), ("h", 3600.0)];
-    let factor = factor
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, factor)| factor);
-    let hint = number
-        .zip(factor)
-        .map(|(number, factor)| format!(": {}", number * factor));
+    let units = [("s", 1.0), ("m", 60.0), ("min", 60.0), ("h", 3600.0)];
+    let hint = units.iter().find_map(|(unit, factor)| {
+        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(format!(": {}", number * factor))
+    });
     Err(format!(
         "expected a number of seconds{}",
         hint.unwrap_or_default()
@@ -129,9 +140,8 @@ fn seconds(text: &str) -> Result<f64, String> {
 const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 impl CommandLine {
-    /// Parses a command line, whose first word is the name of the program. The flags in a scenario file are inserted
-    /// before those on the command line. The returned error describes what is wrong with a flag or with the scenario
-    /// file, and at which position.
+    /// Parses a command line, whose first word is the program name. Inserts the flags from a scenario file before those
+    /// on the command line. The error says what is wrong with a flag or with the scenario file, and where.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -230,7 +240,7 @@ impl Mode {
         }
     }
 
-    /// Returns whether sessions start on schedule, however the target performs.
+    /// Returns whether sessions start on schedule, regardless of how the target performs.
     #[must_use]
     pub const fn is_open_loop(self) -> bool {
         match self {
@@ -481,7 +491,7 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     Ok(CpuList(list))
 }
 
-/// Maximum number of CPUs in a list. This is the size of the kernel's default CPU mask.
+/// Maximum number of CPUs in a list: the size of the kernel's default CPU mask.
 const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Renders a report as a self-contained HTML page that does not need network access, fonts or libraries.
+//! Renders a report as a self-contained HTML page, which needs no network access, fonts or libraries.
 //!
 //! maud generates the head, the verdicts and a table of all figures, and escapes all text. `page/report.js` reads the
-//! JSON that is embedded in the page (`data`), and replaces the table with cards, plots and tables. If scripts are
-//! disabled, the table remains.
+//! JSON embedded in the page (`data`), and replaces the table with cards, plots and tables. Without scripts, the table
+//! stays.
 
 use crate::result::rows::{QUANTILES, Row, Sense, rows};
 use crate::result::{
@@ -27,7 +27,7 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
             format!("{} runs side by side", runs.len()),
         ),
     };
-    // Restricts the page to its own style and script, even if a text in a report is HTML.
+    // Allow only the page's own style and script, even if a text in a report contains HTML.
     let nonce = format!("{:032x}", fastrand::u128(..));
     let policy =
         format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'");
@@ -70,14 +70,14 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
     Ok(page.into_string())
 }
 
-/// The number of runs is outside the permitted range.
+/// There are no runs, or too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "{0} reports, expected 1 to {RUNS_MAX} side by side: leave some out, or add parts of one run with --merge"
 )]
 pub struct PageError(usize);
 
-/// Replaces characters that control a terminal or the direction of text with `�`.
+/// Replaces terminal control characters and characters that change text direction with `�`.
 fn visible(text: &str) -> String {
     let steers = |c: char| {
         let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -86,7 +86,7 @@ fn visible(text: &str) -> String {
     text.replace(steers, "\u{fffd}")
 }
 
-/// Maximum number of runs on a page. The plots have only eight colours that are easily distinguished.
+/// Maximum number of runs on a page. The plots have only eight colours that are easy to tell apart.
 pub const RUNS_MAX: usize = 8;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -211,7 +211,7 @@ fn moment(text: &str) -> String {
     }
 }
 
-/// Returns the JSON data of the page. It contains no `<`, so that no text in the data can close the enclosing element.
+/// Returns the page's JSON data. It contains no `<`, so text in the data cannot close the enclosing element.
 fn data(runs: &[Run], rows: &[Row]) -> String {
     let labels = LatencyFigures::default().all().map(|(label, _)| label);
     let kinds = runs.iter().flat_map(|run| run.document.errors.keys());
@@ -263,7 +263,7 @@ fn span(label: &str, spread: &Spread) -> Value {
     })
 }
 
-/// Returns the percentile curve: the quantiles as a function of the number of nines, which is -log10(1 - share).
+/// Returns the percentile curve: quantiles as a function of the number of nines, which is -log10(1 - share).
 fn curve(spread: &Spread) -> Vec<(f64, Option<u64>)> {
     let point = |share: f64| {
         let nines = -(1.0 - share).log10();
@@ -280,8 +280,8 @@ fn curve(spread: &Spread) -> Vec<(f64, Option<u64>)> {
         .collect()
 }
 
-/// Merges the intervals of a log that are too short to compute a rate, and then merges more until at most
-/// [`POINTS_MAX`] are left.
+/// Merges intervals of a log that are too short to compute a rate, and then merges further until at most [`POINTS_MAX`]
+/// are left.
 fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     let few = intervals.len().div_ceil(POINTS_MAX).max(1);
     let (mut begun_s, mut first) = (0.0, 0);
@@ -304,7 +304,7 @@ fn thinned(intervals: &[Interval]) -> Vec<Interval> {
             sessions: sum(|one| one.sessions),
             messages: sum(|one| one.messages),
             open: last.open,
-            // Quantiles cannot be averaged, so the highest one is used for the merged intervals.
+            // Quantiles cannot be averaged, so use the highest one.
             p50_us: chunk.iter().filter_map(|one| one.p50_us).max(),
             p99_us: chunk.iter().filter_map(|one| one.p99_us).max(),
             errors: sum(|one| one.errors),
@@ -315,11 +315,11 @@ fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     points
 }
 
-/// Maximum number of points in the plot of a time series. A screen cannot show more.
+/// Maximum number of points in a time series plot. A screen cannot show more.
 const POINTS_MAX: usize = 400;
 const SHORTEST_S: f64 = 0.1;
 const CURVE_STEPS: u32 = 160;
-/// Maximum number of nines in a percentile curve (6 for 99.9999 %). If there are few values, the curve ends earlier.
+/// Maximum number of nines in a percentile curve (6 for 99.9999 %). With few values, the curve ends earlier.
 const NINES_MAX: f64 = 6.0;
 
 #[cfg(test)]

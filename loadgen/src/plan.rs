@@ -1,4 +1,4 @@
-//! A validated run: the plan that a command line describes, the permitted values of each flag, and the errors for
+//! A validated run: the plan that the command line describes, the permitted values of each flag, and the errors for
 //! invalid flags.
 
 use crate::address::{AddressError, SourceRange, Target};
@@ -17,11 +17,11 @@ use thiserror::Error;
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// The nodes of the service. There is at least one.
+    /// The service's nodes. There is at least one.
     pub targets: Vec<Target>,
-    /// Source addresses for the connections. If `None`, the kernel chooses.
+    /// The source addresses to connect from. If `None`, the kernel chooses.
     pub sources: Option<SourceRange>,
-    /// Names of the channels.
+    /// How channels are named.
     pub naming: Naming,
     /// Number of channels.
     pub channels: u32,
@@ -29,61 +29,62 @@ pub struct Plan {
     pub viewers: u32,
     /// Duration of the measured phase.
     pub duration: Duration,
-    /// The CPUs to which the threads are pinned, one thread per CPU. `None` means a single thread that is not pinned.
+    /// The CPUs to pin threads to, one thread per CPU. `None` means a single unpinned thread.
     pub cores: Option<CpuList>,
     /// The kernel interface to use.
     pub engine: EngineChoice,
-    /// The server certificates that are accepted.
+    /// Which server certificates to accept.
     pub trust: CertificateTrust,
-    /// Whether TLS sessions are resumed.
+    /// Whether to resume TLS sessions.
     pub resumes: bool,
     /// The share of the channels, and thus of the sessions, that this process handles.
     pub share: RunShare,
     /// When the sessions start. `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Total rate of scheduled messages from the peers of all parts, in messages per second. `None` in a closed loop
-    /// and in all modes except relay.
+    /// Total rate of scheduled messages from peers in all parts, in messages per second. `None` in a closed loop and in
+    /// every mode but relay.
     pub pace: Option<f64>,
     /// Parameters shared by all parties.
     pub terms: visit::PartyTerms,
     /// How long a session stays connected after its last message.
     pub hold: Duration,
-    /// Maximum time from when a session connects until its last message.
+    /// Maximum time from a session's connect to its last message.
     pub patience: Duration,
-    /// An alternative target, and the percentage of sessions that use it.
+    /// An alternative target and the percentage of sessions that use it.
     pub detour: Option<(Target, u32)>,
-    /// The credentials with which requests are signed.
+    /// The credentials to sign requests with.
     pub credentials: Option<LoadCredentials>,
-    /// Whether each session discovers its endpoints with API calls.
+    /// Whether each session makes API calls to discover its endpoints.
     pub discover: bool,
-    /// Whether discovered endpoints may be on other machines. Requires that the operator owns the target, and that the
-    /// load is modest or has been confirmed.
+    /// Whether discovered endpoints may be on other machines. The operator must own the target, and the load must be
+    /// modest or confirmed.
     pub abroad: bool,
-    /// Whether channels are created before the run and deleted afterwards.
+    /// Whether to create the channels before the run and delete them afterwards.
     pub create_channels: bool,
 }
 
-/// The server certificates that are accepted.
+/// Which server certificates to accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateTrust {
     /// Certificates issued by the authority in this PEM file.
     Authority(PathBuf),
     /// Certificates issued by an authority that the system trusts.
     System,
-    /// Any certificate. Permitted only for loopback addresses.
+    /// Any certificate. Permitted only with loopback addresses.
     Anyone,
     /// No certificate, because the run does not use TLS.
     NotNeeded,
 }
 
 impl Plan {
-    /// Returns the number of peers per channel. The master counts even if it does not connect.
+    /// Returns the number of peers per channel, including the master even if it does not connect.
     #[must_use]
     pub const fn peers_per_channel(&self) -> u32 {
         1 + self.viewers
     }
 
-    /// Returns the peers of this share that stay connected: all peers in closed-loop modes, and otherwise the masters.
+    /// Returns the peers of this share that stay connected: all of them in closed-loop modes, and only the masters
+    /// otherwise.
     pub fn held(&self, share: RunShare) -> impl Iterator<Item = Name> {
         let places = match self.mode {
             Mode::Relay | Mode::Idle => 0..=self.viewers,
@@ -94,7 +95,7 @@ impl Plan {
         channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
     }
 
-    /// Returns the number of concurrent connections of this share. In mode sessions, this is an estimate based on the
+    /// Returns how many connections this share has open at a time. In mode sessions, this is an estimate based on the
     /// schedule.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -109,8 +110,8 @@ impl Plan {
         channels * u64::from(per_channel)
     }
 
-    /// Returns the number of concurrent sessions of this share, on the assumption that none takes longer than its hold
-    /// time plus one second.
+    /// Returns how many sessions of this share run at a time, assuming that each takes at most its hold time plus one
+    /// second.
     fn sessions_at_once(&self) -> u64 {
         let Some(schedule) = &self.schedule else {
             return 0;
@@ -125,7 +126,7 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Returns whether the load on another machine is so heavy that it must be confirmed with `--yes`.
+    /// Returns whether the run puts a load on another machine that is heavy enough to require `--yes`.
     fn is_bold(&self) -> bool {
         let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()
@@ -146,14 +147,14 @@ impl Plan {
         self.targets.iter().chain(detour)
     }
 
-    /// Creates a signer for the region of the channels. Returns `None` if requests are not signed.
+    /// Creates a signer for the channels' region. Returns `None` if requests are not signed.
     #[must_use]
     pub fn signer(&self) -> Option<Signer<'_>> {
         let credentials = self.credentials.as_ref()?;
         Some(Signer::new(credentials.keys(), &self.naming.region))
     }
 
-    /// Returns the CPU of each thread, or `None` for a thread that is not pinned.
+    /// Returns one entry per thread: the CPU to pin it to, or `None` if it is not pinned.
     #[must_use]
     pub fn threads(&self) -> Vec<Option<usize>> {
         match &self.cores {
@@ -163,15 +164,15 @@ impl Plan {
     }
 }
 
-/// Number of connections per second above which a load on another machine must be confirmed.
+/// Connections per second above which a load on another machine must be confirmed.
 const ABROAD_RATE_MAX: f64 = 100.0;
-/// Number of concurrent connections above which a load on another machine must be confirmed.
+/// Concurrent connections above which a load on another machine must be confirmed.
 const ABROAD_MAX: u64 = 1_000;
 
-/// An error in the flags. The program exits with code 2.
+/// An invalid flag. The program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionError {
-    /// The value of a flag is out of range. Contains the flag and the permitted values.
+    /// A flag's value is out of range. Contains the flag and the permitted values.
     #[error("{0}: expected {1}")]
     Range(&'static str, &'static str),
     /// The flag has no effect in storm mode.
@@ -183,7 +184,7 @@ pub enum OptionError {
     /// `--insecure` was given for a target that is not a loopback address.
     #[error("--insecure: expected loopback addresses only")]
     InsecureAbroad,
-    /// A heavy load on another machine was not confirmed with `--yes`.
+    /// `--yes` was not given for a heavy load on another machine.
     #[error(
         "more than {ABROAD_RATE_MAX} connections per second, or {ABROAD_MAX} at once, on another machine: confirm it \
          with --yes"
@@ -201,8 +202,8 @@ pub enum OptionError {
 }
 
 impl Options {
-    /// Validates the flags and builds a plan. `run` is the id of the run. `variable` looks up environment variables,
-    /// which contain the credentials.
+    /// Validates the flags and builds a plan. `run` is the run id. `variable` looks up environment variables, which
+    /// hold the credentials.
     pub fn plan(
         &self,
         run: u32,
@@ -321,7 +322,7 @@ impl Options {
     ) -> Result<CertificateTrust, OptionError> {
         let ways = || targets.iter().chain(detour.map(|(target, _)| target));
         let secured = || ways().filter(|target| target.tls);
-        // A discovered endpoint may use TLS even if the target does not.
+        // Discovered endpoints may use TLS even if the target does not.
         let discovers = self.discover && self.mode.is_open_loop();
         if secured().next().is_none() && !discovers {
             return Ok(CertificateTrust::NotNeeded);
@@ -336,10 +337,10 @@ impl Options {
     }
 }
 
-/// Default number of sessions per second. Used if neither the rate nor the number of sessions is given.
+/// Default number of sessions per second, if neither the rate nor the number of sessions is given.
 const RATE: f64 = 10.0;
 
-/// Maximum number of targets. Each target needs a TLS configuration and a route in every thread.
+/// Maximum number of targets. Every thread needs a TLS configuration and a route for each of them.
 const TARGETS_MAX: usize = 64;
 
 impl Options {
@@ -500,8 +501,8 @@ const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;
-/// Maximum rate of scheduled messages per second. No machine can send as many.
+/// Maximum rate of scheduled messages per second. No machine can send this many.
 const PACE_MAX: f64 = 1e6;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

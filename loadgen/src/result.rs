@@ -3,17 +3,17 @@
 //! | module | contents |
 //! |---|---|
 //! | [`figures`] | groups of figures in a document |
-//! | [`error_kind`] | a closed set of failure kinds, each with advice |
-//! | [`spread`] | latencies of one kind: quantiles and the full histogram |
-//! | [`verdict`] | verdict on a document, in words and as an exit code |
+//! | [`error_kind`] | a fixed set of failure kinds, each with advice |
+//! | [`spread`] | a latency distribution: quantiles and the full histogram |
+//! | [`verdict`] | a document's verdict, in words and as an exit code |
 //! | [`merge`] | exact sum of the documents of a run's parts |
 //! | [`threshold`] | the operator's limits on latency and failures |
 //! | [`words`] | figures for human readers |
 //! | [`rows`] [`table`] | a document as rows; as a text table, several side by side |
 //!
 //! Each worker fills a [`Document`] with its counts, and [`merge()`] sums the documents of workers, processes and
-//! machines. The engine then adds the figures of the whole run and finally calls [`Document::judge`]. This module uses
-//! no I/O and no clock.
+//! machines. Finally, the engine adds the whole-run figures and calls [`Document::judge`]. This module uses no I/O and
+//! no clock.
 
 pub mod error_kind;
 pub mod figures;
@@ -40,18 +40,16 @@ pub use verdict::{Ending, Verdict};
 
 // The JSON document of a run, in schema 1. Figures that are not known are null.
 //
-// When parsing, unknown members are ignored, so that files written by later builds can be read. Other schemas are
-// rejected.
+// Parsing ignores unknown members, so that files from later builds can be read, but rejects any other schema.
 
 /// The complete results of a run.
 ///
-/// The document has the following members in addition to those of schema 1: `verdict`, so that the file alone
-/// determines the exit code; `latency_us.setup`; `connections.cycles`, which is the result of mode connect; `targets`,
-/// `cut_off` and `latency_us.recovery`, for services with several nodes; `connections.resumed`; figures per connection
-/// in addition to those per message; and the schedule lag and the `hdr` of intervals, which make exact merging
-/// possible. The JSON also contains `thresholds` and `thresholds_met`, which are derived from other members and do not
-/// affect `ok`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The document extends schema 1 with the following members: `verdict`, so that the file alone determines the exit
+/// code; `latency_us.setup`; `connections.cycles`, which is the result of mode connect; `targets`, `cut_off` and
+/// `latency_us.recovery`, for services with several nodes; `connections.resumed`; figures per connection next to those
+/// per message; and the schedule lag and the `hdr` of intervals, which make exact merging possible. The JSON also
+/// contains `thresholds` and `thresholds_met`, which are derived from other members and do not affect `ok`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
     pub schema: u32,
@@ -59,22 +57,21 @@ pub struct Document {
     pub mode: String,
     /// The target as given on the command line. Several targets are separated by commas.
     pub target: String,
-    /// The flags of the command line and their values.
+    /// The command-line flags and their values.
     pub arguments: EventArguments,
-    /// Time at which the run started, in RFC 3339 format (UTC).
+    /// When the run started, in RFC 3339 format (UTC).
     pub started: String,
     /// Duration of the measured phase, in seconds.
     pub duration_s: f64,
-    /// Whether the run succeeded according to [`Document::verdict`].
+    /// Whether the run succeeded, according to [`Document::verdict`].
     pub ok: bool,
-    /// The verdict that the engine reached, if any. Otherwise, [`Document::verdict`] derives a verdict from the
-    /// figures.
+    /// The engine's verdict, if it reached one. Otherwise, [`Document::verdict`] derives the verdict from the figures.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// The resource that the load generator exhausted, if any. If there is one, the figures do not reflect the limits
-    /// of the service.
+    /// The resource that the load generator ran out of, if any. If set, the figures do not show the limits of the
+    /// service.
     pub saturated: Option<Saturated>,
-    /// How late sessions started or messages were sent, compared with the schedule, in microseconds.
+    /// How far behind schedule sessions started or messages were sent, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
     /// Number of sessions by outcome.
@@ -83,10 +80,10 @@ pub struct Document {
     /// Number of connections by outcome.
     #[serde(default, deserialize_with = "or_default")]
     pub connections: ConnectionFigures,
-    /// Number of connections for each target, if there are several targets.
+    /// Connection counts per target, if there are several targets.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<TargetCounts>,
-    /// Number of channels that were cut off, and number of those that recovered.
+    /// Number of channels that were cut off, and how many of them recovered.
     #[serde(default, deserialize_with = "or_default")]
     pub cut_off: CutOff,
     /// Number of messages by outcome.
@@ -104,7 +101,7 @@ pub struct Document {
     /// Number of failures of each kind.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Errors,
-    /// Request id of the first refused request of each kind, for use with `heliograph why ID`.
+    /// Request id of the first refused request of each kind, to be passed to `heliograph why ID`.
     #[serde(default, deserialize_with = "or_default")]
     pub request_ids: BTreeMap<String, String>,
     /// The figures for each second.
@@ -118,7 +115,7 @@ pub struct Document {
     pub versions: EventArguments,
 }
 
-/// A document and a name to display for it, such as its file name.
+/// A document together with a display name, such as its file name.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The name used in headings and legends.
@@ -127,14 +124,23 @@ pub struct Run {
     pub document: Document,
 }
 
-/// JSON values by name, sorted by name.
+/// JSON values by name, in alphabetical order.
 pub type EventArguments = BTreeMap<String, serde_json::Value>;
 
-/// Number of failures by name, sorted by name. [`crate::result::error_kind::ErrorKind`] classifies the names.
+/// Failure counts by name, in alphabetical order. [`crate::result::error_kind::ErrorKind`] classifies the names.
 pub type Errors = BTreeMap<String, u64>;
 
+/// Converts the members of a value, such as the flags of a run, to a map for the document.
+#[must_use]
+pub fn members(value: &impl Serialize) -> EventArguments {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(members)) => members.into_iter().collect(),
+        Ok(_) | Err(_) => EventArguments::new(),
+    }
+}
+
 impl Document {
-    /// Creates a document that describes the run but contains no results. `ok` is false.
+    /// Creates a document that describes the run but has no results yet. `ok` is false.
     #[must_use]
     pub fn new(mode: &str, target: &str, arguments: EventArguments, started: String) -> Self {
         Self {
@@ -143,28 +149,11 @@ impl Document {
             target: target.to_owned(),
             arguments,
             started,
-            duration_s: 0.0,
-            ok: false,
-            verdict: None,
-            saturated: None,
-            schedule_lag_us: ScheduleLag::default(),
-            sessions: Sessions::default(),
-            connections: ConnectionFigures::default(),
-            targets: Vec::new(),
-            cut_off: CutOff::default(),
-            messages: Messages::default(),
-            latency_us: LatencyFigures::default(),
-            cpu: Cpu::default(),
-            memory: MemoryFigures::default(),
-            errors: Errors::new(),
-            request_ids: BTreeMap::new(),
-            intervals: Vec::new(),
-            machine: EventArguments::new(),
-            versions: EventArguments::new(),
+            ..Self::default()
         }
     }
 
-    /// Parses a document from JSON text, which may be at most [`TEXT_BYTES_MAX`] bytes long.
+    /// Parses a document from at most [`TEXT_BYTES_MAX`] bytes of JSON.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         struct Head {
@@ -186,14 +175,14 @@ impl Document {
         Ok(document)
     }
 
-    /// Returns whether the load followed a schedule. In a closed loop, the service determines the pace of the load.
+    /// Returns whether the load followed a schedule. In a closed loop, it is the service that sets the pace.
     #[must_use]
     pub fn is_open_loop(&self) -> bool {
         let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
         self.mode == "sessions" || self.mode == "storm" || is_paced
     }
 
-    /// Serialises the document as JSON. Never fails in practice.
+    /// Serialises the document as JSON. In practice, this never fails.
     pub fn json(&self) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Judged<'d> {
@@ -212,19 +201,19 @@ impl Document {
     }
 }
 
-/// Error for a text that is not a valid document. It is shown to the operator.
+/// The text is not a valid document. The error is shown to the operator.
 #[derive(Debug, Error)]
 pub enum DocumentError {
     /// The text exceeds the maximum length.
     #[error("{0} bytes, expected at most {TEXT_BYTES_MAX}")]
     Length(usize),
-    /// The text is not JSON, or a member has the wrong type. Contains the position and the name of the member.
+    /// The text is not JSON, or a member has the wrong type. Contains the position and the member's name.
     #[error("not a report of loadgen: {0}")]
     Json(serde_json::Error),
     /// The member `schema` is missing.
     #[error("not a report of loadgen: it has no \"schema\", expected {SCHEMA}")]
     NoSchema,
-    /// The document has this schema, which is not supported.
+    /// The document uses an unsupported schema. Contains the schema.
     #[error("schema {0}, expected {SCHEMA}: read it with the loadgen that wrote it")]
     Schema(String),
     /// The document contains too many intervals.
@@ -232,7 +221,7 @@ pub enum DocumentError {
     Intervals(usize),
 }
 
-/// Deserialises a group of figures. A `null` stands for a group whose figures are not known.
+/// Deserialises a group of figures. `null` means that none of the group's figures are known.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -243,7 +232,7 @@ where
 
 /// The schema version that this build reads and writes.
 pub const SCHEMA: u32 = 1;
-/// Maximum length of a document, in bytes. A day of intervals with histograms takes less.
+/// Maximum document length, in bytes. A day of intervals with histograms takes less.
 pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Maximum number of intervals in a document. A day of one-second intervals has fewer.
 pub const INTERVALS_MAX: usize = 100_000;

@@ -1,14 +1,14 @@
-//! Scenario files, which contain the flags of a run in TOML, with comments.
+//! Scenario files, which list the flags of a run as TOML and may contain comments.
 //!
-//! The keys are the names of flags, with `_` or `-` between words. The values are those of the flags, or `true` for a
-//! flag that takes no value. The flags in the file are inserted before those on the command line, which override them.
+//! A key is the name of a flag, with `_` or `-` between words. A value is the flag's value, or `true` for a flag that
+//! takes none. Flags from the file are inserted before those on the command line, so the command line overrides them.
 
 use clap::{ArgAction, Command, CommandFactory};
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// An error in a scenario file, with its position. The program exits with code 2.
+/// An error in a scenario file and its position. The program exits with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{line}:{column}: {text}")]
 pub struct ScenarioError {
@@ -17,7 +17,7 @@ pub struct ScenarioError {
     text: String,
 }
 
-/// Converts a scenario to flags, in the order of the file. The values are validated later, by the plan.
+/// Converts a scenario to flags, in file order. The plan validates the values later.
 ///
 /// # Errors
 /// Returns the first error: invalid TOML, an unknown key, or a value of a type that no flag accepts.
@@ -65,8 +65,8 @@ pub fn flags(text: &str) -> Result<Vec<String>, ScenarioError> {
     Ok(flags)
 }
 
-/// Returns the index of the scenario in a command line. The scenario is the first word that ends in `.toml` and is
-/// neither a flag nor the value of a flag.
+/// Returns the index of the scenario file in a command line: the first word that ends in `.toml` and is neither a flag
+/// nor a flag's value.
 pub(crate) fn place(words: &[String]) -> Option<usize> {
     let command = crate::options::CommandLine::command();
     let run = command.find_subcommand("run")?;

@@ -1,14 +1,14 @@
-//! The schedule of a load, and the split of a run into shares. The load is an open loop, in which all start times are
-//! determined in advance.
+//! The load schedule, and how a run is split into shares. The load is an open loop: all start times are determined in
+//! advance.
 //!
-//! [`SessionSchedule::moment_ns`] depends only on the number of the session, the seed and the arrival distribution. A
-//! response that the target sends late, or not at all, therefore does not delay any later session. Latencies are
-//! measured from when a session is due, so a stall of the target is fully visible in them (no coordinated omission).
-//! Each [`RunShare`] computes its part of the schedule without communication.
+//! [`SessionSchedule::moment_ns`] depends only on the session number, the seed and the arrival distribution. If the
+//! target responds late or not at all, no later session is delayed. Latencies are measured from when a session is due,
+//! so that a target's stalls are fully visible in them (no coordinated omission). Each [`RunShare`] computes its part
+//! of the schedule without communicating with the others.
 
 use clap::ValueEnum;
 use fastrand::Rng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -16,8 +16,8 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Distribution of session starts over time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+/// How session starts are distributed over time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ArrivalSchedule {
     /// At equal intervals.
@@ -29,27 +29,26 @@ pub enum ArrivalSchedule {
     Step,
     /// At random, as independent clients arrive.
     ///
-    /// Drawn in blocks of 1,024 sessions: within a block, start times are uniform and sorted, which is a Poisson
-    /// process conditioned on the number of events. The start time of any session can therefore be computed from its
-    /// number.
+    /// Drawn in blocks of 1,024 sessions. Within a block, start times are uniform and sorted, which is a Poisson
+    /// process conditioned on the number of events. Any session's start time can therefore be computed from its number.
     Poisson,
 }
 
-/// The start times of all sessions in a run.
+/// When each session of a run starts.
 #[derive(Clone, Debug)]
 pub struct SessionSchedule {
     arrival: ArrivalSchedule,
     sessions: u32,
     span_ns: u64,
     seed: u64,
-    /// The block of a Poisson schedule that was drawn last: its index, and its start times relative to the block.
+    /// The most recently drawn block of a Poisson schedule: its index and its start times, relative to the block.
     drawn: Option<(u32, Vec<u64>)>,
 }
 
-/// Error for an invalid schedule. It is shown to the operator, and the program exits with code 2.
+/// An invalid schedule. The error is shown to the operator, and the program exits with code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// At least two of the number of sessions, the rate and the duration are needed to determine a schedule.
+    /// Fewer than two of the number of sessions, the rate and the duration are given. A schedule needs at least two.
     #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
     /// The number of sessions, the rate and the duration are all given, but contradict each other.
@@ -66,8 +65,8 @@ pub enum ScheduleError {
 }
 
 impl SessionSchedule {
-    /// Creates a schedule from any two of the number of sessions, the full rate per second, and the duration in
-    /// seconds.
+    /// Creates a schedule from at least two of these: the number of sessions, the full rate per second, and the
+    /// duration in seconds.
     pub fn new(
         arrival: ArrivalSchedule,
         sessions: Option<u32>,
@@ -100,10 +99,22 @@ impl SessionSchedule {
         if !well {
             return Err(ScheduleError::Range);
         }
-        Ok(Self::over(arrival, whole(count), span_s, seed))
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, at most SESSIONS_MAX sessions in at most a week"
+        )]
+        let (sessions, span_ns) = (count as u32, (span_s * 1e9) as u64);
+        Ok(Self {
+            arrival,
+            sessions,
+            span_ns,
+            seed,
+            drawn: None,
+        })
     }
 
-    /// Creates a schedule in which all sessions are due at time 0.
+    /// Creates a schedule in which every session is due at time 0.
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
@@ -115,35 +126,19 @@ impl SessionSchedule {
         }
     }
 
-    fn over(arrival: ArrivalSchedule, sessions: u32, span_s: f64, seed: u64) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive, and below a week"
-        )]
-        let span_ns = (span_s * 1e9) as u64;
-        Self {
-            arrival,
-            sessions,
-            span_ns,
-            seed,
-            drawn: None,
-        }
-    }
-
     /// Returns the number of sessions in the schedule.
     #[must_use]
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// Returns the time from the start of the run to the end of the schedule, in nanoseconds. No session is due later.
+    /// Returns how long the schedule lasts from the start of the run, in nanoseconds. No session is due later.
     #[must_use]
     pub const fn span_ns(&self) -> u64 {
         self.span_ns
     }
 
-    /// Returns the maximum rate of session starts per second, or 0 if all sessions start at once.
+    /// Returns the highest rate of session starts per second, or 0 if all sessions start at once.
     #[must_use]
     pub fn rate_max(&self) -> f64 {
         if self.span_ns == 0 {
@@ -152,15 +147,14 @@ impl SessionSchedule {
         f64::from(self.sessions) * 1e9 / (self.span_ns as f64 * self.arrival.mean())
     }
 
-    /// Returns when a session is due, in nanoseconds since the start of the run. The result is the same for all
-    /// callers, and increases with the number of the session. Numbers beyond the last session are treated as the last
-    /// session.
+    /// Returns when a session is due, in nanoseconds since the start of the run. All callers get the same result, and a
+    /// higher number is never due earlier. Numbers beyond the last session are treated as the last session.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));
         match self.arrival {
             ArrivalSchedule::Steady => self.part(share),
-            // The number of started sessions grows with the square of the time.
+            // The number of sessions started grows with the square of the time.
             ArrivalSchedule::Ramp => self.part(share.sqrt()),
             ArrivalSchedule::Step => self.part(step(share)),
             ArrivalSchedule::Poisson => self.poisson(number),
@@ -184,7 +178,7 @@ impl SessionSchedule {
         let edge = |sessions: u32| self.part(f64::from(sessions) / f64::from(self.sessions));
         let (start, end) = (edge(first), edge(first + count));
         if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != block) {
-            // The generator mixes its seed, so adjacent seeds give independent streams.
+            // The generator mixes its seed, so even adjacent seeds give independent streams.
             let mut random =
                 Rng::with_seed(self.seed ^ u64::from(block).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut moments: Vec<u64> = (0..count).map(|_| random.u64(0..=end - start)).collect();
@@ -207,8 +201,8 @@ impl ArrivalSchedule {
     }
 }
 
-/// Returns the fraction of the duration after which a fraction `share` of the sessions has started. There are five
-/// steps of equal duration, and step n starts n fifteenths of the sessions.
+/// Returns the fraction of the duration after which a fraction `share` of the sessions has started. All five steps take
+/// equally long, and step n starts n fifteenths of the sessions.
 fn step(share: f64) -> f64 {
     let mut before = 0.0;
     for stair in 0..5_u8 {
@@ -221,37 +215,27 @@ fn step(share: f64) -> f64 {
     1.0
 }
 
-fn whole(count: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to lie in 1..=SESSIONS_MAX"
-    )]
-    let whole = count as u32;
-    whole
-}
-
 const BLOCK: u32 = 1024;
-/// Maximum number of sessions in a run. The number of sessions and masters fits into 32 bits with an ample margin.
+/// Maximum number of sessions in a run. Sessions and masters together fit into 32 bits with plenty of margin.
 const SESSIONS_MAX: u32 = 1_000_000_000;
-/// Maximum rate in sessions per second. No machine can start as many.
+/// Maximum rate in sessions per second. No machine can start this many.
 const RATE_MAX: f64 = 1e6;
-/// Maximum duration of a schedule in seconds. This is one week.
+/// Maximum duration of a schedule: one week, in seconds.
 const SPAN_S_MAX: f64 = 7.0 * 86_400.0;
 
-/// A share of a run, written `K/N`: every N-th channel starting with the K-th, with all sessions of those channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// A share of a run, written `K/N`: every N-th channel starting with the K-th, along with its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct RunShare {
     place: u32,
     of: u32,
 }
 
 impl RunShare {
-    /// The share that comprises the whole run.
+    /// A single share that covers the whole run.
     pub const WHOLE: Self = Self { place: 0, of: 1 };
 
-    /// Divides this share into `of` equal shares and returns number `place`, counted from 0. Returns `None` if `place`
+    /// Divides this share into `of` equal shares and returns number `place`, counting from 0. Returns `None` if `place`
     /// is too large or the run would have too many shares.
     #[must_use]
     pub fn split(self, place: u32, of: u32) -> Option<Self> {
@@ -262,13 +246,13 @@ impl RunShare {
         })
     }
 
-    /// Returns the total number of shares.
+    /// Returns the total number of shares in the run.
     #[must_use]
     pub const fn of(self) -> u32 {
         self.of
     }
 
-    /// Returns whether the share contains this channel.
+    /// Returns whether a channel belongs to this share.
     #[must_use]
     pub const fn has(self, channel: u32) -> bool {
         channel % self.of == self.place
@@ -279,14 +263,14 @@ impl RunShare {
         (self.place..channels).step_by(self.of as usize)
     }
 
-    /// Returns the index of a channel of this share among [`Self::channels`].
+    /// Returns the index that a channel of this share has in [`Self::channels`].
     #[must_use]
     pub const fn index(self, channel: u32) -> usize {
         (channel / self.of) as usize
     }
 
-    /// Returns the first session of this share whose number is at least `session`, if there is one. Session n belongs
-    /// to channel n modulo `channels`.
+    /// Returns this share's first session whose number is at least `session`, if there is one. Session n belongs to
+    /// channel n modulo `channels`.
     #[must_use]
     pub fn session_from(self, session: u32, channels: u32, sessions: u32) -> Option<u32> {
         if self.place >= channels {
@@ -297,7 +281,7 @@ impl RunShare {
         let next = if channel + ahead < channels {
             session.checked_add(ahead)?
         } else {
-            // The share has no more sessions in this round, so its first session in the next round is selected.
+            // The share has no more sessions in this round, so select its first one in the next round.
             session
                 .checked_add(channels - channel)?
                 .checked_add(self.place)?
@@ -328,14 +312,6 @@ impl FromStr for RunShare {
     }
 }
 
-impl TryFrom<String> for RunShare {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
 impl From<RunShare> for String {
     fn from(share: RunShare) -> Self {
         share.to_string()
@@ -345,18 +321,10 @@ impl From<RunShare> for String {
 /// Maximum number of shares in a run: machines × processes × threads.
 const SHARES_MAX: u32 = 65_536;
 
-/// A time in the form used on the command line: `2026-01-31T23:59:59Z`.
+/// A time as given on the command line: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
-pub struct PlannedMoment(SystemTime);
-
-impl PlannedMoment {
-    /// Returns the time on the system clock.
-    #[must_use]
-    pub const fn time(self) -> SystemTime {
-        self.0
-    }
-}
+pub struct PlannedMoment(pub SystemTime);
 
 impl FromStr for PlannedMoment {
     type Err = String;
@@ -366,7 +334,7 @@ impl FromStr for PlannedMoment {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
         let moment = moment.filter(|moment| moment.unix_timestamp() >= 0);
         let moment = Self(moment.ok_or_else(wrong)?.into());
-        // Fractions and other time zones do not format back to the same text, and are therefore rejected.
+        // Reject fractions and other time zones, because they do not format back to the same text.
         (moment.to_string() == text)
             .then_some(moment)
             .ok_or_else(wrong)
@@ -587,7 +555,7 @@ mod start_tests {
             assert_eq!(moment.to_string(), text);
         }
         let moment: PlannedMoment = "1970-01-02T00:00:01Z".parse().unwrap();
-        assert_eq!(moment.time(), UNIX_EPOCH + Duration::from_secs(86_401));
+        assert_eq!(moment.0, UNIX_EPOCH + Duration::from_secs(86_401));
         #[rustfmt::skip] // a list
         let cases = [
             "", "now", "12:30", "2026-02-29T00:00:00Z", "2026-01-31T24:00:00Z", "2026-01-31T23:60:00Z",

@@ -1,6 +1,6 @@
-//! The parties that one thread handles, without I/O. In an open loop, viewers behave like real viewers: they connect,
-//! send an offer, receive the answer, exchange candidates, hold the connection, and disconnect. In a closed loop, peers
-//! stay connected for the whole run; if they relay messages, they use [`Relay`].
+//! The parties on one thread, without I/O. In an open loop, viewers behave like real ones: they connect, send an offer,
+//! receive the answer, exchange candidates, hold the connection, and disconnect. In a closed loop, peers stay connected
+//! for the whole run. Those that relay messages use [`Relay`].
 //!
 //! ```text
 //!   viewer                                        master (lives for the whole run)
@@ -12,10 +12,10 @@
 //!     │ hold                                        │
 //!     └── close
 //! ```
-//! A future session uses no memory, because the time at which it is due is a function of its number. A running session
-//! is a [`Viewer`] in the [`Crew`] of its thread. A [`MessageBook`] records each direction of a session. No
-//! communication is needed for this, since the master is on the same thread. The checks derive the expected recipient
-//! from the numbers in a message, and share no code with any routing.
+//! A session that has not started uses no memory, because its start time is a function of its number. A running session
+//! is a [`Viewer`] in its thread's [`Crew`]. A [`MessageBook`] records each direction of a session, which takes no
+//! communication because the master runs on the same thread. The checks derive the expected recipient from the numbers
+//! in a message, and share no code with any routing.
 
 mod crew;
 pub mod discovery;
@@ -24,34 +24,35 @@ mod recovery;
 mod relay;
 mod sessions;
 
+use crate::peer::Arrival;
 pub use crew::{Crew, LINE_BYTES, Party, Peer, ReceiveOutcome, Relay, Verdict};
 pub use discovery::{Call, DiscoveryCalls, Reply, Role, write_call};
 pub use messages::{MessageDesk, PartyTerms};
 pub use recovery::Recovery;
 
-/// The session of a viewer, which is running or waiting to reconnect.
+/// A viewer's session, which is running or waiting to reconnect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
     /// Number of the session within the run.
     pub session: u32,
-    /// Number of connection attempts since the connection was last open.
+    /// Number of connection attempts since the viewer was last connected.
     pub attempts: u32,
     /// The current stage of the session.
     pub stage: Stage,
-    /// Whether the session lost its connection after it had been answered, and is waiting for another answer.
+    /// Whether the session lost its connection after being answered, and is now waiting for another answer.
     pub returns: bool,
-    /// When the session is due, in nanoseconds on the clock of the run: its scheduled time or, after it has lost its
-    /// connection, the time of that loss.
+    /// When the session is due, in nanoseconds on the run's clock: its scheduled time, or the time when it lost its
+    /// connection.
     pub due_ns: u64,
-    /// When the connection was opened, in nanoseconds on the clock of the run. Until then, the same as `due_ns`.
+    /// When the connection was opened, in nanoseconds on the run's clock. Until then, this equals `due_ns`.
     pub since_ns: u64,
-    /// The messages from the viewer to the master.
+    /// Messages from the viewer to the master.
     pub to_master: MessageBook,
-    /// The messages from the master to the viewer.
+    /// Messages from the master to the viewer.
     pub to_viewer: MessageBook,
 }
 
-/// The stage of a session, named after the event that the session is waiting for.
+/// The stage of a session, named after the event it is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Waiting for the responses to API calls.
@@ -62,14 +63,14 @@ pub enum Stage {
     AwaitAnswer,
     /// Waiting for the remaining messages in both directions.
     AwaitRest,
-    /// Waiting for the hold time or the run to end.
+    /// Waiting for the hold time to expire or the run to end.
     Hold,
     /// Waiting for the service to echo the close frame.
     AwaitCloseEcho,
 }
 
 impl Stage {
-    /// Returns whether the connection is open or is being closed.
+    /// Returns whether the connection is open or closing.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {
@@ -95,20 +96,20 @@ impl Viewer {
         }
     }
 
-    /// Returns the number of messages, in both directions, that have been composed but have not arrived.
+    /// Returns the number of messages, in both directions, that were composed but have not arrived.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.to_master.missing() + self.to_viewer.missing()
     }
 
-    /// Returns whether all messages have arrived: from each side, an offer or answer, and `candidates` candidates.
+    /// Returns whether all messages have arrived: from each side, its offer or answer and `candidates` candidates.
     #[must_use]
     pub fn is_complete(&self, candidates: u32) -> bool {
         let all = u64::from(candidates) + 1;
         self.to_master.sent() == all && self.to_viewer.sent() == all && self.missing() == 0
     }
 
-    /// Discards the records of messages, because the session starts again on a new connection.
+    /// Discards the message records, because the session starts over on a new connection.
     pub fn restart(&mut self, due_ns: u64) {
         let (attempts, returns) = (self.attempts, self.returns);
         *self = Self {
@@ -124,35 +125,22 @@ const _: () = assert!(
     "a million viewers that wait to connect again pay for each byte"
 );
 
-// The record of one direction of a session. It uses one bit per message, so that a million books fit in memory.
+// The record of one direction of a session. It takes one bit per message, so that a million books fit in memory.
 
-/// The messages in one direction of a session. The offer or answer is number 0, and the candidates follow. Takes 8
-/// bytes.
+/// The messages sent in one direction of a session. The offer or answer is number 0, followed by the candidates. Takes
+/// 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageBook {
     heard: u32,
     sent: u8,
 }
 
-/// How a received message relates to those that arrived before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// In order: all earlier messages have already arrived.
-    InOrder,
-    /// Late: a later message arrived before this message.
-    Late,
-    /// Duplicate: this message has arrived before.
-    Again,
-    /// No message with this number has been composed.
-    Unknown,
-}
-
-/// Maximum number of candidates per side of a session. A [`MessageBook`] has one bit per message, and the offer or
-/// answer uses one of them.
+/// Maximum number of candidates per side of a session. A [`MessageBook`] has one bit per message, and uses one of them
+/// for the offer or answer.
 pub const CANDIDATES_MAX: u32 = 31;
 
 impl MessageBook {
-    /// Records that a message was composed, and returns its number. Returns `None` if the book is full.
+    /// Records a composed message and returns its number. Returns `None` if the book is full.
     pub fn compose(&mut self) -> Option<u32> {
         let number = u32::from(self.sent);
         (number <= CANDIDATES_MAX).then(|| {
@@ -182,13 +170,13 @@ impl MessageBook {
         }
     }
 
-    /// Returns the number of messages that were composed.
+    /// Returns the number of messages composed.
     #[must_use]
     pub fn sent(self) -> u64 {
         u64::from(self.sent)
     }
 
-    /// Returns the number of messages that were composed but have not arrived.
+    /// Returns how many messages were composed but have not arrived.
     #[must_use]
     pub fn missing(self) -> u64 {
         self.sent() - u64::from(self.heard.count_ones())

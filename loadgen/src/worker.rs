@@ -1,4 +1,4 @@
-//! A worker thread of a run: its connections, the parties that use them, and its event loop.
+//! A worker thread: its connections, the parties that use them, and its event loop.
 
 mod advance;
 pub(crate) mod directory;
@@ -8,20 +8,20 @@ mod socket;
 mod timers;
 pub(crate) mod tls;
 
-use crate::edge::board::{Gauge, RunBoard, RunPhase};
+use crate::edge::board::{Gauge, RunBoard, RunPhase, Sum};
 use crate::options::{EngineChoice, Mode};
 use crate::result::{CutOff, Document, Interval, ScheduleLag, TargetCounts, known};
 use crate::schedule::{RunShare, SessionSchedule};
 use crate::visit::{Crew, MessageDesk};
 use crate::{measure::ConnectionCounts, peer::Name, plan::Plan};
 use codec::sigv4::signer::Signer;
-use directory::{Directory, Lookup};
+use directory::{Directory, LookupRequest};
 use lines::{Lines, Route};
 use ring::Engine;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use timers::{MessagePace, Timers};
 
@@ -30,13 +30,13 @@ pub(crate) struct RunContext<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) document: &'a Document,
     pub(crate) board: &'a RunBoard,
-    /// The routes to the service: one for each target, followed by one for the alternative target, if there is one.
+    /// The routes to the service: one per target, followed by one for the alternative target, if any.
     pub(crate) routes: &'a [Arc<Route>],
-    pub(crate) lookup: Option<&'a Lookup>,
-    /// ARNs of this process's channels, in the order of its share. Empty if the ARNs are derived from the plan.
+    pub(crate) lookups: Option<&'a Sender<LookupRequest>>,
+    /// ARNs of this process's channels, in share order. Empty if the ARNs are derived from the plan.
     pub(crate) arns: &'a [String],
     pub(crate) zero: Instant,
-    /// When the clock of the run started, in seconds since 1970, for use in signatures.
+    /// When the run's clock started, in seconds since 1970. Used for signatures.
     pub(crate) zero_s: u64,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Worker<'a> {
     pace: Option<MessagePace>,
     next: Option<u32>,
     waiting: VecDeque<Name>,
-    /// How many of the waiting peers may be connected during the first phase.
+    /// How many of the waiting peers may connect during the first phase.
     first: u64,
     opening: usize,
     masters_settled: u64,
@@ -71,18 +71,18 @@ pub(crate) struct Worker<'a> {
     close_begun_ns: u64,
 }
 
-#[derive(Debug)]
+/// The figures for each second, and the counts at the end of the last interval.
+#[derive(Debug, Default)]
 struct IntervalLog {
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
-    recent_us: (u64, u64),
     completed: u64,
     received: u64,
     failed: u64,
 }
 
 impl<'a> Worker<'a> {
-    /// Creates a worker. Returns an error if the ring cannot be created, or if the run has too many shares.
+    /// Creates a worker. Returns an error if creating the ring fails, or if the run has too many shares.
     pub(crate) fn new(shared: RunContext<'a>, number: u32, of: u32) -> io::Result<Self> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
@@ -92,7 +92,7 @@ impl<'a> Worker<'a> {
         let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
         let waiting: VecDeque<Name> = plan.held(share).collect();
         let is_closed = !plan.mode.is_open_loop();
-        // The first connections make the server allocate its base memory, which is measured only in these two modes.
+        // The first connections make the server allocate its base memory, which only these two modes measure.
         let first = match plan.mode {
             Mode::Relay | Mode::Idle => {
                 (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))
@@ -110,7 +110,7 @@ impl<'a> Worker<'a> {
             gauge,
             share,
             lines: Lines::new(shared.routes.to_vec(), engine)?,
-            directory: Directory::new(shared.routes, shared.lookup),
+            directory: Directory::new(shared.routes, shared.lookups.cloned()),
             crew: Crew::new(MessageDesk::new(plan.terms, seed), share),
             signer: plan.signer(),
             next: sessions.and_then(|sessions| share.session_from(0, plan.channels, sessions)),
@@ -129,21 +129,21 @@ impl<'a> Worker<'a> {
             },
             opened: Opened::default(),
             active: if is_closed { waiting.len() as u64 } else { 0 },
-            log: IntervalLog::new(),
+            log: IntervalLog::default(),
             phase: RunPhase::OpenFirst,
             close_begun_ns: 0,
             waiting,
         })
     }
 
-    /// Runs this share through all phases and returns the worker's figures. Returns an error if the ring fails.
+    /// Takes this share through all phases and returns the worker's figures. Returns an error if the ring fails.
     pub(crate) fn run(mut self) -> io::Result<Document> {
         self.look_at_clock();
         loop {
             self.enter(self.shared.board.phase());
             self.open_waiting();
             if self.schedule.is_some() || self.pace.is_some() {
-                // The clock is read again, because handling received bytes takes time and delays are measured.
+                // Handling received bytes takes time, and delays are measured, so read the clock again.
                 self.look_at_clock();
                 self.launch();
                 self.say_due();
@@ -167,16 +167,12 @@ impl<'a> Worker<'a> {
         Ok(self.document())
     }
 
-    pub(crate) const fn phase(&self) -> RunPhase {
-        self.phase
-    }
-
-    /// Returns when the current turn of the event loop began, in nanoseconds on the clock of the run.
+    /// Returns when the current event loop iteration started, in nanoseconds on the run's clock.
     pub(crate) const fn now_ns(&self) -> u64 {
         self.crew.desk.now_ns
     }
 
-    /// Returns whether all parties connect at the same time and reconnect on their own.
+    /// Returns whether all parties connect at once and reconnect on their own.
     fn is_storm(&self) -> bool {
         self.shared.plan.mode == Mode::Storm
     }
@@ -196,14 +192,17 @@ impl<'a> Worker<'a> {
         self.crew.relay.is_measured = phase == RunPhase::Measure;
         if phase == RunPhase::Measure {
             let tally = &self.crew.desk.tally;
-            // If there was no warm-up, no rejection can have been seen yet.
+            // Without a warm-up, no rejection can have been seen yet.
             self.crew.desk.asks = tally.throttled + tally.refused > 0 || tally.received == 0;
         }
         if relays && is_running && self.phase < RunPhase::WarmUp {
             if is_paced {
                 self.begin_pace();
             } else {
-                self.start_peers();
+                for line in 0..self.lines.len() {
+                    let crew = &mut self.crew;
+                    self.lines.write(line, |out| crew.start(line, out));
+                }
             }
         }
         self.crew.relay.is_speaking = relays && is_running && !is_paced;
@@ -230,8 +229,8 @@ impl<'a> Worker<'a> {
         .min(LOOK_EVERY)
     }
 
-    /// Returns whether all connections are closed. A connection that takes longer than [`CLOSE_PATIENCE`] to close is
-    /// cut. If it is still open after another such period, it is abandoned.
+    /// Returns whether all connections are closed. Connections that are still open after [`CLOSE_PATIENCE`] are cut.
+    /// After twice that time, any that remain are abandoned.
     fn is_over(&mut self) -> bool {
         let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
         if waited > CLOSE_PATIENCE {
@@ -250,7 +249,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Starts the first interval of the log once the start time is known, so that earlier events are excluded.
+    /// Starts the log's first interval once the start time is known, leaving out earlier events.
     fn begin_log(&mut self) {
         self.log.begins_ns = self.shared.board.begins_ns();
         let desk = &self.crew.desk;
@@ -259,7 +258,7 @@ impl<'a> Worker<'a> {
         self.log.failed = self.connections.failed + desk.sessions.failed;
     }
 
-    /// In closed-loop modes, ends the last interval of the log, which is usually shorter than a second.
+    /// In closed-loop modes, ends the log's last interval, which is usually shorter than a second.
     fn end_log(&mut self) {
         let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
             return;
@@ -271,43 +270,47 @@ impl<'a> Worker<'a> {
     }
 
     fn end_interval(&mut self, begins_ns: u64) {
-        let open = self.opened.count();
-        let failed = self.connections.failed + self.crew.desk.sessions.failed;
-        let now_ns = self.now_ns();
-        let sessions = self.schedule.is_some();
-        self.log.end(
-            &mut self.crew.desk,
-            now_ns - begins_ns,
-            open,
-            failed,
-            sessions,
-        );
-        let (p50_us, p99_us) = self.log.recent_us;
-        self.gauge.p50_us.store(p50_us, Ordering::Relaxed);
-        self.gauge.p99_us.store(p99_us, Ordering::Relaxed);
+        let t_ns = self.now_ns() - begins_ns;
+        let (desk, log) = (&mut self.crew.desk, &mut self.log);
+        let (completed, received) = (desk.sessions.completed, desk.tally.received);
+        let failed = self.connections.failed + desk.sessions.failed;
+        let interval = Interval {
+            t_s: t_ns as f64 / 1e9,
+            sessions: self.schedule.as_ref().map(|_| completed - log.completed),
+            messages: Some(received - log.received),
+            open: Some(self.opened.count),
+            errors: Some(failed - log.failed),
+            ..Interval::default()
+        };
+        let interval = interval.with_latencies(desk.recent.histogram());
+        log.intervals.push(interval);
+        (log.completed, log.received, log.failed) = (completed, received, failed);
+        desk.recent.clear();
     }
 
     fn publish(&self) {
-        let (gauge, desk) = (self.gauge, &self.crew.desk);
-        for (place, value) in [
-            (&gauge.opened, self.connections.opened),
-            (&gauge.failed, self.connections.failed),
-            (&gauge.open, self.opened.count()),
-            (&gauge.cycles, self.connections.cycles),
-            (&gauge.sent, desk.tally.sent),
-            (&gauge.received, desk.tally.received),
-            (&gauge.masters, self.masters_settled),
-            (&gauge.scheduled, desk.sessions.scheduled),
-            (&gauge.completed, desk.sessions.completed),
-            (&gauge.unwell, desk.sessions.failed),
-        ] {
-            place.store(value, Ordering::Relaxed);
-        }
-        gauge.tell(&desk.errors);
+        let (mut sum, desk) = (self.gauge.lock(), &self.crew.desk);
+        let last = self.log.intervals.last();
         let begun = self.phase >= RunPhase::Measure;
         let through =
             begun && self.active == 0 && (self.next.is_none() || self.phase > RunPhase::Measure);
-        gauge.through.store(through, Ordering::Relaxed);
+        *sum = Sum {
+            opened: self.connections.opened,
+            failed: self.connections.failed,
+            open: self.opened.count,
+            cycles: self.connections.cycles,
+            sent: desk.tally.sent,
+            received: desk.tally.received,
+            masters: self.masters_settled,
+            scheduled: desk.sessions.scheduled,
+            completed: desk.sessions.completed,
+            unwell: desk.sessions.failed,
+            p50_us: last.and_then(|last| last.p50_us).unwrap_or_default(),
+            p99_us: last.and_then(|last| last.p99_us).unwrap_or_default(),
+            through: u64::from(through),
+            ..*sum
+        };
+        sum.tell(&desk.errors);
     }
 
     fn document(mut self) -> Document {
@@ -343,51 +346,20 @@ impl<'a> Worker<'a> {
     }
 }
 
-impl IntervalLog {
-    fn new() -> Self {
-        Self {
-            begins_ns: None,
-            intervals: Vec::new(),
-            recent_us: (0, 0),
-            completed: 0,
-            received: 0,
-            failed: 0,
-        }
-    }
-
-    fn end(&mut self, desk: &mut MessageDesk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
-        let (completed, received) = (desk.sessions.completed, desk.tally.received);
-        let interval = Interval {
-            t_s: t_ns as f64 / 1e9,
-            sessions: sessions.then_some(completed - self.completed),
-            messages: Some(received - self.received),
-            open: Some(open),
-            errors: Some(failed - self.failed),
-            ..Interval::default()
-        };
-        let interval = interval.with_latencies(desk.recent.histogram());
-        let known = |us: Option<u64>| us.unwrap_or_default();
-        self.recent_us = (known(interval.p50_us), known(interval.p99_us));
-        desk.recent.clear();
-        self.intervals.push(interval);
-        (self.completed, self.received, self.failed) = (completed, received, failed);
-    }
-}
-
-/// Fraction of the connections that are opened in the first phase, as a reciprocal: 8 stands for one eighth.
+/// The first phase opens one in this many connections.
 const FIRST_SHARE: u64 = 8;
-/// Maximum number of connections that all workers together open in the first phase.
+/// Maximum number of connections opened in the first phase, for all workers together.
 const FIRST_MAX: u64 = 1024;
-/// Maximum time for which an idle worker sleeps before it checks the phase again.
+/// How long an idle worker sleeps at most before it checks the phase again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Timeout for the closing handshakes at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const INTERVAL_NS: u64 = 1_000_000_000;
-/// Minimum duration of the last interval in the log, in nanoseconds. A shorter interval is omitted.
+/// Minimum duration of the log's last interval, in nanoseconds. A shorter one is omitted.
 const SHORTEST_NS: u64 = 100_000_000;
 
-/// The set of open connections. A connection may be removed without having been added, since an upgrade response that
-/// is immediately followed by a close is reported as a single event.
+/// The set of open connections. A connection may be removed without ever being added, because an upgrade response
+/// directly followed by a close is reported as a single event.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     lines: Vec<bool>,
@@ -410,10 +382,6 @@ impl Opened {
             self.count -= u64::from(std::mem::take(is_open));
         }
     }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
 }
 
 #[cfg(test)]
@@ -426,8 +394,8 @@ mod opened_tests {
         opened.remove(3);
         (0..2).for_each(|_| opened.add(3));
         opened.add(0);
-        assert_eq!(opened.count(), 2);
+        assert_eq!(opened.count, 2);
         (0..2).for_each(|_| opened.remove(3));
-        assert_eq!(opened.count(), 1);
+        assert_eq!(opened.count, 1);
     }
 }

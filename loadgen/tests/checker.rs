@@ -40,7 +40,7 @@ impl Channel {
                 place,
             };
             let stage = Stage::AwaitOpen;
-            crew.seat(place, Party::Peer(Peer { name, stage }));
+            crew.seat(place, Party::Peer(Peer { name, stage }), None);
             let mut request = Vec::new();
             crew.ask(place, "h", "/", &mut request);
             let request = String::from_utf8(request).unwrap();

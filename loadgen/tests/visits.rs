@@ -46,7 +46,7 @@ impl Channel {
 
     fn open(&mut self, line: u32, party: Party) {
         let place = line as usize;
-        self.crew.seat(line, party);
+        self.crew.seat(line, party, None);
         let mut request = Vec::new();
         self.crew.ask(line, "h", "/", &mut request);
         let request = String::from_utf8(request).unwrap();
@@ -214,7 +214,7 @@ fn an_offer_that_comes_while_its_viewer_connects_again_is_no_fault() {
         panic!("a viewer was there");
     };
     viewer.restart(0);
-    channel.crew.seat(1, Party::Viewer(viewer));
+    channel.crew.seat(1, Party::Viewer(viewer), None);
     channel.carry(1);
     assert!(is_clean(&channel.crew.desk.tally));
     let found = channel.crew.desk.errors.kinds()["message_of_an_earlier_connection"];

@@ -105,7 +105,7 @@ impl Shake for Heliograph<()> {
         let Some(head) = head(bytes) else {
             return false;
         };
-        let Ok(Some(asked)) = upgrade(&head) else {
+        let Ok(Some(asked)) = upgrade(&head, ws::valid_key) else {
             return false;
         };
         let meta = Meta {

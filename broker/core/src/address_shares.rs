@@ -1,18 +1,18 @@
-//! Counts connections that have not been admitted yet, by address, and selects the connection to evict when the table
-//! is full.
+//! Tracks, by source address, the connections that have not been admitted yet, and chooses the connection to evict when
+//! the table is full.
 //!
-//! No connection is refused while the table has free capacity, so a single address may use all of it. When the table is
-//! full, a newcomer evicts a connection of the address that has the most connections. The newcomer's own address must
-//! have fewer, including the newcomer. A connection that has been silent for [`GRACE_MS`] may be evicted in favour of
-//! any newcomer. As a result, a single address cannot lock out the others, and clients that share an address do not
+//! No connection is refused while the table has room, so a single address may fill it. Once the table is full, a new
+//! connection evicts one from the address with the most connections, provided that its own address has fewer even when
+//! the new connection is included. A connection that has been silent for [`GRACE_MS`] may be evicted in favour of any
+//! new connection. As a result, one address cannot lock out the others, and clients behind the same address do not
 //! evict each other.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-/// The origin of a connection: an IPv4 address or an IPv6 /64 network. A client that has one address of a /64 network
-/// usually controls the whole network.
+/// Where a connection comes from: an IPv4 address or an IPv6 /64 network. A client with one address in a /64 network
+/// usually controls all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// An IPv4 address.
@@ -44,25 +44,25 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The connections of a table (its members), indexed by origin and age.
+/// The connections in a table ("members"), indexed by origin and age.
 ///
-/// A member takes about 200 bytes. Each operation takes logarithmic time, and queries also sort up to [`UNFILED_MAX`]
-/// of the newest members. The number of members is not limited here. The table must limit it.
-#[derive(Debug)]
+/// A member takes about 200 bytes. Operations take logarithmic time, and queries additionally sort up to
+/// [`UNFILED_MAX`] of the newest members. The table has to limit the number of members, because this type does not.
+#[derive(Debug, Default)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
     ranks: BTreeMap<Rank, K>,
     silent: BTreeMap<u64, K>,
     counts: BTreeMap<Origin, usize>,
-    /// Pairs of a member count and its origin, in ascending order.
+    /// Member counts, each with its origin, in ascending order.
     sizes: BTreeSet<(usize, Origin)>,
-    /// The newest members, which are not in the index yet. Most of them leave before an eviction requires the index.
-    /// Holds at most [`UNFILED_MAX`] entries, including entries of members that have already left.
+    /// The newest members, which have not been indexed yet. Most of them leave before an eviction needs the index.
+    /// Contains at most [`UNFILED_MAX`] entries, some of which may belong to members that have left.
     unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
 
-/// Sort key of a member: its origin, whether it has sent anything, and its arrival number.
+/// A member's sort key: its origin, whether it has sent anything, and its arrival number.
 type Rank = (Origin, bool, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -70,20 +70,6 @@ struct Member {
     rank: Rank,
     since: Now,
     filed: bool,
-}
-
-impl<K> Default for Crowd<K> {
-    fn default() -> Self {
-        Self {
-            members: BTreeMap::new(),
-            ranks: BTreeMap::new(),
-            silent: BTreeMap::new(),
-            counts: BTreeMap::new(),
-            sizes: BTreeSet::new(),
-            unfiled: VecDeque::new(),
-            next: 0,
-        }
-    }
 }
 
 impl<K: Copy + Ord> Crowd<K> {
@@ -135,7 +121,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.unfiled.push_back((self.next, key));
     }
 
-    /// Records that a member has sent data. Members that have not sent any are evicted first.
+    /// Records that a member has sent data, so that members that have sent nothing are evicted before it.
     pub fn spoke(&mut self, key: K) {
         let Some(member) = self.members.get_mut(&key) else {
             return;
@@ -190,8 +176,8 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// Returns the member to evict in favour of a new connection from `newcomer`, or `None` if the new connection must
-    /// be refused.
+    /// Returns the member to evict in favour of a new connection from `newcomer`. Returns `None` if the new connection
+    /// must be refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();
@@ -204,15 +190,15 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// Returns the member to evict in favour of another connection from the same origin. Used by tables with a limit
-    /// per origin.
+    /// Returns the member to evict in favour of another connection from the same origin. For tables with a per-origin
+    /// limit.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
         self.outstayed(first, now).then_some(first)
     }
 
-    /// Returns the member of an origin that is first in eviction order, regardless of its age.
+    /// Returns the member that would be evicted first among those from an origin, regardless of age.
     #[must_use]
     pub fn first_of(&mut self, origin: Origin) -> Option<K> {
         self.file_all();
@@ -240,11 +226,11 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// Milliseconds of silence after which a member may be evicted in favour of any newcomer. This is long enough for a
-/// lost first packet to be retransmitted, which happens after one second (RFC 6298 section 2).
+/// How long a member must have been silent, in milliseconds, before any new connection may evict it. Leaves enough time
+/// to retransmit a lost first packet, which happens after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
-/// Maximum number of members that are not indexed yet. The number of arrivals and departures in one turn is smaller.
+/// Maximum number of members that are not indexed yet. Fewer connections arrive and leave in one event loop iteration.
 const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]

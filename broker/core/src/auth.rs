@@ -67,7 +67,7 @@ use std::sync::Arc;
 /// Signature requirements configured by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
-    /// The region of the server's channels. The credential scope must name it. `None` accepts any region.
+    /// The region of the server's channels, which a request's credential scope must name. `None` accepts any region.
     pub region: Option<Arc<str>>,
     /// Maximum clock skew of a caller, in seconds.
     pub clock_tolerance_s: u64,
@@ -97,7 +97,7 @@ enum Signing<'a> {
 enum Signer {
     Principal(Arc<Principal>),
     /// Temporary credentials with their secret key.
-    Session(Box<Session>, Secret),
+    Session(Arc<Session>, Secret),
 }
 
 impl Authenticator {
@@ -153,11 +153,11 @@ impl Authenticator {
         Ok(check_region(&self.rules, service, claim.region())?)
     }
 
-    /// Identifies the signer of a complete request by verifying the signature, the token and the expiry of the key.
+    /// Identifies the signer of a complete request by verifying the signature, the token and the key's expiry.
     ///
     /// # Errors
-    /// A token that another server issued is reported as an unknown key. The same applies to a token whose principal
-    /// has since been removed or been given a different secret.
+    /// A token that another server issued is reported as an unknown key. So is a token whose principal has since been
+    /// removed or been given a different secret.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -169,7 +169,7 @@ impl Authenticator {
         verified.map(|(caller, _)| caller)
     }
 
-    /// Identifies the signer of an upgrade request. Also returns the path that was signed. It may differ from the
+    /// Identifies the signer of an upgrade request. Also returns the path that was signed, which may differ from the
     /// requested path; see [`codec::sigv4::Verified::path`].
     pub fn check_upgrade<'a>(
         &'a mut self,
@@ -179,11 +179,11 @@ impl Authenticator {
         self.verify(head, &[], Signing::Upgrade, now_s)
     }
 
-    /// Identifies the signer of a player's token without reading the body; see [`whep::token`]. The client id is
-    /// returned by [`whep::client_id`].
+    /// Identifies the signer of a player's token without reading the body; see [`whep::token`]. [`whep::client_id`]
+    /// returns the client id.
     ///
     /// # Errors
-    /// Fails with [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS of `/whep/NAME`.
+    /// Fails with [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS request to `/whep/NAME`.
     pub fn check_whep<'a>(&'a mut self, head: &'a Head<'a>, now_s: u64) -> Result<Caller, Refusal> {
         let verified = self.verify(head, &[], Signing::Player(whep::token(head)), now_s);
         verified.map(|(caller, _)| caller)
@@ -227,7 +227,7 @@ impl Authenticator {
         let region = self.rules.region.clone();
         let caller = match signer {
             Ok(Signer::Principal(principal)) => Caller::principal(principal, region),
-            Ok(Signer::Session(session, _)) => Caller::session(*session, region),
+            Ok(Signer::Session(session, _)) => Caller::session(session, region),
             Err(check) => {
                 return Err(Refusal {
                     check,
@@ -256,14 +256,13 @@ impl Authenticator {
         &self.credentials
     }
 
-    /// Determines how the signed request differs from the request that was received, for diagnostics; see
-    /// [`Verifier::signed_as`].
+    /// Determines, for diagnostics, how the signed request differs from the received one; see [`Verifier::signed_as`].
     #[must_use]
     pub fn signed_as(&self, hosts: &[&str]) -> Option<SignedAs> {
         self.verifier.signed_as(hosts)
     }
 
-    /// Returns the canonical request and the string to sign, as computed for the last request. Either may be
+    /// Returns the canonical request and the string to sign that were computed for the last request. Either may be
     /// incomplete.
     #[must_use]
     pub fn compared(&self) -> (&[u8], &[u8]) {
@@ -274,8 +273,7 @@ impl Authenticator {
     }
 }
 
-/// Replaces the check in a refusal with a more specific one that depends on the owner of the key. The result is used
-/// only in logs.
+/// Replaces the check in a refusal with a more specific one that depends on the key's owner. Used only for logs.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {
@@ -361,7 +359,7 @@ fn find(
         issued_s,
         expires_s,
     };
-    Ok(Signer::Session(Box::new(session), opened.secret_access_key))
+    Ok(Signer::Session(Arc::new(session), opened.secret_access_key))
 }
 
 /// Resolves the role and the session policies of a token. Returns `None` if the role, a role in its chain or one of the

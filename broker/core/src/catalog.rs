@@ -1,12 +1,12 @@
-//! The catalog holds the records of all channels in the process, sorted by name. It also tracks each account's number
-//! of channels, the size of its records and its rate usage.
+//! The records of all channels in the process, sorted by name, plus the number of channels, the record size and the
+//! rate usage of each account.
 //!
 //! The shard that owns a channel publishes the channel's record once the record is durable, and removes it when the
-//! channel is deleted. In both cases it does so before any caller receives a response. Every shard reads the catalog
-//! directly, so lists and quota checks require no messages between shards.
+//! channel is deleted, in each case before any caller receives a response. Every shard reads the catalog directly, so
+//! neither lists nor quota checks need messages between shards.
 //!
-//! Records are stored in chunks. A reader clones the handles of a page's chunks and reads the chunks without holding
-//! the lock. A writer copies a chunk only while a reader is using it.
+//! Records are stored in chunks. A reader clones the handles to the chunks that a page needs, and reads the chunks
+//! without holding the lock. A writer copies a chunk only while a reader is using it.
 
 use crate::id::Identity;
 use crate::limits::CATALOG_CHUNK;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 /// The catalog of the process, shared by all shards.
 ///
-/// Steps are closures that run under a lock and take microseconds. A step must not block, log, or call anything other
-/// than the catalog.
+/// Steps are closures that run under a lock for a few microseconds. They must not block, log, or call anything except
+/// the catalog.
 pub trait SharedCatalog: Send + Sync {
     /// Runs `step` exactly once.
     fn with(&self, step: &mut dyn FnMut(&mut Catalog));
@@ -41,8 +41,7 @@ impl dyn SharedCatalog + '_ {
     }
 
     /// Returns the channels whose identities begin with `prefix` and sort after `after`, and whether there are more. A
-    /// page contains at least one and at most `limit` channels. Channels are omitted while their creation is not
-    /// durable yet.
+    /// page has at least one channel and at most `limit`. A channel is omitted until its creation is durable.
     #[must_use]
     pub fn page(
         &self,
@@ -68,15 +67,15 @@ impl dyn SharedCatalog + '_ {
     }
 }
 
-/// The records of all channels, and the resource usage and rates of all accounts.
+/// All channel records, and the resource and rate usage of every account.
 #[derive(Debug)]
 pub struct Catalog {
-    /// Chunks of records, each indexed by a lower bound of its keys. The first bound is the empty string.
+    /// Chunks of records. The key of a chunk is a lower bound for its records; the first key is the empty string.
     chunks: BTreeMap<Box<str>, Arc<Vec<CatalogEntry>>>,
-    /// The number of channels and bytes held by each account in each region.
+    /// The number of channels and bytes that each account uses in each region.
     pub(crate) holdings: Holdings,
-    /// Rate limit buckets, by account and operation.
-    rates: BTreeMap<(Identity, Operation), Bucket>,
+    /// Rate limit buckets by account and operation.
+    pub(crate) rates: BTreeMap<(Identity, Operation), Bucket>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +95,7 @@ impl CatalogEntry {
 pub enum Shortage {
     /// The account's maximum number of channels.
     Channels,
-    /// The maximum total size of the account's records. Contains the bytes in use.
+    /// The maximum total size of the account's records. Carries the number of bytes in use.
     Account(u64),
     /// The maximum total size of all accounts' records.
     Process,
@@ -113,7 +112,7 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    /// Publishes a record. Replaces an earlier record with the same name.
+    /// Publishes a record, replacing any earlier record with the same name.
     pub fn put(&mut self, record: Arc<Record>, status: ChannelStatus) {
         let entry = CatalogEntry { record, status };
         let Some((_, chunk)) = self.floor(entry.key()) else {
@@ -124,7 +123,7 @@ impl Catalog {
         match place {
             Ok(place) => chunk.splice(place..=place, [entry]).for_each(drop),
             Err(place) if chunk.len() < CATALOG_CHUNK => chunk.insert(place, entry),
-            // Appending to a full chunk starts a new one, so records that arrive in sorted order fill their chunks.
+            // Appending to a full chunk starts a new one, so records that arrive in order fill their chunks.
             Err(CATALOG_CHUNK) => self.add_chunk(vec![entry]),
             Err(_) => {
                 let rest = chunk.split_off(CATALOG_CHUNK / 2);
@@ -140,7 +139,7 @@ impl Catalog {
         }
     }
 
-    /// Removes a record if it has been published.
+    /// Removes a record if it was published.
     pub fn remove(&mut self, arn: &ChannelArn) {
         let key = arn.identity();
         let Some((floor, chunk)) = self.floor(key) else {
@@ -176,7 +175,7 @@ impl Catalog {
         }
     }
 
-    /// Returns the chunks that contain the next `wanted` records, starting at a key.
+    /// Returns the chunks that contain the next `wanted` records from `key` on.
     fn chunks_from(&self, key: &str, wanted: usize) -> Vec<Arc<Vec<CatalogEntry>>> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let floor = self.chunks.range::<str, _>(range).next_back();
@@ -195,20 +194,20 @@ impl Catalog {
 }
 
 impl Catalog {
-    /// Returns the number of channels and bytes of a tenant (`region:account:`).
+    /// Returns the number of channels and bytes that a tenant (`region:account:`) uses.
     #[must_use]
     pub fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// Reserves channels and bytes for an account. The reservation lasts until the creation or update fails or the
-    /// channel is removed.
+    /// Reserves channels and bytes for an account. The reservation is released when the creation or update fails, or
+    /// when the channel is removed.
     ///
-    /// `elsewhere` is the account's usage on other nodes. `most` is the account's channel quota; 0 means that there is
-    /// none.
+    /// `elsewhere` is the account's usage on other nodes. `most` is the account's channel quota, where 0 means
+    /// unlimited.
     ///
     /// # Errors
-    /// Returns the limit that would be exceeded. In that case, nothing is reserved.
+    /// Returns the limit that would be exceeded; nothing is reserved in this case.
     pub(crate) fn reserve(
         &mut self,
         tenant: &str,
@@ -231,7 +230,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Counts a call of an account. If the rate is exceeded, returns `false` and does not count the call.
+    /// Counts a call by an account. Returns `false` without counting the call if it would exceed the rate.
     pub(crate) fn take(
         &mut self,
         account: Identity,
@@ -242,17 +241,13 @@ impl Catalog {
         let bucket = self.rates.entry((account, operation)).or_default();
         bucket.take(rate, now)
     }
-
-    pub(crate) fn forget_rates(&mut self) {
-        self.rates.clear();
-    }
 }
 
-/// The number of channels and bytes of each account that has channels.
+/// The number of channels and bytes in use by each account that has channels.
 ///
-/// The size of a channel is the size of its record or of a replacement that is not durable yet, whichever is larger. A
-/// change therefore still fits once it is durable. Stored records and the records of an incoming slot are always
-/// counted. The total may therefore exceed its limit, in which case only growth is refused.
+/// A channel uses the size of its record, or that of a replacement that is not durable yet if this is larger, so a
+/// change still fits once it is durable. Records that are already stored or that arrive with a slot are always counted.
+/// They can push the total above the limit, in which case only growth is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     tenants: BTreeMap<Box<str>, Holding>,
@@ -273,7 +268,7 @@ impl Holdings {
         self.bytes
     }
 
-    /// Returns the total number of bytes if it has risen above `most` since the previous call.
+    /// Returns the total number of bytes if the total has risen above `most` since the previous call.
     pub(crate) fn exceeded(&mut self, most: usize) -> Option<u64> {
         let is_over = self.bytes > most as u64;
         let was_noted = std::mem::replace(&mut self.noted, is_over);

@@ -12,7 +12,7 @@ mod rare;
 pub(crate) mod rates;
 pub(crate) mod unanswered;
 
-use crate::id::{CallerId, SessionKey, TimerId};
+use crate::id::{SessionKey, TimerId};
 use crate::{record::Record, settings::Quotas, time::Now};
 use alexa_calls::Calls;
 use codec::signal::{Action, Role};
@@ -20,7 +20,7 @@ use endpoint_requests::EndpointRequests;
 use members::Members;
 use pending::Pending;
 pub use pending::Towards;
-use rates::{Metered, Rates};
+use rates::{RateKey, Rates};
 use std::sync::Arc;
 pub use unanswered::AwaitedMaster;
 use unanswered::Unanswered;
@@ -38,7 +38,7 @@ pub(crate) struct Channel {
     pub connections: u32,
     pub endpoint_requests: Option<Box<EndpointRequests>>,
     live: Option<Box<Live>>,
-    /// Buckets of the rate limits; `None` while all of them are full.
+    /// Rate limit buckets; `None` while all of them are full.
     rates: Option<Box<Rates>>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Life {
     Deleting,
 }
 
-// Limits the memory of a channel and of an active channel's live state, not counting names and tables.
+// Bounds the memory of a channel and of an active channel's live state, not counting names and tables.
 const _: () = assert!(size_of::<Channel>() <= 112 && size_of::<Live>() <= 112);
 
 #[derive(Debug, Default)]
@@ -95,36 +95,24 @@ impl Channel {
         }
     }
 
-    /// Returns `true` if the rate limits of the channel, and the caller's share of them, allow another event.
+    /// Returns `true` if the channel's rate limits and the caller's share of them allow another event.
     #[must_use]
-    pub(crate) fn may(
-        &self,
-        what: Metered,
-        caller: Option<CallerId>,
-        quotas: &Quotas,
-        now: Now,
-    ) -> bool {
+    pub(crate) fn may(&self, key: RateKey, quotas: &Quotas, now: Now) -> bool {
         let rates = self.rates.as_deref();
-        rates.is_none_or(|rates| rates.has(what, caller, quotas, now))
+        rates.is_none_or(|rates| rates.has(key, quotas, now))
     }
 
     /// Counts an event. If a rate limit is exceeded, returns `false` and does not count the event.
-    pub(crate) fn count(
-        &mut self,
-        what: Metered,
-        caller: Option<CallerId>,
-        quotas: &Quotas,
-        now: Now,
-    ) -> bool {
-        if what.rate(quotas).is_none() {
+    pub(crate) fn count(&mut self, key: RateKey, quotas: &Quotas, now: Now) -> bool {
+        if key.what.rate(quotas).is_none() {
             return true;
         }
         let rates = self.rates.get_or_insert_default();
-        rates.take(what, caller, quotas, now)
+        rates.take(key, quotas, now)
     }
 
-    /// Returns when the channel's live state or rate limits must be checked again. Refilled rate limit buckets are
-    /// dropped.
+    /// Returns when the channel's live state or rate limits must be checked again. Drops rate limit buckets that have
+    /// refilled.
     pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
@@ -146,13 +134,13 @@ impl Channel {
         self.live.as_deref_mut()
     }
 
-    /// Returns the live state, and creates it if the channel is idle.
+    /// Returns the live state, creating it if the channel is idle.
     pub(crate) fn wake(&mut self) -> &mut Live {
         self.live.get_or_insert_default()
     }
 
     /// Frees the live state of an idle channel. The state is kept while the channel has connections, because it numbers
-    /// the messages that they may return.
+    /// the messages that these connections may return.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();
@@ -169,7 +157,7 @@ impl Channel {
     }
 }
 
-// Recipients of messages; see codec/PROTOCOL.md, ROUTE.
+// Message routing; see codec/PROTOCOL.md, ROUTE.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -184,11 +172,11 @@ pub(crate) enum Route {
 }
 
 impl Live {
-    /// Returns the destination of a message. `viewer` is the id of the viewer that sent the message, or of the
-    /// recipient that the master named.
+    /// Returns the destination of a message. `viewer` is the sender's id if a viewer sent the message; otherwise, it is
+    /// the id of the recipient that the master named.
     ///
-    /// A waiting call takes precedence over viewers (ALEXA-2). The caller has already rejected offers that a master may
-    /// not send.
+    /// A waiting call takes precedence over viewers (ALEXA-2). Offers that a master may not send have already been
+    /// rejected.
     #[inline]
     #[must_use]
     pub(crate) fn route(&self, from: Role, action: Action, viewer: &str) -> Route {
@@ -223,8 +211,7 @@ impl Live {
 mod route_tests {
     use super::*;
     use crate::channel::alexa_calls::Waiting;
-    use crate::channel::members::Slot;
-    use crate::id::{CallRef, ShardId};
+    use crate::id::{self, CallRef, ShardId};
     use crate::time::Now;
 
     fn key(slot: u32) -> SessionKey {
@@ -246,13 +233,18 @@ mod route_tests {
         assert_eq!(routes(&live), [to_master, to_viewer, to_viewer, to_viewer]);
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         live.members
-            .join(Slot::Master, key(1), (10, &hasher), Now(0))
+            .join(id::Role::Master, key(1), (10, &hasher), Now(0))
             .unwrap();
         live.members
-            .join(Slot::Viewer("v1".into()), key(2), (10, &hasher), Now(0))
+            .join(id::Role::Viewer("v1".into()), key(2), (10, &hasher), Now(0))
             .unwrap();
         live.members
-            .join(Slot::Viewer("alexa".into()), key(3), (10, &hasher), Now(0))
+            .join(
+                id::Role::Viewer("alexa".into()),
+                key(3),
+                (10, &hasher),
+                Now(0),
+            )
             .unwrap();
         let found = routes(&live);
         assert_eq!(found, [key(1), key(2), key(3), key(3)].map(Route::To));

@@ -1,9 +1,9 @@
-//! The closed set of reasons for which requests are refused.
+//! The closed set of reasons why requests are refused.
 //!
-//! Every refusal of an API call, an upgrade or a malformed head carries exactly one check, which is the rule that was
-//! violated. Callers receive the service's error. It often reveals less than the check, because a stranger must not
-//! learn which channels exist. Operators find the check in the log, in `heliograph_refusals_total{check}`, and by the
-//! request id in the response.
+//! Every refused API call, upgrade or malformed head has exactly one check: the rule that it violated. The caller
+//! receives the service's error, which often reveals less than the check, because a stranger must not learn which
+//! channels exist. Operators find the check in the log, in `heliograph_refusals_total{check}`, and by the request id in
+//! the response.
 //!
 //! The table "Checks" in `deploy/REFUSALS.md` must have the same entries. A test compares the two.
 
@@ -11,8 +11,8 @@ use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, Variant
 
 /// The rule that a refused request violated.
 ///
-/// The doc comment of each variant is the explanation shown to operators, and `message` is the remedy. Names and
-/// numbers never change, because the ids of refusals contain the numbers. New checks are appended.
+/// The doc comment of each variant is the explanation that operators see, and `message` is the remedy. Names and
+/// numbers never change, because refusal ids contain the numbers. Append new checks at the end.
 #[derive(
     Clone,
     Copy,
@@ -479,7 +479,7 @@ impl Check {
     /// All checks, in the order of [`Check::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the number of the check. The number is also the check's index in tables.
+    /// Returns the check's number, which is also its index in tables.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -491,13 +491,13 @@ impl Check {
         Self::from_repr(number)
     }
 
-    /// Returns the stable id of the check, as used in metric labels, in the log and in JSON.
+    /// Returns the check's stable id, as used in metric labels, in the log and in JSON.
     #[must_use]
     pub fn id(self) -> &'static str {
         self.into()
     }
 
-    /// Returns the explanation for operators, in one sentence.
+    /// Returns the one-sentence explanation for operators.
     #[must_use]
     pub fn says(self) -> &'static str {
         self.get_documentation().unwrap_or_default()

@@ -1,18 +1,17 @@
-//! Simulates jumps of a shard's clock in tests, stopping at each deadline in turn.
+//! Makes a shard's clock jump ahead in tests, stopping at each deadline on the way.
 //!
-//! If the clock jumped in a single step, everything that is due would fire at the same moment. For example, a
-//! connection that has reached its maximum age would be closed without the GO_AWAY that precedes it. The driver
-//! therefore [announces](Machine::leap) in advance when the jump will end, and ticks at each moment that [`Leap::next`]
-//! returns.
+//! If the clock jumped in a single step, everything that is due would fire at once. For example, a connection that has
+//! reached its maximum age would be closed without first receiving a GO_AWAY. The driver therefore
+//! [announces](Machine::leap) the end of the jump in advance, and ticks at each moment that [`Leap::next`] returns.
 //!
-//! Peers cannot act during a jump. If a peer must react in time (with a pong or a close frame) and the timeout starts
-//! during the jump, the timeout counts from the end of the jump. Likewise, a WebSocket that reaches its maximum age
-//! during the jump is not closed for earlier silence. A shard preserves the order of events. Shards jump independently.
+//! Peers cannot act during a jump. If a timeout for a peer's reaction (a pong or a close frame) starts during the jump,
+//! it runs from the end of the jump instead. Likewise, a WebSocket that reaches its maximum age during the jump is not
+//! closed before that because of silence. A shard keeps its events in order. Shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};
 
-/// A clock jump that is in progress.
+/// A clock jump in progress.
 #[derive(Debug)]
 pub struct Leap {
     at: Moment,
@@ -31,8 +30,8 @@ impl Leap {
         }
     }
 
-    /// Returns the moment of the next tick, or `None` when the jump is complete. `deadline` is the next deadline of the
-    /// machine.
+    /// Returns the moment of the next tick, or `None` once the jump is complete. `deadline` is the machine's next
+    /// deadline.
     pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
         let now = deadline?.max(self.at.now);
         if now >= self.until.now || self.steps == LEAP_STEPS_MAX {

@@ -1,30 +1,31 @@
-//! The logic of a cluster, which determines the node that owns each channel. Uses no I/O, clock or randomness.
+//! Decides which node of a cluster owns each channel. Sans-I/O: the caller provides the time and a random seed.
 //!
-//! Channels are divided into [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. Each slot has one owner, recorded
-//! under a key in etcd. The *epoch* of a slot is the revision of that key. The keys of slots have no lease, so a node
-//! that loses its lease keeps its slots.
+//! Every channel belongs to one of [`limits::SLOTS`](crate::cluster::limits::SLOTS) slots. Each slot has a single
+//! owner, recorded in an etcd key. The slot's *epoch* is the revision at which that key was last written. Slot keys are
+//! not attached to a lease, so a node that loses its lease keeps its slots.
 //!
-//! * **Claiming** a slot requires etcd. The registration of the slot's owner must be absent, *and* the owner must not
-//!   have told the claimant that it serves the slot ([`slot_claims`], [`liveness`]). The transaction that claims the
-//!   slot compares the epoch and the registration.
-//! * **Serving** a slot does not require etcd. An owner serves until it learns of a newer epoch, or until it is alone
-//!   ([`authority`]).
-//! * **Transferring** a slot sends the pending messages first, and then changes the owner's key ([`slot_departures`]).
+//! * **Claiming** a slot requires etcd. A node may claim a slot only if the owner's registration is absent *and* the
+//!   owner has not told the node that it serves the slot ([`slot_claims`], [`liveness`]). The transaction that claims
+//!   the slot compares the epoch and the registration.
+//! * **Serving** a slot does not require etcd. An owner keeps serving until it learns of a newer epoch, or until it is
+//!   alone: cut off from etcd and all peers ([`authority`]).
+//! * **Transferring** a slot takes two steps: the owner first sends the pending messages to the next owner, and then
+//!   changes the slot's key ([`slot_departures`]).
 //!
-//! [`Cluster`] is the state machine of one node. Like a shard, it takes one input at a time, and the caller polls all
-//! outputs before the next input. Times are those of the node's monotonic clock, which continues while the machine is
-//! suspended. Decisions: broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
+//! [`Cluster`] is the state machine of one node. Like a shard, it handles one input at a time, and the caller polls all
+//! outputs before passing the next input. Times are those of the node's monotonic clock, which keeps running while the
+//! machine is suspended. Decisions: broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md,
 //! 0026-another-history.md, 0037-who-counts.md, 0039-one-process-a-name.md and 0040-word-of-etcd.md.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`types`] [`message`] [`limits`] | vocabulary, inputs and outputs, bounds and fractions of a lease |
-//! | [`etcd`] [`etcd_view`] | calls to etcd; the known state of its keys |
+//! | [`etcd`] [`etcd_view`] | calls to etcd; what is known about its keys |
 //! | `registration` | registration under a lease, and the right to the node's name |
-//! | [`liveness`] [`authority`] | answers of peers; until when this node may admit clients |
-//! | `tick` | effects of time, and decisions after each input |
+//! | [`liveness`] [`authority`] | answers from peers; how long this node may admit clients |
+//! | `tick` | actions driven by time, and decisions after each input |
 //! | [`slots`] [`slot_claims`] [`slot_departures`] | this node's slots: loaded and served; claimed; transferred |
-//! | [`slot_maps`] [`leads`] | from a channel to its slot and node; clients forwarded to owners of slots |
+//! | [`slot_maps`] [`leads`] | from a channel to its slot and node; clients forwarded to slot owners |
 //! | [`link`] | many clients on one connection between two nodes |
 //! | [`secret`] | keys that all nodes derive from one secret, and the proof in a registration |
 
@@ -55,7 +56,10 @@ use etcd_calls::{EtcdCalls, Purpose};
 use etcd_view::View;
 use limits::{GAP_MS, NODES_MAX, Spans};
 use liveness::Silence;
-use message::{Answer, Call, Heard, Held, NodeInput, NodeOutput, Question, SlotOrder};
+use message::{
+    Answer, Call, ExpectedRevision, Heard, Held, NodeInput, NodeOutput, Question, SlotOrder,
+    Transaction, at,
+};
 use registration::Registering;
 use slot_claims::SlotClaims;
 use slot_plan::{Candidates, Plan};
@@ -64,25 +68,25 @@ use slots::{OwnSlots, Stage};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use types::{
-    Address, EtcdId, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot,
-    SlotRecord,
+    Address, EtcdId, Key, Kinship, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot,
+    SlotRecord, Value,
 };
 
-// How inputs affect one node. The module `etcd` handles replies from etcd; `slots` and `slot_departures` handle slots.
+// Input handling. The `etcd` module handles replies from etcd; `slots` and `slot_departures` handle slots.
 
-/// The configuration of a process at startup.
+/// The configuration with which a node starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The node, and the incarnation of this process.
+    /// The node itself, and the incarnation of this process.
     pub me: Owner,
     /// Address on which this process listens.
     pub address: Address,
     /// Number of slots in the cluster: [`crate::cluster::limits::SLOTS`], or fewer in tests.
     pub slots: u16,
-    /// Time spans derived from the lease that is requested from etcd.
+    /// Time spans derived from the lease that this node requests from etcd.
     pub spans: Spans,
-    /// State that was read from the data directory. Use the default value if the operator has accepted the current
-    /// state of etcd.
+    /// State read from the data directory. If the operator has accepted etcd's current state, this is the default
+    /// value.
     pub memory: Memory,
     /// Seed for random choices.
     pub seed: u64,
@@ -95,17 +99,19 @@ pub struct Memory {
     pub newest: Revision,
     /// Id of the etcd cluster.
     pub etcd: Option<EtcdId>,
-    /// Whether etcd's history differs from the one seen before (for example, after a restore from a backup) and no
-    /// operator has accepted this yet.
+    /// Whether etcd's history differs from the one that this node saw before (for example, after a restore from a
+    /// backup), and no operator has accepted this yet.
     pub other_history: bool,
 }
 
-/// The state machine of one node. Each process has one, outside the shards.
+/// The state machine of one node. Each process has a single instance, which runs outside the shards.
 #[derive(Debug)]
 pub struct Cluster {
     me: Owner,
     pub(crate) address: Address,
-    pub(crate) times: ActionTimes,
+    spans: Spans,
+    last_tick: Now,
+    next_round: Now,
     obstacles: Obstacles,
     pub(crate) view: View,
     silence: Silence,
@@ -119,18 +125,11 @@ pub struct Cluster {
     pub(crate) outputs: VecDeque<NodeOutput>,
 }
 
-#[derive(Debug)]
-pub(crate) struct ActionTimes {
-    spans: Spans,
-    last_tick: Now,
-    next_round: Now,
-}
-
-/// Conditions under which the node must not act.
+/// Conditions that keep the node from acting.
 #[derive(Debug)]
 struct Obstacles {
     other_history: bool,
-    /// Whether a shard has hung. In that case, the node neither registers nor answers peers.
+    /// Whether a shard is hung. While one is, the node neither registers nor answers peers.
     pub(crate) stuck: bool,
     /// Whether the node waits because another process may be using its name.
     awaits_name: bool,
@@ -138,18 +137,16 @@ struct Obstacles {
 }
 
 impl Cluster {
-    /// Creates the state of a process that starts at `now`, using the state from its data directory.
+    /// Creates the state machine of a process that starts at `now`. Restores the state in [`Config::memory`].
     #[must_use]
     pub fn new(config: &Config, now: Now) -> Self {
         let (memory, spans) = (config.memory, config.spans);
         Self {
             me: config.me,
             address: config.address,
-            times: ActionTimes {
-                spans,
-                last_tick: now,
-                next_round: now,
-            },
+            spans,
+            last_tick: now,
+            next_round: now,
             obstacles: Obstacles {
                 other_history: memory.other_history,
                 stuck: false,
@@ -174,7 +171,7 @@ impl Cluster {
         if self.obstacles.ended {
             return;
         }
-        if now.since(self.times.last_tick) > GAP_MS {
+        if now.since(self.last_tick) > GAP_MS {
             self.gap(now);
         }
         match input {
@@ -184,7 +181,10 @@ impl Cluster {
             NodeInput::WatchEnded(watch) => self.watch_ended(watch, now),
             NodeInput::Question(from, question) => self.answer(from, question, now),
             NodeInput::Answer(from, answer) => self.answered(from, &answer, now),
-            NodeInput::Found { from, asked, heard } => self.found(from, asked, heard, now),
+            NodeInput::Found { from, asked, heard } => {
+                let is_peer = from != self.me.node;
+                self.registering.namesake.found(is_peer, asked, heard, now);
+            }
             NodeInput::Refused(node) => self.silence.parts(node),
             NodeInput::Goodbye(node, incarnation) => {
                 if self
@@ -207,15 +207,15 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Sets the key of a node. Keys must be set in ascending order of node numbers, before any input refers to the
-    /// node. Not needed if all nodes use the same numbers.
+    /// Sets a node's key. The caller must set keys in ascending order of node number, before it passes any input that
+    /// refers to the node. Not needed if all nodes use the same numbers.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         self.view.set_key(node, key);
     }
 
-    /// Applies the lease that etcd has granted.
+    /// Adopts the time spans of the lease that etcd has granted.
     fn set_spans(&mut self, spans: Spans) {
-        self.times.spans = spans;
+        self.spans = spans;
         self.silence.set_spans(spans);
         self.authority.set_spans(spans);
         self.plan.set_spans(spans);
@@ -226,7 +226,7 @@ impl Cluster {
         self.outputs.pop_front()
     }
 
-    /// Returns the slot and its epoch if clients of `slot` are admitted at `now`.
+    /// Returns the slot and its epoch if this node admits clients to `slot` at `now`.
     #[must_use]
     pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
         let own = self.slots.own(slot)?;
@@ -235,7 +235,7 @@ impl Cluster {
         (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
-    /// Returns the time until which clients of served slots may be admitted.
+    /// Returns the time until which this node may admit clients to the slots that it serves.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.authority.valid_until()
@@ -254,7 +254,7 @@ impl Cluster {
         self.authority.has_etcd(now)
     }
 
-    /// Returns `true` if a channel outside this node's slots can be reported as nonexistent. Either etcd must have
+    /// Returns `true` if this node may report that a channel outside its slots does not exist. Either etcd must have
     /// returned the slots within the last lease, or no peer can have claimed a slot since etcd last returned them.
     #[must_use]
     pub fn knows_absence(&self, now: Now) -> bool {
@@ -273,13 +273,13 @@ impl Cluster {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
     }
 
-    /// Returns `true` if the node is transferring all of its slots.
+    /// Returns `true` if the node is draining, that is, transferring all of its slots.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.transfers.is_draining()
     }
 
-    /// Returns how many changes of owners and epochs have been observed.
+    /// Returns how many slot owner and epoch changes this node has seen.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes
@@ -291,20 +291,20 @@ impl Cluster {
         self.view.registration(node).is_some()
     }
 
-    /// Returns the registered nodes of other clusters, with the reason why each registration is ignored.
+    /// Returns the registered nodes that belong to other clusters, and why each registration is ignored.
     pub fn strangers(&self) -> impl Iterator<Item = (NodeId, Kinship)> {
         let strangers = self.view.strangers();
         strangers.map(|(node, registration)| (node, registration.kinship))
     }
 
-    /// Returns `true` if other nodes are registered but none of them answers. This node then claims none of their
-    /// slots.
+    /// Returns `true` if other nodes are registered but none of them answers. In that case, this node claims none of
+    /// their slots.
     #[must_use]
     pub fn is_cut_off(&self, now: Now) -> bool {
-        Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off()
+        Candidates::of(self.me.node, &self.view, &self.silence, now).is_cut_off
     }
 
-    /// Returns `true` if this process waits because another process may be using the name of its node.
+    /// Returns `true` if this process is waiting because another process may be using its node's name.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
         self.obstacles.awaits_name
@@ -338,20 +338,20 @@ impl Cluster {
         })
     }
 
-    /// Returns the known record of a slot. The record determines where the channels of the slot are located.
+    /// Returns the slot's record as known to this node. It determines where the slot's channels are located.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {
         self.view.slot(slot)
     }
 
-    /// Returns `true` if `node` is present in the roster as known to this node.
+    /// Returns `true` if the roster, as this node knows it, lists `node` as present.
     #[must_use]
     pub fn expects(&self, node: NodeId) -> bool {
         self.view.roster(node) == Some(RosterState::Here)
     }
 
-    /// Returns `true` if this node sends queries to `node`. That is the case if `node` is present in the roster, is
-    /// registered or owns a slot.
+    /// Returns `true` if this node sends queries to `node`. It does so if the roster lists `node` as present, or if
+    /// `node` is registered or owns a slot.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn asks(&self, node: NodeId) -> bool {
@@ -393,9 +393,9 @@ impl Cluster {
         self.outputs.push_back(NodeOutput::Tell(from, answer));
     }
 
-    /// Processes a peer's answer and the slot changes in it. The answer may be addressed to another process with this
-    /// node's name. Such an answer shows which slots are served, but not that the peer is reachable, because its times
-    /// may come from another clock.
+    /// Processes a peer's answer and the slot changes in it. If the answer is addressed to another process with this
+    /// node's name, it still shows which slots are served. It does not show that the peer is reachable, because its
+    /// times may come from a different clock.
     fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
         if from.index() >= NODES_MAX || from == self.me.node {
             return;
@@ -413,7 +413,11 @@ impl Cluster {
 
     fn write(&mut self, slot: Slot, number: u32, now: Now) {
         match self.admits(slot, now) {
-            Some(held) if self.can_act(now) => self.write_record(held, number, now),
+            Some(held) if self.can_act(now) => {
+                let compares = vec![at(Key::Slot(slot), held.epoch)];
+                let record = (Key::Record(slot, number), Value::Record);
+                self.put(Purpose::Write(slot, number), compares, record, now);
+            }
             Some(_) | None => self
                 .outputs
                 .push_back(NodeOutput::WriteRefused(slot, number)),
@@ -422,6 +426,22 @@ impl Cluster {
 
     pub(crate) fn order(&mut self, order: SlotOrder) {
         self.outputs.push_back(NodeOutput::Order(order));
+    }
+
+    /// Writes one key if all comparisons hold.
+    pub(crate) fn put(
+        &mut self,
+        purpose: Purpose,
+        compares: Vec<ExpectedRevision>,
+        put: (Key, Value),
+        now: Now,
+    ) {
+        let transaction = Transaction {
+            compares,
+            puts: vec![put],
+            reads: false,
+        };
+        self.call(purpose, Call::Transaction(transaction), now);
     }
 
     pub(crate) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {

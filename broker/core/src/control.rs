@@ -1,5 +1,5 @@
-//! Responses to API calls that depend on more than a channel's record, namely endpoints and ICE servers. All functions
-//! are pure: the result depends only on configuration, request and time.
+//! Responses to API calls that need more than a channel's record: endpoints and ICE servers. All functions are pure, so
+//! the result depends only on configuration, request and time.
 
 use crate::settings::{Ice, IceCredential, Listen, Scheme, Settings};
 use crate::{id::Identity, machine::Peer, time::Wall};
@@ -12,21 +12,20 @@ use std::net::Ipv4Addr;
 
 // GetSignalingChannelEndpoint; see codec/PROTOCOL.md, EP.
 
-/// The properties of a GetSignalingChannelEndpoint request that determine the response.
+/// The parts of a GetSignalingChannelEndpoint request that determine the response.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointRequest<'a> {
     /// The requested protocols, without duplicates.
     pub protocols: &'a [Protocol],
-    /// The role in which the client will connect.
+    /// The role that the client will connect in.
     pub role: Role,
     /// The `Host` header of the request.
     pub host: &'a str,
-    /// The connection on which the request arrived.
+    /// The connection that the request arrived on.
     pub peer: Peer,
-    /// Whether a proxy reported the scheme used by the client. In that case, `peer` states this scheme, and `host` is
-    /// kept with its port.
+    /// Whether a proxy reported the client's scheme. If so, `peer` has this scheme, and the port in `host` is kept.
     pub proxied: bool,
-    /// Whether the master's endpoint is given a path if both roles share a host (CON-2).
+    /// Whether to add a path to the master's endpoint when both roles use the same host (CON-2).
     pub role_path: bool,
 }
 
@@ -49,7 +48,7 @@ pub fn endpoint(
     codec::control::endpoint(out, &pairs);
 }
 
-/// Returns the WebSocket endpoint of a channel, without a path, for a client that reaches this machine as `host`.
+/// Returns a channel's WebSocket endpoint, without a path, for a client that reaches this machine as `host`.
 #[must_use]
 pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
     let port = settings.listen.first().map_or(0, |own| own.addr.port());
@@ -89,16 +88,17 @@ fn url(
             (true, Role::Viewer) => "v",
         };
         let named = settings.cluster.direct_node();
-        let hex = named.map_or_else(|| hex(&identity.text()), node_label);
+        let hex = named.map_or_else(|| host_label(&identity.text()), host_label);
         format!("{label}-{hex}.{domain}")
     });
-    // In production, these names belong to a service on port 443. In development, no proxy is in front of the server.
+    // In production, these names refer to a service on port 443. In development, there is no proxy in front of the
+    // server.
     if let Some(named) = named.as_ref().filter(|_| !settings.dev) {
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
-    // A viewer is identified by its client id, so only the master's endpoint contains the role. The path is not used if
-    // the host name contains the role, because some clients treat everything after `wss://` as the host.
+    // A viewer is recognised by its client id, so only the master's endpoint needs to state the role. The path is left
+    // out if the host name states the role, because some clients treat everything after `wss://` as the host.
     let says_role = web_socket && asked.role_path && named.is_none();
     let path = match asked.role {
         Role::Master if says_role => MASTER_PATH,
@@ -127,7 +127,7 @@ fn url(
         (Scheme::Http, false) => ("http", 80),
     };
     let host = named.as_deref().unwrap_or_else(|| host_name(asked.host));
-    // In a container, only the published number of the port that the client used is known.
+    // In a container, the only published port that the broker knows is the one that the client used.
     let known = settings.container && own.is_some_and(|own| own.scheme == listener.scheme);
     let port = if known {
         port_of(asked.host).unwrap_or(default_port)
@@ -141,8 +141,8 @@ fn url(
     }
 }
 
-/// Returns the TLS listener that received the request. If a plain listener received it, returns the first TLS listener
-/// or, if there is none, that plain listener.
+/// Returns the TLS listener that received the request. For a request on a plain listener, returns the first TLS
+/// listener, or the plain listener itself if there is none.
 fn listener(settings: &Settings, peer: Peer) -> Listen {
     let own = settings.listen.get(usize::from(peer.listener)).copied();
     let first = settings.listen.iter().copied();
@@ -158,7 +158,7 @@ fn listener(settings: &Settings, peer: Peer) -> Listen {
     secure.or(own).or_else(fallback).unwrap_or(nothing)
 }
 
-/// Returns the host without its port. The brackets of an IPv6 address are kept.
+/// Returns the host without its port. An IPv6 address keeps its brackets.
 pub(crate) fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
@@ -173,24 +173,19 @@ pub(crate) fn port_of(host: &str) -> Option<u16> {
     rest.strip_prefix(':')?.parse().ok()
 }
 
-/// Returns the label that identifies a node in the host names of its channels if `[cluster] direct` is set. The label
-/// follows the prefix `m-`, `v-` or `r-` and precedes the domain.
+/// Returns the label that identifies a channel in the host names of its endpoints or, if `[cluster] direct` is set, the
+/// node that owns it. The label follows the prefix `m-`, `v-` or `r-` and precedes the domain. It consists of the first
+/// four bytes of the name's SHA-256 hash in hexadecimal, and is the same after restarts and on all machines.
 #[must_use]
-pub fn node_label(node: &str) -> String {
-    hex(node)
-}
-
-/// Returns the first four bytes of the text's SHA-256 hash in hexadecimal. The result is the same after restarts and on
-/// all machines.
-fn hex(text: &str) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+pub fn host_label(name: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
     data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
 }
 
 // GetIceServerConfig returns the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
-/// Writes the response body, with one entry per configured server. If no servers are configured, writes a STUN entry,
-/// because clients do not start with an empty list.
+/// Writes the response body, with one entry per configured server. If none is configured, writes a STUN entry, because
+/// clients refuse to start with an empty list.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -246,26 +241,20 @@ struct Entry {
 
 impl Entry {
     fn of(server: &Ice, name: &str, wall: Wall) -> Self {
-        let (uris, ttl_seconds) = (server.urls.clone(), server.ttl_seconds);
+        let mut entry = Self::placeholder(server.urls.clone(), server.ttl_seconds);
         match &server.credential {
-            IceCredential::None => Self::placeholder(uris, ttl_seconds),
-            IceCredential::Fixed { username, password } => Self {
-                uris,
-                username: username.clone(),
-                password: password.clone(),
-                ttl_seconds,
-            },
+            IceCredential::None => {}
+            IceCredential::Fixed { username, password } => {
+                (entry.username, entry.password) = (username.clone(), password.clone());
+            }
             IceCredential::Secrets(secrets) => {
-                let username = format!("{}:{name}", wall.0 / 1000 + u64::from(ttl_seconds));
-                let password = password(secrets.first().map_or("", String::as_str), &username);
-                Self {
-                    uris,
-                    username,
-                    password,
-                    ttl_seconds,
-                }
+                let secret = secrets.first().map_or("", String::as_str);
+                let ends_s = wall.0 / 1000 + u64::from(server.ttl_seconds);
+                entry.username = format!("{ends_s}:{name}");
+                entry.password = password(secret, &entry.username);
             }
         }
+        entry
     }
 
     /// Creates an entry with placeholder credentials. The C SDK rejects an entry without credentials, and another
@@ -280,17 +269,11 @@ impl Entry {
     }
 
     fn borrow(&self) -> IceServer<'_> {
-        let Self {
-            uris,
-            username,
-            password,
-            ttl_seconds,
-        } = self;
         IceServer {
-            uris,
-            username,
-            password,
-            ttl_seconds: *ttl_seconds,
+            uris: &self.uris,
+            username: &self.username,
+            password: &self.password,
+            ttl_seconds: self.ttl_seconds,
         }
     }
 }
@@ -299,10 +282,7 @@ impl Entry {
 /// draft-uberti-behave-turn-rest-00, section 2.2.
 fn password(secret: &str, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    let tag = hmac::sign(&key, username.as_bytes());
-    let mut text = Vec::new();
-    codec::base64::encode(&mut text, tag.as_ref());
-    text.into_iter().map(char::from).collect()
+    data_encoding::BASE64.encode(hmac::sign(&key, username.as_bytes()).as_ref())
 }
 
 const TTL_SECONDS_MAX: u32 = 86_400;
@@ -402,7 +382,7 @@ mod endpoint_tests {
         settings.cluster.node = Some("n1".into());
         let of_channel = urls(&settings, "x", 0, Role::Master);
         settings.cluster.direct = true;
-        let label = node_label("n1");
+        let label = host_label("n1");
         assert_eq!(label.len(), 8);
         let expected = [
             format!("wss://m-{label}.signal.example"),
@@ -410,7 +390,7 @@ mod endpoint_tests {
         ];
         assert_eq!(urls(&settings, "x", 0, Role::Master), expected);
         assert_ne!(of_channel, expected);
-        assert_ne!(node_label("n2"), label);
+        assert_ne!(host_label("n2"), label);
     }
 
     #[test]

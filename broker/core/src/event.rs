@@ -1,4 +1,4 @@
-//! Event counters. Each shard has its own counters, which are plain numbers. A scrape adds them up.
+//! Event counters. Each shard has its own set of plain integers, and a scrape adds them up.
 
 mod access;
 mod histogram;
@@ -9,14 +9,14 @@ use crate::journal::{ConnectionEnd, END_REASONS, EndReason, UNACCEPTED, Unaccept
 use access::status_index;
 pub use access::{
     AUTH_FAILURES, AuthFailure, PLAYER_OUTCOMES, PlayerOutcome, REQUESTED, Requested, STATUS,
-    STATUSES, UPGRADE_OUTCOMES, UPGRADE_ROLES, UpgradeOutcome, UpgradeRole, sign_ins,
+    STATUSES, UPGRADE_OUTCOMES, UpgradeOutcome, sign_ins,
 };
 use codec::signal::{Action, Role};
 pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// The kind of a received message, as used in counters: an action, or `unknown` if the message could not be parsed.
+/// The kind of a received message as the counters see it: an action, or `unknown` if the message could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -62,11 +62,11 @@ pub enum Outcome {
     Delivered,
     /// The message expired before its recipient connected.
     Expired,
-    /// The message was replaced by a newer one, or was dropped from the bounded list of candidates.
+    /// The message was replaced by a newer one, or was dropped because the list of candidates was full.
     Overwritten,
-    /// The message was dropped because the channel was deleted, the Alexa caller disconnected, the answer came too late
-    /// for its Alexa call, or the server is shutting down. Also used if the message was held back and a newer
-    /// connection of its sender sent a message in the meantime.
+    /// The message was dropped because its channel was deleted, the Alexa caller disconnected, the answer came too late
+    /// for its Alexa call, or the server is shutting down. Also used if the message was held back until a newer
+    /// connection from its sender sent a message.
     Withdrawn,
     /// The message was refused because it violated a rule.
     Refused,
@@ -74,10 +74,10 @@ pub enum Outcome {
     Throttled,
     /// The message was refused because the queue was full.
     Overflow,
-    /// The message was evicted from its queue in favour of a channel or account with less usage. Also used if the
+    /// The message was evicted from its queue to make room for a channel or account that uses less. Also used if the
     /// recipient that has just connected does not accept messages of this length.
     Evicted,
-    /// The message was passed to the kernel, but was dropped in favour of newer messages before it was acknowledged.
+    /// The kernel accepted the message, but the message was dropped in favour of newer ones before it was acknowledged.
     DeliveredUnproved,
 }
 
@@ -85,7 +85,7 @@ impl Outcome {
     /// Labels in the order of [`Outcome::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Returns the outcome of a message that was refused for this reason.
+    /// Returns the outcome of a message that was refused for `reason`.
     #[must_use]
     pub const fn of(reason: Unaccepted) -> Self {
         match reason {
@@ -124,7 +124,7 @@ pub const OUTCOMES: usize = Outcome::COUNT;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum ConnectionRole {
-    /// The connection is performing its TLS handshake.
+    /// The connection is still in its TLS handshake.
     Handshake,
     /// The connection serves HTTP requests.
     Http,
@@ -150,28 +150,28 @@ impl ConnectionRole {
     }
 }
 
-/// The counters of one shard, or their sum over all shards. Gauges that can be computed from a table are not included.
+/// The counters of one shard, or their sum over all shards. Gauges that can be computed from a table are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Messages received, by kind.
     pub received: [u64; KINDS],
     /// Messages with an outcome, by kind and outcome.
     pub outcomes: [[u64; OUTCOMES]; KINDS],
-    /// Refused messages, by reason. For each outcome, the counts of its reasons add up to its count in `outcomes`.
+    /// Refused messages, by reason. The counts of an outcome's reasons add up to that outcome's count in `outcomes`.
     pub unaccepted: [u64; UNACCEPTED],
-    /// Messages queued for a recipient that is not connected.
+    /// Messages queued for recipients that are not connected.
     pub pending_messages: u64,
-    /// Bytes of messages queued for a recipient that is not connected.
+    /// Bytes of messages queued for recipients that are not connected.
     pub pending_bytes: u64,
-    /// Messages that have been fully passed to the kernel but not acknowledged.
+    /// Messages that the kernel has fully accepted but the recipient has not acknowledged.
     pub written_messages: u64,
     /// Bytes of messages that have not been acknowledged.
     pub unconfirmed_bytes: u64,
-    /// Messages that were written to a connection and then returned to their queue.
+    /// Messages that were written to a connection and later returned to their queue.
     pub returned: u64,
-    /// Returned messages that had in fact been acknowledged.
+    /// Returned messages that had been acknowledged after all.
     pub repeated: u64,
-    /// Messages in outboxes that have not been fully passed to the kernel.
+    /// Messages in outboxes that the kernel has not fully accepted.
     pub outbox_messages: u64,
     /// Bytes of messages in outboxes.
     pub outbox_bytes: u64,
@@ -180,17 +180,17 @@ pub struct Counters {
     /// Alexa calls waiting for an answer.
     pub waiting_calls: u64,
     /// Upgrades by role and outcome.
-    pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
+    pub upgrades: [[u64; UPGRADE_OUTCOMES]; ROLES.len()],
     /// HTTP requests by purpose and status. Statuses are in the order of [`STATUS`].
     pub requests: [[u64; STATUSES]; REQUESTED],
     /// Requests refused because of their signature or by a policy.
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Refusals by check.
     pub refusals: ByCheck,
-    /// Number of delivered frames that were longer than each length in [`LARGE_FRAMES`].
+    /// For each length in [`LARGE_FRAMES`], the number of delivered frames that were longer.
     pub large_frames: [u64; LARGE_FRAMES.len()],
-    /// Time from reading a message until its last byte was passed to the kernel. Does not include messages that were
-    /// returned or queued for a recipient that was not connected.
+    /// Time from reading a message until the kernel accepted its last byte. Excludes messages that were returned, or
+    /// queued for a recipient that was not connected.
     pub delivery: Histogram,
     /// Time from a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
@@ -198,13 +198,13 @@ pub struct Counters {
     pub connection_ends: [u64; END_REASONS],
     /// Outcomes of sessions, superseded connections and short connections.
     pub sessions: Sessions,
-    /// Entries (mostly refusals) that were not logged because of the log's rate limits.
+    /// Log entries (mostly refusals) that were dropped because of the log's rate limits.
     pub log_suppressed: u64,
     /// Changes that were refused because the log had no space for their audit entry.
     pub audit_refused: u64,
     /// Requests from players, by outcome.
     pub players: [u64; PLAYER_OUTCOMES],
-    /// Time from a player's request until its answer.
+    /// Time from a player's request to its answer.
     pub player_setup: Histogram,
     /// Pattern matching steps taken to evaluate policies; see [`codec::policy::Policy::decide`].
     pub policy_steps: u64,
@@ -212,15 +212,13 @@ pub struct Counters {
     pub hashed_bytes: u64,
 }
 
-/// Lengths of frames, including headers, that overflow the buffers of old C SDK builds. Source: the metrics contract.
+/// Frame lengths, including headers, that overflow the buffers of old C SDK builds. Source: the metrics contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {
     /// Counts a received message.
     pub fn receive(&mut self, kind: Kind) {
-        if let Some(count) = self.received.get_mut(kind.index()) {
-            *count += 1;
-        }
+        count(&mut self.received, kind.index(), 1);
     }
 
     /// Counts the outcome of a message.
@@ -228,7 +226,7 @@ impl Counters {
         self.end_many(kind, outcome, 1);
     }
 
-    /// Counts `many` messages of one kind that have the same outcome.
+    /// Counts `many` messages of the same kind and outcome.
     pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
         if let Some(count) = self
             .outcomes
@@ -239,17 +237,15 @@ impl Counters {
         }
     }
 
-    /// Counts a message that was refused for this reason.
+    /// Counts a message that was refused for `reason`.
     pub fn unaccepted(&mut self, kind: Kind, reason: Unaccepted) {
         self.end(kind, Outcome::of(reason));
-        if let Some(count) = self.unaccepted.get_mut(reason.index()) {
-            *count += 1;
-        }
+        count(&mut self.unaccepted, reason.index(), 1);
     }
 
     /// Counts the response to an upgrade request.
-    pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
-        let row = self.upgrades.get_mut(role.index());
+    pub fn upgrade(&mut self, role: Role, outcome: UpgradeOutcome) {
+        let row = self.upgrades.get_mut(place(role));
         if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
             *count += 1;
         }
@@ -265,16 +261,12 @@ impl Counters {
 
     /// Counts an authentication or authorization failure.
     pub fn auth_failure(&mut self, failure: AuthFailure) {
-        if let Some(count) = self.auth_failures.get_mut(failure.index()) {
-            *count += 1;
-        }
+        count(&mut self.auth_failures, failure.index(), 1);
     }
 
     /// Counts a WebSocket connection that has ended.
     pub fn connection_end(&mut self, reason: EndReason) {
-        if let Some(count) = self.connection_ends.get_mut(reason.index()) {
-            *count += 1;
-        }
+        count(&mut self.connection_ends, reason.index(), 1);
     }
 
     /// Counts a delivered frame of `bytes` bytes.
@@ -286,31 +278,28 @@ impl Counters {
 
     /// Adds the counters of another shard.
     pub fn add(&mut self, other: &Self) {
-        for (sum, one) in self.received.iter_mut().zip(other.received) {
-            *sum += one;
-        }
-        add_rows(&mut self.outcomes, &other.outcomes);
-        for (sum, one) in self.unaccepted.iter_mut().zip(other.unaccepted) {
-            *sum += one;
-        }
-        add_rows(&mut self.upgrades, &other.upgrades);
-        add_rows(&mut self.requests, &other.requests);
-        for (sum, one) in self.auth_failures.iter_mut().zip(other.auth_failures) {
-            *sum += one;
-        }
-        for (sum, one) in self.large_frames.iter_mut().zip(other.large_frames) {
-            *sum += one;
-        }
+        add_all(&mut self.received, &other.received);
+        add_all(
+            self.outcomes.as_flattened_mut(),
+            other.outcomes.as_flattened(),
+        );
+        add_all(&mut self.unaccepted, &other.unaccepted);
+        add_all(
+            self.upgrades.as_flattened_mut(),
+            other.upgrades.as_flattened(),
+        );
+        add_all(
+            self.requests.as_flattened_mut(),
+            other.requests.as_flattened(),
+        );
+        add_all(&mut self.auth_failures, &other.auth_failures);
+        add_all(&mut self.large_frames, &other.large_frames);
         self.refusals.add(&other.refusals);
-        for (sum, one) in self.connection_ends.iter_mut().zip(other.connection_ends) {
-            *sum += one;
-        }
+        add_all(&mut self.connection_ends, &other.connection_ends);
         self.sessions.add(&other.sessions);
         self.delivery.add(&other.delivery);
         self.session_setup.add(&other.session_setup);
-        for (sum, one) in self.players.iter_mut().zip(other.players) {
-            *sum += one;
-        }
+        add_all(&mut self.players, &other.players);
         self.player_setup.add(&other.player_setup);
         self.log_suppressed += other.log_suppressed;
         self.audit_refused += other.audit_refused;
@@ -328,8 +317,8 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// Returns the number of received messages that neither have an outcome nor are counted by a gauge. Must always be
-    /// 0.
+    /// Returns the number of received messages that have no outcome and are not included in a gauge either. Must always
+    /// be 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
@@ -341,7 +330,7 @@ impl Counters {
             - i128::from(self.written_messages)
     }
 
-    /// Returns `true` if every refused message has a reason. For each outcome, the counts of its reasons must add up to
+    /// Returns `true` if every refused message has a reason, that is, if the counts of each outcome's reasons add up to
     /// the count of the outcome.
     #[must_use]
     pub fn all_have_their_reason(&self) -> bool {
@@ -359,21 +348,27 @@ impl Counters {
     }
 }
 
-fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u64; N]; M]) {
-    for (sum, one) in sums.iter_mut().flatten().zip(ones.iter().flatten()) {
+fn add_all(sums: &mut [u64], ones: &[u64]) {
+    for (sum, one) in sums.iter_mut().zip(ones) {
         *sum += one;
     }
 }
 
-// Counters of sessions. They reveal masters that do not answer. The number of open connections does not show this.
+fn count(counters: &mut [u64], index: usize, many: u64) {
+    if let Some(count) = counters.get_mut(index) {
+        *count += many;
+    }
+}
 
-/// The outcome of a viewer's connection, determined when the connection ends. Each connection has exactly one outcome.
+// Session counters. They reveal masters that do not answer, which the number of open connections does not show.
+
+/// The outcome of a viewer's connection, known once the connection ends. Each connection has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionOutcome {
     /// The viewer received an answer.
     Answered,
-    /// The viewer sent an offer, but disconnected or fell silent before it received an answer.
+    /// The viewer sent an offer, but disconnected or went silent before it received an answer.
     Unanswered,
     /// The viewer did not send an offer.
     NoOffer,
@@ -405,7 +400,7 @@ impl SessionOutcome {
     }
 }
 
-/// The labels of roles, in the order of their counters.
+/// The labels of the roles, in the order of their counters.
 pub const ROLES: [&str; 2] = ["master", "viewer"];
 
 /// The session counters of one shard, or their sum over all shards.
@@ -419,8 +414,8 @@ pub struct Sessions {
     pub short: [u64; ROLES.len()],
 }
 
-/// Duration in milliseconds up to which a connection is considered short. Short connections are normal for viewers that
-/// have received an answer, but not for masters.
+/// Maximum duration of a short connection in milliseconds. Short connections are normal for viewers that have received
+/// an answer, but not for masters.
 pub const SHORT_MS: u64 = 10_000;
 
 impl Sessions {
@@ -434,23 +429,16 @@ impl Sessions {
         }
     }
 
-    /// Counts a superseded connection of `role`.
+    /// Counts a superseded connection in `role`.
     pub fn superseded(&mut self, role: Role) {
         self.superseded[place(role)] += 1;
     }
 
     /// Adds the counters of another shard.
     pub fn add(&mut self, other: &Self) {
-        let pairs = [
-            (&mut self.outcomes[..], &other.outcomes[..]),
-            (&mut self.superseded, &other.superseded),
-            (&mut self.short, &other.short),
-        ];
-        for (sums, others) in pairs {
-            sums.iter_mut()
-                .zip(others)
-                .for_each(|(sum, one)| *sum += one);
-        }
+        add_all(&mut self.outcomes, &other.outcomes);
+        add_all(&mut self.superseded, &other.superseded);
+        add_all(&mut self.short, &other.short);
     }
 }
 
@@ -489,7 +477,7 @@ mod tests {
             ..Counters::default()
         };
         one.receive(Kind::Known(Action::SdpOffer));
-        one.upgrade(UpgradeRole::Viewer, UpgradeOutcome::Forbidden);
+        one.upgrade(Role::Viewer, UpgradeOutcome::Forbidden);
         one.request(Requested::Unknown, 404);
         one.auth_failure(AuthFailure::Policy);
         one.unaccepted(Kind::Unknown, Unaccepted::TooFast);

@@ -1,19 +1,20 @@
-//! The broker's identifiers: distinct types that wrap integers.
+//! The broker's identifiers, as distinct types that wrap integers.
 
 use codec::identifiers::ChannelArn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::rc::Rc;
 
 /// Maximum number of slots in a table. A key contains a 24-bit slot number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
-/// A shard of the process, counted from 0. The number of a shard never changes while the process runs.
+/// A shard of the process, numbered from 0. The number does not change while the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
 impl ShardId {
-    /// Returns the index of the shard in a list of all shards.
+    /// Returns the shard's index in a list of all shards.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -22,33 +23,33 @@ impl ShardId {
 
 /// A node of the cluster, as an index into this node's list of node names. Always below the cluster's `NODES_MAX`.
 ///
-/// Other nodes may list the names in a different order. A message between nodes therefore contains its own list of
-/// names, and a node in it is an index into that list.
+/// Other nodes may list the names in a different order. Messages between nodes therefore carry their own list of names,
+/// and refer to nodes by index into that list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
 impl NodeId {
-    /// Returns the index of the node in a list of all nodes.
+    /// Returns the node's index in a list of all nodes.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// One of the slots among which all channels of a cluster are divided. Always below the cluster's `SLOTS`.
+/// One of the slots that the channels of a cluster are divided into. Always below the cluster's `SLOTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// Returns the index of the slot in a list of all slots.
+    /// Returns the slot's index in a list of all slots.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// Returns the shard that holds the slot's channels on a node with `shards` shards. All nodes that speak the same
-    /// version of the inner protocol compute the same result.
+    /// Returns the shard that owns the slot's channels on a node with `shards` shards. All nodes that speak the same
+    /// version of the inner protocol compute the same shard.
     #[must_use]
     pub fn shard(self, shards: u16) -> ShardId {
         // Spreads any pattern of slots evenly. The odd number is 2^16 divided by the golden ratio.
@@ -57,14 +58,14 @@ impl Slot {
     }
 }
 
-/// The entry of a session or channel in its shard's timer wheel. There is no entry until the first deadline is set.
+/// The entry of a session or channel in its shard's timer wheel. Empty until the first deadline is set.
 ///
-/// Not `Clone`: each owner has at most one entry, so the wheel never has more entries than there are owners.
+/// Not `Clone`: each owner has at most one entry, so the wheel cannot have more entries than owners.
 #[derive(Debug, Default)]
 pub struct TimerId(Option<NonZeroU32>);
 
 impl TimerId {
-    /// Creates the id of an entry. 0 means that there is no entry.
+    /// Creates the id of an entry. 0 means no entry.
     #[must_use]
     pub fn at(place: u32) -> Self {
         Self(NonZeroU32::new(place))
@@ -77,8 +78,7 @@ impl TimerId {
     }
 }
 
-/// A key that consists of a slot number and a generation, 24 bits each. Used by tables that are generic over their
-/// keys.
+/// A key made of a slot number and a generation, 24 bits each. For tables that are generic over their keys.
 pub trait Key: Copy {
     /// Creates a key; see [`SessionKey::new`].
     fn new(slot: u32, generation: u32) -> Self;
@@ -114,14 +114,15 @@ macro_rules! generational_key {
                 self.slot as usize
             }
 
-            /// Returns the generation of the slot for which the key was created. A lookup finds nothing if the slot has
+            /// Returns the slot's generation when the key was created. A lookup finds nothing if the slot has since
             /// moved on to a later generation.
             #[must_use]
             pub fn generation(self) -> u32 {
                 self.generation
             }
 
-            /// Packs the key into 48 bits, with the slot in the low bits, for use as the user data of ring operations.
+            /// Packs the key into 48 bits, with the slot number in the low bits, to serve as the user data of ring
+            /// operations.
             #[must_use]
             pub fn pack(self) -> u64 {
                 u64::from(self.generation) << 24 | u64::from(self.slot)
@@ -152,23 +153,23 @@ macro_rules! generational_key {
 }
 
 generational_key! {
-    /// The key of a session on the shard that serves it. The edge uses the same key for the session's connection.
+    /// Identifies a session on the shard that serves it. The edge uses the same key for the session's connection.
     SessionKey
 }
 generational_key! {
-    /// The key of a channel on the shard that owns it.
+    /// Identifies a channel on the shard that owns it.
     ChannelKey
 }
 
-/// The identity of a channel without its creation time, stored as the text of [`ChannelArn::identity`].
+/// A channel's identity: its ARN without the creation time, stored as the text of [`ChannelArn::identity`].
 ///
-/// Neither the region, the account nor the name contains a colon or a slash. Identities of the same account are
-/// therefore sorted bytewise by name.
+/// Regions, accounts and names contain neither colons nor slashes, so the identities of an account sort bytewise by
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// Returns the identity of the channel in an ARN. The creation time is ignored.
+    /// Returns the identity of the channel that an ARN names. Ignores the creation time.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self(arn.identity().into())
@@ -177,12 +178,12 @@ impl Identity {
     /// Creates the identity of the channel `name` in an account and region.
     #[must_use]
     pub fn new(region: &str, account: &str, name: &str) -> Self {
-        // Called for every API call, so it makes a single allocation and does not use formatting.
+        // Runs for every API call, so it allocates only once and avoids the formatting machinery.
         Self([region, ":", account, KIND, name].concat().into_boxed_str())
     }
 
-    /// Creates the identity from `region:account:name`. With an incomplete name, the result can serve as the bound of a
-    /// range query.
+    /// Creates the identity from `region:account:name`. If the name is incomplete, the result can serve as the bound of
+    /// a range query.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let (tenant, name) = text.rsplit_once(':').unwrap_or_default();
@@ -213,7 +214,7 @@ impl Identity {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
-    /// Returns the common prefix of all channels of the account in this region: `region:account:`.
+    /// Returns the prefix shared by all channels of the account in this region: `region:account:`.
     #[must_use]
     pub fn tenant(&self) -> &str {
         let end = self.0.len() - self.name().len() - (KIND.len() - 1);
@@ -229,27 +230,52 @@ impl Identity {
 
 const KIND: &str = ":channel/";
 
-/// Identifies a call that waits for a message from another shard.
+/// The role of a connection in its channel. The connections with an equal role compete for one slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Master,
+    Viewer(Rc<str>),
+}
+
+impl Role {
+    #[must_use]
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::Master => None,
+            Self::Viewer(id) => Some(id),
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn on_wire(&self) -> codec::signal::Role {
+        match self {
+            Self::Master => codec::signal::Role::Master,
+            Self::Viewer(_) => codec::signal::Role::Viewer,
+        }
+    }
+}
+
+/// Identifies a call that is waiting for a message from another shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
     /// The shard that serves the caller's connection.
     pub shard: ShardId,
     /// The session of the caller's connection.
     pub session: SessionKey,
-    /// The number of the call in its session. Used to drop answers to earlier calls.
+    /// The number of the call within its session, by which answers to earlier calls are recognised and dropped.
     pub serial: u32,
-    /// The account of the caller. The call counts towards the limits of this account.
+    /// The caller's account. The call counts towards its limits.
     pub account: Account,
-    /// Whether the call changes the registry. If so, it waits for the store and counts towards the limit of changes.
+    /// Whether the call changes the registry. Such a call waits for the store and counts towards the limit on changes.
     pub change: bool,
 }
 
-/// An account, stored as the integer that its 12 digits represent.
+/// An account, stored as the integer that its 12 digits form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
 impl Account {
-    /// Returns the account of a channel.
+    /// Returns the account that owns a channel.
     #[must_use]
     pub fn of(arn: &ChannelArn) -> Self {
         Self::of_digits(arn.account())
@@ -269,9 +295,9 @@ impl fmt::Display for Account {
     }
 }
 
-/// One of the callers that share a channel, identified by a hash whose key is specific to the shard. A connection
-/// stores only two bytes of the hash, so there are 65,535 values. Two callers with the same value share one allowance
-/// until the process ends.
+/// A caller among those that share a channel, identified by a hash with a per-shard key. A connection stores only two
+/// bytes of the hash, so there are 65,535 values. Two callers with the same value share one allowance until the process
+/// exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 

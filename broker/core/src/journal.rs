@@ -1,7 +1,7 @@
-//! Log entries as plain data. Shards record the entries, and a separate thread formats and writes them.
+//! Log entries as plain data. Shards record them, and a separate thread formats and writes them.
 //!
 //! No entry has a field for a query string, a payload, a signature or a secret, so none of these can be logged by
-//! accident. Text that comes from clients (client ids, names, ARNs) is escaped and truncated when it is written.
+//! accident. Text from clients (client ids, names, ARNs) is escaped and truncated on output.
 
 pub(crate) mod end_reasons;
 mod rate_limits;
@@ -21,57 +21,52 @@ use std::fmt;
 use std::net::SocketAddr;
 use strum::{EnumCount, IntoStaticStr, VariantArray, VariantNames};
 
-/// Receives log entries without ever blocking. When the journal is full, further entries are dropped and counted.
+/// Accepts log entries without ever blocking. A full journal drops further entries and counts them.
 pub trait Journal: Send {
     /// Records an entry.
     fn note(&mut self, entry: Entry);
 
-    /// Reserves space for the audit entry of a change by an account. Returns `false` if there is no space left, in
-    /// which case the change must not be made. Each reservation is completed by [`Journal::note_kept`] or
-    /// [`Journal::give_back`].
-    fn keep_place(&mut self, account: Account) -> bool {
-        let _ = account;
+    /// Reserves space for the audit entry of a change by an account. Returns `false` if none is left, in which case the
+    /// change must not be made. Every reservation ends with a call to [`Journal::note_kept`] or [`Journal::give_back`].
+    fn keep_place(&mut self, _account: Account) -> bool {
         true
     }
 
-    /// Records an entry in its reserved space. Such an entry is never dropped.
-    fn note_kept(&mut self, account: Account, entry: Entry) {
-        let _ = account;
+    /// Records an entry in its reserved space. It is never dropped.
+    fn note_kept(&mut self, _account: Account, entry: Entry) {
         self.note(entry);
     }
 
-    /// Releases the space reserved for a change, because the change was not made.
-    fn give_back(&mut self, account: Account) {
-        let _ = account;
-    }
+    /// Releases the space reserved for a change that was not made.
+    fn give_back(&mut self, _account: Account) {}
 }
 
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A WebSocket connection has ended. Rate-limited per shard; see [`LimitedJournal::ended`].
+    /// A WebSocket connection ended. Rate-limited per shard; see [`LimitedJournal::ended`].
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Rate-limited per shard; see [`LimitedJournal::refused`].
     Refused(Box<Refused>),
-    /// Some of the refusals in a time window were not logged; see [`LimitedJournal::window_over`].
+    /// Some refusals in a time window were not logged; see [`LimitedJournal::window_over`].
     Suppressed {
-        /// The number of refusals that were not logged.
+        /// The number of unlogged refusals.
         refusals: u64,
-        /// The number of refusals that were not logged, by check and subject.
+        /// The number of unlogged refusals, by check and subject.
         counts: Box<[RefusalCount]>,
     },
-    /// Some connections that ended within a second were not logged.
+    /// Some of the connections that ended within a second were not logged.
     EndsSuppressed {
-        /// The number of connections that ended without being logged.
+        /// The number of unlogged connection ends.
         ends: u64,
     },
     /// A message was refused. Rate-limited per shard; see [`LimitedJournal::unaccepted`].
     Unaccepted(Box<UnacceptedMessage>),
     /// A connection was superseded. Rate-limited per shard; see [`LimitedJournal::superseded`].
     Superseded(Box<Superseded>),
-    /// A call that has changed something, or that was denied by a policy.
+    /// A call that changed something, or that a policy denied.
     Audit(Audit),
-    /// Another node has not responded.
+    /// Another node did not respond.
     NodeTrouble {
         /// Name of the node.
         node: Box<str>,
@@ -80,87 +75,87 @@ pub enum Entry {
         /// The number of requests answered with 503 since the last entry of this kind.
         requests: u64,
     },
-    /// The reloaded credentials forbid some of the open connections.
+    /// The reloaded credentials no longer permit some of the open connections.
     Forbidden(Forbidden),
-    /// The store of the registry has failed.
+    /// The registry's store failed.
     StoreTrouble {
-        /// The error message of the store. It contains nothing that was received from clients.
+        /// The store's error message, which contains nothing received from clients.
         error: Box<str>,
     },
 }
 
-/// A WebSocket connection that has ended.
+/// A WebSocket connection that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionEnd {
     /// The role in which the connection was admitted.
     pub role: Role,
-    /// The client id, if the connection belongs to a viewer.
+    /// The client id of a viewer.
     pub client_id: Option<Box<str>>,
-    /// The name of the channel, even if the channel has been deleted. `None` only if there is a bug in the telemetry.
+    /// The name of the channel, which may have been deleted by now. `None` only if the telemetry has a bug.
     pub channel: Option<Box<str>>,
     /// The account of the channel. Not logged.
     pub account: Account,
     /// Address of the peer.
     pub remote: SocketAddr,
-    /// Time from the admission of the connection until it ended, in milliseconds.
+    /// Time from the connection's admission until it ended, in milliseconds.
     pub duration_ms: u64,
     /// Number of messages received, including refused ones.
     pub messages_in: u32,
-    /// Number of messages that were completely delivered to the client.
+    /// Number of messages delivered to the client in full.
     pub messages_out: u32,
-    /// Number of messages that were sent on this connection but not acknowledged, and were queued again for the
+    /// Number of messages that were sent on this connection without being acknowledged, and queued again for the
     /// client's next connection.
     pub returned: u32,
-    /// Time from the admission of a viewer until its first offer, in milliseconds; `None` if it sent no offer.
+    /// Time from a viewer's admission to its first offer, in milliseconds; `None` if it sent no offer.
     pub offered_ms: Option<u32>,
-    /// Time from the admission of a viewer until its first answer, in milliseconds; `None` if it received no answer.
+    /// Time from a viewer's admission to its first answer, in milliseconds; `None` if it received no answer.
     pub answered_ms: Option<u32>,
-    /// The reason why the connection ended.
+    /// Why the connection ended.
     pub reason: EndReason,
     /// The cause, if the connection was closed for lack of permission: the policy statement that denies it, or the key,
     /// role, policy or sign-in that was removed.
     pub refused_by: Option<Box<str>>,
 }
 
-/// How many open connections the reloaded credentials forbid.
+/// How many open connections the reloaded credentials no longer permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     /// Number of open connections.
     pub connections: u64,
-    /// Number of open connections that the credentials forbid.
+    /// Number of open connections that are no longer permitted.
     pub forbidden: u64,
-    /// Whether the connections are closed only after a delay. This is the case if more than half of all connections are
-    /// forbidden, because the operator may reload corrected credentials meanwhile.
+    /// Whether these connections are closed only after a delay. This happens if they are more than half of all
+    /// connections, because the operator may still reload corrected credentials.
     pub waits: bool,
 }
 
-/// A message that was refused.
+/// A refused message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnacceptedMessage {
     /// The name of the channel.
     pub channel: Box<str>,
     /// The account of the channel. Not logged.
     pub account: Account,
-    /// Role of the sender.
+    /// The sender's role.
     pub role: Role,
-    /// The client id of the sender, if the sender is a viewer.
+    /// The sender's client id, if it is a viewer.
     pub client_id: Option<Box<str>>,
-    /// Address of the sender.
+    /// The sender's address.
     pub remote: SocketAddr,
-    /// The action of the message, if it could be parsed.
+    /// The message's action, if it could be parsed.
     pub action: Option<Action>,
-    /// The reason why the message was refused.
+    /// Why the message was refused.
     pub reason: Unaccepted,
-    /// The length of the payload, if the payload is too long. Otherwise, the length of the frame that the recipient
-    /// would receive, or 0 if there is no such frame.
+    /// The length of the payload if it is too long. Otherwise, the length of the frame that the recipient would have
+    /// received, or 0 if there is no such frame.
     pub bytes: usize,
-    /// The maximum length of a payload if the payload is oversized; otherwise, 0.
+    /// The maximum payload length if the payload is too long; otherwise, 0.
     pub most: usize,
-    /// Number of refused messages that were not logged since the last entry of this kind.
+    /// Number of refused messages that went unlogged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// A connection that was superseded by a newer one with the same role and client id.
+/// A connection superseded by a newer one with the same role and client id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded {
     /// The name of the channel.
@@ -169,45 +164,45 @@ pub struct Superseded {
     pub account: Account,
     /// Role of both connections.
     pub role: Role,
-    /// The client id, if the connections belong to a viewer.
+    /// The client id of both connections, if they belong to a viewer.
     pub client_id: Option<Box<str>>,
     /// Address of the older connection.
     pub remote: SocketAddr,
     /// Address of the newer connection.
     pub by: SocketAddr,
-    /// Time between the admissions of the two connections, in milliseconds.
+    /// How long after the older connection the newer one was admitted, in milliseconds.
     pub after_ms: u64,
-    /// Whether the newer connection is a master's only by default, because its request does not specify a role. The
-    /// client may be a viewer that sends no client id. Set only under `--dev`.
+    /// Whether the newer connection is a master's only by default, because its request specifies no role. The client
+    /// may be a viewer that sends no client id. Set only under `--dev`.
     pub unnamed: bool,
-    /// Number of superseded connections that were not logged since the last entry of this kind.
+    /// Number of superseded connections that went unlogged since the last entry of this kind.
     pub unlogged: u64,
 }
 
-/// The caller, as recorded in an audit entry. The session name alone does not prove the caller's identity, because the
-/// caller chooses it.
+/// The caller in an audit entry. The session name alone proves nothing about the caller's identity, because the caller
+/// chooses it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditCaller {
-    /// The name of the caller: a principal, `federated-user/NAME`, `ROLE/SESSION`, or the identity that signed in.
+    /// The caller's name: a principal, `federated-user/NAME`, `ROLE/SESSION`, or the identity that signed in.
     pub name: Box<str>,
-    /// Account of the caller.
+    /// The caller's account.
     pub account: Box<str>,
     /// The access key id that signed the request; `None` for a sign-in.
     pub key_id: Option<Box<str>>,
-    /// Source identity: the person or program on whose behalf the session acts.
+    /// Source identity: the person or program that the session acts for.
     pub source_identity: Option<Box<str>>,
-    /// The certificate or the token with which the caller signed in to obtain the session.
+    /// The certificate or token with which the caller signed in to obtain the session.
     pub sign_in: Presented,
 }
 
-/// An API call that is audited, because it changes something or was denied by a policy.
+/// An API call that is audited because it changes something or a policy denied it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The caller; `None` if the request required no signature.
+    /// The caller; `None` if the request needed no signature.
     pub caller: Option<Box<AuditCaller>>,
     /// The name of the AWS operation, or `ConnectAsMaster` or `ConnectAsViewer` for an upgrade.
     pub operation: &'static str,
-    /// The ARN of the channel, or as much of it as is known.
+    /// The ARN of the channel, as far as it is known.
     pub channel_arn: Option<Box<str>>,
     /// The session requested by an STS call: the federated user, or `ROLE/SESSION`.
     pub session: Option<Box<str>>,
@@ -222,7 +217,7 @@ pub struct Audit {
     pub remote: SocketAddr,
 }
 
-/// The reason why a WebSocket connection ended. If there are several causes, the first one is reported.
+/// Why a WebSocket connection ended. If there are several causes, the first one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
@@ -230,23 +225,23 @@ pub enum EndReason {
     PeerClosed,
     /// The peer disconnected without a close frame.
     PeerGone,
-    /// No bytes were received within the idle timeout.
+    /// No bytes arrived within the idle timeout.
     Idle,
-    /// The connection has reached its maximum age.
+    /// The connection reached its maximum age.
     Age,
-    /// The connection had been superseded, and was evicted because its slot had too many superseded connections that
-    /// were newer.
+    /// The connection had been superseded, and was closed because its slot had too many superseded connections newer
+    /// than it.
     SupersededEvicted,
-    /// The connection had been superseded while a message was partly sent, and its peer did not read the rest of the
+    /// The connection was superseded while a message was partly sent, and its peer did not read the rest of that
     /// message.
     SupersededStuck,
-    /// The connection had been superseded by a connection that has since ended. Closed so that its client reconnects.
+    /// The connection was superseded by one that has since ended. Closed so that its client reconnects.
     SupersededVacant,
-    /// The peer has not sent a frame after a ping.
+    /// The peer sent no frame in response to a ping.
     Unanswered,
-    /// The operator asked all clients to fetch the ICE servers again. This client must reconnect to do so.
+    /// The operator asked all clients to fetch the ICE servers again, for which this client has to reconnect.
     IceReconnect,
-    /// The client read too slowly, and its outbox was full.
+    /// The client read too slowly and its outbox filled up.
     SlowConsumer,
     /// The channel was deleted.
     ChannelDeleted,
@@ -262,13 +257,13 @@ pub enum EndReason {
     Flood,
     /// The operator closed the connection.
     Operator,
-    /// The connection was evicted in favour of another one, because its account or caller had the most connections.
+    /// The connection was evicted to make room for another one, because its account or caller had the most connections.
     MadeRoom,
-    /// The caller is no longer permitted to connect, because the credentials or the tags of the channel have changed.
+    /// The caller may no longer connect, because the credentials or the channel's tags changed.
     Forbidden,
 }
 
-/// The number of reasons. All protocol errors count as one.
+/// The number of reasons, where all protocol errors count as one.
 pub const END_REASONS: usize = EndReason::COUNT;
 
 impl EndReason {
@@ -283,7 +278,7 @@ impl EndReason {
         place.unwrap_or_default()
     }
 
-    /// Returns the status code and the text of the close frame that starts the close handshake (RFC 6455 section 7.4).
+    /// Returns the status code and reason text for the close frame (RFC 6455 section 7.4).
     #[must_use]
     pub const fn close(self) -> (u16, &'static str) {
         match self {
@@ -310,7 +305,7 @@ impl EndReason {
     }
 }
 
-/// Formats the reason as one of a fixed set of names. The name of a protocol error is followed by its close code.
+/// Formats the reason as one of a fixed set of names. A protocol error's name is followed by its close code.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.into())?;
@@ -321,8 +316,8 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// The reason why a message was refused. Every message that is refused, throttled or dropped for lack of space has
-/// exactly one reason.
+/// Why a message was refused. Every message that is refused, throttled or dropped for lack of space has exactly one
+/// reason.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantArray,
 )]
@@ -336,19 +331,19 @@ pub enum Unaccepted {
     NotBase64,
     /// The payload is not a single JSON object.
     NotJson,
-    /// A JSON member is repeated or has the wrong type, or the correlation id does not match the required pattern.
+    /// A JSON member is repeated or has the wrong type, or the correlation id does not match its pattern.
     Malformed,
     /// The action is missing or unknown.
     UnknownAction,
-    /// The recipient named by the master is missing or is not a client id.
+    /// The master named no recipient, or one that is not a client id.
     UnknownRecipient,
     /// The master sent an offer, but the configuration allows only viewers to send offers.
     MasterOffer,
-    /// An injected test fault refused the message. Occurs only under `--dev`.
+    /// An injected test fault refused the message. Only under `--dev`.
     FaultInjected,
     /// The sender has exceeded its rate limit.
     TooFast,
-    /// There is no space left to forward or queue the message.
+    /// There was no space left to forward or queue the message.
     NoRoom,
     /// The recipient cannot receive a message of this length.
     TooLongForRecipient,
@@ -361,8 +356,8 @@ impl Unaccepted {
     /// All reasons, in the order of [`Unaccepted::index`].
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Converts a fault of a message into the reason for refusing it. The second value is the length of the payload if
-    /// it is too long; otherwise, 0.
+    /// Converts a fault in a message into the reason for refusing it. Also returns the payload length if it is too
+    /// long; otherwise, 0.
     #[must_use]
     pub const fn of(fault: FaultKind) -> (Self, usize) {
         match fault {
@@ -383,8 +378,8 @@ impl Unaccepted {
         self.into()
     }
 
-    /// Returns a sentence that explains the reason and states the limit that was exceeded. `bytes` and `most` are the
-    /// actual and the maximum length of an oversized payload or message, or 0 if they are unknown.
+    /// Returns a sentence that explains the reason and states any limit that was exceeded. `bytes` and `most` are the
+    /// actual and the maximum length of an oversized payload or message, or 0 if unknown.
     #[must_use]
     pub fn says(self, bytes: usize, most: usize) -> Cow<'static, str> {
         if most > 0 {

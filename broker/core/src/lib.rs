@@ -1,19 +1,19 @@
 //! The broker without its edge: sessions, channels and shards as state machines, and the types that they share.
 //!
-//! Bytes, time and random seeds are passed as arguments, and outputs are returned. This crate uses no files, sockets,
-//! clocks, threads, locks or system randomness. None of its dependencies is an async runtime, a TLS library or a
-//! database, and `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md).
-//! `broker/ARCHITECTURE.md` gives an overview of the whole broker. The modules in reading order:
+//! Bytes, time and random seeds are passed in as arguments, and outputs are returned. This crate uses no files,
+//! sockets, clocks, threads, locks or system randomness. None of its dependencies is an async runtime, a TLS library or
+//! a database, and `clippy.toml` bans their counterparts in `std` (broker/decisions/0002-pure-core.md). For an overview
+//! of the whole broker, see `broker/ARCHITECTURE.md`. The modules in reading order:
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that all other modules use |
 //! | [`settings`] | configuration, with its defaults |
 //! | [`presence`] | members of watched channels |
-//! | `quota` [`timer_wheel`] [`work_units`] | token buckets; deadlines without a scan; the work of a turn |
+//! | `quota` [`timer_wheel`] [`work_units`] | token buckets; deadlines without a scan; work per event loop iteration |
 //! | [`auth`] | identity and permissions of callers |
 //! | [`readiness`] | whether the process is ready for clients |
-//! | [`refusal`] | why a request is refused, and the error for its client |
+//! | [`refusal`] | why a request is refused, and the error that the client receives |
 //! | [`refusal_id`] | request ids of refusals, which encode the reason |
 //! | [`wire`] | encoding of what nodes and programs write for each other |
 //! | [`machine`] | interface between a shard's state and the edge that drives it |

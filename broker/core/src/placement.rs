@@ -18,7 +18,7 @@ pub enum Home {
     Nobody,
 }
 
-/// Locates channels. Created at startup and copied to every shard.
+/// Finds the owner of a channel. Created at startup and copied to every shard.
 #[derive(Clone, Debug)]
 pub struct Placement {
     hasher: RandomState,
@@ -27,8 +27,8 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Creates a placement over `shards` shards. The placement is keyed by the secret `seeds`, so that clients cannot
-    /// choose names that all map to the same shard.
+    /// Creates a placement over `shards` shards. It is keyed with the secret `seeds`, so that clients cannot choose
+    /// names that all map to the same shard.
     ///
     /// # Panics
     /// Panics if `shards` is 0, which the configuration rejects.
@@ -43,7 +43,7 @@ impl Placement {
         }
     }
 
-    /// Sets the slot map of the cluster to which this node belongs.
+    /// Sets the slot map of this node's cluster.
     #[must_use]
     pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Placement {
         }
     }
 
-    /// Returns the slot map of the cluster; `None` for a single process.
+    /// Returns the cluster's slot map; `None` for a single process.
     #[must_use]
     pub fn cluster(&self) -> Option<&SlotMap> {
         self.cluster.as_deref()
@@ -64,7 +64,7 @@ impl Placement {
         self.cluster.clone()
     }
 
-    /// Returns the owner of a channel at `now`. A name and its ARN have the same owner, because the creation time is
+    /// Returns a channel's owner at `now`. A name and its ARN have the same owner, because the creation time is
     /// ignored.
     #[must_use]
     pub fn home(&self, identity: &Identity, now: Now) -> Home {
@@ -78,14 +78,14 @@ impl Placement {
         }
     }
 
-    /// Returns the slot of a channel. Returns `None` outside a cluster, and as long as the cluster's key is unknown.
+    /// Returns a channel's slot. Returns `None` outside a cluster, and until the cluster's key is known.
     #[must_use]
     pub fn slot(&self, identity: &Identity) -> Option<Slot> {
         self.cluster.as_ref()?.slot(identity)
     }
 
     /// Returns the shard that owns a channel of this node. In a cluster, the shard is derived from the slot, so that
-    /// other nodes can compute it as well.
+    /// other nodes can compute it too.
     #[must_use]
     pub fn shard(&self, identity: &Identity) -> ShardId {
         if let Some(slot) = self.slot(identity) {
@@ -95,8 +95,7 @@ impl Placement {
         ShardId(u16::try_from(place).unwrap_or(0))
     }
 
-    /// Returns the hash of a caller. The hash is the same on all shards of this process and cannot be predicted by
-    /// clients.
+    /// Returns a caller's hash, which is the same on all shards of this process and which clients cannot predict.
     #[must_use]
     pub fn caller(&self, identity: impl Hash) -> u64 {
         self.hasher.hash_one(identity)

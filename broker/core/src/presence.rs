@@ -1,12 +1,12 @@
-//! The presence of watched channels as plain data: the connected master and viewers, the viewers that wait for an
-//! absent master, and the changes that have not been reported yet.
+//! The presence of watched channels as plain data: the connected master and viewers, the viewers waiting for an absent
+//! master, and the changes that have not been reported yet.
 //!
 //! A hook in the configuration selects the channels that it watches. While an operator's page follows all channels, all
-//! of them are watched. After each input that has changed a watched channel, the shard reports the complete state of
-//! the channel rather than a delta. A report may therefore be lost or replaced by a newer one without harm. The
-//! sequence numbers of a shard never repeat or decrease while the process runs. States from different processes are
-//! ordered by their epoch, which takes precedence. The epoch is that of the process or, in a cluster, that of the
-//! channel's slot since this process began to serve the slot.
+//! of them are watched. After each input that changes a watched channel, the shard reports the channel's complete state
+//! rather than a delta. A report can therefore be lost or replaced by a newer one without harm. A shard's sequence
+//! numbers never repeat or decrease while the process runs. States from different processes are ordered by epoch first.
+//! The epoch is that of the process or, in a cluster, that of the channel's slot since this process started to serve
+//! the slot.
 
 use crate::id::{Account, CallerId, ChannelKey, Slot};
 use crate::limits::{PARTING_MAX, PRESENCE_RETRY_MS, PRESENCE_TOLD_PER_TURN};
@@ -18,38 +18,38 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// The state of a channel's presence at one moment.
+/// The presence on a channel at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// The name of the channel.
     pub name: Box<str>,
     /// The ARN of the channel.
     pub arn: Box<str>,
-    /// The account of the channel.
+    /// The account that owns the channel.
     pub account: Account,
-    /// Bitmask of the hooks that watch the channel. Bit n stands for entry n of `[[hook]]`.
+    /// Bitmask of the hooks that watch the channel, where bit n is entry n of `[[hook]]`.
     pub hooks: u16,
-    /// The slot of the channel, if slots can move between nodes.
+    /// The channel's slot, if slots can move between nodes.
     pub slot: Option<Slot>,
-    /// The epoch of the state. When the owner of the channel changes, the new owner's epoch is higher.
+    /// The epoch of this state. A new owner of the channel has a higher epoch than the previous one.
     pub epoch: u64,
-    /// The sequence number of the state, which increases within an epoch.
+    /// The sequence number of this state, which increases within an epoch.
     pub sequence: u64,
     /// The time of this state.
     pub at: Wall,
     /// The kind of the most recent change.
     pub cause: PresenceCause,
-    /// Why the master or viewer in `cause` left, as named in the log.
+    /// Why the master or viewer in `cause` left, in the words of the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
     pub master: Option<Master>,
     /// Number of connected viewers.
     pub viewers: u32,
-    /// Viewers and calls with messages queued for an absent master, oldest first. There are at most
-    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). If the list is truncated, it still includes the newest
-    /// entry of each caller.
+    /// Viewers and calls with messages queued for an absent master, oldest first and at most
+    /// [`WAITERS_TOLD_MAX`](crate::limits::WAITERS_TOLD_MAX). A truncated list still includes the newest entry of each
+    /// caller.
     pub waiting: Vec<Waiter>,
-    /// Number of waiting viewers that `waiting` omits.
+    /// Number of waiting viewers missing from `waiting`.
     pub more: u32,
 }
 
@@ -60,7 +60,7 @@ impl Presence {
         self.master.is_some() || self.viewers > 0 || !self.waiting.is_empty()
     }
 
-    /// Creates the presence of a channel on which nobody is connected or waiting.
+    /// Creates the presence of a channel without connected or waiting clients.
     #[must_use]
     pub fn nobody(record: &Record, hooks: u16, cause: PresenceCause) -> Self {
         Self {
@@ -87,29 +87,29 @@ impl Presence {
 pub struct Master {
     /// When the master connected.
     pub since: Wall,
-    /// The address of the master.
+    /// The master's address.
     pub remote: SocketAddr,
-    /// When the master became suspect, if it is suspect. A master is suspect if it has left a message unacknowledged
-    /// for too long. It must then be woken.
+    /// When the master became suspect, if it is. A suspect master has left a message unacknowledged for too long, and
+    /// must be woken.
     pub doubtful_since: Option<Wall>,
 }
 
 impl Master {
-    /// Returns `true` if the master is suspect. It is then woken as if it were absent.
+    /// Returns `true` if the master is suspect, and is therefore woken as if it were absent.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful_since.is_some()
     }
 }
 
-/// A viewer or a call that waits for a master.
+/// A viewer or a call that is waiting for a master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
     /// The client id of the viewer, or the sender id of an Alexa call.
     pub client_id: Box<str>,
-    /// The action of the oldest queued offer or, if there is no offer, of the oldest queued message.
+    /// The action of the oldest queued offer or, without an offer, of the oldest queued message.
     pub action: Action,
-    /// The caller of the viewer's connection; `None` if the limits per caller do not apply to it.
+    /// The caller of the viewer's connection; `None` if per-caller limits do not apply to it.
     pub caller: Option<CallerId>,
     /// When the message with `action` was accepted.
     pub since: Wall,
@@ -122,7 +122,7 @@ pub struct Waiter {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumCount, IntoStaticStr, VariantNames,
 )]
 pub enum PresenceCause {
-    /// A viewer began to wait, because its message was queued for an absent master.
+    /// A viewer started waiting, because its message was queued for an absent master.
     #[strum(serialize = "viewer.waiting")]
     Waiting,
     /// A viewer stopped waiting, because its messages were delivered or expired.
@@ -134,13 +134,13 @@ pub enum PresenceCause {
     /// A viewer left.
     #[strum(serialize = "viewer.left")]
     ViewerLeft,
-    /// A tag changed, and a hook now watches the channel that did not watch it before.
+    /// A tag changed, so a hook started to watch the channel.
     #[strum(serialize = "channel.watched")]
     Watched,
     /// A master joined.
     #[strum(serialize = "master.joined")]
     MasterJoined,
-    /// A master that had been reported as gone turned out to be connected.
+    /// A master that had been reported as gone turned out to be still connected.
     #[strum(serialize = "master.confirmed")]
     MasterConfirmed,
     /// A newer master superseded the current one, or a superseded master regained its slot.
@@ -158,7 +158,7 @@ pub enum PresenceCause {
     Deleted,
 }
 
-/// A report about presence that a shard passes to its [`Audience`].
+/// A presence report that a shard passes to its [`Audience`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The state of a channel.
@@ -167,17 +167,17 @@ pub enum Told {
     Lost,
 }
 
-/// Receives the presence reports of a shard. Must not block.
+/// Receives a shard's presence reports. Must not block.
 pub trait Audience: Send {
     /// Delivers a report.
     ///
     /// # Errors
-    /// Returns the report itself if there is no space for it. The shard then retries with the state that the channel
-    /// has at that time.
+    /// Returns the report itself if there is no space for it. The shard retries later, with the state that the channel
+    /// has by then.
     fn tell(&mut self, told: Told) -> Result<(), Told>;
 
-    /// Returns `true` if the states of all channels must be reported, even of channels that no hook watches. Called
-    /// whenever a client joins or leaves.
+    /// Returns `true` if all channels must be reported, including those that no hook watches. Called whenever a client
+    /// joins or leaves.
     fn is_read(&self) -> bool {
         false
     }
@@ -193,24 +193,24 @@ impl Audience for Nobody {
     }
 }
 
-// Changes of presence that a shard has not reported yet.
+// Presence changes that a shard has not reported yet.
 
-/// The latest change of a channel's presence, and the reason if a master or viewer left.
+/// The latest change to a channel's presence, with the reason if a master or viewer left.
 pub type Change = (PresenceCause, Option<&'static str>);
 
-/// Changes of presence that a shard has not reported yet, at most one per watched channel. If a report cannot be
-/// delivered, a later retry sends the state of the channel at that time. Nothing is lost, except for the final states
-/// of deleted channels beyond [`PARTING_MAX`]. Such a loss is itself reported.
+/// Presence changes that a shard has not reported yet, at most one per watched channel. If a report cannot be
+/// delivered, it is retried later with the channel's state at that time. Nothing is lost except the final states of
+/// deleted channels beyond [`PARTING_MAX`], and such a loss is itself reported.
 pub struct News {
     audience: Box<dyn Audience>,
     sequence: u64,
     changed: BTreeMap<ChannelKey, Change>,
-    /// The channel that was reported last. The next report is about the channel after it, so that a channel that
-    /// changes constantly does not delay the others forever.
+    /// The channel that was reported last. The next report starts with the channel after it, so that a channel that
+    /// changes all the time does not delay the others forever.
     turn: Option<ChannelKey>,
     parting: VecDeque<Box<Presence>>,
     lost: bool,
-    /// When to continue, if reports wait for the next turn or for space in the audience's queue.
+    /// When to continue, if reports are waiting for the next event loop iteration or for space in the audience's queue.
     waits: Option<Now>,
 }
 
@@ -221,7 +221,7 @@ impl Default for News {
 }
 
 impl News {
-    /// Creates an empty queue whose reports go to `audience`.
+    /// Creates an empty queue that reports to `audience`.
     #[must_use]
     pub fn new(audience: Box<dyn Audience>) -> Self {
         Self {
@@ -235,15 +235,15 @@ impl News {
         }
     }
 
-    /// Returns `true` if a channel watched by these hooks must be reported.
+    /// Returns `true` if a channel with these hooks must be reported.
     #[inline]
     #[must_use]
     pub fn is_watched(&self, hooks: u16) -> bool {
         hooks != 0 || self.audience.is_read()
     }
 
-    /// Records a change of a watched channel. If the channel has several unreported changes, only the most significant
-    /// one is kept.
+    /// Records a change to a watched channel. Of several unreported changes to a channel, only the most significant one
+    /// is kept.
     pub fn changed(&mut self, channel: ChannelKey, change: Change) {
         let last = self.changed.entry(channel).or_insert(change);
         if change.0 >= last.0 {
@@ -251,13 +251,13 @@ impl News {
         }
     }
 
-    /// Returns `true` if a channel has a change that has not been reported.
+    /// Returns `true` if the channel has an unreported change.
     #[must_use]
     pub fn is_untold(&self, channel: ChannelKey) -> bool {
         self.changed.contains_key(&channel)
     }
 
-    /// Records the final state of a channel that was deleted, or that some hooks have stopped watching.
+    /// Records the final state of a channel that was deleted, or that some hooks no longer watch.
     pub fn parted(&mut self, channel: ChannelKey, last: Box<Presence>) {
         self.changed.remove(&channel);
         self.parting.push_back(last);
@@ -267,7 +267,7 @@ impl News {
         }
     }
 
-    /// Drops the unreported change of a channel that now belongs to another process.
+    /// Drops the unreported change to a channel that now belongs to another process.
     pub fn forget(&mut self, channel: ChannelKey) {
         self.changed.remove(&channel);
     }
@@ -291,8 +291,8 @@ impl News {
         self.changed.is_empty() && self.parting.is_empty() && !self.lost
     }
 
-    /// Sends the reports that are due. `presence` returns the current state of a channel, with the given sequence
-    /// number, or `None` if there is nothing to report.
+    /// Sends the reports that are due. `presence` returns a channel's current state with the given sequence number, or
+    /// `None` if there is nothing to report.
     pub fn tell(
         &mut self,
         at: Moment,
@@ -337,7 +337,7 @@ impl News {
         self.changed.remove_entry(&channel)
     }
 
-    /// Returns the sequence number to use for a state that is read now.
+    /// Returns the sequence number for a state that is read now.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence

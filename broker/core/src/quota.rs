@@ -1,14 +1,14 @@
 //! Token buckets for rate limits.
 //!
-//! A bucket is stored as its *debt*: the number of tokens that have been taken and not refilled. An unused bucket is
-//! therefore all zeros, and a full bucket can be dropped. Source: KVS WebRTC service quotas. The burst is specific to
-//! this service (codec/PROTOCOL.md, RATE-2).
+//! A bucket is stored as its *debt*: the number of tokens taken and not yet refilled. An unused bucket is therefore all
+//! zeros, and a full one can be dropped. Source: KVS WebRTC service quotas. The burst is specific to this service
+//! (codec/PROTOCOL.md, RATE-2).
 
 use crate::time::Now;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The parameters of a token bucket. A rate of 0 means that there is no limit.
+/// The parameters of a token bucket. A rate of 0 means unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
     /// Refill rate, in tokens per second.
@@ -18,7 +18,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Creates the parameters for `rate`, with a burst of five seconds.
+    /// Creates the parameters for `rate`, with a burst that lasts five seconds.
     #[must_use]
     pub fn of(rate: u32) -> Self {
         Self {
@@ -28,25 +28,24 @@ impl Rate {
     }
 }
 
-/// A token bucket. Its [`Rate`] is passed as an argument, because millions of buckets share a few rates.
+/// A token bucket. It does not store its [`Rate`], because millions of buckets share a few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// The number of missing tokens, in thousandths. In this unit, a rate in tokens per second is the refill per
-    /// millisecond.
+    /// The number of missing tokens, in thousandths. In this unit, the refill per millisecond equals the rate in tokens
+    /// per second.
     debt: u32,
-    /// When `debt` was computed, in milliseconds. The value wraps after 49 days. A bucket that was idle that long may
-    /// then appear to have been used more recently, and refills only from that time.
+    /// When `debt` was computed, in milliseconds. Wraps after 49 days. A bucket that was idle for that long may then
+    /// seem to have been used more recently, and refills only from that time.
     at: u32,
 }
 
 impl Bucket {
-    /// Takes a token. Returns `false` and leaves the bucket unchanged if no token is available. A rate of 0 means that
-    /// there is no limit.
+    /// Takes a token. Returns `false` and leaves the bucket unchanged if there is none. A rate of 0 means unlimited.
     pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         self.take_several(1, rate, now)
     }
 
-    /// Takes several tokens at once. A full bucket always suffices, even if its burst is smaller than `tokens`.
+    /// Takes several tokens at once. A full bucket is always enough, even if its burst is smaller than `tokens`.
     pub(crate) fn take_several(&mut self, tokens: u32, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_tokens(tokens, debt, rate);
@@ -87,8 +86,7 @@ impl Bucket {
         }
     }
 
-    /// Returns the time of the bucket's last update if it is less than a minute ahead of `now`. Otherwise, returns
-    /// `now`.
+    /// Returns when the bucket was last updated if that is less than a minute ahead of `now`, and `now` otherwise.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {
@@ -113,8 +111,8 @@ impl SharedBucket {
         bucket.has(rate, bucket.not_before(now))
     }
 
-    /// Does the same as [`Bucket::take`], but atomically. Shards read their clocks at different times, so the bucket's
-    /// time is never moved backwards.
+    /// Like [`Bucket::take`], but atomic. Shards read their clocks at different times, so this never moves the bucket's
+    /// time backwards.
     pub(crate) fn take(&self, rate: Rate, now: Now) -> bool {
         let order = Ordering::Relaxed;
         let taken = self.0.fetch_update(order, order, |bits| {
@@ -137,8 +135,8 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// One token, in thousandths. A burst is at most a million tokens (`[quotas]`). This makes 10⁹ thousandths, so a `u32`
-/// suffices.
+/// One token, in thousandths. A burst has at most a million tokens (`[quotas]`), which are 10⁹ thousandths and fit into
+/// a `u32`.
 const TOKEN: u32 = 1000;
 
 #[cfg(test)]

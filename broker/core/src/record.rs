@@ -1,4 +1,4 @@
-//! Records of channels. A record contains everything that is stored about a channel except its connections.
+//! Channel records. A record contains everything that is stored about a channel except its connections.
 
 use crate::time::Wall;
 use codec::control::{ChannelStatus, Tag};
@@ -9,11 +9,11 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Length of a version in characters of `[A-Za-z0-9]`. The cloud service uses the same length.
+/// Length of a version, in characters of `[A-Za-z0-9]`. The same as in the cloud service.
 pub const VERSION_BYTES: usize = 20;
 
-/// The version of a channel. Every update changes the version. Update and Delete can name the version that they expect,
-/// which protects against acting on stale data.
+/// A channel's version, which every update changes. Update and Delete can name the version that they expect, so that
+/// they do not act on stale data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "[u8; VERSION_BYTES]")]
 pub struct Version([u8; VERSION_BYTES]);
@@ -27,7 +27,7 @@ impl Version {
         }))
     }
 
-    /// Creates a version from stored bytes. Returns `None` if any of them is not a letter or digit.
+    /// Creates a version from stored bytes. Returns `None` if one of them is not a letter or digit.
     #[must_use]
     pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
         bytes
@@ -53,23 +53,22 @@ impl TryFrom<[u8; VERSION_BYTES]> for Version {
 
 /// The record of a channel.
 ///
-/// A channel record. Source: KVS API reference, "`ChannelInfo`". All channels have the type `SINGLE_MASTER`, and are
-/// ACTIVE once created.
+/// Source: KVS API reference, "`ChannelInfo`". All channels have the type `SINGLE_MASTER`, and are ACTIVE once created.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The ARN: region, account, name and creation time.
     pub arn: ChannelArn,
-    /// Lifetime of undelivered messages in seconds, from 5 to 120.
+    /// How long undelivered messages are kept, in seconds (5 to 120).
     pub ttl_seconds: u32,
     /// When the channel was created.
     pub created: Wall,
     /// The current version.
     pub version: Version,
-    /// The tags, in the order in which they were given: at most 50 pairs of key and value.
+    /// The tags in the order in which they were given, at most 50 pairs of key and value.
     pub tags: Tags,
 }
 
-/// The tags of a channel. Nearly all channels have no tags, so an empty list takes only one machine word.
+/// A channel's tags. Nearly all channels have none, so an empty list takes only one machine word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(
     #[expect(
@@ -88,7 +87,7 @@ impl Tags {
 }
 
 impl From<Vec<Tag>> for Tags {
-    /// Shrinks the list to its length, because [`Record::bytes`] does not count spare capacity.
+    /// Shrinks the list to its length, because [`Record::bytes`] ignores spare capacity.
     fn from(mut tags: Vec<Tag>) -> Self {
         tags.shrink_to_fit();
         Self((!tags.is_empty()).then(|| Box::new(tags)))
@@ -103,7 +102,7 @@ impl Deref for Tags {
     }
 }
 
-/// The entry of a channel in a list. Contains everything except the tags, because these may take about 80 KiB.
+/// A channel's entry in a list. Contains everything but the tags, which may take about 80 KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedChannel {
     /// The ARN; see [`Record::arn`].
@@ -119,8 +118,8 @@ pub struct ListedChannel {
 }
 
 impl Record {
-    /// Returns the number of bytes of shard memory that the record takes, including its table entries and the overhead
-    /// of the allocator.
+    /// Returns how many bytes of shard memory the record takes, including its table entries and the allocator's
+    /// overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &str| allocated(text.len());
@@ -131,7 +130,7 @@ impl Record {
         RECORD_BYTES_FIXED + arn + list + self.tags.iter().map(tag).sum::<usize>()
     }
 
-    /// Returns how much the channel adds to the totals of its account.
+    /// Returns what the channel adds to its account's totals.
     #[must_use]
     pub fn holding(&self) -> Holding {
         Holding {
@@ -140,7 +139,7 @@ impl Record {
         }
     }
 
-    /// Returns the channel's entry for a list of channels.
+    /// Returns the channel's entry for a list.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> ListedChannel {
         ListedChannel {
@@ -153,7 +152,7 @@ impl Record {
     }
 }
 
-/// A record that is its own map key. Records are ordered by identity, so no separate copy of the identity is needed.
+/// A record that is its own map key. Records are ordered by identity, which saves a separate copy of the identity.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedRecord(pub(crate) Arc<Record>);
 
@@ -183,7 +182,7 @@ impl Ord for NamedRecord {
     }
 }
 
-/// Number and total record size of the channels of an account, on one or more shards.
+/// Number of channels and total record size of an account, on one or more shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// Number of channels, including those that are being created.
@@ -193,7 +192,7 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// Returns the sum of both totals.
+    /// Returns the sum of the two totals.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -203,9 +202,8 @@ impl Holding {
     }
 }
 
-/// A large number of records, in the order in which they were added. They are stored in chunks, and each chunk is freed
-/// when its last record is taken. Converting a million records to another representation therefore never needs memory
-/// for both at the same time.
+/// A large number of records in insertion order. They are stored in chunks, and each chunk is freed once its last
+/// record is taken. Converting a million records to another representation thus never needs memory for both at once.
 #[derive(Debug, Default)]
 pub struct Records(Vec<Vec<Record>>);
 
@@ -252,14 +250,14 @@ impl IntoIterator for Records {
     }
 }
 
-/// Returns the maximum memory that an allocation of this size takes, in bytes. Neighbouring size classes of the
-/// allocator differ by one eighth, but by at least 16 bytes.
+/// Returns the maximum memory in bytes for an allocation of this size. Neighbouring size classes of the allocator are
+/// one eighth apart, or 16 bytes if that is more.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Number of bytes that a channel takes in tables, in addition to its texts. The channel has a slot, entries in a map
-/// and in a catalog chunk that are half full, and entries in the list of free slots and in the node's list of slots.
+/// Number of bytes that a channel takes in tables, besides its text. It has a slot, entries in a map and a catalog
+/// chunk that are half full, and entries in the list of free slots and in the node's list of slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
 /// Number of records in a chunk of about 48 KiB.

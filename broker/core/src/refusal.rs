@@ -1,9 +1,9 @@
-//! Refusals. Every refused request is represented by a [`Refusal`].
+//! Why requests are refused. Every refused request has a [`Refusal`].
 //!
-//! A refusal contains the check that failed, the error for the client, and details that only operators see. How it is
-//! encoded depends on the purpose of the request: JSON for the API, XML for STS, and `{"message":"…"}` if the operation
-//! is unknown. `codec` knows neither checks nor operators, and has two error types of its own. This module converts one
-//! of them, [`sigv4::Refusal`]. The other, `signal::Fault`, is answered with a message on the WebSocket.
+//! A refusal contains the failed check, the error for the client, and details that only operators see. The purpose of
+//! the request determines the encoding: JSON for the API, XML for STS, and `{"message":"…"}` for an unknown operation.
+//! `codec` knows neither checks nor operators, and has two error types of its own. This module converts one of them,
+//! [`sigv4::Refusal`]. The other one, `signal::Fault`, is answered with a message on the WebSocket.
 
 use crate::check::Check;
 use crate::event::{AuthFailure, PlayerOutcome, Purpose, UpgradeOutcome};
@@ -13,20 +13,20 @@ use codec::sigv4::{self, Malformed, Scope, Window};
 use codec::sts;
 use std::borrow::Cow;
 
-/// Describes why a request is refused: the error for the client, and the failed check as the explanation for operators.
+/// Why a request is refused: the failed check as an explanation for operators, and the error for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The rule that was violated.
     pub check: Check,
     /// The error for the client.
     pub error: ErrorCode,
-    /// The message text of the error.
+    /// The error's message text.
     pub message: Cow<'static, str>,
-    /// The policy and the statement that denied the request, or another reason. For operators only.
+    /// The policy and the statement that denied the request, or another reason. Only for operators.
     pub policy: Option<Box<str>>,
 }
 
-/// The error type and the HTTP status of the response to a refused request.
+/// The error type and HTTP status of the response to a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// An API error, whose status depends on the purpose of the request.
@@ -37,12 +37,12 @@ pub enum ErrorCode {
     Signature(sigv4::Refusal),
     /// A fixed status and type, regardless of the operation.
     Fixed(u16, &'static str),
-    /// A status and an error type requested by a test (`--dev`), in the error format of the given operation.
+    /// A status and error type that a test requested (`--dev`), in the error format of the given operation.
     Injected(u16, &'static str, Option<Operation>),
 }
 
 impl Refusal {
-    /// Creates a refusal that was not caused by a policy.
+    /// Creates a refusal for a reason other than a policy.
     #[must_use]
     pub fn new(
         check: Check,
@@ -76,7 +76,7 @@ impl Refusal {
         Self::new(check, ErrorCode::Fixed(status, error_type), message)
     }
 
-    /// Creates a finding: an entry that is listed with the refusals although its request is served.
+    /// Creates a finding: an entry listed with the refusals even though its request is served.
     pub(crate) fn noticed(check: Check, reason: Option<Box<str>>) -> Self {
         Self::new(check, ErrorCode::Fixed(200, ""), "").by_policy(reason)
     }
@@ -105,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the body of the error response, which contains this request id, and its content type.
+    /// Returns the body of the error response, which contains this request id, and the content type.
     pub(crate) fn body(&self, purpose: Purpose, id: &str) -> (Vec<u8>, &'static str) {
         if purpose == Purpose::Whep {
             return (self.problem(), "application/problem+json");
@@ -132,8 +132,8 @@ impl Refusal {
         body
     }
 
-    /// Returns the error for the purpose of the request. STS has its own error names for invalid signatures. For STS
-    /// calls, every API error is reported as a lack of capacity.
+    /// Returns the error that suits the purpose of the request. STS has error names of its own for invalid signatures,
+    /// and reports every API error as a lack of capacity.
     fn error_for(&self, purpose: Purpose) -> ErrorCode {
         match (purpose, self.error) {
             (Purpose::Sts(_), ErrorCode::Api(_)) => sts::ErrorKind::ServiceUnavailable.into(),
@@ -144,15 +144,12 @@ impl Refusal {
         }
     }
 
-    /// Returns the kind of authentication or authorization failure that the refusal counts as.
+    /// Returns the authentication or authorization failure that the refusal counts as, if any.
     pub(crate) fn auth_failure(&self) -> Option<AuthFailure> {
-        match self.error {
-            ErrorCode::Signature(refusal) => Some(AuthFailure::Signature(refusal.reason())),
-            ErrorCode::Api(_)
-            | ErrorCode::Sts(_)
-            | ErrorCode::Fixed(..)
-            | ErrorCode::Injected(..) => self.is_denial().then_some(AuthFailure::Policy),
+        if let ErrorCode::Signature(refusal) = self.error {
+            return Some(AuthFailure::Signature(refusal.reason()));
         }
+        self.is_denial().then_some(AuthFailure::Policy)
     }
 
     pub(crate) fn is_denial(&self) -> bool {
@@ -168,7 +165,7 @@ impl Refusal {
         self.error == ErrorCode::Signature(sigv4::Refusal::Missing)
     }
 
-    /// Returns the outcome under which a refused upgrade is counted.
+    /// Returns the outcome that a refused upgrade counts as.
     pub(crate) fn upgrade_outcome(&self) -> UpgradeOutcome {
         if self.check == Check::Draining {
             return UpgradeOutcome::Draining;
@@ -202,7 +199,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the outcome under which a player's refused offer is counted.
+    /// Returns the outcome that a player's refused offer counts as.
     pub(crate) fn player_outcome(&self) -> PlayerOutcome {
         match (self.check, self.status(Purpose::Whep)) {
             (Check::WhepNoMaster, _) => PlayerOutcome::NoMaster,
@@ -215,7 +212,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the reason that operators see. For some STS errors, this is the text of the response.
+    /// Returns the reason shown to operators. For some STS errors, this is the text of the response.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         let is_text = matches!(self.error, ErrorCode::Sts(_))
@@ -269,7 +266,7 @@ impl From<sigv4::Refusal> for Refusal {
 }
 
 impl From<ApiError> for Refusal {
-    /// Converts an error that was found in the body of an API call.
+    /// Converts an error in the body of an API call.
     fn from(error: ApiError) -> Self {
         let check = match error.kind {
             ErrorKind::Serialization => Check::BodyMalformed,

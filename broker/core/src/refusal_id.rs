@@ -1,14 +1,14 @@
-//! Request ids of refusals. Each id encodes the reason for the refusal, so nothing has to be stored.
+//! Request ids for refusals. Each id encodes the reason for the refusal, so nothing has to be stored.
 //!
 //! ```text
 //! id    = AES-128( block ), one block, printed as a UUID
 //! block = 0 16 | milliseconds since 1970 42 | shard 8 | status - 400 8 | check 8 | purpose 6 | counter 40      bits
 //! key   = HKDF-SHA-256(session key)
 //! ```
-//! Leading zeros, and fields with few valid values, distinguish these ids from others. About one in a hundred million
-//! random UUIDs is mistaken for one. The time, the shard and the counter make each block unique, so no id repeats, and
-//! a single block requires no mode of operation. Only holders of the session key can decode an id; to clients, it looks
-//! random. An id can be decoded as long as `session.key` contains its key, either as the current key or as the previous
+//! The leading zeros, and fields with few valid values, distinguish these ids from others: about one in a hundred
+//! million random UUIDs passes for one. Time, shard and counter make every block unique, so ids never repeat, and a
+//! single block needs no mode of operation. Only holders of the session key can decode an id, which looks random to
+//! clients. An id can be decoded as long as `session.key` contains its key, either as the current or as the previous
 //! one.
 
 use crate::event::{PURPOSES, Purpose};
@@ -19,7 +19,7 @@ use aws_lc_rs::cipher::{
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// The decoded contents of a refusal's request id.
+/// The contents of a refusal's request id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalId {
     /// When the response was sent.
@@ -34,23 +34,23 @@ pub struct RefusalId {
     pub purpose: Purpose,
 }
 
-/// Generates the request ids for the refusals of one shard.
+/// Generates request ids for the refusals of one shard.
 pub struct RefusalIds {
-    /// The key that encrypts the ids. `None` if the crypto library unexpectedly rejected it, in which case the ids
-    /// cannot be decoded.
+    /// The key that encrypts the ids. `None` if the crypto library unexpectedly rejected it; the ids then cannot be
+    /// decoded.
     key: Option<EncryptingKey>,
     shard: ShardId,
     counter: u64,
 }
 
-/// Decodes request ids from any shard.
+/// Decodes the request ids of any shard.
 pub struct RefusalReader {
     keys: Vec<DecryptingKey>,
 }
 
 impl RefusalIds {
-    /// Creates the generator for a shard. `first` is a random number, of which 40 bits are used. It keeps the ids of
-    /// nodes that share a session key distinct.
+    /// Creates a shard's generator. `first` is a random number, of which 40 bits are used. It keeps the ids of nodes
+    /// with the same session key distinct.
     #[must_use]
     pub fn new(keys: &SessionKeys, shard: ShardId, first: u64) -> Self {
         let [current, _] = keys.refusal_keys();
@@ -83,7 +83,7 @@ impl RefusalIds {
 }
 
 impl RefusalReader {
-    /// Creates a decoder for ids that were generated under the current session key or the previous one.
+    /// Creates a decoder for ids generated under the current or the previous session key.
     #[must_use]
     pub fn new(keys: &SessionKeys) -> Self {
         let keys = keys.refusal_keys().into_iter().flatten();
@@ -96,7 +96,7 @@ impl RefusalReader {
         }
     }
 
-    /// Decodes a request id. Returns `None` if the id was not generated for a refusal under these keys, if its date is
+    /// Decodes a request id. Returns `None` if the id does not belong to a refusal under these keys, if its date is
     /// after `now`, or if its shard number is not below `shards`.
     #[must_use]
     pub fn read(&self, id: &str, now: Wall, shards: u16) -> Option<RefusalId> {
@@ -117,13 +117,8 @@ impl RefusalId {
         let mut block = Block(0);
         block.push(self.at.0, AT_BITS);
         block.push(self.shard.0.into(), SHARD_BITS);
-        block.push(
-            self.status
-                .clamp(STATUS_MIN, STATUS_MAX)
-                .abs_diff(STATUS_MIN)
-                .into(),
-            STATUS_BITS,
-        );
+        let status = self.status.clamp(STATUS_MIN, STATUS_MAX) - STATUS_MIN;
+        block.push(status.into(), STATUS_BITS);
         block.push(self.check.index() as u64, CHECK_BITS);
         block.push(self.purpose.index() as u64, PURPOSE_BITS);
         block.push(counter, COUNTER_BITS);
@@ -151,7 +146,7 @@ impl RefusalId {
     }
 }
 
-/// The fields of a refusal id packed into one encryption block, with the last field in the lowest bits.
+/// The fields of a refusal id, packed into one encryption block with the last field in the lowest bits.
 struct Block(u128);
 
 impl Block {
@@ -204,7 +199,7 @@ impl fmt::Debug for RefusalReader {
     }
 }
 
-/// Number of bits of the timestamp. Sufficient until the year 2109.
+/// Number of timestamp bits, enough until the year 2109.
 const AT_BITS: u32 = 42;
 const SHARD_BITS: u32 = 8;
 const STATUS_BITS: u32 = 8;

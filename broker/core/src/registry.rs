@@ -1,7 +1,7 @@
-//! The registry: the channel records, which outlive the process.
+//! The registry: channel records, which survive a restart of the process.
 //!
 //! The shards that own the channels keep the records in memory, and a [`Store`] makes changes durable. This module
-//! defines how a record is encoded. Sessions and messages are not stored.
+//! defines how records are encoded. Sessions and messages are not stored.
 
 use crate::id::{ChannelKey, ShardId};
 use crate::record::{Record, VERSION_BYTES, Version};
@@ -10,7 +10,7 @@ use codec::control::{TAGS_MAX, Tag};
 use codec::identifiers::ChannelArn;
 use std::fmt;
 
-/// One change to the registry.
+/// A single change to the registry.
 #[derive(Debug)]
 pub enum Change<'a> {
     /// Stores a new record, or replaces the one with the same identity.
@@ -19,12 +19,12 @@ pub enum Change<'a> {
     Remove(&'a ChannelArn),
 }
 
-/// The reason why a change could not be stored. The call that made the change is answered with `ServiceUnavailable`.
+/// Why a change could not be stored. The call that requested it is answered with `ServiceUnavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// Too many changes are in flight. A retry may succeed.
     Busy,
-    /// The store failed. Contains the error and its remedy.
+    /// The store failed. Contains the error and what to do about it.
     Failed(Box<str>),
 }
 
@@ -39,16 +39,16 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// The state of a change that has been submitted.
+/// The state of a submitted change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// The change has been stored, as durably as this store supports.
+    /// The change has been stored, as durably as this store can.
     Kept,
-    /// The change is pending. Its result arrives in a message to the shard, under the same channel key.
+    /// The change is pending. Its result arrives later in a message to the shard, under the same channel key.
     Later,
 }
 
-/// Identifies where to send the result of a pending change.
+/// Where to send the result of a pending change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The shard that owns the channel.
@@ -57,12 +57,12 @@ pub struct Ticket {
     pub channel: ChannelKey,
 }
 
-/// Persistent storage of records. Each shard has its own store for its channels. Never blocks.
+/// Persistent storage for records. Each shard has its own store for its channels. Never blocks.
 pub trait Store: Send {
-    /// Submits a change of the channel `of`. The channel must not have another change in flight.
+    /// Submits a change to the channel `of`, which must not have another change in flight.
     ///
     /// # Errors
-    /// Fails if the change could not be stored, in which case it has no effect.
+    /// Fails if the change could not be stored. It then has no effect.
     fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
@@ -72,17 +72,16 @@ pub trait Store: Send {
 //  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
 //  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
 // ```
-// An additional field requires another format number, and the program then decodes both formats. An unknown format is
-// refused, because a field that is dropped would be lost with the next change. The store returns bytes as they were
-// written, so bytes that cannot be decoded were written by another program.
+// A new field requires a new format number, and the program then decodes both formats. Unknown formats are refused,
+// because the next change would lose any field that was dropped. The store returns bytes exactly as they were written,
+// so bytes that cannot be decoded come from another program.
 
-/// The reason why bytes cannot be decoded as a record.
+/// Why bytes cannot be decoded as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The record has this format number, which the program does not know. The record was probably written by a later
-    /// version.
+    /// The program does not know this format number. A later version probably wrote the record.
     Format(u8),
-    /// The bytes end within a field, or more bytes follow the last field.
+    /// The bytes end within a field or continue after the last one.
     Length,
     /// A text field is not valid UTF-8.
     Text,
@@ -90,9 +89,9 @@ pub enum RecordError {
     Arn,
     /// The version contains a character that is neither a letter nor a digit.
     Version,
-    /// The record has more tags than a channel can have.
+    /// The record has more tags than a channel may have.
     Tags,
-    /// The record belongs to another key.
+    /// The record belongs under another key.
     Key,
 }
 
@@ -115,11 +114,11 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Maximum size of an encoded record in bytes. Allows for the longest ARN that a request can contain, and for the
-/// maximum number of tags with the longest text, at four bytes per character.
+/// Maximum size of an encoded record in bytes. Enough for the longest ARN in a request, and for the maximum number of
+/// tags with the longest text, at four bytes per character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
-/// Returns the key of a channel's record. At most one channel with the same identity exists at a time.
+/// Returns the key of a channel's record. At any time, at most one channel has this identity.
 #[must_use]
 pub fn key(arn: &ChannelArn) -> &str {
     arn.identity()
@@ -128,7 +127,7 @@ pub fn key(arn: &ChannelArn) -> &str {
 /// Encodes a record into at most [`ENCODED_BYTES_MAX`] bytes.
 ///
 /// # Panics
-/// Panics if a text is longer than the API permits.
+/// Panics if a text is longer than the API allows.
 #[must_use]
 pub fn encode(record: &Record) -> Box<[u8]> {
     let Record {
@@ -152,7 +151,7 @@ pub fn encode(record: &Record) -> Box<[u8]> {
     bytes.into()
 }
 
-/// Decodes the record that is stored under a key.
+/// Decodes the record stored under a key.
 pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
     let mut rest = Rest(bytes);
     match rest.take(1)? {
@@ -217,7 +216,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// Appends the length of a text to the encoded record. Panics if the text is longer than the API permits.
+/// Appends the length of a text to an encoded record. Panics if the text is longer than the API allows.
 fn put_length(bytes: &mut Vec<u8>, len: usize) {
     let len = u16::try_from(len).expect("ARNs have at most 1,024 bytes, tags at most 1,024");
     bytes.extend(len.to_le_bytes());

@@ -1,5 +1,5 @@
-//! The protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Channels are referred to
-//! only by their keys.
+//! The protocol state of one connection: HTTP until an upgrade, then WebSocket, then closing. Sessions refer to
+//! channels only by key.
 
 pub(crate) mod http;
 pub(crate) mod outbox;
@@ -27,14 +27,14 @@ pub(crate) struct Session {
     pub state: SessionState,
     pub outbox: Outbox,
     pub timer: TimerId,
-    /// The role under which the connection is counted in the gauge of connections.
+    /// The role under which this connection is counted in the connection gauge.
     pub place: ConnectionRole,
     pub sending: SendState,
-    /// Whether the socket was full, and the queued bytes have not all been sent since then.
+    /// Whether the socket was full at some point, and the outbox has not been empty since.
     pub behind: bool,
     /// Whether the connection was aborted because its peer stopped reading.
     pub cut: bool,
-    /// The number of bytes that this connection contributes to the shard's telemetry about slow connections.
+    /// The number of bytes that this connection contributes to the shard's metrics for slow connections.
     pub weight: u32,
     pub asking: ProofQueries,
 }
@@ -53,8 +53,8 @@ impl ProofQueries {
         self.0 & Self::HALF_OPEN != 0
     }
 
-    /// Starts or stops simulating that the peer has disconnected. While the simulation runs, nothing is read from the
-    /// peer and its acknowledgements are ignored.
+    /// Starts or stops simulating a disconnected peer. During the simulation, nothing is read from the peer, and its
+    /// acknowledgements are ignored.
     pub(crate) fn set_half_open(&mut self, half_open: bool) {
         self.0 = self.0 & !Self::HALF_OPEN | if half_open { Self::HALF_OPEN } else { 0 };
     }
@@ -139,7 +139,7 @@ pub(crate) enum SendState {
 pub(crate) enum SessionState {
     Http(Box<Http>),
     Open(WebSocket),
-    /// A close frame is queued and the peer's close frame is awaited. Everything else from the peer is discarded.
+    /// A close frame is queued, and the peer's close frame has not arrived. Anything else from the peer is discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
     /// The edge is closing or aborting the connection, and will report when the descriptor is free.
     AwaitGone(Box<Ending>),
@@ -162,7 +162,7 @@ pub(crate) struct Ending {
 }
 
 impl Session {
-    /// Creates the session of an accepted connection. By `deadline`, the client must have completed the TLS handshake
+    /// Creates the session for an accepted connection. By `deadline`, the client must have completed the TLS handshake
     /// or sent the head of its first request.
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
@@ -199,7 +199,7 @@ impl Session {
         self.remote = Remote::of(client);
     }
 
-    /// Returns the client that sent the request: the connected peer, or the client reported by a proxy in between.
+    /// Returns the client that sent the request: the connected peer, or the client reported by an intermediate proxy.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         let says = self.forwarded().and_then(|it| it.tls);
@@ -220,7 +220,7 @@ impl Session {
         }
     }
 
-    /// Returns `true` if this connection uses TLS, whatever a proxy reports about the client's connection.
+    /// Returns `true` if this connection uses TLS, regardless of what a proxy reports about the client's connection.
     #[must_use]
     pub(crate) fn has_tls(&self) -> bool {
         matches!(self.entry, Entry::Tls | Entry::InnerTls)
@@ -235,14 +235,14 @@ impl Session {
         }
     }
 
-    /// Sets what a proxy reported about the current request, in place of the previous one.
+    /// Stores what a proxy reported about the current request, replacing its report about the previous one.
     pub(crate) fn forwards(&mut self, says: Option<Box<Forwarded>>) {
         if says.is_some() || self.forwarded().is_some() {
             self.remote = says.map_or_else(|| Remote::of(self.origin()), Remote::Forwarded);
         }
     }
 
-    /// Takes what a proxy reported about the request, because the session continues on another shard or node.
+    /// Removes and returns what a proxy reported about the request, because the session moves to another shard or node.
     pub(crate) fn take_forwarded(&mut self) -> Option<Box<Forwarded>> {
         let own = Remote::of(self.origin());
         match std::mem::replace(&mut self.remote, own) {
@@ -275,35 +275,28 @@ impl Session {
 
     #[must_use]
     pub(crate) fn open(&self) -> Option<&WebSocket> {
-        match &self.state {
-            SessionState::Open(web_socket) => Some(web_socket),
-            SessionState::Http(_)
-            | SessionState::AwaitCloseEcho(..)
-            | SessionState::AwaitGone(_) => None,
-        }
+        let SessionState::Open(web_socket) = &self.state else {
+            return None;
+        };
+        Some(web_socket)
     }
 
     pub(crate) fn open_mut(&mut self) -> Option<&mut WebSocket> {
-        match &mut self.state {
-            SessionState::Open(web_socket) => Some(web_socket),
-            SessionState::Http(_)
-            | SessionState::AwaitCloseEcho(..)
-            | SessionState::AwaitGone(_) => None,
-        }
+        let SessionState::Open(web_socket) = &mut self.state else {
+            return None;
+        };
+        Some(web_socket)
     }
 
-    /// Returns `true` if the next request must wait. This is the case if the peer has not read the earlier responses,
-    /// or if a test fault withholds a response.
+    /// Returns `true` if the next request must wait, because the peer has not read the earlier responses or a test
+    /// fault withholds a response.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
-        self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
+        let is_http = matches!(self.state, SessionState::Http(_));
+        self.outbox.bytes() >= ANSWER_BYTES_MAX || (is_http && self.sending == SendState::Withheld)
     }
 
-    fn answer_is_delayed(&self) -> bool {
-        matches!(self.state, SessionState::Http(_)) && self.sending == SendState::Withheld
-    }
-
-    /// Returns the bytes that the edge may send. These are the queued bytes, unless they are withheld.
+    /// Returns the bytes that the edge may send: the queued bytes, or none while they are withheld.
     #[inline]
     #[must_use]
     pub(crate) fn unsent(&self) -> &[u8] {
@@ -365,8 +358,8 @@ impl Session {
         }
     }
 
-    /// Returns the deadline of an HTTP connection. During a call, only the deadline of the call applies. While requests
-    /// wait for their turn, or until the peer has read responses, only the deadline for reading responses applies.
+    /// Returns the deadline of an HTTP connection. During a call, only the call's deadline applies. While requests wait
+    /// for their turn, or for the peer to read responses, only the deadline for reading responses applies.
     #[must_use]
     fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -379,8 +372,8 @@ impl Session {
         }
     }
 
-    /// Returns the number of bytes that the connection holds in excess of its free allowance. On an HTTP connection,
-    /// these are unfinished or waiting requests and unread responses. On a WebSocket, they are an unfinished message.
+    /// Returns the number of bytes that the connection holds beyond its free allowance. An HTTP connection holds
+    /// unfinished or waiting requests and unread responses. A WebSocket holds an unfinished message.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
@@ -451,8 +444,8 @@ impl Session {
         }
     }
 
-    /// Takes the cause of a lack of permission: the policy and the statement that forbid the WebSocket, or the name of
-    /// the key, role, policy or sign-in that was removed.
+    /// Removes and returns the reason why permission was lost: the policy and the statement that forbid the WebSocket,
+    /// or the name of the key, role, policy or sign-in that was removed.
     pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         match &mut self.state {
             SessionState::Open(web_socket) => web_socket.held.take_refused(),
@@ -462,8 +455,8 @@ impl Session {
         }
     }
 
-    /// Returns `true` if the peer will send nothing more. This is the case if the peer started the closing handshake
-    /// (RFC 6455 section 5.5.1) and no ping is in flight that it might still answer.
+    /// Returns `true` if the peer will send nothing more, because it has started the closing handshake (RFC 6455
+    /// section 5.5.1) and no ping is in flight that it might still answer.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
@@ -495,24 +488,22 @@ impl Session {
     }
 
     pub(crate) fn http_mut(&mut self) -> Option<&mut Http> {
-        match &mut self.state {
-            SessionState::Http(http) => Some(http),
-            SessionState::Open(_)
-            | SessionState::AwaitCloseEcho(..)
-            | SessionState::AwaitGone(_) => None,
-        }
+        let SessionState::Http(http) = &mut self.state else {
+            return None;
+        };
+        Some(http)
     }
 }
 
-/// The deadline used for a state that has no deadline.
+/// The deadline of a state that does not time out.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-/// An event that is guaranteed to happen and ends the state of a session.
+/// An event that is guaranteed to happen and that ends a session's current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The shard's timer fires at this time at the latest. The session is in the timer wheel.
+    /// The shard's timer fires, at this time at the latest. The session is in the timer wheel.
     Until(Now),
-    /// The shard's next turn answers the waiting requests.
+    /// The shard answers the waiting requests in its next turn of the event loop.
     OwnTurn,
     /// An aborted connection ends. The edge reports this once the kernel has completed all operations, which does not
     /// depend on the peer.
@@ -520,7 +511,7 @@ pub(crate) enum Wait {
 }
 
 impl Session {
-    /// Returns the event that ends the current state of the session if nothing else ends it earlier.
+    /// Returns the event that ends the session's current state if nothing else ends it earlier.
     ///
     /// The match is exhaustive, so a new state must be handled here. After every step, the simulation checks that the
     /// returned event will occur.
@@ -528,9 +519,10 @@ impl Session {
     pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
-                // The timeout `answer` applies if responses wait. Otherwise, the following apply in the order of the
-                // stages: `tls`; `head`, or `keep_alive` between two requests; `body`; the longest wait of a call; the
-                // wait that a device requested; `head` for handing over the request; the next check for an owner.
+                // If responses are waiting to be read, the `answer` timeout applies. Otherwise, the following apply, in
+                // the order of the stages: `tls`; `head`, or `keep_alive` between two requests; `body`; a call's
+                // maximum wait; the wait that a device requested; `head` for handing over the request; the next check
+                // for an owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
@@ -554,8 +546,8 @@ impl Session {
                 | Due::Old
                 | Due::SlowMessage => Wait::Until(now),
             },
-            // The `close` timeout applies twice: until the peer's close frame, and then until the unsent bytes are sent
-            // and the connection ends.
+            // The `close` timeout applies twice: until the peer's close frame arrives, and then until the unsent bytes
+            // are sent and the connection ends.
             SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
             SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
             SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),

@@ -1,8 +1,8 @@
-//! The validated configuration as plain data. Written once at startup.
+//! The validated configuration as plain data, written once at startup.
 //!
-//! Defaults depend on only two switches. The [`Profile`] determines the numbers, and `--dev` determines the listeners,
-//! the authentication and the rate limits. A key in the file or a flag overrides both. The table [`KEYS`] lists the
-//! keys with their ranges and defaults.
+//! Defaults depend on just two switches: the [`Profile`] determines the numbers, and `--dev` determines the listeners,
+//! the authentication and the rate limits. A key in the file or a flag overrides either. [`KEYS`] lists all keys with
+//! their ranges and defaults.
 
 mod changes;
 mod clients;
@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 pub use table::KEYS;
 
-/// Declares the struct and its constructor `blank`, which leaves every field empty or 0. The defaults from the table
-/// are filled in afterwards.
+/// Declares the struct and its constructor `blank`, which leaves every field empty or 0 until the table's defaults are
+/// filled in.
 macro_rules! with_blank {
     ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
@@ -55,66 +55,66 @@ with_blank! {
 pub struct Settings {
     /// The AWS region in the ARNs of created channels, for example `us-west-2`.
     pub region: String,
-    /// The AWS account that owns created channels (12 digits).
+    /// The AWS account (12 digits) that owns created channels.
     pub account_id: String,
     /// Listeners for clients, in the order of the `--listen` flags. There is at least one.
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
-    /// Path of the configuration file. Parts of the file can be reloaded.
+    /// Path of the configuration file, parts of which can be reloaded.
     pub config: Option<PathBuf>,
     /// Number of shards, from 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
-    /// Whether to start fewer shards if too little memory can be locked. Only under `--dev`, and only if no number is
-    /// given explicitly.
+    /// Whether to start fewer shards if too little memory can be locked. Only under `--dev`, and only without an
+    /// explicit number of shards.
     pub fewer_shards: bool,
-    /// The kernel interface that shards use, as determined at startup.
+    /// The kernel interface that shards use, determined at startup.
     pub engine: EngineChoice,
-    /// The CPUs to which shards are pinned, in turn. There is at least one. See [`Settings::cpu`].
+    /// The CPUs to which shards are pinned in turn. There is at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
     /// The profile that determines the default numbers.
     pub profile: Profile,
     /// How callers must authenticate.
     pub auth: Auth,
-    /// Whether permissions of open connections are rechecked when the credentials or the tags of their channel change.
+    /// Whether to recheck the permissions of open connections when the credentials or their channel's tags change.
     pub auth_recheck: bool,
-    /// Whether development mode is on. Development mode accepts any region and account, and creates an unknown channel
-    /// when a client connects to it.
+    /// Whether development mode is on. It accepts any region and account, and creates an unknown channel when a client
+    /// connects to it.
     pub dev: bool,
-    /// Origins, other than loopback, of pages that may use a server without signatures. They are written as browsers
-    /// send them. Empty if requests are signed, because pages of any origin are permitted then.
+    /// Origins, other than loopback, whose pages may use a server without signatures, in the form that browsers send.
+    /// Empty if requests are signed, because then any origin is permitted.
     pub dev_origins: Vec<String>,
-    /// Whether listeners without signatures may have addresses other than loopback. Only under `--dev`.
+    /// Whether listeners without signatures may use addresses other than loopback. Only under `--dev`.
     pub allow_remote: bool,
-    /// Whether clients connect through the published ports of a container. Only under `--dev`. The endpoints returned
-    /// to a client use the port in its `Host` header. The admin listener requires a token generated at startup.
+    /// Whether clients connect through a container's published ports. Only under `--dev`. Endpoints returned to a
+    /// client then use the port in its `Host` header, and the admin listener requires a token generated at startup.
     pub container: bool,
-    /// Names and addresses, other than loopback, by which clients reach a development server. The server's certificate
-    /// contains them, and pages loaded from them may use the server.
+    /// Names and addresses, other than loopback, under which clients reach a development server. They are included in
+    /// the server's certificate, and pages loaded from them may use the server.
     pub dev_hosts: Vec<String>,
-    /// The address on the local network by which devices reach the server and its pages. Only under `--dev`.
+    /// The local network address under which devices reach the server and its pages. Only under `--dev`.
     pub lan: Option<Ipv4Addr>,
-    /// Whether to open the page `/try` in a browser at startup. Only under `--dev`.
+    /// Whether to open `/try` in a browser at startup. Only under `--dev`.
     pub open_try: bool,
-    /// Whether to accept the state of etcd even if it contradicts the data directory. Set only by a flag.
+    /// Whether to accept etcd's state even if it contradicts the data directory. Only a flag can set this.
     pub accept_etcd: bool,
     /// Whether to keep copies of messages for `/dev/messages`. Only under `--dev`.
     pub dev_capture: bool,
-    /// Whether the endpoints returned by discovery use the scheme and the port of the request. Only under `--dev`.
+    /// Whether endpoints returned by discovery use the scheme and port of the request. Only under `--dev`.
     pub plain: bool,
-    /// The file to which the server writes its ready line once all listeners accept connections.
+    /// The file that receives the server's ready line once all listeners accept connections.
     pub ready_file: Option<PathBuf>,
-    /// Directory for the files of the process.
+    /// Directory for the process's files.
     pub data_dir: PathBuf,
     /// Whether to delete the data directory when the process exits.
     pub data_dir_ends: bool,
     /// The format of log lines on stderr.
     pub log_format: LogFormat,
-    /// The minimum level of log entries. An environment variable may override it.
+    /// The minimum level of log entries, which an environment variable may override.
     pub log_level: LogLevel,
     /// The credentials file used with `--auth sigv4`.
     pub credentials: Option<PathBuf>,
-    /// The operator's certificate. If there is none, TLS listeners present the development certificate, but only under
+    /// The operator's certificate. Without one, TLS listeners present the development certificate, but only under
     /// `--dev`.
     pub tls: Option<TlsFiles>,
     /// The endpoints that discovery returns.
@@ -125,13 +125,13 @@ pub struct Settings {
     pub limits: Limits,
     /// Timeouts and other durations.
     pub timeouts: Timeouts,
-    /// Rate limits of clients.
+    /// Rate limits for clients.
     pub quotas: Quotas,
-    /// Settings for notices to clients, and for how deliveries are confirmed.
+    /// How clients are notified, and how deliveries are confirmed.
     pub signaling: Signaling,
-    /// The limits of client programs, which are recognized by their `User-Agent`.
+    /// The limits of client programs, which the broker recognises by their `User-Agent`.
     pub clients: Vec<Client>,
-    /// Settings of the flight recorders of the shards.
+    /// Settings for the shards' flight recorders.
     pub recorder: RecorderSettings,
     /// How long data that identifies people or devices is kept.
     pub privacy: Privacy,
@@ -139,41 +139,38 @@ pub struct Settings {
     pub whep: Whep,
     /// Extensions beyond the AWS service.
     pub options: Options,
-    /// The cluster to which this node belongs, if any.
+    /// The cluster that this node belongs to, if any.
     pub cluster: ClusterSettings,
     /// Presence settings that apply to all hooks.
     pub presence: PresenceRules,
     /// Receivers of channel events.
     pub hooks: Vec<Hook>,
-    /// STUN and TURN servers, in the order returned by GetIceServerConfig.
+    /// STUN and TURN servers, in the order in which GetIceServerConfig returns them.
     pub ice: Vec<Ice>,
-    /// The files from which the secrets of the ICE servers were read.
+    /// The files that the ICE servers' secrets were read from.
     pub ice_files: Vec<PathBuf>,
 }
 }
 
 impl Default for Settings {
-    /// Returns the settings for an empty configuration file, without `--dev` and with one shard.
+    /// Returns the settings for an empty configuration file, with one shard and without `--dev`.
     fn default() -> Self {
         Self::new(Profile::Default, false)
     }
 }
 
 impl Settings {
-    /// Returns `true` if connections to the client listener with this index begin with a PROXY protocol header.
+    /// Returns `true` if connections to the client listener with this index start with a PROXY protocol header.
     #[must_use]
     pub fn awaits_proxy(&self, listener: u16) -> bool {
-        let Proxy {
-            protocol_from,
-            protocol_on,
-            ..
-        } = &self.proxy;
+        let proxy = &self.proxy;
         let listen = self.listen.get(usize::from(listener));
-        !protocol_from.is_empty()
-            && listen.is_some_and(|it| protocol_on.is_empty() || protocol_on.contains(it))
+        !proxy.protocol_from.is_empty()
+            && listen
+                .is_some_and(|it| proxy.protocol_on.is_empty() || proxy.protocol_on.contains(it))
     }
 
-    /// Returns the defaults of `profile`, with or without `--dev`, for one shard that is pinned to CPU 0.
+    /// Returns the defaults of `profile`, with or without `--dev`, for a single shard pinned to CPU 0.
     #[must_use]
     pub fn new(profile: Profile, dev: bool) -> Self {
         let mut settings = Self {
@@ -194,14 +191,14 @@ impl Settings {
         settings
     }
 
-    /// Returns the CPU of `shard` (counted from 0). If there are more shards than CPUs, they share the CPUs in turn.
+    /// Returns the CPU for `shard` (counted from 0). If there are more shards than CPUs, they share the CPUs in turn.
     #[must_use]
     pub fn cpu(&self, shard: usize) -> Option<usize> {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// Returns the rules for checking signatures. Under `--dev`, any region is accepted. The strict profile accepts
-    /// only the clock difference that AWS tolerates.
+    /// Returns the rules for checking signatures. Under `--dev`, any region is accepted. The strict profile tolerates
+    /// only as much clock skew as AWS does.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -222,7 +219,7 @@ impl Settings {
         self.profile == Profile::Strict
     }
 
-    /// Returns the port of the first listener with `scheme`, as configured.
+    /// Returns the configured port of the first listener with `scheme`.
     #[must_use]
     pub fn port(&self, scheme: Scheme) -> Option<u16> {
         self.listen
@@ -237,12 +234,12 @@ impl Settings {
 pub struct Listen {
     /// Whether the listener uses plain text or TLS.
     pub scheme: Scheme,
-    /// Address and port. In the configuration, port 0 means any free port. Shards receive the actual port.
+    /// Address and port. Port 0 in the configuration means any free port, and shards receive the actual one.
     pub addr: SocketAddr,
 }
 
 impl fmt::Display for Listen {
-    /// Formats the listener as it is written in the configuration file, for example `https://127.0.0.1:8443`.
+    /// Formats the listener as in the configuration file, for example `https://127.0.0.1:8443`.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
@@ -252,7 +249,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The protocol of a listener. Both protocols serve the HTTP API and WebSocket.
+/// The protocol of a listener. Either one serves the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain text: HTTP API and `ws`.
@@ -264,17 +261,17 @@ pub enum Scheme {
 /// The admin listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// The address of the listener; `None` for `off`.
+    /// The listener's address; `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Additional origins from which the console may be used. Needed if a proxy terminates TLS.
+    /// Additional origins from which the console may be used, for a proxy that terminates TLS.
     pub origins: Vec<String>,
-    /// The file with the bearer token that every request must carry, regardless of the address it comes from.
+    /// The file with the bearer token that every request must carry, wherever it comes from.
     pub token_file: Option<PathBuf>,
     /// Whether `/metrics` can be read without the bearer token.
     pub metrics_open: bool,
     /// Whether `/try` is served without `--dev`.
     pub try_page: bool,
-    /// The OpenID sign-in for the console. Accounts of the provider may use the console without the token.
+    /// OpenID sign-in for the console, with which accounts of the provider may use the console without the token.
     pub oidc: Option<Oidc>,
 }
 
@@ -284,7 +281,7 @@ pub struct Admin {
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum Profile {
-    /// Suited to current browsers, with payloads up to 32 KiB.
+    /// Suits current browsers, with payloads of up to 32 KiB.
     #[default]
     Default,
     /// The numbers that AWS documents, without extensions.
@@ -297,10 +294,10 @@ pub enum Profile {
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum EngineChoice {
-    /// `io_uring` if it is available to all shards; otherwise, `epoll`.
+    /// `io_uring` if all shards can use it; otherwise, `epoll`.
     #[default]
     Auto,
-    /// `io_uring`. Startup fails if it is not available.
+    /// `io_uring`. Startup fails if it is unavailable.
     IoUring,
     /// `epoll`. Available on every Linux system.
     Epoll,
@@ -313,7 +310,7 @@ pub enum Auth {
     /// AWS Signature Version 4.
     #[default]
     Sigv4,
-    /// No signature is required. Permitted only on loopback.
+    /// No signature required. Permitted only on loopback.
     None,
 }
 
@@ -338,7 +335,7 @@ pub enum LogLevel {
     Error,
     /// Also log conditions that an operator may have to act on.
     Warn,
-    /// Also log events that concern the process as a whole.
+    /// Also log events that affect the process as a whole.
     #[default]
     Info,
     /// Also log details of the process.
@@ -347,14 +344,14 @@ pub enum LogLevel {
     Trace,
 }
 
-/// The operator's certificates: a single one, or one for each key type.
+/// The operator's certificates: a single one, or one per key type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM files with the leaf certificates, each followed by its chain.
     pub cert: Vec<PathBuf>,
     /// PEM files with the private key of each leaf certificate, in the same order.
     pub key: Vec<PathBuf>,
-    /// PEM file with the certificate authorities for client certificates.
+    /// PEM file with the authorities for client certificates.
     pub client_ca: Option<PathBuf>,
     /// How an expired certificate is handled.
     pub expired: Expired,
@@ -364,7 +361,7 @@ pub struct TlsFiles {
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Expired {
-    /// Present the certificate anyway, and log an error. Clients that do not verify it, and clients of plain listeners,
+    /// Present the certificate anyway and log an error. Clients that do not verify it, and clients of plain listeners,
     /// can still connect.
     #[default]
     Serve,
@@ -372,21 +369,21 @@ pub enum Expired {
     Refuse,
 }
 
-/// Networks of the reverse proxies that are trusted to report their clients' addresses.
+/// Networks of reverse proxies that are trusted to report the addresses of their clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxy {
-    /// Networks of proxies that begin each connection with a PROXY protocol header.
+    /// Networks of proxies that start each connection with a PROXY protocol header.
     pub protocol_from: Vec<IpNet>,
-    /// The client listeners on which proxies use the PROXY protocol. If empty, proxies use it on all listeners.
+    /// The client listeners on which proxies use the PROXY protocol. Empty means all listeners.
     pub protocol_on: Vec<Listen>,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` header is trusted.
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// The endpoints that discovery returns. If none is configured, discovery returns the host of the request.
+/// The endpoints that discovery returns. Without any, discovery returns the host of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
-    /// The domain of the host names that discovery returns. Each channel and role has its own host name in this domain.
+    /// The domain for the host names that discovery returns. Every channel and role has its own host name in it.
     pub domain: Option<String>,
     /// The WebSocket endpoint without a trailing slash, for example `wss://signaling.example.com`.
     pub wss: Option<String>,
@@ -394,37 +391,37 @@ pub struct Advertise {
     pub https: Option<String>,
 }
 
-/// Settings for notices to clients, and for how deliveries are confirmed.
+/// How clients are notified, and how deliveries are confirmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
-    /// The clients that receive GO_AWAY and RECONNECT_ICE_SERVER.
+    /// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
-    /// How the delivery of a message to its recipient is confirmed.
+    /// How the broker confirms that a message has reached its recipient.
     pub proof: Proof,
-    /// How long a master's connection must have been open, in milliseconds, before it receives the offers that its
-    /// previous connection left unanswered. 0 disables redelivery.
+    /// How long a master's connection must have been open, in milliseconds, before it receives the offers that the
+    /// master's previous connection left unanswered. 0 disables redelivery.
     pub repeat_offers_ms: u64,
 }
 
-/// How the broker confirms that a message has reached the recipient's machine.
+/// How the broker confirms that a message has reached its recipient's machine.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Proof {
-    /// Deliveries are confirmed by TCP acknowledgements from the machine that terminates the connection.
+    /// By the TCP acknowledgements from the machine that terminates the connection.
     #[default]
     Tcp,
-    /// Deliveries are confirmed by the pong to a ping that is sent after the message (RFC 6455 section 5.5.3). For
-    /// connections that a proxy terminates.
+    /// By the pong to a ping that is sent after the message (RFC 6455 section 5.5.3). For connections that a proxy
+    /// terminates.
     Pong,
 }
 
-/// The clients that receive GO_AWAY and RECONNECT_ICE_SERVER. Other connections are closed with 1001 instead.
+/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. All others are closed with 1001 instead.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
-    /// All clients, with two exceptions: those whose row in `[clients]` disables the messages, and those that offered
-    /// the subprotocol `wss`. The latter are C SDK clients, whose receiving thread deadlocks after either message. This
-    /// was observed with version 1.16, and the code has not changed since 1.7.3.
+    /// All clients, except those whose row in `[clients]` disables the messages and those that offered the subprotocol
+    /// `wss`. The latter are C SDK clients, whose receiving thread deadlocks after either message. This was observed
+    /// with version 1.16, in code that has not changed since 1.7.3.
     #[default]
     Auto,
     /// All clients, as in the cloud service.
@@ -433,7 +430,7 @@ pub enum GoAway {
     Never,
 }
 
-/// Settings of the flight recorder of each shard. A flight recorder keeps notes about events on channels.
+/// Settings for each shard's flight recorder, which keeps notes about events on channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecorderSettings {
     /// Number of notes per shard, a power of two. 0 disables the recorder. See [`Settings::recorder_notes_of_shard`].
@@ -443,19 +440,20 @@ pub struct RecorderSettings {
 /// How long data that identifies people or devices is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// Age in milliseconds at which data is erased: refusals, troubled sessions, log lines, recorder notes, and the
-    /// marks and causes in the history. 0 means never.
+    /// Age in milliseconds at which refusals, troubled sessions, log lines, recorder notes, and the marks and causes in
+    /// the history are erased. 0 means never.
     pub keep_ms: u64,
 }
 
-/// Settings for players that use no SDK and POST their offer to `/whep/NAME`.
+/// Settings for players that have no SDK and POST their offer to `/whep/NAME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Whep {
-    /// Whether `/whep/` is served. Never served under the strict profile.
+    /// Whether to serve `/whep/`. Never served under the strict profile.
     pub on: bool,
-    /// If the camera sends no further candidate for this long, in milliseconds, its candidates are considered complete.
+    /// How long the camera must have sent no further candidate, in milliseconds, before its candidates are considered
+    /// complete.
     pub quiet_ms: u64,
-    /// Maximum time in milliseconds from the camera's first message until the call ends.
+    /// Maximum time in milliseconds from the camera's first message to the end of the call.
     pub gather_max_ms: u64,
     /// Maximum duration of a call, in milliseconds.
     pub wait_ms: u64,
@@ -468,11 +466,10 @@ pub struct Options {
     pub master_offers: bool,
 }
 
-// The URLs of the pages that the admin listener serves.
+// URLs of the pages on the admin listener.
 
 impl Settings {
-    /// Returns the URL of the admin listener, without a trailing slash, for a client that uses `host` to reach this
-    /// machine.
+    /// Returns the admin listener's URL, without a trailing slash, for a client that reaches this machine as `host`.
     #[must_use]
     pub fn admin_url(&self, host: &str) -> Option<String> {
         let addr = self.admin.listen?;
@@ -483,13 +480,13 @@ impl Settings {
         })
     }
 
-    /// Returns `true` if the page `/try` is served.
+    /// Returns `true` if `/try` is served.
     #[must_use]
     pub fn has_try_page(&self) -> bool {
         self.dev || self.admin.try_page
     }
 
-    /// Returns the URL of the page `/try` for a browser on this machine; `None` if the page is not served.
+    /// Returns the URL of `/try` for a browser on this machine; `None` if the page is not served.
     #[must_use]
     pub fn try_url(&self) -> Option<String> {
         let host = self.dev_hosts.first().map_or("localhost", String::as_str);
@@ -501,8 +498,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// Returns a warning if clients would receive wrong endpoints. This is the case if a proxy in front of the broker
-    /// terminates TLS and no endpoints are configured.
+    /// Returns a warning if clients would receive wrong endpoints, because a proxy in front of the broker terminates
+    /// TLS and no endpoints are configured.
     #[must_use]
     pub fn unadvertised(&self) -> Option<String> {
         let Advertise { domain, wss, https } = &self.advertise;
@@ -538,13 +535,13 @@ impl Settings {
         }
     }
 
-    /// Returns the TLS listener for devices on the local network, as used under `--lan`.
+    /// Returns the TLS listener for devices on the local network (`--lan`).
     #[must_use]
     pub fn lan_listener(&self) -> Option<&Listen> {
         self.listen.iter().find(|listen| self.is_of_lan(listen))
     }
 
-    /// Returns `true` if this listener serves the pages for devices on the local network.
+    /// Returns `true` if this listener serves pages for devices on the local network.
     #[must_use]
     pub fn has_pages(&self, listener: u16) -> bool {
         let listen = self.listen.get(usize::from(listener));
@@ -567,7 +564,7 @@ impl Settings {
     }
 }
 
-/// Formats a name or an address as the host of a URL, with brackets around an IPv6 address.
+/// Formats a name or address as the host in a URL, with brackets around an IPv6 address.
 #[must_use]
 pub fn host_text(host: &str) -> String {
     match host.parse::<Ipv6Addr>() {
@@ -576,21 +573,20 @@ pub fn host_text(host: &str) -> String {
     }
 }
 
-// Accounts of an OpenID provider that may use the console: `[admin.oidc]`.
+// Console accounts from an OpenID provider: `[admin.oidc]`.
 
-/// Determines which accounts of an OpenID provider may use the console. Contains the paths of secret files, but not the
-/// secrets.
+/// Which accounts of an OpenID provider may use the console. Contains paths of secret files, but no secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oidc {
-    /// The issuer of the provider, without `https://`. The credentials file must list the provider.
+    /// The provider's issuer, without `https://`. The credentials file must list this provider.
     pub provider: String,
-    /// The claim of the id token that grants access. The claim may be a string or a list of strings.
+    /// The id token claim that grants access: a string or a list of strings.
     pub claim: String,
-    /// The value that the claim must have or, if the claim is a list, must contain.
+    /// The value that the claim must have or, for a list, contain.
     pub value: String,
-    /// The client id of the console at the provider. If `None`, the only one in the credentials file is used.
+    /// The console's client id at the provider. If `None`, the only one in the credentials file is used.
     pub client_id: Option<String>,
-    /// The file with the client secret of the console. If not set, the console is a public client.
+    /// The file with the console's client secret. If `None`, the console is a public client.
     pub client_secret_file: Option<PathBuf>,
     /// The requested scopes; [`SCOPES`](Self::SCOPES) if empty.
     pub scopes: Vec<String>,
@@ -600,7 +596,7 @@ impl Oidc {
     /// The default scopes. Source: OpenID Connect Core 1.0, section 5.4.
     pub const SCOPES: [&'static str; 3] = ["openid", "email", "profile"];
 
-    /// Returns `true` if the settings are complete: they state who may sign in.
+    /// Returns `true` if the settings are complete, so that they determine who may sign in.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         ![&self.provider, &self.claim, &self.value]
@@ -608,7 +604,7 @@ impl Oidc {
             .any(|text| text.is_empty())
     }
 
-    /// Returns the scopes as they are sent in a request.
+    /// Returns the scopes in the form used in a request.
     #[must_use]
     pub fn scope(&self) -> String {
         if self.scopes.is_empty() {
@@ -624,18 +620,18 @@ impl Oidc {
 /// A server in the response to GetIceServerConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ice {
-    /// The URLs of the server (`stun:`, `turn:` and `turns:`), in the order of the response. There are 1 to 4.
+    /// The server's URLs (`stun:`, `turn:` and `turns:`), 1 to 4 in the order of the response.
     pub urls: Vec<String>,
-    /// The credential that clients use for the server.
+    /// The credential with which clients use the server.
     pub credential: IceCredential,
     /// How long the response is valid, from 30 to 86,400 seconds. Source: GetIceServerConfig, `Ttl`.
     pub ttl_seconds: u32,
 }
 
-/// A credential that clients use for a STUN or TURN server. Never shown in logs or debug output.
+/// A credential with which clients use a STUN or TURN server. Never included in logs or debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
-    /// No credential; permitted for STUN only. The response contains placeholders instead, because clients reject
+    /// No credential, which is permitted for STUN only. The response contains placeholders, because clients reject
     /// entries without credentials.
     None,
     /// A fixed username and password.
@@ -645,8 +641,8 @@ pub enum IceCredential {
         /// The password.
         password: String,
     },
-    /// Secrets for time-limited credentials. There is at least one. The first one (coturn's `static-auth-secret`) is
-    /// used to generate credentials. The others are those that the TURN server also accepts during a rotation.
+    /// Secrets for time-limited credentials, at least one. The first one (coturn's `static-auth-secret`) generates
+    /// credentials. The TURN server accepts the others too during a rotation.
     Secrets(Vec<String>),
 }
 
@@ -654,19 +650,16 @@ impl fmt::Debug for IceCredential {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => to.write_str("None"),
-            Self::Fixed {
-                username,
-                password: _,
-            } => write!(to, "Fixed({username:?}, <redacted>)"),
+            Self::Fixed { username, .. } => write!(to, "Fixed({username:?}, <redacted>)"),
             Self::Secrets(secrets) => write!(to, "Secrets(<{} redacted>)", secrets.len()),
         }
     }
 }
 
-// Conflicts between the addresses of listeners.
+// Address conflicts between listeners.
 
-/// Returns `true` if two sockets cannot be bound to these addresses at the same time. The ports must be equal, and the
-/// IP addresses must be equal or one of them a wildcard. `[::]` includes IPv4, unless the socket is restricted to IPv6.
+/// Returns `true` if two sockets cannot be bound to these addresses at the same time: their ports are equal, and their
+/// IP addresses are equal or one is a wildcard. `[::]` includes IPv4, unless the socket is restricted to IPv6.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());

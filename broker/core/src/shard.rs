@@ -2,30 +2,30 @@
 //! at once.
 //!
 //! The state is divided into four parts: [`Sockets`] (connections), [`Directory`] (the channels that this shard owns),
-//! [`Telemetry`] (counters and notes) and [`Gate`] (signatures). Each step borrows the parts that it needs.
-//! Follow-up work for other parts, for example when a WebSocket has left its channel or a call was answered, is queued
-//! in a [`Todo`](crate::shard::todo::Todo) list. The shard drains this list before the next step. This file dispatches
-//! each input to its first step. The shard's loops are in `event_loop`:
+//! [`Telemetry`] (counters and notes) and [`Gate`] (signatures). Each step borrows the parts that it needs. Work that
+//! affects other parts is deferred: for example, when a WebSocket leaves its channel, the step pushes a
+//! [`Todo`](crate::shard::todo::Todo) to a list, and the shard drains that list before the next step. This file
+//! dispatches each input to its first step; the loops are in `event_loop`:
 //! ```text
 //!  handle(Received)
 //!    ├─ event_loop                HTTP: one head or body per step; WebSocket: one frame per step
-//!    │    ├─ connect              the next part of the bytes; sockets: how much is processed at once
+//!    │    ├─ connect              the next chunk of the input; sockets: how much is processed at once
 //!    │    │    ├─ requests        a head or body → a call or an upgrade
-//!    │    │    └─ admission       an upgrade → here, or handed over to the channel's home → 101
-//!    │    ├─ calls                a call → a query to the channel's home
-//!    │    │    ├─ home            the query, answered by the channel's home
+//!    │    │    └─ admission       an upgrade → here, or handed over to the channel's shard → 101
+//!    │    ├─ calls                a call → a query to the channel's shard
+//!    │    │    ├─ home            the query, answered by the channel's shard
 //!    │    │    └─ answers         the answer as an HTTP response
 //!    │    ├─ directory::changes   changes to channels: durable before they are applied
 //!    │    ├─ onward               requests for channels of other nodes
 //!    │    └─ road                 frame → message → route → the recipient's outbox, or pending, or refused
 //!    │         └─ delivery        the steps on the recipient's side
-//!    └─ todo_dispatch             work deferred by the step; work that results from it comes first
+//!    └─ todo_dispatch             work deferred by the step; follow-up work runs first
 //!  handle(Sent)    road: delivered
 //!  handle(Gone)    disconnect: the connection's slot; road::unsent: its unsent messages
 //!  handle(Tick)    event_loop: deadlines, slot moves, the end of the process
 //! ```
-//! No code here accesses sockets, TLS, the clock, unseeded randomness or other shards' state. Equal inputs yield equal
-//! outputs.
+//! No code here touches a socket, TLS, the clock, an unseeded random generator or another shard's state, so the same
+//! inputs always produce the same outputs.
 
 mod admitted;
 mod calls;
@@ -67,6 +67,7 @@ use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
 use crate::session::{NEVER, Session};
+use crate::shard::admitted::Member;
 use crate::shard::calls::wake;
 use crate::shard::connect::admission;
 use crate::shard::road::confirmation;
@@ -113,59 +114,40 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Creates a shard and restores the channels of the previous process. Channels that exceed the limits are dropped,
-    /// which cannot happen if the configuration is valid.
+    /// Creates a shard and restores the channels that the previous process stored. Drops channels that exceed the
+    /// limits, which cannot happen with a valid configuration.
     #[must_use]
     pub fn new(start: Start) -> Self {
-        let Start {
-            settings,
-            id,
-            placement,
-            seeds: [a, b, c, d],
-            records,
-            newest,
-            catalog,
-            store,
-            journal,
-            keys,
-            connections,
-            waiting_calls,
-            wake_polls,
-            dev,
-            slot_orders,
-            readiness,
-            audience,
-            epoch,
-        } = start;
+        let (settings, id, [a, b, c, d]) = (start.settings, start.id, start.seeds);
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
         let sockets = Sockets::new(
             settings.clone(),
             id,
-            placement,
-            readiness,
-            connections,
+            start.placement,
+            start.readiness,
+            start.connections,
             hasher.clone(),
         );
-        let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));
-        let gate = Gate::new(keys, &settings.account_id, sockets.rules().head);
+        let refusal_ids = RefusalIds::new(&start.keys.session_keys, id, random.u64(..));
+        let gate = Gate::new(start.keys, &settings.account_id, sockets.rules().head);
         let placement = sockets.placement().clone();
-        let slots = placement.map().zip(slot_orders);
+        let slots = placement.map().zip(start.slot_orders);
         let slots = slots.map(|(map, orders)| Box::new(DirectorySlots::new(map, orders)));
         let directory = Directory::new(DirectoryStart {
             settings,
             shard: id,
             placement,
             hasher: hasher.clone(),
-            store,
-            catalog,
-            newest,
-            waiting_calls,
-            wake_polls,
+            store: start.store,
+            catalog: start.catalog,
+            newest: start.newest,
+            waiting_calls: start.waiting_calls,
+            wake_polls: start.wake_polls,
             slots,
-            audience,
-            epoch,
+            audience: start.audience,
+            epoch: start.epoch,
         });
         let mut shard = Self {
             state: State {
@@ -173,7 +155,7 @@ impl Shard {
                 directory,
                 cx: Context {
                     at: Moment::default(),
-                    telemetry: Telemetry::new(journal, recorder, random, refusal_ids),
+                    telemetry: Telemetry::new(start.journal, recorder, random, refusal_ids),
                     todo: TodoList::default(),
                 },
                 gate,
@@ -182,12 +164,12 @@ impl Shard {
             inputs: 0,
         };
         let state = &mut shard.state;
-        state.directory.load(records);
-        state.interposer = Interposer::begin(&state.directory, dev, &hasher);
+        state.directory.load(start.records);
+        state.interposer = Interposer::begin(&state.directory, start.dev, &hasher);
         shard
     }
 
-    /// Returns the bytes queued for a connection, including bytes that are currently held back.
+    /// Returns the bytes queued for a connection, including those that the shard is currently withholding.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn queued(&self, session: SessionKey) -> &[u8] {
@@ -229,7 +211,9 @@ impl Machine for Shard {
     }
 
     fn comes_from(&mut self, session: SessionKey, client: SocketAddr) {
-        self.state.sockets.comes_from(session, client);
+        if let Some(session) = self.state.sockets.session_mut(session) {
+            session.comes_from(client);
+        }
     }
 
     fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
@@ -260,7 +244,7 @@ impl Machine for Shard {
         if let Asks::Wake { .. } = admission.asks {
             wake::begin(&mut self.state, key, &admission);
             self.receive_requests(key, &mut unread);
-        } else if self.admit(key, admission) && !unread.is_empty() {
+        } else if admission::enter(&mut self.state, key, admission) && !unread.is_empty() {
             self.settle();
             self.receive_frames(key, &mut unread);
         }
@@ -302,7 +286,9 @@ impl Machine for Shard {
     }
 
     fn comes_by_link(&mut self, session: SessionKey, kind: Kind) {
-        self.state.sockets.comes_by_link(session, kind);
+        if let Some(http) = self.state.sockets.http(session) {
+            http.one_call = kind != Kind::Upgrade; // a call closes its stream after the response
+        }
     }
 
     fn joins_link(&mut self, parcel: &Self::Parcel, to: (u32, NodeId), at: Moment) -> bool {
@@ -318,7 +304,8 @@ impl Machine for Shard {
     }
 
     fn left_link(&mut self, place: u32) {
-        self.state.sockets.left_link(place);
+        self.state.sockets.admitted.leave(Member::OnLink(place));
+        self.state.sockets.leads.leave(place);
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
@@ -393,7 +380,7 @@ impl Machine for Shard {
         let slots = self.state.directory.slots.as_deref();
         let slots = slots.and_then(|slots| slots.next_due(self.state.sockets.places()));
         let leads = self.state.sockets.leads.next_due();
-        // Compares times instead of options, since every turn runs this code.
+        // Compares plain times rather than `Option`s, since this code runs on every turn of the event loop.
         let mut due = self.state.sockets.next_deadline().unwrap_or(NEVER);
         let mut also = |other: Option<Now>| due = due.min(other.unwrap_or(NEVER));
         also(drain);
@@ -487,7 +474,7 @@ impl Machine for Shard {
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
         self.state.cx.at = at;
         let reply = self.answer_operator(question);
-        // If a channel ended, its pending calls were answered. The requests that waited behind those calls start now.
+        // When a channel ends, its pending calls are answered. Start the requests that were queued behind those calls.
         self.work_off();
         self.check();
         reply
@@ -530,11 +517,11 @@ impl std::fmt::Debug for Shard {
 
 const _: () = assert!(NEVER.0 == u64::MAX);
 
-// Invariants of all parts, checked in debug builds.
+// Invariants of the whole state, checked in debug builds.
 
 impl Shard {
-    /// Checks the invariants of all parts of the state. Called after each input, once all deferred work is done. If
-    /// there are many sessions, the session table is checked less often, to keep the cost per input constant.
+    /// Checks the invariants of the whole state after an input, once all deferred work is done. With many sessions, it
+    /// checks the session table less often, so that the cost per input stays constant.
     #[inline]
     pub(crate) fn check(&mut self) {
         if !cfg!(debug_assertions) {

@@ -1,28 +1,27 @@
-//! A timer wheel. Finds the deadlines that are due without scanning all of them. Needs no ticks while there are no
-//! deadlines.
+//! A timer wheel, which finds due deadlines without scanning all of them. It needs no ticks while it has no deadlines.
 //!
 //! ```text
 //!   near   256 slots of 64 ms, 16 s in all     each slot is a doubly linked list of entries
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
-//! Each owner (a session or a channel) has one entry, identified by its [`TimerId`], which is in at most one list. An
-//! earlier deadline moves the entry in constant time, so there are never more entries than owners. A later deadline
-//! changes nothing: the owner is called early, and checks whether its deadline has moved. A busy session therefore
-//! causes no work in the wheel. An entry whose deadline lies beyond the far ring waits in the last slot of the ring,
-//! and is then inserted again. An entry fires at most one near slot late, and never early.
+//! Each owner (a session or a channel) has one entry, identified by its [`TimerId`], which is in at most one list.
+//! Setting an earlier deadline moves the entry in constant time, so there are never more entries than owners. Setting a
+//! later one changes nothing: the owner is called early, and checks whether its deadline has moved. A busy session
+//! therefore causes no work in the wheel. An entry with a deadline beyond the far ring waits in the ring's last slot
+//! and is then inserted again. Entries fire at most one near slot late, and never early.
 
 use crate::{id::TimerId, time::Now};
 
-/// A timer wheel for deadlines. Each deadline has an item of type `T`.
+/// A timer wheel. Each deadline comes with an item of type `T`.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    /// The heads of the lists of entries: first those of the near slots, then those of the far slots. Each list is
-    /// circular and includes its head.
+    /// The list heads, first for the near slots and then for the far slots. Each list is circular and includes its
+    /// head.
     heads: Vec<ListLinks>,
     near: TakenTimers,
     far: TakenTimers,
     entries: Entries<T>,
-    /// The last near slot that has been reached, counted from time 0. The entries that remain in this slot are due.
+    /// The last near slot that was reached, counted from time 0. Entries still in it are due.
     tick: u64,
 }
 
@@ -32,6 +31,16 @@ struct ListLinks {
     after: u32,
 }
 
+impl ListLinks {
+    /// Returns the links of an entry that is in no list, or of an empty list.
+    fn alone(place: u32) -> Self {
+        Self {
+            before: place,
+            after: place,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry<T> {
     links: ListLinks,
@@ -39,17 +48,13 @@ struct Entry<T> {
     what: T,
 }
 
-// There is one entry for each session and each channel that has a deadline.
+// Every session and channel with a deadline has an entry.
 const _: () = assert!(size_of::<Entry<u64>>() <= 24);
 
 impl<T: Copy> Default for Wheel<T> {
     fn default() -> Self {
-        let alone = |place| ListLinks {
-            before: place,
-            after: place,
-        };
         Self {
-            heads: (0..HEADS).map(alone).collect(),
+            heads: (0..HEADS).map(ListLinks::alone).collect(),
             near: TakenTimers::default(),
             far: TakenTimers::default(),
             entries: Entries::default(),
@@ -59,7 +64,7 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Schedules a call for `owner`, with the item `what`, at `at` or shortly after. Does nothing if an earlier call is
+    /// Schedules a call for `owner` at `at` or shortly after, with the item `what`. Does nothing if an earlier call is
     /// already scheduled.
     pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
@@ -81,7 +86,7 @@ impl<T: Copy> Wheel<T> {
         self.put(place, tick);
     }
 
-    /// Returns `true` if a call for this owner is scheduled for `at` or shortly after, or for an earlier time.
+    /// Returns `true` if this owner has a call scheduled for `at` or shortly after, or for an earlier time.
     #[cfg(feature = "testing")]
     pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
@@ -90,14 +95,13 @@ impl<T: Copy> Wheel<T> {
         entry.is_some_and(|entry| entry.tick <= tick)
     }
 
-    /// Returns the item in the entry of this owner, if the owner has an entry.
+    /// Returns the item in this owner's entry, if it has one.
     #[must_use]
     pub fn entry(&self, owner: &TimerId) -> Option<T> {
-        let entry = self.entries.get(owner.place()?)?;
-        Some(entry.what)
+        self.entries.get(owner.place()?).map(|entry| entry.what)
     }
 
-    /// Frees the entry of the owner.
+    /// Frees the owner's entry.
     pub fn forget(&mut self, owner: &mut TimerId) {
         if let Some(place) = std::mem::take(owner).place() {
             self.unlink(place);
@@ -127,7 +131,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Returns when [`Wheel::pop`] must be called next, at the latest.
+    /// Returns the latest time by which [`Wheel::pop`] must be called next.
     #[must_use]
     pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
@@ -141,13 +145,13 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    /// Returns the number of entries in use. There are at most as many as owners.
+    /// Returns the number of entries in use, which never exceeds the number of owners.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.used
     }
 
-    /// Moves the entries of a far slot to the near slots that match their deadlines.
+    /// Moves the entries in a far slot to the near slots for their deadlines.
     fn bring_near(&mut self, slot: u64) {
         while let Some(place) = self.first(far_head(slot)) {
             let tick = self.entries.get(place).map_or(0, |entry| entry.tick);
@@ -180,12 +184,10 @@ impl<T: Copy> Wheel<T> {
         self.link(place, place);
         if before == after && before < HEADS && before != place {
             let slot = u64::from(before);
-            let list = if slot < SLOTS {
-                &mut self.near
-            } else {
-                &mut self.far
-            };
-            list.clear(slot);
+            match slot < SLOTS {
+                true => self.near.clear(slot),
+                false => self.far.clear(slot),
+            }
         }
     }
 
@@ -195,13 +197,9 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn links(&self, place: u32) -> ListLinks {
-        let alone = ListLinks {
-            before: place,
-            after: place,
-        };
         let head = self.heads.get(place as usize).copied();
         head.or_else(|| self.entries.get(place).map(|entry| entry.links))
-            .unwrap_or(alone)
+            .unwrap_or_else(|| ListLinks::alone(place))
     }
 
     fn links_mut(&mut self, place: u32) -> Option<&mut ListLinks> {
@@ -222,14 +220,13 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Returns `true` if an entry is in a list. The neighbours of an entry that is in no list are the entry itself.
+    /// Returns `true` if an entry is in a list. An entry that is in none is its own neighbour.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }
 }
 
-/// The entries of a wheel. They are stored in chunks, so they are never copied when the wheel grows. Indexes start at
-/// [`HEADS`].
+/// The entries of a wheel, stored in chunks so that growing the wheel never copies them. Indexes start at [`HEADS`].
 #[derive(Debug)]
 struct Entries<T> {
     chunks: Vec<Vec<Entry<T>>>,
@@ -252,10 +249,7 @@ impl<T> Entries<T> {
     fn add(&mut self, what: T) -> u32 {
         self.used += 1;
         let entry = |place| Entry {
-            links: ListLinks {
-                before: place,
-                after: place,
-            },
+            links: ListLinks::alone(place),
             tick: 0,
             what,
         };
@@ -315,8 +309,8 @@ impl TakenTimers {
         self.0 == [0; WORDS]
     }
 
-    /// Returns the first non-empty slot after `slot`, wrapping around at the end. Called in every turn, so it checks a
-    /// whole word of slots at a time.
+    /// Returns the first non-empty slot after `slot`, wrapping around at the end. Called in every event loop iteration,
+    /// so it checks a word of slots at a time.
     fn first_after(&self, slot: u64) -> Option<u64> {
         let first = Self::index(slot + 1);
         let (word, bit) = (first / WORD, first % WORD);
@@ -354,10 +348,10 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Number of list heads. Their indexes precede those of the entries.
+/// Number of list heads. Their indexes come before those of the entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
-/// Number of entries per allocation, of about 32 KiB.
+/// Number of entries per allocation of about 32 KiB.
 const CHUNK: usize = 1024;
 
 #[cfg(test)]

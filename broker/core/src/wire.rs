@@ -1,14 +1,14 @@
-//! The encoding of data that Heliograph's nodes and programs exchange: `postcard`, with types that derive `serde`'s
+//! The encoding of data that Heliograph's nodes and programs exchange: `postcard`, for types that derive `serde`'s
 //! traits.
 //!
-//! The definition of a type determines its encoding. Fields are encoded in order and without names, and a variant is
-//! encoded as its number. An encoding can only be extended by appending a variant to an `enum`. Any other change
-//! results in a different encoding, which must be indicated by the first bytes.
+//! A type's definition determines its encoding. Fields are encoded in order, without names, and a variant is encoded as
+//! its number. The only compatible extension is to append a variant to an `enum`. Any other change produces a different
+//! encoding, which the first bytes must announce.
 //!
-//! Only processes that know the cluster's secret write such bytes, but the decoder does not trust them. It checks the
-//! length first, rejects trailing bytes, and reserves no memory beyond a limit. Strings and byte strings are slices of
-//! the input, so the length of the input bounds them. A list may take far more memory than its encoding, so each list
-//! has its own limit ([`at_most`]).
+//! Such bytes come only from processes that know the cluster's secret, but the decoder does not trust them. It first
+//! checks the length, rejects trailing bytes, and limits the memory that it reserves. Strings and byte strings are
+//! slices of the input, so they cannot be longer than the input. A list may take far more memory than its encoding, so
+//! every list has its own limit ([`at_most`]).
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -24,14 +24,13 @@ pub fn write(value: &impl Serialize) -> Vec<u8> {
 /// Appends an encoded value to a buffer.
 ///
 /// # Panics
-/// Panics if the length of a sequence is not known in advance. No type that is used here contains such a sequence.
+/// Panics if a sequence does not know its length in advance, which does not occur in any type used here.
 #[must_use]
 pub fn append(to: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, to).expect("a sequence knows its length, and memory does not end")
 }
 
-/// Decodes a value from at most `most` bytes. Returns `None` if the input is longer, or does not consist of exactly one
-/// value.
+/// Decodes a value from at most `most` bytes. Returns `None` if the input is longer or is not exactly one value.
 #[must_use]
 pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     if bytes.len() > most {
@@ -41,13 +40,13 @@ pub fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8], most: usize) -> Option<T> {
     rest.is_empty().then_some(value)
 }
 
-/// Decodes the value at the start of the input, and returns it together with the remaining bytes.
+/// Decodes the value at the start of the input, and returns it with the remaining bytes.
 #[must_use]
 pub fn first<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Option<(T, &'b [u8])> {
     postcard::take_from_bytes(bytes).ok()
 }
 
-/// Encodes a byte string as a whole. By default, `serde` encodes a slice element by element.
+/// Encodes a byte string in one piece. By default, `serde` encodes a slice element by element.
 pub mod bytes {
     use crate::wire::{Deserialize, Deserializer};
     use serde::Serializer;
@@ -69,11 +68,11 @@ pub mod bytes {
     }
 }
 
-/// Deserializes a list of at most `MOST` elements. The number of elements is checked before memory is reserved. For use
-/// with `deserialize_with`.
+/// Deserializes a list of at most `MOST` elements, for `deserialize_with`. Checks the number of elements before it
+/// reserves memory.
 ///
 /// # Errors
-/// Fails if the number of elements exceeds the limit or the number of remaining bytes, or if an element is invalid.
+/// Fails if there are more elements than the limit or the remaining bytes allow, or if an element is invalid.
 pub fn at_most<'b, D, T, L, const MOST: usize>(from: D) -> Result<L, D::Error>
 where
     D: Deserializer<'b>,
@@ -90,7 +89,7 @@ where
         }
 
         fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-            // `postcard` returns the count, or nothing if fewer bytes remain.
+            // `postcard` returns the count, or `None` if fewer bytes than that remain.
             let count = list.size_hint().filter(|count| *count <= MOST);
             let count = count.ok_or_else(|| A::Error::custom("too long a list"))?;
             let mut all = Vec::with_capacity(count);

@@ -8,6 +8,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use thiserror::Error;
 
 /// The configuration of a node. There is one per process.
 #[derive(Clone, Debug)]
@@ -20,9 +21,9 @@ pub struct NodeConfig {
     pub inner: InnerAddress,
     /// Host and port at which this node receives messages from other nodes.
     pub peers: Box<str>,
-    /// Data directory. It must exist, and two processes must not share it.
+    /// Data directory, which must exist and must not be shared by two processes.
     pub directory: PathBuf,
-    /// Keys with which the process proves, in its registration, that it knows the cluster's secret.
+    /// Keys with which the process proves in its registration that it knows the cluster secret.
     pub proofs: ProofKeys,
     /// The etcd members, and the options for connecting to them.
     pub etcd: Options,
@@ -32,25 +33,25 @@ pub struct NodeConfig {
     pub lease_ms: u64,
     /// Presence epoch of this process. Every slot that the process owns has a higher presence epoch.
     pub presence: u64,
-    /// Whether the operator accepts the current state of etcd, even if it contradicts what the data directory recorded.
+    /// Whether the operator accepts etcd's current state, even if it contradicts what the data directory recorded.
     pub accept_etcd: bool,
-    /// The commit from which this program was built, and the start time of the process in seconds since 1970. Both are
+    /// The commit from which this program was built, and when the process started, in seconds since 1970. Both are
     /// shown to operators.
     pub build: (Box<str>, u64),
 }
 
-/// An address at which a node accepts client connections that other nodes forward.
+/// An address at which a node accepts client connections forwarded by other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InnerAddress {
     /// Host and port.
     pub address: Box<str>,
-    /// The distinct ports on which the host accepts client connections that other nodes forward. At most
+    /// The distinct ports on which the host accepts client connections forwarded by other nodes. At most
     /// [`INNER_PORTS_MAX`].
     pub ports: Box<[u16]>,
 }
 
 impl InnerAddress {
-    /// Creates an address from `HOST:PORT` and any further ports. Drops invalid ports and ports beyond the limit.
+    /// Creates an address from `HOST:PORT` and any additional ports. Drops invalid ports and ports beyond the limit.
     #[must_use]
     pub fn new(address: &str, ports: &[u16]) -> Self {
         let own = address.rsplit_once(':');
@@ -76,7 +77,7 @@ impl InnerAddress {
     }
 }
 
-/// Formats the address, followed by any further ports. Consecutive ports are shown as ranges such as `7445-7447`.
+/// Formats the address, followed by any additional ports. Consecutive ports are shown as ranges such as `7445-7447`.
 impl fmt::Display for InnerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)?;
@@ -102,7 +103,7 @@ pub struct Options {
     /// User name and password, if etcd requires them.
     pub user: Option<(Box<str>, Box<str>)>,
     /// A callback that returns the current options. Set if the options come from files that may change. Called before
-    /// each connection attempt. May block.
+    /// each connection attempt, and may block.
     pub renew: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
 }
 
@@ -125,28 +126,20 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The reason why the files with TLS certificates cannot be used.
-#[derive(Debug)]
+/// The reason why the TLS certificate files cannot be used.
+#[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file is not PEM, or lacks the expected items. The string describes the items that were expected.
+    /// A file is not PEM or lacks the expected items, which the string describes.
+    #[error("the file is not PEM, or lacks {0}")]
     Pem(&'static str),
     /// The TLS library rejected the certificates.
+    #[error("{0}")]
     Refused(rustls::Error),
 }
 
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pem(what) => write!(f, "the file is not PEM, or lacks {what}"),
-            Self::Refused(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
-
 /// Creates the TLS configuration for connections to etcd from PEM files. `ca` contains the CA certificates that issue
-/// etcd's certificates. `identity` contains a client certificate and its key, and is needed only if etcd requires one.
+/// etcd's certificates. `identity` contains a client certificate and its key, and is needed only if etcd requires
+/// client certificates.
 ///
 /// # Errors
 /// Returns a [`TlsError`] if a file is unusable.

@@ -4,8 +4,8 @@
 //!  DIR/cluster.lock   held while the node runs: one process at a time
 //!  DIR/cluster.json   the directory's number, its number of starts, and what was seen of etcd
 //! ```
-//! The directory's number is generated once. The number of a start is persisted before it is used. It exceeds the
-//! previous number by a random amount, so no two processes ever have the same incarnation, even if a directory is
+//! The directory's number is generated once. Each start has a number that is persisted before it is used. It exceeds
+//! the previous number by a random amount, so no two processes ever have the same incarnation, even if a directory is
 //! copied.
 
 use crate::driver::event::{Event, TaskEvents};
@@ -14,13 +14,13 @@ use crate::system::now;
 use broker_core::cluster::types::{EtcdId, Incarnation, Revision};
 use broker_core::{cluster::Memory, time::Now};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Lock;
+use thiserror::Error;
 use tracing::warn;
 
 const LOCK: &str = "cluster.lock";
@@ -29,29 +29,18 @@ const YOUNG: &str = "cluster.json.new";
 const FORMAT: u32 = 1;
 
 /// The reason why a data directory cannot be used.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum DirectoryError {
     /// Another process is using the data directory.
+    #[error("{} is locked by another process", .0.display())]
     Locked(PathBuf),
     /// The state file was written by another version of this program, or is damaged.
+    #[error("{} cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, Box<str>),
     /// A file system operation failed.
+    #[error("{}: {}", .0.display(), .1)]
     System(PathBuf, io::Error),
 }
-
-impl fmt::Display for DirectoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Locked(path) => {
-                write!(f, "{} is locked by another process", path.display())
-            }
-            Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
-            Self::System(path, error) => write!(f, "{}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for DirectoryError {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
@@ -89,20 +78,8 @@ impl Kept {
         }
     }
 
-    fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
-        Self { cluster, ..self }
-    }
-
-    fn differs_by_revision(&self, other: &Self) -> bool {
-        let newest = other.newest;
-        let same = Self {
-            newest,
-            ..self.clone()
-        };
-        same == *other
-    }
-
-    /// Discards everything that this node has recorded about etcd. Called if the operator accepts etcd's current state.
+    /// Discards everything that this node has recorded about etcd. Called when the operator accepts etcd's current
+    /// state.
     pub(crate) fn forget(&mut self) {
         self.newest = 0;
         self.etcd = None;
@@ -118,8 +95,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Locks an existing data directory and increases its start number. `drawn` contains two random numbers. If the
-    /// directory has no number yet, it gets the first one. The start number increases by one plus the second.
+    /// Locks an existing data directory and increments its start number. `drawn` contains two random numbers. The first
+    /// becomes the number of a directory that has none yet. The start number increases by one plus the second.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {
@@ -212,11 +189,17 @@ impl Keeping {
     /// Writes the state file if anything has changed. If only the revision has increased, writes at most once per
     /// second. `cluster` is the id of the cluster, if it is known.
     pub(crate) fn remember(&mut self, memory: Memory, cluster: Option<Box<str>>) {
-        let wanted = self.kept.with(memory).with_cluster(cluster);
+        let mut wanted = self.kept.with(memory);
+        wanted.cluster = cluster;
         if self.writing.is_some() || wanted == self.kept {
             return;
         }
-        let is_important = !wanted.differs_by_revision(&self.kept);
+        let newest = self.kept.newest;
+        let before = Kept {
+            newest,
+            ..wanted.clone()
+        };
+        let is_important = before != self.kept;
         if !is_important && now().since(self.last) < REMEMBER_MS {
             return;
         }
@@ -232,7 +215,7 @@ impl Keeping {
         });
     }
 
-    /// Handles the result of a write. A failed write is repeated on the next tick.
+    /// Handles the result of a write. A failed write is retried on the next tick.
     pub(crate) fn written(&mut self, result: Result<(), Box<str>>) {
         let written = self.writing.take();
         match result {

@@ -140,24 +140,26 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
     fn tick(&mut self) {
         self.core.inputs().tick();
         self.control.look_after(self.core.inputs());
-        self.control.connect();
-        self.records.connect();
+        self.control.connection.connect();
+        self.records.connection.connect();
         self.ask_meta();
         self.post.look_up();
-        self.capacity.measure(self.control.connection());
+        self.capacity.measure(&self.control.connection);
         self.records.expire(self.core.inputs(), &mut self.service);
         self.post.send_parts_again(&mut self.translator);
         self.log();
         self.report();
         let memory = self.core.cluster().memory();
-        self.keeping.remember(memory, self.control.cluster_id());
+        self.keeping.remember(memory, self.control.meta.id());
     }
 
     fn event(&mut self, event: Event) {
         match event {
             Event::Connected(which, generation, result) => {
                 match which {
-                    Which::Control => self.control.connected(generation, result),
+                    Which::Control => {
+                        self.control.connection.connected(generation, result);
+                    }
                     Which::Records => self.records.connected(generation, result),
                 }
                 self.ask_meta();
@@ -188,13 +190,12 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
             }
             Event::Meta(generation, told) => {
                 let (translator, inputs) = (&mut self.translator, self.core.inputs());
-                let found = self.control.meta_told(generation, told, translator, inputs);
-                if found.is_err() {
+                if self.control.meta_told(generation, told, translator, inputs) {
                     self.core.start_with_other_history();
                 }
             }
             Event::Reported(written) => self.orders.reported(written),
-            Event::LookedUp(name, found) => self.post.looked_up(&name, found),
+            Event::LookedUp(name, found) => self.post.hosts.answered(&name, found, now()),
             Event::Measured(generation, told) => {
                 if let Some(news) = self.capacity.measured(generation, told) {
                     self.service.learn(news);
@@ -216,7 +217,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 if let Some((from, Message::Seek(asked))) = post.read(&name, &bytes, translator) {
                     let heard = self.core.cluster().heard(from, now());
                     let found = Message::Found(asked, heard);
-                    // If the reply is late, nobody is waiting for it any more.
+                    // If the reply is late, nobody is waiting for it anymore.
                     let _ = reply.send(wire::encode(&found, &translator.names));
                 }
             }
@@ -239,7 +240,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
             Message::Goodbye(incarnation) => inputs.push(NodeInput::Goodbye(from, incarnation)),
             Message::Found(asked, heard) => inputs.push(NodeInput::Found { from, asked, heard }),
             Message::Receipt(id, taken) => {
-                self.post.forget_parcel(id);
+                self.post.sending.forget(id);
                 inputs.push(NodeInput::ParcelAnswer { from, id, taken });
             }
             Message::Parcel(parcel, bytes) => self.parcel(from, parcel, bytes),
@@ -265,7 +266,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         match command {
             NodeCommand::Drain => self.core.inputs().push(NodeInput::Drain),
             NodeCommand::Rebalance => self.core.inputs().push(NodeInput::Rebalance),
-            NodeCommand::Stuck(stuck) => self.core.inputs().set_stuck(stuck),
+            NodeCommand::Stuck(stuck) => self.core.inputs().stuck = stuck,
             NodeCommand::Parcel(to, parcel, bytes) => {
                 self.post.send_parcel(&to, parcel, bytes, translator);
             }
@@ -290,17 +291,13 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.records.has_room()
-    }
-
     pub(crate) fn submit(&mut self, change: Submission) {
         let (inputs, service) = (self.core.inputs(), &mut self.service);
-        let slot_key = self.control.slot_key();
+        let slot_key = self.control.meta.slot_key();
         self.records.submit(change, slot_key, inputs, service);
     }
 
-    /// Passes all queued inputs to the core and carries out the core's outputs.
+    /// Passes all queued inputs to the core, and carries out its outputs.
     pub(crate) fn settle(&mut self) {
         self.obey();
         self.core.give_keys(&self.translator.names);
@@ -313,36 +310,23 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.publish();
     }
 
-    /// Returns `true` if the node has ended. The caller must then call [`Self::close`] and [`Self::exit`].
-    fn has_ended(&self) -> bool {
-        self.core.ending().is_some()
-    }
-
-    fn refuse(&mut self, change: &Submission) {
-        records::refuse(change, &mut self.service);
-    }
-
-    /// Starts shutting down, and refuses all changes whose outcome is not known. The returned future completes once the
+    /// Starts shutting down, and refuses all changes with an unknown outcome. The returned future completes once the
     /// last messages have been sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
         self.log();
-        self.post.finish()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.control.is_idle()
+        self.post.peers.finish()
     }
 
     /// Reports to the process that the node has ended, unless the handle was dropped.
     pub(crate) fn exit(&mut self) {
-        if let Some(ending) = self.core.ending() {
+        if let Some(ending) = self.core.ending {
             let others = self.others(ending);
             self.service.exit(ending, others);
         }
     }
 
-    /// Returns descriptions, for operators, of the nodes that caused this process to end.
+    /// Describes, for operators, the nodes that made this process exit.
     fn others(&self, ending: Ending) -> Vec<String> {
         match ending {
             Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {
@@ -411,7 +395,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
             NodeOutput::WriteRefused(_, number) => {
                 self.records.write_refused(number, &mut self.service);
             }
-            NodeOutput::Exit(ending) => self.core.end(ending),
+            NodeOutput::Exit(ending) => self.core.ending = Some(ending),
         }
     }
 
@@ -437,9 +421,9 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
     fn obey(&mut self) {
         let lowest = self.translator.lowest;
         if lowest > INNER_VERSION {
-            self.core.end(Ending::Outdated { lowest });
+            self.core.ending = Some(Ending::Outdated { lowest });
         }
-        let Some((revision, order)) = self.translator.take_order() else {
+        let Some((revision, order)) = self.translator.order.take() else {
             return;
         };
         let me = self.core.me().incarnation;
@@ -456,7 +440,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         let Some(order) = self.orders.due() else {
             return;
         };
-        let connection = self.control.connection();
+        let connection = &self.control.connection;
         let (Some(_), Some(lease)) = (connection.up(), self.core.cluster().lease()) else {
             return;
         };
@@ -470,9 +454,14 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         let others = self.translator.names.all();
         let reached = others.filter(|(node, _)| cluster.hears(*node, now()));
         let reached = reached.map(|(_, name)| name.as_str().into()).collect();
-        let report = ReportValue::new(order.0, unix_ms(), self.service.waiting(), reached);
-        let report = report.with_credentials(self.service.credentials());
-        report.with_links(&self.service.links())
+        ReportValue::new(
+            order.0,
+            unix_ms(),
+            self.service.waiting(),
+            reached,
+            self.service.credentials(),
+            &self.service.links(),
+        )
     }
 
     fn log(&mut self) {
@@ -483,7 +472,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
     /// Publishes everything that has changed since the previous call.
     fn publish(&mut self) {
         let service = &mut self.service;
-        self.known.slot_key(self.control.slot_key(), service);
+        self.known.slot_key(self.control.meta.slot_key(), service);
         self.known
             .addresses(&mut self.translator, &mut self.post, service);
         let (cluster, me) = (self.core.cluster(), self.core.me());

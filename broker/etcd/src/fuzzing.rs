@@ -10,7 +10,8 @@ use broker_core::cluster::types::{
 };
 use broker_core::time::Now;
 
-/// Decodes `data` as a message: first as it is, then preceded by the byte that identifies the current message format.
+/// Decodes `data` as a message: first unchanged, then with the byte that identifies the current message format in
+/// front.
 ///
 /// # Panics
 /// Panics if a decoded message does not survive being encoded and decoded again, which would be a bug.

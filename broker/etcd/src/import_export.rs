@@ -28,7 +28,7 @@ use tokio::task::{JoinSet, LocalSet};
 pub enum Existing {
     /// If etcd has any records, import nothing.
     Refuse,
-    /// Replace all records, so that etcd afterwards contains exactly those of the store.
+    /// Replace all records, so that etcd ends up with exactly the records in the store.
     Replace,
 }
 
@@ -207,8 +207,8 @@ impl End {
         Ok(())
     }
 
-    /// Writes several batches at a time, as long as no node is registered. `next` returns a batch and whether more
-    /// batches follow. `done` is incremented by the number of records in each confirmed batch.
+    /// Writes several batches at a time while no node is registered. `next` returns a batch and whether more batches
+    /// follow. `done` is incremented by the number of records in each confirmed batch.
     async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
@@ -251,7 +251,7 @@ impl End {
         Ok(answer(self.lines.txn(transaction)).await?)
     }
 
-    /// Calls `give` with the key and value of each record. All records are read at the same revision.
+    /// Calls `give` with the key and value of each record, all read at the same revision.
     async fn each_row(
         &self,
         mut give: impl FnMut(&str, &[u8]) -> Result<(), CommandError>,
@@ -275,8 +275,8 @@ impl End {
         Ok(())
     }
 
-    /// Reads one page of the rows from `next` up to `last`. Returns the rows and whether there are more. To obtain a
-    /// consistent result, all pages are read at the revision of the first one.
+    /// Reads one page of the rows from `next` up to `last`. Returns the rows and whether there are more. All pages are
+    /// read at the revision of the first one, so that the result is consistent.
     async fn page(
         &self,
         next: Vec<u8>,
@@ -349,7 +349,7 @@ pub fn add(etcd: &Options, cluster: &str, records: &[Record]) -> Result<(), (u64
     added.map_err(|error| (done, error))
 }
 
-// The presence epochs of a cluster whose channels come from a single broker, or move to one.
+// Presence epochs must keep increasing when channels are imported from a single broker or exported to one.
 
 impl End {
     pub(crate) async fn presence(&self) -> Result<u64, CommandError> {

@@ -17,13 +17,13 @@
 //! * [`NodeConfig`], [`Options`], `limits`: the configuration of a node, and limits;
 //! * `schema`, `translate`, `names`: keys and values in etcd, and their conversion to the types of the core;
 //! * `wire`, `parcels`, [`Peers`], [`TcpPeers`]: messages between nodes;
-//! * `rpc`: connections to etcd, calls over them, and the meaning of a failed call;
+//! * `rpc`: connections to etcd, calls over them, and how failed calls are classified;
 //! * `writer`: batches of record changes, each applied exactly once even if messages are lost;
 //! * `directory`: what a node remembers across restarts;
 //! * [`Driver`], [`Handle`], [`HostService`]: the node; [`EtcdStore`]: the etcd store of one shard;
 //! * [`import`], [`export`], [`add`]: moving records from a store on disk into etcd and back, and adding records to
 //!   those in etcd;
-//! * [`operator`]: the commands of operators.
+//! * [`operator`]: operator commands.
 //!
 //! # From etcd to the shards
 //!
@@ -41,9 +41,9 @@
 //!
 //! # What a lost answer means
 //!
-//! If etcd does not answer a call, the call may already have been carried out. It may even be carried out much later,
-//! if the request is stuck in a frozen etcd member. The core therefore reads its changes to slots and registrations
-//! back. For changes to records, see `writer`.
+//! If etcd does not answer a call, it may already have carried the call out. If the request is stuck in a frozen etcd
+//! member, it may even be carried out much later. The core therefore reads back its changes to slots and registrations.
+//! For changes to records, see `writer`.
 
 mod config;
 mod directory;
@@ -72,5 +72,6 @@ pub use import_export::{Existing, add, each_record, export, import};
 pub use names::Name;
 pub use peers::{PeerMail, PeerMailbox, Peers};
 pub use service::{EtcdStore, HostService, News};
+pub use system::now as boottime;
 pub use tcp::shared::PeerCounts;
 pub use tcp::{PeerListener, TcpPeers};

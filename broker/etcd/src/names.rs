@@ -1,4 +1,4 @@
-//! Names of nodes, and the numbers that stand for them in the core. A number is valid only within one process. Messages
+//! Names of nodes, and the numbers that the core uses instead. A number is valid only within one process, so messages
 //! and keys in etcd contain names.
 
 use crate::limits::NAME_BYTES_MAX;
@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use thiserror::Error;
 
-/// The name of a node or a cluster. Consists of letters, digits, `-` and `.`, and has at most [`NAME_BYTES_MAX`] bytes,
-/// so it fits into a key and a host name.
+/// The name of a node or a cluster. Consists of at most [`NAME_BYTES_MAX`] letters, digits, `-` and `.`, so it fits
+/// into a key and a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "&str")]
 pub struct Name(Arc<str>);
@@ -30,7 +31,7 @@ impl Name {
         &self.0
     }
 
-    /// Returns the key of the node in its cluster. It is the same on all nodes and in all versions.
+    /// Returns the node's key in its cluster, which is the same on all nodes and in all versions.
     pub(crate) fn key(&self) -> NodeKey {
         NodeKey(hash(&self.0))
     }
@@ -67,7 +68,7 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{}{dots}", begin.escape_debug())
 }
 
-/// Maximum number of characters shown of text from etcd. Longer than any name that this program writes.
+/// Maximum number of characters shown of text from etcd. No name that this program writes is that long.
 const SHOWN_CHARS: usize = 200;
 
 /// The nodes known to this process. The table never shrinks, and has at most [`NODES_MAX`] entries.
@@ -78,7 +79,11 @@ pub(crate) struct Names {
 }
 
 /// The error returned if there are more nodes than a cluster may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "this process has seen {NODES_MAX} names of nodes, which is its limit: remove those that are gone (`heliograph \
+     cluster remove`), then restart this node"
+)]
 pub(crate) struct TooManyNodes;
 
 impl Names {

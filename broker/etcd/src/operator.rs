@@ -1,8 +1,8 @@
-//! Operators' commands that use etcd. They show the state of a cluster, remove nodes, and send orders to nodes. Each
-//! call connects, performs its requests and disconnects, within a bounded time.
+//! Operator commands that use etcd. They show the state of a cluster, remove nodes, and send orders to nodes. Each call
+//! connects, performs its requests and disconnects, within a bounded time.
 //!
 //! This file contains what the commands share: a session with etcd, the nodes of a cluster at one revision, and the
-//! check of the lease that etcd grants.
+//! check of the lease duration that etcd grants.
 
 mod drain;
 pub(crate) mod member;
@@ -28,9 +28,10 @@ pub use rebalance::{Parts, rebalance};
 pub use remove::{RemovedSlots, remove};
 pub use reports::{NodeReport, NodeReports, reports};
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::Display;
 use std::future::Future;
 pub use survey::{ClusterSurvey, Meta, NodeStatus, survey};
+use thiserror::Error;
 use tonic::Status;
 pub use upgrade::{Raised, finish_upgrade};
 
@@ -47,7 +48,7 @@ pub(crate) async fn connect(options: &Options) -> Result<Lines, ConnectError> {
     Err(why)
 }
 
-/// A session that reconnects after its connection has failed.
+/// A session that reconnects after its connection fails.
 struct Session<'a> {
     options: &'a Options,
     keys: Keys,
@@ -88,12 +89,14 @@ fn is_full(why: &str) -> bool {
 }
 
 /// The reason why a command failed, in one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub enum CommandError {
-    /// The operator must fix something first, such as an invalid name, a node that must be started or stopped, or
+    /// The operator must fix something first: for example, correct an invalid name, start or stop a node, or deal with
     /// existing records.
     Refused(Box<str>),
-    /// etcd, a node or the disk failed. The outcome is unknown, so the operator must check it or run the command again.
+    /// etcd, a node or the disk failed. The operator must check the outcome, which is unknown, or run the command
+    /// again.
     Failed(Box<str>),
 }
 
@@ -102,19 +105,10 @@ impl CommandError {
         Self::Refused(why.into())
     }
 
-    pub(crate) fn failed(why: impl fmt::Display) -> Self {
+    pub(crate) fn failed(why: impl Display) -> Self {
         Self::Failed(why.to_string().into())
     }
 }
-
-impl fmt::Display for CommandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(why) | Self::Failed(why)) = self;
-        f.write_str(why)
-    }
-}
-
-impl std::error::Error for CommandError {}
 
 impl From<ConnectError> for CommandError {
     fn from(why: ConnectError) -> Self {
@@ -181,9 +175,16 @@ pub(crate) struct Registered {
 }
 
 impl SeenNode {
-    /// Returns whether the node is running as expected by the roster.
+    /// Returns whether the node is running, as the roster expects.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
+    }
+
+    fn count(&mut self, process: Incarnation) {
+        match self.slots.iter_mut().find(|(owner, _)| *owner == process) {
+            Some((_, count)) => *count += 1,
+            None => self.slots.push((process, 1)),
+        }
     }
 
     fn slots_of(&self, process: Incarnation) -> usize {
@@ -199,8 +200,8 @@ impl SeenNode {
     }
 }
 
-/// Reads the watched keys. Fails if this version recognizes a key but cannot parse its value, since the meaning of that
-/// value is unknown.
+/// Reads the watched keys. Fails if this version recognizes a key but cannot parse its value, since that value might
+/// mean anything.
 pub(crate) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, ConnectError> {
     let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
@@ -257,23 +258,14 @@ impl Picture {
         self.nodes.entry(name).or_default()
     }
 
-    /// Returns the nodes that are running as expected by the roster.
+    /// Returns the nodes that are running, as the roster expects.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }
 }
 
-impl SeenNode {
-    fn count(&mut self, process: Incarnation) {
-        match self.slots.iter_mut().find(|(owner, _)| *owner == process) {
-            Some((_, count)) => *count += 1,
-            None => self.slots.push((process, 1)),
-        }
-    }
-}
-
 /// Writes an order for each of the given nodes, provided that none of their registrations has changed. Returns the
-/// revision of the first order, or `None` if a registration has changed. A report on any of the orders contains this
+/// revision of the first order, or `None` if a registration has changed. A report on any of these orders contains this
 /// revision or a later one.
 pub(crate) async fn order(
     lines: &Lines,

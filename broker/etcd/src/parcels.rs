@@ -30,7 +30,7 @@ pub(crate) struct Part {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The parcels being sent. There are at most [`SENDING_MAX`], with a total of at most [`KEPT_PARCEL_BYTES_MAX`] bytes.
+/// The parcels being sent: at most [`SENDING_MAX`], with a total of at most [`KEPT_PARCEL_BYTES_MAX`] bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SendingParcels(BTreeMap<ParcelId, SentParcel>);
 
@@ -95,8 +95,7 @@ impl SendingParcels {
         self.0.remove(&id);
     }
 
-    /// Returns the parts that have not been acknowledged in time and must be sent again. Drops parcels that have timed
-    /// out.
+    /// Returns the parts that were not acknowledged in time and must be sent again. Drops parcels that have timed out.
     pub(crate) fn again(&mut self, now: Now) -> Vec<(Name, Part)> {
         self.0
             .retain(|_, sent| now.since(sent.began) < PARTS_KEPT_MS);
@@ -123,7 +122,7 @@ impl SentParcel {
     }
 }
 
-/// The parcels being received. The limit on their total size is the same as for complete parcels.
+/// The parcels being received. Their total size has the same limit as that of complete parcels.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 
@@ -165,13 +164,11 @@ impl Receiving {
         let key = (from, parcel.id);
         let held: usize = self.0.values().map(|received| received.bytes.len()).sum();
         if number == 0 && !self.0.contains_key(&key) {
-            let (next, bytes) = (0, Vec::new());
-            let at = now;
             let received = ReceivedParcels {
                 count,
-                next,
-                bytes,
-                at,
+                next: 0,
+                bytes: Vec::new(),
+                at: now,
             };
             self.0.insert(key, received);
         }

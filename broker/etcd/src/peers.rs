@@ -10,11 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// The transport for messages to other nodes. Messages that cannot be delivered are lost, which the core tolerates.
 pub trait Peers: 'static {
-    /// Sends a message to a node at one of these addresses. The message is lost if there are none. Never blocks.
+    /// Sends a message to a node at one of the given addresses. If there are none, the message is lost. Never blocks.
     fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>);
 
-    /// Sends a query to a node at one of these addresses, over a separate connection. An existing connection to another
-    /// process with the same name is therefore not disturbed. The reply, if any, arrives as a message from the node.
+    /// Sends a query to a node at one of these addresses, over a separate connection, so that an existing connection to
+    /// another process with the same name is not disturbed. The reply, if any, arrives as a message from the node.
     /// Never blocks. Does nothing if the previous query to the node is still unanswered.
     fn ask(&mut self, of: &Name, at: &[SocketAddr], message: Vec<u8>);
 
@@ -29,12 +29,12 @@ pub trait Peers: 'static {
 pub enum PeerMail {
     /// A message from a node that the transport has authenticated.
     Message(Name, Vec<u8>),
-    /// A message from a node that waits for a reply on the same connection ([`Peers::ask`]). The reply must be sent
-    /// through the last field.
+    /// A message whose sender waits for a reply on the same connection ([`Peers::ask`]). The reply must be sent through
+    /// the last field.
     Asked(Name, Vec<u8>, oneshot::Sender<Vec<u8>>),
     /// A node's host refused the connection, because no process is listening.
     Refused(Name),
-    /// A connection to a node failed for another reason, or reached another node. The node may have moved.
+    /// A connection to a node failed for another reason, or reached a different node. The intended one may have moved.
     Unreached(Name),
 }
 

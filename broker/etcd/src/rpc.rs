@@ -1,7 +1,7 @@
 //! The gRPC interface of etcd: its messages, and calls over a connection.
 //!
 //! * `connection`: a connection to one member, and the code that opens it;
-//! * `calls`: single calls, paged reads of a slot's records, and the meaning of a failed call;
+//! * `calls`: single calls, paged reads of a slot's records, and the classification of failed calls;
 //! * `streams`: the keepalives of a lease, and a watch.
 //!
 //! `tonic-prost-build` generates `generated.rs` from `proto/rpc.proto`. The test in `broker/etcd/generator` checks that
@@ -22,10 +22,8 @@ pub(crate) mod streams;
 use generated::compare::{CompareResult, CompareTarget, TargetUnion};
 use generated::request_op::Request;
 use generated::response_op::Response;
-use generated::watch_request::RequestUnion;
 use generated::{
     Compare, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, RequestOp, TxnResponse,
-    WatchCreateRequest, WatchProgressRequest, WatchRequest,
 };
 
 impl RangeRequest {
@@ -89,7 +87,7 @@ impl Compare {
         Self::new(key, CompareTarget::Create, CompareResult::Equal, created)
     }
 
-    /// Requires that the key was last changed at this revision. 0 requires that the key does not exist.
+    /// Requires that the key was last changed at this revision; 0 means that the key must not exist.
     pub(crate) fn unchanged(key: impl Into<Vec<u8>>, at: i64) -> Self {
         let changed = TargetUnion::ModRevision(at);
         Self::new(key, CompareTarget::Mod, CompareResult::Equal, changed)
@@ -101,8 +99,8 @@ impl Compare {
         Self::new(key, CompareTarget::Mod, CompareResult::Less, changed)
     }
 
-    /// Extends the comparison to all keys up to, but not including, `end`. If there are no keys in this range, the
-    /// comparison succeeds.
+    /// Extends the comparison to all keys up to, but not including, `end`. The comparison succeeds if there are no such
+    /// keys.
     pub(crate) fn up_to(self, end: impl Into<Vec<u8>>) -> Self {
         Self {
             range_end: end.into(),
@@ -132,21 +130,5 @@ impl TxnResponse {
         let responses = self.responses.iter();
         let read = responses.filter_map(|response| response.response.as_ref());
         read.map(|Response::ResponseRange(read)| &*read.kvs)
-    }
-}
-
-impl From<WatchCreateRequest> for WatchRequest {
-    fn from(request: WatchCreateRequest) -> Self {
-        Self {
-            request_union: Some(RequestUnion::CreateRequest(request)),
-        }
-    }
-}
-
-impl From<WatchProgressRequest> for WatchRequest {
-    fn from(request: WatchProgressRequest) -> Self {
-        Self {
-            request_union: Some(RequestUnion::ProgressRequest(request)),
-        }
     }
 }

@@ -13,8 +13,8 @@ use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
+use thiserror::Error;
 
 // The keys of a cluster in etcd.
 //
@@ -117,7 +117,7 @@ impl Keys {
         )
     }
 
-    /// Returns the ranges below the cluster's prefix that this version does not use. Any key found there is foreign.
+    /// Returns the ranges below the cluster's prefix that this version does not use. Any key in them is foreign.
     pub(crate) fn of_others(&self) -> [(String, String); 4] {
         let prefix = &self.prefix;
         let end = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -158,42 +158,33 @@ fn slot_of(digits: &str) -> Option<Slot> {
     (number < SLOTS).then_some(Slot(number))
 }
 
-// Values in etcd are JSON, so that operators can read them. Each contains the number of its format.
+// Values in etcd are JSON, so that operators can read them. Each contains its format number.
 //
-// Unknown fields are ignored, so a later version may add fields. Values of another format are refused.
+// Unknown fields are ignored, so a later version may add fields. Values in any other format are rejected.
 
 const FORMAT: u32 = 1;
 
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum ValueError {
-    /// The value has the format of another version.
+    /// The value is in the format of another version.
+    #[error(
+        "it has format {0}, and this version reads format {FORMAT}: use the version that wrote it"
+    )]
     Format(u32),
     /// The value is not valid JSON, or lacks a field.
+    #[error("it cannot be read: {}", shown(&.0.to_string()))]
     Json(serde_json::Error),
     /// The value is longer than any value that this program writes.
+    #[error(
+        "it cannot be read: it has {0} bytes, and values of a cluster have at most {VALUE_BYTES_MAX}"
+    )]
     Length(usize),
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format(found) => write!(
-                f,
-                "it has format {found}, and this version reads format {FORMAT}: use the version that wrote it"
-            ),
-            Self::Json(error) => write!(f, "it cannot be read: {}", shown(&error.to_string())),
-            Self::Length(bytes) => write!(
-                f,
-                "it cannot be read: it has {bytes} bytes, and values of a cluster have at most {VALUE_BYTES_MAX}"
-            ),
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotValue {
     format: u32,
-    /// The owner of the slot. Absent if the previous owner gave the slot up without a successor.
+    /// The owner of the slot. Absent if the last owner gave the slot up without a successor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<OwnerValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -251,7 +242,7 @@ pub(crate) struct RegistrationValue {
     pub(crate) started: u64,
     #[serde(default)]
     pub(crate) inner: u32,
-    /// Proofs that the process knows the cluster's secret, in hexadecimal. There is one for each line of the secret.
+    /// Proofs, in hexadecimal, that the process knows the cluster secret: one for each line of the secret.
     #[serde(default)]
     proof: Vec<Box<str>>,
 }
@@ -265,7 +256,7 @@ pub struct RegistrationRecord {
     pub start: u64,
     /// Commit from which the node's program was built. Empty if the program does not state it.
     pub commit: Box<str>,
-    /// Version of the protocol between nodes that the program uses. It determines the format of the program's messages.
+    /// Inter-node protocol version that the program uses. It determines the format of the program's messages.
     pub inner: u32,
     /// When the process started, by its own clock, in seconds since 1970. 0 if unknown.
     pub started: u64,
@@ -302,7 +293,7 @@ impl RegistrationValue {
     }
 
     /// Determines whether the registered process belongs to the same cluster as a process with these keys. `registrant`
-    /// is the data that the proofs in the registration must cover.
+    /// is the data that the registration's proofs must cover.
     pub(crate) fn kinship(&self, registrant: &Registrant<'_>, keys: &ProofKeys) -> Kinship {
         let proofs: Vec<Vec<u8>> = self
             .proof
@@ -347,8 +338,8 @@ impl RosterValue {
     }
 }
 
-/// The properties of a cluster, written by its first node. Only the minimum inner version and the presence epoch change
-/// later.
+/// The properties of a cluster, written by its first node. Only the minimum inner version (inter-node protocol version)
+/// and the presence epoch change later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
@@ -357,7 +348,7 @@ pub(crate) struct MetaValue {
     pub(crate) slots: u16,
     /// Key of the hash that maps channels to slots: 16 bytes in hexadecimal.
     slot_key: Box<str>,
-    /// Minimum protocol version between nodes, raised by operators. Nodes with a lower [`INNER_VERSION`] do not start.
+    /// Minimum inter-node protocol version, raised by operators. Nodes with a lower [`INNER_VERSION`] do not start.
     #[serde(default)]
     pub(crate) lowest: u32,
     /// Last presence epoch of the broker from which channels were imported. All slots start with a higher epoch.
@@ -417,14 +408,15 @@ impl OrderValue {
     }
 }
 
-/// A process's report on its last order, under the lease of its registration. Updated every second during a drain.
+/// A process's report on its last order, under the lease of the process's registration. Updated every second during a
+/// drain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,
     pub(crate) order: u64,
     /// When the report was written, by the process's clock, in milliseconds since 1970.
     pub(crate) unix_ms: u64,
-    /// Number of messages on the node that still wait for their recipients.
+    /// Number of messages on the node that are still waiting for their recipients.
     pub(crate) waiting: u64,
     /// The nodes that recently answered the reporting node.
     pub(crate) reaches: Vec<Box<str>>,
@@ -436,32 +428,25 @@ pub(crate) struct ReportValue {
 }
 
 impl ReportValue {
-    pub(crate) fn new(order: u64, unix_ms: u64, waiting: u64, reaches: Vec<Box<str>>) -> Self {
+    /// Creates a report. `credentials` is the SHA-256 of the node's credentials files.
+    pub(crate) fn new(
+        order: u64,
+        unix_ms: u64,
+        waiting: u64,
+        reaches: Vec<Box<str>>,
+        credentials: Option<[u8; 32]>,
+        links: &LinkTable,
+    ) -> Self {
+        let links = links.iter().take(REPORTED_LINKS_MAX);
+        let links = links.map(|(peer, links)| (Arc::clone(peer), links.both()));
         Self {
             format: FORMAT,
             order,
             unix_ms,
             waiting,
             reaches,
-            credentials: None,
-            links: BTreeMap::new(),
-        }
-    }
-
-    pub(crate) fn with_credentials(self, sha256: Option<[u8; 32]>) -> Self {
-        let credentials = sha256.map(|sha256| HEXLOWER.encode(&sha256).into());
-        Self {
-            credentials,
-            ..self
-        }
-    }
-
-    pub(crate) fn with_links(self, links: &LinkTable) -> Self {
-        let links = links.iter().take(REPORTED_LINKS_MAX);
-        let links = links.map(|(peer, links)| (Arc::clone(peer), links.both()));
-        Self {
+            credentials: credentials.map(|sha256| HEXLOWER.encode(&sha256).into()),
             links: links.collect(),
-            ..self
         }
     }
 }
@@ -660,11 +645,13 @@ mod values_tests {
         let order = write(&OrderValue::new(INCARNATION, OrderWord::Drain));
         let expected = br#"{"format":1,"directory":7,"start":3,"order":"drain"}"#;
         assert_eq!(order, expected);
-        let report = write(&ReportValue::new(9, 8, 7, vec!["n2".into()]));
+        let report =
+            |sha256| ReportValue::new(9, 8, 7, vec!["n2".into()], sha256, &LinkTable::new());
+        let written = write(&report(None));
         let expected = br#"{"format":1,"order":9,"unix_ms":8,"waiting":7,"reaches":["n2"]}"#;
-        assert_eq!(report, expected);
-        let read_again: ReportValue = read(&report).unwrap();
-        let report = read_again.with_credentials(Some([0xab; 32]));
+        assert_eq!(written, expected);
+        assert_eq!(read::<ReportValue>(&written).unwrap(), report(None));
+        let report = report(Some([0xab; 32]));
         let sha256 = format!(r#","credentials":"{}"}}"#, "ab".repeat(32));
         assert!(write(&report).ends_with(sha256.as_bytes()));
         let again: MetaValue = read(&write(&meta)).unwrap();
@@ -710,9 +697,9 @@ mod values_tests {
 
     #[test]
     fn a_report_names_the_links_of_some_nodes() {
-        let report = ReportValue::new(9, 8, 7, Vec::new());
         let peers = (0..200).map(|peer| (format!("{peer:063}").into(), PeerLinks::default()));
-        let value = write(&report.with_links(&peers.collect()));
+        let report = ReportValue::new(9, 8, 7, Vec::new(), None, &peers.collect());
+        let value = write(&report);
         let again: ReportValue = read(&value).unwrap();
         assert_eq!(again.links.len(), REPORTED_LINKS_MAX);
     }

@@ -1,7 +1,7 @@
-//! The interface between the driver and the process that contains it. The driver passes the process orders for its
-//! shards, parcels and news, and the request to exit. This file also contains the registry store of one shard.
+//! The interface between the driver and the process that contains it. The driver gives the process orders for its
+//! shards, parcels, news, and the request to exit. This file also contains the registry store of one shard.
 
-use crate::{limits::CHANGES_MAX, names::Name};
+use crate::names::Name;
 use broker_core::cluster::link::LinkTable;
 use broker_core::cluster::message::{Ending, Held, Parcel, SlotOrder};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
@@ -20,26 +20,26 @@ pub trait HostService: Send + 'static {
     /// Starts loading the records of a slot. Records of an earlier load must be dropped.
     fn load(&mut self, held: Held);
 
-    /// Delivers a possibly empty batch of records of a slot that is being loaded. The records take effect when
+    /// Delivers a batch of records, which may be empty, for a slot that is being loaded. The records take effect when
     /// [`SlotOrder::Serve`] is received for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
-    /// Stores the messages of a parcel from another node until an order refers to the parcel or [`Self::discard`] is
-    /// called. Returns `false` if there is no capacity, in which case the other node keeps the slot.
+    /// Stores the messages of another node's parcel until an order refers to the parcel or [`Self::discard`] is called.
+    /// Returns `false` if there is no room, in which case the other node keeps the slot.
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
 
     /// Drops a parcel.
     fn discard(&mut self, parcel: ParcelId);
 
-    /// Requests the pending messages of a slot, which are to be transferred to the node `to`. Once the shards have
-    /// packed them, they must be passed to [`crate::Commands::parcel`].
+    /// Requests the pending messages of a slot, which will be transferred to the node `to`. Once the shards have packed
+    /// them, they must be passed to [`crate::Commands::parcel`].
     fn send(&mut self, to: Name, parcel: Parcel);
 
     /// Reports the outcome of a record change. Called exactly once for each accepted change.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
-    /// Returns how many messages on all shards still wait for their recipients, for display to operators. The number
-    /// may be several seconds old.
+    /// Returns how many messages on all shards are still waiting for their recipients, for display to operators. The
+    /// number may be several seconds old.
     fn waiting(&self) -> u64;
 
     /// Returns the SHA-256 of the node's credentials files for display to operators, or `None` if there are no such
@@ -49,22 +49,21 @@ pub trait HostService: Send + 'static {
     /// Returns the links with other nodes, for display to operators. The figures may be several seconds old.
     fn links(&self) -> LinkTable;
 
-    /// Receives a change in what the node knows about its cluster. If the change also results in orders, these are
+    /// Receives a change in what the node knows about its cluster. If the change also results in orders, they are
     /// delivered first.
     fn learn(&mut self, news: News);
 
-    /// Receives a query from the process of another node. [`crate::Commands::reply`] may answer it with the same
-    /// number.
+    /// Receives a query from another node's process. [`crate::Commands::reply`] may answer it, using the same number.
     fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
 
-    /// Receives the reply of another node's process to the query with this number.
+    /// Receives the reply from another node's process to the query with this number.
     fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 
     /// Starts a graceful shutdown that an operator has ordered. [`crate::Handle::drain`] must follow.
     fn drain(&mut self);
 
-    /// Ends the process. No other method is called afterwards. `others` lists the nodes that are the reason for the
-    /// exit, with their addresses if known.
+    /// Exits the process. No other method is called afterwards. `others` lists the nodes that caused the exit, with
+    /// their addresses if known.
     fn exit(&mut self, ending: Ending, others: Vec<String>);
 }
 
@@ -73,8 +72,8 @@ pub trait HostService: Send + 'static {
 pub enum News {
     /// Key of the hash that maps channels to slots. Sent once.
     SlotKey([u8; 16]),
-    /// The addresses and ports of a node. Addresses are those in the roster, or those to which the host name in the
-    /// roster resolves. A node number always refers to the same name.
+    /// The addresses and ports of a node. The addresses are listed in the roster, or the roster's host name resolves to
+    /// them. A node number always refers to the same name.
     Node {
         /// Number of the node.
         node: NodeId,
@@ -91,7 +90,7 @@ pub enum News {
         slot: Slot,
         /// The new owner of the slot, or `None` if there is none.
         owner: Option<NodeId>,
-        /// Whether the previous owner transferred the slot. In that case, the slot's value in etcd names a parcel. If
+        /// Whether the previous owner transferred the slot, in which case the slot's value in etcd names a parcel. If
         /// `false`, the new owner claimed the slot.
         is_given: bool,
     },
@@ -99,10 +98,10 @@ pub enum News {
     Registered(u16),
     /// Whether etcd uses at least four fifths of its quota.
     NearlyFull(bool),
-    /// Until when clients of served slots may be admitted. The clock on which this time is based continues while the
+    /// Until when clients of served slots may be admitted. The clock that measures this time continues while the
     /// machine is suspended.
     ValidUntil(Now),
-    /// Whether a channel outside this node's slots can be reported as nonexistent. If `false`, another node may have
+    /// Whether this node may report a channel outside its slots as nonexistent. If `false`, another node may have
     /// claimed the slots.
     KnowsAbsence(bool),
 }
@@ -117,14 +116,10 @@ pub(crate) struct Submission {
     pub(crate) value: Option<Box<[u8]>>,
 }
 
-pub(crate) fn queue() -> (mpsc::Sender<Submission>, mpsc::Receiver<Submission>) {
-    mpsc::channel(CHANGES_MAX)
-}
-
 /// The registry store of one shard, in etcd. [`HostService::written`] reports the outcome of each change.
 ///
 /// A change is made if this node serves the channel's slot and etcd responds. Otherwise, the change is refused within a
-/// second. If etcd has received a change but does not answer, the outcome is reported as soon as it is known.
+/// second. If etcd has received a change but does not answer, the outcome is reported once it is known.
 #[derive(Debug)]
 pub struct EtcdStore {
     shard: ShardId,

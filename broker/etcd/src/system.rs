@@ -5,7 +5,8 @@ use rustix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns the time that leases and timeouts use. The clock is monotonic, and continues while the machine is suspended.
-pub(crate) fn now() -> Now {
+#[must_use]
+pub fn now() -> Now {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);

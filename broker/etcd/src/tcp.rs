@@ -5,8 +5,8 @@
 //!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
 //! ```
 //! Each node connects to all other nodes. It sends only on the connections that it has opened, and receives on those
-//! opened by others. An answer therefore uses another connection than the query, and a link that works in only one
-//! direction counts as cut.
+//! opened by others. An answer therefore uses a different connection from the query, and a link that works in only one
+//! direction counts as broken.
 //!
 //! TLS proves that the peer knows the cluster's secret ([`link`]). In the hello that follows, each side states its name
 //! and the node that it intends to reach. All nodes with the secret are trusted to state their own names, since each of
@@ -14,8 +14,8 @@
 //! which must remain confidential regardless of `[cluster] link`. TLS also rejects frames recorded on other
 //! connections.
 //!
-//! A process that suspects that another process uses the same name sends its queries over a separate connection, which
-//! carries one message in each direction. This does not disturb existing connections under that name.
+//! If a process suspects that another process uses the same name, it sends its queries over a separate connection,
+//! which carries one message in each direction. This does not disturb existing connections under that name.
 //!
 //! A message is lost if its node has no address, if the queue is full, or if the connection breaks or cannot be
 //! established. After a failure and a delay, the next message triggers another connection attempt.
@@ -47,7 +47,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// A listener for other nodes. It is bound, so its address is known, but does not accept connections yet.
+/// A listener for other nodes that is bound, so its address is known, but does not accept connections yet.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -58,7 +58,7 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// Returns the address of the listener. If the configured port was 0, the system has chosen the port.
+    /// Returns the address of the listener. If the configured port was 0, the system chose the port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -129,7 +129,7 @@ impl TcpPeers {
     }
 }
 
-/// Creates a listening socket. Its backlog is above the kernel's default of 128, because this process may be busy.
+/// Creates a listening socket. Its backlog exceeds the kernel's default of 128, because this process may be busy.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -141,7 +141,7 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Peers for TcpPeers {
     fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>) {
-        let counts = self.shared.notes.counts();
+        let counts = &self.shared.notes.counts;
         if at.is_empty() || message.len() > MESSAGE_BYTES_MAX {
             counts.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -191,7 +191,7 @@ impl Drop for TcpPeers {
     }
 }
 
-/// Maximum number of established connections that wait to be accepted. Enough for a quarter of a second at the maximum
+/// Maximum number of established connections waiting to be accepted. Enough for a quarter of a second at the maximum
 /// rate.
 const BACKLOG: i32 = 1_024;
 

@@ -8,16 +8,15 @@ use crate::schema::{
     self, Keys, MetaValue, OrderValue, OwnerValue, RegistrationRecord, RegistrationValue,
     RosterValue, SlotValue, ValueError, WatchedSubject,
 };
-use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::message::{ExpectedRevision, Transaction};
 use broker_core::cluster::secret::{ProofKeys, Registrant};
 use broker_core::cluster::types::{
     Change, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, Revision, Snapshot, Value,
 };
 use std::collections::BTreeMap;
-use std::fmt;
+use thiserror::Error;
 
-/// What the core does not know about the cluster: the names and addresses of nodes, and the meta key.
+/// Cluster data that the core does not have: the names and addresses of nodes, and the meta key.
 #[derive(Debug)]
 pub(crate) struct Translator {
     pub(crate) keys: Keys,
@@ -33,57 +32,35 @@ pub(crate) struct Translator {
     peers: Box<str>,
     addresses: BTreeMap<NodeId, (InnerAddress, Box<str>)>,
     registrations: BTreeMap<NodeId, RegistrationRecord>,
-    /// Whether any address has changed since [`Self::take_moved`].
-    moved: bool,
-    order: Option<(Revision, OrderValue)>,
+    /// Whether any address has changed since this was last reset.
+    pub(crate) moved: bool,
+    /// The last order for this node, with its revision.
+    pub(crate) order: Option<(Revision, OrderValue)>,
     /// Highest minimum inner version seen in the meta key so far.
     pub(crate) lowest: u32,
-    /// Presence epochs that are written to etcd must be higher than this.
+    /// Presence epochs written to etcd must be higher than this.
     presence: u64,
 }
 
 /// The error returned if this version recognizes a key but cannot parse its value. The whole response is then
 /// discarded.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("the key {key} of etcd: {why}")]
 pub(crate) struct Unreadable {
     key: String,
     why: Why,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Error)]
 enum Why {
-    Value(ValueError),
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    #[error("it has an invalid name of a node")]
     Name,
+    #[error("its address has more than {ADDRESS_BYTES_MAX} bytes")]
     Address,
-    TooMany,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the key {} of etcd: ", self.key)?;
-        match &self.why {
-            Why::Value(error) => error.fmt(f),
-            Why::Name => f.write_str("it has an invalid name of a node"),
-            Why::Address => write!(f, "its address has more than {ADDRESS_BYTES_MAX} bytes"),
-            Why::TooMany => write!(
-                f,
-                "this process has seen {NODES_MAX} names of nodes, which is its limit: remove those that are gone \
-                 (`heliograph cluster remove`), then restart this node"
-            ),
-        }
-    }
-}
-
-impl From<ValueError> for Why {
-    fn from(error: ValueError) -> Self {
-        Self::Value(error)
-    }
-}
-
-impl From<TooManyNodes> for Why {
-    fn from(_: TooManyNodes) -> Self {
-        Self::TooMany
-    }
+    #[error(transparent)]
+    TooMany(#[from] TooManyNodes),
 }
 
 impl Translator {
@@ -115,7 +92,7 @@ impl Translator {
         self.slot_key = meta.slot_key().unwrap_or_default();
     }
 
-    /// Returns the data that is covered by the proofs in the registration of a node's process.
+    /// Returns the data that the proofs in a node's registration must cover.
     fn registrant<'a>(&'a self, node: &'a Name, incarnation: Incarnation) -> Registrant<'a> {
         Registrant {
             cluster: self.cluster.as_deref().unwrap_or_default(),
@@ -145,23 +122,14 @@ impl Translator {
         all.map(|(node, (inner, _))| (*node, inner))
     }
 
-    /// Returns the addresses of all other nodes, both for client connections and for messages.
+    /// Returns all other nodes' addresses, both for client connections and for messages.
     pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
         let others = self.addresses.iter().filter(|(node, _)| **node != OWN);
         others.flat_map(|(_, (inner, peers))| [&*inner.address, &**peers])
     }
 
-    pub(crate) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
-    }
-
-    /// Takes the last order for this node, together with its revision.
-    pub(crate) fn take_order(&mut self) -> Option<(Revision, OrderValue)> {
-        self.order.take()
-    }
-
     /// Converts all watched keys, as read at one revision. If the meta key belongs to another cluster with the same
-    /// name, the result contains a different etcd id, so that the core recognizes that etcd's data has been replaced.
+    /// name, the result contains a different etcd id, which tells the core that etcd's data has been replaced.
     pub(crate) fn snapshot(
         &mut self,
         header: Option<&ResponseHeader>,
@@ -181,15 +149,17 @@ impl Translator {
         })
     }
 
-    /// Converts a change to a watched key. Returns `None` if the core does not know keys of this kind, as for the meta
-    /// key. A row without a version represents a deletion.
+    /// Converts a change to a watched key. Returns `None` for keys that the core does not use, such as the meta key. A
+    /// row without a version represents a deletion.
     pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
         let Some(watched) = self.keys.parse(&row.key) else {
             return Ok(None);
         };
         let value = (row.version > 0).then_some(&*row.value);
         if watched == WatchedSubject::Order(self.me.clone()) {
-            self.note_order(value, revision_of(row.mod_revision));
+            if let Some(order) = value.and_then(|bytes| schema::read(bytes).ok()) {
+                self.order = Some((revision_of(row.mod_revision), order));
+            }
             return Ok(None);
         }
         let lease = LeaseId(row.lease.cast_unsigned());
@@ -204,13 +174,6 @@ impl Translator {
                 key: String::from_utf8_lossy(&row.key).into_owned(),
                 why,
             }),
-        }
-    }
-
-    fn note_order(&mut self, value: Option<&[u8]>, revision: Revision) {
-        let order = value.and_then(|bytes| schema::read(bytes).ok());
-        if let Some(order) = order {
-            self.order = Some((revision, order));
         }
     }
 
@@ -290,8 +253,8 @@ impl Translator {
         })
     }
 
-    /// Converts a transaction of the core to an etcd transaction. `wall_ms` is the wall-clock time in milliseconds
-    /// since 1970. Records are handled by [`crate::writer`].
+    /// Converts a core transaction to an etcd transaction. `wall_ms` is the wall-clock time in milliseconds since 1970.
+    /// Records are handled by [`crate::writer`].
     pub(crate) fn transaction(&self, transaction: &Transaction, wall_ms: u64) -> TxnRequest {
         let compares = transaction.compares.iter();
         let puts = transaction.puts.iter();
@@ -429,7 +392,7 @@ mod tests {
             let is_neighbour = inner.abs_diff(INNER_VERSION) <= 1;
             let expected = [Kinship::OtherVersion(inner), Kinship::Peer];
             assert_eq!(kin, [expected[usize::from(is_neighbour)]; 3]);
-            let (_, order) = node.take_order().expect("an order");
+            let (_, order) = node.order.take().expect("an order");
             assert_eq!(
                 order,
                 OrderValue::new(order.process, schema::OrderWord::Report)

@@ -4,7 +4,7 @@
 //!  form (1) | a WireEnvelope, by broker_core::wire
 //! ```
 //! Nodes have numbers within a process and names everywhere else, so each message contains its own list of names. A
-//! malformed message is rejected as a whole. No part of it is decoded.
+//! malformed message is rejected as a whole, without decoding any part of it.
 
 use crate::names::{Name, Names};
 use crate::{limits::MESSAGE_BYTES_MAX, parcels::Part};
@@ -15,9 +15,9 @@ use broker_core::time::Now;
 use broker_core::wire::{self, at_most, bytes};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::fmt;
+use thiserror::Error;
 
-/// A message between nodes. New kinds may be appended, since earlier versions ignore kinds that they do not know.
+/// A message between nodes. New kinds may be appended, since earlier versions ignore unknown kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Message {
     Question(Question),
@@ -28,7 +28,7 @@ pub(crate) enum Message {
     Part(Part),
     /// Acknowledges the part with this number.
     PartTaken(ParcelId, u16),
-    /// A query from one node's process to another's. The number was assigned by the process that sent it.
+    /// A query from one node's process to another's. The sending process assigned the number.
     Inquiry(u64, #[serde(with = "bytes")] Vec<u8>),
     Reply(u64, #[serde(with = "bytes")] Vec<u8>),
     /// Asks which process last answered under the sender's name. Sent over a separate connection. Contains the time by
@@ -38,7 +38,7 @@ pub(crate) enum Message {
     Found(Now, Option<Heard>),
 }
 
-/// A message in the form that is encoded. Owners of slots are represented by indexes into a list of names.
+/// A message in the form that is encoded. Owners of slots are represented by indices into a list of names.
 #[derive(Serialize, Deserialize)]
 struct WireEnvelope<'m> {
     #[serde(deserialize_with = "at_most::<_, _, _, NODES_MAX>")]
@@ -47,27 +47,18 @@ struct WireEnvelope<'m> {
 }
 
 /// The reason why bytes cannot be decoded as a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum UnreadableMessage {
-    /// The message is in an unsupported format. The format is identified by the inner version that introduced it.
+    /// The message is in an unsupported format, identified by the inner version (inter-node protocol version) that
+    /// introduced it.
+    #[error("they have the form of inner version {0}, and this program reads that of {FORM}")]
     Form(u8),
     /// The message is too long, truncated, or mentions more nodes than this process can hold.
+    #[error("they are malformed, or of an unknown kind")]
     Damaged,
 }
 
-impl fmt::Display for UnreadableMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form(other) => write!(
-                f,
-                "they have the form of inner version {other}, and this program reads that of {FORM}"
-            ),
-            Self::Damaged => f.write_str("they are malformed, or of an unknown kind"),
-        }
-    }
-}
-
-/// The current message format, identified by the inner version that introduced it.
+/// The current message format, identified by the inner version (inter-node protocol version) that introduced it.
 pub(crate) const FORM: u8 = 5;
 const _: () = assert!(FORM as u32 <= INNER_VERSION);
 

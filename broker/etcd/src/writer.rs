@@ -1,12 +1,11 @@
 //! Batches of record changes, each of which is applied exactly once even if messages are lost.
 //!
-//! A change is fenced by the epoch of its slot: a node that no longer owns the slot cannot change anything. If the
-//! answer to a batch is lost, it is unknown whether the batch was applied, and a copy stuck in a frozen etcd member may
-//! still be applied later. The batch is therefore sent again until its outcome is known. Late copies have no effect:
+//! A change is fenced by its slot's epoch: a node that no longer owns the slot cannot change anything. If the answer to
+//! a batch is lost, it is unknown whether the batch was applied, and a copy stuck in a frozen etcd member may still be
+//! applied later. The batch is therefore sent again until its outcome is known. Late copies have no effect:
 //!
 //! * *Puts* use a *lane*. A lane is a key of this node that every batch in the lane compares and writes. Once a batch
-//!   has been applied, its copies and those of earlier batches fail, and the value of the lane identifies the last
-//!   batch.
+//!   has been applied, its copies and those of earlier batches fail, and the lane's value identifies the last batch.
 //! * *Removals* write nothing else, so they are possible even when etcd's quota is exhausted. They require that the
 //!   record has not been written since the removal was requested. A late copy therefore cannot remove a new channel
 //!   with the same name.
@@ -40,13 +39,13 @@ pub(crate) struct Change<T> {
 pub(crate) enum Settled {
     /// The change was applied, at this revision or earlier.
     Made(Revision),
-    /// The change was not and will not be applied. By this revision, another writer had changed the slot or the record.
+    /// The change was not and will not be applied: by this revision, another writer had changed the slot or the record.
     Fenced(Revision),
     /// The change was not and will not be applied, because etcd refused it.
     Refused,
 }
 
-/// A transaction. If a comparison fails, nothing is changed, and the compared keys are read instead.
+/// A transaction. If any comparison fails, nothing is changed, and the compared keys are read instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// For puts: the revision of the last change of the lane's key, and the value to write to it.
@@ -78,12 +77,12 @@ pub(crate) struct Answer {
 pub(crate) struct Writer<T> {
     process: Incarnation,
     queue: VecDeque<Change<T>>,
-    /// Keys with a change in flight. Further changes to these keys wait, so that the changes to a key are applied in
+    /// Keys with a change in flight. Further changes to them wait, so that changes to the same key are applied in
     /// order.
     busy: HashSet<Rc<str>>,
     lanes: [Lane<T>; LANES],
     batches: u64,
-    /// When a batch was last answered.
+    /// When etcd last answered a batch.
     progress: Now,
     /// Revision up to which this process has seen all record changes.
     newest: Revision,
@@ -226,7 +225,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Removes and returns the changes that could not be sent in time because no batch was answered. None of them was
+    /// Removes and returns the changes that could not be sent in time because etcd answered no batch. None of them was
     /// applied.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
         if now.since(self.progress) < WRITE_WAIT_MS {
@@ -244,7 +243,7 @@ impl<T> Writer<T> {
             .collect()
     }
 
-    /// Removes and returns all changes whose outcome is not known. Called at shutdown.
+    /// Removes and returns all changes with an unknown outcome. Called at shutdown.
     pub(crate) fn end(&mut self) -> Vec<Change<T>> {
         let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
         for lane in &mut self.lanes {
@@ -336,7 +335,7 @@ impl<T> Writer<T> {
     }
 }
 
-// Changes that are applied together: the request for them, and the outcome of each according to the answer.
+// Changes that are applied together: the request for them, and the outcome of each, as determined from the answer.
 
 /// A batch of changes, either all puts or all removals.
 #[derive(Debug)]
@@ -381,8 +380,8 @@ pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     }
 }
 
-/// Splits a batch that was not applied. Returns the changes whose outcome is known and a batch of those that must be
-/// sent again.
+/// Splits a batch that was not applied. Returns the changes whose outcome is known, and a batch of those to be sent
+/// again.
 fn judge<T>(
     mut batch: WriteBatch<T>,
     answer: &Answer,

@@ -4,6 +4,7 @@ use broker_core::time::Moment;
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, respond, switching_protocols, upgrade};
 use codec::ws::{
     FrameError, FrameRules, Item, Kind, Opcode, Receiver, Side, accept_key, close_frame, frame,
+    valid_key,
 };
 
 /// One session, also on its way.
@@ -92,7 +93,7 @@ impl Session {
             Ok(head) => head,
             Err(error) => return self.refuse(error.status(), at),
         };
-        let upgrade = match upgrade(&head) {
+        let upgrade = match upgrade(&head, valid_key) {
             Ok(Some(upgrade)) => upgrade,
             Ok(None) => return self.refuse(404, at),
             Err(error) => return self.refuse(error.status(), at),

@@ -1,13 +1,13 @@
-//! TLS between the nodes of a cluster. Version 1.3 is used. Both sides authenticate each other with a key that every
-//! node derives from the cluster's shared secret.
+//! TLS 1.3 between the nodes of a cluster, with mutual authentication by keys that every node derives from the
+//! cluster's shared secret.
 //!
 //! There are no certificates. Each side presents a raw public key (RFC 7250), and accepts only keys derived from the
-//! secret. As a result, nothing expires, clocks do not matter, and no certificate authority is needed. Everyone who
-//! knows the secret is considered a node; which node it is must be determined by the protocols on top of TLS. See
+//! secret. As a result, nothing expires, clocks do not matter, and no certificate authority is needed. Anyone who knows
+//! the secret is considered a node. Which node it is must be determined by the protocols on top of TLS. See
 //! broker/decisions/0028-links.md.
 //!
-//! Both sides agree on the purpose of a connection by ALPN (RFC 7301). A listener refuses connections for other
-//! purposes.
+//! The two sides agree on the purpose of a connection by ALPN (RFC 7301). A listener refuses connections for any other
+//! purpose.
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use broker_core::cluster::secret::ClusterSecret;
@@ -36,12 +36,12 @@ use std::sync::Arc;
 pub enum Purpose {
     /// Exchange of messages between nodes.
     Messages,
-    /// A link that carries the connections of clients as streams.
+    /// A link, which carries client connections as streams.
     Link,
 }
 
 impl Purpose {
-    /// Returns the name of the ALPN protocol for the purpose.
+    /// Returns the ALPN protocol name for the purpose.
     #[must_use]
     pub const fn protocol(self) -> &'static [u8] {
         match self {
@@ -51,7 +51,7 @@ impl Purpose {
     }
 }
 
-/// The keys of the nodes in one cluster. Hidden in debug output.
+/// The keys for the nodes of one cluster. Hidden in debug output.
 #[derive(Clone)]
 pub struct Keys {
     shown: Arc<CertifiedKey>,
@@ -60,16 +60,17 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Derives the keys of the cluster with this name from its secret.
+    /// Derives the keys from the secret, for the cluster with this name.
     ///
     /// # Errors
     /// Fails only if the TLS library has a bug.
     pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
-        let mut pairs = Vec::new();
-        for seed in secret.node_seeds(cluster) {
-            pairs.push(pair(&seed)?);
-        }
-        let public = pairs.iter().flat_map(|pair| pair.cert.clone()).collect();
+        let seeds = secret.node_seeds(cluster);
+        let pairs = seeds
+            .iter()
+            .map(|seed| pair(seed))
+            .collect::<Result<Vec<_>, _>>()?;
+        let keys = pairs.iter().flat_map(|pair| pair.cert.clone()).collect();
         let shown = pairs.into_iter().next().ok_or_else(refused)?;
         let provider = CryptoProvider {
             cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
@@ -79,16 +80,13 @@ impl Keys {
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self {
             shown: Arc::new(shown),
-            accepted: Arc::new(AcceptedKeys {
-                keys: public,
-                algorithms,
-            }),
+            accepted: Arc::new(AcceptedKeys { keys, algorithms }),
             provider: Arc::new(provider),
         })
     }
 
-    /// Creates the configuration of the connecting side. Sessions are resumed with tickets that are stored by server
-    /// name. Each thread should use its own configuration, because the ticket store contains a lock.
+    /// Creates the configuration for the connecting side. Sessions are resumed with tickets, which are stored by server
+    /// name. Each thread should use its own configuration, because the ticket store has a lock.
     pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
@@ -104,7 +102,7 @@ impl Keys {
         Ok(config)
     }
 
-    /// Creates the configuration of the accepting side. All threads of a process should share it, so that each thread
+    /// Creates the configuration for the accepting side. All threads of a process should share it, so that every thread
     /// can resume any session.
     ///
     /// # Errors
@@ -120,7 +118,7 @@ impl Keys {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = match purpose {
-            // A node needs no ticket, because it keeps a single connection.
+            // A node keeps a single connection, so it needs no ticket.
             Purpose::Messages => 0,
             // The ticket is used for the next link.
             Purpose::Link => 1,
@@ -167,7 +165,7 @@ pub(crate) struct AcceptedKeys {
 }
 
 impl AcceptedKeys {
-    /// Checks that a public key is accepted. Possession of the private key is proved by the signature in the handshake.
+    /// Checks that a public key is accepted. The handshake signature proves possession of the private key.
     fn verify(&self, shown: &CertificateDer<'_>) -> Result<(), Error> {
         let is_known = self.keys.iter().any(|key| key.as_ref() == shown.as_ref());
         let refusal = CertificateError::ApplicationVerificationFailure;
@@ -175,7 +173,7 @@ impl AcceptedKeys {
     }
 }
 
-/// Implements methods of both verifier traits. They verify TLS 1.3 signatures with raw keys, and refuse TLS 1.2 with
+/// Implements methods of both verifier traits: they verify TLS 1.3 signatures with raw keys, and refuse TLS 1.2 with
 /// `$refusal`.
 macro_rules! raw_keys_of_tls13 {
     ($refusal:ident) => {
@@ -242,7 +240,7 @@ impl ClientCertVerifier for AcceptedKeys {
     raw_keys_of_tls13!(ServerDoesNotSupportTls12Or13);
 }
 
-/// Maximum number of stored tickets, eight per node. Further links begin with full handshakes.
+/// Maximum number of stored tickets, eight per node. Further links start with full handshakes.
 const TICKETS_MAX: usize = 8 * 64;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The descriptors of an epoll set. Each is stored with the operations armed on it and its last known readiness.
+//! The descriptors in an epoll set, each with the operations armed on it and its last known readiness.
 //!
-//! A descriptor is registered when the first operation is armed on it, and remains registered until it is released.
-//! Each slot has a generation, which the kernel returns with every event. Events that occurred before a release are
-//! therefore ignored, even if the slot or the descriptor number has been reused.
+//! A descriptor is registered when the first operation is armed on it, and stays registered until it is released. The
+//! kernel returns a slot's generation with every event. Events from before a release are therefore ignored, even if the
+//! slot or the descriptor number has been reused.
 
 use crate::completion::Key;
 use std::collections::HashMap;
@@ -33,13 +33,13 @@ pub(crate) struct Slot {
     pub(crate) write: Writing,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Whether EOF, urgent data or an error has been signalled. If so, another read is needed even if the last one did
-    /// not fill its buffer.
+    /// Whether EOF, urgent data or an error was signalled. If so, another read is needed even if the last one did not
+    /// fill its buffer.
     pub(crate) goes_on: bool,
     pub(crate) listed: bool,
 }
 
-/// Limits the memory of an idle connection, which has a slot in addition to a map entry.
+/// Limits the memory for an idle connection, which has a slot and a map entry.
 const _: () = assert!(size_of::<Slot>() <= 32);
 
 impl Slot {
@@ -65,7 +65,7 @@ impl Place {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    /// Inverse of [`Self::pack`].
+    /// The inverse of [`Self::pack`].
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     pub(crate) const fn unpack(data: u64) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl DescriptorSet {
         }
     }
 
-    /// Frees the slot of a descriptor, if it has one. References to the slot become stale.
+    /// Frees a descriptor's slot, if it has one. References to the slot become stale.
     pub(crate) fn forget(&mut self, fd: RawFd) -> Option<u32> {
         let slot = self.by_number.remove(&fd)?;
         let freed = self.at(slot);

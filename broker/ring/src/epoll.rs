@@ -1,24 +1,24 @@
 //! The epoll engine: the kernel reports readiness, and the ring performs the operations.
 //!
-//! Theory of operation. A descriptor is registered once, edge-triggered, for all events. The ring remembers that a
-//! descriptor is ready until a system call finds that it is not. Arming, cancelling and rearming therefore only change
-//! a slot (`descriptors.rs`) and need no system call:
+//! Theory of operation. Each descriptor is registered once, edge-triggered, for all events. The ring considers a
+//! descriptor ready until a system call finds otherwise. Arming, cancelling and rearming therefore only change a slot
+//! (`descriptors.rs`) and need no system call:
 //! ```text
 //!  armed, and known to be ready ──► listed ──► enter: one buffer, one send … in turn ──► completion
 //!        ▲                            ▲                     │
 //!        │                            └── still ready ──────┤
 //!        └───── epoll_wait ◄──────── no longer ready ───────┘
 //! ```
-//! Each enter performs at most one receive and one send per listed slot, even if more data is ready, so a flood on one
-//! connection does not delay the others. An enter does not block while any slot is listed. A receive that leaves room
-//! in its buffer has read everything except for EOF or bytes after urgent data, and the kernel reports those before the
-//! receive. Sends continue until the socket is full.
+//! An enter performs at most one receive and one send per listed slot, even if more data is ready, so a flood on one
+//! connection does not delay the others. It does not block while any slot is listed. A receive that does not fill its
+//! buffer has read everything except EOF or bytes after urgent data, which the kernel reports before the receive. Sends
+//! continue until the socket is full.
 //!
-//! If an operation is cancelled or cannot be started, its final completion is deferred to the next
-//! [`Ring::enter`](crate::Ring::enter), so that it follows any bytes already received.
+//! If an operation is cancelled or cannot be started, its final completion waits for the next
+//! [`Ring::enter`](crate::Ring::enter), so that it follows any bytes that were already received.
 //!
-//! Only the system calls are specific to Linux. kqueue would work too, since it supports edge-triggered events
-//! (`EV_CLEAR`) and user data large enough for a slot.
+//! Only the system calls are specific to Linux. kqueue would work too, since it has edge-triggered events (`EV_CLEAR`)
+//! and enough user data for a slot.
 #![expect(unsafe_code, reason = "descriptors are remembered by their numbers")]
 
 use crate::completion::{Completion, Key, Received};
@@ -97,7 +97,7 @@ impl Epoll {
 
 impl Epoll {
     pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, key: Key) {
-        // Accept has no non-blocking flag, so the listener itself must be non-blocking. An error is ignored here,
+        // Accept has no non-blocking flag, so the listener itself must be non-blocking. Errors are ignored here,
         // because the epoll set refuses descriptors that are not sockets.
         let _ = SockRef::from(&listener).set_nonblocking(true);
         self.read(listener, ReadState::Accept, key);
@@ -157,7 +157,7 @@ impl Epoll {
                 let armed = self.descriptors.at(slot);
                 debug_assert!(armed.write == Writing::Nothing, "one send at a time");
                 (armed.write, armed.write_key) = (Writing::Send, key);
-                // Tries to send even if no space has been reported, since the last report may be out of date.
+                // Tries to send even if the kernel has not reported space, since its last report may be out of date.
                 armed.writable = true;
                 self.list(slot);
             }
@@ -266,11 +266,13 @@ impl Epoll {
             } else {
                 self.wait_until(until)
             };
-            let looked = self.look(wait)?;
+            let is_interrupted = self.look(wait)?;
             self.serve();
-            self.time_out();
+            if self.due.take_if(|due| *due <= Instant::now()).is_some() {
+                self.completions.push_back(Completion::TimedOut);
+            }
             if self.completions.len() >= want
-                || looked == Looked::Interrupted
+                || is_interrupted
                 || until.is_some_and(|until| until <= Instant::now())
             {
                 return Ok(());
@@ -278,8 +280,7 @@ impl Epoll {
         }
     }
 
-    /// Returns how long to wait: until `until` or the armed timeout, whichever comes first, but never longer than
-    /// [`WAIT_MAX`].
+    /// Returns how long to wait: until `until` or the armed timeout, whichever is earlier, but at most [`WAIT_MAX`].
     fn wait_until(&self, until: Option<Instant>) -> Duration {
         let next = until.into_iter().chain(self.due).min();
         next.map_or(WAIT_MAX, |next| {
@@ -287,13 +288,13 @@ impl Epoll {
         })
     }
 
-    /// Polls the kernel, with the timeout rounded up to whole milliseconds.
-    fn look(&mut self, wait: Duration) -> io::Result<Looked> {
+    /// Polls the kernel, with the timeout rounded up to whole milliseconds. Returns `true` if a signal interrupted it.
+    fn look(&mut self, wait: Duration) -> io::Result<bool> {
         let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
         self.events.clear();
         match epoll::wait(&self.set, spare_capacity(&mut self.events), Some(&wait)) {
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Looked::Interrupted),
+            Err(Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
         for at in 0..self.events.len() {
@@ -309,7 +310,7 @@ impl Epoll {
             slot.writable |= has(epoll::EventFlags::OUT | over);
             self.list(place.slot);
         }
-        Ok(Looked::Whole)
+        Ok(false)
     }
 
     fn serve(&mut self) {
@@ -348,20 +349,13 @@ impl Epoll {
         }
     }
 
-    fn time_out(&mut self) {
-        if self.due.is_some_and(|due| due <= Instant::now()) {
-            self.due = None;
-            self.completions.push_back(Completion::TimedOut);
-        }
-    }
-
     fn accept_some(&mut self, slot: u32) {
         for _ in 0..ACCEPTS.min(self.completions_max - self.completions.len()) {
             let listener = self.descriptors.at(slot);
             let key = listener.read_key;
             match rustix::net::accept_with(descriptor(listener.fd), SocketFlags::CLOEXEC) {
                 Ok(socket) => {
-                    // The descriptor that had this number before has been closed.
+                    // The previous descriptor with this number has been closed.
                     self.descriptors.forget(socket.as_raw_fd());
                     self.completions.push_back(Completion::Accepted {
                         key,
@@ -447,12 +441,6 @@ impl Epoll {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looked {
-    Whole,
-    Interrupted,
-}
-
 fn received(key: Key, received: Received, more: bool) -> Completion {
     Completion::Received {
         key,
@@ -461,7 +449,7 @@ fn received(key: Key, received: Received, more: bool) -> Completion {
     }
 }
 
-/// Creates the completion of an operation that could not be started, or the final completion of one that has ended.
+/// Creates the completion of an operation that could not start, or the final completion of one that ended.
 fn not_begun(reading: ReadState, key: Key, error: io::Error) -> Completion {
     let more = false;
     match reading {
@@ -491,11 +479,11 @@ fn descriptor<'a>(fd: RawFd) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Maximum number of events per poll. Any others are reported by the next poll.
+/// Maximum number of events per poll. The next poll returns the rest.
 const EVENTS: usize = 256;
 
-/// Maximum number of connections that one `enter` accepts from a listener before it serves other descriptors.
+/// Maximum number of connections that one `enter` accepts from a listener before it moves on to other descriptors.
 const ACCEPTS: usize = 64;
 
-/// Maximum wait per system call. Before Linux 5.11, no call can wait for more than 24 days.
+/// Maximum wait per system call. Before Linux 5.11, no call could wait for more than 24 days.
 const WAIT_MAX: Duration = Duration::from_secs(3600);

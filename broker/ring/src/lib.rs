@@ -1,14 +1,14 @@
 //! Network I/O for a single thread: a safe interface to an io_uring instance or an epoll set.
 //!
-//! A [`Ring`] belongs to the thread that created it. It accepts and opens connections, receives into buffers of a
+//! A [`Ring`] belongs to the thread that created it. It accepts and opens connections, receives into buffers from a
 //! shared [pool](Lent), and sends buffers, which it owns until the send has completed. It waits for completions, for
-//! one timeout, and for "bells", which are eventfds that other threads write to. The bytes are not interpreted. See
-//! broker/decisions/0001-own-ring.md for the rationale, and broker/decisions/0053-two-engines.md for the reasons for
-//! having two engines.
+//! one timeout, and for "bells", which are eventfds that other threads write to. It does not interpret the bytes. See
+//! broker/decisions/0001-own-ring.md for the rationale, and broker/decisions/0053-two-engines.md for why there are two
+//! engines.
 //!
 //! In reading order:
-//! * [`Engine`], [`RingSettings`], [`Ring`] (`ring.rs`): the public interface. It consists of the turn ([`Ring::next`],
-//!   [`Ring::enter`]), the operations (from [`Ring::accept`] on), and their cancellation.
+//! * [`Engine`], [`RingSettings`], [`Ring`] (`ring.rs`): the public interface. It consists of the event loop
+//!   ([`Ring::next`], [`Ring::enter`]), the operations (from [`Ring::accept`] on), and their cancellation.
 //! * [`Key`] and [`Completion`] (`completion.rs`): the results of operations, and the buffers of sends in flight.
 //! * [`Lent`] (`pool.rs`): a received buffer, which the caller can read until it gives the buffer back.
 //! * The io_uring engine (`uring.rs`), its operations (`operations.rs`), and the retries of entries that the kernel
@@ -27,13 +27,13 @@
 //!             └─ give_back(lent)  ── it may be filled again
 //! ```
 //!
-//! The caller must follow five rules. Violating them can cause hangs, but not undefined behaviour:
+//! The caller must follow five rules. Breaking them can cause hangs, but not undefined behaviour:
 //! 1. Completions appear only during [`Ring::enter`]. An event on the registered eventfd only means that the caller
 //!    should call it.
 //! 2. A descriptor must stay open until every operation armed on it has had its final completion (`more == false`).
 //!    Closing a socket under an armed multishot receive sends no FIN, so call `shutdown` first.
 //! 3. [`Received::NoBuffers`] ends a receive. Give buffers back or [add some](Ring::add_buffers), then arm it again.
-//! 4. The ring decides whether a descriptor blocks. It sets the mode that its engine needs when an operation is armed.
+//! 4. The ring decides whether a descriptor blocks, and sets the mode that its engine needs when an operation is armed.
 //! 5. A descriptor must be [released](Ring::release) before it is closed or moves to another ring.
 
 mod completion;

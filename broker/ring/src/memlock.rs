@@ -1,11 +1,10 @@
 //! Locked memory: how much the kernel charges for rings and their registered buffers, and how much is left.
 //!
-//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses requests beyond
-//! `RLIMIT_MEMLOCK` with `ENOMEM`. Three things are charged: the memory of a ring (since Linux 6.14; older kernels
-//! charge only the memory cgroup), the descriptors of its provided buffers (likewise), and buffers registered for fixed
-//! I/O. All kernels charge the latter, once per ring, and include the whole huge page that contains a buffer. A process
-//! with `CAP_IPC_LOCK` is not charged. The count is not exposed in any file, so it is determined by locking memory and
-//! releasing it again.
+//! Theory of operation. The kernel counts locked pages per user rather than per process, and refuses requests beyond
+//! `RLIMIT_MEMLOCK` with `ENOMEM`. It charges for a ring's memory and for the descriptors of its provided buffers (both
+//! since Linux 6.14; older kernels charge only the memory cgroup). All kernels charge for buffers registered for fixed
+//! I/O, once per ring, and include the whole huge page around each buffer. A process with `CAP_IPC_LOCK` is not
+//! charged. No file exposes the count, so it is determined by locking memory and releasing it again.
 #![expect(
     unsafe_code,
     reason = "registers memory of its own to learn what is left of a limit"
@@ -16,13 +15,13 @@ use rustix::param::page_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{fs, io, ptr};
 
-/// Minimum locked-memory limit at which an executor can start, in bytes. glommio enforces the same minimum.
+/// Minimum locked-memory limit in bytes for starting an executor, the same as in glommio.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Recommended locked-memory limit, in bytes. This is the Debian default, and is enough for 16 shards.
+/// Recommended locked-memory limit in bytes: the Debian default, which is enough for 16 shards.
 pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 
-/// Explains how to raise the hard limit of locked memory for shells, logins, services and containers.
+/// Explains how to raise the hard limit on locked memory for shells, logins, services and containers.
 #[must_use]
 pub fn memlock_remedy(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
@@ -33,8 +32,8 @@ pub fn memlock_remedy(bytes: u64) -> String {
     )
 }
 
-/// Raises the soft limit of locked memory to the hard limit, if permitted. Returns the limit in bytes, or `None` if
-/// there is no limit.
+/// Raises the soft limit on locked memory to the hard limit, if permitted. Returns the limit in bytes, or `None` if
+/// there is none.
 #[must_use]
 pub fn raise_memlock() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
@@ -52,9 +51,9 @@ pub(crate) fn memlock() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Determines how many bytes the processes of this user can still lock, up to `max`. To find out, registers memory and
-/// releases it again. The result is accurate to a page, not counting the two pages that the ring itself takes. Takes a
-/// few milliseconds and `max` bytes of memory.
+/// Determines how many more bytes the processes of this user can lock, up to `max`, by registering memory and releasing
+/// it again. Accurate to a page, not counting the two pages that the ring itself takes. Takes a few milliseconds and
+/// `max` bytes of memory.
 ///
 /// # Errors
 /// Returns an error if the address space has no room for `max` bytes.
@@ -78,10 +77,10 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
 }
 
 /// Releases all buffers that the rings of this process have registered for fixed I/O. Returns the number of rings that
-/// had some. A [`Ring`](crate::Ring) registers no such buffers and is not affected.
+/// had any. A [`Ring`](crate::Ring) registers no such buffers, so it is not affected.
 ///
-/// Each registered buffer is charged in full and pins the whole huge page that contains it. If `/proc` is not
-/// available, no rings are found and the buffers stay registered, which costs memory but is otherwise harmless.
+/// Every registered buffer is charged in full and pins the whole huge page around it. If `/proc` is unavailable, no
+/// rings are found and the buffers stay registered, which costs memory but is otherwise harmless.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -97,7 +96,7 @@ pub fn unregister_buffers() -> usize {
 }
 
 fn unregister(ring: libc::c_int) -> bool {
-    // SAFETY: the operation has no memory argument, and fails if the descriptor is not a ring with registered buffers.
+    // SAFETY: the operation has no memory argument, and fails unless the descriptor is a ring with registered buffers.
     let result = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,
@@ -117,16 +116,14 @@ struct SmallPages {
 
 impl SmallPages {
     fn new(len: usize) -> io::Result<Self> {
-        let (protection, kind) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-        );
-        // SAFETY: a new anonymous mapping at an address that the kernel selects.
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new anonymous mapping at an address that the kernel chooses.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, kind, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the mapping was made above. A kernel without huge pages refuses, which is harmless.
+        // SAFETY: the mapping was made above. A kernel without huge pages refuses the call, which is harmless.
         unsafe { libc::madvise(start, len, libc::MADV_NOHUGEPAGE) };
         Ok(Self { start, len })
     }

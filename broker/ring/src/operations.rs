@@ -1,5 +1,5 @@
-//! The operations of the io_uring engine. Each is queued as an entry that the next enter submits. Also contains
-//! functions that query unacknowledged bytes and control the sizes of socket buffers.
+//! The operations of the io_uring engine, each of which queues an entry for the next enter to submit. Also contains
+//! functions that query unacknowledged bytes and control socket buffer sizes.
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
@@ -96,7 +96,7 @@ impl Uring {
         let (span, id) = (std::ptr::from_ref(&**self.span), Op::Timeout.tag(0));
         let entry = match self.due {
             None => opcode::Timeout::new(span).build().user_data(id),
-            // If the old timeout fires first, the update fails silently, and the completion of the old one prompts
+            // If the old timeout fires first, the update fails silently, and the old timeout's completion prompts
             // another check.
             Some(_) => opcode::TimeoutUpdate::new(id, span)
                 .build()
@@ -108,46 +108,36 @@ impl Uring {
     }
 
     fn cancel(&mut self, target: u64) {
+        let entry = opcode::AsyncCancel::new(target).build();
         // SAFETY: the entry has no pointers.
-        unsafe {
-            self.push(
-                opcode::AsyncCancel::new(target)
-                    .build()
-                    .user_data(Op::Quiet.tag(0)),
-            )
-        };
+        unsafe { self.push(entry.user_data(Op::Quiet.tag(0))) };
     }
 }
 
-/// Makes a descriptor blocking, so that the kernel waits on it. On a non-blocking descriptor, operations would return
+/// Makes a descriptor blocking, so that the kernel waits on it. On a non-blocking one, operations would return
 /// `EAGAIN`.
 fn wait_in(socket: BorrowedFd<'_>) {
-    // Fails only if the descriptor is not a socket; the operation itself then reports the error.
+    // Fails only if the descriptor is not a socket, in which case the operation itself reports the error.
     let _ = SockRef::from(&socket).set_nonblocking(false);
 }
 
-// Queries about what a peer's host has acknowledged. Each function makes a system call, since io_uring has no cheaper
-// operation for it.
+// Queries about what a peer's host has acknowledged. Each makes a system call, since io_uring has no cheaper operation
+// for this.
 
-/// Returns how many bytes of a TCP connection the kernel has accepted but the peer's host has not acknowledged
-/// (`SIOCOUTQ`). Includes the bytes of a send in flight, and counts one for the connection's own FIN. Returns `None` if
+/// Returns how many bytes on a TCP connection the kernel has accepted and the peer's host has not acknowledged
+/// (`SIOCOUTQ`). Includes the bytes of a send in flight, and counts the connection's own FIN as one. Returns `None` if
 /// the socket is not connected.
 #[must_use]
 pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<u32> {
-    let mut bytes: libc::c_int = 0;
+    let (fd, mut bytes) = (socket.as_raw_fd(), 0);
     // SAFETY: `TIOCOUTQ`, an alias of `SIOCOUTQ`, writes one int.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::TIOCOUTQ,
-            ptr::from_mut(&mut bytes),
-        )
-    };
+    let result =
+        unsafe { libc::ioctl(fd, libc::TIOCOUTQ, ptr::from_mut::<libc::c_int>(&mut bytes)) };
     (result == 0).then(|| u32::try_from(bytes).unwrap_or(0))
 }
 
-/// Returns the smoothed round-trip time of a TCP connection in microseconds (`TCP_INFO`), or `None` if the socket is
-/// not connected.
+/// Returns a TCP connection's smoothed round-trip time in microseconds (`TCP_INFO`), or `None` if the socket is not
+/// connected.
 #[must_use]
 pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
@@ -166,8 +156,8 @@ pub fn round_trip_us(socket: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_rtt)
 }
 
-/// Lets the kernel adjust a socket's buffer sizes automatically again, after `SO_SNDBUF` had fixed them. Returns
-/// `false` if the kernel does not support `SO_BUF_LOCK`, which Linux 5.14 introduced.
+/// Lets the kernel tune a socket's buffer sizes automatically again after `SO_SNDBUF` has fixed them. Returns `false`
+/// if the kernel does not support `SO_BUF_LOCK`, which was added in Linux 5.14.
 #[must_use]
 pub fn adapts_buffers(socket: BorrowedFd<'_>) -> bool {
     let unlocked: libc::c_int = 0;

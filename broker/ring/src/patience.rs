@@ -1,15 +1,15 @@
-//! Retry policy while the kernel accepts no entries.
+//! The retry policy for when the kernel accepts no entries.
 //!
 //! Two errors are temporary: `EAGAIN` (no memory for a request) and `EBUSY` (overflowed completions have not been
 //! served). The entries stay queued and are submitted again. Serving completions helps in both cases, so if there are
-//! any, the thread continues immediately. Otherwise it pauses, because immediate retries would occupy a whole core. If
-//! the kernel accepts nothing for [`REFUSED_MAX`], the ring fails permanently, since it can no longer serve any
+//! any, the thread continues immediately. Otherwise it pauses, because immediate retries would keep a whole core busy.
+//! If the kernel accepts nothing for [`REFUSED_MAX`], the ring fails permanently, since it can no longer serve any
 //! connection. A restart may free the missing resource.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// When the kernel began to refuse entries, or `None` while it accepts them. There is one per ring.
+/// When the kernel started to refuse entries, or `None` while it accepts them. Each ring has one.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
@@ -20,9 +20,9 @@ impl Patience {
         self.since = None;
     }
 
-    /// Records that the kernel refused entries with `error`. Returns how long to pause before the next attempt. The
-    /// pause depends on whether there are completions to serve. After [`REFUSED_MAX`], fails with a `TimedOut` error
-    /// whose message contains `error`.
+    /// Records that the kernel refused entries with `error`. Returns how long to pause before trying again, depending
+    /// on whether there are completions to serve. After [`REFUSED_MAX`], fails with a `TimedOut` error whose message
+    /// contains `error`.
     pub(crate) fn refused(
         &mut self,
         error: &io::Error,
@@ -31,10 +31,8 @@ impl Patience {
     ) -> io::Result<Duration> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= REFUSED_MAX {
-            let text = format!(
-                "io_uring has accepted no entries for {} s: {error}",
-                REFUSED_MAX.as_secs()
-            );
+            let span_s = REFUSED_MAX.as_secs();
+            let text = format!("io_uring has accepted no entries for {span_s} s: {error}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         Ok(if has_completions {
@@ -45,8 +43,7 @@ impl Patience {
     }
 }
 
-/// How long the kernel may refuse all entries before the ring fails. Equals the timeout of the service manager's
-/// watchdog.
+/// How long the kernel may refuse all entries before the ring fails. Equal to the service manager's watchdog timeout.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between attempts, which limits them to a thousand system calls per second.

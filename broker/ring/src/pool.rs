@@ -1,12 +1,12 @@
 //! Receive buffers. A receive takes one when data arrives: the kernel does this itself ("provided buffers"), or the
 //! epoll engine does it.
 //!
-//! Theory of operation. A buffer always has one of two owners: the receiver, or the caller, who then holds a [`Lent`]
-//! with its number. A completion transfers the buffer to the caller, and giving it back returns it to the receiver.
-//! `Lent` cannot be copied and is consumed when the buffer is given back, so a buffer that may be written to is never
-//! read. [`Buffers`] is the memory. With [`Pool`], the kernel is the receiver. The numbers of its buffers are in a ring
-//! of descriptors, between the kernel's head and the pool's tail. A buffer is given back by writing a descriptor and
-//! advancing the tail. With [`Stack`], the engine is the receiver. It uses the most recently returned buffer first,
+//! Theory of operation. A buffer always has one owner: either the receiver or the caller, who then has a [`Lent`] with
+//! its number. A completion passes the buffer to the caller, and giving it back returns it to the receiver. `Lent`
+//! cannot be copied and is consumed when the buffer is given back, so nobody reads a buffer that may be written to.
+//! [`Buffers`] is the memory. With [`Pool`], the receiver is the kernel. The numbers of its buffers are in a ring of
+//! descriptors, between the kernel's head and the pool's tail. To give a buffer back, the pool writes a descriptor and
+//! advances the tail. With [`Stack`], the receiver is the engine. It uses the most recently returned buffer first,
 //! because that one is still in the core's cache.
 #![expect(
     unsafe_code,
@@ -23,8 +23,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer with received bytes, which the caller owns until it gives the buffer back. If a `Lent` is dropped instead,
-/// the pool loses the buffer.
+/// A buffer with received bytes, which the caller owns until it gives the buffer back. Dropping a `Lent` instead loses
+/// the buffer to the pool.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -40,9 +40,7 @@ impl Lent {
     pub fn len(&self) -> usize {
         self.len as usize
     }
-}
 
-impl Lent {
     fn cut(self, len: usize) -> Self {
         debug_assert!((1..=self.len()).contains(&len));
         let len = u32::try_from(len).unwrap_or(self.len).min(self.len);
@@ -50,13 +48,12 @@ impl Lent {
     }
 }
 
-/// The memory of all buffers of a ring. It never moves.
+/// The memory for all buffers of a ring. It never moves.
 pub(crate) struct Buffers {
     start: NonNull<u8>,
     count: u16,
     bytes: u32,
-    /// Number of buffers that have been taken into use so far, starting with buffer 0. The memory of the others has
-    /// never been touched.
+    /// Number of buffers taken into use so far, starting with buffer 0. The memory of the rest has never been touched.
     pub(crate) offered: u16,
     lent: u16,
     used: bool,
@@ -83,7 +80,7 @@ impl Buffers {
         }
     }
 
-    /// Increases the number of buffers in use to `most`, or to all buffers if there are fewer. Returns the numbers of
+    /// Increases the number of buffers in use to `most`, or to all of them if there are fewer. Returns the numbers of
     /// the added buffers.
     fn offer(&mut self, most: u16) -> Range<u16> {
         let first = self.offered;
@@ -91,8 +88,8 @@ impl Buffers {
         first..self.offered
     }
 
-    /// Lends out the buffer with this number, which contains `len` received bytes. Panics if the buffer was not handed
-    /// out.
+    /// Lends out the buffer with this number, which contains `len` received bytes. Panics if the buffer was never in
+    /// use.
     pub(crate) fn lend(&mut self, id: u16, len: u32) -> Lent {
         assert!(
             id < self.offered && len <= self.bytes,
@@ -103,7 +100,7 @@ impl Buffers {
         Lent { id, pool, len }
     }
 
-    /// Returns the received bytes in a buffer. Panics if the buffer belongs to another ring.
+    /// Returns the received bytes in a buffer. Panics if another ring owns the buffer.
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
         // SAFETY: `lend` checked id and len against the memory's size. `lent` is the only access to the buffer until it
@@ -115,7 +112,7 @@ impl Buffers {
         lent.len == self.bytes
     }
 
-    /// Takes back a buffer and returns its number. Panics if the buffer belongs to another ring.
+    /// Takes back a buffer and returns its number. Panics if another ring owns the buffer.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "consuming it is the point: nobody can read it afterwards"
@@ -128,7 +125,7 @@ impl Buffers {
 
     /// Returns the memory of all buffers to the system, and returns whether it did so. The memory is mapped again as
     /// data arrives. Does nothing while a buffer is lent out, or if none has been lent out since the last release. The
-    /// caller must ensure that no buffer contains data that has not been reported.
+    /// caller must ensure that no buffer contains unreported data.
     pub(crate) fn release(&mut self) -> bool {
         if self.lent > 0 || !std::mem::take(&mut self.used) {
             return false;
@@ -142,12 +139,9 @@ impl Buffers {
 
     fn place(&self, id: u16) -> *mut u8 {
         debug_assert!(id < self.count);
+        let at = usize::from(id) * self.bytes as usize;
         // SAFETY: the number is below the allocated count.
-        unsafe {
-            self.start
-                .as_ptr()
-                .add(usize::from(id) * self.bytes as usize)
-        }
+        unsafe { self.start.as_ptr().add(at) }
     }
 }
 
@@ -158,8 +152,8 @@ impl Drop for Buffers {
     }
 }
 
-/// The buffers of an io_uring, with the descriptors from which the kernel takes them. Must be dropped after the
-/// kernel's ring.
+/// An io_uring's buffers, with the descriptors through which the kernel takes them. Must be dropped after the kernel's
+/// ring.
 pub(crate) struct Pool {
     pub(crate) buffers: Buffers,
     entries: NonNull<BufRingEntry>,
@@ -169,7 +163,7 @@ pub(crate) struct Pool {
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
-    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes. None of them is handed to the kernel yet.
+    /// Allocates `count` buffers (a power of two) of `buffer_bytes` bytes, without handing any to the kernel yet.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         let layout = entries_layout(count);
         // SAFETY: the size of the layout is above 0, see `entries_layout`.
@@ -191,8 +185,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Increases the number of buffers that the kernel may use to `most`, or to all buffers if there are fewer. Returns
-    /// whether any buffers were added.
+    /// Increases the number of buffers that the kernel may use to `most`, or to all of them if there are fewer. Returns
+    /// whether any were added.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -248,8 +242,8 @@ impl Stack {
         stack
     }
 
-    /// Increases the number of buffers in use to `most`, or to all buffers if there are fewer. Returns whether any
-    /// buffers were added.
+    /// Increases the number of buffers in use to `most`, or to all of them if there are fewer. Returns whether any were
+    /// added.
     pub(crate) fn offer(&mut self, most: u16) -> bool {
         let more = self.buffers.offer(most);
         let is_more = !more.is_empty();
@@ -257,7 +251,7 @@ impl Stack {
         is_more
     }
 
-    /// Receives into the most recently returned buffer. If nothing was received, the buffer goes back to the stack.
+    /// Receives into the most recently returned buffer. If nothing was received, the buffer goes back on the stack.
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Filled {
         let Some(id) = self.free.pop() else {
             return Filled::NoBuffers;
@@ -284,7 +278,7 @@ pub(crate) enum Filled {
     Failed(Errno),
 }
 
-/// Returns the memory layout of the descriptors. It is page-aligned, as the kernel requires, and never of size 0.
+/// Returns the memory layout of the descriptors, which is page-aligned, as the kernel requires, and never of size 0.
 fn entries_layout(count: u16) -> Layout {
     layout(usize::from(count) * size_of::<BufRingEntry>())
 }

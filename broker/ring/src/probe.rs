@@ -1,4 +1,4 @@
-//! A startup check that a ring can be created on this machine. Its errors tell the operator what to do.
+//! A startup check that this machine can create a ring. Its errors tell the operator what to do.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::{pool::Pool, uring::builder};
@@ -6,16 +6,17 @@ use rustix::param::page_size;
 use std::io;
 use thiserror::Error;
 
-/// The reason why no ring can be created. The message contains the remedy.
+/// Why no ring can be created. The message contains the remedy.
 #[derive(Debug, Error)]
 pub enum Unsupported {
-    /// A seccomp filter refuses `io_uring_setup` with `EPERM`.
+    /// A seccomp filter rejects `io_uring_setup` with `EPERM`.
     #[error(
         "io_uring is forbidden here by a seccomp filter ({0}), as container runtimes set one: {PROFILE}. Outside of a \
          container allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in the unit)"
     )]
     Filtered(io::Error),
-    /// The sysctl `kernel.io_uring_disabled` (1 or 2) disables `io_uring_setup`. The second field is its value.
+    /// The sysctl `kernel.io_uring_disabled` (1 or 2) disables `io_uring_setup`. The second field is the sysctl's
+    /// value.
     #[error(
         "io_uring is forbidden on this host ({0}): kernel.io_uring_disabled is {1}, off {whom}; expected 0: \
          `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it",
@@ -33,7 +34,7 @@ pub enum Unsupported {
         "Linux {0} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the kernel"
     )]
     KernelTooOld(String),
-    /// The kernel is recent enough, yet io_uring setup fails with `EINVAL`. Contains the kernel release and the page
+    /// The kernel is recent enough, but io_uring setup fails with `EINVAL`. Contains the kernel release and the page
     /// size in bytes.
     #[error(
         "io_uring cannot be set up (EINVAL), though Linux {0} is 6.1 or newer: a sandbox or a filter supports only a \
@@ -41,7 +42,7 @@ pub enum Unsupported {
          run it outside of the sandbox, or report this line"
     )]
     Refused(String, usize),
-    /// The limit `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]. Contains its value in bytes.
+    /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]. Contains the limit in bytes.
     #[error(
         "the hard limit of locked memory is {} KiB, expected {} KiB or more: raise it: {}",
         .0 / 1024, MEMLOCK_BYTES_MIN / 1024, memlock_remedy(MEMLOCK_BYTES_USUAL)
@@ -76,8 +77,8 @@ fn why_absent(release: &str) -> String {
 const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
                        `--security-opt seccomp=seccomp.json`";
 
-/// Sets up a small ring with every feature that [`Ring`](crate::Ring) needs, and drops it. Must be called before any
-/// executor starts. If this function returns an error, starting an executor would abort the process.
+/// Sets up and drops a small ring with every feature that [`Ring`](crate::Ring) needs. Must be called before any
+/// executor starts. If this returns an error, starting an executor would abort the process.
 pub fn probe() -> Result<(), Unsupported> {
     let limit = memlock();
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
@@ -93,7 +94,7 @@ pub fn probe() -> Result<(), Unsupported> {
 
 struct KernelRelease {
     release: String,
-    /// Value of `kernel.io_uring_disabled`, or 0 if the kernel does not have this setting.
+    /// The value of `kernel.io_uring_disabled`, or 0 if the kernel does not have this setting.
     disabled: u8,
 }
 

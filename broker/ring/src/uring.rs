@@ -18,14 +18,14 @@ use std::{io, thread};
 
 /// An io_uring with its receive buffers and the buffers of its sends.
 ///
-/// Not `Send`, because the kernel refuses calls from any thread other than the one that created the ring
-/// (`SINGLE_ISSUER`). Dropping it cancels all armed operations and waits for them. If the kernel does not release some
-/// memory, that memory is leaked rather than freed.
+/// Not `Send`, because the kernel only accepts calls from the thread that created the ring (`SINGLE_ISSUER`). Dropping
+/// it cancels all armed operations and waits for them. Memory that the kernel does not release is leaked rather than
+/// freed.
 pub(crate) struct Uring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
     pub(crate) flight: ManuallyDrop<Flight>,
-    /// Duration of the armed timeout. The kernel reads this value when the entry is submitted.
+    /// Duration of the armed timeout, which the kernel reads when the entry is submitted.
     pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
     #[expect(
         clippy::vec_box,
@@ -34,7 +34,7 @@ pub(crate) struct Uring {
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     pub(crate) due: Option<Instant>,
     /// Entries that did not fit into the submission queue and wait for the next enter. Their number is bounded, since
-    /// each of them is counted in `armed`.
+    /// `armed` includes every one of them.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     grown: bool,
@@ -144,7 +144,7 @@ impl Uring {
         match (checked(result), buffer) {
             (Ok(0), None) => Received::End,
             (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.buffers.lend(id, len)),
-            // Never observed: the kernel took a buffer for EOF or an error. The buffer is returned unread.
+            // Never observed: the kernel took a buffer for EOF or an error. The buffer goes back unread.
             (Ok(_), Some(id)) => {
                 let unread = self.pool.buffers.lend(id, 0);
                 self.pool.give_back(unread);
@@ -168,15 +168,9 @@ impl Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        let all = types::CancelBuilder::any();
+        let entry = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         // SAFETY: the entry has no pointers.
-        unsafe {
-            self.push(
-                opcode::AsyncCancel2::new(all)
-                    .build()
-                    .user_data(Op::Quiet.tag(0)),
-            )
-        };
+        unsafe { self.push(entry.user_data(Op::Quiet.tag(0))) };
         for _ in 0..DROP_ROUNDS {
             if self.armed == 0 || self.enter(1, Some(DROP_PATIENCE)).is_err() {
                 break;
@@ -198,7 +192,7 @@ impl Drop for Uring {
     }
 }
 
-/// Returns the setup options of the engine. `TASKRUN_FLAG` is not set, since the kernel is entered in every turn
+/// Returns the engine's setup options. `TASKRUN_FLAG` is not set, since every event loop iteration enters the kernel
 /// anyway.
 pub(crate) fn builder(completions: u32) -> io_uring::Builder {
     let mut builder = IoUring::builder();
@@ -242,8 +236,8 @@ impl Uring {
         }
     }
 
-    /// Handles a refusal by letting the kernel run its deferred work. The resulting completions may free what the
-    /// kernel lacked.
+    /// Handles a refusal by letting the kernel run its deferred work. The resulting completions may free what it
+    /// lacked.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -291,8 +285,8 @@ impl Uring {
     /// Queues an entry, and submits the queue if it is full. Entries that the kernel refuses wait for the next enter.
     ///
     /// # Safety
-    /// All memory that the entry points to must stay in a field of this ring until the entry has completed. If the
-    /// kernel copies the data, it need only stay there until the entry has been submitted.
+    /// All memory that the entry points to must stay in a field of this ring until the entry has completed or, if the
+    /// kernel copies the data, until the entry has been submitted.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
         // SAFETY: guaranteed by the caller.
@@ -301,7 +295,7 @@ impl Uring {
         }
         self.waiting.push_back(entry);
         if self.waiting.len() == 1 {
-            // A permanent error recurs at the next enter, which returns it to the caller.
+            // A permanent error occurs again at the next enter, which returns it to the caller.
             let _ = self.enter(0, None);
             self.fill();
         }

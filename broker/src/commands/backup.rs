@@ -1,5 +1,5 @@
-//! `heliograph backup DIR`: writes a data directory from which a broker can be started. The backup is a consistent
-//! snapshot of a running broker or of a stopped broker's data directory.
+//! `heliograph backup DIR`: writes a data directory that a broker can be started from. The backup is a consistent
+//! snapshot, taken from a running broker or from the data directory of a stopped one.
 //!
 //! ```text
 //! running:  POST /backup ──► backup_stream: rows ────┐
@@ -7,8 +7,8 @@
 //!                                                        ──► verified ──► synced ──► DIR
 //! ```
 //! The broker never writes to a path taken from a request. Instead, the command writes the files, with the permissions
-//! of the user who runs it. A backup contains the registry, the key of temporary credentials and the last presence
-//! epoch. It contains no files written by operators, such as the configuration, credentials or certificates.
+//! of the user who runs it. A backup contains the registry, the key for temporary credentials and the last presence
+//! epoch, but no files that operators maintain, such as the configuration, credentials or certificates.
 
 use crate::backup_stream::{self, Part, Reader};
 use crate::failure::Failure;
@@ -18,16 +18,15 @@ use crate::{
 use crate::{presence_epoch, registry, session_key};
 use serde_json::json;
 use std::fs;
-use std::io::{self, BufReader};
-use std::net::TcpStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Makes a backup and returns a message that ends with a newline.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the backup fails. In
-/// both cases no directory is left behind, not even a partial one.
+/// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the backup fails.
+/// Either way, no directory is left behind, not even a partial one.
 pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
     let folder = PartialFolder::begin(&flags.directory).map_err(|error| {
@@ -41,9 +40,9 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     };
     let (channels, last) = (copied.channels, copied.epoch);
     let key = match copied.key {
-        SessionKeyText::Found(_) | SessionKeyText::Missing(_) if flags.without_session_key => None,
-        SessionKeyText::Found(key) => Some(key),
-        SessionKeyText::Missing(why) => {
+        Ok(_) | Err(_) if flags.without_session_key => None,
+        Ok(key) => Some(key),
+        Err(why) => {
             return Err(Failure::Fatal(format!(
                 "the key of temporary credentials cannot be read: {why}: run the command as the broker's user, or with \
                  the --token-file of its admin listener; or leave the key out with --without-session-key, which ends \
@@ -81,41 +80,39 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// The rest of a backup, which has yet to be written to the folder. The folder already contains the channels.
+/// The parts of a backup that remain to be written to its folder, which already contains the channels.
 struct Copied {
     channels: u64,
-    key: SessionKeyText,
+    /// The key of temporary credentials, or the reason why it cannot be read.
+    key: Result<Zeroizing<String>, String>,
     epoch: Option<u64>,
 }
 
-enum SessionKeyText {
-    Found(Zeroizing<String>),
-    /// The key is missing. Contains the reason.
-    Missing(String),
+fn key_of(data_dir: &Path) -> Result<Zeroizing<String>, String> {
+    let path = data_dir.join(session_key::NAME);
+    session_key::text(data_dir).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-impl SessionKeyText {
-    fn of(data_dir: &Path) -> Self {
-        match session_key::text(data_dir) {
-            Ok(text) => Self::Found(text),
-            Err(error) => Self::Missing(format!(
-                "{}: {error}",
-                data_dir.join(session_key::NAME).display()
-            )),
-        }
-    }
-}
-
+/// Requests a backup from the admin listener of a running broker (`POST /backup`), and stores its rows.
 fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
     let host = &listener.host;
-    let Answer {
-        body,
-        data_dir,
-        epoch,
-    } = ask(&listener)?;
+    let answer = listener.ask("POST", "/backup").map_err(|error| {
+        Failure::Fatal(format!(
+            "the broker at http://{host} does not answer: {error}: if none runs, copy its directory with --data-dir \
+             DIR; if its admin listener is elsewhere, name it by --admin URL"
+        ))
+    })?;
+    if answer.status != "200" {
+        return Err(listener.refusal(answer)?.into());
+    }
+    let is_local = answer.peer.ip().is_loopback();
+    let data_dir = answer.header(backup_stream::DATA_DIR_HEADER);
+    let data_dir = data_dir.filter(|_| is_local).map(PathBuf::from);
+    let epoch = answer.header(backup_stream::EPOCH_HEADER);
+    let epoch = epoch.and_then(|epoch| epoch.parse().ok());
     let (mut sent, mut rows) = (None, 0);
-    let made = Reader::new(body).and_then(|mut reader| {
+    let made = Reader::new(answer.body).and_then(|mut reader| {
         store::create(folder.path(), &mut |insert| {
             loop {
                 match reader.next()? {
@@ -131,11 +128,9 @@ fn running(flags: &BackupFlags, folder: &PartialFolder) -> Result<Copied, Failur
     });
     made.map_err(|error| Failure::Fatal(format!("no backup from http://{host}: {error}")))?;
     let key = match (sent, data_dir) {
-        (Some(text), _) => SessionKeyText::Found(text),
-        (None, Some(data_dir)) => SessionKeyText::of(&data_dir),
-        (None, None) => SessionKeyText::Missing(
-            "the broker gives it only to clients that show its token".into(),
-        ),
+        (Some(text), _) => Ok(text),
+        (None, Some(data_dir)) => key_of(&data_dir),
+        (None, None) => Err("the broker gives it only to clients that show its token".into()),
     };
     Ok(Copied {
         channels: rows,
@@ -181,12 +176,12 @@ fn stopped(data_dir: &Path, folder: &PartialFolder) -> Result<Copied, Failure> {
     })?;
     Ok(Copied {
         channels: rows,
-        key: SessionKeyText::of(data_dir),
+        key: key_of(data_dir),
         epoch: presence_epoch::kept(data_dir)?,
     })
 }
 
-/// Opens the backup the way a broker would at startup, to check that it is usable.
+/// Opens the backup as a broker would at startup, to check that it is usable.
 fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     let mut found = 0;
     let opened = registry::open(folder.path(), |_| found += 1);
@@ -198,36 +193,4 @@ fn verify(folder: &PartialFolder, channels: u64) -> Result<(), Failure> {
     // Opening the copy leaves a lock file behind.
     fs::remove_file(folder.path().join("store.lock"))
         .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
-}
-
-// The request for a backup: `POST /backup`, sent to the admin listener of a running broker.
-
-pub(crate) struct Answer {
-    /// The unread part of the response body, which ends when the connection is closed.
-    pub(crate) body: BufReader<TcpStream>,
-    pub(crate) data_dir: Option<PathBuf>,
-    pub(crate) epoch: Option<u64>,
-}
-
-/// Requests a backup. The error states what went wrong and suggests a remedy.
-pub(crate) fn ask(listener: &AdminListener) -> Result<Answer, Failure> {
-    let answer = listener.ask("POST", "/backup").map_err(|error| {
-        Failure::Fatal(format!(
-            "the broker at http://{} does not answer: {error}: if none runs, copy its directory with --data-dir DIR; \
-             if its admin listener is elsewhere, name it by --admin URL",
-            listener.host
-        ))
-    })?;
-    if answer.status != "200" {
-        return Err(listener.refusal(answer)?.into());
-    }
-    let data_dir = answer.header(backup_stream::DATA_DIR_HEADER);
-    let is_local = answer.peer.ip().is_loopback();
-    let data_dir = data_dir.filter(|_| is_local).map(PathBuf::from);
-    let epoch = answer.header(backup_stream::EPOCH_HEADER);
-    Ok(Answer {
-        epoch: epoch.and_then(|epoch| epoch.parse().ok()),
-        body: answer.body,
-        data_dir,
-    })
 }

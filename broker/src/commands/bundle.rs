@@ -1,5 +1,5 @@
-//! `heliograph bundle`: collects a broker's diagnostics for support in a tar archive that only its owner can read. None
-//! of the pages and command outputs in the archive contains secrets.
+//! `heliograph bundle`: collects a broker's diagnostics into a tar archive for a support request. Only its owner can
+//! read the archive, and none of the pages and command outputs in it contain secrets.
 
 use crate::admin_client::AdminListener;
 use crate::commands::{cluster, doctor};
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the file cannot be
-/// written. A broker that does not answer is not an error: the archive then states that it did not answer.
+/// written. A broker that does not answer is not an error; the archive then says so.
 pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     let now_ms = calendar().0;
     let stamp: String = rfc3339(now_ms)
@@ -33,7 +33,7 @@ pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     let mut parts = of_broker(&AdminListener::of(&flags.asked)?);
     parts.extend(of_machine(&flags.asked, &parts));
     let mut archive = Vec::new();
-    for Part { file, content } in &parts {
+    for (file, content) in &parts {
         entry(
             &mut archive,
             &format!("{name}/{file}"),
@@ -57,12 +57,10 @@ pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     ))
 }
 
-struct Part {
-    file: &'static str,
-    content: String,
-}
+/// A file of the archive: its name and its content.
+type Part = (&'static str, String);
 
-/// The pages of the broker to fetch: the name of each page's file in the archive, and the path of the page.
+/// The broker pages to fetch, each with its file name in the archive and its request path.
 const PAGES: [(&str, &str); 8] = [
     ("config.json", "/config"),
     ("overview.json", "/overview"),
@@ -74,8 +72,8 @@ const PAGES: [(&str, &str); 8] = [
     ("cluster.json", "/cluster"),
 ];
 
-/// Fetches the broker's pages. Error responses are kept as well. If the broker does not answer at all, the error takes
-/// the place of the page, and the remaining pages are skipped.
+/// Fetches the broker's pages, keeping error responses as well. If the broker does not answer at all, the error is
+/// stored in place of the page, and the remaining pages are skipped.
 fn of_broker(listener: &AdminListener) -> Vec<Part> {
     let mut parts = Vec::new();
     for (file, target) in PAGES {
@@ -83,7 +81,7 @@ fn of_broker(listener: &AdminListener) -> Vec<Part> {
         let text = answer.and_then(|answer| answer.text(PAGE_BYTES_MAX));
         let is_answered = text.is_ok();
         let content = text.unwrap_or_else(|error| format!("{error}\n"));
-        parts.push(Part { file, content });
+        parts.push((file, content));
         if !is_answered {
             break; // the other pages would time out as well
         }
@@ -91,27 +89,21 @@ fn of_broker(listener: &AdminListener) -> Vec<Part> {
     parts
 }
 
-/// Collects information that does not come from the broker: the build, the state of the machine and, in a cluster, the
-/// state of etcd.
+/// Collects everything that does not come from the broker: build information, the state of the machine and, in a
+/// cluster, the state of etcd.
 fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
-    let doctor = doctor::report(&DoctorFlags {
+    let doctor = doctor::document(&doctor::lines(&DoctorFlags {
         asked: asked.clone(),
         json: true,
         ready: false,
-    });
+    }));
     let mut found = vec![
-        Part {
-            file: "version.json",
-            content: version::text(&VersionFlags { json: true }),
-        },
-        Part {
-            file: "doctor.json",
-            content: format!("{}\n", json(&doctor)),
-        },
+        ("version.json", version::text(&VersionFlags { json: true })),
+        ("doctor.json", format!("{}\n", json(&doctor))),
     ];
     let is_cluster = parts
         .iter()
-        .any(|part| part.content.contains("\"slot_owners\""));
+        .any(|(_, content)| content.contains("\"slot_owners\""));
     if let Some(config) = asked.config.clone().filter(|_| is_cluster) {
         let flags = ClusterFlags {
             config: Some(config),
@@ -122,13 +114,12 @@ fn of_machine(asked: &AdminFlags, parts: &[Part]) -> Vec<Part> {
             Ok(()) => String::from_utf8_lossy(&out).into_owned(),
             Err(failure) => format!("{failure}\n"),
         };
-        let file = "cluster-status.txt";
-        found.push(Part { file, content });
+        found.push(("cluster-status.txt", content));
     }
     found
 }
 
-/// Creates a new file that only its owner can read. If writing fails, the file is removed.
+/// Writes a new file that only its owner can read. If writing fails, the file is removed.
 fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     let mut options = File::options();
     let mut file = options
@@ -143,9 +134,8 @@ fn write_new(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Appends a file to an archive in the POSIX.1-1988 (ustar) format. The file is stored as a header followed by the
-/// content, each padded to a multiple of 512 bytes. The header's fields are at fixed offsets, and its numbers are in
-/// octal.
+/// Appends a file to a POSIX.1-1988 (ustar) archive: a header followed by the content, each padded to a multiple of 512
+/// bytes. Header fields are at fixed offsets, and numbers are in octal.
 fn entry(archive: &mut Vec<u8>, name: &str, content: &[u8], time_s: u64) {
     let mut head = [0; BLOCK];
     let mut put =

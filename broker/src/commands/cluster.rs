@@ -1,9 +1,9 @@
 //! `heliograph cluster`: shows and changes the state of a configured cluster. Every command accesses etcd directly, and
-//! instructs nodes by writing to etcd.
+//! gives instructions to nodes by writing to etcd.
 //!
-//! This file contains the commands that change the cluster: `drain`, `rebalance`, `finish-upgrade`, `import` and
-//! `export`. Commands that only inspect the cluster are in `cluster_check.rs` and `cluster_status.rs`. The latter also
-//! contains helpers that all cluster commands share.
+//! This file contains `drain`, `rebalance`, `finish-upgrade`, `import` and `export`. The commands that only inspect a
+//! cluster are in `cluster_check.rs` and `cluster_status.rs`. Helpers that all cluster commands share are in
+//! `cluster_status.rs`.
 
 use crate::commands::cluster_status::{self, Place, table};
 use crate::commands::{PartialFolder, cluster_check};
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 /// Runs a command and writes its output to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for an error that the operator must correct, and [`Failure::Fatal`] if etcd or an
-/// I/O operation fails or a check finds an error.
+/// Returns [`Failure::Configuration`] for an error that the operator must fix, and [`Failure::Fatal`] if etcd or an I/O
+/// operation fails or a check finds an error.
 pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(config) = &flags.config else {
         let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
@@ -46,8 +46,8 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
     write(out, &text)
 }
 
-/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration has
-/// no etcd, or if one of its files cannot be used.
+/// Returns the findings of `heliograph cluster check`. Fails with [`Failure::Configuration`] if the configuration does
+/// not specify etcd, or if one of its files cannot be used.
 pub(crate) fn findings(config: &Path) -> Result<Vec<Finding>, Failure> {
     Place::of(config).map(|place| cluster_check::findings(&place))
 }
@@ -73,19 +73,12 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
     let shown = plain(node);
     let mut broken = None;
     let mut say = |progress: DrainProgress| {
-        let DrainProgress {
-            slots,
-            waiting,
-            after,
-        } = progress;
-        let waiting = match waiting {
+        let (slots, seconds) = (progress.slots, progress.after.as_secs());
+        let waiting = match progress.waiting {
             Some(waiting) => format!("{waiting} messages wait"),
             None => "has not answered yet".into(),
         };
-        let text = format!(
-            "{shown}: {slots} slots left, {waiting}, {} s\n",
-            after.as_secs()
-        );
+        let text = format!("{shown}: {slots} slots left, {waiting}, {seconds} s\n");
         broken = broken.take().or_else(|| write(out, &text).err());
     };
     let result = drained(&place.etcd, &place.name, node, &mut say);
@@ -101,8 +94,8 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
     }
 }
 
-/// Distributes the slots evenly among the running nodes. Prints the distribution at the start and after each change,
-/// and finally a comparison of the first and the last.
+/// Distributes the slots evenly among the running nodes. Prints the initial distribution, the distribution after each
+/// change, and finally a comparison of the first and the last one.
 pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut broken = None;
     let mut before: Option<Parts> = None;
@@ -118,7 +111,12 @@ pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failur
     broken.map_or(Ok(()), Err)?;
     let before = before.unwrap_or_default();
     let (parts, unequal) = result.map_err(|error| failure("", &error))?;
-    write(out, &comparison(&before, &parts))?;
+    let rows = parts.iter().map(|(node, slots)| {
+        let before = before.get(node);
+        let before = before.map_or_else(|| "-".into(), ToString::to_string);
+        [plain(node), before, slots.to_string()]
+    });
+    write(out, &table(Some(["node", "slots before", "after"]), rows))?;
     unequal.map_or(Ok(()), |why| Err(failure("", &why)))
 }
 
@@ -128,20 +126,8 @@ fn line(parts: &Parts) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn comparison(before: &Parts, after: &Parts) -> String {
-    let head = ["node", "slots before", "after"].map(str::to_owned);
-    let rows = after.iter().map(|(node, slots)| {
-        let before = before
-            .get(node)
-            .map_or_else(|| "-".into(), ToString::to_string);
-        [plain(node), before, slots.to_string()]
-    });
-    let rows: Vec<_> = [head].into_iter().chain(rows).collect();
-    table(&rows)
-}
-
-/// Raises the lowest inner version (the version of the protocol between nodes) that the cluster accepts. Nodes of the
-/// previous version can then no longer start.
+/// Raises the minimum inner version (the version of the inter-node protocol) that the cluster accepts. From then on,
+/// nodes with the previous version cannot start.
 fn finish_upgrade(place: &Place) -> Result<String, Failure> {
     match upgraded(&place.etcd, &place.name) {
         Ok(raised) if raised.from == raised.to => Ok(format!(
@@ -220,7 +206,7 @@ pub(crate) fn export(place: &Place, directory: &Path) -> Result<String, Failure>
     Ok(format!("{shown}: {count} channels\n"))
 }
 
-/// Converts a command's error to a failure whose message begins with `of`.
+/// Converts a command error to a failure whose message starts with `of`.
 fn failure(of: &str, error: &CommandError) -> Failure {
     let text = plain(&format!("{of}{error}"));
     match error {

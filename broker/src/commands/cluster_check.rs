@@ -1,6 +1,6 @@
-//! `heliograph cluster check`: checks a cluster, either before its nodes start or while they run. Checks etcd first,
-//! then queries the nodes. Each line is an `ok`, a `warning` or an `error`; only an error makes the command exit with
-//! code 1.
+//! `heliograph cluster check`: checks a cluster before its nodes start or while they are running, first etcd and then
+//! the nodes. Each output line is an `ok`, a `warning` or an `error`; the command exits with code 1 only if there is an
+//! error.
 
 use crate::commands::cluster_status::{Place, bytes};
 use crate::etcd_options;
@@ -10,7 +10,7 @@ use crate::terminal::{Finding, Level, count, error, ok, plain, warning, write};
 use crate::tls_files::Urgency;
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::Kinship;
-use broker_core::control::node_label;
+use broker_core::control::host_label;
 use broker_etcd::operator::{
     ClusterSurvey, EtcdMember, MemberStatus, NodeReports, granted, reports, survey,
 };
@@ -59,7 +59,7 @@ fn certificate(place: &Place) -> Option<Finding> {
     })
 }
 
-/// Compares the lease duration that etcd grants with the requested one. A long election timeout makes etcd grant more.
+/// Checks that etcd grants leases of the requested duration. With a long election timeout, etcd grants longer leases.
 fn lease(place: &Place) -> Finding {
     let asked_s = place.settings.cluster.lease_ms / 1_000;
     let seconds = i64::try_from(asked_s).unwrap_or(i64::MAX);
@@ -75,18 +75,19 @@ fn lease(place: &Place) -> Finding {
 
 fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
     let mut findings: Vec<_> = survey.members.iter().flat_map(of_member).collect();
-    findings.extend(one_etcd(survey));
+    let answered = survey.members.iter().flat_map(|member| &member.status);
+    let etcds: BTreeSet<_> = answered.map(|status| status.etcd).collect();
+    if etcds.len() > 1 {
+        findings.push(error("the URLs are of members of different etcds"));
+    }
     findings.push(history(survey));
     findings.push(match &survey.meta {
         Some(meta) => ok(format!("cluster: id {}, {} slots", meta.id, meta.slots)),
         None => ok("cluster: not founded; its first node does that, or an import"),
     });
-    findings.extend(
-        survey
-            .unreadable
-            .iter()
-            .map(|line| error(format!("key {line}"))),
-    );
+    for line in &survey.unreadable {
+        findings.push(error(format!("key {line}")));
+    }
     for key in &survey.strangers {
         let rule = "not a key of this version, although it has the prefix of the cluster";
         findings.push(warning(format!("key {key}: {rule}")));
@@ -97,7 +98,7 @@ fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
 fn of_member(member: &EtcdMember) -> Vec<Finding> {
     let endpoint = &member.endpoint;
     match &member.status {
-        // Only a warning, since the survey of etcd is read from whichever endpoint answers.
+        // Only a warning, since the survey of etcd reads from whichever endpoint answers.
         Err(why) => vec![warning(format!("{endpoint}: {why}"))],
         Ok(status) => {
             let mut findings = vec![version(status), quota(status)];
@@ -171,15 +172,6 @@ fn quota(status: &MemberStatus) -> Finding {
     ok(said)
 }
 
-fn one_etcd(survey: &ClusterSurvey) -> Option<Finding> {
-    let answered = survey
-        .members
-        .iter()
-        .filter_map(|member| member.status.as_ref().ok());
-    let etcds: BTreeSet<_> = answered.map(|status| status.etcd).collect();
-    (etcds.len() > 1).then(|| error("the URLs are of members of different etcds"))
-}
-
 fn history(survey: &ClusterSurvey) -> Finding {
     let revision = survey.revision;
     let flags = "--auto-compaction-mode periodic --auto-compaction-retention 1h";
@@ -220,17 +212,16 @@ fn names(place: &Place) -> Vec<Finding> {
         Some(if is_port { host } else { rest }.to_owned())
     });
     let names: BTreeSet<_> = of_domain.chain(endpoints).collect();
-    names.iter().map(|name| resolved(name)).collect()
+    let resolved = names.iter().map(|name| match resolve(name) {
+        Ok(addresses) => ok(format!("{name} is {}", listed(&addresses))),
+        Err(why) => warning(format!("{name} does not resolve: {why}")),
+    });
+    resolved.collect()
 }
 
-fn resolved(name: &str) -> Finding {
-    match resolve(name) {
-        Ok(addresses) => {
-            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            ok(format!("{name} is {}", addresses.join(" ")))
-        }
-        Err(why) => warning(format!("{name} does not resolve: {why}")),
-    }
+fn listed(addresses: &BTreeSet<IpAddr>) -> String {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(" ")
 }
 
 pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
@@ -254,11 +245,11 @@ pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
 /// and their revision history.
 const QUOTA: u64 = 8 << 30;
 
-/// Largest difference, in seconds, that two correct clocks can show. Clocks are compared in whole seconds, and one is
-/// read slightly later.
+/// Largest difference, in seconds, that can be measured between two correct clocks. They are compared in whole seconds,
+/// and one of them is read slightly later.
 const CLOCK_OFF_S: u64 = 2;
 
-/// Number of revisions from which the command warns that etcd is not being compacted. Creating the slots of a new
+/// Number of etcd revisions at which the command warns that etcd is not being compacted. Creating the slots of a new
 /// cluster takes 4,096 revisions.
 const REVISIONS: i64 = 10_000;
 
@@ -305,7 +296,8 @@ fn stranger(kinship: Kinship) -> String {
     }
 }
 
-/// Resolves the nodes' host names on this machine. The nodes may use other resolvers and obtain other addresses.
+/// Resolves the nodes' host names on this machine. The nodes themselves may use different resolvers and obtain
+/// different addresses.
 fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = survey.nodes.iter();
     let nodes = nodes.filter_map(|(node, status)| {
@@ -313,20 +305,14 @@ fn hosts(survey: &ClusterSurvey) -> Vec<Finding> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         bare.parse::<IpAddr>().is_err().then_some((node, host))
     });
-    nodes
-        .map(|(node, host)| match resolve(host) {
-            Ok(found) => {
-                let addresses: Vec<_> = found.iter().map(ToString::to_string).collect();
-                ok(format!(
-                    "{host}, where nodes reach {node}, is {}",
-                    addresses.join(" ")
-                ))
-            }
-            Err(why) => warning(format!(
-                "{host}, where nodes reach {node}, does not resolve here: {why}"
-            )),
-        })
-        .collect()
+    let resolved = nodes.map(|(node, host)| {
+        let name = format!("{host}, where nodes reach {node},");
+        match resolve(host) {
+            Ok(found) => ok(format!("{name} is {}", listed(&found))),
+            Err(why) => warning(format!("{name} does not resolve here: {why}")),
+        }
+    });
+    resolved.collect()
 }
 
 fn silent(reports: &NodeReports) -> impl Iterator<Item = Finding> {
@@ -345,10 +331,8 @@ fn clocks(reports: &NodeReports) -> Vec<Finding> {
         .collect();
     let mut findings = Vec::new();
     for (node, ahead_ms) in &ahead {
-        let (by_ms, word) = match ahead_ms {
-            0.. => (ahead_ms.unsigned_abs(), "ahead of"),
-            _ => (ahead_ms.unsigned_abs(), "behind"),
-        };
+        let by_ms = ahead_ms.unsigned_abs();
+        let word = if *ahead_ms < 0 { "behind" } else { "ahead of" };
         let seconds = by_ms as f64 / 1e3;
         let text = format!("{node}: its clock is {seconds:.1} s {word} this machine's");
         findings.extend(differs(by_ms, text));
@@ -422,8 +406,8 @@ fn credentials(reports: &NodeReports) -> Option<Finding> {
     )))
 }
 
-/// Checks each node's host names under `cluster.direct`. Names that resolve through a wildcard record are reported,
-/// since connections to them may reach any node.
+/// Checks each node's host names under `cluster.direct`. Reports names that resolve through a wildcard record, since
+/// connections to them may reach any node.
 fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let settings = &place.settings;
     let Some(domain) = settings
@@ -443,7 +427,7 @@ fn node_names(place: &Place, survey: &ClusterSurvey) -> Vec<Finding> {
     let nodes = nodes.filter(|(_, node)| node.registration.is_some());
     nodes
         .flat_map(|(node, _)| {
-            let label = node_label(node);
+            let label = host_label(node);
             KINDS.map(|kind| (node, format!("{kind}-{label}.{domain}")))
         })
         .map(|(node, name)| named(node, &name, resolve(&name), &anywhere))
@@ -460,8 +444,7 @@ fn named(
         Ok(found) => found,
         Err(why) => return warning(format!("{name}, of {node}, does not resolve: {why}")),
     };
-    let addresses: Vec<_> = found.iter().map(ToString::to_string).collect();
-    let text = format!("{name}, of {node}, is {}", addresses.join(" "));
+    let text = format!("{name}, of {node}, is {}", listed(&found));
     if found == *anywhere && found.len() > 1 {
         return warning(format!(
             "{text}, as any name: connections to it reach any node, and are passed on"
@@ -470,20 +453,20 @@ fn named(
     ok(text)
 }
 
-/// Number of SHA-256 hex digits to show, which is enough to tell files apart.
+/// Number of SHA-256 hex digits to show, enough to tell files apart.
 const SHA256_SHOWN: usize = 12;
 
-/// Prefixes of the host names of endpoints, for masters, viewers and API calls.
+/// Host name prefixes of the endpoints for masters, viewers and API calls.
 pub(crate) const KINDS: [&str; 3] = ["m", "v", "r"];
 
-/// A label that no node has, since no node's label begins with `x`. It resolves only through a wildcard record.
+/// A label that no node has, since node labels never start with `x`. It resolves only through a wildcard record.
 const ABSENT: &str = "x-00000000";
 
-/// Clock difference that causes a warning, in milliseconds. Machines that synchronize with a time server differ by
+/// Clock difference, in milliseconds, that causes a warning. Clocks that are synchronized with a time server differ by
 /// less.
 const CLOCK_WARNING_MS: u64 = 2_000;
 
-/// Clock difference that causes an error, in milliseconds. Signed requests are accepted up to five times this.
+/// Clock difference in milliseconds that causes an error. Requests are accepted with up to five times this difference.
 const CLOCK_ERROR_MS: u64 = 60_000;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `heliograph cluster status`: shows the members of the cluster and of etcd, the owners of slots, which nodes can be
-//! reached, and the links between nodes. Also contains [`Place`] and [`table`], which all cluster commands use.
+//! `heliograph cluster status`: shows the members of the cluster and of etcd, the slot owners, which nodes are
+//! reachable, and the links between nodes. [`Place`] and [`table`] are shared by all cluster commands.
 
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};
@@ -31,8 +31,7 @@ pub(crate) fn text(place: &Place, survey: &ClusterSurvey) -> String {
         }
     }
     text += &format!("\netcd, at revision {}:\n", survey.revision);
-    let members: Vec<_> = survey.members.iter().map(member).collect();
-    text += &table(&members);
+    text += &table(None, survey.members.iter().map(member));
     for line in &survey.unreadable {
         text += &format!("unreadable: {}\n", plain(line));
     }
@@ -56,14 +55,12 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
         "answers",
         "slots",
     ];
-    let head = head.map(str::to_owned);
     let nodes = survey.nodes.iter();
     let rows = nodes.map(|(name, status)| node(name, status, answers(name, reports)));
-    let rows: Vec<_> = [head].into_iter().chain(rows).collect();
-    table(&rows)
+    table(Some(head), rows)
 }
 
-/// Formats how many of the reporting nodes can reach the node `name`, followed by the names of those that cannot.
+/// Formats how many of the reporting nodes can reach the node `name`, followed by the nodes that cannot.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others
@@ -99,10 +96,8 @@ fn links(reports: &NodeReports) -> String {
             "unconfirmed",
             "ping",
         ];
-        let head = head.map(str::to_owned);
         let rows = links.iter().map(|(peer, figures)| link(peer, figures));
-        let rows: Vec<_> = [head].into_iter().chain(rows).collect();
-        format!("\nlinks of {}:\n{}", plain(node), table(&rows))
+        format!("\nlinks of {}:\n{}", plain(node), table(Some(head), rows))
     });
     tables.collect()
 }
@@ -150,7 +145,7 @@ fn node(name: &str, node: &NodeStatus, answers: String) -> [String; 6] {
 }
 
 fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
-    let known = survey.nodes.iter().filter_map(|(name, node)| {
+    let rows = survey.nodes.iter().filter_map(|(name, node)| {
         let found = node
             .registration
             .as_ref()
@@ -166,15 +161,15 @@ fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
             up,
         ])
     });
-    let head = ["node", "version", "commit", "inner", "up"].map(str::to_owned);
-    let rows: Vec<_> = [head].into_iter().chain(known).collect();
-    if rows.len() == 1 {
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
         return String::new();
     }
-    format!("\nprograms:\n{}", table(&rows))
+    let head = ["node", "version", "commit", "inner", "up"];
+    format!("\nprograms:\n{}", table(Some(head), rows))
 }
 
-/// Formats the time since `started`, in the largest unit of which at least two have passed.
+/// Formats the time since `started`, in the largest unit that makes the number at least two.
 fn uptime(started: u64, now: SystemTime) -> String {
     let now = now.duration_since(SystemTime::UNIX_EPOCH);
     let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
@@ -262,8 +257,7 @@ impl Place {
         })
     }
 
-    /// Returns the keys for verifying the registrations of nodes, or `None` if this user cannot read the cluster's
-    /// secret.
+    /// Returns the keys that verify node registrations, or `None` if this user cannot read the cluster secret.
     pub(crate) fn proofs(&self) -> Option<ProofKeys> {
         let path = self.settings.cluster.secret_file.as_ref()?;
         let secret = cluster_secret(path).ok()?;
@@ -278,9 +272,14 @@ impl Place {
 
 // Text layout.
 
-pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+pub(crate) fn table<const COLUMNS: usize>(
+    head: Option<[&str; COLUMNS]>,
+    rows: impl IntoIterator<Item = [String; COLUMNS]>,
+) -> String {
+    let head = head.map(|head| head.map(str::to_owned));
+    let rows: Vec<_> = head.into_iter().chain(rows).collect();
     let mut widths = [0; COLUMNS];
-    for row in rows {
+    for row in &rows {
         for (width, text) in widths.iter_mut().zip(row) {
             *width = text.chars().count().max(*width);
         }
@@ -404,7 +403,7 @@ mod table_tests {
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
         let rows = [["a", "long", ""], ["bbb", "c", "d"]].map(|row| row.map(str::to_owned));
-        assert_eq!(table(&rows), "a    long\nbbb  c     d\n");
+        assert_eq!(table(None, rows), "a    long\nbbb  c     d\n");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `heliograph things`: manages devices that sign in with certificates.
 //!
-//! * [`import`]: converts the AWS CLI's output about things and certificates to the registry of `[things]`.
+//! * [`import`]: converts AWS CLI output about things and certificates to a `[things]` registry.
 //! * [`check`]: reports whether a server would accept a certificate.
-//! * [`issue`]: issues a certificate for a test device of `serve --dev`. Production servers have no certificate
+//! * [`issue`]: issues a certificate to a test device, for `serve --dev`. Production servers have no certificate
 //!   authority.
 
 use crate::config::{
@@ -13,7 +13,7 @@ use crate::devices::{AUTHORITY, DEV_HOST, fingerprint, is_thing_name, issue as s
 use crate::failure::Failure;
 use crate::files::{self, write_whole};
 use crate::terminal;
-use broker_core::auth::{Credentials, Identified, alias_arn, certificate_id};
+use broker_core::auth::certificate_id;
 use broker_core::{machine::ShownCertificate, settings::Settings};
 use codec::policy::Decision;
 use rustls::crypto::aws_lc_rs;
@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::SystemTime;
 use x509_parser::parse_x509_certificate;
@@ -35,8 +35,7 @@ use x509_parser::public_key::PublicKey;
 /// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for an error that the operator must correct, and [`Failure::Fatal`] for an I/O
-/// error.
+/// Returns [`Failure::Configuration`] for an error that the operator must fix, and [`Failure::Fatal`] for an I/O error.
 pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> {
     let text = match command {
         ThingsCommand::Issue(issued) => issue(issued, SystemTime::now())?,
@@ -46,8 +45,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
     terminal::write(out, &text)
 }
 
-// `heliograph things import`: converts the AWS CLI's output about things and certificates to the registry of
-// `[things]`.
+// `heliograph things import`: converts AWS CLI output about things and certificates to a `[things]` registry.
 //
 // ```text
 //  {"things": [{"thingName", "thingTypeName"}, …]}                  aws iot list-things
@@ -55,7 +53,7 @@ pub fn run(command: &ThingsCommand, out: &mut dyn Write) -> Result<(), Failure> 
 //  {"certificates": [{"certificateId", "status"}, …]}               aws iot list-certificates
 //  -----BEGIN CERTIFICATE-----                                      a certificate: its id is checked
 // ```
-// A certificate's id is the SHA-256 of its DER. Each PEM file must be a certificate whose id is listed in the
+// A certificate's id is the SHA-256 of its DER encoding. Each PEM file must be a certificate whose id is in the
 // documents.
 
 /// A JSON document to import. Unknown members are ignored, since AWS may add members.
@@ -92,8 +90,8 @@ struct GatheredThings {
     faults: Vec<String>,
 }
 
-/// Writes the registry, or returns it as text. If there are faults, writes nothing and fails with
-/// [`Failure::Configuration`], which lists them.
+/// Writes the registry to a file, or returns it as text. If the input contains faults, writes nothing and fails with a
+/// [`Failure::Configuration`] that lists them.
 pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
     let mut gathered = GatheredThings::default();
     for file in &flags.files {
@@ -101,7 +99,14 @@ pub(crate) fn import(flags: &ThingsImportFlags) -> Result<String, Failure> {
             gathered.faults.push(format!("{}: {fault}", file.display()));
         }
     }
-    gathered.check();
+    for (id, file) in &gathered.shown {
+        if !gathered.things.contains_key(id) && !gathered.listed.contains(id) {
+            gathered.faults.push(format!(
+                "{file}: the SHA-256 of its certificate is {id}, which no document names: ids of certificates must be \
+                 that of their DER"
+            ));
+        }
+    }
     if !gathered.faults.is_empty() {
         let more = gathered.faults.len().saturating_sub(FAULTS_SHOWN_MAX);
         gathered.faults.truncate(FAULTS_SHOWN_MAX);
@@ -144,23 +149,16 @@ impl GatheredThings {
     }
 
     fn take(&mut self, document: IotDocument) -> Result<(), String> {
-        match document {
-            IotDocument {
-                things: Some(things),
-                certificates: None,
-                ..
-            } => {
+        let principals = document.thing_name.zip(document.principals);
+        match (document.things, document.certificates, principals) {
+            (Some(things), None, _) => {
                 for thing in things {
                     let of_type = thing.thing_type_name.map(named).transpose();
                     let of_type = of_type.map_err(|fault| format!("the type of a {fault}"))?;
                     self.types.insert(named(thing.thing_name)?, of_type);
                 }
             }
-            IotDocument {
-                certificates: Some(certificates),
-                things: None,
-                ..
-            } => {
+            (None, Some(certificates), _) => {
                 for certificate in certificates {
                     let id = certificate_of(&certificate.certificate_id)?;
                     self.listed.insert(id.clone());
@@ -169,12 +167,7 @@ impl GatheredThings {
                     }
                 }
             }
-            IotDocument {
-                thing_name: Some(name),
-                principals: Some(principals),
-                things: None,
-                certificates: None,
-            } => {
+            (None, None, Some((name, principals))) => {
                 let name = named(name)?;
                 for arn in principals {
                     // All other principals are Cognito identities, which sign in with tokens.
@@ -186,20 +179,9 @@ impl GatheredThings {
                     }
                 }
             }
-            IotDocument { .. } => return Err(format!("it is none of these: {EXPECTED}")),
+            (..) => return Err(format!("it is none of these: {EXPECTED}")),
         }
         Ok(())
-    }
-
-    fn check(&mut self) {
-        for (id, file) in &self.shown {
-            if !self.things.contains_key(id) && !self.listed.contains(id) {
-                self.faults.push(format!(
-                    "{file}: the SHA-256 of its certificate is {id}, which no document names: ids of certificates must \
-                     be that of their DER"
-                ));
-            }
-        }
     }
 
     fn registry(&self) -> (String, usize) {
@@ -256,8 +238,8 @@ const FILE_BYTES_MAX: usize = 1 << 30;
 
 // `heliograph things check`: reports whether a server with this credentials file would accept a certificate.
 
-/// Checks a sign-in with a certificate and returns the result as text. Fails with [`Failure::Configuration`] if the
-/// server would refuse the certificate or a file cannot be read.
+/// Checks whether a device can sign in with a certificate, and returns the result as text. Fails with
+/// [`Failure::Configuration`] if the server would refuse the certificate or a file cannot be read.
 pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String, Failure> {
     let path = &flags.certificate;
     let account = Settings::default().account_id;
@@ -281,18 +263,27 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     for name in names {
         let thing = things.identify(&shown, name, origin.1);
         let thing = thing.map_err(|refusal| wrong(&format!("certificate {id}: {refusal}")))?;
-        tell(
-            &mut text,
-            &thing,
-            &loaded.credentials,
-            &flags.region,
-            origin,
-        );
+        let by = match thing.vouched {
+            Some(_) => "an authority",
+            None => "the registry",
+        };
+        let name = thing.name.unwrap_or("none");
+        let _ = writeln!(text, "thing {name}, by {by}"); // writing to a String never fails
+        for alias in loaded.credentials.aliases() {
+            let (decision, why) = thing.may_use(&alias.arn(&flags.region), origin, &mut 0);
+            let (name, role) = (&alias.name, &alias.role);
+            let _ = match decision {
+                Decision::Allow => writeln!(text, "  role alias {name}: allowed, role {role}"),
+                Decision::Deny | Decision::Open | Decision::NoMatch => {
+                    writeln!(text, "  role alias {name}: refused: {why}")
+                }
+            };
+        }
     }
     Ok(text)
 }
 
-/// Loads a credentials file and a certificate, and verifies the certificate the way the server would. Fails with
+/// Loads a credentials file and a certificate, and verifies the certificate as the server would. Fails with
 /// [`Failure::Configuration`] if the certificate would fail the handshake or a file cannot be read.
 pub(crate) fn shown(
     certificate: &Path,
@@ -328,32 +319,6 @@ pub(crate) fn shown(
     let shown = devices.judge(&chain, UnixTime::since_unix_epoch(since));
     let shown = shown.ok_or_else(|| wrong("the certificate cannot be read"))?;
     Ok((loaded, shown))
-}
-
-fn tell(
-    text: &mut String,
-    thing: &Identified<'_>,
-    credentials: &Credentials,
-    region: &str,
-    origin: (IpAddr, u64),
-) {
-    let by = match thing.vouched {
-        Some(_) => "an authority",
-        None => "the registry",
-    };
-    let name = thing.name.unwrap_or("none");
-    let _ = writeln!(text, "thing {name}, by {by}"); // writing to a String never fails
-    for alias in credentials.aliases() {
-        let arn = alias_arn(region, &alias.account, &alias.name);
-        let (decision, why) = thing.may_use(&arn, origin, &mut 0);
-        let name = &alias.name;
-        let _ = match decision {
-            Decision::Allow => writeln!(text, "  role alias {name}: allowed, role {}", alias.role),
-            Decision::Deny | Decision::Open | Decision::NoMatch => {
-                writeln!(text, "  role alias {name}: refused: {why}")
-            }
-        };
-    }
 }
 
 fn handshake(leaf: &CertificateDer<'_>) -> Result<(), String> {
@@ -401,12 +366,7 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 
 /// Writes a certificate and its key for a test device. Returns the environment variables that make the C SDK use them.
 pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String, Failure> {
-    let ThingsIssueFlags {
-        name,
-        data_dir,
-        out,
-        role_alias,
-    } = flags;
+    let (name, data_dir) = (&flags.name, &flags.data_dir);
     if !is_thing_name(name) {
         let rule = "must be 1 to 128 of the characters a-z A-Z 0-9 : _ -";
         return Err(Failure::Configuration(format!("NAME = {name}: {rule}")));
@@ -421,8 +381,8 @@ pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String,
     }
     let fatal = |error: &io::Error| Failure::fatal("the certificate cannot be issued", error);
     let issued = sign(data_dir, name, now).map_err(|error| fatal(&error))?;
-    fs::create_dir_all(out).map_err(|error| fatal(&error))?;
-    let out = out.canonicalize().map_err(|error| fatal(&error))?;
+    fs::create_dir_all(&flags.out).map_err(|error| fatal(&error))?;
+    let out = flags.out.canonicalize().map_err(|error| fatal(&error))?;
     let file = name.replace(':', "_");
     let (certificate, key) = (
         out.join(format!("{file}.cert.pem")),
@@ -436,7 +396,7 @@ pub(crate) fn issue(flags: &ThingsIssueFlags, now: SystemTime) -> Result<String,
         ("AWS_IOT_CORE_CREDENTIAL_ENDPOINT", DEV_HOST.to_owned()),
         ("AWS_IOT_CORE_CERT", certificate.display().to_string()),
         ("AWS_IOT_CORE_PRIVATE_KEY", key.display().to_string()),
-        ("AWS_IOT_CORE_ROLE_ALIAS", role_alias.clone()),
+        ("AWS_IOT_CORE_ROLE_ALIAS", flags.role_alias.clone()),
         ("AWS_IOT_CORE_THING_NAME", name.clone()),
     ] {
         let quoted = value.replace('\'', r"'\''");

@@ -1,12 +1,12 @@
 //! `heliograph doctor`: finds problems that prevent a broker from running on this machine, now or soon. Prints a line
 //! for each check, with a remedy if there is a problem. Leaves no files behind and does not disturb a running broker.
 //!
-//! This file contains, in this order: the report as a whole; the checks of a running broker, or of the ports that a new
-//! one needs; the checks of the configuration, the certificate and the data directory; the checks of the machine
-//! (kernel, limits, CPUs and clock); and the type of a report line.
+//! In order, this file contains the report as a whole; the checks of a running broker, or of the ports that a new one
+//! needs; the checks of the configuration, the certificate and the data directory; the checks of the machine (kernel,
+//! limits, CPUs and clock); and the type of a report line.
 
 use crate::admin_client::{AdminListener, reached};
-use crate::config::{self, ConfigError, Cpus, DoctorFlags, ServeFlags};
+use crate::config::{self, Cpus, DoctorFlags, ServeFlags};
 use crate::server::{self, CheckedConfiguration, preflight};
 use crate::terminal::{Colour, Finding, Level, Screen, count, counted, json, plain, write};
 use crate::{commands::cluster, failure::Failure, tls_files::TlsLoader};
@@ -51,11 +51,7 @@ pub fn run(flags: &DoctorFlags, out: &mut dyn Write, screen: Screen) -> Result<(
     }
 }
 
-pub(crate) fn report(flags: &DoctorFlags) -> Value {
-    document(&lines(flags))
-}
-
-fn lines(flags: &DoctorFlags) -> Vec<Line> {
+pub(crate) fn lines(flags: &DoctorFlags) -> Vec<Line> {
     let config = flags.asked.config.as_deref();
     let flags_of_serve = ServeFlags {
         dev: config.is_none(),
@@ -68,7 +64,14 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
     let mut lines = of_kernel(engine.unwrap_or_default());
     lines.push(clock());
     match server::check(draft, SystemTime::now()) {
-        Err(error) => lines.extend(faults(&error)),
+        Err(error) => {
+            let faults = error.to_string();
+            lines.extend(
+                faults
+                    .lines()
+                    .map(|line| Line::error("configuration", line)),
+            );
+        }
         Ok(checked) => {
             lines.extend(of_configuration(config, &checked));
             let settings = &checked.settings;
@@ -77,7 +80,13 @@ fn lines(flags: &DoctorFlags) -> Vec<Line> {
             lines.extend(of_data_dir(&settings.data_dir));
             lines.extend(of_broker(flags, settings));
             if let Some(config) = config.filter(|_| settings.cluster.etcd.is_on()) {
-                lines.extend(of_cluster(config));
+                match cluster::findings(config) {
+                    Ok(findings) => lines.extend(findings.into_iter().map(|finding| Line {
+                        check: "cluster",
+                        finding,
+                    })),
+                    Err(failure) => lines.push(Line::error("cluster", failure.to_string())),
+                }
             }
         }
     }
@@ -97,31 +106,26 @@ fn of_broker(flags: &DoctorFlags, settings: &Settings) -> Vec<Line> {
         }
         Some(Ok((Err(_), _))) | None => {}
     }
+    let free = format!("{} is free to use", settings.data_dir.display());
     let mut lines = vec![
         Line::ok("broker", "none answers with this configuration"),
         shards(settings),
-        of_lock(&settings.data_dir),
+        Line::of(
+            "data_dir",
+            data_dir::may_be_opened(&settings.data_dir).map(|()| free),
+        ),
     ];
     let is_free = lines.iter().all(|line| line.finding.level != Level::Error);
     if is_free {
         lines.extend(of_contents(&settings.data_dir));
     }
-    lines.extend(of_ports(settings));
+    for (addr, bound) in preflight::listeners(settings) {
+        lines.push(Line::of("ports", bound.map(|()| format!("{addr} is free"))));
+    }
     lines
 }
 
-fn of_cluster(config: &std::path::Path) -> Vec<Line> {
-    let check = "cluster";
-    match cluster::findings(config) {
-        Ok(findings) => {
-            let lines = findings.into_iter();
-            lines.map(|finding| Line { check, finding }).collect()
-        }
-        Err(failure) => vec![Line::error(check, failure.to_string())],
-    }
-}
-
-fn document(lines: &[Line]) -> serde_json::Value {
+pub(crate) fn document(lines: &[Line]) -> Value {
     let worst = lines.iter().map(|line| line.finding.level).max();
     let checks: Vec<_> = lines
         .iter()
@@ -183,15 +187,16 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
             ),
         ),
     }];
-    lines.extend(refused_files(&metrics).map(|what| {
+    for what in labels(&metrics, "heliograph_reload_ok{what=\"", "\"} 0") {
         let text = format!(
             "the reload of the {what} failed, and the former one stays in force, with all that was withdrawn since: \
              see the broker's log, and `heliograph check-config`"
         );
-        Line::error("reload", text)
-    }));
+        lines.push(Line::error("reload", text));
+    }
     for (needs, by) in [("a restart", "restart"), ("a SIGHUP", "sighup")] {
-        let keys: Vec<_> = keys_waiting(&metrics, by).collect();
+        let end = format!("\",needs=\"{by}\"}} 1");
+        let keys = labels(&metrics, "heliograph_config_waiting{key=\"", &end);
         if !keys.is_empty() {
             let text = format!("the configuration file needs {needs}: {}", keys.join(", "));
             lines.push(Line::warning("reload", text));
@@ -215,37 +220,17 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     lines
 }
 
-fn of_ports(settings: &Settings) -> Vec<Line> {
-    let all = preflight::listeners(settings).into_iter();
-    all.map(|(addr, bound)| Line::of("ports", bound.map(|()| format!("{addr} is free"))))
-        .collect()
-}
-
-/// Returns the files that the running broker refused to reload, according to its metrics.
-fn refused_files(metrics: &str) -> impl Iterator<Item = String> {
+/// Returns the values of a label in the samples that begin and end with these texts.
+fn labels(metrics: &str, begin: &str, end: &str) -> Vec<String> {
     let lines = metrics.lines();
-    let labels = lines.filter_map(|line| line.strip_prefix("heliograph_reload_ok{what=\""));
-    labels.filter_map(|line| Some(plain(line.strip_suffix("\"} 0")?)))
-}
-
-/// Returns the configuration keys that have changed but take effect only after `needs` (a restart or a SIGHUP),
-/// according to the broker's metrics.
-fn keys_waiting(metrics: &str, needs: &str) -> impl Iterator<Item = String> {
-    let lines = metrics.lines();
-    let labels = lines.filter_map(|line| line.strip_prefix("heliograph_config_waiting{key=\""));
-    let end = format!("\",needs=\"{needs}\"}} 1");
-    labels.filter_map(move |line| Some(plain(line.strip_suffix(&*end)?)))
+    let labels = lines.filter_map(|line| line.strip_prefix(begin)?.strip_suffix(end));
+    labels.map(plain).collect()
 }
 
 /// Returns the value of a label in the first sample of a metric.
 fn label(metrics: &str, metric: &str, label: &str) -> Option<String> {
     let mut lines = metrics.lines();
-    let sample = |line: &'_ str| {
-        line.strip_prefix(metric)?
-            .strip_prefix('{')
-            .map(str::to_owned)
-    };
-    let labels = lines.find_map(sample)?;
+    let labels = lines.find_map(|line| line.strip_prefix(metric)?.strip_prefix('{'))?;
     let (_, rest) = labels.split_once(&format!("{label}=\""))?;
     Some(plain(rest.split_once('"')?.0))
 }
@@ -254,19 +239,11 @@ const READY: &str = "ok";
 
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Maximum number of bytes read of a status response.
+/// Maximum number of bytes to read from a status response.
 const STATUS_BYTES_MAX: u64 = 4 << 10;
 const METRICS_BYTES_MAX: u64 = 16 << 20;
 
-// Checks of the configuration and of the files that it names: credentials, certificate and data directory.
-
-pub(crate) fn faults(error: &ConfigError) -> Vec<Line> {
-    let text = error.to_string();
-    let lines = text.lines();
-    lines
-        .map(|line| Line::error("configuration", line))
-        .collect()
-}
+// Checks of the configuration and everything it refers to: credentials, certificate and data directory.
 
 fn of_configuration(config: Option<&Path>, checked: &CheckedConfiguration) -> Vec<Line> {
     let settings = &checked.settings;
@@ -309,18 +286,13 @@ fn of_certificate(settings: &Settings, warnings: &[String]) -> Vec<Line> {
     match TlsLoader::new(files).and_then(|mut loader| loader.load(now)) {
         Err(why) => lines.push(Line::error(check, why)),
         Ok(presented) => {
-            lines.extend(
-                presented
-                    .expiries
-                    .iter()
-                    .filter_map(|expiry| match expiry.notice(now) {
-                        Some((_, notice)) if warnings.iter().any(|it| it.contains(&*notice)) => {
-                            None
-                        }
-                        Some((_, notice)) => Some(Line::warning(check, notice)),
-                        None => Some(Line::ok(check, expiry.text())),
-                    }),
-            )
+            for expiry in &presented.expiries {
+                match expiry.notice(now) {
+                    Some((_, notice)) if warnings.iter().any(|it| it.contains(&*notice)) => {}
+                    Some((_, notice)) => lines.push(Line::warning(check, notice)),
+                    None => lines.push(Line::ok(check, expiry.text())),
+                }
+            }
         }
     }
     lines
@@ -371,15 +343,7 @@ fn fsync(time: Duration) -> Line {
     Line::warning("fsync", format!("{text}: {remedy}"))
 }
 
-fn of_lock(data_dir: &Path) -> Line {
-    let free = || format!("{} is free to use", data_dir.display());
-    Line::of(
-        "data_dir",
-        data_dir::may_be_opened(data_dir).map(|()| free()),
-    )
-}
-
-/// Checks that the stored channels and the key of temporary credentials, if there are any, can be read at startup.
+/// Checks that a broker could read the stored channels and the key for temporary credentials, if any, at startup.
 fn of_contents(data_dir: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     let file = data_dir.join("store.redb");
@@ -426,21 +390,21 @@ fn fsync_time(place: &Path) -> io::Result<Duration> {
     Ok(times.get(FSYNCS / 2).copied().unwrap_or_default())
 }
 
-/// Free space below which a warning is given, in bytes. This is enough for the store, its copy during compaction, and
-/// several years of growth of a small fleet.
+/// Free space, in bytes, below which the check warns. Enough for the store, its copy during compaction, and several
+/// years of growth for a small fleet.
 const FREE_USUAL: u64 = 1 << 30;
 
-/// If less than this many bytes are free, the disk is considered full.
+/// Free space, in bytes, below which the disk is considered full.
 const FREE_LEAST: u64 = 64 << 20;
 
 const FSYNCS: usize = 5;
 
-/// fsync latency above which a warning is given. A slower disk is probably rotational or busy.
+/// fsync latency above which the check warns. A slower disk is probably rotational or busy.
 const FSYNC_MAX: Duration = Duration::from_millis(50);
 
 // Checks of the machine: kernel, process limits, CPUs and clock.
 
-/// Checks the kernel's release, and tries to create an io_uring with the flags that the broker uses.
+/// Checks the kernel release, and whether an io_uring with the broker's flags can be created.
 fn of_kernel(engine: EngineChoice) -> Vec<Line> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.unwrap_or_else(|_| "of an unknown release".into());
@@ -466,7 +430,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
     match preflight::descriptors(settings) {
-        // A limit of nine tenths of the configured connections is good enough. On development machines, any limit is.
+        // Nine tenths of the configured connections is close enough. On development machines, any limit will do.
         Ok(room) if room >= wanted / 10 * 9 || settings.dev => {
             Line::ok(check, format!("room for {room} connections"))
         }
@@ -476,7 +440,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
                 "the limit of open files leaves room for {room} connections, limits.connections allows {wanted}: raise \
                  it (`ulimit -Hn {}`, LimitNOFILE= in the unit, --ulimit nofile= of the container), or lower \
                  limits.connections",
-                // Of the descriptors not counted in `DESCRIPTORS_BESIDE`, the broker keeps a twentieth free.
+                // Apart from `DESCRIPTORS_BESIDE`, the broker keeps a twentieth of the descriptors free.
                 wanted.saturating_mul(20) / 19 + DESCRIPTORS_BESIDE
             ),
         ),
@@ -522,13 +486,10 @@ fn cpus_line(settings: &Settings, cpus: &Cpus) -> Line {
     )
 }
 
-/// Checks whether systemd considers the machine's clock synchronized. Signatures and certificates depend on the time.
+/// Checks whether systemd considers the clock synchronized, since signatures and certificates depend on the time.
 pub(crate) fn clock() -> Line {
     let check = "clock";
-    match answer_of(
-        "timedatectl",
-        &["show", "--property=NTPSynchronized", "--value"],
-    ) {
+    match timedatectl(&["show", "--property=NTPSynchronized", "--value"]) {
         Some(answer) if answer.trim() == "yes" => Line::ok(check, "it is synchronized"),
         Some(answer) if answer.trim() == "no" => Line::warning(
             check,
@@ -542,9 +503,9 @@ pub(crate) fn clock() -> Line {
     }
 }
 
-/// Runs a program and returns the beginning of its output. Returns `None` if the program fails or takes too long.
-fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new(program);
+/// Runs `timedatectl` and returns the beginning of its output. Returns `None` if it fails or takes too long.
+fn timedatectl(arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("timedatectl");
     command.args(arguments).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
@@ -566,7 +527,7 @@ fn answer_of(program: &str, arguments: &[&str]) -> Option<String> {
     ended.filter(|ended| ended.success()).map(|_| text)
 }
 
-/// Number of descriptors, in addition to connections, that a process with few shards needs. Used to suggest a limit.
+/// Number of descriptors that a process with few shards needs in addition to connections. Used to suggest a limit.
 const DESCRIPTORS_BESIDE: usize = 1_024;
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);

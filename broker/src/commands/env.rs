@@ -14,29 +14,25 @@ use serde_json::{Map, Value};
 /// Fails if the broker does not answer or was not started with `--dev`.
 pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     let listener = AdminListener::of(&flags.asked)?;
-    match listener.get("/dev/environment")?? {
-        Value::Object(mut variables) => {
-            variables.retain(|name, value| is_ours(name, value));
-            if let Some(path) = listener.token_file.as_deref() {
-                let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
-                let whole = whole.display().to_string();
-                if !whole.contains(is_obeyed) {
-                    variables.insert(TOKEN_FILE.into(), whole.into());
-                }
-            }
-            Ok(written(flags.format, &variables))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(Failure::Fatal(format!(
-                "http://{} is not the admin listener of a broker",
-                listener.host
-            )))
+    let Value::Object(mut variables) = listener.get("/dev/environment")?? else {
+        return Err(Failure::Fatal(format!(
+            "http://{} is not the admin listener of a broker",
+            listener.host
+        )));
+    };
+    variables.retain(|name, value| is_ours(name, value));
+    if let Some(path) = listener.token_file.as_deref() {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let whole = whole.display().to_string();
+        if !whole.contains(is_obeyed) {
+            variables.insert(TOKEN_FILE.into(), whole.into());
         }
     }
+    Ok(written(flags.format, &variables))
 }
 
-/// Returns whether a variable is safe to pass to a shell: its name is known, and its value contains no line break. Any
-/// local process may be listening on the port, and a shell evaluates what this command prints.
+/// Returns whether a variable may be printed: its name must be known, and its value must not contain control
+/// characters. A shell evaluates the output, but any local process may be the one that answered on the port.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))
@@ -57,8 +53,8 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
     variables.iter().map(line).collect()
 }
 
-/// Quotes a value. Single quotes are used if the value contains characters that are special in double quotes, but no
-/// single quote. Otherwise, double quotes are used, and such characters are escaped.
+/// Quotes a value. Uses single quotes if the value contains characters that are special in double quotes, but no single
+/// quote. Otherwise, uses double quotes and escapes such characters.
 fn dotenv(value: &str) -> String {
     let replaced = |c| matches!(c, '"' | '\\' | '$' | '`');
     if value.contains(replaced) && !value.contains('\'') {

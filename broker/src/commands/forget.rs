@@ -5,7 +5,7 @@ use crate::{admin_client::AdminListener, config::ForgetFlags, failure::Failure};
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Requests the erasure and prints how many entries were erased.
+/// Asks the broker to erase the client's data, and prints how many entries were erased.
 ///
 /// # Errors
 /// Returns [`Failure::Fatal`] if the broker or any node of its cluster does not answer.

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 /// Writes the result to `out`, and returns whether the action is allowed.
 ///
 /// # Errors
-/// Returns [`Failure::Configuration`] for a faulty credentials file, an unknown name or invalid flags, and
+/// Returns [`Failure::Configuration`] for an invalid credentials file, an unknown name or invalid flags, and
 /// [`Failure::Fatal`] if the result cannot be written.
 pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure> {
     let PolicyCommand::Test(flags) = command;
@@ -37,14 +37,14 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
             (loaded, None)
         }
     };
-    let asked = asked(flags, &loaded.credentials, shown.as_ref())?;
+    let (caller, entry) = asked(flags, &loaded.credentials, shown.as_ref())?;
     let origin = Origin {
         address: flags.source_ip.to_canonical(),
         tls: !flags.plain,
         asked_s: now_s(),
         headers: None,
     };
-    let signs_in = asked.role.zip(asked.sign_in).map(|(role, sign_in)| {
+    let signs_in = entry.map(|(role, sign_in)| {
         let entry = SignInTest {
             credentials: &loaded.credentials,
             role: &role,
@@ -54,7 +54,7 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
         };
         entry.refusal(&sign_in)
     });
-    let answer = answer(flags, asked.caller.from_origin(origin), signs_in);
+    let answer = answer(flags, caller.from_origin(origin), signs_in);
     let text = if flags.json {
         format!("{:#}\n", answer.json(flags))
     } else {
@@ -64,18 +64,12 @@ pub fn run(command: &PolicyCommand, out: &mut dyn Write) -> Result<bool, Failure
     Ok(answer.is_allowed())
 }
 
-struct TestedCaller {
-    caller: Caller,
-    role: Option<Arc<Role>>,
-    sign_in: Option<SignIn>,
-}
-
 struct TestAnswer {
     who: String,
     may: bool,
     decided_by: Box<str>,
-    /// The result of signing in, if a role is tested. `Some(None)` means that signing in succeeds, and
-    /// `Some(Some(reason))` that it is refused.
+    /// The outcome of the sign-in, if a role is being tested: `Some(None)` if it succeeds, or `Some(Some(reason))` if
+    /// it is refused.
     signs_in: Option<Option<String>>,
 }
 
@@ -136,11 +130,15 @@ fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<Strin
     }
 }
 
+/// A role and the sign-in to it.
+type TestedSignIn = (Arc<Role>, SignIn);
+
+/// Returns the caller that is tested. If it signs in to a role, also returns the role and the sign-in.
 fn asked(
     flags: &PolicyTestFlags,
     credentials: &Credentials,
     shown: Option<&ShownCertificate>,
-) -> Result<TestedCaller, Failure> {
+) -> Result<(Caller, Option<TestedSignIn>), Failure> {
     let region = Some(Arc::from(flags.region.as_str()));
     let (of_user, of_role, name) = match flags.who.split_once('/') {
         Some(("user", name)) => (true, false, name),
@@ -155,30 +153,19 @@ fn asked(
     let role = role.and_then(|role| credentials.role(&role.account, &role.name));
     let sign_in = sign_in(flags, role, credentials, shown)?;
     let fault = match (principal, role) {
-        (Some(_), Some(_)) => {
-            format!(
-                "a principal and a role have the name {name}: expected user/{name} and role/{name}"
-            )
-        }
-        (Some(_), None) if sign_in.is_some() => {
-            format!(
-                "{name} is a principal, which signs by its key: --thing and --claim are of roles"
-            )
-        }
+        (Some(_), Some(_)) => format!(
+            "a principal and a role have the name {name}: expected user/{name} and role/{name}"
+        ),
+        (Some(_), None) if sign_in.is_some() => format!(
+            "{name} is a principal, which signs by its key: --thing and --claim are of roles"
+        ),
         (Some(principal), None) => {
-            return Ok(TestedCaller {
-                caller: Caller::principal(Arc::clone(principal), region),
-                role: None,
-                sign_in: None,
-            });
+            return Ok((Caller::principal(Arc::clone(principal), region), None));
         }
         (None, Some(role)) => {
             let of = Arc::clone(role);
-            return Ok(TestedCaller {
-                caller: Caller::supposed_session(of, sign_in.clone(), now_s(), region),
-                role: Some(Arc::clone(role)),
-                sign_in,
-            });
+            let caller = Caller::supposed_session(of, sign_in.clone(), now_s(), region);
+            return Ok((caller, sign_in.map(|it| (Arc::clone(role), it))));
         }
         (None, None) => format!("no principal and no role has the name {name}"),
     };
@@ -234,24 +221,20 @@ fn sign_in(
             _ => add_claim(&mut identity.claims, name, value),
         }
     }
-    // Claims that the role's policies test but that were not given are treated as absent from the token.
+    // Claims that the role's policies test but the flags do not set are treated as absent from the token.
     let named = role.into_iter().flat_map(|role| &role.policies);
     for claim in named.flat_map(|policy| policy.claims()) {
         let name = claim.strip_prefix(&**provider);
-        if let Some(name) = name.and_then(|name| name.strip_prefix(':')) {
-            absent_claim(&mut identity.claims, name);
+        if let Some(name) = name.and_then(|name| name.strip_prefix(':'))
+            && !identity.claims.iter().any(|claim| &*claim.name == name)
+        {
+            identity.claims.push(Claim {
+                name: name.into(),
+                values: Vec::new(),
+            });
         }
     }
     Ok(Some(SignIn::Web(identity)))
-}
-
-fn absent_claim(claims: &mut Vec<Claim>, name: &str) {
-    if !claims.iter().any(|claim| &*claim.name == name) {
-        claims.push(Claim {
-            name: name.into(),
-            values: Vec::new(),
-        });
-    }
 }
 
 fn sole_client(credentials: &Credentials, issuer: &str) -> Box<str> {

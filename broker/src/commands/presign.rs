@@ -1,4 +1,4 @@
-//! `heliograph presign`: prints a presigned URL for a WebSocket or a player. The keys are taken from the environment.
+//! `heliograph presign`: prints a presigned URL for a WebSocket or a player. The keys come from the environment.
 
 use crate::config::PresignFlags;
 use crate::{failure::Failure, hooks::address::is_loopback, terminal::say};
@@ -35,8 +35,8 @@ fn web_socket(flags: &PresignFlags, keys: Keys<'_>, now_s: u64) -> Result<String
     let (Some(given), Some(arn)) = (&flags.endpoint, &flags.channel_arn) else {
         return refused("a WebSocket needs --endpoint and --channel-arn");
     };
-    // The path of an endpoint names the role. Without a path, the role is viewer if a client id is given, otherwise
-    // master.
+    // The endpoint's path determines the role. Without a path, the role is viewer if a client id is given, and master
+    // otherwise.
     let endpoint = without_role(given);
     let client_id = match role_of_path(given.get(endpoint.len()..).unwrap_or_default()) {
         Some(Role::Master) => None,

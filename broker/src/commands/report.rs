@@ -1,13 +1,13 @@
 //! `heliograph report`: summarizes a broker's activity since a given time, as text for a support ticket. The summary
-//! contains figures, the causes of problems, and marks such as restarts.
+//! contains metrics, the causes of problems, and marks for events such as restarts.
 
 use crate::config::ReportFlags;
 use crate::edge::turn::calendar;
-use crate::side::{REFUSED, admin::http::moment, local_ahead_s};
+use crate::side::admin::http::{encoded, moment};
+use crate::side::{REFUSED, local_ahead_s, trace::text::list};
 use crate::terminal::{self, Screen, plain};
 use crate::{admin_client::AdminListener, failure::Failure};
 use codec::calendar::rfc3339;
-use codec::http::encode;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,8 +29,7 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
         "yesterday" => rfc3339(clock.yesterday(calendar().0)),
         other => other.to_owned(),
     };
-    let mut target = String::from("/history?from=");
-    encode(&mut target, &since);
+    let target = format!("/history?from={}", encoded(&since));
     let document = listener.get(&target)?.map_err(Failure::from)?;
     let text = if flags.json {
         format!("{}\n", terminal::json(&document))
@@ -40,7 +39,7 @@ pub fn run(flags: &ReportFlags, out: &mut dyn Write) -> Result<(), Failure> {
     terminal::write(out, &text)
 }
 
-/// Formats the report. Lines are at most 80 characters long, except for messages of the broker, which are not wrapped.
+/// Formats the report. Lines are at most 80 characters long, except for the broker's messages, which are not wrapped.
 fn text(document: &Value, clock: ReportClock) -> String {
     let at = |name: &str| document[name].as_str().and_then(parsed);
     let (from, to) = (at("from").unwrap_or(0), at("to").unwrap_or(0));
@@ -58,10 +57,10 @@ fn text(document: &Value, clock: ReportClock) -> String {
     text
 }
 
-// Table of figures.
+// The metrics table.
 
-/// Formats one row for each period of ten minutes, an hour or a day. Each row shows the minimum, mean and maximum
-/// number of masters, followed by sums or maxima of the other figures. Returns an empty string if there are no rows.
+/// Formats one row per ten minutes, hour or day, depending on the span. Each row shows the minimum, mean and maximum
+/// number of masters, followed by sums or maxima of the other metrics. Returns an empty string if there are no rows.
 fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
     let width_ms = match span_ms / HOUR_MS {
         0..=3 => 10 * 60_000,
@@ -112,9 +111,7 @@ fn table(columns: &Value, span_ms: u64, clock: ReportClock) -> String {
 // Causes and marks.
 
 fn causes(document: &Value, clock: ReportClock) -> String {
-    let causes = document["problems"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let causes = list(&document["problems"]);
     let mut text = format!("\nCauses: {}\n", terminal::counted(causes.len(), "cause"));
     for cause in causes {
         let part = |name: &str| plain(cause[name].as_str().unwrap_or("-"));
@@ -139,7 +136,7 @@ fn causes(document: &Value, clock: ReportClock) -> String {
 }
 
 fn marks(document: &Value, clock: ReportClock) -> String {
-    let marks = document["marks"].as_array().map_or(&[][..], Vec::as_slice);
+    let marks = list(&document["marks"]);
     let mut text = format!("\nMarks: {}\n", terminal::counted(marks.len(), "mark"));
     for mark in marks {
         let part = |name: &str| plain(mark[name].as_str().unwrap_or("-"));
@@ -151,7 +148,7 @@ fn marks(document: &Value, clock: ReportClock) -> String {
     text
 }
 
-// Display of times.
+// Time formatting.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReportClock {

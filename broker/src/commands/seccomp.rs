@@ -1,5 +1,5 @@
-//! `heliograph seccomp-profile`: prints the seccomp profile from `deploy/`, for containers that were built with the
-//! binary but without the profile.
+//! `heliograph seccomp-profile`: prints the seccomp profile from `deploy/`, for container images that contain the
+//! binary but not the profile.
 
 use crate::files;
 use crate::{config::SeccompFlags, failure::Failure};
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-/// Returns the profile as text, or an empty text if it was written to a file.
+/// Returns the profile, or an empty string if the profile was written to a file.
 ///
 /// # Errors
 /// Fails if the file cannot be written, or if it exists with different content.
@@ -39,5 +39,5 @@ fn write(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The profile in the repository. Tests run under the same profile.
+/// The profile in the repository, which the tests also run under.
 const PROFILE: &str = include_str!("../../../deploy/seccomp.json");

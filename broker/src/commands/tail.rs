@@ -4,6 +4,7 @@
 use crate::admin_client::AdminListener;
 use crate::config::{TailFlags, TailLevel};
 use crate::failure::Failure;
+use crate::side::trace::text::list;
 use crate::terminal::{self, Colour, Screen, member};
 use serde_json::Value;
 use std::io::Write;
@@ -27,10 +28,9 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// Returns those lines of an event that match the flags, each with its level. Of a snapshot, only the newest lines are
-/// returned, at most [`BEFORE`].
+/// Returns the lines of an event that match the flags, each with its level. For a snapshot, returns only the newest
+/// lines, at most [`BEFORE`].
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
-    let list = |name: &str| data[name].as_array().map_or(&[][..], Vec::as_slice);
     let level = flags.level.unwrap_or(if flags.verbose {
         TailLevel::Info
     } else {
@@ -39,19 +39,14 @@ fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)
     let wanted = |it: &(TailLevel, String)| it.0 <= level;
     match (name, data["topic"].as_str()) {
         // A snapshot lists refusals from newest to oldest.
-        ("snapshot", Some("refusals")) => last(
-            list("refusals")
-                .iter()
-                .filter_map(|row| refusal(row, flags))
-                .filter(wanted),
-        ),
-        ("snapshot", Some("log")) => last(
-            list("lines")
-                .iter()
-                .rev()
-                .filter_map(|row| of_log(row, flags))
-                .filter(wanted),
-        ),
+        ("snapshot", Some("refusals")) => {
+            let rows = list(&data["refusals"]).iter();
+            last(rows.filter_map(|row| refusal(row, flags)).filter(wanted))
+        }
+        ("snapshot", Some("log")) => {
+            let rows = list(&data["lines"]).iter().rev();
+            last(rows.filter_map(|row| of_log(row, flags)).filter(wanted))
+        }
         ("refusal", _) => refusal(data, flags).filter(wanted).into_iter().collect(),
         ("log", _) => of_log(data, flags).filter(wanted).into_iter().collect(),
         ("skipped", _) => {
@@ -186,7 +181,7 @@ fn colour(level: TailLevel) -> Option<Colour> {
     }
 }
 
-/// Maximum number of past log lines, and of past refusals, that are shown at the start.
+/// Maximum number of past log lines, and of past refusals, to print at the start.
 const BEFORE: usize = 10;
 
 #[cfg(test)]

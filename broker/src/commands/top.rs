@@ -61,7 +61,7 @@ fn draw(
     Ok(())
 }
 
-/// Waits briefly for a key. Returns `true` if the pressed key ends the command, or if the terminal was closed.
+/// Waits briefly for a key press. Returns `true` if the key quits the command, or if the terminal was closed.
 fn is_over() -> bool {
     let mut stdin = io::stdin();
     let wait = Timespec {
@@ -81,7 +81,7 @@ fn is_over() -> bool {
     }
 }
 
-/// A guard that disables line buffering and echo of the terminal until it is dropped.
+/// A guard that disables the terminal's line buffering and echo until it is dropped.
 struct Keys(Termios);
 
 impl Keys {
@@ -108,7 +108,7 @@ const WAIT_NS: i64 = 200_000_000;
 const CTRL_C: u8 = 3;
 const ESCAPE: u8 = 27;
 
-// Screen layout: the figures come first, followed by as many problems as fit on the screen, grouped by cause.
+// Screen layout: metrics at the top, followed by as many problems as fit on the screen, grouped by cause.
 
 #[derive(Debug, Default)]
 struct State {
@@ -161,14 +161,8 @@ impl State {
         let count = |name: &str| connections[name].as_u64().unwrap_or_default();
         let title = format!(
             "heliograph {}  {}{}",
-            self.node["version"]
-                .as_str()
-                .map(terminal::plain)
-                .unwrap_or_default(),
-            now["status"]
-                .as_str()
-                .map(terminal::plain)
-                .unwrap_or_default(),
+            terminal::member(&self.node["version"]).unwrap_or_default(),
+            terminal::member(&now["status"]).unwrap_or_default(),
             if screen.is_terminal() {
                 "  (q ends)"
             } else {
@@ -212,8 +206,8 @@ impl State {
         ];
         let row = |(name, text): (&str, String)| {
             let name = screen.paint(Colour::Bold, &format!("{name:<12}"));
-            // The line is cut before it is coloured, with spaces in place of the name: colour sequences would count as
-            // columns.
+            // The line is truncated before it is coloured, with spaces in place of the name, since colour sequences
+            // would count as columns.
             let text = screen.cut(&format!("{:<13}{text}", ""));
             format!("{name} {}", text.trim_start())
         };
@@ -230,7 +224,7 @@ fn is_open(row: &Value) -> bool {
 }
 
 fn problem(row: &Value) -> String {
-    let part = |name: &str| row[name].as_str().map(terminal::plain).unwrap_or_default();
+    let part = |name: &str| terminal::member(&row[name]).unwrap_or_default();
     let clock = |name: &str| part(name).get(11..16).unwrap_or("-").to_owned();
     let mut line = match (row["ended"].is_null(), row["known"].is_null()) {
         (false, _) => format!("ended {}  {}", clock("ended"), part("title")),
@@ -264,8 +258,8 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats the load of each shard. For a shard that does not respond, shows for how long. If there are many shards, the
-/// worst come first.
+/// Formats the load of each shard, or for how long the shard has not responded. If there are many shards, the worst
+/// come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {
         let silent = row["silentSeconds"].is_number();
@@ -284,7 +278,7 @@ fn shards(rows: &Value) -> String {
     fitting("", shown)
 }
 
-/// Appends as many parts to `begin` as fit on one line. An ellipsis stands for those that are left out.
+/// Appends as many parts to `begin` as fit on one line, followed by an ellipsis if some are left out.
 fn fitting(begin: &str, parts: impl IntoIterator<Item = String>) -> String {
     let mut line = begin.to_owned();
     for (place, part) in parts.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `heliograph trace CHANNEL`: shows the events of a channel, as reported by the broker's admin listener.
+//! `heliograph trace CHANNEL`: shows a channel's events, as reported by the broker's admin listener.
 
 use crate::side::trace::text::{Printer, whole};
 use crate::terminal::{self, Colour, Screen};
@@ -45,7 +45,7 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     if refusal.status != "404" {
         return Err(refusal.into());
     }
-    // The name may be misspelt, so the nearest existing name is suggested.
+    // The name may be misspelt, so suggest the closest existing one.
     let channels = listener.get("/channels?limit=1000")?.unwrap_or_default();
     let names = channels["channels"].as_array().into_iter().flatten();
     let names: Vec<&str> = names.filter_map(|one| one["name"].as_str()).collect();
@@ -55,10 +55,10 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Number of events to request. A response cannot contain more.
+/// Number of events to request, which is the maximum for one response.
 const EVENTS: usize = 5_000;
 
-/// Returns the colour of a client's heading, of a suggestion or of a failure, and `None` for any other line.
+/// Returns the colour of a client heading, a suggestion or a failure, or `None` for any other line.
 fn colour(line: &str) -> Option<Colour> {
     let begins = ["channel ", "master ", "viewer "];
     let wrong = ["  refused", "  dropped", "  throttled", "  expired"];

@@ -1,14 +1,13 @@
 //! `heliograph why`: explains why a request was refused, as reported by the broker's admin listener.
 
+use crate::side::admin::http::encoded;
 use crate::terminal::{self, Colour, Screen, member};
 use crate::{admin_client::AdminListener, config::WhyFlags, failure::Failure};
-use codec::http::encode;
 use serde_json::Value;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// Requests one refusal by its id, or all refusals that match, grouped if requested. Returns text that ends with a
-/// newline.
+/// Looks up one refusal by its id, or all matching refusals, grouped on request. Returns text that ends with a newline.
 ///
 /// # Errors
 /// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if nothing was found or
@@ -74,15 +73,14 @@ fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
     Ok(last)
 }
 
-/// Lists connections that, according to the channel's trace, were closed by a proxy's timeout. There are no refusals
-/// for these connections.
+/// Lists the connections that a proxy timeout closed, according to the channel's trace. No refusals are recorded for
+/// these connections.
 fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(channel) = channel else {
         return Ok(Vec::new());
     };
-    let mut target = String::from("/channels/");
-    encode(&mut target, channel.split('/').nth(1).unwrap_or(channel)); // the name, if this is an ARN
-    target.push_str("/trace");
+    let name = channel.split('/').nth(1).unwrap_or(channel); // the name, if this is an ARN
+    let target = format!("/channels/{}/trace", encoded(name));
     let Ok(trace) = AdminListener::of(&flags.asked)?.get(&target)? else {
         return Ok(Vec::new()); // no such channel
     };
@@ -96,17 +94,15 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// Returns the requests to send, in order. An argument without a flag is interpreted by its form: as an id, an ARN or
-/// an address if it looks like one, and otherwise as a channel, a client id, a key, or part of another name.
+/// Returns the requests to try, in order. An argument without a flag is treated as an id, an ARN or an address if it
+/// looks like one, and otherwise as a channel, a client id, a key, or part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];
     };
     let is_id = what.len() == 36 && what.bytes().all(|it| it == b'-' || it.is_ascii_hexdigit());
     if is_id {
-        let mut target = String::from("/refusals/");
-        encode(&mut target, what);
-        return vec![target];
+        return vec![format!("/refusals/{}", encoded(what))];
     }
     let bare = what.trim_start_matches('[').trim_end_matches(']');
     let is_address = bare.parse::<IpAddr>().is_ok() || what.parse::<SocketAddr>().is_ok();
@@ -140,8 +136,7 @@ fn target(flags: &WhyFlags, what: Option<(&str, &str)>) -> String {
     ] {
         let what = what.filter(|(kind, _)| *kind == name).map(|(_, what)| what);
         if let Some(text) = text.as_deref().or(what) {
-            target.push_str(&format!("&{name}="));
-            encode(&mut target, text);
+            target.push_str(&format!("&{name}={}", encoded(text)));
         }
     }
     target

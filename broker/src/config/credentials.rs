@@ -8,7 +8,8 @@ mod roles;
 
 use crate::config::document::{Document, Raw, TableReader};
 use crate::config::draft::{ConfigError, Findings, ValuePlace};
-use crate::{devices::Devices, files::FileStamp};
+use crate::devices::{Devices, unix_s};
+use crate::files::FileStamp;
 use broker_core::auth::provider::Provider;
 use broker_core::auth::{Credentials, Principal, Role, RoleAlias, Secret, Things};
 use broker_core::limits::{PRINCIPALS_MAX, PROVIDERS_MAX, ROLE_ALIASES_MAX, ROLES_MAX};
@@ -17,32 +18,31 @@ use codec::policy::{Action, KeyName, Policy};
 pub(crate) use devices::last_line;
 #[cfg(test)]
 pub(crate) use devices::read_lines;
-use files::{Files, SecretFile, document};
+use files::{Files, document};
 use roles::{KnownPolicies, clock_tolerance_s, policies, user_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The content of a credentials file.
+/// The contents of a credentials file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The principals, roles and policies.
     pub credentials: Arc<Credentials>,
-    /// The devices that may sign in with certificates. Used by the TLS listeners.
+    /// Devices that may authenticate with certificates. Used by the TLS listeners.
     pub devices: Option<Arc<Devices>>,
     /// Warnings about entries that are valid but suspicious, one per line. They contain no secrets.
     pub warnings: Vec<String>,
-    /// All files that were read, beginning with the credentials file. A change to any of them causes all to be
-    /// reloaded.
+    /// All files that were read, starting with the credentials file. If any of them changes, all are reloaded.
     pub files: Vec<PathBuf>,
-    /// The stamps of `files`, for detecting changes. Each was taken just before the file was opened.
+    /// The stamps of `files`, for detecting changes. Each one was taken just before its file was opened.
     pub(crate) stamps: Vec<FileStamp>,
 }
 
 /// Reads a credentials file and the files that it names. Paths in the file are relative to its folder. Principals
-/// without an account belong to `account_id`. `console` is the OpenID provider of the console's accounts; no role has
-/// to trust it.
+/// without an account belong to `account_id`. `console` is the OpenID provider of the console's accounts, which roles
+/// do not need to trust.
 ///
 /// # Errors
 /// Returns all faults, each with the line and column of the key.
@@ -139,7 +139,7 @@ fn principal(
     let access_key_id = section.text("access_key_id", key_id);
     let secret = section.text("secret_access_key", secret_key);
     let from_file = section.text("secret_access_key_file", |text| {
-        let SecretFile { content, path } = files.secret(text)?;
+        let (content, path) = files.secret(text)?;
         secret_key(&content).map_err(|rule| format!("{}: the content: {rule}", path.display()))
     });
     let session_token = section.text("session_token", token);
@@ -169,20 +169,11 @@ fn principal(
 
 impl CredentialsDraft {
     fn check(&self, findings: &mut Findings) {
-        let principals = self.principals.len();
-        findings.at_most("role", self.roles.len(), ROLES_MAX, "roles");
-        findings.at_most(
-            "oidc_provider",
-            self.providers.len(),
-            PROVIDERS_MAX,
-            "providers",
-        );
-        findings.at_most(
-            "role_alias",
-            self.aliases.len(),
-            ROLE_ALIASES_MAX,
-            "role aliases",
-        );
+        let (principals, roles) = (self.principals.len(), self.roles.len());
+        let (providers, aliases) = (self.providers.len(), self.aliases.len());
+        findings.at_most("role", roles, ROLES_MAX, "roles");
+        findings.at_most("oidc_provider", providers, PROVIDERS_MAX, "providers");
+        findings.at_most("role_alias", aliases, ROLE_ALIASES_MAX, "role aliases");
         findings.at_most("principal", principals, PRINCIPALS_MAX, "principals");
         let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for (nth, principal) in &self.principals {
@@ -213,7 +204,8 @@ impl CredentialsDraft {
                 remark(format!("principal[{nth}]"), text);
             }
         }
-        let arns = self.arns_for_trusts();
+        let principals = self.principals.iter().map(|(_, it)| it.arn());
+        let arns: BTreeSet<_> = principals.chain(self.roles.iter().map(Role::arn)).collect();
         for role in &self.roles {
             for text in roles::remarks(role, &arns) {
                 remark(
@@ -229,7 +221,7 @@ impl CredentialsDraft {
             }
         }
         if let Some((things, devices)) = &self.things {
-            for text in devices::remarks(things, devices, now_s()) {
+            for text in devices::remarks(things, devices, unix_s(SystemTime::now())) {
                 remark("things".into(), format!("things {text}"));
             }
         }
@@ -266,17 +258,7 @@ impl CredentialsDraft {
         principals.chain(roles).chain(things)
     }
 
-    /// Returns the ARNs of all principals and roles. Without roles, returns an empty set, since only the trust policies
-    /// of roles need ARNs.
-    fn arns_for_trusts(&self) -> BTreeSet<String> {
-        if self.roles.is_empty() {
-            return BTreeSet::new();
-        }
-        let principals = self.principals.iter().map(|(_, it)| it.arn());
-        principals.chain(self.roles.iter().map(Role::arn)).collect()
-    }
-
-    /// Returns a warning if a policy depends on channel tags that other principals or roles of the account can change.
+    /// Returns a warning if a policy depends on channel tags that the account's other principals or roles can change.
     fn tagged_by_others(&self, policy: &Arc<Policy>) -> Option<String> {
         let may_tag = |policy: &Arc<Policy>| {
             let mut allowed = policy.allowed_somewhere();
@@ -314,11 +296,6 @@ impl CredentialsDraft {
     }
 }
 
-fn now_s() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_secs())
-}
-
 /// Parses an access key id. Source: IAM API Reference, `accessKeyIdType`. The minimum length of 16 given there is not
 /// enforced, since ids used in tests are shorter.
 fn key_id(text: &str) -> Checked<String> {
@@ -327,8 +304,7 @@ fn key_id(text: &str) -> Checked<String> {
     letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
 }
 
-/// Parses a secret. AWS secrets have 40 characters. If a secret were much shorter, one signature would suffice to guess
-/// it.
+/// Parses a secret. AWS secrets have 40 characters. A much shorter secret could be guessed from a single signature.
 fn secret_key(text: &str) -> Checked<Secret> {
     let is_visible = |byte: u8| byte.is_ascii_graphic();
     let rule = "expected 16 to 128 visible ASCII characters";

@@ -1,7 +1,7 @@
 //! Reads a TOML document key by key. Faults are recorded with their positions, and reading continues after a fault.
 //!
-//! A [`Document`] holds the text and the findings so far, and a [`TableReader`] reads one of its tables. Reading a key
-//! marks it as known. Keys that have not been read when their table ends are reported as unknown.
+//! A [`Document`] contains the text and the findings so far, and a [`TableReader`] reads one of its tables. Reading a
+//! key marks it as known. Any keys that have not been read by the end of their table are reported as unknown.
 
 use crate::config::draft::{Fault, Findings, ValuePlace};
 use crate::terminal::nearest;
@@ -13,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Document<'d> {
     text: &'d str,
     lines: Vec<usize>,
-    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys, since a
-    /// misspelt key may hold a secret.
+    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys: a misspelt key
+    /// may contain a secret.
     confidential: bool,
     findings: Findings,
 }
@@ -41,7 +41,7 @@ impl<'d> Document<'d> {
     }
 
     /// Reads the root table with `read`, then reports all keys that `read` did not look up. If the text is not valid
-    /// TOML, returns an error that states why, without calling `read`.
+    /// TOML, returns an error that states why, and does not call `read`.
     pub(crate) fn read(
         self,
         read: impl FnOnce(&mut TableReader<'_, '_>),
@@ -79,7 +79,7 @@ impl<'d> Document<'d> {
         self.findings.fault(key, value, rule);
     }
 
-    /// Quotes a value from the document on a single line. Long values are truncated.
+    /// Quotes a value from the document on a single line, truncating long values.
     fn excerpt(&self, key: &str, value: &Spanned<Raw<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
         let secret = ["secret", "password", "token"]
@@ -99,7 +99,7 @@ impl<'d> Document<'d> {
 
 pub(crate) struct TableReader<'d, 'r> {
     document: &'r mut Document<'d>,
-    /// Path of the table, with a trailing dot. Empty for the root table.
+    /// The table's path, with a trailing dot. Empty for the root table.
     path: String,
     table: &'d DeTable<'d>,
     known: Vec<&'static str>,
@@ -123,7 +123,7 @@ impl<'d> TableReader<'d, '_> {
         section.refuse_unknown_keys();
     }
 
-    /// Reads the value of `key` with `check`. Returns `None` if the key is absent or its value is invalid; an invalid
+    /// Reads the value of `key` with `check`. Returns `None` if the key is absent or its value is invalid. An invalid
     /// value is recorded as a fault.
     pub(crate) fn read<T>(
         &mut self,
@@ -216,12 +216,12 @@ impl<'d> TableReader<'d, '_> {
         self.table.get(key)?.get_ref().as_str()
     }
 
-    /// Returns whether `key` is present, with a valid or an invalid value.
+    /// Returns whether `key` is present, even with an invalid value.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Returns whether the table has an invalid value. Callers then do not report further faults that may only be
+    /// Returns whether the table has an invalid value. If so, callers do not report further faults that may only be
     /// consequences of it.
     pub(crate) fn has_faults(&self) -> bool {
         let mut faults = self.document.findings.faults.iter();
@@ -325,8 +325,7 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// Formats an integer as it would be written on the command line. Any other value becomes an empty string, which every
-/// rule rejects.
+/// Formats an integer as on the command line. Any other value becomes an empty string, which every rule rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
@@ -334,7 +333,7 @@ pub(crate) fn digits(value: &Raw<'_>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
-/// Reads a list of at least `least` entries and parses each with `check`. Error messages refer to the entries as
+/// Reads a list of at least `least` entries and parses each one with `check`. Error messages call the entries
 /// `entries`.
 pub(crate) fn list<'d, T>(
     value: &'d Raw<'d>,

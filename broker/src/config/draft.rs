@@ -8,8 +8,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Settings that have been read from flags and a file. Created by [`crate::config::draft`] and consumed by
-/// [`Draft::finish`].
+/// Settings as read from flags and a file. Created by [`crate::config::draft`] and consumed by [`Draft::finish`].
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
@@ -42,7 +41,7 @@ impl Draft {
         self.findings.push(key, value, rule);
     }
 
-    /// Returns whether any key that begins with `beginning` has a fault.
+    /// Returns whether any key that starts with `beginning` has a fault.
     pub(crate) fn has_faults_of(&self, beginning: &str) -> bool {
         let mut faults = self.findings.faults.iter();
         faults.any(|fault| fault.key.starts_with(beginning))
@@ -63,7 +62,10 @@ impl Draft {
         let faults = self.findings.faults;
         match self.settings {
             Some(settings) if faults.is_empty() && others.is_empty() => Ok(settings),
-            Some(_) | None => Err(ConfigError::new(self.file.as_deref(), faults).with(others)),
+            Some(_) | None => Err(ConfigError {
+                others,
+                ..ConfigError::new(self.file.as_deref(), faults)
+            }),
         }
     }
 }
@@ -77,7 +79,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Records where the value of `key` was given. A flag on the command line takes precedence over the file.
+    /// Records where the value of `key` was given. A flag takes precedence over the file.
     pub(crate) fn written(&mut self, key: &str, place: ValuePlace) {
         self.places.insert(key.into(), place);
     }
@@ -86,7 +88,7 @@ impl Findings {
         self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
-    /// Records that the value of `key` breaks a rule. Does nothing if the value could not be read in the first place.
+    /// Records that the value of `key` breaks a rule. Does nothing if the value could not even be read.
     pub(crate) fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         if !self.wrong.contains(key) {
             self.push(key, value, rule);
@@ -122,9 +124,9 @@ impl Findings {
 /// A fault, displayed as `FILE:LINE:COL: key = value: expected …` or `--flag value: expected …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The position of the faulty value.
+    /// Position of the invalid value.
     pub place: ValuePlace,
-    /// The full path of the key, such as `limits.payload_bytes`. Empty if the fault concerns the whole file.
+    /// Full path of the key, such as `limits.payload_bytes`. Empty if the fault concerns the whole file.
     pub key: String,
     /// The value as written, truncated if long. A secret is replaced by `<redacted>`.
     pub value: String,
@@ -132,23 +134,23 @@ pub struct Fault {
     pub rule: String,
 }
 
-/// The position of a value.
+/// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValuePlace {
-    /// In the configuration file. Lines and columns are counted from 1, and columns are counted in characters.
+    /// In the configuration file. Lines and columns count from 1, and columns are measured in characters.
     File {
-        /// The line number.
+        /// Line number.
         line: usize,
-        /// The column number.
+        /// Column number.
         column: usize,
     },
-    /// In a flag on the command line.
+    /// In a command-line flag.
     Flag(&'static str),
-    /// The key was not specified and has its default value, so there is no position.
+    /// Nowhere, since the key has its default value.
     Default,
 }
 
-/// The faults of a configuration, of which there is at least one. Displayed with one line per fault.
+/// All faults of a configuration, of which there is at least one. Displayed with one line per fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
@@ -159,11 +161,10 @@ pub struct ConfigError {
 impl Fault {
     /// Creates the fault for a text that is not valid TOML.
     pub(crate) fn of_text(place: ValuePlace, rule: String) -> Self {
-        let (key, value) = (String::new(), String::new());
         Self {
             place,
-            key,
-            value,
+            key: String::new(),
+            value: String::new(),
             rule,
         }
     }
@@ -207,20 +208,14 @@ impl ConfigError {
         }
     }
 
-    pub(crate) fn with(self, others: Vec<Self>) -> Self {
-        Self { others, ..self }
-    }
-
-    /// Returns the faults of the file and the flags, in the order in which they are displayed.
+    /// Returns the faults of the file and the flags, in display order.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
-}
 
-impl ConfigError {
     /// Formats the faults for a terminal. Each fault is followed by its line of the configuration file, with a marker
-    /// below the column. Lines that may contain a secret are left out.
+    /// below the column. Omits lines that may contain a secret.
     #[must_use]
     pub fn marked(&self) -> String {
         let text = self
@@ -242,8 +237,8 @@ impl ConfigError {
     }
 }
 
-/// Formats a line of the file with a marker below the given column. If the line is long, shows only the part around
-/// that column.
+/// Formats a line of the file with a marker below the given column. Of a long line, shows only the part around that
+/// column.
 fn mark(line: usize, column: usize, whole: &str) -> String {
     let at = column.saturating_sub(1);
     let from = if whole.chars().count() > SHOWN {
@@ -262,7 +257,7 @@ fn mark(line: usize, column: usize, whole: &str) -> String {
     )
 }
 
-/// Maximum number of characters of a line that are shown, so that the line and its number fit the width of a terminal.
+/// Maximum number of a line's characters that are shown, so that the line and its number fit a terminal's width.
 const SHOWN: usize = 70;
 
 const SECRETS: [&str; 3] = ["secret", "password", "key"];
@@ -271,10 +266,8 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let own = self
-            .faults
-            .iter()
-            .map(|fault| fault.line(self.file.as_deref()));
+        let own = self.faults.iter();
+        let own = own.map(|fault| fault.line(self.file.as_deref()));
         let others = self.others.iter().map(ToString::to_string);
         to.write_str(&own.chain(others).collect::<Vec<_>>().join("\n"))
     }

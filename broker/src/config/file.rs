@@ -11,7 +11,7 @@ use broker_core::settings::{
 };
 use std::path::{Path, PathBuf};
 
-/// Reads the whole file into `settings`, which must hold the defaults.
+/// Reads the whole file into `settings`, which must contain the defaults.
 pub(crate) fn read(top: &mut TableReader<'_, '_>, settings: &mut Settings) {
     read_table(top, "", settings);
     top.tables("hook", |nth, section| read_hook(nth, section, settings));
@@ -44,8 +44,8 @@ fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: 
     }
 }
 
-/// Parses and stores a value that is not a table. The syntax is the same as for the key's flag. A value of the wrong
-/// type is treated as an empty string, so that the error lists the valid values.
+/// Parses and stores a value that is not a table. The syntax is that of the key's flag. A value of the wrong type is
+/// treated as an empty string, so that the error lists the valid values.
 fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     match &key.kind {
         Kind::Number(..) => key.put(settings, &[&digits(value)]),
@@ -80,7 +80,7 @@ fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     }
 }
 
-/// Parses `{ rate = 5, burst = 25 }`. `burst` defaults to the number of requests that `rate` permits in five seconds.
+/// Parses `{ rate = 5, burst = 25 }`. `burst` defaults to the number of requests that `rate` allows in five seconds.
 fn rate(section: &mut TableReader<'_, '_>, field: &Field<Rate>, settings: &mut Settings) {
     let rate = section.read("rate", |value| small(value, 0)).map(Rate::of);
     let mut rate = rate.unwrap_or_else(|| (field.get)(settings));
@@ -207,7 +207,7 @@ fn switch(value: &Raw<'_>) -> Checked<bool> {
 
 /// Maximum length of a hook's name in bytes. The name is used as a metric label and as a path segment.
 const NAME_BYTES_MAX: usize = 32;
-/// Maximum length of a pattern in bytes. A channel name has the same limit.
+/// Maximum length of a pattern in bytes, the same as for a channel name.
 const PATTERN_BYTES_MAX: usize = 256;
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
 const TIMEOUT_MS_DEFAULT: u64 = 5_000;
@@ -253,8 +253,8 @@ fn bytes(value: &Raw<'_>) -> Checked<usize> {
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// Valid range of a client's maximum message size, in bytes. The limits are those of `[limits] wss_message_bytes`. A
-/// client with a smaller maximum could not receive any message.
+/// Valid range for a client's maximum message size in bytes, the same as for `[limits] wss_message_bytes`. A client
+/// with a smaller maximum could not receive any message.
 const CLIENT_BYTES: std::ops::RangeInclusive<u64> = 1024..=2 << 20;
 
 // Entries of `[[ice]]`.
@@ -298,8 +298,7 @@ fn read_ice(section: &mut TableReader<'_, '_>, files: &mut Vec<PathBuf>) -> Opti
     })
 }
 
-/// Reads the URLs of an ICE server. There may be at most four, since the C SDK rejects more
-/// (`MAX_ICE_CONFIG_URI_COUNT`).
+/// Reads an ICE server's URLs. There may be at most four, since the C SDK rejects more (`MAX_ICE_CONFIG_URI_COUNT`).
 fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     let urls = list(value, 1, "URLs", |url| text(url, value::ice_url))?;
     if urls.len() > 4 {
@@ -308,7 +307,7 @@ fn urls(value: &Raw<'_>) -> Checked<Vec<String>> {
     Ok(urls)
 }
 
-/// Reads one secret, or several while secrets are rotated.
+/// Reads one secret, or several during a secret rotation.
 fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
     if value.is_str() {
         return Ok(vec![text(value, value::ice_word)?]);
@@ -317,8 +316,7 @@ fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
 }
 
 fn secret_file(path: &Path) -> Checked<Vec<String>> {
-    let read = files::read_text(path, SECRET_BYTES_MAX)
-        .map_err(|error| format!("must be a readable file: {error}"))?;
+    let read = files::readable(path, SECRET_BYTES_MAX)?;
     let lines = read
         .content
         .lines()
@@ -335,7 +333,7 @@ const DAY: u64 = 86_400_000;
 /// Minimum TTL in milliseconds. GetIceServerConfig permits 30 s. The C SDK, however, refreshes the configuration 30 s
 /// before it expires (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`), and rejects TTLs of 30 s or less.
 const ICE_TTL_MS_LEAST: u64 = 60_000;
-/// Default TTL in milliseconds, equal to the value returned by AWS. Source: GetIceServerConfig, `Ttl`.
+/// Default TTL in milliseconds, the same as AWS returns. Source: GetIceServerConfig, `Ttl`.
 const ICE_TTL_MS: u64 = 300_000;
-/// Maximum size of a secrets file in bytes. A rotation needs far less.
+/// Maximum size of a secrets file in bytes. A secret rotation needs far less.
 const SECRET_BYTES_MAX: usize = 64 * 1024;

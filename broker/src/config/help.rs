@@ -1,4 +1,4 @@
-//! Help texts: the list of commands by group and, below the flags of each command, its exit codes and an example.
+//! Help texts: the list of commands by group and, below each command's flags, its exit codes and an example.
 
 use crate::config::Arguments;
 use crate::terminal;
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use std::ffi::OsString;
 
 impl Arguments {
-    /// Parses the command line of the process. On a request for help or a usage error, prints the text and exits.
+    /// Parses the process's command line. On a request for help or a usage error, prints the text and exits.
     #[must_use]
     pub fn of_process() -> Self {
         let words: Vec<OsString> = std::env::args_os().collect();
@@ -18,7 +18,7 @@ impl Arguments {
     }
 }
 
-/// Adds a hint to the error if the unknown word would be valid with another command.
+/// Adds a hint to the error if another command would accept the unknown word.
 fn hinted(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let kinds = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let written = kinds.into_iter().find_map(|kind| match error.get(kind) {
@@ -106,7 +106,7 @@ pub fn program() -> Command {
     program.help_template(TEMPLATE).before_help(groups)
 }
 
-/// Generates shell completions from the declaration of the program.
+/// Generates shell completions from the program's declaration.
 #[must_use]
 pub fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
@@ -145,7 +145,7 @@ const TEMPLATE: &str = "\
 
 heliograph COMMAND --help has the flags of each, and an example.";
 
-/// The groups of commands. Each command belongs to exactly one group.
+/// The command groups. Each command belongs to exactly one of them.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "Commands to run a broker",

@@ -1,4 +1,4 @@
-//! The settings as JSON, as served at `/config`. Names are those of the configuration file. Secrets are left out.
+//! The settings as JSON, as served at `/config`. The names are those of the configuration file. Secrets are omitted.
 
 use crate::config::document::REDACTED;
 use crate::hooks::address;
@@ -33,7 +33,7 @@ pub fn json(settings: &Settings) -> Value {
     document
 }
 
-/// Formats a hook. Its URL is cut after the host, since the rest may contain a secret.
+/// Formats a hook. Its URL is cut off after the host, since the rest may contain a secret.
 fn hook(hook: &Hook) -> Value {
     let mut events = vec![];
     events.extend(hook.wakes.then_some("wake"));

@@ -1,5 +1,4 @@
-//! The flags of `heliograph serve` that override keys of the configuration file. They are generated from the table of
-//! keys.
+//! The flags of `heliograph serve` that override configuration keys. They are generated from the table of keys.
 
 use crate::config::draft::{Findings, ValuePlace};
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
@@ -8,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// The flags given on the command line, by the path of the key. The flag of a list may have several values.
+/// The flags given on the command line, keyed by configuration path. A list's flag may have several values.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
 
@@ -17,7 +16,7 @@ impl KeyFlags {
         Self(BTreeMap::from([(path, vec![value.into()])]))
     }
 
-    /// Returns the value of the flag for the key at `path`. If the flag was repeated, the last value counts.
+    /// Returns the value of the flag for the key at `path`. If the flag was repeated, the last value applies.
     #[must_use]
     pub fn given(&self, path: &str) -> Option<&OsStr> {
         self.0.get(path)?.last().map(OsString::as_os_str)
@@ -94,7 +93,7 @@ fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
     argument.value_parser(|text: &str| key.check(text).map(|()| text.to_owned()))
 }
 
-/// Formats the default of a flag, and its default under `--dev` if that differs.
+/// Formats a flag's default, and its default under `--dev` if that differs.
 fn default(key: &Key, flag: &Flag) -> String {
     let of = |dev| key.default_of(Profile::Default, dev).unwrap_or_default();
     let (usual, dev) = (of(false), of(true));

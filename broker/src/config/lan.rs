@@ -1,6 +1,6 @@
-//! Applies `--container`, which makes listeners bind all addresses, and `--lan`, which adds a TLS listener on the
-//! machine's local network address and adds that address to the names in the development certificate. Also selects the
-//! local network address.
+//! Applies `--container`, which makes listeners bind to all addresses, and `--lan`, which adds a TLS listener on the
+//! machine's local network address and adds that address to the development certificate's names. Also selects the local
+//! network address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -8,8 +8,8 @@ use broker_core::settings::{Listen, Scheme, Settings};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, io};
 
-/// Applies `--lan` to the settings: adds a TLS listener at `wanted` or, if it is `None`, at the only suitable address
-/// of this machine.
+/// Applies `--lan` to the settings: adds a TLS listener at `wanted` or, if it is `None`, at this machine's only
+/// suitable address.
 pub(crate) fn apply(
     wanted: Option<Ipv4Addr>,
     networks: io::Result<Networks>,
@@ -44,10 +44,10 @@ pub(crate) fn apply(
 }
 
 /// Prepares the settings for a container, where traffic to a published port may arrive at any address. Listeners
-/// without a configured address bind all addresses. If no data directory is configured, data is kept in memory.
+/// without a configured address bind to all addresses. If no data directory is configured, data is kept in memory.
 pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     (settings.container, settings.allow_remote) = (true, true);
-    // A socket on `[::]` accepts both IPv4 and IPv6. On a host without IPv6, `[::]` cannot be bound.
+    // A socket on `[::]` accepts both IPv4 and IPv6. On a host without IPv6, binding to `[::]` fails.
     let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
     let all: IpAddr = match both {
         true => Ipv6Addr::UNSPECIFIED.into(),
@@ -66,12 +66,12 @@ pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
     }
 }
 
-/// Default port of the TLS listener, the same as under `--dev`.
+/// Default port of the TLS listener, as under `--dev`.
 const TLS_PORT: u16 = 8443;
 
-// The local network addresses of this machine, and the choice of the address that `--lan` uses.
+// This machine's local network addresses, and the choice of the one that `--lan` uses.
 //
-// The addresses are read from `/proc/net/fib_trie`. The networks and default routes of each interface are read from
+// The addresses are read from `/proc/net/fib_trie`. Each interface's networks and default routes are read from
 // `/proc/net/route`.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(crate) struct Networks(Vec<LanAddress>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LanAddress {
     address: Ipv4Addr,
-    /// The network interface to which the address belongs. Empty if it cannot be determined from the routes.
+    /// The network interface that has the address. Empty if it cannot be determined from the routes.
     interface: String,
     is_default: bool,
 }
@@ -128,9 +128,12 @@ impl Networks {
             return self.check(wanted);
         }
         let all = self.0.iter();
+        // Phones cannot join a network of containers, of virtual machines or of a VPN.
+        let is_virtual =
+            |it: &LanAddress| VIRTUAL.iter().any(|name| it.interface.starts_with(name));
         let usual = || {
             all.clone()
-                .filter(|it| is_lan(it.address) && !is_virtual(&it.interface))
+                .filter(|it| is_lan(it.address) && !is_virtual(it))
         };
         let mut fitting: Vec<&LanAddress> = usual().filter(|it| it.is_default).collect();
         if fitting.is_empty() {
@@ -200,8 +203,8 @@ impl<'t> Route<'t> {
     }
 }
 
-/// Extracts this machine's addresses, without duplicates. In the trie, an address of this machine is an entry
-/// `|-- ADDRESS` followed by `/32 host LOCAL`.
+/// Extracts this machine's addresses, without duplicates. In the trie, such an address is an entry `|-- ADDRESS`
+/// followed by `/32 host LOCAL`.
 fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     let mut entry = None;
@@ -217,16 +220,10 @@ fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// Returns whether an address belongs to a local network. Private (RFC 1918), link-local (RFC 3927) and shared (RFC
-/// 6598) addresses do.
+/// Returns whether an address is private (RFC 1918), link-local (RFC 3927) or shared (RFC 6598), as in a local network.
 fn is_lan(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)
-}
-
-/// Returns whether an interface belongs to containers, virtual machines or a VPN. Phones cannot join such a network.
-fn is_virtual(interface: &str) -> bool {
-    VIRTUAL.iter().any(|name| interface.starts_with(name))
 }
 
 fn listed(addresses: &[&LanAddress]) -> String {

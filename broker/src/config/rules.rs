@@ -1,18 +1,16 @@
-//! Rules that involve several keys: limits on the lengths of lists, conflicts between listeners, and numbers for which
-//! another key sets the minimum. Rules with a fixed error message are in the table [`RULES`].
+//! Rules that involve several keys: maximum list lengths, conflicts between listeners, and numbers whose minimum is
+//! another key's value. Rules with a fixed error message are in the table [`RULES`].
 
 use crate::config::Cpus;
 use crate::config::document::A_TABLE;
 use crate::config::draft::{Fault, Findings};
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
 use broker_core::settings::value::ConfigSpan;
-use broker_core::settings::{
-    Auth, ClusterSettings, Key, Listen, Oidc, Scheme, Settings, Value, overlap,
-};
+use broker_core::settings::{Auth, ClusterSettings, Key, Listen, Scheme, Settings, Value, overlap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Records a fault for each rule that `settings` breaks. If several faults have the same position, they are reported in
-/// the order of these checks.
+/// Records a fault for each rule that `settings` breaks. Faults at the same position are reported in the order of these
+/// checks.
 pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings) {
     let mut check = SettingsCheck {
         settings,
@@ -38,7 +36,12 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     at_most("cluster.etcd", etcd.endpoints.len(), MEMBERS_MAX, "URLs");
     at_most("ice", settings.ice.len(), ICE_MAX, "entries");
     check.members();
-    check_rules(&mut check);
+    for rule in RULES {
+        let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
+        if (rule.is_broken)(settings) && !is_unknown {
+            check.broken(rule.key, rule.allowed);
+        }
+    }
     check.listeners();
     check.limits();
     check.timeouts();
@@ -46,8 +49,8 @@ pub(crate) fn check(settings: &Settings, machine: &Cpus, findings: &mut Findings
     check.inner_listeners();
 }
 
-/// Records a fault unless there is one certificate with its key, or two certificates with two keys. If there is a
-/// fault, removes the TLS files from the settings.
+/// Records a fault unless there is one certificate with its key, or two certificates with two keys. After a fault,
+/// removes the TLS files from the settings.
 pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     let Some(files) = &settings.tls else {
         return;
@@ -64,9 +67,9 @@ pub(crate) fn certificate(settings: &mut Settings, findings: &mut Findings) {
     settings.tls = None;
 }
 
-pub(crate) struct SettingsCheck<'s> {
-    pub(crate) settings: &'s Settings,
-    /// The faults found while the settings were read, before any rule was checked.
+struct SettingsCheck<'s> {
+    settings: &'s Settings,
+    /// Faults found while reading the settings, before any rule was checked.
     read: Vec<Fault>,
     findings: &'s mut Findings,
 }
@@ -76,7 +79,7 @@ impl SettingsCheck<'_> {
         self.findings.fault(key, shown(key, self.settings), rule);
     }
 
-    /// Returns whether `key` or, if it is a table, one of its keys already has an invalid value. Callers then do not
+    /// Returns whether `key` or, if it is a table, one of its keys already has an invalid value. If so, callers do not
     /// report further faults that may only be consequences.
     fn is_wrong(&self, key: &str) -> bool {
         self.read.iter().any(|fault| fault.is_of(key))
@@ -156,7 +159,7 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks the listeners for other nodes. Their addresses must not conflict, and other nodes must be able to find
+    /// Checks the listeners for other nodes: their addresses must not conflict, and other nodes must be able to find
     /// them.
     fn inner_listeners(&mut self) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
@@ -191,8 +194,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that a port is available for messages between nodes. Unless `cluster.peers` names a port, they use the
-    /// one after `cluster.listen`. If another listener uses that port, records a fault and returns `false`.
+    /// Checks that a port is available for messages between nodes. By default, this is the port after `cluster.listen`;
+    /// `cluster.peers` can name another. If another listener uses it, records a fault and returns `false`.
     fn has_next_port(&mut self) -> bool {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let is_free = |peers| !is_taken(peers, settings);
@@ -205,7 +208,7 @@ impl SettingsCheck<'_> {
         has_one
     }
 
-    /// Checks the ports of all shards but the first. With etcd, these follow the port of the first shard.
+    /// Checks the ports of all shards but the first. With etcd, they directly follow the first shard's port.
     fn further_ports(&mut self, listen: SocketAddr, inner: Option<&[SocketAddr]>) {
         let (settings, shards) = (self.settings, self.settings.shards);
         let Some(inner) = inner else {
@@ -245,7 +248,7 @@ impl SettingsCheck<'_> {
     }
 }
 
-/// Formats the value of a key for an error message. A table is shown as a placeholder.
+/// Formats a key's value for an error message. A table is shown as a placeholder.
 fn shown(path: &str, settings: &Settings) -> String {
     Key::of(path).map_or_else(|| A_TABLE.into(), |key| key.value(settings).to_string())
 }
@@ -269,12 +272,12 @@ fn once(one: &Listen, other: &Listen) -> String {
 }
 
 /// Returns whether two listeners conflict. Listeners on the same port conflict if their addresses are equal, or if one
-/// address covers the other. `[::]` covers all addresses, and `0.0.0.0` covers all IPv4 addresses.
+/// address includes the other. `[::]` includes all addresses, and `0.0.0.0` all IPv4 addresses.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && overlap(one, other)
 }
 
-/// Keys of `[limits]` that have a minimum, each with the key whose value is the minimum.
+/// Keys of `[limits]` that have a minimum, each with the key whose value is that minimum.
 const AT_LEAST: [(&str, &str); 5] = [
     ("outbox_bytes", "pending_bytes_per_channel"),
     ("outbox_bytes_per_shard", "outbox_bytes"),
@@ -289,13 +292,13 @@ const LOOPBACK_WITHOUT_AUTH: &str =
 /// Maximum number of ICE entries. The C SDK rejects more (`MAX_ICE_CONFIG_COUNT`).
 const ICE_MAX: usize = 5;
 
-/// Maximum number of listeners. Each listener takes a descriptor on every shard.
+/// Maximum number of listeners. Each one takes a descriptor on every shard.
 const LISTENERS_MAX: usize = 64;
 
-/// Maximum number of hosts. Each host becomes a name in the development certificate.
+/// Maximum number of hosts. Each one becomes a name in the development certificate.
 const DEV_HOSTS_MAX: usize = 16;
 
-/// Maximum number of origins. The origin of each request is compared with all of them.
+/// Maximum number of origins. Each request's origin is compared with all of them.
 const ORIGINS_MAX: usize = 64;
 
 /// Maximum number of etcd members. etcd's documentation recommends at most five.
@@ -308,20 +311,11 @@ struct Rule {
     key: &'static str,
     is_broken: fn(&Settings) -> bool,
     allowed: &'static str,
-    /// Other keys and tables that the rule uses. If any of them is invalid, the rule is not checked.
+    /// Other keys and tables that the rule depends on. If any of them is invalid, the rule is not checked.
     others: &'static [&'static str],
 }
 
-fn check_rules(check: &mut SettingsCheck<'_>) {
-    for rule in RULES {
-        let is_unknown = rule.others.iter().any(|key| check.is_wrong(key));
-        if (rule.is_broken)(check.settings) && !is_unknown {
-            check.broken(rule.key, rule.allowed);
-        }
-    }
-}
-
-/// The rules. The errors of a key are reported in the order in which its rules appear here.
+/// The rules. A key's errors are reported in the order of its rules in this table.
 #[rustfmt::skip] // a table with a rule per entry
 const RULES: &[Rule] = &[
     rule("auth", |s| s.auth == Auth::Sigv4 && s.credentials.is_none(),
@@ -346,7 +340,8 @@ const RULES: &[Rule] = &[
     rule("admin.oidc", |s| s.admin.oidc.is_some() && admin_is_open(s) && !has_secure_origin(s),
         "needs an https:// origin in admin.origins, or admin.listen on loopback: cookies would cross the \
          network in the clear").beside(&["admin.listen", "admin.origins"]),
-    rule("admin.oidc.scopes", |s| s.admin.oidc.as_ref().is_some_and(lacks_openid),
+    rule("admin.oidc.scopes",
+        |s| s.admin.oidc.as_ref().is_some_and(|oidc| !oidc.scope().split(' ').any(|scope| scope == "openid")),
         "needs openid among them"),
     rule("admin.listen", |s| s.admin.listen.is_some_and(|addr| s.listen.iter().any(|one| clash(one.addr, addr))),
         ADDRESS_OF_ITS_OWN),
@@ -440,10 +435,6 @@ fn has_secure_origin(settings: &Settings) -> bool {
     origins.any(|origin| origin.starts_with("https://"))
 }
 
-fn lacks_openid(oidc: &Oidc) -> bool {
-    !oidc.scope().split(' ').any(|scope| scope == "openid")
-}
-
 fn has_secure_member(settings: &Settings) -> bool {
     let mut members = settings.cluster.etcd.endpoints.iter();
     members.any(|member| member.starts_with("https://"))
@@ -453,7 +444,7 @@ fn has_whole_lease(settings: &Settings) -> bool {
     settings.cluster.lease_ms.is_multiple_of(1_000)
 }
 
-/// The key on which all rules about etcd depend. If the URLs of etcd are invalid, these rules are not checked.
+/// The key on which all rules about etcd depend. If etcd's URLs are invalid, these rules are not checked.
 const ETCD: &[&str] = &["cluster.etcd"];
 
 const WITH_ETCD: &str = "needs etcd";

@@ -24,7 +24,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
             }
         })
     };
-    // If the admin listener is disabled, the setting has no URL.
+    // If the admin listener is disabled, the setting contains no URL.
     let keys = SUMMARY
         .iter()
         .map(|(name, text)| (*name, filled(text).replace("http://off", "off")));
@@ -156,9 +156,8 @@ fn of_authority(authority: &ThingAuthority) -> String {
 }
 
 fn rights(policies: &[Arc<Policy>]) -> String {
-    let allowed = policies
-        .iter()
-        .flat_map(|policy| policy.allowed_somewhere());
+    let each = policies.iter();
+    let allowed = each.flat_map(|policy| policy.allowed_somewhere());
     let allowed: BTreeSet<_> = allowed.collect();
     let actions = if allowed.is_empty() {
         "nothing".to_owned()

@@ -9,15 +9,16 @@ use x509_parser::{parse_x509_certificate, parse_x509_crl};
 /// The revocation lists of a configuration table. All lists apply to every CA of the table.
 #[derive(Debug, Default)]
 pub struct RevocationLists {
-    all: Vec<RevocationList>,
+    pub(crate) all: Vec<RevocationList>,
 }
 
 #[derive(Debug)]
-struct RevocationList {
-    der: CertificateRevocationListDer<'static>,
+pub(crate) struct RevocationList {
+    pub(crate) der: CertificateRevocationListDer<'static>,
     issuer: Box<[u8]>,
     signer: ListSigner,
-    ends_s: Option<u64>,
+    /// When the next update of the list is due, in seconds since 1970 UTC.
+    pub(crate) ends_s: Option<u64>,
     revoked: Vec<u64>,
 }
 
@@ -79,10 +80,6 @@ impl RevocationLists {
             .flat_map(|list| list.revoked.iter().copied())
     }
 
-    pub(crate) fn ders(&self) -> impl Iterator<Item = CertificateRevocationListDer<'static>> {
-        self.all.iter().map(|list| list.der.clone())
-    }
-
     /// Returns how many certificates the CA with this DER-encoded name has revoked, or `None` if it has no list.
     pub(crate) fn revoked_by(&self, authority: &[u8]) -> Option<usize> {
         let own = self.all.iter().filter(|list| *list.issuer == *authority);
@@ -99,11 +96,6 @@ impl RevocationLists {
         };
         let lists = self.all.iter().filter(hangs_on);
         lists.filter_map(|list| list.ends_s).min()
-    }
-
-    /// Returns when the next update of each list is due, in seconds since 1970 UTC.
-    pub(crate) fn ends_s(&self) -> impl Iterator<Item = u64> {
-        self.all.iter().filter_map(|list| list.ends_s)
     }
 
     /// Returns whether a revocation list of an issuer of these certificates should have been updated before this

@@ -1,11 +1,11 @@
-//! Handles connections that were accepted or handed over by another shard. Each connection is either admitted, which
-//! may require evicting another one, or refused.
+//! Handles connections that were accepted or handed over by another shard. Each one is either admitted, possibly after
+//! another connection has been evicted, or refused.
 //!
-//! A multishot accept takes the whole backlog at once, before any connection can be counted. There are therefore two
-//! limits. Above the soft limit, connections are answered with 503, and accepting pauses briefly. Descriptors are
-//! reserved for these responses, so that clients do not have to wait in the backlog for a free one. If descriptors run
-//! out nevertheless, the accept fails. Accepting then pauses as well, since an accept is never rearmed immediately
-//! after an error.
+//! A multishot accept drains the whole backlog before the broker can count a single connection, so there are two
+//! limits. Above the soft limit, the broker answers connections with 503 and briefly pauses accepting. Some descriptors
+//! are reserved for these answers, so that clients are not left in the backlog until one is free. If descriptors run
+//! out anyway, the accept fails. Accepting then pauses as well, because an accept is never rearmed immediately after an
+//! error.
 
 use crate::edge::Edge;
 use crate::edge::io::{remote, say_and_close, unavailable};
@@ -41,6 +41,7 @@ impl<M: Machine> Edge<M> {
         self.io.turn.add_work(work_units::ACCEPT);
         let listener = self.listeners.at(place);
         let (tls, is_proxied) = (listener.tls, !listener.proxies.is_empty());
+        let is_proxy = |ip| listener.proxies.iter().any(|network| network.contains(&ip));
         let crowded = self.io.count_descriptor();
         let Some(remote) = remote(&socket) else {
             // The peer reset the connection before it was served.
@@ -48,7 +49,7 @@ impl<M: Machine> Edge<M> {
             self.io.counts.accept_errors.other += 1;
             return;
         };
-        if is_proxied && !self.is_proxy(place, remote) {
+        if is_proxied && !is_proxy(remote.ip()) {
             return self.refuse_stranger(socket, remote);
         }
         let origin = Origin::of(remote.ip());
@@ -59,7 +60,7 @@ impl<M: Machine> Edge<M> {
             }
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
-        // A connection from a proxy gets its TLS engine later, once its client is known.
+        // A proxied connection gets its TLS engine later, once its client's address is known.
         let Ok(engine) = self.engine(tls && !is_proxied, origin) else {
             return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
@@ -84,7 +85,7 @@ impl<M: Machine> Edge<M> {
         self.sessions.watch(session, &mut self.io);
     }
 
-    /// Accepts a connection to an inner listener.
+    /// Accepts a connection from another node.
     fn accept_link(&mut self, socket: OwnedFd) {
         let crowded = self.io.count_descriptor();
         let Some(from) = remote(&socket) else {
@@ -117,7 +118,7 @@ impl<M: Machine> Edge<M> {
             self.io.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
             let machine = self.sessions.machine_mut();
-            // The address is unknown if the connection has been reset.
+            // The peer's address is unavailable if the connection has been reset.
             let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
             if let Some(tls) = &mut tls {
@@ -139,8 +140,9 @@ impl<M: Machine> Edge<M> {
         self.sessions.arrive(session, connection, &mut self.io);
     }
 
-    /// Evicts a connection to make room for one from `origin`. Prefers an unauthenticated connection to the inner
-    /// listener over a client that has not been admitted. Returns `false` if no connection can be evicted.
+    /// Evicts a connection to make room for one from `origin`: an unauthenticated connection on the inner listener if
+    /// there is one, and otherwise a client that has not been admitted. Returns `false` if no connection can be
+    /// evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
         if self.sessions.end_stranger(&mut self.io) {
             return true;
@@ -149,15 +151,7 @@ impl<M: Machine> Edge<M> {
         connections.make_room(origin, &mut self.io)
     }
 
-    /// Returns whether an address belongs to one of the listener's proxies.
-    fn is_proxy(&self, place: usize, remote: SocketAddr) -> bool {
-        let proxies = self.listeners.at(place).proxies.iter();
-        proxies
-            .copied()
-            .any(|network| network.contains(&remote.ip()))
-    }
-
-    /// Closes a connection to a proxy listener because its peer is not one of the configured proxies.
+    /// Closes a connection to a proxy listener because its peer is not a configured proxy.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
         let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
@@ -166,7 +160,7 @@ impl<M: Machine> Edge<M> {
         self.io.descriptors.closed();
     }
 
-    /// Continues with a connection after its PROXY protocol header has been received, which identifies the client.
+    /// Resumes a connection whose PROXY protocol header, which identifies the client, has been received.
     pub(crate) fn name(&mut self, session: SessionKey) {
         let connections = self.sessions.connections_mut();
         let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
@@ -207,8 +201,8 @@ impl<M: Machine> Edge<M> {
         Ok(Some(engine))
     }
 
-    /// Responds with 503 and closes the connection. On a TLS listener, a response would require a handshake, so the
-    /// connection is closed without one.
+    /// Responds with 503 and closes the connection. On a TLS listener, sends nothing, because a response would require
+    /// a handshake.
     pub(crate) fn refuse(&mut self, socket: OwnedFd, peer: SocketAddr, tls: bool, why: TurnedAway) {
         self.io.counts.accept_errors.limit += 1;
         let request_id = self
@@ -225,6 +219,6 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// The error returned if a connection cannot start a TLS handshake, because a limit was reached or no engine could be
+/// The error for a connection that cannot start a TLS handshake, because a limit was reached or no engine could be
 /// created.
 struct Refused;

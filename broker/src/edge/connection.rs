@@ -1,6 +1,6 @@
-//! The edge's state of a connection (48 bytes).
+//! The edge's state for one connection (48 bytes).
 //!
-//! The stages of a connection, and what moves it from one to the next:
+//! Stages of a connection and the events that cause each transition:
 //! ```text
 //!        HandOver, PassOn, Admin      nothing armed, nothing in flight
 //!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, another node)
@@ -26,13 +26,13 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// Returns whether a socket's peer has closed its side (possibly with bytes still unread), or the connection is broken.
-/// Does not block.
+/// Returns whether the peer has closed its side (there may still be unread bytes) or the connection is broken. Does not
+/// block.
 pub(crate) fn has_left(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::RDHUP, PollFlags::HUP | PollFlags::ERR)
 }
 
-/// Returns whether a socket has unread bytes. Does not block.
+/// Returns whether the socket has unread bytes. Does not block.
 pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
     polls(socket, PollFlags::IN, PollFlags::empty())
 }
@@ -48,25 +48,25 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
-/// Lets the kernel adapt a socket's send buffer to the network path. Called once the socket carries WebSocket messages,
-/// since their unacknowledged bytes are limited elsewhere.
+/// Lets the kernel autotune a socket's send buffer, or enlarges it on old kernels. Called once the socket carries
+/// WebSocket messages, whose unacknowledged bytes are limited elsewhere.
 pub(crate) fn widen(socket: &OwnedFd) {
     if !ring::adapts_buffers(socket.as_fd()) {
         let _ = SockRef::from(socket).set_send_buffer_size(WEB_SOCKET_SEND_BYTES);
     }
 }
 
-/// Returns whether the kernel would retain many unacknowledged bytes if the socket were closed now.
+/// Returns whether closing the socket now would leave many unacknowledged bytes in the kernel.
 pub(crate) fn leaves_orphan(socket: &OwnedFd) -> bool {
     ring::unacknowledged(socket.as_fd()).is_some_and(|bytes| bytes > ORPHAN_BYTES)
 }
 
-/// Makes the kernel reset the connection when the socket is closed, which frees the socket's buffers.
+/// Makes close(2) reset the connection, which frees the socket's buffers.
 pub(crate) fn reset_at_close(socket: &OwnedFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
-/// An open connection. An idle plain connection owns only its socket. An idle TLS connection also owns its engine.
+/// An open connection. When idle, it owns only its socket and, with TLS, its engine.
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) generation: u32,
@@ -74,7 +74,7 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) receive: Receive,
     pub(crate) standing: Standing,
-    /// Whether the connection will be flushed at the end of this turn.
+    /// Whether the connection is already on this iteration's flush list.
     pub(crate) dirty: bool,
     /// Whether a send through the ring is in flight.
     pub(crate) sending: bool,
@@ -82,58 +82,58 @@ pub(crate) struct Connection {
     pub(crate) ended: bool,
     /// Whether the connection can no longer send.
     pub(crate) broken: bool,
-    /// Number of receive buffers that the peer has used so far in the turn numbered `turn`.
+    /// Number of receive buffers that the peer has used in event loop iteration `turn`.
     pub(crate) taken: u8,
-    /// Two counters in one field. Values up to [`CALM_RECEIVES`] count the receives, since the peer's last flood, that
-    /// did not fill their buffer. Above that value, the excess counts consecutive receives that did.
+    /// Two counters in one field. Up to [`CALM_RECEIVES`], the value is the number of receives since the peer's last
+    /// flood that left their buffer partly empty. The excess is the number of consecutive receives that filled theirs.
     conduct: u8,
     pub(crate) turn: u32,
-    /// Number of plaintext bytes in the send in flight.
+    /// Number of plaintext bytes covered by the send in flight.
     pub(crate) launched: u32,
-    /// Number of bytes that were read and discarded while lingering.
+    /// Number of bytes read and discarded while lingering.
     pub(crate) discarded: u32,
-    /// The edge's next deadline for this connection. [`NEVER`] if there is none.
+    /// The connection's next deadline in the edge, or [`NEVER`].
     pub(crate) due: Now,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
-/// The stage of a connection.
+/// A connection's stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Waits for the next output of the machine.
+    /// The connection is in use.
     Open,
-    /// Waits for pending operations to complete before the connection moves to its destination.
+    /// The connection will move to its destination once its pending operations have completed.
     Leaving(Destination),
-    /// Waits until the remaining bytes have been sent.
+    /// The remaining bytes are being sent.
     Closing,
-    /// Waits for the peer's FIN after sending its own.
+    /// A FIN has been sent, and the peer's is awaited.
     Lingering,
-    /// Waits for the final completions of pending operations. Nothing more is read or written.
+    /// Nothing more is read or written. Pending operations have yet to complete.
     Shut,
 }
 
-/// Where a connection goes when it leaves this shard.
+/// Where a connection moves when it leaves this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     /// Another shard.
     Shard(ShardId),
-    /// Another node, where the client becomes a stream of a link.
+    /// Another node. The client becomes a stream on a link to that node.
     Node(NodeId),
-    /// The side thread, which serves the pages of the admin listener.
+    /// The side thread, which serves the admin pages.
     Admin,
 }
 
-/// Whether a connection may be evicted to admit others.
+/// Whether a connection may be evicted to make room for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A connection that has not been admitted and from which nothing has been received.
+    /// Not admitted yet, and no bytes have been received.
     Silent,
-    /// A connection that has not been admitted, but from which bytes have been received.
+    /// Not admitted yet, but bytes have been received.
     Guest,
-    /// A connection that has not been admitted, and whose client is unknown until its PROXY protocol header arrives.
+    /// Not admitted yet. Its client is unknown until a PROXY protocol header arrives.
     Unnamed,
-    /// A connection that is never evicted, because it has been admitted, comes from another shard, or is closing.
+    /// Never evicted, because it has been admitted, comes from another shard, or is closing.
     Admitted,
 }
 
@@ -142,20 +142,20 @@ pub(crate) enum Standing {
 pub(crate) enum Receive {
     /// Not armed.
     Idle,
-    /// Not armed, but on the list of receives to be rearmed.
+    /// Not armed, but queued to be rearmed.
     Listed,
-    /// Not armed. The received handshake bytes are queued until a turn has capacity for another handshake step.
+    /// Not armed. Received handshake bytes are queued until an iteration has capacity for another handshake step.
     Queued,
     /// A single receive is armed.
     Once,
     /// A multishot receive is armed.
     Many,
-    /// Armed, but being cancelled. Its final completion has not arrived yet.
+    /// Being cancelled. The final completion has not arrived yet.
     Cancelling,
 }
 
 impl Receive {
-    /// Returns whether a receive on the socket is pending in the kernel.
+    /// Returns whether the kernel still has a receive pending on the socket.
     pub(crate) fn armed(self) -> bool {
         match self {
             Self::Idle | Self::Listed | Self::Queued => false,
@@ -165,8 +165,8 @@ impl Receive {
 }
 
 impl Connection {
-    /// Returns the number of bytes that the kernel has accepted and the peer has not yet acknowledged. Returns the
-    /// maximum value if the number is unknown.
+    /// Returns the number of bytes that the kernel has accepted but the peer has not acknowledged, or the maximum value
+    /// if the number is unknown.
     pub(crate) fn unacknowledged(&self) -> u32 {
         ring::unacknowledged(self.socket.as_fd()).unwrap_or(u32::MAX)
     }
@@ -177,7 +177,7 @@ impl Connection {
         us.unwrap_or(0).div_ceil(1000)
     }
 
-    /// Creates a connection on which no operation is armed.
+    /// Creates a connection with no operations in flight.
     pub(crate) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
         Self {
             socket,
@@ -199,32 +199,23 @@ impl Connection {
         }
     }
 
-    /// Returns whether the kernel has no pending operation on the connection.
+    /// Returns whether the kernel has no operation pending on the connection.
     pub(crate) fn at_rest(&self) -> bool {
         !self.sending && !self.receive.armed()
     }
 
-    /// Returns whether the connection's bytes may be passed to the machine.
+    /// Returns whether received bytes may be passed to the state machine.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Returns whether the connection must wait for all pending operations to complete before it can proceed.
-    #[inline]
-    pub(crate) fn awaits_rest(&self) -> bool {
-        match self.stage {
-            Stage::Leaving(_) | Stage::Closing | Stage::Shut => true,
-            Stage::Open | Stage::Lingering => false,
-        }
-    }
-
-    /// Makes the kernel send an RST instead of a FIN, if possible.
+    /// Disconnects with an RST instead of a FIN, if possible.
     pub(crate) fn reset(&self) {
         let _ = connect_unspec(&self.socket);
     }
 
-    /// Makes the kernel probe the peer every minute. If the probes fail, the session's deadline ends the connection.
+    /// Enables keepalive probes every minute. If they fail, the session's deadline closes the connection.
     pub(crate) fn keep_alive(&self) {
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
@@ -233,18 +224,18 @@ impl Connection {
         let _ = SockRef::from(&self.socket).set_tcp_keepalive(&keepalive);
     }
 
-    /// Returns whether the TLS handshake is in progress.
+    /// Returns whether a TLS handshake is in progress.
     pub(crate) fn handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
-    /// Returns the time by which the connection's incomplete TLS record must be complete.
+    /// Returns the deadline for the rest of the connection's incomplete TLS record.
     pub(crate) fn record_due(&self, io: &Io) -> Now {
         let begun = self.tls.as_ref().and_then(|tls| tls.begun());
         begun.map_or(NEVER, |begun| begun.after(io.settings.record_ms))
     }
 
-    /// Records whether a receive filled its buffer. Returns whether this makes the peer a flooding one; see
+    /// Records whether a receive filled its buffer. Returns whether the peer has now started to flood; see
     /// [`FILLED_IN_A_ROW`].
     pub(crate) fn filled(&mut self, whole: bool) -> bool {
         if !whole {
@@ -264,8 +255,8 @@ impl Connection {
         self.conduct >= CALM_RECEIVES
     }
 
-    /// Adds `buffers` to the number of receive buffers that the peer has used in this turn. Returns whether the peer
-    /// has exhausted its share.
+    /// Adds `buffers` to the receive buffers that the peer has used in this iteration. Returns whether the peer has
+    /// exhausted its share.
     pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
@@ -275,11 +266,11 @@ impl Connection {
     }
 }
 
-// Sending, receiving and closing. Sessions, clients on links, and links all use the same steps.
+// Sending, receiving and closing, as used by sessions, by clients on links, and by the links themselves.
 
 impl Connection {
-    /// Queues received handshake bytes for a later turn if this turn has no handshake steps left. Otherwise, returns
-    /// the bytes.
+    /// Queues received handshake bytes for a later iteration if this one has no handshake steps left. Otherwise,
+    /// returns the bytes.
     pub(crate) fn put_off(&mut self, mut lent: Lent, whose: Shaking, io: &mut Io) -> Option<Lent> {
         let waits = io.handshakes.wait() && self.handshaking() && self.receive == Receive::Idle;
         let Some(tls) = self.tls.as_mut().filter(|_| waits) else {
@@ -292,7 +283,7 @@ impl Connection {
         None
     }
 
-    /// Appends received bytes to `io.plain`. Decrypts them if necessary.
+    /// Appends received bytes to `io.plain`, decrypting them if the connection uses TLS.
     pub(crate) fn read(&mut self, mut lent: Lent, io: &mut Io) -> Read {
         let bytes = io.ring.bytes(&mut lent);
         let read = match &mut self.tls {
@@ -306,8 +297,8 @@ impl Connection {
         read
     }
 
-    /// Adjusts the shard's counters to the size of this connection's incomplete TLS record. Used for connections
-    /// without a session. Returns `false` if the record has grown although the shard's total exceeds its limit.
+    /// Updates the shard's counters with the size of this connection's incomplete TLS record. Used for connections
+    /// without a session. Returns `false` if the record has grown although the shard is over its limit.
     pub(crate) fn charge(&mut self, io: &mut Io) -> bool {
         let Some(tls) = &mut self.tls else {
             return true;
@@ -318,7 +309,7 @@ impl Connection {
         io.counts.partial_record_bytes <= most || after.secured <= before.secured
     }
 
-    /// Subtracts the connection's incomplete TLS record from the shard's counters.
+    /// Subtracts this connection's incomplete TLS record from the shard's counters.
     pub(crate) fn discharge(&mut self, io: &mut Io) {
         if let Some(tls) = &mut self.tls {
             let before = tls.discharge();
@@ -326,9 +317,9 @@ impl Connection {
         }
     }
 
-    /// Encrypts and sends a piece, which may be empty, after any pending output of the TLS engine. Bytes that the
-    /// socket does not accept immediately are sent by the ring, under `key`. Returns `None` if the connection is
-    /// broken. Must not be called while a send is in flight.
+    /// Encrypts and sends a piece, which may be empty, after any pending output of the TLS engine. The ring sends
+    /// whatever the socket does not accept immediately, under `key`. Returns `None` if the connection is broken. Must
+    /// not be called while a send is in flight.
     pub(crate) fn write(&mut self, key: Key, piece: Piece<'_>, io: &mut Io) -> Option<Written> {
         let mut is_sound = true;
         let wire = match &mut self.tls {
@@ -343,9 +334,8 @@ impl Connection {
             return is_sound.then(Written::default);
         }
         io.counts.sends += 1;
-        // The FIN follows immediately, and shares a packet with the bytes held back here. After the peer's FIN, nothing
-        // is held back, because the descriptor may then be closed without another send, and a reset would drop the
-        // bytes.
+        // The FIN follows immediately and shares a packet with the bytes held back here. Nothing is held back after the
+        // peer's FIN: the descriptor may then be closed without another send, and a reset would discard the bytes.
         let is_held_back = self.stage == Stage::Closing && !self.ended;
         let flags = if is_held_back { libc::MSG_MORE } else { 0 };
         let on_wire = send_at_once(&self.socket, wire, flags)?;
@@ -366,7 +356,7 @@ impl Connection {
             Some(_) => (0, rest, piece.bytes.len()),
         };
         self.launched = u32::try_from(launched).expect("at most a launch's bytes");
-        let mut flight = io.spares.take();
+        let mut flight = io.spares.pop().unwrap_or_default();
         flight.extend_from_slice(rest);
         io.counts.queued_sends += 1;
         self.sending = true;
@@ -374,12 +364,12 @@ impl Connection {
         Some(Written { plain, on_wire })
     }
 
-    /// Handles the completion of a send through the ring. The kernel has accepted `on_wire` bytes of it. Returns the
-    /// number of plaintext bytes that were accepted, and whether the send was accepted as a whole.
+    /// Handles the completion of a ring send, of which the kernel has accepted `on_wire` bytes. Returns the number of
+    /// plaintext bytes accepted, and whether the whole send was accepted.
     pub(crate) fn landed(&mut self, flight: Vec<u8>, on_wire: usize, io: &mut Io) -> (usize, bool) {
         let is_whole = on_wire == flight.len();
         io.counts.sent_bytes += on_wire as u64;
-        io.spares.recycle(flight);
+        io.recycle(flight);
         self.sending = false;
         let launched = std::mem::take(&mut self.launched) as usize;
         let plain = match (&self.tls, is_whole) {
@@ -390,8 +380,8 @@ impl Connection {
         (plain, is_whole)
     }
 
-    /// Shuts down both directions, so that armed and in-flight operations complete. If `reset` is set, the peer
-    /// receives an RST.
+    /// Shuts down both directions, so that all operations in flight complete. If `reset` is set, the peer receives an
+    /// RST.
     pub(crate) fn shut(&self, reset: bool) {
         if reset {
             self.reset();
@@ -401,7 +391,7 @@ impl Connection {
         }
     }
 
-    /// Closes a connection that has no session and no operation pending in the kernel.
+    /// Closes a connection that has no session and no pending operations.
     pub(crate) fn close(mut self, io: &mut Io) {
         self.discharge(io);
         if !io.stopping && leaves_orphan(&self.socket) {
@@ -413,19 +403,19 @@ impl Connection {
     }
 }
 
-/// How many bytes of a write the kernel has accepted. The remaining bytes are in flight ([`Connection::launched`]).
+/// How much of a write the kernel has accepted. The rest is in flight ([`Connection::launched`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
-    /// Number of plaintext bytes accepted. With TLS, 0 unless the whole piece was accepted.
+    /// Number of plaintext bytes accepted. With TLS, 0 unless the entire piece was accepted.
     pub(crate) plain: usize,
-    /// Number of bytes accepted, including the overhead of TLS.
+    /// Number of bytes accepted, including TLS overhead.
     pub(crate) on_wire: usize,
 }
 
-/// The value of a deadline that means "never".
+/// A deadline that never expires.
 pub(crate) const NEVER: Now = Now(u64::MAX);
 
-/// The edge's own deadlines for connections. Each connection has at most one ([`Connection::due`]).
+/// The edge's own connection deadlines. Each connection has at most one ([`Connection::due`]).
 pub(crate) struct Deadlines<K>(BTreeSet<(Now, K)>);
 
 impl<K> Default for Deadlines<K> {
@@ -435,7 +425,7 @@ impl<K> Default for Deadlines<K> {
 }
 
 impl<K: Copy + Ord> Deadlines<K> {
-    /// Sets the deadline of a connection, or clears it if `due` is [`NEVER`].
+    /// Sets a connection's deadline, or clears it if `due` is [`NEVER`].
     pub(crate) fn set(&mut self, key: K, connection: &mut Connection, due: Now) {
         let before = std::mem::replace(&mut connection.due, due);
         if before != due {
@@ -444,12 +434,12 @@ impl<K: Copy + Ord> Deadlines<K> {
         }
     }
 
-    /// Returns the earliest deadline, with its connection.
+    /// Returns the earliest deadline and its connection.
     pub(crate) fn next(&self) -> Option<(Now, K)> {
         self.0.first().copied()
     }
 
-    /// Returns the connections that have a deadline.
+    /// Returns all connections that have a deadline.
     pub(crate) fn keys(&self) -> Vec<K> {
         self.0.iter().map(|&(_, key)| key).collect()
     }

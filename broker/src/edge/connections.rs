@@ -1,39 +1,37 @@
-//! The client connections of a shard: their pending work, armed operations, deadlines, and aborts.
+//! A shard's client connections: their pending work, armed operations, deadlines, and aborts.
 //!
-//! This module sends no bytes, and passes none to the machine. The type of a connection and the table of all
-//! connections are in `connection.rs`. `eviction.rs` selects the connections to evict.
+//! This module sends no bytes, and passes none to the state machine. `connection.rs` defines the connection type,
+//! `table.rs` the table of connections. `eviction.rs` selects the connections to evict.
 
 use crate::edge::connection::{Connection, Deadlines, NEVER, Receive, Stage, ring_key};
-use crate::edge::limits::{
-    BUFFERS_PER_PEER, LEAVING_BYTES, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER,
-};
+use crate::edge::limits::{BUFFERS_PER_PEER, OVERDUE_PER_TURN, REARMS_PER_TURN, WORK_PER_BUFFER};
 use crate::edge::table::{Table, Transport};
 use crate::edge::{counters::EdgeCounts, io::Io, tls::Held};
 use broker_core::machine::{Intake, Machine};
-use broker_core::{address_shares::Crowd, id::SessionKey, time::Now};
+use broker_core::{address_shares::Crowd, id::SessionKey};
 use codec::proxy::{Header, MalformedHeader, parse};
 use ring::Ring;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-/// The client connections of a shard, by the session keys that the state machine assigns.
+/// A shard's client connections, keyed by the session keys that the state machine assigns.
 #[derive(Default)]
 pub(crate) struct Connections {
     pub(crate) table: Table,
-    /// Sessions to flush at the end of this turn, without duplicates.
+    /// Sessions to flush at the end of this loop iteration, without duplicates.
     touched: Vec<SessionKey>,
-    /// A queue of connections whose receive must be rearmed.
+    /// Connections whose receive must be rearmed, in order.
     listed: VecDeque<SessionKey>,
-    /// Bytes received on connections that were about to leave this shard. They are handed over together with the
-    /// connection. Nearly always empty.
-    unread: BTreeMap<SessionKey, Vec<u8>>,
+    /// Bytes received on connections that are about to leave this shard. They move with the connection. Nearly always
+    /// empty.
+    pub(crate) unread: BTreeMap<SessionKey, Vec<u8>>,
     pub(crate) deadlines: Deadlines<SessionKey>,
-    /// Connections that the machine has not admitted, grouped by address.
+    /// Connections that the state machine has not admitted, grouped by address.
     pub(crate) guests: Crowd<SessionKey>,
     /// Handshakes in progress, grouped by address.
     pub(crate) shaking: Crowd<SessionKey>,
-    /// Connections whose client is not known yet.
+    /// Proxied connections whose client is not known yet.
     pub(crate) unnamed: Unnamed,
 }
 
@@ -46,7 +44,7 @@ impl Connections {
         self.table.keys()
     }
 
-    /// Returns the connection of a session. See [`Table::get`].
+    /// Returns a session's connection. See [`Table::get`].
     #[inline]
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         self.table.get(session)
@@ -57,7 +55,7 @@ impl Connections {
         self.table.get_mut(session)
     }
 
-    /// Adds a connection under the key that the machine assigned to its session.
+    /// Adds a connection under its session's key.
     pub(crate) fn insert(&mut self, session: SessionKey, connection: Connection, io: &mut Io) {
         if let Some(tls) = &connection.tls {
             io.counts.handshaking += u64::from(tls.handshaking());
@@ -68,7 +66,7 @@ impl Connections {
         io.counts.connections = self.table.sockets() as u64;
     }
 
-    /// Removes a connection. No operation may be armed on it.
+    /// Removes a connection, on which no operation may be armed.
     pub(crate) fn remove(
         &mut self,
         session: SessionKey,
@@ -103,21 +101,16 @@ impl Connections {
         Some(connection)
     }
 
-    /// Moves a connection to a later stage. Requests for an earlier stage are ignored: a closing connection can no
-    /// longer leave, and a shut connection stays shut.
+    /// Moves a connection to a later stage. Ignores requests for an earlier one: a closing connection can no longer
+    /// leave, and a shut connection stays shut.
     pub(crate) fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
         };
-        let onward = match (connection.stage, to) {
-            (Stage::Open, Stage::Leaving(_) | Stage::Closing)
-            | (Stage::Leaving(_), Stage::Closing) => true,
-            (
-                Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut,
-                _,
-            ) => false,
-        };
-        if onward {
+        if matches!(
+            (connection.stage, to),
+            (Stage::Open, Stage::Leaving(_) | Stage::Closing) | (Stage::Leaving(_), Stage::Closing)
+        ) {
             connection.stage = to;
             if let Stage::Leaving(_) = to {
                 let due = io.turn.at().now.after(io.settings.leaving_ms);
@@ -127,7 +120,7 @@ impl Connections {
         }
     }
 
-    /// Marks a session to be flushed in this turn, regardless of its transport.
+    /// Schedules a session to be flushed in this iteration, whatever its transport.
     #[inline]
     pub(crate) fn touch(&mut self, session: SessionKey) {
         let dirty = match self.table.transport(session) {
@@ -140,17 +133,17 @@ impl Connections {
         }
     }
 
-    /// Takes the flush list. The caller must process the list and return it with [`Self::keep_touched`].
+    /// Takes the flush list. The caller must return it with [`Self::keep_touched`] after processing it.
     pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Takes back a processed flush list. See [`keep`].
+    /// Returns a processed flush list. See [`keep`].
     pub(crate) fn keep_touched(&mut self, touched: Vec<SessionKey>) {
         keep(&mut self.touched, touched);
     }
 
-    /// Queues a connection to be rearmed after all others, if its receive has ended.
+    /// Appends a connection to the rearm queue if its receive has ended.
     pub(crate) fn list(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.receive == Receive::Idle
@@ -160,33 +153,20 @@ impl Connections {
         }
     }
 
-    /// Returns whether there are connections to flush or to rearm.
+    /// Returns whether any connection must be flushed or rearmed.
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty() || !self.listed.is_empty()
     }
-
-    /// Stores bytes that were received on a connection that is about to leave this shard. Returns `false` if they
-    /// exceed the limit.
-    pub(crate) fn put_aside(&mut self, session: SessionKey, bytes: &[u8]) -> bool {
-        let unread = self.unread.entry(session).or_default();
-        unread.extend_from_slice(bytes);
-        unread.len() <= LEAVING_BYTES
-    }
-
-    /// Takes the bytes that were received while a connection was about to leave this shard.
-    pub(crate) fn take_unread(&mut self, session: SessionKey) -> Vec<u8> {
-        self.unread.remove(&session).unwrap_or_default()
-    }
 }
 
-// Reading: the operations armed on a connection's socket, and the share of a turn that each peer may use.
+// Reading: arms and cancels receives, and enforces each peer's share of a loop iteration.
 
 impl Connections {
-    /// Ensures that a connection is read as required. Afterwards, its receive is armed, listed or paused, or the
-    /// connection waits to be closed.
+    /// Ensures that a connection is being read if it should be. Afterwards, its receive is armed, queued or paused, or
+    /// the connection is waiting to be closed.
     ///
-    /// Must be called after every change that may affect this. Otherwise, an open connection whose receive is neither
-    /// armed nor listed nor paused would never be read again.
+    /// Must be called after every change that may affect this. Otherwise, an open connection could end up with a
+    /// receive that is neither armed nor queued nor paused, and would never be read again.
     pub(crate) fn watch<M: Machine>(&mut self, session: SessionKey, machine: &M, ring: &mut Ring) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -231,7 +211,7 @@ impl Connections {
         }
     }
 
-    /// Rearms some of the listed receives. Called when all buffers of this turn have been returned.
+    /// Rearms some of the queued receives. Called once this iteration's buffers have all been returned.
     pub(crate) fn rearm_some<M: Machine>(&mut self, machine: &M, ring: &mut Ring) {
         for _ in 0..self.listed.len().min(REARMS_PER_TURN) {
             let Some(session) = self.listed.pop_front() else {
@@ -259,8 +239,7 @@ impl Connections {
         }
     }
 
-    /// Cancels the receive of a peer that has used up its share of the turn. The receive is rearmed after those of all
-    /// other peers.
+    /// Cancels the receive of a peer that has used up its share of this iteration. All other peers are rearmed first.
     pub(crate) fn cap(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.get_mut(session)
             && connection.receive == Receive::Many
@@ -275,26 +254,25 @@ impl Connections {
 
 // The edge's own deadlines.
 //
-// The machine keeps track of the deadlines of sessions, and requests aborts. The edge keeps track of deadlines that the
-// machine cannot see: for an incomplete TLS record, and for a connection that has been handed over but cannot leave.
-// Every stage therefore ends:
+// The state machine tracks session deadlines, and requests aborts. The edge tracks the deadlines that the state machine
+// cannot see: for an incomplete TLS record, and for a connection that has been handed over but cannot leave. As a
+// result, every stage ends:
 //
-// | stage | ends by |
+// | stage | ended by |
 // |---|---|
-// | open | the machine's deadline of the session's state; an unfinished record by `EdgeSettings::record_ms` |
-// | leaving | `EdgeSettings::leaving_ms`; the machine has released the session |
-// | closing, lingering | the machine's deadline of the session's end |
-// | shut | by itself: operations on a socket that is shut down complete at once |
+// | open | the state machine's deadline for the session's state; `EdgeSettings::record_ms` for an incomplete record |
+// | leaving | `EdgeSettings::leaving_ms`; the state machine has already released the session |
+// | closing, lingering | the state machine's deadline for closing the session |
+// | shut | itself: operations on a socket that is shut down complete immediately |
 
-/// Puts a processed list back to reuse its allocation. Entries that were added to the list in the meantime are
-/// appended.
+/// Returns a processed list, so that its allocation is reused. Keeps any entries added in the meantime.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;
 }
 
 impl Connections {
-    /// Sets a deadline for a connection's incomplete TLS record. The time counts from the first byte of the record.
+    /// Sets a deadline for a connection's incomplete TLS record, measured from the record's first byte.
     pub(crate) fn limit_record(&mut self, session: SessionKey, io: &Io) {
         if let Some(connection) = self.table.get_mut(session)
             && connection.stage == Stage::Open
@@ -306,18 +284,15 @@ impl Connections {
 
     /// Aborts connections whose deadline has passed.
     pub(crate) fn end_overdue(&mut self, io: &mut Io) {
+        let now = io.turn.at().now;
         for _ in 0..OVERDUE_PER_TURN {
-            let Some((due, session)) = self.deadlines.next() else {
-                return;
-            };
-            if due > io.turn.at().now {
-                return;
-            }
+            let late = self.deadlines.next().filter(|(due, _)| *due <= now);
+            let Some((_, session)) = late else { return };
             self.end_if_late(session, io);
         }
     }
 
-    /// Aborts a connection whose deadline has passed, unless the deadline has been postponed.
+    /// Aborts a connection whose deadline has passed, unless the deadline has been moved.
     fn end_if_late(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -335,23 +310,18 @@ impl Connections {
             self.limit_record(session, io);
         }
     }
-
-    /// Returns the earliest deadline of any connection.
-    pub(crate) fn next_overdue(&self) -> Option<Now> {
-        self.deadlines.next().map(|(due, _)| due)
-    }
 }
 
 // Aborting connections.
 
 impl Connections {
-    /// Aborts a connection at the machine's request, because the deadline of its session has passed.
+    /// Aborts a connection at the state machine's request, because its session's deadline has passed.
     pub(crate) fn abort(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Late, counts);
         self.cut(session, counts);
     }
 
-    /// Ends a connection without sending anything more. Operations that are still armed complete later.
+    /// Shuts down a connection without sending anything more. Operations in flight complete later.
     pub(crate) fn cut(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         self.give_up_handshake(session, GivenUp::Failed, counts);
         let Some(connection) = self.get_mut(session) else {
@@ -369,7 +339,7 @@ impl Connections {
         self.touch(session);
     }
 
-    /// Abandons the handshake of a connection that is ending, if one is in progress.
+    /// Abandons the handshake of a connection that is being closed, if one is in progress.
     pub(crate) fn give_up_handshake(
         &mut self,
         session: SessionKey,
@@ -390,7 +360,7 @@ impl Connections {
     }
 }
 
-/// Why a handshake is abandoned.
+/// Why a handshake was abandoned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GivenUp {
     Failed,
@@ -398,22 +368,22 @@ pub(crate) enum GivenUp {
     Late,
 }
 
-// Connections to proxy listeners whose client is not known until a PROXY protocol header has arrived.
+// Connections to proxy listeners whose client is unknown until a PROXY protocol header arrives.
 //
-// Until the header is complete, a connection counts towards no address, has no TLS engine, and times out after
-// `[timeouts] tls`, as if it were in its TLS handshake. If bytes follow the header, the connection waits for one of the
-// handshake steps of a turn.
+// Until its header is complete, a connection counts towards no address and has no TLS engine. It times out after
+// `[timeouts] tls`, like a TLS handshake. Bytes that follow the header are processed as one of the iteration's
+// handshake steps.
 
-/// The connections whose PROXY protocol header is incomplete. Stores for each whether TLS follows the header, and the
-/// bytes received so far: at most a header and one further receive.
+/// Connections whose PROXY protocol header is incomplete. For each one, stores whether TLS follows the header, and the
+/// bytes received so far: at most one header and one receive.
 #[derive(Default)]
 pub(crate) struct Unnamed(BTreeMap<SessionKey, (bool, Vec<u8>)>);
 
-/// The result of a complete header: whether TLS follows, the address of the client, and the bytes after the header.
+/// A parsed header: whether TLS follows, the client's address, and the bytes after the header.
 type Named = (bool, Option<SocketAddr>, Vec<u8>);
 
 impl Unnamed {
-    /// Adds a connection. `tls` states whether TLS follows the header.
+    /// Adds a connection. `tls` specifies whether TLS follows the header.
     pub(crate) fn enter(&mut self, session: SessionKey, tls: bool) {
         self.0.insert(session, (tls, Vec::new()));
     }
@@ -430,7 +400,7 @@ impl Unnamed {
         Ok(parse(bytes)?.is_some())
     }
 
-    /// Removes a connection if its header is complete. Returns the contents of the header, and the bytes after it.
+    /// Removes a connection whose header is complete. Returns the parsed header and the bytes after it.
     pub(crate) fn take_whole(&mut self, session: SessionKey) -> Option<Named> {
         let (_, bytes) = self.0.get(&session)?;
         let Header { client, bytes } = parse(bytes).ok()??;

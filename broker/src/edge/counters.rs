@@ -1,4 +1,4 @@
-//! The counters of the edge. They are plain numbers of one shard, and are copied when metrics are scraped.
+//! The edge's counters. Each shard has its own plain integers, which are copied when metrics are scraped.
 
 use crate::edge::tls::Held;
 use broker_core::cluster::link::Death;
@@ -6,7 +6,7 @@ use broker_core::machine::PassFailure;
 use std::io;
 use strum::EnumCount;
 
-/// The counters of a shard's edge since it started. All values except the gauges only increase.
+/// Counters of a shard's edge since startup. All values except the gauges only increase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounts {
     /// Connections accepted.
@@ -17,65 +17,65 @@ pub struct EdgeCounts {
     pub handovers: u64,
     /// Connections taken over from another shard.
     pub adopted: u64,
-    /// Messages to other shards that were rejected because the mailbox of the destination shard was full.
+    /// Messages rejected because the destination shard's mailbox was full.
     pub mailbox_refused: u64,
-    /// TLS handshakes by outcome.
+    /// TLS handshakes, by outcome.
     pub handshakes: Handshakes,
-    /// PROXY protocol headers by outcome.
+    /// PROXY protocol headers, by outcome.
     pub proxy_headers: ProxyHeaders,
     /// Receives that returned bytes.
     pub receives: u64,
     /// Bytes received from sockets.
     pub received_bytes: u64,
-    /// Receives that ended because the buffer pool was empty.
+    /// Receives that stopped because the buffer pool was empty.
     pub no_buffers: u64,
-    /// Receives cancelled because the peer had exhausted its share of a turn.
+    /// Receives cancelled because the peer had used up its share of a loop iteration.
     pub capped: u64,
-    /// Number of send(2) calls.
+    /// Calls to send(2).
     pub sends: u64,
-    /// Bytes accepted by the kernel, including the overhead of TLS.
+    /// Bytes accepted by the kernel, including TLS overhead.
     pub sent_bytes: u64,
-    /// Sends completed through the ring because the socket's buffer was full.
+    /// Sends that went through the ring because the socket's buffer was full.
     pub queued_sends: u64,
-    /// Turns of the drive loop.
+    /// Iterations of the event loop ("turns").
     pub turns: u64,
-    /// Turns that took longer than `LONG_TURN_US`, measured like `longest_turn_us`.
+    /// Iterations that took longer than `LONG_TURN_US`, measured like `longest_turn_us`.
     pub long_turns: u64,
-    /// Waits that began within a second of the last traffic. They take place in the shard's own ring.
+    /// Waits that started within a second of the last traffic. They take place in the shard's own ring.
     pub parks_in_ring: u64,
-    /// Waits that began more than a second after the last traffic. They take place in the executor if there is one, and
-    /// otherwise in the ring.
+    /// Waits that started more than a second after the last traffic. They take place in the executor, or in the ring if
+    /// there is no executor.
     pub parks_deep: u64,
-    /// Duration of the longest turn in microseconds. No connection waits longer than this for its turn. Measured in CPU
+    /// Longest loop iteration in microseconds, which bounds how long any connection waits to be served. Measured in CPU
     /// time if [`EdgeSettings::turn_cpu`](crate::edge::EdgeSettings::turn_cpu) is set.
     pub longest_turn_us: u64,
-    /// Maximum work performed in one turn, in units of [`broker_core::work_units`].
+    /// Most work done in one loop iteration, in units of [`broker_core::work_units`].
     pub most_work: u64,
-    /// Time during which the shard was not waiting, in microseconds.
+    /// Time spent working rather than waiting, in microseconds.
     pub busy_us: u64,
-    /// Gauge: time since the shard started, in microseconds, according to its own clock.
+    /// Gauge: time since the shard started, in microseconds, according to the shard's clock.
     pub clock_us: u64,
     /// Gauge: connections on this shard.
     pub connections: u64,
-    /// Gauge: limit on the number of client connections in the process, across all shards.
+    /// Gauge: the process-wide limit on client connections, across all shards.
     pub connections_max: u64,
-    /// Gauge: connections in their TLS handshake.
+    /// Gauge: TLS handshakes in progress.
     pub handshaking: u64,
-    /// Connections evicted to admit others; see [`broker_core::address_shares`].
+    /// Connections evicted to make room for others; see [`broker_core::address_shares`].
     pub evicted: u64,
-    /// Connections aborted by the edge because a TLS record, or the move to another shard, took too long.
+    /// Connections aborted by the edge because a TLS record, or a move to another shard, took too long.
     pub overdue: u64,
-    /// Gauge: bytes of incomplete TLS records during handshakes.
+    /// Gauge: bytes held in incomplete TLS records during handshakes.
     pub handshake_bytes: u64,
-    /// Gauge: bytes of incomplete TLS records after handshakes.
+    /// Gauge: bytes held in incomplete TLS records after handshakes.
     pub partial_record_bytes: u64,
-    /// Gauge: links, in both directions, that carry clients as streams.
+    /// Gauge: inter-node links, in both directions.
     pub links: u64,
-    /// Gauge: clients that are connected to this node and served by another node.
+    /// Gauge: clients connected to this node but served by another node.
     pub link_clients: u64,
-    /// Clients that were passed to another node. If a request is retried, each attempt is counted.
+    /// Clients passed to another node. Each retry of a request counts.
     pub link_clients_opened: u64,
-    /// Requests to which other nodes did not respond, by [`PassFailure`].
+    /// Requests that another node failed to answer, by [`PassFailure`].
     pub pass_failures: [u64; PassFailure::COUNT],
     /// Client bytes forwarded to other nodes.
     pub link_bytes_to_owner: u64,
@@ -83,26 +83,27 @@ pub struct EdgeCounts {
     pub link_bytes_to_client: u64,
     /// Connections and calls that other nodes forwarded to this node for their clients.
     pub inner_accepted: u64,
-    /// Connections to inner listeners that did not become a link.
+    /// Connections to inner listeners that failed to become a link.
     pub inner_refused: InnerRefusals,
-    /// Links that ended after they had been open, by reason.
+    /// Links that were open and then closed, by reason.
     pub link_deaths: LinkDeaths,
 }
 
 impl EdgeCounts {
-    /// Updates the gauges after the incomplete records of one connection have changed.
+    /// Updates the gauges after a change in one connection's incomplete records.
     pub(crate) fn count_held(&mut self, before: Held, after: Held) {
         self.handshake_bytes = self.handshake_bytes + after.handshake - before.handshake;
         self.partial_record_bytes = self.partial_record_bytes + after.secured - before.secured;
     }
 }
 
-/// Reasons why connections to inner listeners did not become a link: `heliograph_cluster_inner_refused_total{reason}`.
+/// Reasons why connections to inner listeners failed to become a link:
+/// `heliograph_cluster_inner_refused_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InnerRefusals {
     /// A limit was reached.
     pub limit: u64,
-    /// The handshake or hello timed out, or the connection ended before they were complete.
+    /// The handshake or hello timed out, or the connection closed before they were complete.
     pub incomplete: u64,
     /// The peer sent malformed bytes, or uses an unsupported version.
     pub malformed: u64,
@@ -110,7 +111,7 @@ pub struct InnerRefusals {
     pub forged: u64,
 }
 
-/// Links that ended, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
+/// Closed links, by [`Death`]: `heliograph_cluster_link_deaths_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkDeaths {
     /// Counts [`Death::Reset`].
@@ -141,18 +142,18 @@ impl LinkDeaths {
 /// Reasons why connections were not served: `heliograph_accept_errors_total{reason}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptErrors {
-    /// The process or the system has run out of descriptors.
+    /// The process or the system ran out of file descriptors.
     pub fd_limit: u64,
-    /// The kernel has run out of memory or socket buffers.
+    /// The kernel ran out of memory or socket buffers.
     pub memory: u64,
-    /// A limit on connections, on handshakes in progress, or within the state machine was reached.
+    /// A limit on connections, on concurrent handshakes, or within the state machine was reached.
     pub limit: u64,
     /// Any other error.
     pub other: u64,
 }
 
 impl AcceptErrors {
-    /// Counts an accept that failed with this error.
+    /// Counts a failed accept under the reason that `error` indicates.
     pub(crate) fn count(&mut self, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::ECANCELED) => {}
@@ -168,23 +169,23 @@ impl AcceptErrors {
 pub struct ProxyHeaders {
     /// The header was valid.
     pub read: u64,
-    /// The peer is not one of the proxies.
+    /// The peer is not a configured proxy.
     pub foreign: u64,
     /// The header was malformed.
     pub malformed: u64,
-    /// The connection ended or timed out before the header was complete.
+    /// The connection closed or timed out before the header was complete.
     pub incomplete: u64,
 }
 
-/// TLS handshakes by outcome: `heliograph_tls_handshakes_total{outcome}`.
+/// TLS handshakes, by outcome: `heliograph_tls_handshakes_total{outcome}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// Full handshakes, each with a signature.
+    /// Full handshakes, which require a signature.
     pub full: u64,
     /// Handshakes that resumed a session with a ticket.
     pub resumed: u64,
-    /// Handshakes that failed with an error on either side, or because the peer disconnected.
+    /// Handshakes in which either side raised an error or the peer disconnected.
     pub failed: u64,
-    /// Handshakes that the machine aborted because they took too long.
+    /// Handshakes that the state machine aborted because they took too long.
     pub timeout: u64,
 }

@@ -1,9 +1,9 @@
-//! Evicts connections, either to make room for another connection or handshake, or to limit the bytes of incomplete TLS
-//! records.
+//! Evicts connections, either to make room for another connection or handshake, or to limit the bytes held in
+//! incomplete TLS records.
 //!
-//! Connections that the state machine has admitted are never evicted here. The state machine evicts them itself,
-//! according to the shares of accounts, and reserves capacity for connections that it has not admitted yet. The latter
-//! are called *guests*. Guests and handshakes in progress are grouped by address in a
+//! Connections that the state machine has admitted are never evicted here. The state machine evicts those itself, based
+//! on account shares, and reserves capacity for connections that it has not admitted yet. A connection that has not
+//! been admitted is called a *guest*. Guests and handshakes in progress are grouped by address in a
 //! [`Crowd`](broker_core::address_shares::Crowd).
 
 use crate::edge::connection::{Stage, Standing};
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
 impl Connections {
-    /// Lists an accepted connection as a guest, which may be evicted until the machine admits it.
+    /// Lists an accepted connection as a guest: it may be evicted until the state machine admits it.
     pub(crate) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool, now: Now) {
         if let Some(connection) = self.table.get_mut(session) {
             connection.standing = Standing::Silent;
@@ -26,9 +26,8 @@ impl Connections {
         }
     }
 
-    /// Adds a connection to the guests again, because the state machine refused it after it arrived from another shard
-    /// or was returned. Until the connection is closed, which its peer may delay up to a deadline, it can then be
-    /// evicted.
+    /// Makes a connection evictable again, because the state machine has refused it after it arrived from another shard
+    /// or was returned. Its peer can delay the close until a deadline.
     pub(crate) fn note_refused(&mut self, key: SessionKey, remote: Option<SocketAddr>, now: Now) {
         if let Some(connection) = self.get(key)
             && connection.stage == Stage::Closing
@@ -39,14 +38,14 @@ impl Connections {
         }
     }
 
-    /// Evicts a connection that the machine has not admitted, to make room for a connection from `origin`. Returns
-    /// `false` if there is none to evict.
+    /// Evicts a connection that has not been admitted, to make room for one from `origin`. Returns `false` if there is
+    /// none to evict.
     pub(crate) fn make_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let victim = self.guests.victim(origin, io.turn.at().now);
         self.evict(victim, &mut io.counts)
     }
 
-    /// Returns whether a handshake with `origin` may begin. If necessary, evicts another handshake.
+    /// Returns whether a handshake with `origin` may start. Evicts another handshake if necessary.
     pub(crate) fn handshake_room(&mut self, origin: Origin, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let most = io.settings.handshakes_per_address;
@@ -70,7 +69,7 @@ impl Connections {
         true
     }
 
-    /// Removes a connection from the list of guests, because the machine has admitted it or because it is ending.
+    /// Removes a connection from the guests, because it has been admitted or is closing.
     pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
@@ -79,7 +78,7 @@ impl Connections {
         }
     }
 
-    /// Records that the first bytes of a connection have arrived.
+    /// Records that a connection's first bytes have arrived.
     pub(crate) fn note_first_bytes(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && connection.standing == Standing::Silent
@@ -90,13 +89,13 @@ impl Connections {
         }
     }
 
-    /// Removes a connection from the list of handshakes once its handshake has ended, whatever the outcome.
+    /// Removes a connection from the handshakes in progress, whether its handshake succeeded or failed.
     pub(crate) fn handshake_over(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         counts.handshaking -= 1;
         self.shaking.leave(session);
     }
 
-    /// Updates the counters of incomplete records with the bytes that this connection holds now.
+    /// Updates the incomplete-record counters with the bytes that this connection holds now.
     pub(crate) fn recharge(&mut self, session: SessionKey, counts: &mut EdgeCounts) {
         if let Some(connection) = self.get_mut(session)
             && let Some(tls) = &mut connection.tls
@@ -106,7 +105,7 @@ impl Connections {
         }
     }
 
-    /// Enforces the two limits on the bytes of incomplete records. Closes connections of the address that holds the
+    /// Enforces both limits on bytes held in incomplete records, by closing connections from the address that holds the
     /// most bytes.
     pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
@@ -141,7 +140,7 @@ impl Connections {
     }
 }
 
-/// Returns how many bytes to free if more than `most` are held; see [`RELIEF_PART`].
+/// Returns how many bytes to free if `held` exceeds `most`; see [`RELIEF_PART`].
 pub(crate) fn excess(held: u64, most: usize) -> Option<u64> {
     let most = most as u64;
     (held > most).then(|| held - (most - most / RELIEF_PART))
@@ -157,9 +156,8 @@ pub(crate) struct Holder {
     pub(crate) begun: Now,
 }
 
-/// Selects connections to close in order to free `excess` bytes. Guests are closed before others. Within each of the
-/// two groups, the addresses that hold the most bytes come first. Within an address, the largest connections come
-/// first, then the oldest.
+/// Selects connections to close in order to free `excess` bytes. Guests go first. Within each group, the addresses that
+/// hold the most bytes come first. Within an address, the largest connections come first, and the oldest of equal ones.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

@@ -1,5 +1,5 @@
-//! The I/O state that all parts of a shard's edge share: the ring and its buffers, the turn, the counters and the
-//! limits. Also contains the queue of waiting handshakes, and the responses to connections that have no session.
+//! I/O state shared by all parts of a shard's edge: the ring and its buffers, the current loop iteration, the counters
+//! and the limits. Also contains the queue of handshakes, and the responses to connections that get no session.
 
 use crate::edge::limits::{
     ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
@@ -17,25 +17,26 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// The ring of a shard, with everything needed to use it. Passed to each step that performs I/O.
+/// A shard's ring, with everything needed to use it. Passed to each step that performs I/O.
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) turn: Turn,
     pub(crate) handshakes: WaitingHandshakes,
-    /// Scratch buffer for decrypted bytes that are passed to the machine.
+    /// Scratch buffer for plaintext on its way to the state machine.
     pub(crate) plain: Vec<u8>,
-    /// Scratch buffer for encrypted bytes that are sent on a socket.
+    /// Scratch buffer for ciphertext on its way to a socket.
     pub(crate) cipher: Vec<u8>,
-    pub(crate) spares: SpareBuffers,
+    /// A pool of empty buffers for sends through the ring.
+    pub(crate) spares: Vec<Vec<u8>>,
     pub(crate) counts: EdgeCounts,
     pub(crate) settings: EdgeSettings,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// Whether the shard is stopping. If so, no new operations are started.
+    /// Whether the shard is stopping. No new operations are started then.
     pub(crate) stopping: bool,
 }
 
 impl Io {
-    /// Creates the I/O state, with no operation armed and empty buffers.
+    /// Creates the I/O state, with empty buffers and no operations in flight.
     pub(crate) fn new(ring: Ring, settings: EdgeSettings, descriptors: Arc<Descriptors>) -> Self {
         Self {
             ring,
@@ -43,7 +44,7 @@ impl Io {
             handshakes: WaitingHandshakes::default(),
             plain: Vec::new(),
             cipher: Vec::new(),
-            spares: SpareBuffers::new(settings.spare_sends),
+            spares: Vec::new(),
             counts: EdgeCounts::default(),
             settings,
             descriptors,
@@ -51,7 +52,7 @@ impl Io {
         }
     }
 
-    /// Counts an opened descriptor. Returns whether the connection limit is exceeded.
+    /// Counts a newly opened descriptor. Returns whether the connection limit is exceeded.
     pub(crate) fn count_descriptor(&self) -> bool {
         self.descriptors.opened() > self.settings.connections
     }
@@ -65,7 +66,7 @@ impl Io {
             .add_work(bytes as u64 / work_units::RECEIVED_BYTES_PER_UNIT);
     }
 
-    /// Gives back the buffer of a receive whose connection no longer exists.
+    /// Returns the buffer of a receive whose connection no longer exists.
     pub(crate) fn drop_received(&mut self, received: Received) {
         debug_assert!(false, "a connection outlives what is armed on it");
         if let Received::Bytes(lent) = received {
@@ -73,9 +74,9 @@ impl Io {
         }
     }
 
-    /// Counts a handshake step. If the handshake has finished, counts it as well.
+    /// Counts a handshake step and, if `kind` is set, a completed handshake.
     pub(crate) fn count_handshake(&mut self, kind: Option<Kind>) {
-        self.handshakes.stepped();
+        self.handshakes.steps += 1;
         self.turn.add_work(work_units::HANDSHAKE_STEP);
         match kind {
             None => {}
@@ -83,38 +84,20 @@ impl Io {
             Some(Kind::Resumed) => self.counts.handshakes.resumed += 1,
         }
     }
-}
 
-/// A pool of empty buffers for sends through the ring.
-pub(crate) struct SpareBuffers {
-    buffers: Vec<Vec<u8>>,
-    most: usize,
-}
-
-impl SpareBuffers {
-    fn new(most: usize) -> Self {
-        let buffers = Vec::new();
-        Self { buffers, most }
-    }
-
-    /// Takes a buffer from the pool, or creates one if the pool is empty.
-    #[inline]
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
-    }
-
-    /// Puts the buffer of a finished send back into the pool, unless the pool is full or the buffer is too large.
+    /// Returns a finished send's buffer to the pool, unless the pool is full or the buffer is too large.
     pub(crate) fn recycle(&mut self, mut flight: Vec<u8>) {
-        if self.buffers.len() < self.most && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
+        let has_room = self.spares.len() < self.settings.spare_sends;
+        if has_room && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
             flight.clear();
-            self.buffers.push(flight);
+            self.spares.push(flight);
         }
     }
 }
 
-// Handshakes that wait for a step. Clients and other nodes share the steps of a turn.
+// Handshakes that are waiting for a step. Clients and other nodes share the steps of an iteration.
 
-/// A connection that has queued handshake bytes.
+/// A connection with queued handshake bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shaking {
     /// A client's session.
@@ -123,21 +106,16 @@ pub(crate) enum Shaking {
     Link(u32),
 }
 
-/// The handshakes of a shard whose received bytes are waiting to be processed.
+/// A shard's handshakes whose received bytes have not been processed yet.
 #[derive(Default)]
 pub(crate) struct WaitingHandshakes {
     waiting: VecDeque<Shaking>,
-    /// Number of steps taken in this turn.
-    steps: u32,
+    /// Number of steps taken in this iteration.
+    pub(crate) steps: u32,
 }
 
 impl WaitingHandshakes {
-    /// Resets the number of steps at the beginning of a turn.
-    pub(crate) fn begin(&mut self) {
-        self.steps = 0;
-    }
-
-    /// Takes the oldest handshake from the queue, unless all steps of this turn have been used.
+    /// Dequeues the oldest handshake, unless this iteration's steps are used up.
     pub(crate) fn next(&mut self) -> Option<Shaking> {
         if self.steps >= HANDSHAKE_STEPS_PER_TURN {
             return None;
@@ -145,20 +123,15 @@ impl WaitingHandshakes {
         self.waiting.pop_front()
     }
 
-    /// Returns whether a handshake must be queued, because this turn has no steps left or because other handshakes are
-    /// already waiting.
+    /// Returns whether a handshake must be queued: this iteration has no steps left, or others are already queued.
     #[inline]
     pub(crate) fn wait(&self) -> bool {
         self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()
     }
 
-    /// Queues a handshake after all others.
+    /// Appends a handshake to the queue.
     pub(crate) fn push(&mut self, handshake: Shaking) {
         self.waiting.push_back(handshake);
-    }
-
-    fn stepped(&mut self) {
-        self.steps += 1;
     }
 
     /// Returns whether no handshake is queued.
@@ -167,8 +140,8 @@ impl WaitingHandshakes {
     }
 }
 
-// Responses to connections that get no session because there is no capacity, or because the client does not use TLS on
-// a TLS port.
+// Responses to connections that get no session, because there is no capacity or because the client does not speak TLS
+// on a TLS port.
 
 /// Writes a complete 503 response for a connection that cannot be served.
 pub(crate) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
@@ -203,8 +176,8 @@ fn refusal(out: &mut Vec<u8>, wall: Wall, id: &str, status: u16, error_type: &st
     );
 }
 
-/// Writes a response and shuts the socket down, without blocking. Received bytes are drained first, since closing a
-/// socket with unread bytes would reset the connection before the response arrives.
+/// Writes a response and shuts the socket down, without blocking. First drains the received bytes: closing a socket
+/// with unread bytes would reset the connection before the response arrives.
 pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);
@@ -214,7 +187,7 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
             break;
         }
     }
-    // A client that does not get the response has either left, or receives a reset, from which it learns the same.
+    // A client that misses the response has either left or gets a reset, which also tells it that it was refused.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
 }
@@ -232,8 +205,8 @@ pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<
     }
 }
 
-/// Returns the peer's address as it is displayed and counted. An IPv4 client of a listener on `[::]` has an IPv4
-/// address.
+/// Returns the peer's address in the form used for display and counting: an IPv4 client of a listener on `[::]` has an
+/// IPv4 address.
 pub(crate) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     let remote = SockRef::from(socket).peer_addr().ok()?.as_socket()?;
     Some(canonical(remote))

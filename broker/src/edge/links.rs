@@ -1,10 +1,10 @@
-//! The data with which the edge opens and identifies links: the addresses and TLS configurations of the other nodes,
-//! and the ring keys of connections without a session.
+//! How the edge opens and identifies links: the other nodes' addresses and TLS configurations, and the ring keys of
+//! connections without a session.
 //!
-//! Links are not sessions, so they are not in the shard's session table. Their ring keys use the highest session slot
+//! A link is not a session and has no entry in the shard's session table. Its ring key uses the highest session slot
 //! ([`LINK_SLOT`]), which no session of this process can have. Each completion is first looked up in the session table.
-//! If its key is not found there, the completion belongs to a link, or to a client without a session on this shard.
-//! Links therefore add no cost to other connections.
+//! Only if its key is not found there, the completion belongs to a link, or to a client without a session on this
+//! shard. Links therefore add no cost to other connections.
 
 use broker_core::id::{NodeId, ShardId};
 use ring::Key;
@@ -13,30 +13,29 @@ use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-/// The links between this node and the other nodes of a cluster. Each process has one `Links`.
+/// Everything that shards need to link to the other nodes of the cluster. There is one `Links` per process.
 #[derive(Debug)]
 pub struct Links {
     /// Identity of this node.
     pub own: OwnNode,
-    /// The name and inner addresses of each node, indexed by [`NodeId`]. Read once for each link that is opened.
+    /// Each node's name and inner addresses, indexed by [`NodeId`]. Read once per link that is opened.
     nodes: RwLock<Vec<Option<Reached>>>,
-    /// TLS configuration for links that other nodes open.
+    /// TLS configuration for incoming links.
     pub server: Arc<ServerConfig>,
-    /// TLS configurations for links to other nodes. There is one per shard, so that each shard has its own session
-    /// tickets.
+    /// TLS configurations for outgoing links, one per shard, so that each shard has its own session tickets.
     pub clients: Vec<Arc<ClientConfig>>,
 }
 
-/// The identity of this node, as stated in a hello.
+/// Identity of this node, as stated in its hello.
 #[derive(Debug)]
 pub struct OwnNode {
     /// Name of the cluster.
     pub cluster: Box<str>,
     /// Name of this node.
     pub name: Box<str>,
-    /// A number that distinguishes this process from earlier processes of the node.
+    /// Distinguishes this process from earlier processes of the same node.
     pub start: u64,
-    /// Number of shards of this node.
+    /// Number of shards on this node.
     pub shards: u16,
 }
 
@@ -46,30 +45,30 @@ pub struct OwnNode {
 )]
 type RwLock<T> = std::sync::RwLock<T>;
 
-/// The name and addresses of a node.
+/// A node's name and addresses.
 #[derive(Clone, Debug)]
 struct Reached {
     name: Arc<str>,
-    /// The addresses of the node's host. The node listens on all of its ports at each of these addresses.
+    /// The host's addresses. The node listens on all of its ports at each address.
     hosts: Box<[SocketAddr]>,
     ports: Box<[u16]>,
 }
 
-/// The next address to which a shard connects, as indexes into the node's lists of ports and hosts.
+/// The address that a shard will connect to next, as indexes into the node's lists of ports and hosts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     port: usize,
     host: usize,
 }
 
-/// For each node, the next address to which a shard connects. A shard cycles through all ports of a node, so that the
-/// handshakes are spread over the node's shards.
+/// The address that a shard will connect to next, for each node. A shard cycles through a node's ports, which spreads
+/// the handshakes over the node's shards.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Vec<Turn>);
 
 impl Turns {
-    /// Returns the next address of a node, and selects another port for the following call. Different shards start at
-    /// different ports.
+    /// Returns a node's next address, and advances to another port for the next call. Each shard starts at a different
+    /// port.
     fn take(&mut self, shard: ShardId, node: NodeId) -> Turn {
         while self.0.len() <= node.index() {
             let (port, host) = (shard.index(), 0);
@@ -81,8 +80,8 @@ impl Turns {
         taken
     }
 
-    /// Records that connecting to a node failed. The next attempt uses another address of the node's host, if there is
-    /// one.
+    /// Records a failed attempt to connect to a node. The next attempt uses another address of the node's host, if it
+    /// has more than one.
     pub(crate) fn failed(&mut self, node: NodeId) {
         if let Some(turn) = self.0.get_mut(node.index()) {
             turn.host = turn.host.wrapping_add(1);
@@ -91,7 +90,7 @@ impl Turns {
 }
 
 impl Links {
-    /// Creates the links of a node that does not know any other node yet.
+    /// Creates a `Links` that knows no other node yet.
     #[must_use]
     pub fn new(own: OwnNode, server: Arc<ServerConfig>, clients: Vec<Arc<ClientConfig>>) -> Self {
         Self {
@@ -102,7 +101,7 @@ impl Links {
         }
     }
 
-    /// Sets the name and addresses of a node. The node can be reached on each of `ports` at each of `hosts`.
+    /// Sets a node's name and addresses. The node is reachable on each of `ports` at each of `hosts`.
     pub fn put(&self, node: NodeId, name: &str, hosts: &[SocketAddr], ports: &[u16]) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         let places = nodes.len().max(node.index() + 1);
@@ -114,14 +113,14 @@ impl Links {
         });
     }
 
-    /// Returns the name of a node.
+    /// Returns a node's name.
     pub(crate) fn name(&self, node: NodeId) -> Option<Arc<str>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         let reached = nodes.get(node.index())?.as_ref()?;
         Some(Arc::clone(&reached.name))
     }
 
-    /// Returns the next address at which this shard connects to a node, or `None` if the node is unknown.
+    /// Returns the next address that this shard connects to on `node`, or `None` if the node is unknown.
     pub(crate) fn address(
         &self,
         node: NodeId,
@@ -138,8 +137,8 @@ impl Links {
         Some(address)
     }
 
-    /// Returns the TLS configuration with which a shard opens a link to a node, and the name under which the link's
-    /// session tickets are stored.
+    /// Returns the TLS configuration that a shard uses to open a link to a node, and the name under which it stores the
+    /// link's session tickets.
     pub(crate) fn client(
         &self,
         shard: ShardId,
@@ -150,12 +149,12 @@ impl Links {
     }
 }
 
-/// The connection without a session to which a ring key belongs.
+/// The owner of a ring key that does not belong to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEnd {
-    /// The client on a link that has this number.
+    /// A client on a link, by its number.
     Client(u32),
-    /// The link that has this number.
+    /// A link, by its number.
     Link(u32),
 }
 
@@ -168,7 +167,7 @@ pub(crate) fn link_key(end: LinkEnd) -> Key {
     Key::new(kind << PLACE_BITS << SLOT_BITS | u64::from(place) << SLOT_BITS | LINK_SLOT)
 }
 
-/// Returns the link or client to which a ring key belongs, or `None` if the key belongs to a session.
+/// Returns the link or client that owns a ring key, or `None` if the key belongs to a session.
 pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
     let (slot, rest) = (key.bits() & LINK_SLOT, key.bits() >> SLOT_BITS);
     let place = u32::try_from(rest & PLACES).ok()?;
@@ -181,10 +180,10 @@ pub(crate) fn link_end(key: Key) -> Option<LinkEnd> {
 
 const SLOT_BITS: u32 = 24;
 const PLACE_BITS: u32 = 28;
-/// Highest number of a link or client.
+/// Highest link or client number.
 pub(crate) const PLACES: u64 = (1 << PLACE_BITS) - 1;
 
-/// The 16,777,216th session slot. No shard can reach it, since a process cannot have that many descriptors.
+/// The 16,777,216th session slot. No shard can reach it, because a process cannot have that many descriptors.
 const LINK_SLOT: u64 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]

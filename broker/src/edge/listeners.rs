@@ -1,4 +1,4 @@
-//! The listeners of a shard. This module tracks which of them accept connections, and when paused listeners resume.
+//! A shard's listeners. Tracks which of them accept connections, and when paused listeners resume.
 
 use crate::devices::{DeviceTls, Devices};
 use crate::edge::limits::{ACCEPT_REST_MS, CROWDED_REST_MS};
@@ -11,19 +11,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The listeners of a shard, and the certificates that TLS listeners present.
+/// A shard's listeners, and the certificates that the TLS listeners present.
 pub(crate) struct Listeners {
     all: Vec<Accepting>,
     tls: Option<Arc<ServerConfig>>,
-    /// The devices that may sign in, if any.
+    /// The devices that may authenticate with a certificate, if any.
     devices: Option<Arc<Devices>>,
-    /// The server names for which a device certificate is requested, with the TLS configuration for their connections.
+    /// The server names for which a device certificate is requested, and the TLS configuration that requests it.
     door: Option<Arc<DeviceTls>>,
-    /// Whether all listeners have been stopped permanently.
+    /// Whether accepting has stopped for good.
     stopped: bool,
 }
 
-/// A listener with its state.
+/// A listener and its state.
 struct Accepting {
     listener: Listener,
     state: State,
@@ -32,7 +32,7 @@ struct Accepting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Armed,
-    /// The accept operation has ended or is being cancelled, but its final completion has not arrived yet.
+    /// The accept is finishing or being cancelled. Its final completion has not arrived yet.
     Ending,
     /// Paused until this time.
     Resting(Instant),
@@ -41,7 +41,7 @@ enum State {
 }
 
 impl Listeners {
-    /// Creates the listeners. They do not accept connections yet.
+    /// Creates the listeners, which do not accept connections yet.
     pub(crate) fn new(
         listeners: Vec<Listener>,
         tls: Option<Arc<ServerConfig>>,
@@ -69,8 +69,8 @@ impl Listeners {
         self.hang_door();
     }
 
-    /// Sets the devices that may sign in on connections accepted from now on. This also determines the server names for
-    /// which a certificate is requested.
+    /// Sets the devices, and with them the server names for which a certificate is requested, for connections accepted
+    /// from now on.
     pub(crate) fn ask(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
         self.hang_door();
@@ -78,7 +78,7 @@ impl Listeners {
 
     fn hang_door(&mut self) {
         let devices = self.devices.clone().zip(self.tls.as_deref());
-        // Never fails, since the ordinary configuration was created with the same protocol versions.
+        // This cannot fail: the ordinary configuration was created with the same protocol versions.
         let door = devices.and_then(|(devices, tls)| DeviceTls::new(devices, tls).ok());
         self.door = door.map(Arc::new);
     }
@@ -102,7 +102,7 @@ impl Listeners {
         all.all(|accepting| accepting.state == State::Closed)
     }
 
-    /// Returns the earliest time at which a listener must be rearmed.
+    /// Returns the time at which the next paused listener must be rearmed.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.all.iter().filter_map(Accepting::due).min()
     }
@@ -114,27 +114,29 @@ impl Listeners {
         }
     }
 
-    /// Rearms listeners whose pause has ended.
+    /// Rearms the listeners whose pause is over.
     pub(crate) fn resume(&mut self, io: &mut Io) {
         for place in 0..self.all.len() {
             if self.all[place].due().is_none_or(|due| due > io.turn.now()) {
                 continue;
             }
-            // Rearms even if the limit has been reached. A new connection may evict another one, or is refused with a
-            // response.
+            // Rearms even at the connection limit. A new connection may evict another one, or gets a response that
+            // refuses it.
             self.arm(place, &mut io.ring);
         }
     }
 
-    /// Handles the final completion of an accept operation. `error` is set if the operation failed. Rearms the
-    /// listener, either immediately or after a pause.
+    /// Handles an accept's final completion. `error` is set if the accept failed. Rearms the listener, immediately or
+    /// after a pause.
     pub(crate) fn over(&mut self, place: usize, error: Option<&io::Error>, io: &mut Io) {
         let was_relieved = self.all[place].state == State::Ending;
         let rest_ms = match error {
             None if was_relieved => CROWDED_REST_MS,
-            Some(error) if was_relieved && is_cancelled(error) => CROWDED_REST_MS,
             None => 0,
-            Some(_) => ACCEPT_REST_MS,
+            Some(error) => match error.raw_os_error() {
+                Some(libc::ECANCELED) if was_relieved => CROWDED_REST_MS,
+                Some(_) | None => ACCEPT_REST_MS,
+            },
         };
         if self.stopped {
             self.all[place].state = State::Closed;
@@ -146,7 +148,7 @@ impl Listeners {
         }
     }
 
-    /// Pauses a listener, if it is armed, because there is no capacity for more connections.
+    /// Pauses an armed listener because there is no capacity for more connections.
     pub(crate) fn relieve(&mut self, place: usize, ring: &mut Ring) {
         let accepting = &mut self.all[place];
         if accepting.state == State::Armed {
@@ -156,18 +158,14 @@ impl Listeners {
         }
     }
 
-    /// Stops all listeners. Connections may still be accepted until the final completions arrive.
+    /// Stops all listeners. Until the final completions arrive, connections may still be accepted.
     pub(crate) fn stop(&mut self, ring: &mut Ring) {
         self.stopped = true;
-        for (place, accepting) in self.all.iter_mut().enumerate() {
-            match accepting.state {
-                State::Armed => {
-                    let socket = accepting.listener.socket.as_fd();
-                    ring.cancel_accept(socket, listener_key(place));
-                    accepting.state = State::Ending;
-                }
-                State::Resting(_) => accepting.state = State::Closed,
-                State::Ending | State::Closed => {}
+        for place in 0..self.all.len() {
+            self.relieve(place, ring);
+            let accepting = &mut self.all[place];
+            if accepting.due().is_some() {
+                accepting.state = State::Closed;
             }
         }
     }
@@ -180,7 +178,7 @@ impl Listeners {
 }
 
 impl Accepting {
-    /// Returns the time at which the listener must be rearmed, if it is paused.
+    /// Returns when the listener must be rearmed, if it is paused.
     fn due(&self) -> Option<Instant> {
         match self.state {
             State::Resting(due) => Some(due),
@@ -189,12 +187,7 @@ impl Accepting {
     }
 }
 
-/// Returns whether an accept operation failed only because it was cancelled.
-fn is_cancelled(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ECANCELED)
-}
-
-/// Returns the index of the listener whose accept has this key.
+/// Returns the index of the listener whose accept uses this key.
 pub(crate) fn listener_place(key: Key) -> usize {
     usize::try_from(key.bits()).expect("made by listener_key")
 }

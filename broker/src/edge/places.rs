@@ -1,19 +1,19 @@
-//! Connections without a session in the machine: links, and the clients on them. Each connection is identified by a
-//! number. The number can be reused after the connection is closed.
+//! Connections without a session in the state machine: links, and the clients on them. Each connection is identified by
+//! a number, which can be reused after the connection is closed.
 
 use crate::edge::connection::{Connection, Deadlines, NEVER};
 use crate::edge::links::PLACES;
 use broker_core::time::Now;
 
-/// A table of connections, identified by reusable numbers. The number of a connection becomes free once no operation on
-/// the connection is armed or in flight.
+/// A table of connections, indexed by reusable numbers ("places"). A number becomes free once its connection has no
+/// operation in flight.
 pub(crate) struct Places<T> {
     places: Vec<Option<Box<T>>>,
     free: Vec<u32>,
     len: usize,
-    /// Connections to serve at the end of the turn, without duplicates.
+    /// Connections to serve at the end of this loop iteration, without duplicates.
     touched: Vec<u32>,
-    /// The times at which connections are served even if no event occurs.
+    /// When each connection must be served even without an event.
     due: Deadlines<u32>,
 }
 
@@ -34,7 +34,7 @@ impl<T: AsMut<Connection>> Places<T> {
         self.len
     }
 
-    /// Claims a free number for [`Self::put`]. Returns `None` if all numbers are in use.
+    /// Reserves a free number for [`Self::put`]. Returns `None` if all numbers are in use.
     pub(crate) fn claim(&mut self) -> Option<u32> {
         let place = match self.free.pop() {
             Some(place) => place,
@@ -51,7 +51,7 @@ impl<T: AsMut<Connection>> Places<T> {
         Some(place)
     }
 
-    /// Adds a connection under a claimed number.
+    /// Adds a connection under a reserved number.
     pub(crate) fn put(&mut self, place: u32, thing: T) {
         if let Some(slot) = self.places.get_mut(place as usize) {
             *slot = Some(Box::new(thing));
@@ -83,7 +83,7 @@ impl<T: AsMut<Connection>> Places<T> {
         used.map(|(place, _)| place).collect()
     }
 
-    /// Schedules a connection to be served at the end of the turn.
+    /// Schedules a connection to be served at the end of the iteration.
     pub(crate) fn touch(&mut self, place: u32) {
         if let Some(thing) = self.get_mut(place)
             && !std::mem::replace(&mut thing.as_mut().dirty, true)
@@ -92,7 +92,7 @@ impl<T: AsMut<Connection>> Places<T> {
         }
     }
 
-    /// Takes the list of connections to serve. Adds up to `most` connections whose deadline has passed.
+    /// Takes the list of connections to serve, including up to `most` connections whose deadline has passed.
     pub(crate) fn take_touched(&mut self, now: Now, most: usize) -> Vec<u32> {
         for _ in 0..most {
             let Some((_, place)) = self.due.next().filter(|(due, _)| *due <= now) else {
@@ -104,17 +104,17 @@ impl<T: AsMut<Connection>> Places<T> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Gives the list back after its connections have been served, so that its allocation is reused.
+    /// Returns the list after its connections have been served, so that its allocation is reused.
     pub(crate) fn keep_touched(&mut self, touched: Vec<u32>) {
         crate::edge::connections::keep(&mut self.touched, touched);
     }
 
-    /// Returns whether any connection is listed to be served.
+    /// Returns whether any connection is waiting to be served.
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty()
     }
 
-    /// Sets the time by which a connection is served even if no event occurs.
+    /// Sets the time by which a connection must be served even without an event.
     pub(crate) fn serve_by(&mut self, place: u32, due: Now) {
         if let Some(Some(thing)) = self.places.get_mut(place as usize) {
             self.due.set(place, (**thing).as_mut(), due);

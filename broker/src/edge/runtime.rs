@@ -1,4 +1,4 @@
-//! The drive loop and its thread. Runs one turn after another, and puts the shard to sleep in between.
+//! The event loop and its thread. Runs one iteration ("turn") after another, and lets the shard sleep in between.
 //!
 //! Theory of operation. On epoll, a shard is a plain thread that always sleeps in its ring. A single system call waits,
 //! and other shards wake it through a bell that is polled there. On io_uring, a shard is a glommio executor that sleeps
@@ -12,9 +12,9 @@
 //!                                                                          later announces itself
 //!                   4. completions or letters? then do not wait            5. read the eventfd
 //! ```
-//! The bell is polled only while the shard waits in its ring, and senders of letters write to the eventfd only while
-//! IN_GLOMMIO is published. The reason is that polling one eventfd does not reliably signal another: the kernel defers
-//! nested signals and may drop them.
+//! The bell is polled only while the shard waits in its ring, and other shards write to the eventfd only while
+//! IN_GLOMMIO is published. The two are never combined, because polling one eventfd does not reliably signal another:
+//! the kernel defers nested signals and may drop them.
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use crate::edge::limits::{BEAT_MS, COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
@@ -34,19 +34,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// The work that is passed to a prepared thread.
+/// The work passed to a prepared thread.
 pub(crate) struct Work<M: Machine> {
     config: ShardConfig<M>,
     make_machine: Box<dyn FnOnce() -> M + Send>,
     started: Sender<()>,
 }
 
-/// Starts the thread, and waits until it has created its ring and, if needed, its executor.
-pub(crate) fn prepare<M: Machine + 'static>(
+/// Creates the thread of a shard, pinned to `cpu` if given. Also creates everything that the kernel may refuse to
+/// create: the shard's ring and, on io_uring, its executor.
+///
+/// # Errors
+/// Returns the kernel's error if it refuses (see [`ring::probe`]). For example, it refuses with `ENOMEM` if the limit
+/// on locked memory is too low, or with `EMFILE`.
+pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
-    settings: ring::RingSettings,
+    ring: &ring::RingSettings,
 ) -> io::Result<ShardThread<M>> {
+    let settings = *ring;
     let (work, orders) = crossbeam_channel::bounded::<Work<M>>(1);
     let (prepared, ready) = crossbeam_channel::bounded(1);
     let failure = Arc::new(OnceLock::new());
@@ -69,7 +75,7 @@ pub(crate) fn prepare<M: Machine + 'static>(
     Ok(ShardThread { handle, work })
 }
 
-/// Starts the thread of a shard as a glommio executor.
+/// Spawns a shard's thread as a glommio executor.
 fn executor<M: Machine + 'static>(
     name: &str,
     cpu: Option<usize>,
@@ -84,7 +90,7 @@ fn executor<M: Machine + 'static>(
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
             // Even so, the executor registers 64 KiB in each of its three rings for file I/O, which would count as
-            // locked memory. Without these buffers, this runtime cannot perform direct file I/O (`O_DIRECT`).
+            // locked memory. Unregistering these buffers rules out direct file I/O (`O_DIRECT`) on this runtime.
             ring::unregister_buffers();
             match beginning.await_work()? {
                 Some(begun) => begun.run_in_glommio().await,
@@ -106,7 +112,7 @@ fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// The thread of a shard that has not received its work yet.
+/// A shard's thread that has not received its work yet.
 struct Beginning<M: Machine> {
     id: ShardId,
     settings: ring::RingSettings,
@@ -115,16 +121,16 @@ struct Beginning<M: Machine> {
     failure: Arc<OnceLock<String>>,
 }
 
-/// The thread of a shard that has received its work.
+/// A shard's thread that has received its work.
 struct Begun<M: Machine> {
-    /// Boxed because it is large and should not be moved on the stack.
+    /// Boxed because it is too large to move on the stack.
     edge: Box<Edge<M>>,
     started: Sender<()>,
     ended: Ended,
 }
 
 impl<M: Machine> Beginning<M> {
-    /// Creates the ring, reports that it is ready, and blocks the thread until the work arrives. Returns `None` if the
+    /// Creates the ring, reports that it is ready, and blocks until the work arrives. Returns `None` if the
     /// [`ShardThread`](crate::edge::ShardThread) is dropped without work.
     fn await_work(self) -> io::Result<Option<Begun<M>>> {
         let ring = Ring::new(&self.settings)?;
@@ -157,7 +163,7 @@ impl<M: Machine> Begun<M> {
         self.over(ended)
     }
 
-    /// Closes everything, records the error if the shard failed, and then reports that the shard has ended.
+    /// Closes everything, records the error if the shard failed, and then reports that the shard has stopped.
     fn over(self, ended: io::Result<()>) -> io::Result<()> {
         drop(self.edge);
         if let Err(error) = &ended {
@@ -167,11 +173,11 @@ impl<M: Machine> Begun<M> {
     }
 }
 
-/// Checks whether the threads of an executor can be started, since glommio panics if it cannot start its second thread.
+/// Checks whether an executor's threads can be spawned, since glommio panics if it cannot spawn its second thread.
 fn can_start_threads() -> io::Result<()> {
     let mut begun = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
-        // All of these threads exist at the same time, since each waits until this function returns.
+        // All of these threads exist at the same time, because each one waits until this function returns.
         let (stay, end) = crossbeam_channel::bounded::<()>(0);
         let thread = thread::Builder::new().spawn(move || {
             let _ = end.recv();
@@ -197,12 +203,12 @@ pub(crate) fn start<M: Machine>(
         make_machine,
         started,
     };
-    // If the thread has ended, `wait_for` detects this, because the thread's channel is closed.
+    // If the thread has exited, its channel is closed, which `wait_for` detects.
     let _ = thread.work.send(work);
     wait_for(&running, thread.handle)
 }
 
-/// Waits until the thread reports that it is ready. If the thread ends instead, returns its error.
+/// Waits until the thread reports that it is ready. Returns the thread's error if it exits instead.
 fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle> {
     match word.recv() {
         Ok(()) => Ok(thread),
@@ -213,7 +219,7 @@ fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle>
     }
 }
 
-/// A guard that reports, when it is dropped, that the thread has ended.
+/// A drop guard that reports that the thread is exiting.
 struct Ended {
     events: Sender<ShardEvent>,
     id: ShardId,
@@ -227,7 +233,7 @@ impl Drop for Ended {
 }
 
 impl<M: Machine> Edge<M> {
-    /// Runs the drive loop on a plain thread until [`Post::Stop`](crate::edge::Post::Stop) arrives and the last
+    /// Runs the event loop on a plain thread until [`Post::Stop`](crate::edge::Post::Stop) has arrived and the last
     /// descriptor is closed.
     fn run(&mut self, started: &Sender<()>) -> io::Result<()> {
         let mut rest = self.begin(started)?;
@@ -248,12 +254,12 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Like [`Self::run`], but runs on a glommio executor.
+    /// Like [`Self::run`], but on a glommio executor.
     async fn run_in_glommio(&mut self, started: &Sender<()>) -> io::Result<()> {
         let completed = self.sessions.mail().own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();
-        // SAFETY: the descriptor was duplicated for this file, which alone owns and closes it.
+        // SAFETY: the descriptor was duplicated for this file, which is its only owner and closes it.
         let completed = unsafe { BufferedFile::from_raw_fd(completed) };
         let mut rest = self.begin(started)?;
         loop {
@@ -282,7 +288,7 @@ impl<M: Machine> Edge<M> {
         })
     }
 
-    /// Runs one turn and measures how long it takes. Returns what to do next.
+    /// Runs one loop iteration and measures its duration. Returns what to do next.
     fn go_on(&mut self, rest: &mut Rest) -> AfterTurn {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
@@ -300,7 +306,10 @@ impl<M: Machine> Edge<M> {
         if self.turn() {
             rest.awake_until = self.io.turn.now() + Duration::from_millis(HOLD_MS);
         }
-        let flushed_at = self.tell_flushed();
+        let flushed = self.io.turn.after_sends();
+        if let Some((_, at)) = flushed {
+            self.sessions.machine_mut().flushed(at);
+        }
         if self.io.stopping
             && self.sessions.connections().is_empty()
             && self.sessions.streams().is_empty()
@@ -312,13 +321,13 @@ impl<M: Machine> Edge<M> {
         if !rest.slept {
             return AfterTurn::Turn;
         }
-        let slept_at = flushed_at.unwrap_or_else(Instant::now);
+        let slept_at = flushed.map_or_else(Instant::now, |(now, _)| now);
         let began = self.io.turn.now();
         self.io.turn.account(began, slept_at, &mut self.io.counts);
         AfterTurn::Sleep(slept_at)
     }
 
-    /// Runs the steps of a turn in a fixed order. Returns whether there was traffic.
+    /// Runs the steps of an iteration in a fixed order. Returns whether there was traffic.
     fn turn(&mut self) -> bool {
         self.io.turn.begin(self.sessions.machine().work());
         self.io.counts.turns += 1;
@@ -351,17 +360,9 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Returns the amount of work done so far in this turn, in units.
+    /// Returns the work done so far in this iteration, in units.
     pub(crate) fn work_of_turn(&self) -> u64 {
         self.io.turn.work(self.sessions.machine().work())
-    }
-
-    /// Informs the machine that the sends of this turn are complete, and returns the current time. Returns `None` if
-    /// this turn sent nothing.
-    fn tell_flushed(&mut self) -> Option<Instant> {
-        let (now, at) = self.io.turn.after_sends()?;
-        self.sessions.machine_mut().flushed(at);
-        Some(now)
     }
 
     fn tick(&mut self) {
@@ -375,7 +376,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Returns whether there is work that can be done without waiting.
+    /// Returns whether there is work to do without waiting.
     fn busy(&mut self) -> bool {
         self.sessions.connections().has_work()
             || self.sessions.streams().has_work()
@@ -391,18 +392,22 @@ impl<M: Machine> Edge<M> {
         self.next_deadline().is_some_and(|due| due <= now)
     }
 
-    /// Returns the earliest deadline of the machine or of the edge, including the deadlines of links.
+    /// Returns the earliest deadline of the state machine, of the edge's connections, or of the links.
     fn next_deadline(&self) -> Option<Now> {
         let deadlines = [
             self.sessions.machine().deadline(),
-            self.sessions.connections().next_overdue(),
+            self.sessions
+                .connections()
+                .deadlines
+                .next()
+                .map(|(due, _)| due),
             self.sessions.streams().next_due(),
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    /// Returns the next time at which the shard must run even without input. This includes the time at which the shard
-    /// must show that it is alive.
+    /// Returns when the shard must run next even without input. This includes the heartbeat that shows that the shard
+    /// is alive.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
@@ -413,8 +418,8 @@ impl<M: Machine> Edge<M> {
         self.listeners.next_due().into_iter().chain(others).min()
     }
 
-    /// Waits for completions and for messages from other shards. Returns at the next deadline or at `most`, whichever
-    /// is earlier.
+    /// Waits for completions and for messages from other shards, until the next deadline or `most`, whichever is
+    /// earlier.
     fn sleep_in_ring(&mut self, now: Instant, most: Option<Instant>) -> io::Result<()> {
         let until = self.next_due().into_iter().chain(most).min();
         self.sessions.mail().own().fall_asleep(Sleep::InRing);
@@ -431,7 +436,7 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_on();
         self.sessions.mail().own().fall_asleep(Sleep::InGlommio);
-        // Runs deferred work until there is a completion or no work is left. Does not wait.
+        // Runs the kernel's deferred work, without waiting, until there is a completion or no such work is left.
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
         if at_rest && self.sessions.mail().own().is_empty() {
@@ -444,7 +449,7 @@ impl<M: Machine> Edge<M> {
         }
         self.io.ring.eventfd_off();
         self.sessions.mail().own().wake_up();
-        // Completions that the eventfd has announced become visible only with this call.
+        // Completions announced by the eventfd become visible only with this call.
         self.io.ring.enter(0, None)
     }
 
@@ -454,32 +459,32 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-/// The action to take after a turn.
+/// The next action after a loop iteration.
 enum AfterTurn {
-    /// Run another turn, since there is work that can be done without waiting.
+    /// Run another iteration, since there is work to do without waiting.
     Turn,
-    /// Sleep. Holds the time at which the turn ran out of work.
+    /// Sleep. Contains the time at which the iteration ran out of work.
     Sleep(Instant),
-    /// End, since everything is closed.
+    /// Exit, since everything is closed.
     End,
 }
 
-/// The state of a shard between turns.
+/// A shard's state between loop iterations.
 struct Rest {
-    /// The time until which the shard stays awake after the most recent traffic.
+    /// Until when the shard stays awake after the most recent traffic.
     awake_until: Instant,
-    /// Whether the shard slept after the last turn.
+    /// Whether the shard slept after the last iteration.
     slept: bool,
 }
 
 const BELL: Key = Key::new(0);
 
-/// Number of threads of an executor: its own, and one for blocking calls.
+/// Number of threads per executor: its own, and one for blocking calls.
 const THREADS: usize = 2;
 
-/// Number of entries in each of the executor's rings. The drive loop has one read in flight, and the executor has a few
-/// timers. A ring of up to this size takes two pages.
+/// Number of entries in each of the executor's rings. The event loop has one read in flight, and the executor has a few
+/// timers. Rings up to this size take two pages.
 const RING_DEPTH: usize = 64;
 
-/// Preemption interval of the executor. It is long because nothing else runs on the executor during the loop.
+/// The executor's preemption interval. It is long because nothing else runs on the executor during the event loop.
 const PREEMPT: Duration = Duration::from_millis(100);

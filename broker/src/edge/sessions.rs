@@ -1,12 +1,12 @@
-//! The sessions of a shard, and the exchange of inputs and outputs with its machine.
+//! A shard's sessions, which exchange inputs and outputs with the state machine.
 //!
-//! The interface of the machine requires that all outputs are drained after each input, which this module ensures.
-//! Handling an output only marks the connection. Its socket is used once per turn, when touched connections are
+//! The state machine's contract is that all outputs are drained after each input, which this module ensures. Handling
+//! an output only marks the connection. Its socket is used once per loop iteration, when marked connections are
 //! flushed. Outputs are therefore never handled recursively.
 //!
-//! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (how a connection on this
-//! shard ends), `front.rs` (clients whose channels are on other nodes), `links.rs` (links), `stream.rs` (sessions on
-//! streams of links).
+//! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (how a connection leaves this
+//! shard or closes), `front.rs` (clients whose channels are on other nodes), `links.rs` (links), `stream.rs` (sessions
+//! on streams of links).
 
 mod end;
 mod flush;
@@ -24,31 +24,26 @@ use crate::edge::{connections::Connections, io::Io, letters::Mail};
 use broker_core::machine::{Input, Machine, Output, PassFailure, Peer};
 use broker_core::time::Moment;
 use broker_core::{address_shares::Origin, id::SessionKey};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The machine of a shard, and its sessions. A session may be on a connection, on a link, or in transit to another
+/// A shard's state machine and its sessions. A session may be on a connection, on a link, or in transit to another
 /// shard.
 pub(crate) struct Sessions<M: Machine> {
     machine: M,
     connections: Connections,
     streams: Streams<M>,
-    /// Answers to the machine's queries about unacknowledged bytes: the session, the number of bytes, and the
-    /// round-trip time in milliseconds.
-    told: VecDeque<(SessionKey, u32, u32)>,
-    /// The current devices, against which the certificates of open connections are checked.
+    /// The devices that the certificates on open connections are currently checked against.
     devices: Option<Arc<Devices>>,
     mail: Mail<M>,
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Creates the sessions of a machine. Initially, only the sessions with which the machine starts exist.
+    /// Creates the sessions of a state machine. Initially, only the sessions that the machine starts with exist.
     pub(crate) fn new(machine: M, mail: Mail<M>, streams: Streams<M>) -> Self {
         Self {
             machine,
             connections: Connections::default(),
             streams,
-            told: VecDeque::new(),
             devices: None,
             mail,
         }
@@ -59,8 +54,8 @@ impl<M: Machine> Sessions<M> {
         &self.machine
     }
 
-    /// Returns the machine, for calls that are not inputs. Such calls may produce outputs, which the caller must handle
-    /// with [`Self::drain`].
+    /// Returns the state machine, for calls that are not inputs. If such a call may produce outputs, the caller must
+    /// handle them with [`Self::drain`].
     #[inline]
     pub(crate) fn machine_mut(&mut self) -> &mut M {
         &mut self.machine
@@ -76,12 +71,12 @@ impl<M: Machine> Sessions<M> {
         &mut self.connections
     }
 
-    /// Sets the devices against which the certificates of open connections are checked.
+    /// Sets the devices that the certificates on open connections are checked against.
     pub(crate) fn judge_by(&mut self, devices: Option<Arc<Devices>>) {
         self.devices = devices;
     }
 
-    /// Returns the links of the shard and the streams on them.
+    /// Returns the shard's links and the streams on them.
     #[inline]
     pub(crate) fn streams(&self) -> &Streams<M> {
         &self.streams
@@ -92,8 +87,8 @@ impl<M: Machine> Sessions<M> {
         &self.mail
     }
 
-    /// Opens a session for an accepted connection. If `full` is set, evicts another session to make room. Returns
-    /// `None` if no session can be evicted.
+    /// Opens a session for an accepted connection. If `full` is set, evicts another session first. Returns `None` if no
+    /// session can be evicted.
     pub(crate) fn open(&mut self, peer: Peer, full: bool, at: Moment) -> Option<SessionKey> {
         if full {
             self.machine.open_instead(peer, at)
@@ -102,7 +97,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Adds the connection of a newly opened session. `tls` states whether a TLS handshake follows.
+    /// Adds a newly opened session's connection. `tls` specifies whether a TLS handshake follows.
     pub(crate) fn enter(
         &mut self,
         session: SessionKey,
@@ -116,26 +111,26 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Ensures that the receive of a connection is armed or paused as required. See [`Connections::watch`].
+    /// Ensures that a connection's receive is armed or paused as required. See [`Connections::watch`].
     #[inline]
     pub(crate) fn watch(&mut self, session: SessionKey, io: &mut Io) {
         self.connections.watch(session, &self.machine, &mut io.ring);
     }
 
-    /// Rearms some of the receives that were postponed. See [`Connections::rearm_some`].
+    /// Rearms some of the queued receives. See [`Connections::rearm_some`].
     pub(crate) fn rearm_some(&mut self, io: &mut Io) {
         self.connections.rearm_some(&self.machine, &mut io.ring);
     }
 
-    /// Passes an input to the machine and handles the resulting outputs. Cannot be used for [`Input::Received`], whose
-    /// bytes are borrowed from this struct. Callers pass that input to the machine themselves, and then call
+    /// Passes an input to the state machine and handles the resulting outputs. Does not accept [`Input::Received`],
+    /// whose bytes are borrowed from this struct. Callers pass that input to the machine themselves, and then call
     /// [`Self::drain`].
     pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
     }
 
-    /// Reports to the machine how many bytes of a session the kernel has accepted, and their size on the wire.
+    /// Tells the state machine how many bytes of a session the kernel has accepted, and their size on the wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {
@@ -152,15 +147,6 @@ impl<M: Machine> Sessions<M> {
             while let Some(output) = self.machine.poll_output() {
                 self.obey(output, io);
             }
-            if let Some((session, bytes, round_trip_ms)) = self.told.pop_front() {
-                let told = Input::Unacknowledged {
-                    session,
-                    bytes,
-                    round_trip_ms,
-                };
-                self.machine.handle(told, io.turn.at());
-                continue;
-            }
             let Some(letter) = self.mail.next_refused() else {
                 return;
             };
@@ -168,23 +154,38 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Determines how many bytes a session's peer has not acknowledged, and queues the answer for the machine. If the
-    /// connection lingers only to wait for acknowledgements, closes it once almost no bytes are left. Must run before
-    /// any other operation on the session's socket.
+    /// Tells the machine how many bytes a session's peer has not acknowledged. If the connection lingers only to wait
+    /// for acknowledgements, closes it once almost no bytes are left.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
-            return self.look_at_stream(session);
+            return self.look_at_stream(session, io);
         };
         let bytes = connection.unacknowledged();
         let round_trip_ms = match bytes {
             0 => 0,
             1.. => connection.round_trip_ms(),
         };
-        self.told.push_back((session, bytes, round_trip_ms));
         let lingers = connection.stage == Stage::Lingering && connection.ended;
+        self.tell_unacknowledged(session, bytes, round_trip_ms, io);
         if lingers && bytes <= ORPHAN_BYTES {
             self.connections.cut(session, &mut io.counts);
         }
+    }
+
+    /// Tells the machine how many bytes a session's peer has not acknowledged, and the connection's round-trip time.
+    fn tell_unacknowledged(
+        &mut self,
+        session: SessionKey,
+        bytes: u32,
+        round_trip_ms: u32,
+        io: &Io,
+    ) {
+        let input = Input::Unacknowledged {
+            session,
+            bytes,
+            round_trip_ms,
+        };
+        self.machine.handle(input, io.turn.at());
     }
 
     fn obey(&mut self, output: Output<M::Letter>, io: &mut Io) {
@@ -221,7 +222,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Advances the stage of a session that is ending or leaving.
+    /// Advances the stage of a session that is closing or leaving.
     fn restage(&mut self, session: SessionKey, to: Stage, io: &Io) {
         match self.connections.table.stream(session) {
             None => self.connections.restage(session, to, io),

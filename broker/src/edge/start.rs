@@ -1,4 +1,4 @@
-//! The initial configuration of a shard's edge: its sockets, its sizes and limits, and the channel for its reports.
+//! What a shard's edge is started with: its sockets, its sizes and limits, and the channel for its reports.
 
 use crate::devices::Devices;
 use crate::edge::limits::{
@@ -19,24 +19,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct ShardConfig<M: Machine> {
     /// The shard's listening sockets.
     pub listeners: Vec<Listener>,
-    /// The mailboxes of all shards, by [`ShardId`].
+    /// The mailboxes of all shards, indexed by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
-    /// The TLS configuration, with the certificate that TLS listeners present. Required if there are TLS listeners.
-    /// [`Post::Tls`] replaces it later.
+    /// TLS configuration, including the certificate that TLS listeners present. Required if there are TLS listeners.
+    /// [`Post::Tls`] replaces it at runtime.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// The devices from which TLS listeners request a certificate. [`Post::Devices`] replaces them later.
+    /// Devices from which TLS listeners request a certificate. [`Post::Devices`] replaces them at runtime.
     pub devices: Option<Arc<Devices>>,
-    /// The links to the other nodes of a cluster. Required if any listener is an inner listener, or if the machine
-    /// emits [`Output::PassOn`](broker_core::machine::Output::PassOn).
+    /// Links to the cluster's other nodes. Required if any listener is an inner listener, or if the state machine emits
+    /// [`Output::PassOn`](broker_core::machine::Output::PassOn).
     pub links: Option<Arc<Links>>,
-    /// The callback that takes over connections that request admin pages. Required if the machine emits
+    /// Callback that takes over connections that request admin pages. Required if the state machine emits
     /// [`Output::Admin`](broker_core::machine::Output::Admin).
     pub admin: Option<TakeAdmin>,
     /// Sizes and limits.
     pub settings: EdgeSettings,
-    /// The counter of client descriptors that are open in the process. All shards share it.
+    /// Counts the client descriptors open in the process. Shared by all shards.
     pub descriptors: Arc<Descriptors>,
-    /// The channel for the shard's reports. Must have capacity for two events per shard. Otherwise, the shard blocks.
+    /// Channel for the shard's reports. Must have capacity for two events per shard, or the shard blocks.
     pub events: Sender<ShardEvent>,
 }
 
@@ -46,60 +46,60 @@ pub struct ShardConfig<M: Machine> {
 pub struct Listener {
     /// The socket. The shard closes it after [`Post::Stop`].
     pub socket: OwnedFd,
-    /// Index of the socket's listener in the configuration, for [`Peer::listener`](broker_core::machine::Peer). Several
-    /// sockets with different addresses may belong to the same listener.
+    /// Index of the listener in the configuration, for [`Peer::listener`](broker_core::machine::Peer). A listener may
+    /// have several sockets with different addresses.
     pub number: u16,
     /// Whether connections to this socket use TLS.
     pub tls: bool,
-    /// Networks of the proxies that may connect. Each of their connections must start with a PROXY protocol header.
-    /// Empty if no proxies are used.
+    /// Networks of the proxies that may connect. Each connection from a proxy must start with a PROXY protocol header.
+    /// Empty if there are no proxies.
     pub proxies: Vec<IpNet>,
     /// Whether other nodes open links to this socket, which then uses a separate TLS configuration. Inner listeners
-    /// come last in the list.
+    /// must be last in the list.
     pub inner: bool,
 }
 
-/// The sizes and limits of a shard's edge.
+/// Sizes and limits of a shard's edge.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeSettings {
     /// The ring and its receive buffers.
     pub ring: ring::RingSettings,
-    /// Maximum number of client connections of the process. When it is reached, the process stops accepting
-    /// connections. `RLIMIT_NOFILE` should be a few per cent higher, since a multishot accept may take the whole
-    /// backlog before the connections are counted.
+    /// Maximum number of client connections per process. At the limit, the process stops accepting. `RLIMIT_NOFILE`
+    /// should be a few per cent higher, since a multishot accept may drain the whole backlog before the connections are
+    /// counted.
     pub connections: usize,
-    /// Maximum number of TLS handshakes in progress per shard. At the limit, a handshake from the address with the most
-    /// handshakes, or a handshake whose client is silent, is evicted to admit a new connection. If there is none, the
-    /// new connection is closed.
+    /// Maximum number of TLS handshakes in progress per shard. At the limit, a new connection replaces a handshake from
+    /// the address with the most handshakes, or one whose client is silent. If there is none, the new connection is
+    /// closed.
     pub handshakes: usize,
-    /// Maximum number of TLS handshakes in progress from one address, per shard. At the limit, a handshake whose client
-    /// is silent is evicted to admit a new connection from the same address. If there is none, the new connection is
-    /// closed. 0 disables this limit.
+    /// Maximum number of TLS handshakes in progress per address and shard. At the limit, a new connection replaces a
+    /// handshake from the same address whose client is silent. If there is none, the new connection is closed. 0
+    /// disables this limit.
     pub handshakes_per_address: usize,
-    /// Maximum number of bytes, per shard, of incomplete TLS records during handshakes. If it is exceeded, connections
+    /// Maximum number of bytes per shard held in incomplete TLS records during handshakes. Above the limit, connections
     /// from the address with the most bytes are aborted.
     pub handshake_bytes: usize,
-    /// Maximum number of bytes, per shard, of incomplete TLS records after the handshake. If it is exceeded,
+    /// Maximum number of bytes per shard held in incomplete TLS records after the handshake. Above the limit,
     /// connections are closed, starting with those that have not been admitted.
     pub partial_record_bytes: usize,
-    /// Maximum time that a peer may take to send a TLS record after the handshake, in milliseconds. Slower connections
-    /// are aborted. The machine limits the duration of the handshake itself.
+    /// Maximum time for a peer to send one TLS record after the handshake, in milliseconds. Slower connections are
+    /// aborted. The state machine limits the duration of the handshake itself.
     pub record_ms: u64,
     /// Number of empty send buffers kept for reuse.
     pub spare_sends: usize,
-    /// Number of received bytes after which a turn handles no more completions. Responses wait in outboxes until the
-    /// end of the turn.
+    /// Number of received bytes after which a loop iteration handles no more completions. Responses wait in outboxes
+    /// until the end of the iteration.
     pub turn_bytes: u64,
-    /// Whether turns are measured by the CPU time of their thread. On a busy machine, the wall-clock time would include
-    /// other work. Measuring CPU time costs a system call per turn.
+    /// Whether loop iterations are measured in thread CPU time, at the cost of a system call each. On a busy machine,
+    /// wall-clock time would include other work.
     pub turn_cpu: bool,
-    /// Maximum time in milliseconds that the transfer of a connection to another shard may take. A connection cannot be
-    /// transferred until its peer has accepted all earlier responses. If the time runs out, the connection is aborted.
+    /// Maximum time to move a connection to another shard, in milliseconds. A connection cannot move until its peer has
+    /// accepted all earlier responses. It is aborted if that takes too long.
     pub leaving_ms: u64,
-    /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds. 0 leaves the timeout to the kernel.
+    /// `TCP_USER_TIMEOUT` of inter-node connections in milliseconds. 0 leaves the timeout to the kernel.
     pub tcp_user_ms: u64,
-    /// Maximum size in bytes, per shard, of all requests that are waiting for a link, or that have been sent on a link
-    /// and may be retried.
+    /// Maximum total size in bytes, per shard, of requests that are waiting for a link or may be retried after being
+    /// sent on one.
     pub link_request_bytes: usize,
     /// Maximum number of bytes per shard that links buffer for clients and sessions that cannot accept them yet.
     pub link_waiting_bytes: usize,
@@ -130,8 +130,8 @@ impl Default for EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// Returns the settings for one of `shards` shards. The process's limits on incomplete TLS records, receive buffers
-    /// and spare buffers (20 MiB) are divided among the shards. Each shard gets at least what one connection requires.
+    /// Returns the settings for one of `shards` shards. Divides the process's limits on incomplete TLS records, receive
+    /// buffers and spare buffers (20 MiB) among the shards. Each shard gets at least what one connection requires.
     #[must_use]
     pub fn for_shards(shards: usize) -> Self {
         let usual = Self::default();
@@ -162,15 +162,15 @@ impl EdgeSettings {
         }
     }
 
-    /// Returns two limits for connections to inner listeners that are in their handshake: their number per shard, and
-    /// the number of bytes that each of them may hold.
+    /// Returns the two limits on handshakes with other nodes: their number per shard, and the bytes that each one may
+    /// hold.
     #[must_use]
     pub fn strangers() -> (usize, usize) {
         let receive = Self::default().ring.buffer_bytes as usize;
         (STRANGERS_MAX, LINK_ENGINE_BYTES + LINK_HELD_BYTES + receive)
     }
 
-    /// Returns the maximum number of links per shard, and the size of a link in bytes without its streams.
+    /// Returns the maximum number of links per shard, and a link's size in bytes excluding its streams.
     #[must_use]
     pub const fn links() -> (usize, usize) {
         let bytes = LINK_ENGINE_BYTES + LINK_HELD_BYTES + LINK_BYTES;
@@ -184,15 +184,15 @@ impl EdgeSettings {
     }
 }
 
-/// The number of client descriptors open in the process. Updated only on accept and close, with relaxed ordering. Small
-/// errors are harmless, since `EMFILE` is handled as well.
+/// Number of client descriptors open in the process. Updated only on accept and close, with relaxed ordering. Small
+/// errors are harmless, because `EMFILE` is handled as well.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     open: AtomicUsize,
 }
 
 impl Descriptors {
-    /// Increments the count and returns it.
+    /// Increments the count and returns the new value.
     pub(crate) fn opened(&self) -> usize {
         self.open.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -214,7 +214,7 @@ impl Descriptors {
 pub enum ShardEvent {
     /// The machine emitted [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
-    /// The shard's thread is about to end. This happens after [`Post::Stop`], once the shard has closed everything, or
-    /// at any time because of a failure (see [`ShardHandle::failure`](crate::edge::ShardHandle::failure)).
+    /// The shard's thread is about to exit: after [`Post::Stop`] and once the shard has closed everything, or at any
+    /// time because of a failure (see [`ShardHandle::failure`](crate::edge::ShardHandle::failure)).
     Ended(ShardId),
 }

@@ -1,5 +1,5 @@
-//! The steps of a turn that involve several parts of the edge: dispatching the ring's completions and queued
-//! handshakes, processing messages from the mailbox, and ending the turn.
+//! Steps of a loop iteration that involve several parts of the edge: dispatching completions and queued handshakes,
+//! processing messages from the mailbox, and ending the iteration.
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
@@ -14,8 +14,7 @@ use broker_core::work_units;
 use ring::Completion;
 
 impl<M: Machine> Edge<M> {
-    /// Handles a completion. Returns whether it counts as traffic. After traffic, the shard avoids deep sleep for a
-    /// while.
+    /// Handles a completion. Returns whether it counts as traffic, after which the shard avoids deep sleep for a while.
     pub(crate) fn complete(&mut self, completion: Completion) -> bool {
         let (sessions, io) = (&mut self.sessions, &mut self.io);
         match completion {
@@ -24,7 +23,7 @@ impl<M: Machine> Edge<M> {
                 received,
                 more,
             } => {
-                // Only a completion that belongs to no session can belong to a link.
+                // A completion can only belong to a link if it belongs to no session.
                 if let Err(received) = sessions.received(session(key), received, more, io) {
                     match link_end(key) {
                         Some(LinkEnd::Link(it)) => sessions.link_received(it, received, more, io),
@@ -58,9 +57,9 @@ impl<M: Machine> Edge<M> {
         true
     }
 
-    /// Continues queued handshakes, oldest first.
+    /// Processes queued handshakes, oldest first.
     pub(crate) fn step_handshakes(&mut self) {
-        self.io.handshakes.begin();
+        self.io.handshakes.steps = 0;
         while let Some(next) = self.io.handshakes.next() {
             match next {
                 Shaking::Session(session) => {
@@ -74,8 +73,8 @@ impl<M: Machine> Edge<M> {
 }
 
 impl<M: Machine> Edge<M> {
-    /// Processes messages from the mailbox, up to a limit. Returns whether any of them counts as traffic. Requests from
-    /// the server itself do not count. They arrive every two seconds, and each would otherwise wake an idle shard three
+    /// Processes messages from the mailbox, up to a limit. Returns whether any of them counts as traffic. The server's
+    /// own requests do not count: they arrive every two seconds, and each would otherwise wake an idle shard three
     /// times.
     pub(crate) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
@@ -101,7 +100,7 @@ impl<M: Machine> Edge<M> {
                     let letter = Input::Letter(letter);
                     self.sessions.feed(letter, &mut self.io);
                 }
-                // The caller may have stopped waiting.
+                // The requester may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
                     let machine = self.sessions.machine_mut();
@@ -125,8 +124,8 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Shifts the clocks. If the clocks advance, handles the deadlines that have passed one by one and sends the
-    /// results. Data received in the meantime is handled afterwards.
+    /// Shifts the clocks. If they advance, handles the deadlines in between one by one, and sends the results. Data
+    /// received in the meantime is handled afterwards.
     fn leap(&mut self, shift: Shift) {
         let (advances, until) = self.io.turn.shift(shift);
         if advances {
@@ -140,7 +139,7 @@ impl<M: Machine> Edge<M> {
         self.io.turn.move_to(until);
     }
 
-    /// Acknowledges [`Post::Shift`] once nothing is due any more.
+    /// Acknowledges [`Post::Shift`] once no more work is due.
     pub(crate) fn report_shift(&mut self) {
         if !self.is_due()
             && let Some(answer) = self.shifted.take()
@@ -174,11 +173,11 @@ impl<M: Machine> Edge<M> {
     }
 }
 
-// Ending a turn: touched connections are flushed, and leaving connections move to their destinations.
+// End of an iteration: touched connections are flushed, and leaving connections move to their destinations.
 
 impl<M: Machine> Edge<M> {
-    /// Flushes all sessions that were touched in this turn, and does what their stages require. Sessions that are
-    /// touched while this happens are flushed in the next turn.
+    /// Flushes all sessions touched in this iteration, and performs what their stages require. Sessions touched by this
+    /// are flushed in the next iteration.
     pub(crate) fn flush_touched(&mut self) {
         let mut touched = self.sessions.connections_mut().take_touched();
         for session in touched.drain(..) {

@@ -1,24 +1,25 @@
-//! The links of a shard: connections to other nodes that carry many clients, with one stream per client.
+//! A shard's links: connections to other nodes that carry many clients, with one stream per client.
 //!
 //! ```text
 //!  client ──► connection ──► splice.rs ──► Link ══ TLS ══ Link ──► sessions/stream.rs ──► machine
 //!             that has left the table      front            owner     a session without a socket
 //! ```
-//! A link connects a shard of the front to the owner's shard that owns the channels of its streams. The hello names
-//! that shard, and the connection is handed over to it once, before any frames. The messages of a stream therefore take
-//! a single path on both nodes, and are never passed between shards. The front opens a link when a client needs it, and
-//! closes the link after a minute without streams. For the protocol, see [`broker_core::cluster::link`].
+//! The node that a client is connected to is called the front. The owner is the node that owns the client's channel. A
+//! link connects a shard of the front to the owner's shard for that channel. The hello names that shard, and the
+//! connection is handed over to it once, before any frames. A stream's messages are therefore never passed between
+//! shards, on either node. The front opens a link when a client needs it, and closes it after a minute without streams.
+//! For the protocol, see [`broker_core::cluster::link`].
 //!
 //! ```text
 //!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes
 //!  owner: accept ───► Hello ──► other shard ──► Open ──┘
 //! ```
-//! A peer of an inner listener is a stranger until the handshake has proved that the peer is a node. The number of
+//! A peer on an inner listener is called a stranger until its handshake has proved that it is a node. The number of
 //! strangers is limited. At the limit, the oldest stranger is evicted. Strangers get no response, since only nodes
 //! should be able to reach that port.
 //!
-//! At the end of a turn, sessions and clients exchange their bytes with links. Then each link that was touched, or
-//! whose deadline has passed, is ticked and flushed once.
+//! At the end of a loop iteration, sessions and clients exchange their bytes with links. Then each link that was
+//! touched, or whose deadline has passed, is ticked and flushed once.
 
 pub(crate) mod splice;
 pub(crate) mod wire;
@@ -44,30 +45,30 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use wire::{Local, Stage, Wire, connecting, keep_alive};
 
-/// The links of a shard, and the local ends of their streams.
+/// A shard's links, and the local ends of their streams.
 pub(crate) struct Streams<M: Machine> {
     pub(crate) shard: ShardId,
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) wires: Places<Wire>,
-    /// Connections to the inner listener whose handshake is in progress, oldest first.
+    /// Connections to the inner listener that have not completed their handshake, oldest first.
     strangers: BTreeSet<(Now, u32)>,
-    /// Links to other nodes, by node and by the shard of that node.
+    /// Links to other nodes, keyed by node and remote shard.
     routes: BTreeMap<(NodeId, u16), u32>,
-    /// Number of shards of each node, according to its most recent hello.
+    /// Each node's number of shards, according to its most recent hello.
     shards: BTreeMap<NodeId, u16>,
     turns: Turns,
     pub(crate) clients: Places<Splice<M>>,
-    /// Clients that wait for a link, grouped by address, with the sizes of their requests.
+    /// Clients waiting for a link, grouped by address, with the sizes of their requests.
     pub(crate) waiting: Crowd<u32>,
     pub(crate) waiting_bytes: usize,
-    /// Scratch buffer for frames that are passed to a link's TLS engine.
+    /// Scratch buffer for frames on their way to a link's TLS engine.
     frames: Vec<u8>,
 }
 
-/// Whether a link is available for a new stream.
+/// Whether a new stream can use a link.
 pub(crate) enum Route {
     Ready(u32),
-    /// The link is being opened, and is not available yet.
+    /// The link is still being opened.
     Awaited,
     None(PassFailure),
 }
@@ -89,7 +90,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Returns whether there are no links and no clients, not even closing ones.
+    /// Returns whether there are no links and no clients, including closing ones.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = self.wires.len() == 0 && self.clients.len() == 0;
         debug_assert!(
@@ -103,7 +104,7 @@ impl<M: Machine> Streams<M> {
         is_empty
     }
 
-    /// Returns whether any links or clients must be served at the end of the turn.
+    /// Returns whether any link or client must be served at the end of the loop iteration.
     pub(crate) fn has_work(&self) -> bool {
         self.wires.has_work() || self.clients.has_work()
     }
@@ -139,7 +140,7 @@ impl<M: Machine> Streams<M> {
 
     // Links to other nodes.
 
-    /// Returns the link to the shard of a node that owns the channels in this slot. Opens a link if there is none.
+    /// Returns the link to the node's shard that owns the channels in `slot`. Opens a link if there is none.
     pub(crate) fn route(&mut self, node: NodeId, slot: Slot, io: &mut Io) -> Route {
         let shards = self.shards.get(&node);
         let shard = shards.map_or(ANY_SHARD, |shards| slot.shard(*shards).0);
@@ -163,7 +164,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Starts to connect a link.
+    /// Starts connecting a link.
     fn connect(&mut self, node: NodeId, shard: u16, io: &mut Io) -> Result<(), PassFailure> {
         let links = self.links.as_ref().ok_or(PassFailure::Connect)?;
         let address = links.address(node, self.shard, &mut self.turns);
@@ -199,8 +200,8 @@ impl<M: Machine> Streams<M> {
         self.wires.len() - self.strangers.len() < LINKS_PER_SHARD_MAX
     }
 
-    /// Accepts a connection to the inner listener from `origin`. If there are too many unauthenticated connections,
-    /// closes the oldest.
+    /// Accepts a connection from `origin` on the inner listener. If too many connections are unauthenticated, closes
+    /// the oldest of them.
     pub(crate) fn accept(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
         if self.strangers.len() >= STRANGERS_MAX
             && let Some(&(_, oldest)) = self.strangers.first()
@@ -265,8 +266,8 @@ impl<M: Machine> Streams<M> {
         wire.is_some_and(|wire| self.strangers.remove(&(wire.began, place)))
     }
 
-    /// Closes an unauthenticated connection that has already had enough time to authenticate. Returns `false` if there
-    /// is none.
+    /// Closes a connection that has had enough time to authenticate but has not done so. Returns `false` if there is
+    /// none.
     pub(crate) fn make_room(&mut self, io: &mut Io) -> bool {
         let now = io.turn.at().now;
         let late = |began: Now| began.after(STRANGER_PATIENCE_MS) <= now;
@@ -282,8 +283,8 @@ impl<M: Machine> Streams<M> {
         io.counts.links = (self.wires.len() - self.strangers.len()) as u64;
     }
 
-    /// Removes a link that will be handed over to another shard. Returns `None` while an operation on the link is
-    /// armed.
+    /// Removes a link that is about to be handed over to another shard. Returns `None` while an operation on the link
+    /// is armed.
     pub(crate) fn take_out(&mut self, place: u32, io: &mut Io) -> Option<Travelling> {
         let wire = self.wires.get(place);
         wire.filter(|wire| wire.connection.at_rest())?;
@@ -303,8 +304,8 @@ impl<M: Machine> Streams<M> {
         })
     }
 
-    /// Records how many shards a link's node has, and which of them the link is connected to. Returns the clients that
-    /// are waiting for a link to that node.
+    /// Records how many shards a link's node has, and which of them the link leads to. Returns the clients that are
+    /// waiting for a link to that node.
     pub(crate) fn greeted(&mut self, place: u32, shard: u16, shards: u16) -> Vec<u32> {
         let Some(to) = self.wires.get_mut(place).and_then(|wire| wire.to.as_mut()) else {
             return Vec::new();
@@ -330,7 +331,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Removes a link from the routes, so that no new streams use it.
+    /// Removes a link from the routes, so that it gets no new streams.
     pub(crate) fn forget_route(&mut self, place: u32) {
         let to = self.wires.get(place).and_then(|wire| wire.to);
         if let Some(to) = to.filter(|to| self.routes.get(to) == Some(&place)) {
@@ -338,7 +339,7 @@ impl<M: Machine> Streams<M> {
         }
     }
 
-    /// Handles a link that ended before it was open. Returns the clients that were waiting for a link to its node.
+    /// Handles a link that closed before it was open. Returns the clients that were waiting for a link to its node.
     pub(crate) fn failed(&mut self, place: u32) -> Vec<u32> {
         let wire = self.wires.get(place);
         let Some((node, _)) = wire.filter(|wire| wire.begins()).and_then(|wire| wire.to) else {
@@ -350,7 +351,7 @@ impl<M: Machine> Streams<M> {
         self.waiting_for(node)
     }
 
-    /// Counts a connection from another node that ended before its link was open.
+    /// Counts an incoming connection that closed before its link was open.
     pub(crate) fn count_refusal(&self, place: u32, why: PassFailure, io: &mut Io) {
         let wire = self.wires.get(place);
         let Some(wire) = wire.filter(|wire| wire.begins() && wire.to.is_none()) else {
@@ -411,7 +412,7 @@ impl<M: Machine> Streams<M> {
         self.wires.serve_by(place, due);
     }
 
-    /// Writes the frames of a turn. Returns `false` if the connection is broken.
+    /// Writes the frames of a loop iteration. Returns `false` if the connection is broken.
     pub(crate) fn write(&mut self, place: u32, io: &mut Io) -> bool {
         let wire = self.wires.get_mut(place);
         let Some(wire) = wire.filter(|wire| !wire.connection.sending) else {
@@ -427,8 +428,8 @@ impl<M: Machine> Streams<M> {
         is_whole
     }
 
-    /// Returns the link with the most buffered bytes if all links together buffer more than `most` bytes, and `None`
-    /// otherwise. Called after the buffer of link `place` has grown.
+    /// Returns the link with the most buffered bytes if all links together buffer more than `most` bytes. Called after
+    /// the buffer of link `place` has grown.
     pub(crate) fn fullest(&self, place: u32, most: usize) -> Option<u32> {
         let held = |place: &u32| self.wires.get(*place).map_or(0, Wire::held);
         if held(&place) == 0 {
@@ -458,7 +459,7 @@ fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
 }
 
 impl<M: Machine> Streams<M> {
-    /// Returns the hello with which the connecting side starts a link.
+    /// Returns the hello that the connecting side starts a link with.
     pub(crate) fn own_hello(&self, place: u32) -> Option<Vec<u8>> {
         let links = self.links.as_deref()?;
         let (node, shard) = self.wires.get(place)?.to?;
@@ -473,11 +474,11 @@ impl<M: Machine> Streams<M> {
         Some(bytes)
     }
 
-    /// Parses the peer's hello once it is complete. On the owner's side, the result includes the reply. Returns `None`
-    /// if the hello is incomplete, or if the link does not expect a hello.
+    /// Parses the peer's hello once it has arrived completely. On the owner's side, the result includes the reply.
+    /// Returns `None` if the hello is incomplete, or if the link does not expect one.
     ///
     /// # Errors
-    /// Fails if the hello is malformed or is not addressed to this node.
+    /// Fails if the hello is malformed or addressed to another node.
     pub(crate) fn read_hello(&self, place: u32) -> Result<Option<Greeting>, NotHello> {
         let wire = self.wires.get(place);
         let (Some(wire), Some(links)) = (wire, self.links.as_deref()) else {
@@ -518,6 +519,6 @@ pub(crate) struct Greeting {
     pub(crate) shard: u16,
     pub(crate) shards: u16,
     pub(crate) own_shards: u16,
-    /// The hello with which the owner replies.
+    /// The owner's reply.
     pub(crate) answer: Vec<u8>,
 }

@@ -1,8 +1,7 @@
-//! The table of a shard's sessions. For each session key of the machine, the table stores how the session reaches its
-//! peer.
+//! A shard's session table, which maps each of the state machine's session keys to the session's transport.
 //!
 //! Slots are stored in chunks that never move, so nothing is copied when the table grows. The table is dense if the
-//! machine numbers its slots from 0.
+//! state machine numbers its slots from 0.
 
 use crate::edge::connection::Connection;
 use broker_core::id::SessionKey;
@@ -10,9 +9,9 @@ use codec::link::How;
 
 /// How a session reaches its peer.
 pub(crate) enum Transport {
-    /// The session has a socket on this shard.
+    /// A socket on this shard.
     Socket(Connection),
-    /// The session has a stream on a link, because its client is connected to another node.
+    /// A stream on a link. The client is connected to another node.
     Stream(LinkStream),
 }
 
@@ -24,27 +23,27 @@ pub(crate) struct LinkStream {
     pub(crate) generation: u32,
     /// Number of the link.
     pub(crate) link: u32,
-    /// Id of the stream on the link.
+    /// The stream's id on the link.
     pub(crate) id: u32,
     /// Round-trip time to the client in milliseconds, as last reported by the client's node.
     pub(crate) round_trip_ms: u32,
-    /// Whether the stream is listed to be served at the end of this turn.
+    /// Whether the stream is scheduled to be served at the end of this loop iteration.
     pub(crate) dirty: bool,
-    /// Whether the machine has released the session. If it has, the stream is closed once its pending bytes have been
+    /// Whether the state machine has released the session. The stream then closes once its pending bytes have been
     /// sent.
     pub(crate) is_closing: bool,
-    /// Whether the machine has paused the session because it could not accept all received bytes.
+    /// Whether the state machine has paused the session because it could not accept all received bytes.
     pub(crate) is_paused: bool,
-    /// Whether another owner may be tried for the session's request. This is allowed if the request is not a call and
-    /// no part of a response has been sent.
+    /// Whether the session's request may be retried with another owner. This requires that the request is not a call
+    /// and that no part of a response has been sent.
     pub(crate) may_be_repeated: bool,
-    /// Whether the machine has been informed that the client has closed its sending side.
+    /// Whether the state machine knows that the client has closed its sending side.
     pub(crate) ended: bool,
 }
 
 impl LinkStream {
-    /// Creates the transport of a session whose stream has just been opened. For an upgrade, another owner may be
-    /// tried.
+    /// Creates the transport of a session whose stream has just been opened. An upgrade may be retried with another
+    /// owner.
     pub(crate) fn new(session: SessionKey, link: u32, id: u32, is_upgrade: bool) -> Self {
         Self {
             generation: session.generation(),
@@ -59,8 +58,8 @@ impl LinkStream {
         }
     }
 
-    /// Returns how to end the stream. If another owner may still be tried, the stream is reported as not begun.
-    /// Otherwise, returns `how`.
+    /// Returns how to end the stream. If the request may still be retried with another owner, the stream is reported as
+    /// not started. Otherwise, returns `how`.
     pub(crate) fn end(&self, how: How) -> How {
         if self.may_be_repeated {
             How::NotBegun
@@ -79,8 +78,7 @@ impl Transport {
     }
 }
 
-/// The transports of a shard's sessions. The table takes 48 bytes for each slot up to the highest one used, and is
-/// never shrunk.
+/// The transports of a shard's sessions. Takes 48 bytes per slot up to the highest slot ever used, and never shrinks.
 #[derive(Default)]
 pub(crate) struct Table {
     chunks: Vec<Chunk>,
@@ -89,7 +87,7 @@ pub(crate) struct Table {
 
 type Chunk = Box<[Option<Transport>]>;
 
-/// Number of slots per chunk. A chunk takes 12 KiB, one of the size classes of the allocator.
+/// Slots per chunk. A chunk takes 12 KiB, which is one of the allocator's size classes.
 const CHUNK: usize = 256;
 
 impl Table {
@@ -103,8 +101,8 @@ impl Table {
         slot.filter(|transport| transport.generation() == session.generation())
     }
 
-    /// Returns the transport of a session, or `None` if the session is gone. A session whose slot has been reused by
-    /// another one is gone, too.
+    /// Returns a session's transport, or `None` if the session is gone. A session is also gone if its slot has been
+    /// reused.
     #[inline]
     pub(crate) fn transport(&mut self, session: SessionKey) -> Option<&mut Transport> {
         let chunk = self.chunks.get_mut(session.slot() / CHUNK)?;
@@ -112,7 +110,7 @@ impl Table {
         slot.filter(|transport| transport.generation() == session.generation())
     }
 
-    /// Returns the connection of a session, or `None` if the session is gone or not on a socket.
+    /// Returns a session's connection, or `None` if the session is gone or not on a socket.
     pub(crate) fn get(&self, session: SessionKey) -> Option<&Connection> {
         match self.slot(session)? {
             Transport::Socket(connection) => Some(connection),
@@ -127,7 +125,7 @@ impl Table {
         }
     }
 
-    /// Returns the stream of a session, or `None` if the session is gone or not on a link.
+    /// Returns a session's stream, or `None` if the session is gone or not on a link.
     pub(crate) fn stream(&mut self, session: SessionKey) -> Option<&mut LinkStream> {
         match self.transport(session)? {
             Transport::Socket(_) => None,
@@ -135,11 +133,11 @@ impl Table {
         }
     }
 
-    /// Adds the transport of a session.
+    /// Adds a session's transport.
     ///
     /// # Panics
-    /// Panics if the slot is occupied. This means that the machine reused a key before the old session was reported as
-    /// gone.
+    /// Panics if the slot is occupied, that is, if the state machine has reused a key before learning that the old
+    /// session is gone.
     pub(crate) fn insert(&mut self, session: SessionKey, transport: Transport) {
         while self.chunks.len() <= session.slot() / CHUNK {
             self.chunks.push((0..CHUNK).map(|_| None).collect());
@@ -150,7 +148,7 @@ impl Table {
         *slot = Some(transport);
     }
 
-    /// Removes the transport of a session. Returns its connection if the session is on a socket.
+    /// Removes a session's transport. Returns its connection if the session is on a socket.
     pub(crate) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
         self.slot(session)?;
         let slot = &mut self.chunks[session.slot() / CHUNK][session.slot() % CHUNK];
@@ -163,7 +161,7 @@ impl Table {
         }
     }
 
-    /// Returns the keys of all sessions on sockets, in the order of their slots.
+    /// Returns the keys of all sessions on sockets, in slot order.
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         let slots = (0..).zip(self.chunks.iter().flatten());
         let key = |(slot, transport): (u32, &Option<Transport>)| match transport.as_ref()? {

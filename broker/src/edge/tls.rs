@@ -1,7 +1,7 @@
-//! The TLS engine of a connection, which decrypts and encrypts but owns no socket. If the server name decides how the
+//! A connection's TLS engine, which decrypts and encrypts but owns no socket. If the server name determines how the
 //! connection is served, this module also examines the connection's first bytes.
 //!
-//! The unbuffered connection of rustls holds keys and states, but no bytes. Received data is decrypted in place, in the
+//! A rustls unbuffered connection holds keys and states, but no bytes. Received data is decrypted in place, in the
 //! borrowed receive buffer. Only an incomplete record at the end is kept, in `held`, and the next received bytes are
 //! appended to it. The output of rustls itself (handshake messages, tickets, alerts) is collected in `out`, and sent
 //! before the next application data.
@@ -14,8 +14,8 @@
 //! rustls identifies an incomplete handshake message by its offset in the bytes passed to it. Therefore, every call
 //! must pass exactly the held bytes, even a call that only writes.
 //!
-//! For a connection with a client, the engine is always on the accepting side. For a connection between nodes, it may
-//! be on either side. The engine itself is implemented in `tls_engine.rs`.
+//! On a client's connection, the engine is always the accepting side. On an inter-node connection, it may be either
+//! side. The engine itself is in `tls_engine.rs`.
 
 use crate::devices::{CertificateJudgement, DeviceTls, Devices};
 use crate::edge::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
@@ -30,74 +30,73 @@ use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use std::sync::Arc;
 
-/// The TLS state of a connection. The state is boxed once, and the box moves with the connection, even to another
-/// shard.
+/// A connection's TLS state. Boxed once; the box moves with the connection, even to another shard.
 pub(crate) struct Tls {
     engine: Engine,
-    /// The state of the request for a client certificate. `None` if no certificate is requested.
+    /// The state of the client certificate request. `None` if no certificate is requested.
     asked: Option<Box<Asked>>,
-    /// The bytes of an incomplete record or handshake message.
+    /// The incomplete record or handshake message.
     held: Vec<u8>,
-    /// The bytes to send before any application data.
+    /// Bytes to send before any application data.
     out: Vec<u8>,
-    /// The address of the peer, to which buffered bytes are charged.
+    /// The peer's address, which is charged for buffered bytes.
     origin: Origin,
-    /// The number of bytes of this connection that the shard's counters currently include.
+    /// Bytes of this connection that the shard's counters currently include.
     charged: Held,
-    /// The time at which the incomplete record began, if the handshake has finished. `None` while reading is paused.
+    /// When the incomplete record started, once the handshake has finished. `None` while reading is paused.
     begun: Option<Now>,
-    /// Whether the handshake has been counted as finished, successfully or not.
+    /// Whether the handshake has been counted as finished, whatever its outcome.
     over: bool,
     /// Whether our close_notify is in `out` or has been sent.
     notified: bool,
     /// Whether the engine has failed. If so, `out` contains the last bytes to send.
     failed: bool,
-    /// Whether no bytes from the peer have been processed so far.
+    /// Whether no bytes from the peer have been processed yet.
     untouched: bool,
-    /// Whether the peer started with plain HTTP and awaits a response.
+    /// Whether the peer started with plain HTTP and expects a response.
     plain_http: bool,
     /// Whether the peer started with a PROXY protocol header.
     proxied: bool,
     /// Whether the response to a plain HTTP request has been written.
     told: bool,
-    /// The reason why the engine failed, if it did.
+    /// Why the engine failed, if it did.
     fault: Option<Fault>,
-    /// A description of the peer's offer, if the handshake failed because nothing matched.
+    /// Describes the peer's offer, if the handshake failed because the two sides had nothing in common.
     offer: Option<Box<str>>,
 }
 
-/// The numbers of bytes in incomplete records, by phase.
+/// Bytes held in incomplete records, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// Number of bytes in handshakes that are in progress.
+    /// Bytes held during handshakes.
     pub(crate) handshake: u64,
-    /// Number of bytes after completed handshakes.
+    /// Bytes held after handshakes.
     pub(crate) secured: u64,
 }
 
-/// The result of a read, apart from the plaintext.
+/// The outcome of a read, apart from the plaintext.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// More data is expected.
+    /// The peer may send more data.
     More,
     /// The peer sent close_notify and will send no more data.
     End,
     /// The peer violated the protocol, or the two sides have no version, cipher or protocol in common. An alert is
-    /// pending, and nothing more will be read.
+    /// pending. Nothing more will be read.
     Failed,
 }
 
 /// The kind of a successful handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A full handshake, with a signature from this side.
+    /// A full handshake, which this side signed.
     Full,
-    /// A handshake that resumed a session with a ticket issued by this side.
+    /// A session resumed with a ticket that this side had issued.
     Resumed,
 }
 
 impl Tls {
-    /// Creates an engine that awaits a ClientHello from `origin`.
+    /// Creates an engine that expects a ClientHello from `origin`.
     pub(crate) fn new(
         config: &Arc<ServerConfig>,
         origin: Origin,
@@ -106,7 +105,7 @@ impl Tls {
         Ok(Self::with(Engine::Server(engine), origin))
     }
 
-    /// Creates an engine that requests a certificate if the client asks for one of the devices' server names.
+    /// Creates an engine that requests a certificate from clients that ask for one of the devices' server names.
     pub(crate) fn behind(
         door: &Arc<DeviceTls>,
         config: &Arc<ServerConfig>,
@@ -117,8 +116,8 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Returns the server name, and the certificate that the client presented, with its judgement. Returns `None` if no
-    /// certificate was requested, if the handshake has not completed, or if the previous judgement still holds.
+    /// Returns the server name, and the client's certificate with the verdict on it. Returns `None` if no certificate
+    /// was requested, if the handshake has not completed, or if the previous verdict is still valid.
     pub(crate) fn shown(&mut self, in_force: Option<&Arc<Devices>>, now_s: u64) -> Option<Shown> {
         if self.engine.is_handshaking() {
             return None;
@@ -137,7 +136,7 @@ impl Tls {
         Some(shown)
     }
 
-    /// Creates a connecting engine on behalf of `origin`. Session tickets are stored under `name`. The caller starts
+    /// Creates a connecting engine on behalf of `origin`, with session tickets stored under `name`. The caller starts
     /// the handshake by calling [`Self::read`] without bytes.
     pub(crate) fn connect(
         config: &Arc<ClientConfig>,
@@ -169,12 +168,12 @@ impl Tls {
         })
     }
 
-    /// Returns whether the handshake is in progress: it has neither completed nor been abandoned.
+    /// Returns whether a handshake is in progress, that is, neither completed nor abandoned.
     pub(crate) fn handshaking(&self) -> bool {
         !self.over
     }
 
-    /// Returns the kind of the handshake after it has completed. Later calls return `None`.
+    /// Returns the kind of handshake once it has completed, and `None` on later calls.
     pub(crate) fn just_secured(&mut self) -> Option<Kind> {
         if self.over || self.engine.is_handshaking() {
             return None;
@@ -188,7 +187,7 @@ impl Tls {
         })
     }
 
-    /// Returns the address from which the connection comes.
+    /// Returns the address that the connection comes from.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
@@ -198,23 +197,23 @@ impl Tls {
         !std::mem::replace(&mut self.over, true)
     }
 
-    /// Returns how many bytes of an incomplete record are held.
+    /// Returns the number of bytes held in an incomplete record.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held.len() as u64
     }
 
-    /// Returns when the incomplete record began, if the handshake has finished.
+    /// Returns when the incomplete record started, once the handshake has finished.
     pub(crate) fn begun(&self) -> Option<Now> {
         self.begun.filter(|_| self.over)
     }
 
-    /// Suspends the timeout of an incomplete record while the connection is not read.
+    /// Suspends the incomplete record's timeout while the connection is not being read.
     pub(crate) fn pause(&mut self) {
         self.begun = None;
     }
 
-    /// Returns the byte counts that the shard's counters currently include, and the counts that they must include from
-    /// now on.
+    /// Returns this connection's current contribution to the shard's counters, and the new contribution that must
+    /// replace it.
     pub(crate) fn recharge(&mut self) -> (Held, Held) {
         let (handshake, secured) = if self.over {
             (0, self.held_bytes())
@@ -225,24 +224,24 @@ impl Tls {
         (std::mem::replace(&mut self.charged, holds), holds)
     }
 
-    /// Removes the bytes of the connection from the shard's counters. Returns how many were included.
+    /// Withdraws this connection's contribution to the shard's counters, and returns it.
     pub(crate) fn discharge(&mut self) -> Held {
         std::mem::take(&mut self.charged)
     }
 
-    /// Frees the buffer of received bytes. Nothing is read or encrypted afterwards.
+    /// Frees the buffer of held bytes. The connection can no longer read or encrypt.
     pub(crate) fn let_go(&mut self) {
         self.failed = true;
         self.held = Vec::new();
         self.begun = None;
     }
 
-    /// Stores bytes for the next call of [`Self::read`], which may pass further bytes or none.
+    /// Stores bytes for the next call of [`Self::read`], which may pass more bytes or none.
     pub(crate) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Decrypts ciphertext and appends the plaintext to `plain`. `bytes` may be empty to continue with the held bytes.
+    /// Decrypts ciphertext and appends the plaintext to `plain`. If `bytes` is empty, continues with the held bytes.
     /// The plaintext is never longer than `bytes` and the held bytes together.
     pub(crate) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
         let (used, read) = self.process(bytes, plain);
@@ -254,7 +253,7 @@ impl Tls {
         read
     }
 
-    /// Processes bytes from the peer. Returns how many bytes were consumed, and the result.
+    /// Processes bytes from the peer. Returns the number of bytes consumed, and the outcome.
     fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> (usize, Read) {
         if self.failed {
             return (0, Read::Failed);
@@ -287,7 +286,7 @@ impl Tls {
         (used, self.conclude(read))
     }
 
-    /// Returns whether `bytes` and the bytes already held suffice to decide how the connection is served.
+    /// Returns whether `bytes`, together with the held bytes, are enough to determine how the connection is served.
     fn has_chosen(&mut self, bytes: &[u8]) -> bool {
         let Some(Asked::Hello(hello)) = self.asked.as_deref_mut() else {
             return true;
@@ -301,12 +300,12 @@ impl Tls {
             Choice::Open => return false,
             Choice::Ordinary => None,
             Choice::Certificate(config, door, name) => {
-                // Never fails, since creating the first engine would have failed as well.
+                // This cannot fail, or creating the first engine would have failed as well.
                 if let Ok(engine) = UnbufferedServerConnection::new(config) {
                     self.engine = Engine::Server(engine);
                 }
                 Some(Box::new(Asked::Certificate(
-                    Arc::clone(door.devices()),
+                    Arc::clone(&door.devices),
                     name,
                     None,
                 )))
@@ -315,19 +314,19 @@ impl Tls {
         true
     }
 
-    /// Returns whether the first bytes are plain HTTP.
+    /// Returns whether the peer's first bytes are plain HTTP.
     fn speaks_http(&mut self, bytes: &[u8]) -> bool {
         self.proxied |= self.untouched && proxy::begins(bytes);
         self.untouched && !self.proxied && is_plain_http(bytes)
     }
 
-    /// Records whether bytes from the peer have been processed, and whether the peer started with plain HTTP.
+    /// Records that bytes from the peer have been processed (if `used` is not 0), and whether they are plain HTTP.
     fn first(&mut self, used: usize, speaks_http: bool) {
         self.untouched &= used == 0;
         self.plain_http |= speaks_http;
     }
 
-    /// Returns whether the connection failed because its peer started with plain HTTP. Returns `true` only once.
+    /// Returns whether the connection failed because its peer speaks plain HTTP. Returns `true` only once.
     pub(crate) fn met_plain_http(&mut self) -> bool {
         self.failed && std::mem::take(&mut self.plain_http)
     }
@@ -337,9 +336,8 @@ impl Tls {
         self.fault == Some(Fault::Foreign)
     }
 
-    /// Returns the reason why the handshake in progress cannot succeed. Returns `None` if the handshake is over, if no
-    /// bytes from the peer have been processed, or if the peer has received a plain HTTP response saying that this port
-    /// requires TLS.
+    /// Returns why the handshake in progress cannot succeed. Returns `None` if the handshake is over, if no bytes from
+    /// the peer have been processed, or if the peer has been told, in plain HTTP, that this port requires TLS.
     pub(crate) fn vain(&self) -> Option<TurnedAway> {
         match self.fault {
             _ if self.over || self.told => None,
@@ -353,21 +351,21 @@ impl Tls {
         }
     }
 
-    /// Returns a description of what the peer offered and what would have matched, if nothing matched.
+    /// Returns what the peer offered and what would have been accepted, if the two had nothing in common.
     pub(crate) fn offer(&self) -> Option<&str> {
         self.offer.as_deref()
     }
 
-    /// Sets the final plaintext response to a peer that does not speak TLS. The response is sent instead of an alert.
+    /// Sets the final response, in plaintext, to a peer that does not speak TLS. It is sent instead of an alert.
     pub(crate) fn say_plainly(&mut self, answer: Vec<u8>) {
         self.out = answer;
         self.told = true;
     }
 
-    /// Appends the pending output of the engine to `cipher`, followed by the encrypted `plain`, which may be empty.
+    /// Appends the engine's pending output to `cipher`, followed by the encrypted `plain`, which may be empty.
     ///
     /// # Errors
-    /// Fails if the connection can no longer send, because its keys are exhausted or the connection has failed.
+    /// Fails if the connection has failed or its keys are exhausted, so that it can no longer send.
     pub(crate) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
         if !plain.is_empty() {
             self.gather_out();
@@ -388,7 +386,7 @@ impl Tls {
     pub(crate) fn seal(&mut self, piece: Piece<'_>, cipher: &mut Vec<u8>) -> bool {
         let bytes = piece.bytes;
         let (first, rest) = bytes.split_at(bytes.len().min(piece.record_bytes));
-        // Writes even an empty piece, since output of the engine may be pending.
+        // Writes even an empty piece, since the engine may have pending output.
         let mut writes = |record: &[u8]| self.write(record, cipher).is_ok();
         let is_sound = writes(first) && rest.chunks(piece.record_bytes).all(&mut writes);
         if is_sound && piece.is_last {
@@ -398,13 +396,13 @@ impl Tls {
         is_sound
     }
 
-    /// Returns whether output of the engine is pending.
+    /// Returns whether the engine has pending output.
     pub(crate) fn has_out(&self) -> bool {
         !self.out.is_empty()
     }
 
-    /// Queues a close_notify after the pending output, unless one has already been queued. If the close_notify cannot
-    /// be written, the connection closes without it.
+    /// Queues a close_notify after the pending output, unless one is already queued. If it cannot be written, the
+    /// connection closes without it.
     pub(crate) fn notify_close(&mut self) {
         if std::mem::replace(&mut self.notified, true)
             || self.failed
@@ -417,8 +415,8 @@ impl Tls {
         self.failed |= said.is_err();
     }
 
-    /// Lets the engine write anything that must precede application data, such as the response to a key update. Must
-    /// not be called during the handshake, when `held` may contain complete records.
+    /// Collects whatever the engine must send before application data, such as the response to a key update. Must not
+    /// be called during the handshake, when `held` may contain complete records.
     fn gather_out(&mut self) {
         if self.failed || self.engine.is_handshaking() {
             return;
@@ -434,7 +432,7 @@ impl Tls {
         self.conclude(read);
     }
 
-    /// Applies this module's own limits to the result of a read, and returns the final result. Failures are permanent.
+    /// Applies this module's own limits to an engine step, and returns the outcome. Failures are permanent.
     fn conclude(&mut self, read: Step) -> Read {
         let read = match read {
             Step::More => Read::More,
@@ -459,7 +457,7 @@ impl Tls {
     }
 }
 
-/// Returns what the peer offered in its ClientHello, if the handshake has just failed because of it.
+/// Describes the peer's offer, if `step` has just failed because of what the ClientHello in `bytes` offers.
 fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     match step {
         Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),
@@ -467,39 +465,39 @@ fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     }
 }
 
-/// Plaintext to be written to a connection.
+/// Plaintext to write to a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Piece<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Maximum size of the TLS records, in bytes.
+    /// Maximum TLS record size in bytes.
     pub(crate) record_bytes: usize,
-    /// Whether this is the last piece. After it, a TLS connection sends its close_notify.
+    /// Whether this is the last piece. On a TLS connection, a close_notify follows it.
     pub(crate) is_last: bool,
 }
 
-/// The error returned if a connection can no longer send.
+/// The error for a connection that can no longer send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritable;
 
-/// Returns whether `bytes` start with an upper-case HTTP method and a space. The first byte of a TLS record is less
-/// than 32 (RFC 8446 section 5.1), so that the two cannot be confused.
+/// Returns whether `bytes` start with an upper-case HTTP method and a space. These cannot be mistaken for a TLS record,
+/// whose first byte is less than 32 (RFC 8446 section 5.1).
 fn is_plain_http(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
     let length = method.count();
     (3..=7).contains(&length) && bytes.get(length) == Some(&b' ')
 }
 
-// The first bytes of a connection whose server name decides how the connection is served.
+// The first bytes of a connection whose server name determines how the connection is served.
 //
-// The acceptor of rustls gets a copy of these bytes, and is used only to extract the name. The engine then gets the
-// original bytes. A ClientHello may therefore arrive in pieces of any size.
+// A rustls acceptor gets a copy of these bytes, and is used only to extract the name. The engine then gets the original
+// bytes. A ClientHello may therefore arrive in pieces of any size.
 
-/// A connection whose server name is not known yet, or from which a certificate is requested.
+/// A connection whose server name is not known yet, or whose client is asked for a certificate.
 pub(crate) enum Asked {
     /// The server name is not known yet.
     Hello(Box<Hello>),
-    /// A certificate is requested for this server name, on behalf of these devices. Includes the judgement of the
-    /// certificate, once available.
+    /// A certificate is requested for this server name, on behalf of these devices. Includes the verdict on the
+    /// certificate, once there is one.
     Certificate(Arc<Devices>, Box<str>, Option<CertificateJudgement>),
 }
 
@@ -507,13 +505,13 @@ pub(crate) enum Asked {
 pub(crate) struct Hello {
     acceptor: Acceptor,
     door: Arc<DeviceTls>,
-    /// Number of bytes that have already been examined.
+    /// Number of bytes already examined.
     pub(crate) seen: usize,
 }
 
-/// How a connection is served.
+/// How to serve a connection.
 pub(crate) enum Choice {
-    /// More bytes are needed to decide.
+    /// Undecided until more bytes arrive.
     Open,
     /// Serve the connection without requesting a certificate.
     Ordinary,
@@ -530,8 +528,8 @@ impl Hello {
         }
     }
 
-    /// Examines further bytes. If they are not a ClientHello, the connection is treated as ordinary, so that the engine
-    /// reports the error.
+    /// Examines more bytes. Bytes that are not a ClientHello make the connection ordinary, so that the engine reports
+    /// the error.
     pub(crate) fn look(&mut self, bytes: &[u8]) -> Choice {
         self.seen += bytes.len();
         let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! A common interface for the unbuffered client and server connections of rustls.
+//! A common interface to the unbuffered client and server connections of rustls.
 
 use crate::edge::tls::Unwritable;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
@@ -9,7 +9,7 @@ use rustls::unbuffered::{
 use rustls::{AlertDescription, CommonState, Error};
 use std::ops::Deref;
 
-/// The keys and the state of a connection.
+/// A rustls connection, with its keys and state.
 pub(crate) enum Engine {
     /// The accepting side.
     Server(UnbufferedServerConnection),
@@ -17,23 +17,23 @@ pub(crate) enum Engine {
     Client(UnbufferedClientConnection),
 }
 
-/// The result of processing bytes from the peer, apart from the plaintext.
+/// The outcome of processing bytes from the peer, apart from the plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// More data is expected.
+    /// The peer may send more data.
     More,
     /// The peer sent close_notify.
     End,
-    /// The peer violated the protocol, or has no version, cipher or protocol in common with this side.
+    /// The peer violated the protocol, or has no version, cipher or protocol in common with us.
     Failed(Fault),
 }
 
-/// The reason why a connection failed.
+/// Why a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The peer is not a node of this cluster.
     Foreign,
-    /// The peer does not trust the certificate, according to the alert that it sent.
+    /// According to its alert, the peer does not trust our certificate.
     Distrusted,
     /// The two sides have no version, cipher or protocol in common.
     Disagreed,
@@ -42,7 +42,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// Classifies an error of the engine, which may have been caused by an alert from the peer (RFC 8446 section 6.2).
+    /// Classifies a rustls error, which may stem from an alert that the peer sent (RFC 8446 section 6.2).
     fn of(error: &Error) -> Self {
         use AlertDescription as Alert;
         let alert = |alerts: &[Alert]| matches!(error, Error::AlertReceived(alert) if alerts.contains(alert));
@@ -92,7 +92,7 @@ impl Engine {
         }
     }
 
-    /// Encrypts `plain` and appends the result to `cipher`. `held` contains the bytes last passed to the engine.
+    /// Encrypts `plain` and appends the result to `cipher`. `held` must be the bytes last passed to the engine.
     pub(crate) fn encrypt(
         &mut self,
         held: &mut [u8],
@@ -125,7 +125,7 @@ impl Deref for Engine {
     }
 }
 
-/// The interface shared by the connections of both sides, whose data types differ.
+/// The common interface of client and server connections, whose data types differ.
 trait Records: Deref<Target: Deref<Target = CommonState>> {
     type Data;
 
@@ -176,13 +176,13 @@ fn advance<E: Records>(
                 | ConnectionState::WriteTraffic(_)
                 | ConnectionState::Closed,
             ) => go_on = false,
-            // Early data is never offered. Other states do not exist in this version.
+            // Early data is never offered. This version of rustls has no other states.
             Ok(_) => (go_on, step) = (false, Step::Failed(Fault::Broken)),
             Err(error) => step = step.failed(&error),
         }
         used = (used + discard).min(bytes.len());
-        // A failed engine may still have to write an alert, but must do nothing else. If it processed the bytes on
-        // which it failed again, it would violate an assertion.
+        // A failed engine may still have to write an alert, but must do nothing else. Processing the offending bytes
+        // again would violate an assertion.
         let failed = matches!(step, Step::Failed(_));
         if !go_on || (failed && !engine.wants_write()) {
             return (used, step);
@@ -191,7 +191,7 @@ fn advance<E: Records>(
 }
 
 impl Step {
-    /// Keeps the first error. Later errors only state that the engine cannot continue.
+    /// Keeps the first error. Later ones only say that the engine cannot continue.
     fn failed(self, error: &Error) -> Self {
         match self {
             Self::Failed(_) => self,
@@ -242,8 +242,8 @@ fn written(result: Result<usize, EncryptError>) -> Result<usize, Option<usize>> 
     }
 }
 
-/// Lets `write` append to `out`. Provides `guess` bytes of space at first. If that is not enough, provides as much
-/// space as `write` requests.
+/// Lets `write` append to `out`. First offers `guess` bytes of space and, if that is too little, as much as `write`
+/// asks for.
 fn append(
     out: &mut Vec<u8>,
     guess: usize,
@@ -266,6 +266,6 @@ fn append(
     Err(Unwritable)
 }
 
-/// Number of bytes reserved for the headers and tags of the records that contain a piece of plaintext, and for a
-/// message from the engine itself.
+/// Space reserved for the record headers and tags around a piece of plaintext, and for one message from the engine
+/// itself.
 const OVERHEAD_BYTES: usize = 1024;

@@ -1,19 +1,19 @@
-//! Descriptions of TLS handshakes that failed because the client offered nothing acceptable. Each description is a
-//! single sentence for operators. It states what was offered and what would have been accepted. Computed only when such
-//! a handshake fails.
+//! Explains TLS handshakes that failed because the client offered nothing acceptable. An explanation is one sentence
+//! for operators that states what was offered and what would have been accepted. It is computed only after such a
+//! failure.
 
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{SignatureScheme, SupportedCipherSuite};
 use std::fmt::Debug;
 
-/// Describes what the ClientHello at the start of `bytes` offers to a server with one or more certificates. The most
-/// basic mismatches come first. Returns `None` if there is no ClientHello.
+/// Describes the ClientHello at the start of `bytes`, as seen by a server with one or more certificates. Reports the
+/// most basic mismatch first. Returns `None` if there is no ClientHello.
 pub(crate) fn offer(bytes: &[u8]) -> Option<String> {
     let &[22, _, _, _, _, 1, _, _, _, 3, minor, ..] = bytes else {
         return None;
     };
-    // This field contains 1.2 if the client supports 1.2 or any later version.
+    // This field is 1.2 if the client supports 1.2 or any later version.
     if minor < 3 {
         let version = minor.saturating_sub(1);
         return Some(format!(
@@ -64,8 +64,8 @@ fn names(suites: &[&SupportedCipherSuite]) -> String {
     list(&suites.iter().map(|it| it.suite()).collect::<Vec<_>>())
 }
 
-/// Returns the signature schemes that can be used with at least one of the suites. TLS 1.3 excludes PKCS #1 from
-/// handshakes (RFC 8446 section 4.2.3).
+/// Returns the signature schemes that at least one of the suites can use. TLS 1.3 does not allow PKCS #1 in handshakes
+/// (RFC 8446 section 4.2.3).
 fn signatures(suites: &[&SupportedCipherSuite]) -> Vec<SignatureScheme> {
     let all = aws_lc_rs::default_provider().signature_verification_algorithms;
     let goes = |scheme: &SignatureScheme| {
@@ -87,7 +87,7 @@ fn accepted(bytes: &[u8]) -> Option<Accepted> {
     None
 }
 
-/// Lists names as they are written in RFCs. Names that rustls does not know, and names beyond [`NAMES_MAX`], are only
+/// Lists names as the RFCs spell them. Names that rustls does not know, and names beyond [`NAMES_MAX`], are only
 /// counted.
 fn list(all: &[impl Debug]) -> String {
     let names = all.iter().map(|it| format!("{it:?}"));

@@ -1,4 +1,4 @@
-//! The time, the work and the duration of the current turn of the drive loop.
+//! Time, work and duration of the current event loop iteration ("turn").
 
 use crate::edge::{counters::EdgeCounts, limits::LONG_TURN_US};
 use broker_core::limits::STALL_MS;
@@ -7,27 +7,27 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The current turn, and the clocks of the shard.
+/// The current loop iteration, and the shard's clocks.
 pub(crate) struct Turn {
     clock: Clock,
-    /// The time of this turn, in the form that the ring uses. `at` is the same time, in the form that the machine uses.
+    /// The time of this iteration for the ring. `at` is the same time for the state machine.
     now: Instant,
     at: Moment,
-    /// Whether turns are measured by the CPU time of their thread.
+    /// Whether iterations are measured in thread CPU time.
     by_cpu: bool,
-    /// CPU time of the thread at the start of this turn. Used only if turns are measured in CPU time.
+    /// The thread's CPU time at the start of this iteration. Used only if iterations are measured in CPU time.
     began: Duration,
-    /// Number of this turn. In each turn, every peer gets a new share of the receive buffers.
+    /// Number of this iteration. Each iteration gives every peer a new share of the receive buffers.
     number: u32,
-    /// The machine's total work at the start of this turn. The edge's own work since then is in `worked`.
+    /// The state machine's total work at the start of this iteration. `worked` is the edge's own work since then.
     begun: u64,
     worked: u64,
-    /// Whether sent bytes have been reported to the machine in this turn.
+    /// Whether this iteration has reported sent bytes to the state machine.
     reported: bool,
 }
 
 impl Turn {
-    /// Creates the state before the first turn.
+    /// Creates the state before the first iteration.
     pub(crate) fn new(by_cpu: bool) -> Self {
         let mut clock = Clock::new();
         let (now, at) = clock.read();
@@ -44,70 +44,69 @@ impl Turn {
         }
     }
 
-    /// Returns the time of this turn, for the ring.
+    /// Returns this iteration's time, for the ring.
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
-    /// Returns the time of this turn, for the machine.
+    /// Returns this iteration's time, for the state machine.
     #[inline]
     pub(crate) fn at(&self) -> Moment {
         self.at
     }
 
-    /// Returns the number of this turn. The numbers wrap around.
+    /// Returns this iteration's number. Numbers wrap around.
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Reads the clocks for the next turn. Returns when the previous turn started.
+    /// Reads the clocks for the next iteration. Returns when the previous one started.
     pub(crate) fn read(&mut self) -> Instant {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
     }
 
-    /// Returns the time since which the shard has not been running, if the previous turn started a long time ago.
-    /// `before` is the start of the previous turn.
+    /// Returns when the shard stopped running, if the previous iteration started too long ago. `before` is when it
+    /// started.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         (span > STALL_MS).then(|| Now(self.at.now.0.saturating_sub(span)))
     }
 
-    /// Starts a turn. `work` is the machine's total work so far.
+    /// Starts an iteration. `work` is the state machine's total work so far.
     pub(crate) fn begin(&mut self, work: u64) {
         self.number = self.number.wrapping_add(1);
         (self.begun, self.worked) = (work, 0);
     }
 
-    /// Counts work of the edge, in units of [`broker_core::work_units`].
+    /// Adds work done by the edge, in units of [`broker_core::work_units`].
     #[inline]
     pub(crate) fn add_work(&mut self, units: u64) {
         self.worked += units;
     }
 
-    /// Returns the work done so far in this turn, in units. `work` is the machine's total work.
+    /// Returns the work done so far in this iteration, in units. `work` is the state machine's total work.
     #[inline]
     pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked
     }
 
-    /// Records that sent bytes have been reported to the machine.
+    /// Records that sent bytes have been reported to the state machine.
     #[inline]
     pub(crate) fn report(&mut self) {
         self.reported = true;
     }
 
-    /// Returns the time after this turn's sends, or `None` if nothing was sent. Reads the clock only if something was
-    /// sent.
+    /// Returns the time after this iteration's sends. Returns `None`, without reading the clock, if nothing was sent.
     pub(crate) fn after_sends(&mut self) -> Option<(Instant, Moment)> {
         std::mem::take(&mut self.reported).then(|| self.clock.read())
     }
 
-    /// Adds the duration of a turn to the counters.
+    /// Adds an iteration's duration to the counters.
     pub(crate) fn account(&mut self, from: Instant, to: Instant, counts: &mut EdgeCounts) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let span = to.saturating_duration_since(from);
@@ -117,8 +116,8 @@ impl Turn {
         counts.long_turns += u64::from(turn > LONG_TURN_US);
     }
 
-    /// Returns the CPU time used since the turn began, and starts the next measurement. Returns `None` if turns are not
-    /// measured in CPU time.
+    /// Returns the CPU time used since the iteration started, and starts the next measurement. Returns `None` if
+    /// iterations are not measured in CPU time.
     pub(crate) fn cpu_lap(&mut self) -> Option<Duration> {
         if !self.by_cpu {
             return None;
@@ -127,40 +126,40 @@ impl Turn {
         Some(now.saturating_sub(std::mem::replace(&mut self.began, now)))
     }
 
-    /// Returns the instant of a deadline. See [`Clock::instant`].
+    /// Converts a deadline to an instant. See [`Clock::instant`].
     pub(crate) fn instant(&self, due: Now) -> Option<Instant> {
         self.clock.instant(due)
     }
 
-    /// Shifts the clocks. Returns whether this moves them forward, and their new time.
+    /// Shifts the clocks. Returns whether they advanced, and their new time.
     pub(crate) fn shift(&mut self, shift: Shift) -> (bool, Moment) {
         let advances = self.clock.shift(shift);
         (advances, self.clock.read().1)
     }
 
-    /// Continues the turn as if the time were `at`.
+    /// Continues the iteration as if the time were `at`.
     pub(crate) fn move_to(&mut self, at: Moment) {
         self.at = at;
     }
 }
 
-// The clocks, which are read once per turn.
+// The clocks, read once per loop iteration.
 
-/// The offset of a shard's clocks from the system's clocks. Zero except in tests.
+/// How far a shard's clocks are ahead of the system's. Zero except in tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
-    /// Number of milliseconds by which both clocks are ahead of the system's.
+    /// Offset of both clocks in milliseconds.
     pub advanced_ms: u64,
-    /// Additional offset of the calendar clock alone, in milliseconds. May be negative.
+    /// Additional offset of the wall clock in milliseconds. May be negative.
     pub skew_ms: i64,
 }
 
-/// The two clocks that a shard uses. All shards count from the same origin, so deadlines remain valid when a session
+/// A shard's monotonic and wall clock. All shards count from the same origin, so deadlines remain valid when a session
 /// moves to another shard.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    /// The calendar time at `wall_read`. Later times are extrapolated from it.
+    /// The wall-clock time at `wall_read`, from which later times are extrapolated.
     wall: Wall,
     wall_read: Instant,
     shift: Shift,
@@ -177,7 +176,7 @@ impl Clock {
         }
     }
 
-    /// Reads the monotonic clock. Also reads the calendar clock if its last reading is at least a second old.
+    /// Reads the monotonic clock. Also reads the wall clock if its last reading is at least a second old.
     pub(crate) fn read(&mut self) -> (Instant, Moment) {
         let instant = Instant::now();
         let mut ahead = instant.saturating_duration_since(self.wall_read);
@@ -190,7 +189,7 @@ impl Clock {
             skew_ms,
         } = self.shift;
         let wall = self.wall.0.saturating_add(ms(ahead));
-        // Keeps the low 32 bits. Spans across a wrap-around are measured by wrapping subtraction.
+        // Keeps the low 32 bits. Wrapping subtraction yields correct spans even across a wrap-around.
         let micros = u32::try_from(since.as_micros() & u128::from(u32::MAX)).unwrap_or(0);
         (
             instant,
@@ -205,14 +204,14 @@ impl Clock {
         )
     }
 
-    /// Sets the offset from the system's clocks. Returns whether this advances the shard's clocks.
+    /// Sets the offset from the system's clocks. Returns whether the shard's clocks advance as a result.
     pub(crate) fn shift(&mut self, shift: Shift) -> bool {
         let before = std::mem::replace(&mut self.shift, shift);
         shift.advanced_ms > before.advanced_ms
     }
 
-    /// Converts a deadline to an instant. Returns `None` for the maximum value, which means "never", or if the system
-    /// cannot represent the instant.
+    /// Converts a deadline to an instant. Returns `None` for the maximum value, which means "never", and for instants
+    /// that the system cannot represent.
     pub(crate) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
@@ -221,8 +220,8 @@ impl Clock {
     }
 }
 
-/// Returns the CPU time that the calling thread has used in user and kernel mode. Unlike the other clocks, this
-/// requires a system call.
+/// Returns the calling thread's CPU time, in user and kernel mode. Unlike reading the other clocks, this takes a system
+/// call.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -231,19 +230,19 @@ fn thread_time() -> Duration {
     )
 }
 
-/// Returns the current time of the shards' clocks, without the offsets used in tests.
+/// Returns the current time of the shards' clocks, without any offsets from tests.
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }
 
-/// Returns the time origin of the process: the time at which this function was first called.
+/// Returns the process's time origin, which is when this function was first called.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
-/// Returns the system's calendar time. A time before 1970 is reported as 1970. A clock that shows such a time is wrong
-/// anyway, and signature checks will fail.
+/// Returns the system's wall-clock time. A time before 1970 is reported as 1970. A clock that is this wrong makes
+/// signature checks fail anyway.
 pub(crate) fn calendar() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))
 }

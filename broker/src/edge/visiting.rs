@@ -1,5 +1,5 @@
-//! Connections that leave the edge for the side thread. This thread serves the pages of the admin listener under
-//! `--lan`. Each connection consists of its socket, its TLS engine, and its unprocessed bytes.
+//! Connections that leave the edge for the side thread, which serves the admin pages under `--lan`. Such a connection
+//! consists of its socket, its TLS engine, and its unprocessed bytes.
 
 use crate::edge::tls::{Read, Tls};
 use broker_core::time::Now;
@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// A callback that takes over a connection whose client has requested an admin page. Returns the connection as an error
-/// if the limit on such connections has been reached.
+/// Callback that takes over a connection whose client has requested an admin page. If too many such connections are
+/// open, returns the connection as an error.
 pub type TakeAdmin = Arc<dyn Fn(Visiting) -> Result<(), Visiting> + Send + Sync>;
 
-/// A client's connection that has been passed to the side thread.
+/// A client's connection on its way to the side thread.
 pub struct Visiting {
-    /// The socket. No operation on it is armed or in flight.
+    /// The socket, with no operation armed or in flight.
     pub socket: OwnedFd,
-    /// Address of the client.
+    /// The client's address.
     pub remote: SocketAddr,
     /// The TLS engine, with buffered data in both directions.
     pub secured: Secured,
@@ -34,8 +34,7 @@ pub struct Secured {
 }
 
 impl Secured {
-    /// Creates a `Secured` from an engine whose handshake is complete, and from the plaintext that has already been
-    /// decrypted.
+    /// Wraps an engine whose handshake is complete, together with the plaintext it has already decrypted.
     pub(crate) fn new(tls: Box<Tls>, plain: Vec<u8>, has_ended: bool) -> Self {
         Self {
             tls,
@@ -48,11 +47,11 @@ impl Secured {
     /// Decrypts received bytes. An empty slice means EOF.
     ///
     /// # Errors
-    /// Fails if the client violated the protocol.
+    /// Fails if the client has violated the protocol.
     pub(crate) fn received(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let is_end = bytes.is_empty();
         let read = self.tls.read(bytes, &mut self.plain, Now(0));
-        // An alert, or the answer to a key update, must precede the next bytes.
+        // An alert, or the response to a key update, must precede the next bytes.
         let said = self.tls.write(&[], &mut self.cipher);
         self.has_ended |= is_end || matches!(read, Read::End);
         match read {
@@ -70,7 +69,7 @@ impl Secured {
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Queues a close_notify, unless it has already been queued.
+    /// Queues a close_notify, unless one is already queued.
     ///
     /// # Errors
     /// See [`Self::encrypt`].
@@ -84,7 +83,7 @@ impl Secured {
         &self.cipher
     }
 
-    /// Records that the socket has accepted this many bytes.
+    /// Records that the socket has accepted `bytes` bytes.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.cipher.drain(..bytes);
     }

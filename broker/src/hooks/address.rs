@@ -1,10 +1,10 @@
-//! Validation of receiver URLs, and insertion of channel names into them. The URLs come only from the configuration.
+//! Validates receiver URLs and inserts channel names into them. The URLs come only from the configuration.
 
 use axum::http::Uri;
 use broker_core::settings::value;
 use std::net::IpAddr;
 
-/// Validates the URL of a hook. The error states which rule the URL breaks.
+/// Validates a hook's URL. The error states which rule the URL violates.
 pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
     let rule = || "expected an absolute URL of https or http, such as https://push.example.com/wake/{channel}";
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
@@ -37,8 +37,8 @@ pub(crate) fn check(text: &str, allow_plain: bool) -> Result<&str, String> {
 }
 
 /// Returns the receiver's URL for a channel, or `None` if the channel's name contains characters that would need
-/// escaping. Also returns `None` if the name is `.` or `..` and would become a path segment. Such a segment changes the
-/// target of the URL even if it is escaped (RFC 3986, section 3.3).
+/// escaping. Also rejects the names `.` and `..` as path segments, which change the URL's target even if they are
+/// escaped (RFC 3986, section 3.3).
 pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if !name.bytes().all(plain) {
@@ -52,7 +52,7 @@ pub(crate) fn of_channel(url: &str, name: &str) -> Option<Uri> {
     (!leads_elsewhere).then_some(uri)
 }
 
-/// Returns the part of a URL that may be displayed. Everything after the host may be a secret.
+/// Returns the part of a URL that is safe to display. Everything after the host may be secret.
 pub(crate) fn shown(url: &str) -> String {
     let begin = url.find("://").map_or(0, |at| at + 3);
     let behind = url.get(begin..).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Sends requests to one receiver, and reads the files of the receiver's hook. Of a response, only the status and
-//! `Retry-After` are used.
+//! Sends requests to one receiver, and reads the files of its hook. Only a response's status and `Retry-After` are
+//! used.
 
 use crate::files;
 use crate::hooks::queue::Answer;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// The HTTP client for one receiver, with the secrets that sign its requests. Clones share connections.
+/// The HTTP client for one receiver, with the secrets for signing its requests. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct Client {
     outbound: Outbound,
@@ -26,7 +26,7 @@ pub(crate) struct Client {
 }
 
 pub(crate) struct Letter {
-    /// Id of the event. All delivery attempts use the same id.
+    /// Event id, the same for all delivery attempts.
     pub(crate) id: String,
     pub(crate) timestamp_s: u64,
     pub(crate) body: Bytes,
@@ -46,20 +46,16 @@ impl Client {
     }
 
     fn request(&self, to: Uri, letter: Letter) -> Option<Request<Body>> {
-        let Letter {
-            id,
-            timestamp_s,
-            body,
-        } = letter;
-        let signature = self.secrets.signature(&id, timestamp_s, &body);
+        let (id, at_s) = (letter.id, letter.timestamp_s);
+        let signature = self.secrets.signature(&id, at_s, &letter.body);
         let request = Request::builder()
             .method(Method::POST)
             .uri(to)
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp_s)
+            .header("webhook-timestamp", at_s)
             .header("webhook-signature", signature);
-        request.body(Body::from(body)).ok()
+        request.body(Body::from(letter.body)).ok()
     }
 }
 
@@ -77,8 +73,8 @@ fn judged<B>(response: &Response<B>) -> (Answer, Option<String>) {
     (answer, Some(format!("status {}", status.as_u16())))
 }
 
-/// Returns the value of `Retry-After` in milliseconds. Returns `None` if the header contains a date, so the default
-/// delay applies.
+/// Returns the value of `Retry-After` in milliseconds, or `None` if the header contains a date. In that case, the
+/// default delay applies.
 fn retry_after<B>(response: &Response<B>) -> Option<u64> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = value.trim().parse().ok()?;
@@ -103,17 +99,13 @@ pub(crate) fn files_of(settings: &Settings) -> Vec<PathBuf> {
     settings.hooks.iter().flat_map(of_hook).collect()
 }
 
-/// Creates a client for each hook from the contents of its files. The error lists every fault found.
+/// Creates each hook's client from the contents of the hook's files. The error lists every fault found.
 pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>> {
     let (mut clients, mut faults) = (Vec::new(), Vec::new());
     for (nth, hook) in settings.hooks.iter().enumerate() {
-        match client(hook) {
+        match client(nth, hook) {
             Ok(client) => clients.push(client),
-            Err((key, path, rule)) => faults.push(HookFault {
-                key: format!("hook[{nth}].{key}"),
-                path,
-                rule,
-            }),
+            Err(fault) => faults.push(fault),
         }
     }
     if faults.is_empty() {
@@ -123,12 +115,10 @@ pub(crate) fn clients(settings: &Settings) -> Result<Vec<Client>, Vec<HookFault>
     }
 }
 
-type Broken = (&'static str, PathBuf, String);
-
-fn client(hook: &Hook) -> Result<Client, Broken> {
-    let broken = |key, path: &Path| {
-        let path = path.to_owned();
-        move |rule| (key, path, rule)
+fn client(nth: usize, hook: &Hook) -> Result<Client, HookFault> {
+    let broken = |key: &str, path: &Path| {
+        let (key, path) = (format!("hook[{nth}].{key}"), path.to_owned());
+        move |rule| HookFault { key, path, rule }
     };
     let secrets = self::read(&hook.secret_file);
     let secrets = secrets.map_err(broken("secret_file", &hook.secret_file))?;
@@ -196,7 +186,7 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 // HMAC-SHA256 over `id.timestamp.body`. A secret is `whsec_` followed by 24 to 64 bytes in base64. If there are two
 // secrets, every request carries two signatures, and the receiver accepts it if either is valid.
 
-/// The signing keys of a hook. There are two while a key is being rotated, and one otherwise.
+/// A hook's signing keys: one, or two while a key is being rotated.
 pub(crate) struct HookSecrets(Vec<Key>);
 
 impl HookSecrets {
@@ -208,7 +198,7 @@ impl HookSecrets {
     }
 }
 
-/// Reads the secrets from a file with one secret per line. The error states which rule the file breaks.
+/// Reads the secrets from a file with one secret per line. The error states which rule the file violates.
 pub(crate) fn read(path: &Path) -> Result<HookSecrets, String> {
     let read = files::read_regular_text(path, FILE_BYTES_MAX)
         .map_err(|error| format!("must be a readable file: {error}"))?;
@@ -241,7 +231,7 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Maximum number of secrets: the current one, and either its predecessor or its successor.
 const SECRETS_MAX: usize = 2;
 
-/// Maximum size of a secrets file in bytes, enough for two secrets with line ends and some spaces.
+/// Maximum size of a secrets file in bytes, enough for two secrets with line breaks and some spaces.
 const FILE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The courier, a task on the side thread that receives events from the shards and delivers them to the hooks'
+//! The courier: a task on the side thread that receives events from the shards and delivers them to the hooks'
 //! receivers.
 
 use crate::edge::turn::calendar;
@@ -6,17 +6,19 @@ use crate::hooks::client::{Client, Letter};
 use crate::hooks::event::{self, EventTerms};
 use crate::hooks::queue::{Answer, Half, HookDelivery, Key, Outcome, Queue, What};
 use crate::hooks::wake::{Act, WakeResult, Wakes};
-use crate::hooks::{Order, address};
-use broker_core::presence::{Presence, PresenceCause, Told};
+use crate::hooks::{HookReport, Hooks, HooksReport, ORDERS_WAITING_MAX, Order, address};
+use crate::limits::PRESENCES_WAITING_MAX;
+use broker_core::cluster::slot_maps::SlotMap;
+
+use broker_core::presence::{PresenceCause, Told};
 use broker_core::settings::{Hook, Settings, mask_of};
-use broker_core::{event::Histogram, id::Account, time::Wall};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strum::EnumCount;
+
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Delivers the events of all hooks. A process that has hooks runs one courier.
+/// Delivers events for all hooks. A process with hooks runs a single courier.
 pub struct Courier {
     settings: Arc<Settings>,
     terms: EventTerms,
@@ -28,9 +30,9 @@ pub struct Courier {
     flights: JoinSet<EndedRequest>,
     seed: u64,
     began: Instant,
-    /// Number of the job that was queued last.
+    /// Number of the most recently queued job.
     jobs: u64,
-    /// Time at which the report is updated next.
+    /// Time of the next report update.
     tells_at: u64,
 }
 
@@ -40,7 +42,7 @@ struct HookReceiver {
     error: Option<String>,
     /// Whether `error` has been logged.
     said: bool,
-    /// Time until which nothing more is logged about this receiver.
+    /// No further line about this receiver is logged before this time.
     says_at: u64,
 }
 
@@ -51,37 +53,43 @@ struct EndedRequest {
     error: Option<String>,
 }
 
-pub(crate) struct CourierEnds {
-    pub(crate) told: mpsc::Receiver<Told>,
-    pub(crate) orders: mpsc::Receiver<Order>,
-    pub(crate) report: watch::Sender<HooksReport>,
-}
-
 impl Courier {
+    /// Creates the courier, which runs on the side thread, and its handle.
     pub(crate) fn new(
         settings: &Arc<Settings>,
-        terms: EventTerms,
+        (epoch, slots): (u64, Option<Arc<SlotMap>>),
         clients: Vec<Client>,
         seed: u64,
-        ends: CourierEnds,
-    ) -> Self {
+    ) -> (Self, Hooks) {
+        let (tell, told) = mpsc::channel(PRESENCES_WAITING_MAX);
+        let (order, orders) = mpsc::channel(ORDERS_WAITING_MAX);
+        let (report, reports) = watch::channel(HooksReport {
+            hooks: settings.hooks.iter().map(HookReport::of).collect(),
+            ..HooksReport::default()
+        });
         let receivers = clients.into_iter().zip(&settings.hooks).zip(0..);
         let receivers =
             receivers.map(|((client, hook), nth)| HookReceiver::new(client, hook, seed ^ nth));
-        Self {
+        let courier = Self {
             settings: Arc::clone(settings),
-            terms,
+            terms: EventTerms::new(epoch, slots),
             receivers: receivers.collect(),
             seed,
             wakes: Wakes::default(),
-            told: ends.told,
-            orders: ends.orders,
-            report: ends.report,
+            told,
+            orders,
+            report,
             flights: JoinSet::new(),
             began: Instant::now(),
             jobs: 0,
             tells_at: 0,
-        }
+        };
+        let hooks = Hooks {
+            told: tell,
+            orders: order,
+            report: reports,
+        };
+        (courier, hooks)
     }
 
     /// Runs the courier until the process ends.
@@ -135,37 +143,26 @@ impl Courier {
                 self.act(&act, now);
             }
         }
-        let lingers = state.cause == PresenceCause::MasterLeft;
-        let ready = now
-            + if lingers {
-                self.settings.presence.linger_ms
-            } else {
-                0
-            };
-        let what = What::Presence(Arc::clone(&state));
-        let key = Key {
-            half: Half::States,
-            channel,
-        };
-        self.put(&state, (key, what), |hook| hook.presence, (ready, None));
+        let mut job = HookDelivery::new(Half::States, channel, What::Presence(state), now);
+        if job
+            .what
+            .state()
+            .is_some_and(|state| state.cause == PresenceCause::MasterLeft)
+        {
+            job.ready += self.settings.presence.linger_ms;
+        }
+        self.put(&job, |hook| hook.presence);
     }
 
     fn act(&mut self, act: &Act, now: u64) {
         match act {
             Act::Call(state, attempt) => {
-                let key = Key {
-                    half: Half::Wakes,
-                    channel: (*state.arn).into(),
-                };
                 let until = state.waiting.iter().map(|waiter| waiter.until.0).max();
                 let left = until.map_or(0, |until| until.saturating_sub(state.at.0));
                 let what = What::Wake(Arc::clone(state), *attempt);
-                self.put(
-                    state,
-                    (key, what),
-                    |hook| hook.wakes,
-                    (now, Some(now + left)),
-                );
+                let mut job = HookDelivery::new(Half::Wakes, (*state.arn).into(), what, now);
+                job.expires = Some(now + left);
+                self.put(&job, |hook| hook.wakes);
             }
             Act::Withdraw(channel) => {
                 let key = Key {
@@ -189,27 +186,13 @@ impl Courier {
         }
     }
 
-    /// Queues a job for each hook that watches the channel and subscribes to this type of event.
-    fn put(
-        &mut self,
-        state: &Presence,
-        (key, what): (Key, What),
-        wants: impl Fn(&Hook) -> bool,
-        (ready, expires): (u64, Option<u64>),
-    ) {
+    /// Queues a job for each hook that watches the job's channel and subscribes to this type of event.
+    fn put(&mut self, job: &HookDelivery, wants: impl Fn(&Hook) -> bool) {
+        let hooks = job.what.state().map_or(0, |state| state.hooks);
         for nth in 0..self.receivers.len() {
             let hook = self.settings.hooks.get(nth).filter(|hook| wants(hook));
-            if hook.is_some() && state.hooks & mask_of(nth) != 0 {
-                let job = HookDelivery {
-                    key: key.clone(),
-                    account: state.account,
-                    number: 0,
-                    what: what.clone(),
-                    ready,
-                    came: false,
-                    expires,
-                };
-                self.put_to(nth, job);
+            if hook.is_some() && hooks & mask_of(nth) != 0 {
+                self.put_to(nth, job.clone());
             }
         }
     }
@@ -234,18 +217,7 @@ impl Courier {
     }
 
     fn notify(&mut self, nth: usize, kind: &str, what: What) {
-        let job = HookDelivery {
-            key: Key {
-                half: Half::States,
-                channel: kind.into(),
-            },
-            account: Account(0),
-            number: 0,
-            what,
-            ready: self.now(),
-            came: false,
-            expires: None,
-        };
+        let job = HookDelivery::new(Half::States, kind.into(), what, self.now());
         self.put_to(nth, job);
     }
 
@@ -276,7 +248,13 @@ impl Courier {
         let letter = Letter {
             id: self.terms.message_id(job.number),
             timestamp_s: wall.0 / 1000,
-            body: self.body(hook, &job.what, wall),
+            body: match &job.what {
+                What::Presence(state) => event::presence(hook, &self.terms, state),
+                What::Wake(state, attempt) => event::wake(hook, &self.terms, state, *attempt),
+                What::Slots(serving) => event::slots(&self.terms, serving, wall),
+                What::Node(kind) => event::node(kind, &self.terms, wall),
+                What::Problem(problem) => event::problem(problem, &self.terms, wall),
+            },
         };
         let name = job.what.state().map_or("", |state| &state.name);
         let to = address::of_channel(&hook.url, name);
@@ -292,36 +270,20 @@ impl Courier {
         });
     }
 
-    fn body(&self, hook: &Hook, what: &What, at: Wall) -> axum::body::Bytes {
-        match what {
-            What::Presence(state) => event::presence(hook, &self.terms, state),
-            What::Wake(state, attempt) => event::wake(hook, &self.terms, state, *attempt),
-            What::Slots(serving) => event::slots(&self.terms, serving, at),
-            What::Node(kind) => event::node(kind, &self.terms, at),
-            What::Problem(problem) => event::problem(problem, &self.terms, at),
-        }
-    }
-
     fn landed(&mut self, landed: EndedRequest) {
-        let now = self.now();
-        let EndedRequest {
-            hook: nth,
-            key,
-            answer,
-            error,
-        } = landed;
+        let (now, nth) = (self.now(), landed.hook);
         let Some(receiver) = self.receivers.get_mut(nth) else {
             return;
         };
-        let outcome = receiver.queue.done(&key, answer, now);
-        let resync = answer == Answer::Taken && receiver.queue.take_lost();
-        let (failures, off) = (receiver.queue.failures(), receiver.queue.is_off());
-        receiver.error.clone_from(&error);
+        let outcome = receiver.queue.done(&landed.key, landed.answer, now);
+        let resync = landed.answer == Answer::Taken && receiver.queue.take_lost();
+        let (failures, off) = receiver.queue.health();
+        receiver.error.clone_from(&landed.error);
         self.report.send_modify(|report| {
             if let Some(of_hook) = report.hooks.get_mut(nth) {
                 of_hook.count(outcome, 1);
                 (of_hook.failures, of_hook.off) = (failures, off);
-                of_hook.error = error;
+                of_hook.error = landed.error;
             }
         });
         if resync {
@@ -352,8 +314,7 @@ impl Courier {
         for (nth, (hook, client)) in settings.hooks.iter().zip(clients).enumerate() {
             if let Some(receiver) = self.receivers.get_mut(nth) {
                 receiver.client = client;
-                receiver.queue.retry_for(hook.retry_ms);
-                receiver.queue.switch_on();
+                receiver.queue.switch_on(hook.retry_ms);
                 continue;
             }
             let receiver = HookReceiver::new(client, hook, self.seed ^ nth as u64);
@@ -364,7 +325,7 @@ impl Courier {
         }
     }
 
-    /// Sends a test event at once, without queueing it.
+    /// Sends a test event immediately, without queueing it.
     fn test(&mut self, name: &str, done: oneshot::Sender<Option<String>>) {
         let hooks = self.settings.hooks.iter().zip(&self.receivers);
         let found = hooks.into_iter().find(|(hook, _)| *hook.name == *name);
@@ -399,7 +360,7 @@ impl Courier {
                 let queue = &receiver.queue;
                 of_hook.waiting = queue.len() as u64;
                 of_hook.oldest_ms = queue.oldest().map_or(0, |since| now.saturating_sub(since));
-                (of_hook.failures, of_hook.off) = (queue.failures(), queue.is_off());
+                (of_hook.failures, of_hook.off) = queue.health();
             }
         });
     }
@@ -436,8 +397,8 @@ impl HookReceiver {
         }
     }
 
-    /// Logs that a receiver has started to fail or has recovered. Because any number of events may fail, logs at most
-    /// one line every [`SAY_EVERY_MS`].
+    /// Logs when a receiver starts to fail or recovers. Because any number of events may fail, at most one line is
+    /// logged every [`SAY_EVERY_MS`].
     fn say(&mut self, name: &str, now: u64) {
         if self.error.is_some() == self.said || now < self.says_at {
             return;
@@ -458,53 +419,5 @@ const TELL_EVERY_MS: u64 = 200;
 
 const SAY_EVERY_MS: u64 = 5_000;
 
-/// Maximum number of additional channel states that the courier processes per turn after the first.
+/// Maximum number of channel states that the courier processes per loop iteration, in addition to the first.
 const TOLD_PER_TURN: usize = 256;
-
-// Statistics of hooks, updated by the courier and read by other tasks.
-
-/// Statistics of all hooks at a point in time.
-#[derive(Clone, Debug, Default)]
-pub struct HooksReport {
-    /// Statistics of each hook, in configuration order.
-    pub hooks: Vec<HookReport>,
-    /// Number of completed series of wake calls for each [`WakeResult`].
-    pub wakes: [u64; WakeResult::COUNT],
-    /// Distribution of the time between the first pending message and the connection of the master, over all successful
-    /// series of wake calls.
-    pub wake_seconds: Histogram,
-}
-
-/// Statistics of one hook.
-#[derive(Clone, Debug, Default)]
-pub struct HookReport {
-    /// Name of the hook.
-    pub name: String,
-    /// Number of requests and jobs for each [`Outcome`].
-    pub outcomes: [u64; Outcome::COUNT],
-    /// Number of channels that have an event queued or in flight.
-    pub waiting: u64,
-    /// Age in milliseconds of the oldest event that is queued or in flight.
-    pub oldest_ms: u64,
-    /// Number of consecutive failed requests.
-    pub failures: u32,
-    /// Whether the receiver has responded with 410. If so, nothing is sent to it until a reload.
-    pub off: bool,
-    /// Error of the last request, or `None` if it succeeded.
-    pub error: Option<String>,
-}
-
-impl HookReport {
-    pub(crate) fn of(hook: &Hook) -> Self {
-        Self {
-            name: hook.name.clone(),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn count(&mut self, outcome: Outcome, times: usize) {
-        if let Some(count) = self.outcomes.get_mut(outcome as usize) {
-            *count += times as u64;
-        }
-    }
-}

@@ -1,23 +1,20 @@
-//! Formats events. Also tracks the epochs of slots, which determine the events that this process may send.
+//! Formats events, and tracks the slot epochs that determine which events this process may send.
 
 use axum::body::Bytes;
 use broker_core::cluster::slot_maps::SlotMap;
-use broker_core::presence::{Presence, PresenceCause, Waiter};
+use broker_core::presence::{Presence, PresenceCause};
 use broker_core::{id::Slot, settings::Hook, time::Wall};
 use codec::calendar::rfc3339;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 pub(crate) fn presence(hook: &Hook, terms: &EventTerms, presence: &Presence) -> Bytes {
-    body(
-        "channel.presence",
-        presence.at,
-        changed(terms.node(), presence, ShownState::to(hook)),
-    )
+    let data = changed(terms.node(), presence, ShownState::to(hook));
+    body("channel.presence", presence.at, data)
 }
 
-/// Formats a wake call. The call contains the channel's state, the number of the attempt, and the time at which the
-/// last offer expires.
+/// Formats a wake call, which contains the channel's state, the number of the attempt, and the time at which the last
+/// offer expires.
 pub(crate) fn wake(hook: &Hook, terms: &EventTerms, presence: &Presence, attempt: u32) -> Bytes {
     let mut data = changed(terms.node(), presence, ShownState::to(hook));
     data.insert("attempt".into(), attempt.into());
@@ -43,7 +40,7 @@ pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
     body("node.problem", at, data)
 }
 
-/// Formats an event about the slots that a node serves. Each range is given as its first slot, its last slot and their
+/// Formats an event about the slots that a node serves. Each range consists of its first slot, its last slot and their
 /// epoch.
 pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
@@ -53,7 +50,7 @@ pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     body("slots.serving", at, data)
 }
 
-/// Returns a map that contains the node's name as `node`. The map is empty if there is no name.
+/// Returns a map that contains the node's name as `node`, or an empty map if there is no name.
 fn of_node(node: Option<&str>) -> Map<String, Value> {
     let node = node.map(|node| ("node".into(), node.into()));
     node.into_iter().collect()
@@ -64,7 +61,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// Specifies which optional members of a state a reader receives.
+/// The optional members of a state that a reader receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,
@@ -117,7 +114,17 @@ pub(crate) fn state(
         }
         value
     });
-    let waiting = presence.waiting.iter().map(|waiter| waiting(shown, waiter));
+    let waiting = presence.waiting.iter().map(|waiter| {
+        let mut value = json!({
+            "action": waiter.action.as_str(),
+            "since": rfc3339(waiter.since.0),
+            "expiresAt": rfc3339(waiter.until.0),
+        });
+        if shown.client_id {
+            value["clientId"] = (*waiter.client_id).into();
+        }
+        value
+    });
     let mut data = of_node(node);
     data.insert(
         "channel".into(),
@@ -137,32 +144,20 @@ pub(crate) fn state(
     data
 }
 
-fn waiting(shown: ShownState, waiter: &Waiter) -> Value {
-    let mut value = json!({
-        "action": waiter.action.as_str(),
-        "since": rfc3339(waiter.since.0),
-        "expiresAt": rfc3339(waiter.until.0),
-    });
-    if shown.client_id {
-        value["clientId"] = (*waiter.client_id).into();
-    }
-    value
-}
-
-// The channels that this process reports, and their epochs. In a cluster, these are the channels in the slots served by
-// this node; otherwise, all channels.
+// The channels that this process reports on, and their epochs. In a cluster, these are the channels in the slots that
+// this node serves; otherwise, all channels.
 
 #[derive(Debug)]
 pub(crate) struct EventTerms {
     pub(crate) epoch: u64,
     slots: Option<Arc<SlotMap>>,
-    /// The value of the slot map's change counter when slots were last reported.
+    /// The slot map's change counter at the time of the last report.
     told: u64,
-    /// Time until which slots are not reported again.
+    /// Slots are not reported again before this time.
     not_before: u64,
 }
 
-/// The ranges of slots that a node serves. Each consists of the first slot, the last slot, and the epoch.
+/// The slot ranges that a node serves. Each consists of the first slot, the last slot, and the epoch.
 pub(crate) type Serving = Arc<[(Slot, Slot, u64)]>;
 
 impl EventTerms {
@@ -182,8 +177,7 @@ impl EventTerms {
         Some(slots.name(slots.own()))
     }
 
-    /// Returns the id of an event. All attempts to deliver the event use the same id, and no other process of the
-    /// service uses it.
+    /// Returns an event's id. All delivery attempts use the same id, and no other process of the service uses it.
     pub(crate) fn message_id(&self, number: u64) -> String {
         let epoch = self.epoch;
         match self.node() {
@@ -192,7 +186,7 @@ impl EventTerms {
         }
     }
 
-    /// Returns whether this process still owns the channel to which a state belongs.
+    /// Returns whether this process still owns the channel that a state describes.
     pub(crate) fn is_current(&self, state: &Presence) -> bool {
         match (state.slot, &self.slots) {
             (Some(slot), Some(slots)) => slots.presence(slot) == state.epoch,
@@ -200,8 +194,8 @@ impl EventTerms {
         }
     }
 
-    /// Returns all slots served by this node if they have changed since the last call. Returns `None` if the last
-    /// change was reported less than [`TOLD_EVERY_MS`] ago.
+    /// Returns all slots served by this node, or `None` if they have not changed since the last call or were last
+    /// reported less than [`TOLD_EVERY_MS`] ago.
     pub(crate) fn news(&mut self, now: u64) -> Option<Serving> {
         let slots = self.slots.as_ref()?;
         let changes = slots.presence_changes();
@@ -213,6 +207,6 @@ impl EventTerms {
     }
 }
 
-/// Minimum interval between slot events, in milliseconds. Slots change owner one at a time, so several changes are
-/// reported together.
+/// Minimum interval between slot events, in milliseconds. Slots change owners one at a time, so several changes are
+/// combined into one event.
 const TOLD_EVERY_MS: u64 = 1_000;

@@ -8,14 +8,14 @@
 //!            └──────────────────────────── waiting, unless a newer one waits
 //! ```
 //! Each channel has at most one request in flight and one queued event, which holds the newest state. Receivers
-//! therefore get states in order, and the number of channels bounds the queue. Two states of a channel are sent at
+//! therefore receive states in order, and the number of channels bounds the queue. Two states of a channel are sent at
 //! least [`HOOK_STATES_APART_MS`] apart.
 //!
 //! Wake calls and states each get half of the capacity. Within each half, accounts share the space fairly and are
 //! served in rotation. An event that replaces an older event of its channel takes that event's position in the queue.
 //!
-//! Events are dropped when the queue is full or the last retry has failed. The receiver then gets `node.resync` as soon
-//! as it accepts events again.
+//! Events are dropped when the queue is full or the last retry has failed. The receiver is then sent `node.resync` as
+//! soon as it accepts events again.
 
 use crate::hooks::event::Serving;
 use crate::limits::{
@@ -33,12 +33,12 @@ pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
-    /// Channels without a queued event whose last state was sent recently, with the earliest time at which their next
-    /// state may be sent.
+    /// Channels without a queued event whose last state was sent recently, with the time from which their next state
+    /// may be sent.
     rests: BTreeMap<Key, u64>,
     rests_end: u64,
     failures: u32,
-    /// Whether the receiver has responded with 410. If so, nothing is sent to it until a reload.
+    /// Whether the receiver has responded with 410. If so, nothing more is sent to it until a reload.
     off: bool,
     /// Whether states were dropped since the receiver was last notified.
     lost: bool,
@@ -52,18 +52,18 @@ struct Entry {
     /// Time at which `waiting` or `in_flight` was queued, whichever is earlier.
     since: u64,
     tries: u32,
-    /// Time until which no event of this channel is sent.
+    /// No event of this channel is sent before this time.
     not_before: u64,
     sent: u64,
 }
 
-/// One half of a queue, which contains the jobs for either wake calls or states.
+/// One half of a queue, containing the jobs for either wake calls or states.
 #[derive(Debug, Default)]
 struct Places {
     /// Queued jobs that are not yet due, in order of due time.
     due: BTreeMap<Turn, Account>,
-    /// Due jobs by account. `turns` lists the accounts in the order in which they are served. An account that has no
-    /// due jobs is removed from `turns` when its turn comes.
+    /// Due jobs by account. `turns` lists the accounts in the order in which they are served. An account without due
+    /// jobs is removed from `turns` when its turn comes.
     ready: BTreeMap<Account, BTreeSet<Turn>>,
     turns: VecDeque<Account>,
     flights: usize,
@@ -76,14 +76,6 @@ type Turn = (u64, Key);
 impl Places {
     fn enter(&mut self, due: u64, key: &Key, account: Account) {
         self.due.insert((due, key.clone()), account);
-    }
-
-    fn leave(&mut self, turn: &Turn, account: Account) {
-        if self.due.remove(turn).is_none()
-            && let Some(own) = self.ready.get_mut(&account)
-        {
-            own.remove(turn);
-        }
     }
 
     /// Takes the oldest due job of the account whose turn it is.
@@ -142,9 +134,9 @@ pub enum Outcome {
     Superseded,
     /// The receiver rejected the event.
     Refused,
-    /// The receiver did not accept the event before the time for retries ran out.
+    /// The retry period ended before the receiver accepted the event.
     GaveUp,
-    /// The event expired before it was delivered. No client was waiting any longer.
+    /// The event expired before it was delivered, since no client was waiting any longer.
     Expired,
     /// The event was dropped because the queue was full.
     Dropped,
@@ -166,8 +158,8 @@ impl Queue {
         }
     }
 
-    /// Queues a job. If the channel already has a queued job, the new job replaces the old one and takes its position.
-    /// Returns the number of jobs that were dropped for lack of space. One of them may be `job` itself.
+    /// Queues a job. If the channel already has a queued job, the new job replaces it and takes its position. Returns
+    /// the number of jobs dropped for lack of space, which may include `job` itself.
     pub(crate) fn put(&mut self, mut job: HookDelivery, now: u64) -> usize {
         if self.off {
             return 0;
@@ -229,12 +221,16 @@ impl Queue {
         half.bytes -= job.bytes();
         half.shares.change(job.account, key.clone(), job.bytes(), 0);
         let turn = (job.ready.max(entry.not_before), key.clone());
-        half.leave(&turn, job.account);
+        if half.due.remove(&turn).is_none()
+            && let Some(own) = half.ready.get_mut(&job.account)
+        {
+            own.remove(&turn);
+        }
         Some(job)
     }
 
-    /// Returns the next request to send, and counts it as in flight until [`Self::done`] is called. Discards jobs that
-    /// have expired, and adds their number to `expired`.
+    /// Returns the next request to send, and counts it as in flight until [`Self::done`] is called. Expired jobs are
+    /// discarded and counted in `expired`.
     pub(crate) fn next(&mut self, now: u64, expired: &mut usize) -> Option<HookDelivery> {
         if self.rests_end <= now {
             self.rests.retain(|_, until| *until > now);
@@ -340,8 +336,8 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Returns whether states have been dropped since the receiver was last notified, and clears this flag. Must be
-    /// called after the receiver has accepted a request.
+    /// Returns whether states were dropped since the receiver was last notified, and clears the flag. Must be called
+    /// after the receiver has accepted a request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
@@ -358,24 +354,18 @@ impl Queue {
         self.entries.len()
     }
 
-    /// Returns the time when the oldest event that is still queued or in flight was queued.
+    /// Returns when the oldest event that is still queued or in flight was queued.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.since).min()
     }
 
-    pub(crate) fn is_off(&self) -> bool {
-        self.off
+    /// Returns the number of consecutive failures, and whether the receiver has responded with 410.
+    pub(crate) fn health(&self) -> (u32, bool) {
+        (self.failures, self.off)
     }
 
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    pub(crate) fn retry_for(&mut self, retry_ms: u64) {
+    pub(crate) fn switch_on(&mut self, retry_ms: u64) {
         self.retry_ms = retry_ms;
-    }
-
-    pub(crate) fn switch_on(&mut self) {
         self.lost |= self.off;
         (self.off, self.failures) = (false, 0);
     }
@@ -401,9 +391,9 @@ impl Queue {
         job.map_or(0, HookDelivery::bytes)
     }
 
-    /// Evicts a job to make room for `job`, and returns whether it did. If another account would still have more queued
-    /// bytes than `job`'s account with `job` added, the largest job of the account with the most bytes is evicted.
-    /// Otherwise, the largest job of `job`'s own account is evicted, if it is larger than `job`.
+    /// Evicts a job to make room for `job`, and returns whether a job was evicted. If another account has more queued
+    /// bytes than the account of `job` would have, the largest job of the account with the most bytes is evicted.
+    /// Otherwise, the largest job of the same account is evicted, if it is larger than `job`.
     fn make_room(&mut self, job: &HookDelivery) -> bool {
         let own = self.waiting_bytes(&job.key);
         let more = job.bytes().saturating_sub(own);
@@ -414,8 +404,8 @@ impl Queue {
         dropped.is_some()
     }
 
-    /// Returns the delay before the next retry. The delay is random, and its upper limit doubles with each failure. If
-    /// the receiver has requested a longer delay, that one is used.
+    /// Returns the delay before the next retry. The delay is random, and its upper limit doubles with each failure. A
+    /// longer delay requested by the receiver takes precedence.
     fn pause(&mut self, key: &Key, after: Option<u64>) -> u64 {
         let tries = self.entries.get(key).map_or(0, |entry| entry.tries);
         let most = (1_000 << tries.min(5)).min(HOOK_RETRY_MS_MAX / 2);
@@ -434,7 +424,7 @@ impl Queue {
     }
 }
 
-// Events that are sent to a receiver.
+// Events for a receiver.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Half {
@@ -458,12 +448,12 @@ pub(crate) struct Key {
 pub(crate) struct HookDelivery {
     pub(crate) key: Key,
     pub(crate) account: Account,
-    /// Number of the event within the process. All delivery attempts use the same number.
+    /// Number of the event within the process, the same for all delivery attempts.
     pub(crate) number: u64,
     pub(crate) what: What,
     /// Time before which the event must not be sent.
     pub(crate) ready: u64,
-    /// Whether this event has replaced an unsent event, which reported that a master had connected.
+    /// Whether this event replaced an unsent event reporting that a master had connected.
     pub(crate) came: bool,
     pub(crate) expires: Option<u64>,
 }
@@ -471,11 +461,11 @@ pub(crate) struct HookDelivery {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Presence(Arc<Presence>),
-    /// A wake call, with the number of its attempt.
+    /// A wake call, with its attempt number.
     Wake(Arc<Presence>, u32),
     Slots(Serving),
     Node(&'static str),
-    /// The cause of a problem that has begun or has been resolved.
+    /// The cause of a problem that has started or has been resolved.
     Problem(Arc<Value>),
 }
 
@@ -489,11 +479,23 @@ impl What {
 }
 
 impl HookDelivery {
-    /// Makes this event replace an older event of the same channel that has not been sent. This event takes the
-    /// position of the older one, unless it is delayed. Of the two causes, it reports the more significant one.
+    pub(crate) fn new(half: Half, channel: Arc<str>, what: What, ready: u64) -> Self {
+        Self {
+            key: Key { half, channel },
+            account: what.state().map_or(Account(0), |state| state.account),
+            number: 0,
+            what,
+            ready,
+            came: false,
+            expires: None,
+        }
+    }
+
+    /// Makes this event replace an older, unsent event of the same channel. This event takes the older event's position
+    /// unless it is delayed, and reports the more significant of the two causes.
     ///
-    /// The departure of a master is reported with a delay. During the delay, no event that reveals the departure is
-    /// sent. A master that connects in the meantime is reported as a replacement.
+    /// When a master disconnects, the event is delayed, and no event that would reveal the departure is sent in the
+    /// meantime. If a master connects during the delay, it is reported as a replacement.
     fn follows(&mut self, older: &Self, now: u64) {
         let is_held = older.ready > now;
         if self.ready <= now {
@@ -521,7 +523,7 @@ impl HookDelivery {
         (state.cause, state.reason) = (cause, reason);
     }
 
-    /// Returns the minimum time in milliseconds between this event and the next event of its channel.
+    /// Returns the minimum interval in milliseconds between this event and the next event of its channel.
     fn apart_ms(&self) -> u64 {
         match self.what {
             What::Presence(_) => HOOK_STATES_APART_MS,
@@ -553,8 +555,8 @@ impl HookDelivery {
     }
 }
 
-/// Size of a job in bytes, including its table entries but not its strings. Every job counts at least this much, so the
-/// limit on bytes also limits the number of jobs.
+/// Size of a job in bytes, including its table entries but not its strings. Every job counts for at least this much, so
+/// the byte limit also limits the number of jobs.
 const JOB_BYTES: usize = HOOK_BYTES_MAX / HOOK_WAITING_MAX;
 
 #[cfg(test)]

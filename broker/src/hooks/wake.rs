@@ -1,5 +1,5 @@
 //! Decides when to call a sleeping master. Does no I/O: the caller passes in the time and the channels' states, and
-//! makes the calls that are returned.
+//! makes the calls that this module returns.
 //!
 //! ```text
 //!            a message is pending, no master
@@ -9,8 +9,8 @@
 //!     └────────────────────────────────────────┘ no master after the last call: gave up
 //! ```
 //! A channel is called at most [`WAKES_PER_HOUR`] times an hour, and at most [`WAKES_OF_CALLER_PER_HOUR`] times on
-//! behalf of the same caller. A viewer that retries in a loop can therefore neither drain a battery nor use up the
-//! calls of other viewers. When the table is full, a channel of the account that has the most channels is evicted.
+//! behalf of the same caller. A viewer that retries in a loop therefore cannot drain the master's battery or use up the
+//! calls of other viewers. When the table is full, a channel of the account with the most channels is evicted.
 
 use crate::limits::{
     WAKE_CALLERS_MAX, WAKE_CHANNELS_MAX, WAKES_OF_CALLER_PER_HOUR, WAKES_PER_HOUR,
@@ -25,27 +25,27 @@ use std::sync::Arc;
 pub(crate) struct Wakes {
     channels: BTreeMap<Arc<str>, WakeChannel>,
     due: BTreeSet<(u64, Arc<str>)>,
-    /// The channels in the order in which they are evicted, grouped by account.
+    /// The channels in eviction order, grouped by account.
     ranks: BTreeSet<WakeRank>,
     shares: Shares<Account, Account>,
 }
 
-/// The rank of a channel: its account, whether it is being called, when it is next checked, and its name.
+/// A channel's rank: its account, whether it is being called, when it is next checked, and its name.
 type WakeRank = (Account, bool, u64, Arc<str>);
 
 #[derive(Debug)]
 struct WakeChannel {
     state: Arc<Presence>,
     phase: WakePhase,
-    /// The latest wall-clock expiry of the messages for which the master has been called.
+    /// The latest expiry, by the wall clock, of the messages for which the master has been called.
     called_until: u64,
-    /// The latest wall-clock expiry of the messages for which the master has been called, or for which a call has been
-    /// refused.
+    /// The latest expiry, by the wall clock, of the messages for which the master has been called, or for which a call
+    /// was refused.
     judged_until: u64,
     hour: u64,
     count: u32,
     callers: Vec<(CallerId, u32)>,
-    /// Key of this channel in `ranks`: whether the channel was being called when last checked, and when it is next
+    /// The channel's key in `ranks`: whether the channel was being called when last checked, and when it is next
     /// checked.
     place: (bool, u64),
 }
@@ -60,7 +60,7 @@ enum WakePhase {
 pub(crate) enum Act {
     Call(Arc<Presence>, u32),
     Withdraw(Arc<str>),
-    /// Record that a series of calls has ended with this result. Also holds its duration in milliseconds.
+    /// A series of calls has ended with this result, after this number of milliseconds.
     Ended(WakeResult, u64),
 }
 
@@ -95,11 +95,24 @@ impl Wakes {
             }
             let held = self.shares.held(account);
             self.shares.change(account, account, held, held + 1);
-            self.channels
-                .insert(Arc::clone(channel), WakeChannel::new(state, now));
+            let quiet = WakeChannel {
+                state: Arc::clone(state),
+                phase: WakePhase::Quiet { until: now },
+                called_until: 0,
+                judged_until: 0,
+                hour: now,
+                count: 0,
+                callers: Vec::new(),
+                place: (false, 0),
+            };
+            self.channels.insert(Arc::clone(channel), quiet);
         }
         if let Some(known) = self.channels.get_mut(channel) {
-            known.learn(state);
+            // If the wall clock was set back, the recorded expiries would suppress calls for newer messages.
+            if state.at.0 + SAME_MS < known.state.at.0 {
+                (known.called_until, known.judged_until) = (0, 0);
+            }
+            known.state = Arc::clone(state);
             known.look(now, &mut acts);
             self.arm(channel, now);
         }
@@ -109,7 +122,7 @@ impl Wakes {
         acts
     }
 
-    /// Returns the calls and results that are due. Drops channels that now belong to another node, since that node
+    /// Returns the calls and results that are due. Drops channels that have moved to another node, since that node now
     /// calls their masters.
     pub(crate) fn due(&mut self, now: u64, is_here: impl Fn(&Presence) -> bool) -> Vec<Act> {
         let mut acts = Vec::new();
@@ -145,7 +158,8 @@ impl Wakes {
         match known.next() {
             next if next <= now => self.forget(channel),
             next => {
-                known.place = (known.is_calling(), next);
+                let is_calling = matches!(known.phase, WakePhase::Calling { .. });
+                known.place = (is_calling, next);
                 self.ranks.insert(rank(known.place));
                 self.due.insert((next, Arc::clone(channel)));
             }
@@ -165,9 +179,9 @@ impl Wakes {
             .change(account, account, held, held.saturating_sub(1));
     }
 
-    /// Evicts a channel of the account that has the most channels, or of `account` if no other account has more. Idle
-    /// channels are evicted first, in the order of their next check. A channel that is being called is evicted only for
-    /// the benefit of another account. Returns whether a channel was evicted.
+    /// Evicts a channel of the account with the most channels, or of `account` if no other account has more. Idle
+    /// channels are evicted first, ordered by their next check. A channel that is being called is evicted only to make
+    /// room for another account. Returns whether a channel was evicted.
     fn make_room(&mut self, account: Account, acts: &mut Vec<Act>) -> bool {
         let own = self.shares.held(account);
         let payer = self.shares.payer(account, own, 1).unwrap_or(account);
@@ -187,28 +201,6 @@ impl Wakes {
 }
 
 impl WakeChannel {
-    fn new(state: &Arc<Presence>, now: u64) -> Self {
-        Self {
-            state: Arc::clone(state),
-            phase: WakePhase::Quiet { until: now },
-            called_until: 0,
-            judged_until: 0,
-            hour: now,
-            count: 0,
-            callers: Vec::new(),
-            place: (false, 0),
-        }
-    }
-
-    /// Updates the state. If the wall clock was set back, the recorded expiries are reset. They would otherwise
-    /// suppress calls for newer messages.
-    fn learn(&mut self, state: &Arc<Presence>) {
-        if state.at.0 + SAME_MS < self.state.at.0 {
-            (self.called_until, self.judged_until) = (0, 0);
-        }
-        self.state = Arc::clone(state);
-    }
-
     fn look(&mut self, now: u64, acts: &mut Vec<Act>) {
         match self.phase {
             WakePhase::Quiet { until } if until <= now && self.has_news() => self.begin(now, acts),
@@ -223,7 +215,7 @@ impl WakeChannel {
                 self.end(WakeResult::GaveUp, since, now, acts);
             }
             WakePhase::Calling { since, calls } => {
-                // After the process was suspended, several calls may be due at once. They count as one.
+                // If the process was suspended, several calls may be due at once. They count as one.
                 let due = CALLS_MS.iter().filter(|after| since + **after <= now);
                 let due = u32::try_from(due.count()).unwrap_or(calls);
                 if due > calls {
@@ -231,10 +223,6 @@ impl WakeChannel {
                 }
             }
         }
-    }
-
-    fn is_calling(&self) -> bool {
-        matches!(self.phase, WakePhase::Calling { .. })
     }
 
     /// Returns whether a pending message needs a call. Also returns `true` if the call will be refused but the refusal
@@ -274,7 +262,7 @@ impl WakeChannel {
         self.call(now, 1, acts);
     }
 
-    /// Returns whether this caller has calls left. A viewer whose caller is not identified is subject only to the
+    /// Returns whether this caller has calls left. A viewer without an identified caller is subject only to the
     /// channel's limit.
     fn has_left(&self, caller: Option<CallerId>) -> bool {
         let Some(caller) = caller else { return true };
@@ -299,7 +287,7 @@ impl WakeChannel {
         acts.push(Act::Ended(result, now - since));
     }
 
-    /// Returns the time at which the channel must be checked next. The entry can be dropped if that time has passed.
+    /// Returns when the channel must be checked next. If that time has passed, the entry can be dropped.
     fn next(&self) -> u64 {
         match self.phase {
             WakePhase::Calling { since, calls } => {
@@ -327,10 +315,10 @@ fn kept_until(state: &Presence) -> u64 {
     untils.max().unwrap_or_default()
 }
 
-/// The times at which the calls of a series are made, in milliseconds after the first call.
+/// The times of a series' calls, in milliseconds after the first call.
 const CALLS_MS: [u64; 4] = [0, 5_000, 15_000, 35_000];
 
-/// Time within which a master must connect after the first call, in milliseconds.
+/// Time after the first call within which a master must connect, in milliseconds.
 const GIVE_UP_MS: u64 = 65_000;
 
 /// Minimum time between the end of a series of calls and the next series, in milliseconds.
@@ -338,11 +326,12 @@ const COOLDOWN_MS: u64 = 30_000;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Maximum difference between two wall-clock times that are considered equal, in milliseconds. The times may have been
-/// read from different clocks.
+/// Maximum difference between two wall-clock times that are considered equal, in milliseconds. They may have been read
+/// from different clocks.
 const SAME_MS: u64 = 1_000;
 
-/// Maximum number of actions per turn. The remaining actions are performed in the next turn, which follows immediately.
+/// Maximum number of actions per loop iteration. The next iteration follows immediately and performs the remaining
+/// ones.
 const ACTS_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -17,17 +17,15 @@ pub(crate) struct Fetched {
     pub(crate) endpoints: Result<SignInEndpoints, String>,
 }
 
-/// Fetches the discovery document of a provider, then the provider's keys. The error explains to the operator why the
-/// keys could not be fetched.
+/// Fetches a provider's discovery document, then its keys. The error explains to the operator why the keys could not be
+/// fetched.
 pub(crate) async fn fetch(
     provider: &Provider,
     discovery: Discovery,
     reach: Reach,
 ) -> Result<Fetched, String> {
-    let hosts = discovery.hosts.clone();
-    // Runs on a blocking thread, since the CA certificates of the system are read from files.
-    let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
-    let client = client.map_err(|error| error.to_string())??;
+    let client = ProviderClient::new(discovery.ca, reach).await?;
+    let hosts = discovery.hosts;
     let found = client.get(discovery::address(provider)?).await;
     let found = found.map_err(|error| format!("the discovery document: {error}"))?;
     let address = discovery::keys_address(&found, provider, &hosts)?;
@@ -45,8 +43,11 @@ pub(crate) async fn fetch(
 pub(crate) struct ProviderClient(Outbound);
 
 impl ProviderClient {
-    pub(crate) fn new(discovery: &Discovery, reach: Reach) -> Result<Self, String> {
-        let tls = outbound::tls(files::roots(discovery.ca.as_deref())?)?;
+    /// Creates a client for servers whose certificates these CAs verify, or those of the system if there are none.
+    pub(crate) async fn new(ca: Option<Box<[u8]>>, reach: Reach) -> Result<Self, String> {
+        // Runs on a blocking thread, since the system's CA certificates are read from files.
+        let tls = spawn_blocking(move || outbound::tls(files::roots(ca.as_deref())?)).await;
+        let tls = tls.map_err(|error| error.to_string())??;
         let bounds = OutboundBounds {
             reach,
             timeout: TIMEOUT,
@@ -63,8 +64,7 @@ impl ProviderClient {
         }
     }
 
-    /// Posts a form, with the client's authorization header if one is given. Returns the status and the body of the
-    /// response.
+    /// Posts a form, with the client's authorization header if one is given. Returns the response's status and body.
     pub(crate) async fn post(
         &self,
         to: Uri,
@@ -84,10 +84,8 @@ impl ProviderClient {
         let request = request
             .header(header::ACCEPT, "application/json")
             .body(body);
-        let answer = self
-            .0
-            .send(request.map_err(|error| error.to_string())?)
-            .await?;
+        let request = request.map_err(|error| error.to_string())?;
+        let answer = self.0.send(request).await?;
         let status = answer.status().as_u16();
         let rule = || format!("the answer is incomplete, or longer than {KEY_SET_BYTES_MAX} bytes");
         Ok((status, answer.into_body().ok_or_else(rule)?))

@@ -1,4 +1,4 @@
-//! The discovery document of a provider, which contains the address of its keys and its sign-in endpoints.
+//! A provider's discovery document, which contains the address of its keys and its sign-in endpoints.
 
 use axum::http::Uri;
 use broker_core::auth::provider::Provider;
@@ -19,8 +19,8 @@ pub(crate) fn address(provider: &Provider) -> Result<Uri, String> {
         .map_err(|_| "the issuer is not a valid URL".to_owned())
 }
 
-/// Returns the address of the keys as stated in the discovery document. Fails if the document belongs to another
-/// issuer, or if keys may not be fetched from this address.
+/// Returns the keys' address from the discovery document. Fails if the document belongs to another issuer, or if keys
+/// may not be fetched from this address.
 pub(crate) fn keys_address(
     document: &[u8],
     provider: &Provider,
@@ -50,30 +50,22 @@ pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> 
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let hosts = hosts.iter().map(|host| &**host);
     let mut hosts = hosts.chain([provider.host()]);
-    hosts.any(|host| is_same(host, authority))
+    // A missing port means the default port of HTTPS.
+    let bare = |it: &str| it.strip_suffix(":443").unwrap_or(it).to_ascii_lowercase();
+    hosts.any(|host| bare(host) == bare(authority))
 }
 
-/// Returns whether two hosts and their ports are equal. A missing port means the default port of HTTPS.
-fn is_same(one: &str, other: &str) -> bool {
-    let bare = |host: &str| {
-        host.strip_suffix(":443")
-            .unwrap_or(host)
-            .to_ascii_lowercase()
-    };
-    bare(one) == bare(other)
-}
+// A provider's sign-in endpoints, from its discovery document.
 
-// The sign-in endpoints of a provider, from its discovery document.
-
-/// The endpoints of a provider for the authorization code flow.
+/// A provider's endpoints for the authorization code flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInEndpoints {
-    /// The page to which the browser is redirected, without a fragment.
+    /// The page that the browser is redirected to, without a fragment.
     pub authorization: Uri,
     pub(crate) token: Uri,
     /// Whether the client secret is sent in the form because the provider does not accept it in a header.
     pub(crate) takes_form: bool,
-    /// Whether every response of the authorization page names the issuer (RFC 9207).
+    /// Whether the authorization page names the issuer in every response (RFC 9207).
     pub names_issuer: bool,
 }
 
@@ -99,10 +91,8 @@ impl SignInEndpoints {
         let document: EndpointsDocument = serde_json::from_slice(document)
             .map_err(|_| "its discovery document has members of a wrong type")?;
         let page = document.authorization_endpoint.as_deref();
-        let authorization = page.and_then(secure).filter(|_| {
-            let page = page.unwrap_or_default();
-            !page.contains('#')
-        });
+        let page = page.filter(|page| !page.contains('#'));
+        let authorization = page.and_then(secure);
         let authorization = authorization.ok_or("authorization_endpoint is not an https URL")?;
         let token = document.token_endpoint.as_deref().and_then(secure);
         let token = token.ok_or("token_endpoint is not an https URL")?;
@@ -118,7 +108,7 @@ impl SignInEndpoints {
         if challenges.is_some() && !is_listed(challenges, "S256") {
             return Err("the provider does not support PKCE with S256".into());
         }
-        // If there is no list, the secret is sent in the header by default. Source: OpenID Connect Discovery 1.0,
+        // If there is no list, the default is to send the secret in the header. Source: OpenID Connect Discovery 1.0,
         // section 3.
         let methods = &document.token_endpoint_auth_methods_supported;
         let takes_form =

@@ -11,7 +11,6 @@ use broker_core::auth::provider::Discovery;
 use codec::http::encode;
 use data_encoding::BASE64;
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 /// An authorization code, with the code verifier that proves that this server requested the code.
@@ -33,9 +32,9 @@ struct TokenRefusal {
     error: String,
 }
 
-/// Exchanges a code for an id token, without verifying the token. Redirects are not followed, and proxies are not used.
-/// The address of the endpoint must be permitted for the provider. If there is no id token, the error explains the
-/// reason to the operator and contains no secrets.
+/// Exchanges a code for an id token, without verifying the token. Does not follow redirects or use proxies. The
+/// endpoint's address must be permitted for the provider. If there is no id token, the error explains why to the
+/// operator and contains no secrets.
 pub(crate) async fn exchange(
     endpoints: &SignInEndpoints,
     discovery: Discovery,
@@ -43,9 +42,7 @@ pub(crate) async fn exchange(
     code: Code<'_>,
 ) -> Result<Zeroizing<String>, String> {
     let reach = Reach::of(discovery.private, dev);
-    // Runs on a blocking thread, since the CA certificates of the system are read from files.
-    let client = spawn_blocking(move || ProviderClient::new(&discovery, reach)).await;
-    let client = client.map_err(|error| error.to_string())??;
+    let client = ProviderClient::new(discovery.ca, reach).await?;
     let (form, authorization) = request(&code, endpoints.takes_form);
     let (status, body) = client
         .post(endpoints.token.clone(), form, authorization)
@@ -53,9 +50,7 @@ pub(crate) async fn exchange(
     let body = Zeroizing::new(body.to_vec());
     if status != 200 {
         let refusal: Option<TokenRefusal> = serde_json::from_slice(&body).ok();
-        let word = refusal
-            .map(|refusal| refusal.error)
-            .filter(|word| is_plain(word));
+        let word = refusal.map(|it| it.error).filter(|word| is_plain(word));
         return Err(match word {
             Some(word) => format!("status {status}, {word}"),
             None => format!("status {status}"),

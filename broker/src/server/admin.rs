@@ -11,7 +11,7 @@ use crate::server::{
 use crate::side::{
     Backup, Captures, Commit, Creation, DevTools, History, HistoryStore, InForce, Inspect, Lan,
     Lender, Log, Look, MoveClocks, Pairing, ProcessState, Readers, Refusals, Report, Scraper,
-    ShardLook, Shows, Survey, Tokens, Tries, Whom, visits,
+    ShardLook, Shared, Shows, Survey, Tokens, Tries, Whom, visits,
 };
 use crate::{files, session_key};
 use broker_core::auth::{Nonces, SessionKeys};
@@ -22,7 +22,6 @@ use data_encoding::HEXLOWER;
 use rustix::fs::statvfs;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
@@ -33,7 +32,7 @@ pub(crate) struct AdminSecrets<'a> {
 }
 
 impl<'a> AdminSecrets<'a> {
-    pub(crate) fn new(tokens: Option<Tokens>, session_keys: &'a SessionKeys) -> Self {
+    pub(crate) const fn new(tokens: Option<Tokens>, session_keys: &'a SessionKeys) -> Self {
         Self {
             tokens,
             session_keys,
@@ -54,9 +53,9 @@ pub(crate) fn shows(
         session_keys,
     } = secrets;
     let refusals = Refusals::new(log, session_keys, settings.shards);
-    let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
+    let (log, kept) = (log.clone(), log.kept.clone());
     let (profile, engine) = (settings.profile.into(), settings.engine.into());
-    // At most a second after the process actually started.
+    // The process started at most a second earlier.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
     let data_dir = settings.data_dir.clone();
@@ -73,7 +72,9 @@ pub(crate) fn shows(
             profile,
             engine,
             started,
-            data_dir_free: free_bytes(&data_dir),
+            // What an unprivileged process may use.
+            data_dir_free: (statvfs(&data_dir).ok())
+                .map(|state| state.f_bavail.saturating_mul(state.f_frsize)),
             cluster: look_at_cluster.as_ref().and_then(|look| look()),
             ..ProcessState::default()
         };
@@ -95,10 +96,10 @@ pub(crate) fn shows(
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),
         look: look(Arc::clone(mailboxes)),
-        history: History::shared(mailboxes.len(), Instant::now(), store),
-        log: tail,
+        history: Shared::new(History::new(mailboxes.len(), Instant::now(), store)),
+        log: kept.tail,
         refusals,
-        troubled,
+        troubled: kept.troubled,
         backup: backup(settings, registry),
         settings: Arc::clone(settings),
         tokens,
@@ -110,12 +111,6 @@ pub(crate) fn shows(
         cluster,
         nodes: registry.node().map(Node::pages),
     })
-}
-
-/// Returns how many bytes of a directory's file system are free for unprivileged processes.
-fn free_bytes(directory: &Path) -> Option<u64> {
-    let state = statvfs(directory).ok()?;
-    Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
 fn clocks(mailboxes: Mailboxes) -> MoveClocks {
@@ -147,8 +142,8 @@ fn inspect(placement: Placement, mailboxes: Mailboxes) -> Inspect {
     })
 }
 
-/// Returns the callback that collects the figures for the overview of the console. If a shard hangs, a call takes a
-/// fraction of a second longer.
+/// Returns the callback that collects the numbers for the console's overview. A hanging shard delays each call by a
+/// fraction of a second.
 fn look(mailboxes: Mailboxes) -> Look {
     let mut survey = Survey::new(mailboxes);
     Box::new(move || {
@@ -163,7 +158,7 @@ fn look(mailboxes: Mailboxes) -> Look {
     })
 }
 
-/// Returns the handle that stores imported channels, or `None` in a cluster, where channels are stored in etcd.
+/// Returns the handle that stores imported channels. Returns `None` in a cluster, whose channels are stored in etcd.
 fn imports(registry: &Records) -> Option<Commit> {
     let committer = registry.on_disk().map(Registry::committer)?;
     Some(Arc::new(move |creations: Vec<Creation>| {
@@ -192,8 +187,8 @@ fn backup(settings: &Settings, registry: &Records) -> Backup {
     }
 }
 
-/// Creates the admin token of a container in its data directory, unless the operator has configured one. An existing
-/// token is kept, since browsers may still use it.
+/// Creates a container's admin token in its data directory, unless the operator has configured one. Keeps an existing
+/// token, which browsers may still use.
 pub(crate) fn make_token(settings: &mut Settings) -> Fallible<()> {
     if !settings.container || settings.admin.token_file.is_some() {
         return Ok(());
@@ -213,10 +208,10 @@ pub(crate) const MADE_TOKEN: &str = "admin.token";
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// Maximum time that shards may take to handle the timers that expire in a clock jump.
+/// Maximum time for shards to handle the timers that expire in a clock jump.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);
 
-// The data of `/try`: a channel and, if requests must be signed, an issuer of sessions.
+// The data of `/try`: a channel and, if requests must be signed, a session issuer.
 
 pub(crate) fn prepare_try_page(
     shows: &mut Shows,
@@ -245,10 +240,10 @@ pub(crate) fn prepare_try_page(
     Ok(())
 }
 
-// Setup of `--lan`: how shards hand over connections to the pages, and the first pairing code for a phone.
+// Setup of `--lan`: how shards hand connections over to the pages, and the first pairing code for a phone.
 
-/// Creates the sender through which shards hand connections over to the pages, and the generator of pairing codes.
-/// Stores the corresponding receiver in `shows`. Without `--lan`, returns `None` for both.
+/// Creates the sender that shards use to hand connections over to the pages, and the pairing code generator. Stores the
+/// corresponding receiver in `shows`. Without `--lan`, returns `None` for both.
 pub(crate) fn open_lan(
     settings: &Settings,
     shows: &mut Shows,
@@ -272,21 +267,18 @@ pub(crate) fn invite_phone(settings: &Settings, pairing: Option<&Pairing>) {
     let (Some(pairing), Some(base), true) = (pairing, settings.lan_url(), out.is_terminal()) else {
         return;
     };
-    let code = pairing.code(Instant::now());
-    if let Some(text) = code.and_then(|code| invitation(settings, &format!("{base}/pair/{code}"))) {
-        let _ = out.write_all(text.as_bytes());
-    }
-}
-
-fn invitation(settings: &Settings, url: &str) -> Option<String> {
-    let mut text = format!("\n{}\n", Qr::new(url)?.terminal());
-    let _ = writeln!(text, "  On a phone in the same network: {url}");
-    let _ = writeln!(
-        text,
-        "  Accept the certificate there, and press Use this device. The code works once, within five minutes."
+    let url = pairing.code(Instant::now());
+    let url = url.map(|code| format!("{base}/pair/{code}"));
+    let Some((qr, url)) = url.and_then(|url| Some((Qr::new(&url)?, url))) else {
+        return;
+    };
+    let mut text = format!(
+        "\n{}\n  On a phone in the same network: {url}\n  Accept the certificate there, and press Use this device. The \
+         code works once, within five minutes.\n",
+        qr.terminal()
     );
     if let Some(page) = settings.try_url() {
         let _ = writeln!(text, "  Another code: Open on my phone, at {page}\n");
     }
-    Some(text)
+    let _ = out.write_all(text.as_bytes());
 }

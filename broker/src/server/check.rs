@@ -2,16 +2,18 @@
 //! `heliograph check-config` share these checks, so they accept the same configurations. All faults are reported at
 //! once.
 //!
-//! Conditions that depend on the machine are not checked here, such as ports in use, a data directory in use, or the
-//! limits of the process.
+//! Conditions that depend on the machine are not checked here, such as ports in use, a locked data directory, or the
+//! process's limits.
 
 use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
-use crate::files::{self, token};
+use crate::devices::unix_s;
+use crate::etcd_options;
+use crate::files::{self, FileFault, token};
 use crate::hooks::client::{self, HookFault};
 use crate::memory;
 use crate::server::cluster;
 use crate::side::{self, admin::accounts::client_of};
-use crate::tls_files::{self, TlsFault};
+use crate::tls_files;
 use broker_core::auth::provider::KeySource;
 use broker_core::settings::{Expired, Ice, IceCredential, Settings, TlsFiles, value};
 use codec::sigv4::Stamp;
@@ -24,23 +26,23 @@ use zeroize::Zeroizing;
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct CheckedConfiguration {
-    /// The settings of the server.
+    /// The server's settings.
     pub settings: Settings,
-    /// The SHA-256 of the configuration file in hexadecimal. Empty if there is no file.
+    /// SHA-256 of the configuration file in hexadecimal. Empty if there is no file.
     pub sha256: Box<str>,
-    /// The content of the credentials file, if one is configured.
+    /// The contents of the credentials file, if one is configured.
     pub credentials: Option<Loaded>,
-    /// Warnings about settings that are valid but probably not intended, one sentence each.
+    /// Warnings about settings that are valid but probably unintended, one sentence each.
     pub warnings: Vec<String>,
-    /// Warnings that are logged at startup, one sentence each. They concern values that some clients cannot parse, key
-    /// files that all users can read, and insufficient memory.
+    /// Warnings to log at startup, one sentence each: values that some clients cannot parse, key files that all users
+    /// can read, and insufficient memory.
     pub notices: Vec<String>,
 }
 
 /// Validates the configuration and the files that it names before the server starts.
 ///
 /// # Errors
-/// Returns the same errors as [`check`], except that the settings decide whether an expired certificate is an error.
+/// Returns the same errors as [`check`], except that the settings determine whether an expired certificate is an error.
 pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |files| files.expired)
 }
@@ -51,7 +53,7 @@ pub fn check_start(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration
 /// configuration may have been copied from another machine.
 ///
 /// # Errors
-/// Returns all faults: those of the configuration, followed by those of the credentials file.
+/// Returns all faults: first the configuration's, then the credentials file's.
 pub fn check(draft: Draft, now: SystemTime) -> Result<CheckedConfiguration, ConfigError> {
     checked(draft, now, |_| Expired::Refuse)
 }
@@ -69,7 +71,7 @@ fn checked(
             draft.fault("admin.token_file", path.display(), rule);
         }
         warnings.extend(secret_of_accounts(&settings, &mut draft));
-        // The location of a temporary directory is chosen at startup.
+        // A temporary directory's location is chosen at startup.
         if !settings.data_dir_ends
             && let Err(error) = probe(&settings.data_dir)
         {
@@ -77,8 +79,8 @@ fn checked(
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
         cluster(&settings, &mut draft);
-        // If a hook is invalid, none is examined further: it is missing from the settings, so later indices would be
-        // wrong.
+        // If one hook is invalid, no hook is examined further: the invalid one is missing from the settings, so later
+        // indices would be wrong.
         let hooks = (!draft.has_faults_of("hook[")).then(|| client::clients(&settings));
         for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
             draft.fault(&key, path.display(), rule);
@@ -86,7 +88,7 @@ fn checked(
         match tls(&settings, now, expired) {
             Ok(told) => warnings.extend(told),
             Err(faults) => {
-                for TlsFault { key, path, rule } in faults {
+                for FileFault { key, path, rule } in faults {
                     draft.fault(key, path.display(), rule);
                 }
             }
@@ -150,7 +152,7 @@ fn open_files(settings: &Settings) -> Vec<String> {
     open.map(|path| files::open_notice(path)).collect()
 }
 
-/// Returns a warning if the process may use more memory than its cgroup permits.
+/// Returns a warning if the process may use more memory than its cgroup allows.
 fn shortage(settings: &Settings, credentials: Option<&Loaded>) -> Option<String> {
     let connections = settings.limits.connections.min(side::open_files_hard());
     let terms = memory::terms(settings, credentials.map(|loaded| &*loaded.credentials));
@@ -188,8 +190,8 @@ pub(crate) fn secret_of_client(path: &Path) -> Result<(Zeroizing<String>, bool),
     Ok((secret, read.is_open_to_others()))
 }
 
-/// Records a fault if the credentials file does not contain the provider that console accounts use, or if that provider
-/// is not suitable for accounts.
+/// Records a fault if the credentials file lacks the provider that console accounts use, or if that provider is not
+/// suitable for accounts.
 fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft) {
     let Some(oidc) = &settings.admin.oidc else {
         return;
@@ -216,7 +218,7 @@ fn provider_of_accounts(settings: &Settings, loaded: &Loaded, draft: &mut Draft)
 
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Checks that a directory can be created and is writable, by creating a temporary file in its nearest existing
+/// Checks that a directory can be created and written to, by creating a temporary file in its nearest existing
 /// ancestor.
 fn probe(data_dir: &Path) -> io::Result<()> {
     let mut place = data_dir;
@@ -229,7 +231,7 @@ fn probe(data_dir: &Path) -> io::Result<()> {
             Ok(about) if about.is_dir() => break,
             Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A dangling link exists, yet no directory can be created in its place.
+                // A dangling link occupies the path, so no directory can be created there.
                 if fs::symlink_metadata(place).is_ok() {
                     return Err(error);
                 }
@@ -257,13 +259,10 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
         draft.fault("cluster.map_file", path.display(), rule);
     }
     if cluster.etcd.is_on() {
-        etcd(&cluster.etcd, draft);
-    }
-}
-
-fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
-    for fault in crate::etcd_options::options(etcd).err().unwrap_or_default() {
-        draft.fault(fault.key, fault.path.display(), fault.rule);
+        let faults = etcd_options::options(&cluster.etcd).err();
+        for fault in faults.unwrap_or_default() {
+            draft.fault(fault.key, fault.path.display(), fault.rule);
+        }
     }
 }
 
@@ -271,7 +270,7 @@ fn tls(
     settings: &Settings,
     now: SystemTime,
     expired: fn(&TlsFiles) -> Expired,
-) -> Result<Vec<String>, Vec<TlsFault>> {
+) -> Result<Vec<String>, Vec<FileFault>> {
     let used = settings
         .port(broker_core::settings::Scheme::Https)
         .is_some();
@@ -316,8 +315,7 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
 }
 
 fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH);
-    let now_s = now.map_or(0, |since| since.as_secs());
+    let now_s = unix_s(now);
     let principals = loaded.credentials.principals();
     let ended = principals.filter_map(|principal| {
         let end = principal.expires_s.filter(|end| *end <= now_s)?;
@@ -330,8 +328,8 @@ fn ended(loaded: &Loaded, now: SystemTime) -> Vec<String> {
     ended.collect()
 }
 
-/// Handles an error of the credentials. If the credentials file cannot be read, records the error as a fault of the key
-/// that names the file. Returns any other error.
+/// Handles a credentials error. If the credentials file cannot be read, records this as a fault of the key that names
+/// the file. Returns any other error.
 fn of_credentials(settings: &Settings, of: ConfigError, draft: &mut Draft) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
     let whole = match of.faults() {

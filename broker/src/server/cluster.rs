@@ -1,6 +1,6 @@
-//! The membership of this node in a cluster: the secret of the cluster, the map of slots, and the addresses of other
-//! nodes. If the cluster uses etcd, `node` follows the state of the cluster, `slot_orders` connects the cluster thread
-//! to the shards, and `inquiries` queries other nodes.
+//! This node's cluster membership: the cluster secret, the slot map, and the other nodes' addresses. If the cluster
+//! uses etcd, `node` follows the cluster's state, `slot_orders` connects the cluster thread to the shards, and
+//! `inquiries` queries other nodes.
 
 mod inquiries;
 pub(crate) mod node;
@@ -19,18 +19,18 @@ use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The node's membership in a cluster, used by its shards and their edges.
+/// The node's cluster membership, as used by its shards and their edges.
 pub(crate) struct ClusterMembership {
     pub(crate) map: Arc<SlotMap>,
     pub(crate) links: Arc<Links>,
-    /// The keys that seal temporary credentials. All nodes have the same keys.
+    /// Keys that seal temporary credentials. The same on all nodes.
     pub(crate) session_keys: Arc<SessionKeys>,
-    /// The secrets from which TLS ticket keys are derived. All nodes have the same secrets.
+    /// Secrets from which TLS ticket keys are derived. The same on all nodes.
     pub(crate) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
     pub(crate) etcd: Option<EtcdPart>,
 }
 
-/// The names and the secret of a node in a cluster with etcd.
+/// The names and the secret that a node needs in a cluster with etcd.
 pub(crate) struct EtcdPart {
     pub(crate) name: String,
     pub(crate) node: String,
@@ -58,7 +58,7 @@ impl ClusterMembership {
                 secret,
             };
             return Ok(Some(Self {
-                // Every node lists itself first.
+                // Every node is the first entry of its own map.
                 map: Arc::new(SlotMap::unknown(NodeId(0))),
                 links: Arc::new(links),
                 session_keys,
@@ -97,12 +97,7 @@ fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
 
 /// Reads a secret file. The error states which rule the file breaks.
 pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
-    let read = files::read_text(path, SECRET_BYTES_MAX)
-        .map_err(|error| format!("must be a readable file: {error}"))?;
-    if read.is_open_to_others() {
-        tracing::warn!("{}", files::open_notice(path));
-    }
-    let secret = ClusterSecret::parse(&read.content);
+    let secret = ClusterSecret::parse(&files::readable_secret(path, SECRET_BYTES_MAX)?);
     secret.ok_or_else(|| {
         "must be a file with one line of 64 hexadecimal digits, or two while it is replaced".into()
     })
@@ -110,23 +105,21 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
 
 /// Reads a map file, which must list this node. The error states which rule the file breaks.
 pub(crate) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
-    let read = files::read_text(path, MAP_BYTES_MAX)
-        .map_err(|error| format!("must be a readable file: {error}"))?;
-    let map = FixedMap::parse(&read.content)?;
+    let map = FixedMap::parse(&files::readable(path, MAP_BYTES_MAX)?.content)?;
     match map.node(node) {
         Some(_) => Ok(map),
         None => Err(format!("must be a map with a line for this node, {node}")),
     }
 }
 
-/// Maximum size of a secret file in bytes, enough for the digits of two secrets and some spaces.
+/// Maximum size of a secret file in bytes: enough for the digits of two secrets and some whitespace.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Maximum size of a map file in bytes, enough for one line per slot.
+/// Maximum size of a map file in bytes: enough for one line per slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// Creates the links of this node. No other nodes are known yet. Fails with [`Failure::Fatal`] if the system provides
-/// no random numbers.
+/// Creates this node's `Links`, which know no other node yet. Fails with [`Failure::Fatal`] if the system provides no
+/// random numbers.
 fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -> Fallible<Links> {
     let [start, ..] = seeds()?;
     let own = OwnNode {
@@ -138,7 +131,7 @@ fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -
     let no_tls = |error| Failure::Fatal(format!("TLS between nodes cannot be set up: {error}"));
     let keys = Keys::derive(secret, cluster).map_err(no_tls)?;
     let server = keys.server(Purpose::Link).map_err(no_tls)?;
-    // Each shard has its own client for its links to other nodes.
+    // Each shard has its own TLS client for links to other nodes.
     let clients = (0..shards).map(|_| keys.client(Purpose::Link).map(Arc::new));
     let clients = clients.collect::<Result<_, _>>().map_err(no_tls)?;
     Ok(Links::new(own, Arc::new(server), clients))

@@ -1,4 +1,4 @@
-//! The registry on disk. Opens the store at startup, accepts changes from shards, and reports their results.
+//! The on-disk registry. Opens the store at startup, accepts changes from shards, and reports the results.
 
 use crate::failure::{Failure, Fallible};
 use crate::registry::{self, DurableStore, ProcessCatalog};
@@ -15,16 +15,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{CommitError, Committer, Done, Writer};
 
 pub(crate) struct Registry {
-    writer: Writer<Ticket>,
-    catalog: Arc<ProcessCatalog>,
-    /// The stored records by the shard that owns them. Each shard takes its own records when it starts.
+    pub(crate) writer: Writer<Ticket>,
+    pub(crate) catalog: Arc<ProcessCatalog>,
+    /// The stored records, grouped by owning shard. Each shard takes its records when it starts.
     records: Vec<Records>,
-    newest: Wall,
+    /// The latest creation time of all records. Every new channel is assigned a later time, and is therefore newer than
+    /// any earlier channel of the same name.
+    pub(crate) newest: Wall,
 }
 
 impl Registry {
     /// Opens the store in a data directory and reads all of its records. Fails with [`Failure::Fatal`] if the store is
-    /// damaged, was written by a later version, or cannot be read.
+    /// corrupted, was written by a later version, or cannot be read.
     pub(crate) fn open(
         data_dir: &DataDir,
         placement: &Placement,
@@ -87,22 +89,8 @@ impl Registry {
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// Returns the latest creation time of all records. Every new channel is assigned a later time, and is therefore
-    /// newer than any earlier channel of the same name.
-    pub(crate) fn newest(&self) -> Wall {
-        self.newest
-    }
-
-    pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
-        Arc::clone(&self.catalog)
-    }
-
     pub(crate) fn committer(&self) -> Committer<Ticket> {
         self.writer.committer()
-    }
-
-    pub(crate) fn close(self) {
-        self.writer.close();
     }
 }
 
@@ -114,7 +102,7 @@ fn clock_max(now: SystemTime) -> Wall {
     Wall(u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// Reports the result of a change to the shard that requested it. Runs on the store's thread.
+/// Reports a change's result to the shard that requested it. Runs on the store's thread.
 fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
     tell_health(status, &done.result);
     let Ticket { shard, channel } = done.ticket;
@@ -134,5 +122,5 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
     }
 }
 
-/// Maximum time by which the clock is assumed to have been set back while the server was not running.
+/// Maximum amount by which the clock is assumed to have been set back while the server was not running.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,5 +1,5 @@
-//! Listening sockets that are kept across a restart. The service manager holds them open in the meantime, and clients
-//! wait in their backlogs.
+//! Listening sockets that survive a restart. The service manager holds them open in the meantime, and clients wait in
+//! their backlogs.
 
 use crate::server::listeners::{Bound, has_twin, local, twin_of};
 use crate::server::supervisor::Supervisor;
@@ -8,20 +8,24 @@ use socket2::{Protocol, Socket};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Listening sockets of a previous process whose addresses are still configured.
+/// Listening sockets from a previous process whose addresses are still configured.
 #[derive(Debug, Default)]
 pub(crate) struct KeptSockets(Vec<(SocketAddr, Socket)>);
 
 impl KeptSockets {
-    /// Selects the sockets among the `passed` descriptors that can be used again. All others are closed, both here and
-    /// in the service manager. Otherwise, clients could connect to them without being accepted, and their addresses
-    /// would remain in use.
+    /// Selects the sockets among the `passed` descriptors that can be reused. Closes all others, both here and in the
+    /// service manager. Otherwise, clients could connect to them but would never be accepted, and their addresses would
+    /// stay in use.
     pub(crate) fn find(
         passed: Vec<(String, OwnedFd)>,
         supervisor: &Supervisor,
         settings: &Settings,
     ) -> Self {
-        let wanted: Vec<_> = client_addresses(settings).collect();
+        let wanted = settings.listen.iter().flat_map(|listen| {
+            let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
+            [listen.addr].into_iter().chain(twin)
+        });
+        let wanted: Vec<_> = wanted.collect();
         let mut kept = Vec::new();
         for (name, socket) in passed {
             let socket = Socket::from(socket);
@@ -48,8 +52,8 @@ impl KeptSockets {
     }
 }
 
-/// Makes the service manager store exactly these client listeners. In a cluster, no listeners are stored, since other
-/// nodes serve the clients during a restart.
+/// Makes the service manager store exactly these client listeners. In a cluster, none are stored, since other nodes
+/// serve the clients during a restart.
 pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[Bound]) {
     let clients = bound.iter().take(settings.listen.len());
     let groups = clients.flat_map(|bound| {
@@ -57,7 +61,7 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
         [(bound.addr, &bound.sockets), (twin, &bound.twins)]
     });
     let groups: Vec<_> = groups.filter(|(_, sockets)| !sockets.is_empty()).collect();
-    let (needed, max) = (groups.len() * settings.shards, supervisor.store_max());
+    let (needed, max) = (groups.len() * settings.shards, supervisor.store_max);
     if max == 0 {
         return;
     }
@@ -70,28 +74,21 @@ pub(crate) fn store(supervisor: &mut Supervisor, settings: &Settings, bound: &[B
     for (addr, sockets) in groups {
         let name = store_name(addr);
         supervisor.discard(&name);
-        // There are surplus sockets if the limit on locked memory has reduced the number of shards. They are closed
-        // when the shards start.
+        // If the locked-memory limit has reduced the number of shards, there are surplus sockets. They are closed when
+        // the shards start.
         let sockets = sockets.iter().take(settings.shards).map(AsFd::as_fd);
         keeps = keeps && supervisor.store(&name, &sockets.collect::<Vec<_>>());
     }
     supervisor.keeps_listeners = keeps;
 }
 
-/// Returns the name under which the service manager stores the sockets of an address. The name may not contain `:` (see
+/// Returns the name under which the service manager stores an address's sockets. The name must not contain `:` (see
 /// `FDNAME=`).
 fn store_name(addr: SocketAddr) -> String {
     format!("listen-{addr}").replace(':', "_")
 }
 
-fn client_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
-    settings.listen.iter().flat_map(|listen| {
-        let twin = has_twin(settings, listen.addr).then(|| twin_of(listen.addr));
-        [listen.addr].into_iter().chain(twin)
-    })
-}
-
-/// Returns the address of the socket if it is a listening TCP socket with `SO_REUSEPORT`.
+/// Returns the socket's address if it is a listening TCP socket with `SO_REUSEPORT`.
 fn shared_listener(socket: &Socket) -> Option<SocketAddr> {
     let listens = socket.is_listener().ok()? && socket.protocol().ok()? == Some(Protocol::TCP);
     (listens && socket.reuse_port().ok()?).then(|| local(socket).ok())?

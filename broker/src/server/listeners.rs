@@ -1,8 +1,8 @@
-//! Listening sockets. Each address has one socket per shard, and these sockets share a port (`SO_REUSEPORT`). In a
-//! cluster with etcd, however, each socket for other nodes has a port of its own.
+//! Listening sockets. Each address has one socket per shard, all on the same port (`SO_REUSEPORT`). In a cluster with
+//! etcd, however, each socket for other nodes has a port of its own.
 //!
 //! This file contains, in this order, the sockets of all listeners, the second loopback address of a development
-//! server, the options of a socket, and the search for the process that occupies a port.
+//! server, the socket options, and the search for the process that occupies a port.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -14,46 +14,38 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// The address to which the sockets are bound. Contains the port selected by the system if port 0 was configured.
+    /// The address that the sockets are bound to. If port 0 was configured, it contains the port that the system chose.
     pub(crate) addr: SocketAddr,
     pub(crate) sockets: Vec<OwnedFd>,
-    /// Sockets on ::1 for a development server's listener on 127.0.0.1. Empty for other listeners.
+    /// Sockets on ::1 if this is a development server's listener on 127.0.0.1. Empty for other listeners.
     pub(crate) twins: Vec<OwnedFd>,
 }
 
-/// Binds a client listener with one socket per shard, and reuses sockets that were kept for its address. Fails with
+/// Binds a client listener with one socket per shard, reusing sockets that were kept for its address. Fails with
 /// [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind(settings: &Settings, at: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
-    let bound = bind_twins(settings, at, kept)?;
-    for socket in bound.sockets.iter().chain(&bound.twins) {
-        // Accepted sockets inherit this size. The kernel doubles it to account for its own overhead.
-        let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
-        set.map_err(|error| refusal("listen", at, &error))?;
-    }
-    Ok(bound)
-}
-
-fn bind_twins(settings: &Settings, addr: SocketAddr, kept: &mut KeptSockets) -> Fallible<Bound> {
     let tcp_user_ms = settings.timeouts.tcp_user_ms;
     let bind = |addr, busy| {
         let kept = kept.take(addr, settings.shards);
         bind_all(addr, busy, kept, settings.shards, tcp_user_ms)
     };
-    if !has_twin(settings, addr) {
-        return bind_as("listen", addr, bind);
+    let (addr, sockets, twins) =
+        bind_both(settings, at, bind).map_err(|(addr, error)| refusal("listen", addr, &error))?;
+    let twins = twins.unwrap_or_default();
+    for socket in sockets.iter().chain(&twins) {
+        // Accepted sockets inherit this size. The kernel doubles it to account for its own overhead.
+        let set = SockRef::from(socket).set_send_buffer_size(REQUEST_SEND_BYTES / 2);
+        set.map_err(|error| refusal("listen", at, &error))?;
     }
-    let Both { addr, first, twin } =
-        bind_both(addr, bind).map_err(|(addr, error)| refusal("listen", addr, &error))?;
     Ok(Bound {
         addr,
-        sockets: first,
-        twins: twin.unwrap_or_default(),
+        sockets,
+        twins,
     })
 }
 
@@ -67,24 +59,30 @@ pub(crate) fn bind_inner(
     let Some(listen) = cluster.listen else {
         return Ok(None);
     };
-    let bound = if cluster.etcd.is_on() {
-        let (bound, ports) = bind_each(listen, cluster.inner(shards), tcp_user_ms)?;
+    let (mut addr, sockets) = if cluster.etcd.is_on() {
+        let (sockets, ports) = bind_each(listen, cluster.inner(shards), tcp_user_ms)?;
         cluster.ports = ports;
-        bound
+        (listen, sockets)
     } else {
-        bind_as("cluster.listen", listen, |addr, busy| {
-            bind_all(addr, busy, Vec::new(), shards, tcp_user_ms)
-        })?
+        bind_all(listen, Busy::Wait, Vec::new(), shards, tcp_user_ms)
+            .map_err(|error| refusal("cluster.listen", listen, &error))?
     };
-    cluster.listen = Some(bound.addr);
-    Ok(Some(bound))
+    if let Some(first) = cluster.ports.first() {
+        addr.set_port(*first);
+    }
+    cluster.listen = Some(addr);
+    Ok(Some(Bound {
+        addr,
+        sockets,
+        twins: Vec::new(),
+    }))
 }
 
 fn bind_each(
     listen: SocketAddr,
     addresses: Option<Vec<SocketAddr>>,
     tcp_user_ms: u64,
-) -> Fallible<(Bound, Vec<u16>)> {
+) -> Fallible<(Vec<OwnedFd>, Vec<u16>)> {
     let key = "cluster.listen";
     let few = || Failure::Configuration(format!("{key} = {listen}: must have a lower port"));
     let addresses = addresses.ok_or_else(few)?;
@@ -101,30 +99,10 @@ fn bind_each(
         ports.push(local(&socket).map_err(refused)?.port());
         sockets.push(OwnedFd::from(socket));
     }
-    let mut addr = listen;
-    addr.set_port(ports.first().copied().unwrap_or_default());
-    let bound = Bound {
-        addr,
-        sockets,
-        twins: Vec::new(),
-    };
-    Ok((bound, ports))
+    Ok((sockets, ports))
 }
 
-fn bind_as(
-    key: &str,
-    addr: SocketAddr,
-    mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, Vec<OwnedFd>)>,
-) -> Fallible<Bound> {
-    let (addr, sockets) = bind(addr, Busy::Wait).map_err(|error| refusal(key, addr, &error))?;
-    Ok(Bound {
-        addr,
-        sockets,
-        twins: Vec::new(),
-    })
-}
-
-/// Returns one socket per shard, and their actual address. Kept sockets are used first, and the others are created.
+/// Returns one socket per shard, and their actual address. Reuses kept sockets first, and creates the rest.
 fn bind_all(
     mut addr: SocketAddr,
     busy: Busy,
@@ -132,7 +110,7 @@ fn bind_all(
     shards: usize,
     tcp_user_ms: u64,
 ) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    // Another process may share this port, in which case clients would reach one of the two processes at random.
+    // If another process shared this port, clients would reach one of the two processes at random.
     if addr.port() != 0 && kept.is_empty() {
         when_free(busy, || probe(addr))?;
     }
@@ -148,7 +126,7 @@ fn bind_all(
     Ok((addr, sockets))
 }
 
-/// Binds the admin listener and, under `--dev`, a second socket on ::1. The first socket has the configured address.
+/// Binds the admin listener to the configured address and, under `--dev`, also to ::1. The ::1 socket comes second.
 /// Fails with [`Failure::Configuration`] if the address is not available.
 pub(crate) fn bind_admin(
     settings: &Settings,
@@ -159,12 +137,8 @@ pub(crate) fn bind_admin(
         socket.set_nonblocking(true)?;
         Ok((local(&socket)?, TcpListener::from(socket)))
     };
-    let refused = |(addr, error): (_, io::Error)| refusal("admin.listen", addr, &error);
-    if !has_twin(settings, addr) {
-        let (actual, listener) = bind(addr, Busy::Wait).map_err(|error| refused((addr, error)))?;
-        return Ok((actual, vec![listener]));
-    }
-    let Both { addr, first, twin } = bind_both(addr, bind).map_err(refused)?;
+    let (addr, first, twin) = bind_both(settings, addr, bind)
+        .map_err(|(addr, error)| refusal("admin.listen", addr, &error))?;
     Ok((addr, std::iter::once(first).chain(twin).collect()))
 }
 
@@ -208,19 +182,12 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-// The second loopback address of a development server. A listener on 127.0.0.1 also listens on ::1, at the same port.
+// The second loopback address of a development server: a listener on 127.0.0.1 also listens on ::1, at the same port.
 //
 // Many hosts files map `localhost` to both addresses, or list `::1` first. Clients that try only one address, such as
 // node 18, take the first.
 
-pub(crate) struct Both<T> {
-    /// The address on 127.0.0.1. Contains the port selected by the system if port 0 was configured.
-    pub(crate) addr: SocketAddr,
-    pub(crate) first: T,
-    twin: Option<T>,
-}
-
-/// Returns whether the listener at `addr` also listens on ::1. Under `--dev`, a listener on 127.0.0.1 does so, unless
+/// Returns whether the listener at `addr` also listens on ::1. Under `--dev`, a listener on 127.0.0.1 does so unless
 /// another listener uses that port on ::1.
 pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
     let mut others = settings.listen.iter().map(|listen| listen.addr);
@@ -232,19 +199,24 @@ pub(crate) fn has_twin(settings: &Settings, addr: SocketAddr) -> bool {
         && !settings.admin.listen.is_some_and(has_it)
 }
 
-/// Calls `bind` for `addr`, then for the same port on ::1. `bind` returns the actual address.
+/// Calls `bind` for `addr` and, if that listener has a twin, for the same port on ::1. `bind` returns the actual
+/// address.
 ///
 /// If the system selected a port that is in use on ::1, another port is tried, up to [`PICKS_MAX`] times. The error
 /// contains the address that is not available, and the reason.
 fn bind_both<T>(
+    settings: &Settings,
     addr: SocketAddr,
     mut bind: impl FnMut(SocketAddr, Busy) -> io::Result<(SocketAddr, T)>,
-) -> Result<Both<T>, (SocketAddr, io::Error)> {
+) -> Result<(SocketAddr, T, Option<T>), (SocketAddr, io::Error)> {
     let mut picks = 0;
     loop {
         picks += 1;
         let picks_again = addr.port() == 0 && picks < PICKS_MAX;
         let (actual, first) = bind(addr, Busy::Wait).map_err(|error| (addr, error))?;
+        if !has_twin(settings, addr) {
+            return Ok((actual, first, None));
+        }
         let twin = twin_of(actual);
         let busy = if picks_again { Busy::Fail } else { Busy::Wait };
         let twin = match bind(twin, busy) {
@@ -253,11 +225,7 @@ fn bind_both<T>(
             Err(error) if picks_again && error.kind() == io::ErrorKind::AddrInUse => continue,
             Err(error) => return Err((twin, error)),
         };
-        return Ok(Both {
-            addr: actual,
-            first,
-            twin,
-        });
+        return Ok((actual, first, twin));
     }
 }
 
@@ -275,11 +243,10 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// Maximum number of attempts to find a port that is free on both addresses. An attempt fails only if the port is in
-/// use on ::1.
+/// Maximum attempts to find a port that is free on both addresses. An attempt fails only if the port is in use on ::1.
 const PICKS_MAX: usize = 16;
 
-// Options of a listening socket, and waiting for a port that is in use.
+// Socket options, and waiting for a port that is in use.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
@@ -287,8 +254,8 @@ pub(crate) enum Busy {
     Fail,
 }
 
-/// Retries while the port is in use. When a process is killed, the kernel takes a few milliseconds to close the sockets
-/// of the process's `io_uring`, so the next process may start before the port is free.
+/// Retries while the port is in use. After a process is killed, the kernel takes a few milliseconds to close the
+/// sockets in its `io_uring`, so the next process may start before the port is free.
 fn when_free<T>(busy: Busy, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + FREE_WITHIN;
     loop {
@@ -329,7 +296,7 @@ pub(crate) fn local(socket: &Socket) -> io::Result<SocketAddr> {
     addr.ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// Makes a socket listen. A kept socket is listening already, but may have other options.
+/// Makes a socket listen. A kept socket is already listening, but its options may differ.
 fn listen(socket: Socket, tcp_user_ms: u64) -> io::Result<Socket> {
     // Accepted sockets inherit both options. A timeout of 0 selects the kernel's default.
     socket.set_tcp_nodelay(true)?;
@@ -355,12 +322,12 @@ const BACKLOG: i32 = 4096;
 const FREE_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
-// Searches `/proc` for the process that occupies a port. The error about a port in use names this process.
+// Searches `/proc` for the process that occupies a port, so that the error can name it.
 //
-// The kernel lists listening sockets by inode in `/proc/net/tcp`, and the descriptors of each process under its number
-// (proc(5)). Only root can read the descriptors of other users.
+// The kernel lists listening sockets by inode in `/proc/net/tcp`, and a process's descriptors under its number
+// (proc(5)). Only root can read the descriptors of other users' processes.
 
-/// Returns the process that listens at `addr` or a wildcard address that includes it, as `heliograph (pid 1234)`.
+/// Returns the process that listens on `addr`, or on a wildcard address that includes it, as `heliograph (pid 1234)`.
 pub(crate) fn of(addr: SocketAddr) -> Option<String> {
     let inodes = inodes(addr);
     let until = Instant::now() + LOOK_MAX;
@@ -400,17 +367,15 @@ fn has_one_of(process: u32, inodes: &BTreeSet<u64>, until: Instant) -> bool {
         .take(ENTRIES_MAX)
         .take_while(|_| Instant::now() < until)
         .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .filter_map(|link| socket_inode(&link))
+        .filter_map(|link| {
+            let inode = link.to_str()?.strip_prefix("socket:[")?;
+            inode.strip_suffix(']')?.parse().ok()
+        })
         .any(|inode| inodes.contains(&inode))
 }
 
-fn socket_inode(link: &Path) -> Option<u64> {
-    let text = link.to_str()?.strip_prefix("socket:[")?;
-    text.strip_suffix(']')?.parse().ok()
-}
-
-/// Parses a line of the kernel's socket table. Returns the address and inode of a listening socket, or `None` for any
-/// other line.
+/// Parses a line of the kernel's socket table. Returns a listening socket's address and inode, and `None` for any other
+/// line.
 fn listening(line: &str) -> Option<(SocketAddr, u64)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, state) = (words.next()?, words.nth(1)?);
@@ -438,11 +403,11 @@ fn address(hex: &str) -> Option<IpAddr> {
 /// TCP_LISTEN in the kernel's `tcp_states.h`.
 const LISTEN: &str = "0A";
 
-/// Maximum number of sockets, of processes, and of descriptors per process that the search examines. If it finds
-/// nothing, the error suggests a command that the user can run instead.
+/// Maximum number of sockets, processes, and descriptors per process that the search examines. If it finds nothing, the
+/// error suggests a command that the user can run instead.
 const ENTRIES_MAX: usize = 1 << 17;
 
-/// Time limit of the search, which delays the exit of the broker.
+/// Time limit for the search, which delays the broker's exit.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -692,8 +657,9 @@ mod twin_tests {
         for error in [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT] {
             let picked = Cell::new(0);
             let bind = kernel(&picked, |_| Some(error));
-            let both = bind_both(([127, 0, 0, 1], 0).into(), bind).unwrap();
-            assert_eq!((both.addr.port(), both.twin), (1, None));
+            let settings = dev(&[], "127.0.0.1:8090");
+            let (addr, _, twin) = bind_both(&settings, ([127, 0, 0, 1], 0).into(), bind).unwrap();
+            assert_eq!((addr.port(), twin), (1, None));
         }
     }
 
@@ -701,12 +667,14 @@ mod twin_tests {
     fn a_port_that_is_taken_on_the_twin_is_picked_again_a_bounded_number_of_times() {
         let picked = Cell::new(60_000);
         let busy = |port| (port < 60_003).then_some(libc::EADDRINUSE);
-        let both = bind_both(([127, 0, 0, 1], 0).into(), kernel(&picked, busy)).unwrap();
-        assert_eq!(both.addr.port(), 60_003);
-        assert_eq!(both.twin, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        let settings = dev(&[], "127.0.0.1:8090");
+        let any = ([127, 0, 0, 1], 0).into();
+        let (addr, _, twin) = bind_both(&settings, any, kernel(&picked, busy)).unwrap();
+        assert_eq!(addr.port(), 60_003);
+        assert_eq!(twin, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
         picked.set(60_000);
         let always = kernel(&picked, |_| Some(libc::EADDRINUSE));
-        let (addr, error) = bind_both(([127, 0, 0, 1], 0).into(), always).err().unwrap();
+        let (addr, error) = bind_both(&settings, any, always).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert_eq!((addr.ip(), picked.get()), (twin_of(addr).ip(), 60_016));
     }
@@ -715,7 +683,8 @@ mod twin_tests {
     fn a_configured_port_that_is_taken_on_the_twin_is_refused() {
         let picked = Cell::new(0);
         let bind = kernel(&picked, |_| Some(libc::EADDRINUSE));
-        let (addr, error) = bind_both(([127, 0, 0, 1], 8080).into(), bind)
+        let settings = dev(&["127.0.0.1:8080"], "127.0.0.1:8090");
+        let (addr, error) = bind_both(&settings, ([127, 0, 0, 1], 8080).into(), bind)
             .err()
             .unwrap();
         assert_eq!(addr, "[::1]:8080".parse().unwrap());

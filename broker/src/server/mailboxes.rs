@@ -1,4 +1,4 @@
-//! The mailboxes of all shards, and functions with which other threads post messages to them.
+//! All shards' mailboxes, and functions that other threads use to post messages to them.
 
 use crate::edge::Post;
 use crate::failure::{Failure, Fallible};
@@ -19,7 +19,7 @@ pub(crate) fn mailboxes(shards: usize) -> Fallible<Mailboxes> {
         .into())
 }
 
-/// Posts a message to a shard. If the mailbox is full, the mailbox's reserve is used.
+/// Posts a message to a shard. If the mailbox is full, uses its reserved space.
 pub(crate) fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
     let mailbox = mailboxes.get(shard);
     if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {

@@ -1,5 +1,5 @@
 //! Startup checks for `heliograph doctor` that depend on the state of the machine (ports, memory, descriptors). Each
-//! check performs one step of the startup and undoes it.
+//! check performs one startup step and undoes it.
 
 use crate::failure::{Failure, Fallible};
 use crate::server::kept_sockets::KeptSockets;
@@ -8,20 +8,17 @@ use crate::{edge::ShardThread, side};
 use broker_core::settings::{EngineChoice, Settings};
 use std::net::{SocketAddr, TcpListener};
 
-/// Checks that this machine permits io_uring. The error states why it does not, and what to do.
-pub(crate) fn io_uring() -> Result<(), String> {
-    shards::probe()
-}
+pub(crate) use crate::server::shards::probe as io_uring;
 
-/// Returns the number of client connections that the limit on open files permits. Fails with [`Failure::Fatal`], which
-/// states a remedy, if the limit is too low.
+/// Returns the number of client connections that the open-files limit allows. If the limit is too low, fails with
+/// [`Failure::Fatal`], which states a remedy.
 pub(crate) fn descriptors(settings: &Settings) -> Fallible<usize> {
     connections(settings, side::open_files_hard())
 }
 
-/// Returns the number of shards that the limits on locked memory, threads and total memory permit, and the engine of
-/// these shards. To find out, creates the shards and stops them again. Fails with [`Failure::Fatal`], which states a
-/// remedy, if the server could not start.
+/// Returns how many shards the limits on locked memory, threads and total memory allow, and these shards' I/O engine.
+/// Finds out by creating the shards and stopping them again. If the server could not start, fails with
+/// [`Failure::Fatal`], which states a remedy.
 pub(crate) fn shards(settings: &Settings) -> Fallible<(usize, EngineChoice)> {
     let mut settings = settings.clone();
     let connections = settings.limits.connections;

@@ -1,4 +1,4 @@
-//! Random numbers obtained from the system at startup.
+//! Random numbers from the system, for startup.
 
 use crate::failure::{Failure, Fallible};
 

@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Writes the addresses of the listeners to stdout, and to the ready file if there is one. Called once all listeners
-/// accept connections. Opens the try page if requested. Fails if the ready file cannot be written.
+/// Writes the listeners' addresses to stdout, and to the ready file if there is one. Called once all listeners accept
+/// connections. Opens the try page if requested. Fails if the ready file cannot be written.
 pub(crate) fn tell(settings: &Settings, ca: Option<&Path>) -> Fallible<()> {
     if let Some(path) = &settings.ready_file {
         write_shared(path, &format!("{:#}\n", document(settings)), READ_BY_ALL)
             .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
     }
     let mut out = std::io::stdout().lock();
-    // The process continues even if stdout is closed.
+    // A closed stdout does not stop the process.
     let screen = Screen::stdout();
     let mut text = format!("{}\n", line(settings, ca));
     if settings.dev && screen.is_terminal() {
@@ -85,8 +85,8 @@ fn welcome(settings: &Settings, screen: Screen) -> String {
     format!("\n{}\n", lines.map(line).concat())
 }
 
-/// Returns the URL for WHEP players, with a placeholder for the channel. Plain HTTP is preferred, since players do not
-/// trust the CA of a development certificate.
+/// Returns the URL for WHEP players, with a placeholder for the channel. Prefers plain HTTP, since players do not trust
+/// the CA of a development certificate.
 fn player_url(settings: &Settings) -> String {
     if !settings.whep.on {
         return "off: [whep] on = false".to_owned();
@@ -101,8 +101,8 @@ fn try_url(settings: &Settings) -> Option<String> {
     settings.try_url().map(|url| url + &fragment(settings, ""))
 }
 
-/// Returns `path` with a URL fragment that contains the generated admin token of a container. Returns an empty string
-/// if no token is required, or if the operator has configured one.
+/// Returns `path` with a URL fragment that contains a container's generated admin token. Returns an empty string if no
+/// token is required, or if the operator has configured one.
 fn fragment(settings: &Settings, path: &str) -> String {
     let made = settings.data_dir.join(MADE_TOKEN);
     let is_made = settings.container && settings.admin.token_file.as_ref() == Some(&made);
@@ -137,7 +137,7 @@ fn open_try(settings: &Settings) {
         return;
     };
     let open = move || {
-        // A program inherits the signal mask of the thread that starts it, and signals must not stay blocked in the
+        // A program inherits the signal mask of the thread that spawns it, and signals must not stay blocked in the
         // browser.
         let started = side::unblock_signals().and_then(|()| {
             let mut command = Command::new("xdg-open");
@@ -182,10 +182,10 @@ fn engine(settings: &Settings) -> &'static str {
     settings.engine.into()
 }
 
-/// Mode of a file that others may read. The umask applies to it.
+/// Mode of a world-readable file, before the umask.
 const READ_BY_ALL: u32 = 0o666;
 
-// The environment of clients: variables read by the AWS SDKs, the CLI and the C SDK.
+// The clients' environment: variables read by the AWS SDKs, the CLI and the C SDK.
 
 pub(crate) const NAMES: [&str; 12] = [
     "AWS_ENDPOINT_URL_KINESIS_VIDEO",
@@ -202,8 +202,8 @@ pub(crate) const NAMES: [&str; 12] = [
     "HELIOGRAPH_ADMIN",
 ];
 
-/// Returns the environment variables by name. They contain the endpoint of the TLS listener, as in discovery. If there
-/// is no TLS listener, or with `--plain`, they contain the endpoint of the plain listener.
+/// Returns the environment variables by name. Like discovery, they contain the TLS listener's endpoint. If there is no
+/// TLS listener, or with `--plain`, they contain the plain listener's endpoint.
 #[must_use]
 pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
     let Some(listen) = listener(settings) else {

@@ -4,7 +4,7 @@ use crate::edge::turn::calendar;
 use crate::failure::Fallible;
 use crate::presence_epoch;
 use crate::registry::ProcessCatalog;
-use crate::server::cluster::node::Node;
+use crate::server::cluster::{node::Node, slot_orders::End};
 use crate::server::mailboxes::Mailboxes;
 use crate::server::{cluster::ClusterMembership, disk_registry::Registry};
 use crate::{data_dir::DataDir, side::StatusBoard};
@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 pub(crate) enum Records {
     Disk(Registry),
-    /// Records are stored in etcd. They are loaded and dropped together with their slots.
+    /// Records are stored in etcd. They are loaded and dropped along with their slots.
     Etcd(Node),
 }
 
 impl Records {
-    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch, but writes it only
-    /// after the store has been verified. Fails if the store cannot be opened or the cluster cannot be joined.
+    /// Opens the store in the data directory, or joins the cluster. Also returns the presence epoch, which is written
+    /// only once the store has been verified. Fails if the store cannot be opened or the cluster cannot be joined.
     pub(crate) fn open(
         settings: &Settings,
         cluster: Option<&ClusterMembership>,
@@ -57,24 +57,26 @@ impl Records {
                 (Box::new(store), records, None)
             }
             Self::Etcd(node) => {
-                let orders = node.orders(shard);
-                (node.store(shard), record::Records::default(), Some(orders))
+                let (store, desk) = (node.handle.store(shard), Arc::clone(&node.desk));
+                let orders = Box::new(End { desk, shard });
+                (Box::new(store), record::Records::default(), Some(orders))
             }
         }
     }
 
-    /// Returns the latest creation time among the records found at startup. New channels get later times.
+    /// Returns the latest creation time of the records found at startup. New channels get later times.
     pub(crate) fn newest(&self) -> Wall {
         match self {
-            Self::Disk(registry) => registry.newest(),
+            Self::Disk(registry) => registry.newest,
             Self::Etcd(_) => Wall::default(),
         }
     }
 
     pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
         match self {
-            Self::Disk(registry) => registry.catalog(),
-            Self::Etcd(node) => node.catalog(),
+            Self::Disk(Registry { catalog, .. }) | Self::Etcd(Node { catalog, .. }) => {
+                Arc::clone(catalog)
+            }
         }
     }
 
@@ -94,7 +96,7 @@ impl Records {
 
     pub(crate) fn close(self) {
         match self {
-            Self::Disk(registry) => registry.close(),
+            Self::Disk(registry) => registry.writer.close(),
             Self::Etcd(node) => drop(node),
         }
     }

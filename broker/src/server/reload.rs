@@ -1,11 +1,11 @@
-//! Reloads the files that may change while the server runs. The files are polled once a second, and a changed file is
-//! read once it is stable.
+//! Reloads files that may change while the server runs. The files are polled once a second, and a changed file is read
+//! once it is stable.
 //!
-//! Theory of operation: each poll takes the stamps of the files. A change is applied once two consecutive polls see the
-//! same stamps. A file that is only half written is therefore not read, and neither is a new certificate whose key is
-//! not in place yet. The content of the files is applied atomically. An invalid file is logged at once and then every
-//! ten minutes until it is valid. [`Reloads`] shows it on the admin listener as well, since the rejected change may
-//! have been meant to revoke permissions, which remain in force.
+//! Theory of operation: each poll takes the files' stamps. A change is applied once two consecutive polls have seen the
+//! same stamps. A half-written file is therefore not read, and neither is a new certificate whose key is not in place
+//! yet. The files' contents are applied atomically. An invalid file is logged at once and then every ten minutes until
+//! it is valid. [`Reloads`] also shows it on the admin listener: the rejected change may have been meant to revoke
+//! permissions, which remain in force.
 //! ```text
 //!   look:  stamps equal those of the last read ──► nothing
 //!          different from those, and from the last look's ──► wait for the next look
@@ -29,16 +29,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub(crate) trait Reloadable {
-    /// Returns the name used in the log, such as "certificate".
+    /// Returns the name used in logs, such as "certificate".
     fn name(&self) -> &'static str;
 
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Reads the files and applies their content. On failure, nothing changes. The error states the fault, where it is,
+    /// Reads the files and applies their contents. On failure, nothing changes. The error states what is wrong, where,
     /// and what is expected.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// Returns the expiry of each certificate in use, with the purpose of the certificate.
+    /// Returns the purpose and the expiry of each certificate in use.
     fn ends(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
@@ -49,12 +49,12 @@ pub(crate) trait Reloadable {
         None
     }
 
-    /// Returns a description of what the last reload or check changed, for the history. May be empty.
+    /// Describes what the last reload or check changed, for the history. May be empty.
     fn changed(&self) -> String {
         String::new()
     }
 
-    /// Returns whether a reload has an effect even if none of the files has changed.
+    /// Returns whether a reload has an effect even if no file has changed.
     fn acts_unchanged(&self) -> bool {
         false
     }
@@ -63,21 +63,22 @@ pub(crate) trait Reloadable {
     fn remind(&self) {}
 }
 
-/// Reloads all files that may change. Each process has one reloader, on its main thread.
+/// Reloads all files that may change. There is one reloader per process, on the main thread.
 #[derive(Default)]
 pub(crate) struct Reloader {
     watched: Vec<WatchedFiles>,
     reloads: Reloads,
-    history: HistoryStore,
+    /// All reloads appear in this history.
+    pub(crate) history: HistoryStore,
 }
 
 struct WatchedFiles {
     subject: Box<dyn Reloadable>,
-    /// The stamps of the files when they were last read, regardless of whether reading succeeded.
+    /// The files' stamps at the last read, whether or not it succeeded.
     read: Vec<FileStamp>,
     /// The stamps seen by the last poll, if they differ from `read`.
     changed: Option<Vec<FileStamp>>,
-    /// The reason why the changed files were rejected, and the time at which it was last logged.
+    /// Why the changed files were rejected, and when this was last logged.
     refused: Option<(String, Instant)>,
 }
 
@@ -89,12 +90,7 @@ impl Reloader {
         }
     }
 
-    /// Makes all later reloads appear in the history.
-    pub(crate) fn mark_in(&mut self, history: HistoryStore) {
-        self.history = history;
-    }
-
-    /// Watches files that have already been read. `read` contains the [`stamps`] taken before the files were read.
+    /// Watches files that have already been read. `read` contains the [`stamps`] taken before that.
     pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -105,13 +101,9 @@ impl Reloader {
         });
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.watched.is_empty()
-    }
-
     /// Reads all files again at the operator's request, whether or not they have changed.
     pub(crate) fn reload_all(&mut self) {
-        if self.is_empty() {
+        if self.watched.is_empty() {
             tracing::info!("nothing to reload");
         }
         for watched in &mut self.watched {
@@ -143,7 +135,7 @@ impl Reloader {
 }
 
 impl WatchedFiles {
-    /// Reads the files if they have changed and are stable, and then returns the result of [`Self::reload`].
+    /// Reads the files if they have changed and are stable. In that case, returns the result of [`Self::reload`].
     fn look(&mut self, reloads: &Reloads, now: Instant) -> Option<bool> {
         let stamps = stamps(&self.subject.files());
         if stamps == self.read {
@@ -156,8 +148,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files. `is_ordered` is set if the operator requested it. Returns whether the files differ from the
-    /// ones read before.
+    /// Reads the files. `is_ordered` is set if the operator requested it. Returns whether the files differ from those
+    /// read before.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -171,7 +163,7 @@ impl WatchedFiles {
         self.read != former
     }
 
-    /// Records a reload in the history, with the changes that were applied or the reason why the files were rejected.
+    /// Records a reload in the history, with the applied changes or the reason why the files were rejected.
     fn mark(&self, history: &HistoryStore, is_changed: bool) {
         let name = self.subject.name();
         match &self.refused {
@@ -184,8 +176,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they name other files than before, takes the stamps of the new files as well and reads all
-    /// files again.
+    /// Reads the files. If they now name other files, takes the stamps of those as well and reads all files again.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();
@@ -212,7 +203,7 @@ impl WatchedFiles {
         Ok(())
     }
 
-    /// Returns a reminder for the log that files were rejected. Returns `None` if the last reminder is less than
+    /// Returns a log reminder that files were rejected. Returns `None` if the last reminder is less than
     /// [`REFUSED_EVERY`] ago.
     fn reminder(&mut self, now: Instant) -> Option<String> {
         let (error, logged) = self.refused.as_mut()?;
@@ -250,7 +241,7 @@ fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u
 
 const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Maximum length of a stored error in characters, enough for the first faults of a file.
+/// Maximum length of a stored error in characters: enough for a file's first faults.
 const ERROR_CHARS_MAX: usize = 2_000;
 
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {

@@ -29,7 +29,7 @@ pub(crate) struct ShardParts<'s> {
     pub(crate) mailboxes: &'s Mailboxes,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) devices: Option<Arc<Devices>>,
-    /// The principals that may sign requests. `None` if requests need not be signed.
+    /// Principals that may sign requests. `None` if requests need not be signed.
     pub(crate) credentials: Option<Arc<Credentials>>,
     pub(crate) session_keys: Arc<SessionKeys>,
     pub(crate) registry: &'s mut Records,
@@ -40,11 +40,10 @@ pub(crate) struct ShardParts<'s> {
     /// Usage of the server's account, summed over all shards. Set only with `--dev`.
     pub(crate) account_use: Option<Arc<AccountUse>>,
     pub(crate) links: Option<Arc<Links>>,
-    /// Takes over connections that request pages of the admin listener. Set only with `--lan`.
+    /// Takes over connections that request admin pages. Set only with `--lan`.
     pub(crate) admin: Option<TakeAdmin>,
     pub(crate) readiness: Readiness,
-    /// The receivers of channel states: the courier, if any hooks are configured, and the readers of the admin
-    /// listener.
+    /// Receivers of channel states: the courier, if any hooks are configured, and the readers of the admin listener.
     pub(crate) audience: (Option<Hooks>, Teller),
     pub(crate) epoch: u64,
 }
@@ -64,7 +63,7 @@ impl ShardParts<'_> {
             .map(|bound| [bound.sockets.into_iter(), bound.twins.into_iter()])
             .collect();
         if self.registry.node().is_none() {
-            // Must be set before the shards start, since clients may already be waiting in the kernel's queue.
+            // This must precede the start of the shards, since clients may already be waiting in the kernel's backlog.
             self.readiness.set_serves(true);
         }
         let mut handles = Vec::with_capacity(self.settings.shards);
@@ -94,7 +93,7 @@ impl ShardParts<'_> {
     fn listeners(&self, sockets: &mut [[vec::IntoIter<OwnedFd>; 2]]) -> Vec<Listener> {
         let configured = self.settings.listen.iter();
         let schemes = configured.map(|listen| Some(listen.scheme));
-        // In a cluster, the inner listener comes last.
+        // In a cluster, the inner listener is last.
         let own = sockets.iter_mut().zip(schemes.chain([None]));
         own.zip(0..)
             .flat_map(|((sockets, scheme), number)| {
@@ -159,13 +158,13 @@ impl ShardParts<'_> {
     }
 }
 
-// The threads and rings of the shards. All have the same engine and are created before any client is served.
+// The shards' threads and rings. All use the same I/O engine and are created before any client is served.
 //
-// The kernel determines how much memory a ring locks, and other processes of the user count against the same limit.
-// Whether a ring fits can therefore only be found out by creating it, so all rings are created before the first shard
-// starts. If a ring does not fit, all shards are created again on epoll, which locks no memory. If the settings require
-// io_uring, there is no such fallback. Under `--dev`, the shards that do not fit are then left out; otherwise, the
-// start fails, and the error states how many would fit.
+// The kernel determines how much memory a ring locks, and the user's other processes count against the same limit. The
+// only way to find out whether a ring fits is to create it, so all rings are created before the first shard starts. If
+// a ring does not fit, all shards are created again on epoll, which locks no memory. If the settings require io_uring,
+// there is no such fallback. Under `--dev`, the shards that do not fit are then left out; otherwise, startup fails, and
+// the error states how many would fit.
 
 /// Selects epoll if the machine does not permit io_uring and the settings allow epoll. If io_uring is required but not
 /// available, fails with [`Failure::Fatal`], which states a remedy.
@@ -191,10 +190,10 @@ fn fall_back(settings: &mut Settings, why: &str) {
     settings.engine = EngineChoice::Epoll;
 }
 
-/// Creates the thread of each shard. If the settings permit both engines, an available one is chosen and written to
-/// `ring` and `settings`. If not all shards fit on io_uring, fewer are created if the settings permit this, and their
-/// number is logged and written to `settings`. `limit` is the limit on locked memory in bytes, or `None` if it is
-/// unlimited. If a thread cannot be created, fails with [`Failure::Fatal`], which states a remedy.
+/// Creates each shard's thread. If the settings permit both engines, selects an available one and writes it to `ring`
+/// and `settings`. If not all shards fit on io_uring and the settings permit fewer, creates fewer, and logs their
+/// number and writes it to `settings`. `limit` is the locked-memory limit in bytes, or `None` if there is no limit. If
+/// a thread cannot be created, fails with [`Failure::Fatal`], which states a remedy.
 pub(crate) fn prepare(
     settings: &mut Settings,
     ring: &mut ring::RingSettings,
@@ -271,43 +270,30 @@ fn shard_thread(
     edge::prepare(ShardId(id), settings.cpu(index), ring)
 }
 
-/// Checks that this machine permits io_uring. The error states why it does not, and what to do.
+/// Checks whether this machine permits io_uring. If not, the error states why, and what to do.
 pub(crate) fn probe() -> Result<(), String> {
-    let until = Instant::now() + RELEASE_MAX;
-    loop {
-        match ring::probe() {
-            Err(Unsupported::MemlockTaken(_)) if Instant::now() < until => {
-                thread::sleep(RELEASE_STEP);
-            }
-            asked => return asked.map_err(|obstacle| obstacle.to_string()),
-        }
-    }
+    let probed = patiently(ring::probe, |probed| {
+        matches!(probed, Err(Unsupported::MemlockTaken(_)))
+    });
+    probed.map_err(|obstacle| obstacle.to_string())
 }
 
-/// Returns whether enough lockable memory is left for the small ring with which the runtime probes the kernel. With too
-/// little memory, the runtime would panic and blame the kernel.
+/// Returns whether enough lockable memory is left for the small ring that the runtime creates to probe the kernel. With
+/// too little memory, the runtime would panic and blame the kernel.
 fn is_room_for_a_try() -> bool {
-    let until = Instant::now() + RELEASE_MAX;
     let wanted = TRY_BYTES_MIN.max(TRY_PAGES * rustix::param::page_size());
-    loop {
-        if ring::lockable_bytes(wanted).is_ok_and(|left| left >= wanted) {
-            return true;
-        }
-        if Instant::now() > until {
-            return false;
-        }
-        thread::sleep(RELEASE_STEP);
-    }
+    let has_room = || ring::lockable_bytes(wanted).is_ok_and(|left| left >= wanted);
+    patiently(has_room, |has_room| !has_room)
 }
 
-/// Creates up to `wanted` items. Also returns the error of the first item that could not be created.
+/// Creates up to `wanted` items. Also returns the error of the first one that could not be created.
 fn as_many_as_fit<T>(
     wanted: usize,
     make: impl Fn(usize) -> io::Result<T>,
 ) -> (Vec<T>, Option<io::Error>) {
     let mut made = Vec::with_capacity(wanted);
     for index in 0..wanted {
-        match patiently(|| make(index)) {
+        match patiently(|| make(index), |made| made.as_ref().is_err_and(passes)) {
             Ok(one) => made.push(one),
             Err(error) => return (made, Some(error)),
         }
@@ -315,23 +301,22 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Retries for a short time if memory or threads have run out. After a process or thread has exited, the kernel takes
-/// some milliseconds to release its resources. The runtime also needs some extra resources for a moment while it
-/// starts.
-fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+/// Repeats an attempt for a short time, as long as its result `passes`. After a process or thread has exited, the
+/// kernel takes some milliseconds to release its resources. The runtime also needs some extra resources for a moment
+/// while it starts.
+fn patiently<T>(attempt: impl Fn() -> T, passes: impl Fn(&T) -> bool) -> T {
     let until = Instant::now() + RELEASE_MAX;
     loop {
-        match make() {
-            Err(error) if passes(&error) && Instant::now() < until => {
-                thread::sleep(RELEASE_STEP);
-            }
-            made => return made,
+        let result = attempt();
+        if !passes(&result) || Instant::now() >= until {
+            return result;
         }
+        thread::sleep(RELEASE_STEP);
     }
 }
 
-/// Returns whether a ring could not be created because of the limit on locked memory. The error code is not sufficient
-/// to tell, since it is the same if the machine is out of memory.
+/// Returns whether the locked-memory limit prevented the creation of a ring. The error code alone does not tell,
+/// because it is the same when the machine is out of memory.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -368,14 +353,14 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
 struct Need {
     fit: usize,
     shard: u64,
-    /// Memory in bytes that other processes of this user have locked.
+    /// Memory locked by this user's other processes, in bytes.
     others: u64,
 }
 
 impl Need {
     fn learn(threads: Vec<ShardThread<Shard>>, limit: u64) -> Self {
         let fit = threads.len();
-        // Upper bound of both measurements. A shard locks less than the lowest permitted limit.
+        // Upper bound for both measurements. A shard locks less than the lowest permitted limit.
         let most = (fit + 1) * usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
         let left = || ring::lockable_bytes(most).unwrap_or(0) as u64;
         let with = left();
@@ -390,7 +375,7 @@ impl Need {
         let taken = without.saturating_sub(with);
         Self {
             fit,
-            // If no shard fits, this is an amount that suffices for one shard on any kernel.
+            // If no shard fits, this amount is enough for one shard on any kernel.
             shard: taken
                 .checked_div(fit as u64)
                 .filter(|&shard| shard > 0)
@@ -416,17 +401,17 @@ impl Need {
         } else {
             "shards need"
         };
-        let raise = mib_up(need + self.others);
+        let raise = (need + self.others).div_ceil(MIB);
         format!(
             "{wanted} {shards} {} MiB of locked memory, the limit is {}{others}: {fewer}raise it to {raise} MiB: {}",
-            mib_up(need),
+            need.div_ceil(MIB),
             mib(limit),
             ring::memlock_remedy(raise * MIB),
         )
     }
 }
 
-/// Repeats a measurement until two consecutive results are equal or time runs out.
+/// Repeats a measurement until two consecutive results agree or time runs out.
 fn settled(measure: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + RELEASE_MAX;
     let mut last = measure();
@@ -440,7 +425,7 @@ fn settled(measure: impl Fn() -> u64) -> u64 {
     }
 }
 
-/// Formats a number of bytes in MiB if it is a whole number of MiB, and in KiB otherwise.
+/// Formats a byte count in MiB if it is a whole number of MiB, and in KiB otherwise.
 fn mib(bytes: u64) -> String {
     if bytes.is_multiple_of(MIB) {
         format!("{} MiB", bytes / MIB)
@@ -449,25 +434,20 @@ fn mib(bytes: u64) -> String {
     }
 }
 
-/// Converts bytes to MiB. Rounds up, since the result is meant as a limit.
-fn mib_up(bytes: u64) -> u64 {
-    bytes.div_ceil(MIB)
-}
-
-/// The disadvantage of epoll. See `benches/README.md` for measurements.
+/// The drawback of epoll. See `benches/README.md` for measurements.
 const EPOLL_COST: &str = "each receive costs a system call";
 
-/// Time limit for the kernel to release locked memory.
+/// Time that the kernel gets to release locked memory.
 const RELEASE_MAX: Duration = Duration::from_millis(400);
 const RELEASE_STEP: Duration = Duration::from_millis(20);
 
-/// Number of pages of lockable memory needed for a probe. The smallest ring needs half of them: one page for its
-/// queues, and one for its entries.
+/// Lockable memory needed for a probe, in pages. The smallest ring needs half of it: one page for its queues, and one
+/// for its entries.
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Minimum amount of memory locked by other processes that is reported, in bytes. A smaller amount may belong to rings
-/// that are being released.
+/// Memory locked by other processes is reported only from this amount, in bytes. Less may belong to rings that the
+/// kernel is still releasing.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;

@@ -1,9 +1,9 @@
 //! The interface to the service manager: notifications (sd_notify(3)) and the descriptor store.
 //!
-//! A notification is a datagram of `NAME=value` lines that is sent to the socket named in `NOTIFY_SOCKET`. If this
-//! variable is not set, nothing is sent. A notification with `FDSTORE=1` makes the manager keep the attached
-//! descriptors even while no process of the service runs, and pass them to the next process (`FileDescriptorStoreMax=`
-//! in systemd.service(5), sd_listen_fds(3)).
+//! A notification is a datagram of `NAME=value` lines, sent to the socket named in `NOTIFY_SOCKET`. If this variable is
+//! not set, nothing is sent. A notification with `FDSTORE=1` makes the manager keep the attached descriptors even while
+//! no process of the service is running, and pass them to the next process (`FileDescriptorStoreMax=` in
+//! systemd.service(5), sd_listen_fds(3)).
 #![expect(
     unsafe_code,
     reason = "takes descriptors that the process was started with"
@@ -25,9 +25,10 @@ use std::{env, iter, process};
 
 pub(crate) struct Supervisor {
     to: Option<(UnixDatagram, SocketAddrUnix)>,
-    /// Watchdog timeout. The manager kills the process if it has not sent a keepalive for this long.
+    /// Watchdog timeout. The manager kills the process if it sends no keepalive for this long.
     watchdog: Option<Duration>,
-    store_max: usize,
+    /// Maximum number of descriptors that the manager keeps. This is 0 if the manager has no descriptor store.
+    pub(crate) store_max: usize,
     /// Whether the manager keeps the listening sockets open during a restart.
     pub(crate) keeps_listeners: bool,
 }
@@ -40,7 +41,7 @@ impl Supervisor {
             process::id(),
         );
         let mut supervisor = Self::new(env::var_os("NOTIFY_SOCKET"), watchdog);
-        // systemd has set this variable since version 254. Before that, `Environment=` in the unit sets it.
+        // systemd has set this variable since version 254. With older versions, `Environment=` in the unit sets it.
         let store_max = env::var("FDSTORE").ok().and_then(|max| max.parse().ok());
         supervisor.store_max = store_max.filter(|_| supervisor.to.is_some()).unwrap_or(0);
         supervisor
@@ -70,7 +71,7 @@ impl Supervisor {
         self.tell("READY=1", &[]);
     }
 
-    /// Reports that a reload begins. [`Self::ready`] must follow.
+    /// Reports that a reload is starting. Must be followed by [`Self::ready`].
     pub(crate) fn reloading(&self) {
         let now = side::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"), &[]);
@@ -80,17 +81,11 @@ impl Supervisor {
         self.tell("STOPPING=1", &[]);
     }
 
-    /// Sends a watchdog keepalive. Must be called more often than the watchdog timeout.
+    /// Sends a watchdog keepalive. Must be called more often than once per watchdog timeout.
     pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
             self.tell("WATCHDOG=1", &[]);
         }
-    }
-
-    /// Returns the maximum number of descriptors that the manager keeps. This is 0 if the manager has no descriptor
-    /// store.
-    pub(crate) fn store_max(&self) -> usize {
-        self.store_max
     }
 
     /// Makes the manager keep these descriptors, in addition to those that it already keeps under this name. Returns
@@ -123,7 +118,7 @@ impl Supervisor {
     }
 }
 
-/// Opens the socket at a path. If the path starts with `@`, the socket is in the abstract namespace.
+/// Opens the socket at a path. A path that starts with `@` refers to the abstract namespace.
 fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     let addr = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
@@ -134,8 +129,7 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddrUnix)> {
     Ok((socket, addr))
 }
 
-/// Takes the descriptors that the manager passed to this process, with their names. A descriptor can be taken only
-/// once.
+/// Takes the descriptors that the manager passed to this process, with their names. Each one can be taken only once.
 pub(crate) fn passed() -> Vec<(String, OwnedFd)> {
     let [pid, count, names] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
         .map(|name| env::var(name).unwrap_or_default());
@@ -167,14 +161,13 @@ fn take(number: RawFd) -> Option<OwnedFd> {
         return None;
     }
     // SAFETY: the descriptor is open and predates the process, which opens its own descriptors with close-on-exec. The
-    // flag set below keeps a later call from taking it again.
+    // flag set below prevents a later call from taking it again.
     let taken = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(&taken, FdFlags::CLOEXEC).ok()?;
     Some(taken)
 }
 
-/// Returns the watchdog timeout, or `None` if the watchdog is not enabled for this process. Source:
-/// sd_watchdog_enabled(3).
+/// Returns the watchdog timeout, or `None` if this process has no watchdog. Source: sd_watchdog_enabled(3).
 fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Option<Duration> {
     if watched.is_some_and(|watched| watched.parse() != Ok(own)) {
         return None;
@@ -185,15 +178,16 @@ fn watchdog(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Opti
 
 /// Minimum watchdog timeout. Keepalives are sent once a second, but may be delayed on a busy machine.
 const WATCHDOG_MIN: Duration = Duration::from_secs(3);
-/// Timeout for sending a notification. If the manager hangs and its queue is full, this process must not block.
+/// Timeout for sending a notification. A manager that hangs, with a full queue, must not block this process.
 const TELL_MAX: Duration = Duration::from_millis(100);
 /// Maximum number of descriptors that the kernel accepts in a datagram (`SCM_MAX_FD`).
 const DESCRIPTORS_PER_DATAGRAM: usize = 253;
-/// Size in bytes of the descriptors of a datagram, including the control header.
+/// Size in bytes of a datagram's descriptors, including the control header.
 const ANCILLARY_BYTES: usize = 2048;
 /// The first descriptor that the manager passes (`SD_LISTEN_FDS_START`).
 const PASSED_FROM: RawFd = 3;
-/// Maximum number of descriptors to examine, regardless of `LISTEN_FDS`. Even all listeners on all shards need fewer.
+/// Maximum number of descriptors to examine, regardless of `LISTEN_FDS`. All listeners on all shards together need
+/// fewer.
 const PASSED_MAX: RawFd = 1 << 15;
 
 #[cfg(test)]

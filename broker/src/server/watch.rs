@@ -1,5 +1,5 @@
-//! The main thread while the server runs. Waits for signals and for reports of shards, checks that the shards respond,
-//! follows the node of a cluster, and shuts the process down.
+//! The main thread while the server runs. Waits for signals and reports from shards, checks that the shards respond,
+//! follows the cluster node, and shuts the process down.
 
 use crate::edge::{Post, Scraped, ShardEvent, ShardHandle};
 use crate::failure::{Failure, Fallible};
@@ -39,7 +39,7 @@ pub(crate) struct Rounds {
     history: Shared<History>,
     store: HistoryStore,
     tallies: Vec<Tallies>,
-    /// Whether the next round is the first one. It counts as part of startup, since some code runs for the first time.
+    /// Whether the next round is the first, which counts as part of startup because some code runs for the first time.
     is_first: bool,
     due: Instant,
     remind: Instant,
@@ -50,17 +50,19 @@ enum News {
     Shard(ShardEvent),
     Drain,
     Node(Ending, Vec<String>),
-    /// The node's thread panicked, so the reason why the node ended is unknown.
+    /// The node's thread panicked, so the reason why the node stopped is unknown.
     NodeDied,
     Late,
 }
 
 impl Watch<'_> {
-    /// Waits for a signal, then drains, stops and joins the shards. Records the start and the end in the history.
+    /// Waits for a signal, then drains, stops and joins the shards. Records startup and shutdown in the history.
     pub(crate) fn until_the_end(mut self) -> Fallible<()> {
         let store = self.rounds.store.clone();
-        self.rounds.history.lock().count_hooks(self.hooks.clone());
-        self.reloader.mark_in(store.clone());
+        let mut history = self.rounds.history.lock();
+        history.hooks.clone_from(&self.hooks);
+        drop(history);
+        self.reloader.history = store.clone();
         store.mark(MarkKind::Start, crate::version::label());
         let ended = self.run();
         let says = match &ended {
@@ -76,7 +78,11 @@ impl Watch<'_> {
         self.serve()?;
         self.supervisor.stopping();
         if self.supervisor.keeps_listeners {
-            self.leave_newcomers()?;
+            // No more clients are accepted. New ones wait in the backlogs of the listening sockets, which stay open for
+            // the next process. The drain is short, since disconnected clients can reconnect immediately.
+            post_to_all(&self.mailboxes, || Post::StopAccepting);
+            self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
+            self.wait_for_all(KEPT_SETTLE, |_| false)?;
         }
         self.status.set(Status::Draining);
         let within = format!("within {} ms", self.drain_ms);
@@ -138,19 +144,11 @@ impl Watch<'_> {
         }
     }
 
-    /// Stops accepting clients. New clients wait in the backlogs of the listening sockets, which stay open for the next
-    /// process. The drain is short, since disconnected clients can reconnect immediately.
-    fn leave_newcomers(&mut self) -> Fallible<()> {
-        post_to_all(&self.mailboxes, || Post::StopAccepting);
-        self.drain_ms = self.drain_ms.min(KEPT_DRAIN_MS);
-        self.wait_for_all(KEPT_SETTLE, |_| false)?;
-        Ok(())
-    }
-
-    /// Hands this node's slots over to other nodes if the slots of the cluster can change owners. Clients whose
-    /// channels are on other nodes are still served in the meantime.
+    /// Hands this node's slots over to other nodes, if the cluster's slots can change owners. Meanwhile, clients whose
+    /// channels are on other nodes are still served.
     fn give_slots(&mut self) -> Fallible<()> {
-        if !self.follower.drain() {
+        // Fails if the node has already ended.
+        if !self.follower.node.is_some_and(|node| node.handle.drain()) {
             return Ok(());
         }
         tracing::info!(
@@ -166,7 +164,7 @@ impl Watch<'_> {
                 News::Node(ending, others) => {
                     report(ending, &others);
                     if ending.leaves_slots() {
-                        // The remaining clients belong to slots that no other node took: a shorter drain is enough.
+                        // The remaining clients belong to slots that no other node took, so a shorter drain is enough.
                         self.drain_ms /= 2;
                     }
                     return Ok(());
@@ -192,7 +190,7 @@ impl Watch<'_> {
         ))
     }
 
-    /// Waits until every shard has reported a wanted event, for at most `limit`. Returns whether all of them have.
+    /// Waits up to `limit` for every shard to report a wanted event. Returns whether all of them have.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -213,7 +211,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Returns the next event, or [`News::Late`] if there is none before `until`. Meanwhile, does the periodic work.
+    /// Returns the next event, or [`News::Late`] if none occurs before `until`. Performs the periodic work meanwhile.
     fn next(&mut self, until: Instant) -> News {
         loop {
             let wake = until.min(self.rounds.due);
@@ -235,15 +233,13 @@ impl Watch<'_> {
             if now >= self.rounds.due {
                 self.go_round(now);
             }
-            match news {
-                News::Late if now < until => {}
-                News::Command(_) | News::Shard(_) | News::Drain | News::Late => return news,
-                News::Node(..) | News::NodeDied => return news,
+            if !matches!(news, News::Late) || now >= until {
+                return news;
             }
         }
     }
 
-    /// Does the work that is due every second: checks the shards, polls the files, and releases memory.
+    /// Performs the work that is due every second: checks the shards, polls the files, and releases memory.
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
@@ -303,22 +299,22 @@ impl Rounds {
     }
 }
 
-/// Time for which the main thread waits after a drain should have ended, in case a shard hangs. Normally, the shards
-/// end the drain themselves.
+/// How long the main thread waits for a hanging shard after a drain should be over. Normally, the shards themselves
+/// finish the drain.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
-/// Duration in milliseconds of a drain whose clients can reconnect immediately. Long enough to send close frames.
+/// Duration of a drain whose clients can reconnect immediately, in milliseconds. Long enough to send close frames.
 const KEPT_DRAIN_MS: u64 = 140;
-/// Time during which newly accepted connections are still served before the drain refuses them.
+/// How long newly accepted connections are still served before the drain refuses them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
-/// Timeout for stopping. Stopping is quick, since it aborts connections.
+/// Timeout for stopping the shards. This is quick, since they abort their connections.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// Interval of the periodic work. Each round takes three stat calls and a datagram.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-// Liveness of shards. Every two seconds, each shard is asked for its counters, and it replies between two turns.
+// Shard liveness. Every two seconds, each shard is asked for its counters, and replies between two loop iterations.
 
-/// Tracks whether each shard responds. Each process has one tracker, on its main thread.
+/// Tracks whether each shard responds. The main thread has the process's only tracker.
 pub(crate) struct ShardPulses {
     survey: Survey<Shard, Scraped<Snapshot>>,
     shards: Vec<Rhythm>,
@@ -327,7 +323,7 @@ pub(crate) struct ShardPulses {
 #[derive(Clone, Copy)]
 struct Rhythm {
     asked: Instant,
-    /// Duration of the silence after which the shard is reported again. Doubled after each report.
+    /// How long the shard must be silent before it is reported again. Doubles after each report.
     report_at: Duration,
 }
 
@@ -349,7 +345,7 @@ impl ShardPulses {
         }
     }
 
-    /// Collects the shards' responses, passes each of them to `note`, and queries the shards that are due for a query.
+    /// Collects the shards' responses, passes each one to `note`, and queries the shards that are due for a query.
     /// Returns the shards that have stopped or resumed responding.
     pub(crate) fn poll(
         &mut self,
@@ -374,7 +370,7 @@ impl ShardPulses {
                 if !waits {
                     rhythm.asked = now;
                 }
-                // A shard that has not answered yet is not queried again.
+                // A shard that still owes a response is not queried again.
                 self.survey.post(shard, now, Post::Scrape);
             }
         }
@@ -387,23 +383,24 @@ impl ShardPulses {
     }
 }
 
-/// Interval between queries to a shard. Each query wakes a sleeping shard. With this interval, an idle shard can spend
+/// Interval between queries to a shard. Each query wakes a sleeping shard. At this interval, an idle shard can spend
 /// half of its time in deep sleep.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// Time without a response before a shard is reported. Doubled after each report. A turn takes milliseconds.
+/// How long a shard may take to respond before it is reported. Doubles after each report. A loop iteration takes
+/// milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
-/// Time without a response after which a shard counts as stuck. The watchdog then gets no more keepalives.
+/// How long a shard may take to respond before it counts as stuck. From then on, the watchdog gets no keepalives.
 const STUCK: Duration = Duration::from_secs(10);
 
-// Cluster membership on the main thread. Tells the node about hanging shards, queued messages and the end of the
-// process, and receives the node's report that it has ended.
+// Cluster membership on the main thread. Tells the node about hanging shards, queued messages and shutdown, and
+// receives the node's report that it has stopped.
 
-/// Follows the state of this node in a cluster. Each process has one follower, which does nothing without a cluster.
+/// Follows this node's state in a cluster. There is one follower per process. It does nothing without a cluster.
 pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Number of slots that this node owned at the last check, and at the last mark that was added to the history.
+    /// Number of slots that this node owned at the last check, and when the last mark was added to the history.
     slots: [usize; 2],
 }
 
@@ -416,46 +413,40 @@ impl<'n> Follower<'n> {
         }
         Self {
             node,
-            news: node.map_or_else(never, Node::news),
+            news: node.map_or_else(never, |node| node.news.clone()),
             is_stuck: false,
             slots: [0; 2],
         }
     }
 
-    /// Runs the checks that are due every second: whether shards respond, whether clients can be served, and how many
-    /// messages are queued.
+    /// Performs the checks that are due every second: whether shards respond, whether clients can be served, and how
+    /// many messages are queued.
     pub(crate) fn look(&mut self, rounds: &Rounds, status: &StatusBoard, now: Instant) {
         let Some(node) = self.node else { return };
-        node.note(Tallies {
+        *node.tallies.lock() = Tallies {
             waiting: rounds.tallies.iter().map(|of| of.waiting).sum(),
             links: sum_of(rounds.tallies.iter().map(|of| &of.links)),
-        });
+        };
         let is_stuck = !rounds.pulse.is_well(now);
         if is_stuck != self.is_stuck && node.stuck(is_stuck) {
             self.is_stuck = is_stuck;
         }
         let (slots, [last, marked]) = (node.slots(), self.slots);
         self.slots = [slots, marked];
-        // Many slots may move within a second. One mark records them all.
+        // Many slots may move within a second. A single mark records them all.
         if slots == last && slots != marked {
             self.slots = [slots; 2];
             let says = format!("this node owns {slots} slots; before: {marked}");
             rounds.store.mark(MarkKind::Slots, says);
         }
-        if status.status() == Status::Starting && node.is_ready() {
+        if status.status() == Status::Starting && node.map.has_owners() {
             status.set(Status::Ok);
             tracing::info!("ready: the channels of the cluster can be reached");
         }
     }
-
-    /// Starts handing all slots over to other nodes. Returns whether the caller should wait for this to finish, which
-    /// may take up to [`GIVING_MAX`].
-    pub(crate) fn drain(&self) -> bool {
-        self.node.is_some_and(Node::drain)
-    }
 }
 
-/// Returns the failure to report when the node has ended. `others` names the other nodes that caused this, if any.
+/// Returns the failure to report when the node has stopped. `others` names the nodes that caused this, if any.
 pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     let others = others.join(", ");
     match ending {
@@ -482,7 +473,8 @@ pub(crate) fn failure(ending: Ending, others: &[String]) -> Failure {
     }
 }
 
-/// Returns the failure for a panic of the node's thread. Other nodes claim the node's slots when its lease expires.
+/// Returns the failure for a panic of the node's thread. Other nodes will claim the node's slots when its lease
+/// expires.
 fn died() -> Failure {
     let why = "the cluster thread died; the process exits so that its supervisor restarts it";
     Failure::Fatal(why.into())
@@ -531,7 +523,7 @@ mod tests {
             shards: Vec::new(),
             rounds: Rounds::new(
                 Arc::clone(&mailboxes),
-                History::shared(0, now, HistoryStore::default()),
+                Shared::new(History::new(0, now, HistoryStore::default())),
                 now,
             ),
             mailboxes,

@@ -1,8 +1,8 @@
-//! The admin listener with its pages and their data.
+//! The admin listener, with its pages and their data.
 //!
 //! `access` and `tokens` control access. `accounts`, `account_sessions` and `sign_in` implement user accounts. `rules`
-//! contains the rules that apply to all pages. `connections` and `connection_limits` handle connections. `http`
-//! contains the formats of requests and responses.
+//! applies to all pages. `connections` and `connection_limits` handle connections. `http` defines the request and
+//! response formats.
 
 pub(crate) mod access;
 pub(crate) mod account_sessions;
@@ -15,7 +15,6 @@ pub(crate) mod sign_in;
 pub(crate) mod tokens;
 
 use crate::config;
-use crate::providers::Knowledge;
 use crate::side::channels::{self, presence};
 use crate::side::cluster::{self, Agreement};
 use crate::side::console::topics::{Hub, Sources};
@@ -27,20 +26,18 @@ use crate::side::problems::{self, pages::ProblemPages, watch::Watch};
 use crate::side::shared_state::{Running, Status, StatusBoard};
 use crate::side::trace::{self, Traces, failed_sessions};
 use crate::side::try_page::{self, TryPage};
-use crate::side::try_sessions::{InForce, Tries, TrySessions};
+use crate::side::try_sessions::{Tries, TrySessions};
 use crate::side::{Lan, Shows, backup, console, dev, hooks, refusals};
 use crate::side::{lan::LanAccess, metrics::Metrics};
 use access::Access;
-use accounts::{Accounts, Console};
+use accounts::Accounts;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::routing::get;
 use axum::{Json, Router};
-use broker_core::settings::Settings;
 use connections::Door;
 use http::Fault;
-use rules::Rules;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -56,11 +53,12 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
     };
     let (visits, lan) = shows.lan.map(lan_access).unzip();
     let (settings, running) = (shows.settings, status.running().clone());
-    let accounts = of_accounts(shows.accounts, &shows.in_force, shows.known, &settings);
+    let (known, origins) = (shows.known, &settings.admin.origins);
+    let accounts = Accounts::new(shows.accounts, shows.in_force.clone(), known, origins);
     let shards = Shards::new(shows.inspect, settings.shards);
     let agreement = Agreement::new(shows.in_force, shows.nodes.clone());
     let inspector = Inspector::new(shards, shows.nodes, &settings);
-    let traces = Traces::new(inspector.clone(), shows.refusals.shared());
+    let traces = Traces::new(inspector.clone(), Arc::clone(&shows.refusals.recent));
     let figures = (shows.look, shows.history, agreement.clone());
     let problems = shows.refusals.problems();
     let overview = Overview::new(figures, problems, status.clone(), &settings);
@@ -101,12 +99,11 @@ pub(crate) async fn serve(listeners: Vec<TcpListener>, status: StatusBoard, show
         .merge(crate::side::lan::routes(pairing, &settings))
         .merge(crate::side::admin::sign_in::routes(accounts.clone()))
         .fallback(|| async { NO_SUCH_PAGE });
-    let rules = Rules::new(access, accounts.clone(), lan);
-    let routes = rules.hold_for(routes);
+    let routes = rules::applied(access, accounts.clone(), lan, routes);
     accounts.map(|accounts| tokio::spawn(accounts.watch()));
     let own = sources.inspector.node().map(Into::into);
-    let presence = Arc::clone(&sources.hub.presence);
-    tokio::spawn(shows.readers.feed(presence, own));
+    let feed = Arc::clone(&sources.hub.presence);
+    tokio::spawn(shows.readers.feed(feed, own, presence::LOOK_EVERY));
     tokio::spawn(memories.clone().age(settings.privacy.keep_ms));
     let watch = Watch::new(&sources, &memories, &agreement, look_at_cluster, &settings);
     tokio::spawn(watch.follow());
@@ -124,22 +121,10 @@ impl Sources {
             troubled: Arc::clone(&self.troubled),
             problems: self.refusals.problems(),
             tail,
-            history: self.overview.store(),
+            history: self.overview.history.lock().store(),
             inspector: self.inspector.clone(),
         }
     }
-}
-
-/// Creates the state of the console accounts, if any accounts are configured and requests must be signed.
-fn of_accounts(
-    console: Option<Console>,
-    in_force: &Option<InForce>,
-    known: Option<Knowledge>,
-    settings: &Settings,
-) -> Option<Accounts> {
-    let (console, who) = console.zip(in_force.clone())?;
-    let origins = &settings.admin.origins;
-    Some(Accounts::new(console, who, known?, origins))
 }
 
 fn of_tries(
@@ -259,8 +244,7 @@ fn told(status: Status) -> Json<Value> {
     Json(value!({ "status": status.as_str() }))
 }
 
-const NO_SUCH_PAGE: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
+const NO_SUCH_PAGE: Fault = Fault::not_found(
     "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, /channels/{name}, \
      /channels/{name}/trace, /channels/{name}/disconnect, /presence, /problems, /problems/{id}, /history, /refusals, \
      /refusals/{id}, /log, /forget, /sessions/{shard}/{connection}, /usage, /ice/reconnect, /import, /backup",

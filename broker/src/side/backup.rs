@@ -1,11 +1,10 @@
-//! `POST /backup`: streams a consistent snapshot of the registry. The registry can change in the meantime.
+//! `POST /backup`: streams a consistent snapshot of the registry, which can change in the meantime.
 //!
 //! A blocking thread of the runtime reads the rows and buffers a few chunks. Shards are not involved. Only one backup
-//! runs at a time. The duration of a backup is limited, because the store retains the pages of the snapshot until the
-//! backup ends.
+//! runs at a time. Its duration is limited, because the store retains the snapshot's pages until the backup ends.
 //!
 //! The stream contains the data that the inspector shows. If the request carries the admin token, the stream also
-//! contains the key of temporary credentials. Without the token, the key is left out, since it can be used to forge
+//! contains the key for temporary credentials. Without the token, the key is left out, since it can be used to forge
 //! credentials. If no token is configured, `heliograph backup` reads the key file itself, with the permissions of the
 //! user who runs it.
 
@@ -113,18 +112,14 @@ async fn backup(State(page): State<BackupPage>, headers: HeaderMap) -> Result<Re
         }
         drop(turn);
     });
-    let kind = HeaderValue::from_static("application/octet-stream");
-    let mut response = Body::from_stream(Chunks(chunks)).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+    let mut response = (kind, Body::from_stream(Chunks(chunks))).into_response();
+    let headers = response.headers_mut();
     if let Ok(path) = HeaderValue::from_bytes(data_dir.as_os_str().as_encoded_bytes()) {
-        response
-            .headers_mut()
-            .insert(backup_stream::DATA_DIR_HEADER, path);
+        headers.insert(backup_stream::DATA_DIR_HEADER, path);
     }
     if let Some(epoch) = last {
-        response
-            .headers_mut()
-            .insert(backup_stream::EPOCH_HEADER, epoch.into());
+        headers.insert(backup_stream::EPOCH_HEADER, epoch.into());
     }
     Ok(response)
 }
@@ -169,12 +164,12 @@ impl Stream for Chunks {
     }
 }
 
-/// Target size of a chunk in bytes. A chunk may be larger by up to one row.
+/// Target chunk size in bytes. A chunk may exceed this size by up to one row.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Maximum number of buffered chunks. Even with rows of the maximum size, they take less than 1 MiB in total.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// Maximum time that a chunk may wait for space in the buffer before the backup is aborted. The time is limited because
-/// the store retains the pages of the snapshot until the backup ends.
+/// Maximum time that a chunk may wait for buffer space before the backup is aborted. The time is limited because the
+/// store retains the snapshot's pages until the backup ends.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// Maximum duration of a backup. A million channels take only a few seconds.
 const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);

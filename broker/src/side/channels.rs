@@ -1,4 +1,4 @@
-//! Pages about channels, and operator actions on channels. In a cluster, both cover all nodes.
+//! Channel pages and operator actions on channels, which cover all nodes of a cluster.
 //!
 //! `list` and `channel` show channels. `presence` shows which clients are connected. `connections` closes and
 //! identifies connections. `import` creates channels.
@@ -12,7 +12,7 @@ pub(crate) mod presence;
 use crate::side::admin::http::Fault;
 use crate::side::cluster::{self, Agreement};
 use crate::side::forget::{self, Memories};
-use crate::side::inspector::{AskedPath, Inspector, NodePages, Posted};
+use crate::side::inspector::{Inspector, NodePages, Posted};
 use crate::side::log;
 use crate::side::trace::{self, Traces};
 use axum::Router;
@@ -40,7 +40,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
 
 // Answers to other nodes, which request pages of this node or post to it.
 
-/// Answers requests from operators on other nodes, one at a time. Runs for the lifetime of the process.
+/// Answers requests that operators made on other nodes, one at a time. Runs for the lifetime of the process.
 pub(crate) async fn answer_nodes(
     inspector: Inspector,
     traces: Traces,
@@ -52,13 +52,11 @@ pub(crate) async fn answer_nodes(
     };
     let mut asked = nodes.asked.lock().await;
     while let Some(asked) = asked.recv().await {
-        let AskedPath {
-            path,
-            posted,
-            reply,
-        } = asked;
-        let answer = match posted {
-            None if path.split('?').next() == Some(cluster::PATH) => Ok(agreement.own_json()),
+        let (path, reply) = (asked.path, asked.reply);
+        let answer = match asked.posted {
+            None if path.split('?').next() == Some(cluster::PATH) => {
+                Ok(value!({ "sha256": agreement.own() }))
+            }
             None => {
                 if path.contains("/trace") || path.starts_with("/refusals") {
                     memories.refusals.settled().await;
@@ -118,7 +116,4 @@ async fn own(traces: &Traces, memories: &Memories, path: &str) -> Result<Value, 
     }
 }
 
-const NO_SUCH_PAGE: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
-    "this node has no such page for others",
-);
+const NO_SUCH_PAGE: Fault = Fault::not_found("this node has no such page for others");

@@ -1,11 +1,10 @@
-//! `GET /cluster` and the metrics of a cluster with etcd. Both show this node and its view of the other nodes. Also
+//! `GET /cluster` and the metrics of a cluster with etcd, which show this node and its view of the other nodes. Also
 //! checks that all nodes have the same credentials files.
 
 use crate::side::admin::http::{Answer, Fault};
 use crate::side::inspector::{NodePages, NodeReplies, NodeReply};
 use crate::side::{shared_state::Shared, try_sessions::InForce};
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use broker_core::cluster::link::PeerLinks;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Asks the node for its view of the cluster, and waits up to a second. Returns `None` if the node has ended or hangs.
+/// Asks the node for its view of the cluster, waiting up to a second. Returns `None` if the node has stopped or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
 /// Callbacks for operator requests about the cluster.
@@ -24,8 +23,8 @@ pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 pub struct ClusterPage {
     /// Reads the node's view of the cluster.
     pub look: LookAtCluster,
-    /// Moves slots to other nodes if this node has more than its equal share. Returns `false` if the node has ended or
-    /// its queue is full.
+    /// Moves slots to other nodes if this node has more than its equal share. Returns `false` if the node has stopped
+    /// or its queue is full.
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -42,12 +41,11 @@ pub struct ClusterView {
     pub standing: &'static str,
     /// Whether etcd has answered recently.
     pub has_etcd: bool,
-    /// Whether the data in etcd belongs to a different history than the one known to this node.
+    /// Whether the data in etcd belongs to a different history from the one that this node knows.
     pub other_history: bool,
-    /// Whether this node can reach none of the other registered nodes. If so, this node does not claim any of their
-    /// slots.
+    /// Whether this node cannot reach any of the other registered nodes. If so, it does not claim any of their slots.
     pub cut_off: bool,
-    /// The current problem with etcd. `None` if there is no problem.
+    /// The current problem with etcd, if there is one.
     pub trouble: Option<Box<str>>,
     /// The number of slots that this process owns.
     pub owned: u64,
@@ -57,19 +55,19 @@ pub struct ClusterView {
     pub slot_owners: Vec<Option<usize>>,
     /// The number of slots that have no owner.
     pub vacant: u64,
-    /// The number of changes of owners and epochs that the node has observed.
+    /// The number of owner and epoch changes that the node has observed.
     pub slot_changes: u64,
-    /// How long the node may continue to admit clients if etcd no longer answers, in milliseconds.
+    /// How long, in milliseconds, the node may continue to admit clients if etcd stops answering.
     pub valid_ms: u64,
     /// Round-trip time of the last keepalive that etcd answered, in seconds.
     pub etcd_seconds: f64,
     /// The size of etcd's database and its quota, in bytes. Both are 0 until known.
     pub etcd_fill: (u64, u64),
-    /// The number of messages exchanged with other nodes for each of [`MESSAGES`], in the same order.
+    /// The numbers of messages exchanged with other nodes, in the order of [`MESSAGES`].
     pub messages: [u64; MESSAGES.len()],
     /// The number of refused connections on the inter-node port.
     pub refused: u64,
-    /// All nodes, beginning with this one.
+    /// All nodes, starting with this one.
     pub nodes: Vec<NodeView>,
 }
 
@@ -78,27 +76,27 @@ pub struct ClusterView {
 pub struct NodeView {
     /// The name of the node.
     pub name: String,
-    /// The address of the node in the roster.
+    /// The node's address in the roster.
     pub address: Option<Box<str>>,
-    /// The ports of the node, one per shard.
+    /// The node's ports, one per shard.
     pub ports: Vec<u16>,
     /// Whether the roster lists the node as a member that should be running. `false` after the node has been drained or
     /// removed.
     pub is_here: bool,
     /// Whether the node has a valid registration in etcd.
     pub is_registered: bool,
-    /// The reason why the node's registration is invalid. `None` if the registration is valid.
+    /// The reason why the node's registration is invalid, or `None` if it is valid.
     pub stranger: Option<String>,
     /// The version of the node's program. If the node is not registered, this field and the next three are empty or
     /// zero.
     pub version: Box<str>,
     /// The commit from which the node's program was built.
     pub commit: Box<str>,
-    /// The inner version of the node. This is the version of the protocol between nodes.
+    /// The node's inner version, which is its version of the inter-node protocol.
     pub inner_version: u32,
     /// The time at which the node's process started, in seconds since 1970.
     pub started: u64,
-    /// Whether messages from the node arrive at this one.
+    /// Whether this node receives messages from the other one.
     pub is_heard: bool,
     /// The number of slots that the node owns.
     pub slots: u64,
@@ -185,16 +183,12 @@ async fn rebalance(State(page): State<Option<ClusterPage>>) -> Answer {
     Ok(Json(value!({ "rebalancing": true })))
 }
 
-const NONE: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
-    "this node follows no etcd, so it has no cluster to show",
-);
-const NODE_SILENT: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
+const NONE: Fault = Fault::not_found("this node follows no etcd, so it has no cluster to show");
+const NODE_SILENT: Fault = Fault::unavailable("the node does not answer");
 
-// Compares the credentials files of the nodes. A node whose file is outdated still admits principals that have been
-// removed.
+// Compares the nodes' credentials files. A node with an outdated file still admits principals that have been removed.
 
-/// The credentials files of this node, and the nodes whose credentials files are different. Clones share both.
+/// The credentials files of this node, and the nodes whose files differ from them. Clones share both.
 #[derive(Clone)]
 pub(crate) struct Agreement {
     in_force: Option<InForce>,
@@ -226,14 +220,9 @@ impl Agreement {
     }
 
     /// Returns the SHA-256 of this node's credentials files in hexadecimal, or `None` if requests need not be signed.
-    fn own(&self) -> Option<String> {
+    pub(crate) fn own(&self) -> Option<String> {
         let files = self.in_force.as_ref()?.borrow().files()?;
         Some(HEXLOWER.encode(&files))
-    }
-
-    /// Returns the document sent to other nodes, which contains the SHA-256 of this node's credentials files.
-    pub(crate) fn own_json(&self) -> Value {
-        value!({ "sha256": self.own() })
     }
 
     /// Formats the SHA-256 of this node's credentials files and the nodes whose files differ. Returns `None` if
@@ -248,8 +237,8 @@ impl Agreement {
         Some(value!({ "sha256": self.own()?, "differ": differ.collect::<Vec<_>>() }))
     }
 
-    /// Returns the nodes whose credentials files differ from this node's, each with the number of seconds since this
-    /// was first seen. Includes this node, with 0 seconds. Without a cluster, the name of this node is empty.
+    /// Returns the nodes whose credentials files differ from this node's, each with the number of seconds since the
+    /// difference was first seen. Includes this node, with 0 seconds. Without a cluster, this node's name is empty.
     pub(crate) fn seconds(&self) -> Vec<(String, u64)> {
         let own = self.nodes.as_ref().map_or("", |nodes| &nodes.own);
         let differing = self.differing.lock();
@@ -265,7 +254,7 @@ impl Agreement {
         };
         loop {
             sleep(LOOK_EVERY).await;
-            // There are too many inquiries at the moment. The next poll tries again.
+            // Too many requests to other nodes are in progress. The next poll tries again.
             let Ok(replies) = nodes.ask(PATH, "").await else {
                 continue;
             };
@@ -283,8 +272,8 @@ impl Agreement {
 }
 
 impl Differing {
-    /// Processes the replies of other nodes. Returns the nodes whose files have now differed for [`LATE`]. Each node is
-    /// returned only once. Nodes that do not reply are ignored.
+    /// Processes the other nodes' replies. Returns the nodes whose files have now differed for [`LATE`], each of them
+    /// only once. Nodes that do not reply are ignored.
     fn take(&mut self, own: &str, replies: NodeReplies, now: Instant) -> Vec<String> {
         let mut known = std::mem::take(&mut self.0);
         for NodeReply { node, status, body } in replies.replies {
@@ -315,8 +304,8 @@ pub(crate) const PATH: &str = "/credentials";
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Minimum time that the files of nodes must differ before the difference is reported. Normally, all nodes reload their
-/// files within seconds.
+/// Time for which files must differ before the difference is reported. Normally, all nodes reload their files within
+/// seconds.
 const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

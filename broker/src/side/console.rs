@@ -1,8 +1,8 @@
-//! The console: its files, the figures on its start page, and the events that update its pages.
+//! The console: its files, the metrics on its start page, and the events that update its pages.
 //!
-//! This file serves `GET /overview`, which returns settings and status, current figures, and the figures of the last
+//! This file serves `GET /overview`, which returns settings and status, current metrics, and the metrics of the last
 //! hour (from `history`). `assets` contains the console's files. `events` contains the page that opens event streams,
-//! `stream` a single stream, and `topics` the topics of streams with their feeds and initial states.
+//! `stream` a single stream, and `topics` the streams' topics with their feeds and initial states.
 
 pub(crate) mod assets;
 pub(crate) mod events;
@@ -11,9 +11,7 @@ mod stream;
 pub(crate) mod topics;
 
 use crate::edge::turn::calendar;
-use crate::hooks::Hooks;
 use crate::side::cluster::Agreement;
-use crate::side::history::HistoryStore;
 use crate::side::problems::Problems;
 use crate::side::read_files::Reloads;
 use crate::side::shared_state::{FileReport, Shared, StatusBoard};
@@ -30,11 +28,11 @@ use std::time::{Duration, Instant};
 /// Samples the counters of every shard within a limited time.
 pub type Look = Box<dyn FnMut() -> Vec<ShardLook> + Send>;
 
-/// The data of `GET /overview`, shared by all requests. The figures are cached, so that shards are queried at most
-/// about once a second.
+/// The data of `GET /overview`, shared by all requests. The metrics are cached, so shards are queried at most about
+/// once a second.
 pub(crate) struct Overview {
     live: Arc<tokio::sync::Mutex<Live>>,
-    history: Shared<History>,
+    pub(crate) history: Shared<History>,
     agreement: Agreement,
     problems: Arc<Problems>,
     status: StatusBoard,
@@ -44,7 +42,7 @@ pub(crate) struct Overview {
 struct Live {
     look: Look,
     meter: Meter,
-    /// The latest figures, and when they were queried.
+    /// The latest metrics, and when they were queried.
     latest: Option<(Instant, Value)>,
 }
 
@@ -79,8 +77,8 @@ impl Overview {
             return figures.clone();
         }
         if live.meter.looked.elapsed() > STALE {
-            // If there was no recent request, rates are computed from the last point of the history.
-            live.meter = self.history.lock().meter();
+            // Without a recent request, rates are computed from the last point of the history.
+            live.meter = self.history.lock().meter.clone();
         }
         let credentials = self.agreement.json();
         let refused = refused(self.status.reloads());
@@ -103,24 +101,6 @@ impl Overview {
         figures.unwrap_or_default()
     }
 
-    pub(crate) fn store(&self) -> HistoryStore {
-        self.history.lock().store()
-    }
-
-    pub(crate) fn hooks(&self) -> Option<Hooks> {
-        self.history.lock().hooks.clone()
-    }
-
-    /// Returns the number of open connections that had been superseded by newer ones, according to the last count.
-    pub(crate) fn superseded(&self) -> u64 {
-        self.history.lock().superseded()
-    }
-
-    /// Returns the number of connections whose client did not confirm messages, according to the last count.
-    pub(crate) fn doubtful(&self) -> u64 {
-        self.history.lock().doubtful()
-    }
-
     pub(crate) async fn event(&self) -> Value {
         let mut figures = self.now().await;
         self.problems.show(&mut figures);
@@ -130,7 +110,7 @@ impl Overview {
     pub(crate) async fn document(&self) -> Value {
         let status = self.status.status();
         let now = self.now().await;
-        let store = self.store();
+        let store = self.history.lock().store();
         let history = tokio::task::spawn_blocking(move || store.hour()).await;
         let history = history.unwrap_or_default();
         let mut document = value!({ "status": status.as_str(), "node": self.node, "now": now, "history": history });
@@ -143,7 +123,7 @@ impl Overview {
     }
 
     /// Returns how many connections are open, and how many of them the reloaded credentials forbid. Returns `None`
-    /// unless the forbidden connections are kept, which happens if they are more than half of all.
+    /// unless the forbidden connections are kept open because they are more than half of all.
     fn forbidden(&self) -> Option<RecheckSum> {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()
@@ -160,17 +140,12 @@ fn refused(reloads: &Reloads) -> Value {
 }
 
 fn of_file(report: &FileReport) -> Option<Value> {
-    let FileReport {
-        running,
-        file,
-        waiting,
-    } = report;
-    (!running.is_empty()).then(|| {
+    (!report.running.is_empty()).then(|| {
         value!({
-            "running": running,
-            "file": file,
-            "needsSighup": waiting.applied,
-            "needsRestart": waiting.restart,
+            "running": report.running,
+            "file": report.file,
+            "needsSighup": report.waiting.applied,
+            "needsRestart": report.waiting.restart,
         })
     })
 }
@@ -211,8 +186,8 @@ fn node(settings: &Settings) -> Value {
     })
 }
 
-/// Maximum age of cached figures. Since it is less than a second, a page that polls every second always gets new
-/// figures.
+/// Maximum age of cached metrics. Since it is less than a second, a page that polls every second always receives new
+/// ones.
 const FRESH: Duration = Duration::from_millis(900);
 /// Maximum age of the previous sample. Rates computed from an older sample would not be current.
 const STALE: Duration = Duration::from_secs(5);

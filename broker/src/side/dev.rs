@@ -17,10 +17,9 @@ use crate::side::inspector::{Inspector, Shards};
 use crate::side::refusals::Refusals;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
-use broker_core::shard::{Question, Reply, Reset, ResetStep, StrictFinding};
+use broker_core::shard::{Question, Reply, Reset, StrictFinding};
 pub use captures::Captures;
 use captures::NewestCopies;
 pub use clock::MoveClocks;
@@ -98,12 +97,11 @@ async fn environment(State(variables): State<Environment>) -> Json<Value> {
 }
 
 async fn absent() -> Fault {
-    Fault::new(StatusCode::NOT_FOUND, "/dev needs --dev: it is for tests")
+    Fault::not_found("/dev needs --dev: it is for tests")
 }
 
 async fn unknown() -> Fault {
-    Fault::new(
-        StatusCode::NOT_FOUND,
+    Fault::not_found(
         "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, /dev/faults/allowed, \
          /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset",
     )
@@ -132,8 +130,18 @@ pub(crate) async fn list(State(shards): State<Shards>, RawQuery(query): RawQuery
         let first = one.first.cmp(&other.first);
         first.then_with(|| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)))
     });
-    let found: Vec<Value> = found.iter().map(row).collect();
-    Ok(Json(value!({ "findings": found })))
+    let row = |finding: &StrictFinding| {
+        value!({
+            "rule": finding.rule,
+            "channel": finding.channel,
+            "count": finding.count,
+            "firstAt": rfc3339(finding.first),
+            "says": finding.says,
+        })
+    };
+    Ok(Json(
+        value!({ "findings": found.iter().map(row).collect::<Value>() }),
+    ))
 }
 
 /// Adds a finding to `found`. If `found` already contains a finding about the same rule and channel, merges the two.
@@ -153,18 +161,8 @@ fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
     }
 }
 
-fn row(finding: &StrictFinding) -> Value {
-    value!({
-        "rule": finding.rule,
-        "channel": finding.channel,
-        "count": finding.count,
-        "firstAt": rfc3339(finding.first),
-        "says": finding.says,
-    })
-}
-
-// `POST /dev/reset`: removes what a test has created. Removes either everything, or only what has a given prefix. With
-// a prefix each, tests can share a broker and run at the same time.
+// `POST /dev/reset`: removes what tests have created, either everything or only what has a given prefix. Tests with
+// different prefixes can share a broker and run at the same time.
 
 #[derive(Clone)]
 struct ResetPage {
@@ -174,8 +172,8 @@ struct ResetPage {
     pub(crate) clock: ClockPage,
 }
 
-/// Removes connections, channels, faults and copies of messages. Without a prefix, also resets the skew of the
-/// calendar. Responds when all of this is done.
+/// Removes connections, channels, faults and copies of messages. Without a prefix, also removes the wall-clock skew.
+/// Responds once all of this is done.
 async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     let prefix = parse(&body)?;
     let faults = page.faults.end(&prefix).await;
@@ -195,9 +193,8 @@ async fn reset_state(State(page): State<ResetPage>, body: Bytes) -> Answer {
     })))
 }
 
-/// Deletes the channels whose names begin with `prefix`, and closes their connections. Returns how many connections
-/// were closed and how many channels were deleted. Returns `None` if a shard does not respond or the store takes too
-/// long.
+/// Deletes the channels whose names start with `prefix`, and closes their connections. Returns how many connections
+/// were closed and how many channels were deleted, or `None` if a shard does not respond or the store takes too long.
 async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
     let until = Instant::now() + DONE_WITHIN;
     let (mut connections, mut channels) = (0, 0);
@@ -210,16 +207,10 @@ async fn end_channels(shards: &Shards, prefix: &str) -> Option<(u64, u64)> {
         let (mut left, mut deleting) = (Vec::new(), 0);
         for (_, reply) in shards.ask_all(Question::Reset(reset)).await? {
             if let Reply::Reset(step) = reply {
-                let ResetStep {
-                    connections: closed,
-                    channels: ended,
-                    left: of_shard,
-                    deleting: of_store,
-                } = step;
-                connections += closed;
-                channels += ended;
-                left.extend(of_shard);
-                deleting += of_store;
+                connections += step.connections;
+                channels += step.channels;
+                left.extend(step.left);
+                deleting += step.deleting;
             }
         }
         if left.is_empty() && deleting == 0 {

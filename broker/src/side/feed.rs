@@ -71,23 +71,22 @@ impl Bell {
     }
 }
 
-/// The feed of one topic. Sending never blocks. A stream that falls too far behind loses events, and learns how many it
-/// has lost.
+/// The feed of one topic. Sending never blocks. A stream that falls too far behind loses events, and learns how many.
 #[derive(Debug)]
 pub(crate) struct Feed {
     ring: Shared<Ring>,
-    kind: Kind,
+    kind: FeedKind,
     bell: Bell,
 }
 
-/// The kind of a feed, which determines the events that may be skipped.
+/// The kind of a feed, which determines which events may be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Events. None of them may be skipped.
+pub(crate) enum FeedKind {
+    /// Events, none of which may be skipped.
     Events,
-    /// States of one subject. Only the newest one matters.
+    /// States of a single subject. Only the newest one matters.
     States,
-    /// States of channels. Only the newest one of each channel matters.
+    /// States of channels. Only each channel's newest one matters.
     StatesOfChannels,
 }
 
@@ -100,10 +99,13 @@ struct Ring {
     /// The number below which events may have been dropped.
     lost_before: u64,
     watchers: usize,
-    pace: Pace,
+    /// When the current second began.
+    since: Instant,
+    sent: u32,
+    skipped: u64,
 }
 
-/// A stored event. The state of a channel comes with the identity of that channel.
+/// A stored event and, for a channel state, the identity of the channel.
 #[derive(Debug)]
 struct Kept {
     of: Option<Arc<Identity>>,
@@ -118,13 +120,6 @@ impl Kept {
 }
 
 #[derive(Debug)]
-struct Pace {
-    since: Instant,
-    sent: u32,
-    skipped: u64,
-}
-
-#[derive(Debug)]
 pub(crate) struct Position {
     feed: Arc<Feed>,
     next: u64,
@@ -136,31 +131,12 @@ pub(crate) struct Position {
 pub(crate) enum Next {
     Nothing,
     Event(Event),
-    /// The stream has lost this many events. Its position is now after the last event.
+    /// The stream has lost this many events, and has been moved to the position after the last event.
     Lagged(u64),
 }
 
 impl Feed {
-    pub(crate) fn of_events(bell: &Bell) -> Arc<Self> {
-        Self::of(Kind::Events, bell)
-    }
-
-    /// Creates a feed of states. A stream that falls behind receives only the newest state.
-    pub(crate) fn of_states(bell: &Bell) -> Arc<Self> {
-        Self::of(Kind::States, bell)
-    }
-
-    /// Creates a feed of channel states. A stream that falls behind receives only the newest state of each channel.
-    pub(crate) fn of_channels(bell: &Bell) -> Arc<Self> {
-        Self::of(Kind::StatesOfChannels, bell)
-    }
-
-    fn of(kind: Kind, bell: &Bell) -> Arc<Self> {
-        let pace = Pace {
-            since: Instant::now(),
-            sent: 0,
-            skipped: 0,
-        };
+    pub(crate) fn of(kind: FeedKind, bell: &Bell) -> Arc<Self> {
         let ring = Ring {
             events: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -168,7 +144,9 @@ impl Feed {
             next: 0,
             lost_before: 0,
             watchers: 0,
-            pace,
+            since: Instant::now(),
+            sent: 0,
+            skipped: 0,
         };
         Arc::new(Self {
             ring: Shared::new(ring),
@@ -209,18 +187,17 @@ impl Feed {
             return;
         }
         ring.next_second(Instant::now(), self.most());
-        if ring.pace.sent >= FEED_EVENTS_PER_SECOND {
-            ring.pace.skipped += 1;
+        if ring.sent >= FEED_EVENTS_PER_SECOND {
+            ring.skipped += 1;
             return;
         }
-        ring.pace.sent += 1;
+        ring.sent += 1;
         ring.push(None, event(), self.most());
         drop(ring);
         self.bell.ring();
     }
 
-    /// Sends the newest state of a channel. It replaces any older state, so a stream that has not read the older state
-    /// never receives it.
+    /// Sends the newest state of a channel, which replaces any older state that the streams have not read yet.
     pub(crate) fn send_state(&self, of: Identity, event: impl FnOnce() -> Event) {
         let mut ring = self.ring.lock();
         if ring.watchers == 0 {
@@ -231,7 +208,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Records that an event was lost. All streams then begin again with the current state.
+    /// Records that an event was lost. All streams then start again with the current state.
     pub(crate) fn lose(&self) {
         let mut ring = self.ring.lock();
         ring.next += 1;
@@ -251,9 +228,9 @@ impl Feed {
     /// Returns the maximum number of events to store, and their maximum total size in bytes.
     fn most(&self) -> (usize, usize) {
         match self.kind {
-            Kind::Events => (FEED_EVENTS_WAITING_MAX, FEED_BYTES_WAITING_MAX),
-            Kind::States => (1, FEED_BYTES_WAITING_MAX),
-            Kind::StatesOfChannels => (STATES_WAITING_MAX, STATES_BYTES_WAITING_MAX),
+            FeedKind::Events => (FEED_EVENTS_WAITING_MAX, FEED_BYTES_WAITING_MAX),
+            FeedKind::States => (1, FEED_BYTES_WAITING_MAX),
+            FeedKind::StatesOfChannels => (STATES_WAITING_MAX, STATES_BYTES_WAITING_MAX),
         }
     }
 }
@@ -298,12 +275,11 @@ impl Ring {
     }
 
     fn next_second(&mut self, now: Instant, most: (usize, usize)) -> bool {
-        let pace = &mut self.pace;
-        if now.saturating_duration_since(pace.since).as_secs() == 0 {
+        if now.saturating_duration_since(self.since).as_secs() == 0 {
             return false;
         }
-        (pace.since, pace.sent) = (now, 0);
-        let skipped = std::mem::take(&mut pace.skipped);
+        (self.since, self.sent) = (now, 0);
+        let skipped = std::mem::take(&mut self.skipped);
         if skipped > 0 {
             self.push(None, event("skipped", &value!({ "count": skipped })), most);
         }
@@ -320,7 +296,7 @@ impl Position {
         let ring = self.feed.ring.lock();
         if self.next < ring.lost_before {
             let missed = ring.lost_before - self.next;
-            if self.feed.kind != Kind::States {
+            if self.feed.kind != FeedKind::States {
                 self.next = ring.next;
                 return Next::Lagged(missed);
             }
@@ -345,7 +321,7 @@ impl Drop for Position {
     }
 }
 
-/// Memory taken by the entries of one channel in the maps of a feed, in bytes.
+/// Size of one channel's entries in a feed's maps, in bytes.
 const PLACES_BYTES: usize = 128;
 
 #[cfg(test)]
@@ -364,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_and_its_size_reported() {
-        let feed = Feed::of_events(&Bell::default());
+        let feed = Feed::of(FeedKind::Events, &Bell::default());
         feed.send("e", || unreachable!("nobody watches"));
         let mut watcher = feed.watch();
         for number in 0..FEED_EVENTS_PER_SECOND + 30 {
@@ -382,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_watcher_that_is_behind_learns_how_many_it_lost() {
-        let feed = Feed::of_events(&Bell::default());
+        let feed = Feed::of(FeedKind::Events, &Bell::default());
         let mut slow = feed.watch();
         let more = FEED_EVENTS_WAITING_MAX + 3;
         for second in 0..more {
@@ -395,7 +371,7 @@ mod tests {
 
     #[test]
     fn of_states_the_newest_comes_next() {
-        let feed = Feed::of_states(&Bell::default());
+        let feed = Feed::of(FeedKind::States, &Bell::default());
         let mut slow = feed.watch();
         for number in 0..9 {
             feed.send("e", || value!(number));
@@ -405,7 +381,7 @@ mod tests {
 
     #[test]
     fn of_states_of_channels_the_newest_of_each_comes_next() {
-        let feed = Feed::of_channels(&Bell::default());
+        let feed = Feed::of(FeedKind::StatesOfChannels, &Bell::default());
         let channel = |number: usize| Identity::new("r", "a", &format!("c{number}"));
         let (mut slow, mut of_one) = (feed.watch(), feed.watch_only(Some(Arc::new(channel(1)))));
         let send = |number: usize, state: u32| {
@@ -432,7 +408,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_and_kept_while_somebody_watches() {
-        let feed = Feed::of_events(&Bell::default());
+        let feed = Feed::of(FeedKind::Events, &Bell::default());
         let (watcher, mut slow) = (feed.watch(), feed.watch());
         let large = "x".repeat(FEED_BYTES_WAITING_MAX / 3);
         for _ in 0..9 {

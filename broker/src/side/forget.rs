@@ -1,9 +1,9 @@
-//! Erasure of personal data. `POST /forget` erases data that names a person or a device, and `[privacy] keep` sets the
-//! age at which personal data is erased.
+//! Erasure of personal data. `POST /forget` erases data that mentions a person or a device, and `[privacy] keep` sets
+//! the age at which personal data is erased.
 //!
-//! In memory, personal data occurs in refusals, failed sessions, the members of problems, recent log lines and the
-//! notes of the recorders. On disk, it occurs in the marks and causes of the history. `deploy/PRIVACY.md` covers data
-//! that is stored elsewhere.
+//! In memory, personal data occurs in refusals, failed sessions, problem members, recent log lines and flight recorder
+//! notes. On disk, it occurs in the marks and causes of the history. `deploy/PRIVACY.md` covers data that is stored
+//! elsewhere.
 
 use crate::edge::turn::calendar;
 use crate::limits::FORGET_BYTES_MAX;
@@ -86,7 +86,7 @@ impl Memories {
             .history_notes(move |_, note| mentions(note, &named))
             .await?;
         let notes = self.notes(&Forget::Named(text.as_str().into())).await?;
-        let refusals = self.refusals.recent().forget(|it| names(it, &text));
+        let refusals = self.refusals.recent.forget(|it| names(it, &text));
         let sessions = self.troubled.forget(|_, row| mentions(row, &text));
         let problems = self
             .problems
@@ -118,7 +118,7 @@ impl Memories {
             // If a shard does not respond, it is asked again after the pause.
             let _ = self.notes(&Forget::Before(before)).await;
             let _ = self.history_notes(move |at, _| at < before.0).await;
-            self.refusals.recent().forget(|it| it.at < before);
+            self.refusals.recent.forget(|it| it.at < before);
             self.troubled.forget(|at, _| at < before);
             self.problems.lock().forget(|at, _| at < before);
             self.tail.forget(|at, _| at < before);
@@ -136,22 +136,16 @@ impl Memories {
 
     async fn notes(&self, forget: &Forget) -> Result<usize, Fault> {
         let shards = &self.inspector.shards;
-        let (mut erased, mut number) = (0, 0);
+        let (mut erased, mut number, mut next) = (0, 0, None);
         while shards.has(ShardId(number)) {
-            let mut next = None;
-            loop {
-                let question = Question::Forget(forget.clone(), next);
-                let reply = shards.ask_one(ShardId(number), question).await;
-                let Some(Reply::Forgotten(count, more)) = reply else {
-                    return Err(SILENT);
-                };
-                erased += count;
-                next = more;
-                if next.is_none() {
-                    break;
-                }
-            }
-            number += 1;
+            let question = Question::Forget(forget.clone(), next);
+            let reply = shards.ask_one(ShardId(number), question).await;
+            let Some(Reply::Forgotten(count, more)) = reply else {
+                return Err(SILENT);
+            };
+            erased += count;
+            next = more;
+            number += u16::from(next.is_none());
         }
         Ok(usize::try_from(erased).unwrap_or(usize::MAX))
     }
@@ -212,13 +206,11 @@ fn is_of_word(c: char) -> bool {
 
 pub(crate) const PATH: &str = "/forget";
 
-const BAD_BODY: Fault = Fault::new(
-    axum::http::StatusCode::BAD_REQUEST,
+const BAD_BODY: Fault = Fault::bad(
     "the body must be {\"text\":\"…\"}, with a client id, an address, a subject or a thing of 1 to 2048 bytes",
 );
 
-const DISK_SILENT: Fault = Fault::new(
-    axum::http::StatusCode::SERVICE_UNAVAILABLE,
+const DISK_SILENT: Fault = Fault::unavailable(
     "the disk of the history does not answer: nothing in memory was erased; ask again",
 );
 

@@ -1,5 +1,5 @@
-//! The history of this node: rows of metrics, marks (events of the process) and causes (of problems). They are stored
-//! in two files of fixed size. Also implements `GET /history`.
+//! The history of this node: rows of metrics, marks for process events, and causes of problems, stored in two files of
+//! fixed size. Also implements `GET /history`.
 //!
 //! ```text
 //!  main thread ── a row every 2 s, marks ──┐  bounded queue                     ┌── history.ring   rows
@@ -8,9 +8,9 @@
 //! ```
 //! `slots` defines the format of both files; `rows` and `notes` define their content. A separate thread writes the
 //! files, so a disk that hangs blocks no other thread. If the queue to this thread is full, entries are dropped. Writes
-//! are not synced. A power loss may therefore lose the last few seconds, whereas killing the process loses nothing that
-//! was written. Nothing is cached in memory. Requests are served one at a time by a blocking thread of the runtime,
-//! which reads the files.
+//! are not synced, so a power loss may lose the last few seconds, but killing the process loses nothing that was
+//! written. Nothing is cached in memory. A blocking thread of the runtime serves requests one at a time by reading the
+//! files.
 
 pub(crate) mod notes;
 pub(crate) mod rows;
@@ -121,13 +121,13 @@ impl HistoryStore {
         })));
     }
 
-    /// Records a cause. It replaces an earlier cause with the same id.
+    /// Records a cause, replacing any earlier cause with the same id.
     pub fn record(&self, cause: Cause) {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
 
-    /// Erases the marks and causes that `fits` selects by their time in milliseconds and their text. Returns how many
-    /// were erased, or `None` if the disk takes too long. Blocks for a limited time.
+    /// Erases the marks and causes for which `fits` returns `true`, given their time in milliseconds and their text.
+    /// Returns how many were erased, or `None` if the disk takes too long. Blocks for a limited time.
     pub(crate) fn forget(
         &self,
         fits: impl Fn(u64, &str) -> bool + Send + 'static,
@@ -141,7 +141,7 @@ impl HistoryStore {
         forgotten.recv_timeout(SETTLE_MAX).ok()
     }
 
-    /// Waits a limited time until all earlier jobs have been written.
+    /// Waits until all earlier jobs have been written, but only for a limited time.
     pub fn settle(&self) {
         let (to, settled) = bounded(1);
         self.order(Job::Settle(to));
@@ -204,18 +204,18 @@ struct Writer {
     open: [Open; STEPS.len()],
     kept: Notes,
     waiting: VecDeque<Note>,
-    /// When writes began to fail, and the error.
+    /// When writes started to fail, and the error.
     failing: Option<(u64, String)>,
     ended_ms: Option<u64>,
 }
 
 impl Writer {
     /// Creates the writer, which appends to the entries of earlier processes. If the previous process did not record
-    /// its end, adds a mark that says so.
+    /// that it stopped, adds a mark that says so.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
-        let last = open.iter().filter_map(Open::before);
+        let last = open.iter().filter_map(|open| open.before);
         let last = last.map(|row| row.at_ms + u64::from(row.span_ms)).max();
         let killed = kept.unended().map(|began| Mark {
             at: last.unwrap_or(began).max(began),
@@ -272,7 +272,7 @@ impl Writer {
         self.write_notes();
     }
 
-    /// Writes the waiting notes, until none is left or a write fails.
+    /// Writes the waiting notes until none are left or a write fails.
     fn write_notes(&mut self) {
         while let Some(note) = self.waiting.front() {
             let written = match note {
@@ -290,7 +290,7 @@ impl Writer {
         }
     }
 
-    /// Logs when writes begin to fail, and when they succeed again.
+    /// Logs when writes start to fail, and when they succeed again.
     fn has_written(&mut self, written: io::Result<()>) {
         match (written, self.failing.take()) {
             (Ok(()), None) => {}
@@ -368,11 +368,8 @@ async fn page(
         let lists = ["problems", "marks"];
         let others = nodes.join("/history", &query, &mut document, &lists, &[]);
         let figures = others.await?.into_iter().map(|(node, mut of)| {
-            let [step, begins, columns] = ["step", "begins", "columns"].map(|name| of[name].take());
-            (
-                node,
-                value!({ "step": step, "begins": begins, "columns": columns }),
-            )
+            let figures = ["step", "begins", "columns"].map(|name| (name, of[name].take()));
+            (node, Value::from_iter(figures))
         });
         document["nodes"] = figures.collect();
     }
@@ -388,10 +385,7 @@ fn is_csv(query: &str, accept: &str) -> Result<bool, Fault> {
     }
 }
 
-const ENDS: Fault = Fault::new(
-    axum::http::StatusCode::SERVICE_UNAVAILABLE,
-    "the process is shutting down",
-);
+const ENDS: Fault = Fault::unavailable("the process is shutting down");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {
@@ -449,7 +443,7 @@ impl HistoryStore {
             "from": rfc3339(from),
             "to": rfc3339(to),
             "problems": causes.iter().map(Cause::json).collect::<Value>(),
-            "marks": marks.iter().map(Mark::json).collect::<Value>(),
+            "marks": marks,
         })
     }
 
@@ -486,7 +480,7 @@ impl HistoryStore {
         let begins = all.iter().filter_map(first).min();
         let since = from.max(begins.unwrap_or_default());
         for (rows, step) in all.iter_mut().zip(&STEPS) {
-            // A resolution whose rows do not reach back far enough is skipped, unless the request names it.
+            // A resolution whose rows do not reach back far enough is skipped, unless the request specifies it.
             let reaches = first(rows).is_some_and(|first| first <= since + 2 * step.ms);
             if wanted.step.is_none() && !reaches {
                 rows.clear();

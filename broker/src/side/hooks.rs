@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::{Map, Value, json as value};
+use serde_json::{Value, json as value};
 use strum::VariantNames;
 use tokio::sync::oneshot;
 
@@ -60,8 +60,7 @@ fn shown(hook: &HookReport, configured: &Value) -> Value {
 
 fn named(names: &[&str], counts: &[u64]) -> Value {
     let pairs = names.iter().zip(counts);
-    let pairs = pairs.map(|(name, count)| ((*name).to_owned(), (*count).into()));
-    pairs.collect::<Map<_, _>>().into()
+    pairs.map(|(name, count)| (*name, *count)).collect()
 }
 
 /// `POST /hooks/NAME/test`: sends one `hook.test` event without queueing it.

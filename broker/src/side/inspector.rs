@@ -35,9 +35,9 @@ impl Inspector {
         }
     }
 
-    /// Resolves the name of a channel. The channel is in the configured region and account unless `query` names others.
-    /// The name may have the prefix `name:`, which browsers need for the names `.` and `..`, since these have a special
-    /// meaning in paths.
+    /// Resolves a channel's name, in the configured region and account unless `query` specifies others. The name may
+    /// have the prefix `name:`, which browsers need for the names `.` and `..`, since these have a special meaning in
+    /// paths.
     pub(crate) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         let name = name.strip_prefix("name:").unwrap_or(name);
         if ChannelName::parse(name).is_err() {
@@ -71,8 +71,8 @@ impl Inspector {
         }
     }
 
-    /// Adds the entries of the other nodes to the member `list` of the document, and sorts that list from newest to
-    /// oldest. Does nothing unless the query is meant for all nodes and asks for the first page.
+    /// Adds the other nodes' entries to the member `list` of the document, and sorts that list from newest to oldest.
+    /// Does nothing unless the query is meant for all nodes and asks for the first page.
     pub(crate) async fn newest(
         &self,
         path: &str,
@@ -89,17 +89,15 @@ impl Inspector {
         nodes.join(path, query, document, &[list], sums).await?;
         if let Some(entries) = document[list].as_array_mut() {
             let at = |entry: &Value| {
-                entry["last"]
-                    .as_str()
-                    .or_else(|| entry["at"].as_str())
-                    .map(str::to_owned)
+                let at = entry["last"].as_str().or_else(|| entry["at"].as_str());
+                at.map(str::to_owned)
             };
             entries.sort_by_cached_key(|entry| Reverse(at(entry)));
         }
         Ok(())
     }
 
-    /// Returns this node's document of a channel or, if it has none, the document from the node that serves the
+    /// Returns this node's document about a channel or, if there is none, the document from the node that serves the
     /// channel.
     pub(crate) async fn found(
         &self,
@@ -139,20 +137,17 @@ pub(crate) fn name_node(document: &mut Value, node: Option<&str>) {
     }
 }
 
-const NOT_ALL: Fault = Fault::new(
-    StatusCode::SERVICE_UNAVAILABLE,
+const NOT_ALL: Fault = Fault::unavailable(
     "not found on the nodes that answer, but some nodes do not answer: see /cluster",
 );
 
-pub(crate) const NO_SUCH_CHANNEL: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
-    "no such channel in this account and region: see /channels",
-);
+pub(crate) const NO_SUCH_CHANNEL: Fault =
+    Fault::not_found("no such channel in this account and region: see /channels");
 
 // Queries to the shards of this process.
 
-/// Runs an inspector query. Returns the responses of the shards that it addresses, in shard order, with `None` for a
-/// shard that does not respond. Blocks for a limited time.
+/// Runs an inspector query. Returns the responses of the addressed shards in shard order, with `None` for a shard that
+/// does not respond. Blocks for a limited time.
 pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
 
 /// The shards that a query addresses.
@@ -232,10 +227,10 @@ pub struct NodePages {
     /// Returns the members of the cluster from which this node receives no messages. Pages list them as missing.
     /// Members that have lost their slots are not even queried, so they would otherwise be overlooked.
     pub silent: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Returns the node that serves a channel, as far as this node knows. Returns `None` while the slot of the channel
-    /// has no owner.
+    /// Returns the node that serves a channel, as far as this node knows, or `None` while the channel's slot has no
+    /// owner.
     pub owner: Arc<FindOwner>,
-    /// Posts to a path of another node. There are no retries. If there is no reply, the outcome is unknown. If too many
+    /// Posts to a path on another node, without retries. If there is no reply, the outcome is unknown. If too many
     /// requests are in flight, the returned receiver is closed without a reply.
     pub post: Arc<InspectorPost>,
     /// The queue of requests from other nodes.
@@ -308,14 +303,14 @@ pub struct AskedPath {
 
 impl NodePages {
     pub(crate) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
-        // If a parameter occurs more than once, the first one counts. `query` can therefore not change the scope.
+        // If a parameter occurs more than once, the first one is used, so `query` cannot change the scope.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| BUSY)
     }
 
-    /// Requests the documents of the other nodes and merges them into the document of this node. Adds the name of the
-    /// node to each list entry, sums the counts at the given JSON pointers, and lists the nodes that did not reply.
-    /// Returns the documents of the other nodes.
+    /// Requests the other nodes' documents and merges them into this node's document. Adds the node's name to each list
+    /// entry, sums the counts at the given JSON pointers, and lists the nodes that did not reply. Returns the other
+    /// nodes' documents.
     pub(crate) async fn join(
         &self,
         path: &str,
@@ -349,8 +344,8 @@ impl NodePages {
         Ok(others)
     }
 
-    /// Posts to the node that serves a channel and returns its response. There are no retries. Fails if the node does
-    /// not respond, in which case the outcome is unknown.
+    /// Posts to the node that serves a channel, without retries, and returns its response. Fails if the node does not
+    /// respond, in which case the outcome is unknown.
     pub(crate) async fn post(
         &self,
         owner: &str,
@@ -365,12 +360,10 @@ impl NodePages {
     }
 }
 
-const BUSY: Fault = Fault::new(
-    StatusCode::SERVICE_UNAVAILABLE,
+const BUSY: Fault = Fault::unavailable(
     "too many queries to other nodes are pending: try again, or use scope=node for this one alone",
 );
-const NO_REPLY: Fault = Fault::new(
-    StatusCode::SERVICE_UNAVAILABLE,
+const NO_REPLY: Fault = Fault::unavailable(
     "the node that has the channel does not answer, so it is unknown whether connections were closed: see \
      /channels/NAME and /cluster, then try again",
 );

@@ -1,5 +1,5 @@
-//! Access to pages from the local network under `--lan`. Browsers that have redeemed a pairing code and holders of the
-//! admin token are admitted. Also contains the pairing codes and their pages.
+//! Access to pages from the local network under `--lan`, for browsers that have redeemed a pairing code and for holders
+//! of the admin token. Also contains the pairing codes and their pages.
 //!
 //! ```text
 //!  Host          the address of `--lan`, or a name of --dev-host
@@ -8,11 +8,11 @@
 //!  public        the files of the pages, and the page that redeems a code
 //!  else          a session's cookie, or the token
 //! ```
-//! Requests from the local network arrive through a TLS listener. They are never subject to the admin listener's own
-//! rules, which permit everything if no token is configured.
+//! Requests from the local network arrive through a TLS listener. The admin listener's own rules, which permit
+//! everything if no token is configured, never apply to them.
 
 use crate::limits::{PAIR_CODES_MAX, PAIR_SESSIONS_MAX};
-use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, the_host};
+use crate::side::admin::access::{AccessRefusal, is_of_another_site, is_page, sole};
 use crate::side::admin::account_sessions::hash;
 use crate::side::admin::connections::{Seat, Visits};
 use crate::side::admin::http::{Answer, Fault};
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 /// The pages for devices on the local network.
 pub struct Lan {
-    /// The connections from devices on the local network. Shards accept them and hand them over.
+    /// The connections from devices on the local network, which shards accept and hand over.
     pub visits: Visits,
     /// The pairing codes and the paired sessions.
     pub pairing: Pairing,
@@ -64,7 +64,7 @@ impl LanAccess {
         headers: &HeaderMap,
         now: Instant,
     ) -> Result<(), AccessRefusal> {
-        let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
+        let Some(host) = sole(headers, header::HOST).and_then(|host| host.to_str().ok()) else {
             return Err(AccessRefusal::Host);
         };
         if !self.is_our_name(host) {
@@ -72,7 +72,12 @@ impl LanAccess {
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         let visit = reads && (is_page(path) || is_of_pairing(path));
-        let origin = origin_is(headers, host);
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        // Whether the `Origin` header names this listener, if there is one.
+        let origin = origins.next().map(|origin| {
+            let ours = origin.as_bytes().strip_prefix(b"https://");
+            ours == Some(host.as_bytes()) && origins.next().is_none()
+        });
         if origin == Some(false) || is_of_another_site(headers, visit) {
             return Err(AccessRefusal::Origin);
         }
@@ -80,11 +85,13 @@ impl LanAccess {
             let tokens = self.tokens.as_ref();
             tokens.is_some_and(|tokens| tokens.borne(headers).is_some())
         };
-        if (reads && is_public(path)) || bears_token() {
+        // The public pages are static, or reveal nothing about the service.
+        let is_public = path.starts_with("/assets/") || is_of_pairing(path);
+        if (reads && is_public) || bears_token() {
             return Ok(());
         }
-        // A request that changes something must have an `Origin` header, with which the browser states that it was sent
-        // by a page of this listener.
+        // A request that changes something needs an `Origin` header, which shows that a page of this listener sent the
+        // request.
         if !reads && origin.is_none() {
             return Err(AccessRefusal::Origin);
         }
@@ -105,16 +112,8 @@ impl LanAccess {
     }
 }
 
-/// Returns whether the `Origin` header names this listener, or `None` if there is no such header.
-fn origin_is(headers: &HeaderMap, host: &str) -> Option<bool> {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let origin = origins.next()?.as_bytes();
-    let ours = origin.strip_prefix(b"https://") == Some(host.as_bytes());
-    Some(ours && origins.next().is_none())
-}
-
-/// Returns the `Set-Cookie` value for a session. Because of the prefix of its name, browsers accept the cookie only
-/// over TLS, and only from exactly this host (RFC 6265bis).
+/// Returns the `Set-Cookie` value for a session. Because of its name prefix, browsers accept the cookie only over TLS,
+/// and only from exactly this host (RFC 6265bis).
 pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
     let seconds = PAIR_SESSION_LIFE.as_secs();
     let text =
@@ -124,11 +123,6 @@ pub(crate) fn cookie(session: &str) -> Option<HeaderValue> {
 
 fn is_of_pairing(path: &str) -> bool {
     path.starts_with("/pair/")
-}
-
-/// Returns whether a path serves static content, or a page that reveals nothing about the service.
-fn is_public(path: &str) -> bool {
-    path.starts_with("/assets/") || is_of_pairing(path)
 }
 
 const COOKIE: &str = "__Host-heliograph";
@@ -216,9 +210,9 @@ impl Kept {
     }
 }
 
-/// Lifetime of a code. It is long enough to fetch a phone and to read the certificate warning on it.
+/// Lifetime of a code, long enough to fetch a phone and read the certificate warning on it.
 const PAIR_CODE_LIFE: Duration = Duration::from_secs(5 * 60);
-/// Lifetime of a session, which is one working day.
+/// Lifetime of a session: one working day.
 const PAIR_SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
 // Pairing pages. A phone redeems a code at `/pair/{code}`. `POST /try/pair` creates a code.
@@ -265,7 +259,7 @@ async fn redeem(
     ))
 }
 
-/// `POST /try/pair`: creates a code, which is returned as a URL and as a QR code.
+/// `POST /try/pair`: creates a code, and returns it as a URL and as a QR code.
 async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) -> Answer {
     let (pairing, base) = it.pairing.zip(it.base).ok_or(OFF)?;
     if seat.is_of_lan() {
@@ -283,11 +277,8 @@ async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) 
     })))
 }
 
-pub(crate) fn unpaired() -> Response {
-    shown(StatusCode::UNAUTHORIZED, "needed")
-}
-
-fn shown(code: StatusCode, state: &str) -> Response {
+/// Returns the page for a browser. `state` is that of its code, or `needed` if it has none.
+pub(crate) fn shown(code: StatusCode, state: &str) -> Response {
     let page = PAGE.replace("data-state=\"\"", &format!("data-state=\"{state}\""));
     let kinds = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -301,10 +292,8 @@ fn shown(code: StatusCode, state: &str) -> Response {
 
 const PAGE: &str = include_str!("../../console/pair/pair.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
-const OFF: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
-    "devices of the local network are let in by --lan, at its address",
-);
+const OFF: Fault =
+    Fault::not_found("devices of the local network are let in by --lan, at its address");
 const GONE: Fault = Fault::new(
     StatusCode::GONE,
     "this code was used or has expired after five minutes: press New code on /try of the computer",
@@ -313,7 +302,7 @@ const ELSEWHERE: Fault = Fault::new(
     StatusCode::FORBIDDEN,
     "a new code is made on the computer that runs the broker",
 );
-const NO_CODE: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "no code can be made");
+const NO_CODE: Fault = Fault::unavailable("no code can be made");
 
 #[cfg(test)]
 mod tests {

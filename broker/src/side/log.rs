@@ -1,5 +1,5 @@
-//! The log on stderr. Messages between clients are not logged. `line` defines the format of lines, `writer` runs the
-//! log thread, `tail` stores recent lines, and `page` serves them.
+//! The log on stderr. Messages between clients are not logged. `line` defines the line format, `writer` runs the log
+//! thread, `tail` stores recent lines, and `page` serves them.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
@@ -7,9 +7,9 @@
 //!  tracing, on any thread ─ text┘
 //! ```
 //! Logging never blocks. If the queue is full or stderr rejects lines (as on a full disk), they are dropped and
-//! counted. Places in the queue are reserved for audit entries, which record changes. A change must take a place before
-//! it is made. If no place is free, or while writes to stderr fail, the change is refused. The place is released once
-//! the line has been written.
+//! counted. Some places in the queue are reserved for audit entries, which record changes. A change must take such a
+//! place before it is made. The place is released once the audit line has been written. Changes are refused if no place
+//! is free, and while writes to stderr fail.
 
 pub(crate) mod line;
 pub(crate) mod page;
@@ -50,9 +50,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub struct Log {
     to: Sender<Item>,
     places: Arc<Places>,
-    kept: LogMemory,
+    pub(crate) kept: LogMemory,
 }
 
+/// Recent lines, refusals, failed sessions and problems. The log thread adds them, and pages show them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogMemory {
     pub(crate) tail: Arc<LogTail>,
@@ -76,7 +77,7 @@ impl Places {
     }
 }
 
-/// The places in the queue for lines that may be dropped: the number taken, and the total.
+/// The queue places for lines that may be dropped: the number taken, and the total.
 #[derive(Debug)]
 pub(crate) struct LinePlaces {
     taken: AtomicUsize,
@@ -84,13 +85,6 @@ pub(crate) struct LinePlaces {
 }
 
 impl LinePlaces {
-    const fn new(most: usize) -> Self {
-        Self {
-            taken: AtomicUsize::new(0),
-            most,
-        }
-    }
-
     fn take(&self) -> bool {
         let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
         let order = Ordering::Relaxed;
@@ -115,11 +109,12 @@ pub(crate) enum Item {
     Line(Box<[u8]>),
     /// Writes everything queued before this item, then acknowledges.
     Flush(Sender<()>),
-    /// Stores all earlier items of the queue in the log's memory, then acknowledges. Takes one of the places for lines.
+    /// Stores all earlier items of the queue in the log's memory, then acknowledges. Occupies one of the places for
+    /// lines.
     Mark(oneshot::Sender<()>),
 }
 
-/// Starts logging to stderr. `RUST_LOG` sets the filter. Without it, lines of `level` or a more severe level are
+/// Starts logging to stderr. `RUST_LOG` sets the filter. If it is not set, lines at `level` and more severe levels are
 /// logged.
 ///
 /// # Errors
@@ -128,8 +123,8 @@ pub(crate) enum Item {
 /// # Panics
 /// Panics if called twice in a process.
 pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
-    // While the log waits for stderr, the lock of `io::stderr` must stay free for panicking threads. The log therefore
-    // has its own descriptor.
+    // The log has its own descriptor, so that the lock of `io::stderr` stays free for panicking threads while the log
+    // waits for stderr.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
     let filter = filter_of_environment(level)?;
@@ -146,7 +141,15 @@ pub fn log_to_stderr(format: LogFormat, level: &str) -> io::Result<Log> {
         let sink = Painted(stderr, Screen::stderr());
         move || writer::write_all(&items, &places, &kept, sink)
     })?;
-    flush_on_panic(log.clone());
+    // On a panic, the thread flushes earlier lines before the previous panic hook runs.
+    let (flushed, then) = (log.clone(), panic::take_hook());
+    panic::set_hook(Box::new(move |what| {
+        // The log thread must not flush, since it would be waiting for itself.
+        if thread::current().name() != Some(LOG_THREAD) {
+            flushed.flush(PANIC_FLUSH_MAX);
+        }
+        then(what);
+    }));
     Ok(log)
 }
 
@@ -161,7 +164,7 @@ where
     let _ = FILTER.set(Box::new(replace));
 }
 
-/// Sets the minimum level of the lines to log, unless `RUST_LOG` is set. Fails if the log thread has ended.
+/// Sets the minimum level of the lines to log, unless `RUST_LOG` is set. Fails if the log subscriber no longer exists.
 pub(crate) fn set_log_level(level: LogLevel) -> Result<(), String> {
     let filter = filter_of_environment(level.into()).map_err(|error| error.to_string())?;
     FILTER.get().map_or(Ok(()), |replace| replace(filter))
@@ -218,23 +221,14 @@ fn painted(line: &str, screen: Screen) -> String {
     line.replacen(level, &screen.paint(colour, level), 1)
 }
 
-/// On a panic, makes the thread flush earlier lines before the previous panic hook runs.
-fn flush_on_panic(log: Log) {
-    let then = panic::take_hook();
-    panic::set_hook(Box::new(move |what| {
-        // The log thread must not flush, since it would then wait for itself.
-        if thread::current().name() != Some(LOG_THREAD) {
-            log.flush(PANIC_FLUSH_MAX);
-        }
-        then(what);
-    }));
-}
-
 impl Log {
     pub(crate) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
         let (to, from) = unbounded(); // allocates for each item; `places` limits their number
         let places = Arc::new(Places {
-            lines: LinePlaces::new(lines),
+            lines: LinePlaces {
+                taken: AtomicUsize::new(0),
+                most: lines,
+            },
             audits: AuditPlaces::of(audits),
             dropped: AtomicU64::new(0),
             failing: AtomicBool::new(false),
@@ -269,34 +263,14 @@ impl Log {
         Box::new(self.clone())
     }
 
-    pub(crate) fn recent(&self) -> Arc<Recent> {
-        Arc::clone(&self.kept.recent)
-    }
-
-    /// Returns the recent sessions that failed or were degraded.
-    #[must_use]
-    pub fn troubled(&self) -> Arc<Troubled> {
-        Arc::clone(&self.kept.troubled)
-    }
-
-    pub(crate) fn problems(&self) -> Arc<Problems> {
-        Arc::clone(&self.kept.problems)
-    }
-
     /// Returns how many lines and entries were dropped because the queue was full or stderr rejected them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
     }
 
-    /// Returns the recent lines, which pages show.
-    #[must_use]
-    pub fn tail(&self) -> Arc<LogTail> {
-        Arc::clone(&self.kept.tail)
-    }
-
-    /// Waits until all lines logged before this call have been written. Gives up when the queue has not become shorter
-    /// for twice `limit`, or after [`FLUSH_ROUNDS`] times `limit`.
+    /// Waits until all lines logged before this call have been written. Gives up if the queue does not shrink for twice
+    /// `limit`, or after [`FLUSH_ROUNDS`] times `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, wait) = bounded(1);
         if self.to.send(Item::Flush(done)).is_err() {
@@ -344,7 +318,7 @@ impl Log {
 
 impl Journal for Log {
     fn note(&mut self, mut entry: Entry) {
-        // The explanation is by far the largest part of an entry, and must not pile up while the log is blocked.
+        // Explanations are by far the largest part of the entries, and must not pile up while the log is blocked.
         if let Entry::Refused(refused) = &mut entry
             && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
         {
@@ -363,7 +337,7 @@ impl Journal for Log {
     }
 
     fn note_kept(&mut self, account: Account, entry: Entry) {
-        // Every place that can be reserved has room in the queue, and the log thread outlives the shards.
+        // The queue has room for every place that can be reserved, and the log thread outlives the shards.
         if self.to.try_send(Item::Change(entry, account)).is_err() {
             self.places.audits.give_back(account);
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
@@ -383,7 +357,7 @@ impl<'w> MakeWriter<'w> for Log {
     }
 }
 
-/// A writer for the log formatter. Each call of `write` receives one whole line.
+/// A writer for the log formatter. Each call to `write` receives one whole line.
 #[derive(Debug)]
 pub struct Lines<'l>(&'l Log);
 
@@ -413,14 +387,15 @@ const FLUSH_ROUNDS: u32 = 10;
 const SETTLED_MAX: Duration = Duration::from_secs(1);
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
 
-/// The log target of glommio's warning that it cannot register buffers for file I/O. The warning is suppressed, since
-/// the broker does no file I/O with glommio and releases registered buffers at once.
+/// The log target of glommio's warning that it cannot register buffers for file I/O. Suppressed, since the broker does
+/// no file I/O with glommio and releases registered buffers at once.
 const RUNTIME_RINGS: &str = "glommio::sys::uring";
 
 // Places for audit entries, by account. All shards take places without waiting.
 //
-// A place cannot be revoked once it has been taken. An account may take a place only while it holds fewer places than
-// are free. One account can therefore get at most half of all places, the next one at most half of the rest, and so on.
+// A place cannot be revoked once it has been taken. An account may therefore take a place only while it holds fewer
+// places than are free. One account can take at most half of all places, the next one at most half of the rest, and so
+// on.
 
 #[derive(Debug)]
 struct AuditPlaces {
@@ -439,7 +414,7 @@ impl AuditPlaces {
     }
 
     /// Takes a place for an entry of this account. Returns `false` if the account has used up its share. Concurrent
-    /// calls may miss each other, so an account may exceed its share by one entry per shard.
+    /// calls may not see each other, so an account may exceed its share by one entry per shard.
     pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {
@@ -471,8 +446,8 @@ impl AuditPlaces {
     }
 }
 
-/// Number of counters. Accounts whose numbers leave the same remainder share a counter. The number of counters is
-/// prime, so that account numbers at regular distances are spread over all of them.
+/// Number of counters. Accounts whose numbers are equal modulo this number share a counter. It is prime, so that
+/// account numbers at regular intervals are spread over all counters.
 const PARTS: usize = 1021;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Tables of metrics, and `GET /metrics`. `shards` contains the metrics of the shards, `process` those of the process,
-//! and `exposition` the text formats.
+//! Metric tables, and `GET /metrics`. `shards` contains the shard metrics, `process` the process metrics, and
+//! `exposition` the text formats.
 //!
 //! Every series exists from the first scrape on and starts at 0. Label values come from fixed sets, never from clients.
 
@@ -9,9 +9,8 @@ mod shards;
 
 use crate::edge::{Post, Scraped};
 use crate::side::admin::http::{Fault, SILENT};
-use crate::side::console::topics::{Hub, Sources};
-use crate::side::problems::Problems;
-use crate::side::{cluster::Agreement, shared_state::StatusBoard, survey::Survey};
+use crate::side::console::topics::Sources;
+use crate::side::{cluster::Agreement, survey::Survey};
 use crate::{hooks::Hooks, providers::ProviderFigures};
 use axum::Router;
 use axum::extract::State;
@@ -59,19 +58,17 @@ impl Report {
 
 // `GET /metrics`, one scrape at a time.
 
-/// Collects the metrics. Takes a limited time, and returns `None` if a shard does not respond.
+/// Collects the metrics within a limited time. Returns `None` if a shard does not respond.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
 #[derive(Clone)]
 pub(crate) struct Metrics {
     /// Collects a report. Locked during a scrape, so only one scrape runs at a time.
     scrape: Arc<Mutex<Scrape>>,
-    hub: Arc<Hub>,
-    status: StatusBoard,
+    sources: Sources,
     hooks: Option<Hooks>,
     providers: Option<ProviderFigures>,
     agreement: Agreement,
-    problems: Arc<Problems>,
 }
 
 impl Metrics {
@@ -82,12 +79,10 @@ impl Metrics {
     ) -> Self {
         Self {
             scrape: Arc::new(Mutex::new(scrape)),
-            hub: Arc::clone(&sources.hub),
-            status: sources.status.clone(),
+            sources: sources.clone(),
             hooks,
             providers,
             agreement,
-            problems: sources.refusals.problems(),
         }
     }
 }
@@ -108,7 +103,8 @@ async fn page(
     let mut scrape = metrics.scrape.lock_owned().await;
     let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
     let mut report = report.ok().flatten().ok_or(SILENT)?;
-    report.process.streams = metrics.hub.streams() as u64;
+    let (status, refusals) = (metrics.sources.status, metrics.sources.refusals);
+    report.process.streams = metrics.sources.hub.streams() as u64;
     report.process.hooks = metrics.hooks.map(|hooks| hooks.report());
     if let Some(figures) = &metrics.providers {
         report.process.providers = figures.borrow().clone();
@@ -117,11 +113,11 @@ async fn page(
         report.process.authorities = AuthoritiesReport::of(&credentials.borrow());
     }
     report.process.differing = metrics.agreement.seconds();
-    report.process.problems = metrics.problems.open();
-    report.process.status = metrics.status.status();
-    report.process.reloads = metrics.status.reloads().lock().clone();
-    report.process.configuration = metrics.status.configuration().lock().clone();
-    report.process.budgets = budgets(&metrics.status.running().settings());
+    report.process.problems = refusals.problems().open();
+    report.process.status = status.status();
+    report.process.reloads = status.reloads().lock().clone();
+    report.process.configuration = status.configuration().lock().clone();
+    report.process.budgets = budgets(&status.running().settings());
     let kind = [(header::CONTENT_TYPE, format.content_type())];
     Ok((kind, report.text(format)))
 }
@@ -131,13 +127,13 @@ async fn page(
 /// Scrapes the shards, one scrape at a time. There is one scraper per process.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     survey: Survey<M, Scraped<Snapshot>>,
-    /// Busy time of each shard in microseconds, according to the last complete report.
+    /// Busy time of each shard in microseconds, as of the last complete report.
     busy_us: Vec<u64>,
     reported: Instant,
 }
 
 impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
-    /// Creates a scraper for the shards that have these mailboxes.
+    /// Creates a scraper for the shards with these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         Self {
@@ -152,10 +148,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         let all = self.survey.all();
         let answers = self.survey.ask(all, limit, Post::Scrape);
         let answers: Option<Vec<_>> = answers.into_iter().map(|(_, answer)| answer).collect();
-        Some(self.report(answers?))
-    }
-
-    fn report(&mut self, shards: Vec<Scraped<Snapshot>>) -> Report {
+        let shards = answers?;
         let span = self.reported.elapsed().as_secs_f64().max(1e-6);
         self.reported = Instant::now();
         let mut busy_ratios = Vec::with_capacity(shards.len());
@@ -164,11 +157,11 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
             *before = answer.edge.busy_us;
             busy_ratios.push((busy.as_secs_f64() / span).min(1.0));
         }
-        Report {
+        Some(Report {
             shards,
             busy_ratios,
             process: ProcessState::default(),
-        }
+        })
     }
 
     /// Returns the shards that did not respond.

@@ -1,32 +1,31 @@
-//! Current problems, grouped by cause. They are held in a table that does no I/O. The log thread and the side thread
-//! fill it.
+//! Current problems, grouped by cause. The log thread and the side thread record them in a table, which does no I/O.
 //!
-//! A **cause** is a check together with the most specific entity that at least two affected channels share. This is a
-//! key (or certificate), a principal (or thing, or subject), an authority, or an address (its network). If the channels
-//! share no such entity, it is the channel itself. A revoked key that thirty cameras use is therefore one row, while
-//! eight unrelated problems are eight rows. The address counts only if a request names no key, principal or authority,
-//! since a whole fleet may have the same address.
+//! A **cause** is a check together with the most specific entity that at least two affected channels share. The entity
+//! is a key (or certificate), a principal (or thing, or subject), an authority, or an address (its network). If the
+//! channels share no such entity, the cause is attributed to the channel itself. A revoked key that thirty cameras use
+//! is therefore one row, while eight unrelated problems are eight rows. The address is used only if a request names no
+//! key, principal or authority, since a whole fleet may share an address.
 //!
-//! A row starts with its channel, and is indexed by every entity that its first request named. When a request for
+//! A new row concerns a single channel, and is indexed by every entity that its first request named. When a request for
 //! another channel names one of these entities, the row is generalized to that entity. From then on, it is indexed by
-//! that entity alone. The row keeps its onset and its id, which is derived from its first values. A channel that fails
-//! the same check again stays in its row even if it tries another key, unless that key already has a row. An unanswered
-//! viewer session is counted in the row of its camera if the camera was refused.
+//! that entity alone. The row keeps its start time and its id, which is derived from its first values. A channel that
+//! fails the same check again stays in its row even if it tries another key, unless that key already has a row. An
+//! unanswered viewer session is counted in the row of its camera if the camera was refused.
 //!
 //! **Ends.** A member ends when its channel connects in the same role after the member's last event ([`Seen`]). Shards
 //! are queried only about members that have not ended, and only about a limited number of them per second. The member
-//! for a session that was not answered also ends when a later session of its channel is answered. A row ends when the
-//! last of its members that have a channel ends. It then stays listed as ended for 15 minutes. If the problem recurs in
-//! that time, the row is reopened. Some members have connections that cannot be observed: their channel does not exist,
-//! they are addresses, or they are viewers that have given up. They end 15 minutes after their last event. The member
-//! for the camera of an existing channel ends after 24 hours if the camera remains disconnected. Persistent causes end
-//! when they are no longer found.
+//! for a session that was not answered also ends when a later session of its channel is answered. A row ends when all
+//! of its members that have a channel have ended, and stays listed as ended for 15 minutes. If the problem recurs in
+//! that time, the row is reopened. The connections of some members cannot be observed, because their channel does not
+//! exist, or because they are addresses or viewers that have given up. Such members end 15 minutes after their last
+//! event. The member for the camera of an existing channel ends after 24 hours if the camera remains disconnected.
+//! Persistent causes end when they are no longer found.
 //!
 //! **Bounds.** There are at most `PROBLEMS_KEPT_MAX` rows with at most `PROBLEM_MEMBERS_MAX` members each, and they
-//! take at most `PROBLEMS_BYTES_MAX`. For further channels, a row stores only hashes. When the table is full, the
+//! take at most `PROBLEMS_BYTES_MAX`. For additional channels, a row stores only hashes. When the table is full, the
 //! newest row of the account that takes the most bytes is evicted. If that is the account of the new row, the new row
-//! is left out instead. Requests without an account count towards their network. `table` contains these rules, and
-//! `rows` the rows and their documents. `watch` queries the shards. `pages` contains the routes.
+//! is dropped instead. Requests without an account are charged to their network. `table` implements these rules, and
+//! `rows` defines the rows and their documents. `watch` queries the shards. `pages` contains the routes.
 
 pub(crate) mod pages;
 mod rows;
@@ -43,7 +42,7 @@ pub(crate) use rows::{By, Incident, Kind, Look, Seen};
 use std::sync::MutexGuard;
 use table::Table;
 
-/// The problems of the process. The log thread and the side thread write them, and the admin listener reads them.
+/// The problems of this process, recorded by the log thread and the side thread, and read by the admin listener.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Shared<Table>);
 

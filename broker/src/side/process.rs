@@ -1,4 +1,4 @@
-//! The signals, memory and CPU time of the process, and its limit on descriptors.
+//! The process's signals, memory, CPU time and descriptor limit.
 #![expect(
     unsafe_code,
     reason = "std and rustix have no safe call for signal masks, local time and mapped code, mimalloc none for its own"
@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 use std::{io, panic, process};
 
-/// On this thread and on all threads that it spawns, blocks the signals that stop or reload the server. Only the side
+/// Blocks the signals that stop or reload the server, on this thread and on all threads that it spawns. Only the side
 /// thread receives these signals, so shards are never interrupted.
 ///
 /// # Errors
@@ -33,8 +33,8 @@ pub fn unblock_signals() -> io::Result<()> {
 
 fn change_mask(how: libc::c_int) -> io::Result<()> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `sigemptyset` initializes the whole set. The other calls get this set, valid signal numbers, and a null
-    // pointer for the old mask.
+    // SAFETY: `sigemptyset` initializes the whole set. The other calls receive that set, valid signal numbers, and a
+    // null pointer for the old mask.
     let refused = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
@@ -54,7 +54,7 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
 pub enum Hangup {
     /// Reloads files.
     Reloads,
-    /// Exits if the terminal from which the process was started is gone; reloads files otherwise.
+    /// Exits if the terminal that started the process is gone, and reloads files otherwise.
     EndsWithTerminal,
     /// Does nothing, since SIGHUP was ignored when the process started, as under `nohup`.
     Ignored,
@@ -62,7 +62,7 @@ pub enum Hangup {
 
 impl Hangup {
     /// Determines how this process reacts to SIGHUP. Must be called before a handler is installed. A development server
-    /// that was started from a terminal exits when the terminal is closed. If it did not, it would keep its ports, and
+    /// that was started from a terminal exits when the terminal is closed. Otherwise, it would keep its ports, and
     /// there would be no easy way to stop it.
     #[must_use]
     pub fn of_process(dev: bool) -> Self {
@@ -96,7 +96,7 @@ fn ignores_hangup(status: &str) -> bool {
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// In every build, makes the process exit with code 1 if any thread panics. No server is better than half a server.
+/// Makes the process exit with code 1 if any thread panics, in every build. No server is better than half a server.
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -105,8 +105,8 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Disables core files permanently, since memory contains session and TLS keys. It would be safer to make the process
-/// not "dumpable", but then the operator could not see its ports and memory.
+/// Disables core files permanently, since memory contains session and TLS keys. Making the process non-dumpable would
+/// be safer, but would hide its ports and memory from the operator.
 pub fn forbid_core_files() {
     let none = Rlimit {
         current: Some(0),
@@ -129,7 +129,7 @@ pub fn give_memory_back() {
     mi_collect(false);
 }
 
-/// Unmaps the code of the program. A start or a reload executes several times as much code as normal operation does.
+/// Unmaps the program's code, since startup and reloads execute several times as much code as normal operation does.
 /// The pages remain in the kernel's page cache, and are mapped again, sixteen at a time, when they are used.
 pub(crate) fn unmap_code() {
     let here = unmap_code as *const () as usize;
@@ -144,7 +144,7 @@ pub(crate) fn unmap_code() {
     });
     if let Some(code) = code {
         let first = std::ptr::with_exposed_provenance_mut(code.start);
-        // SAFETY: the range is a whole private mapping of a read-only file, so its pages equal those of the file and
+        // SAFETY: the range is a whole private mapping of a read-only file, so its pages are identical to the file and
         // read the same when mapped again.
         unsafe { libc::madvise(first, code.len(), libc::MADV_DONTNEED) };
     }
@@ -155,7 +155,7 @@ unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
-/// Raises the limit on open files to the hard limit. Returns the new limit. A failure is not an error.
+/// Raises the limit on open files to the hard limit, if the system permits it. Returns the resulting limit.
 pub(crate) fn raise_open_files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -169,7 +169,7 @@ pub(crate) fn raise_open_files() -> usize {
     count(limit)
 }
 
-/// Returns the hard limit on open files. Startup raises the soft limit to it.
+/// Returns the hard limit on open files, to which startup raises the soft limit.
 pub(crate) fn open_files_hard() -> usize {
     count(getrlimit(Resource::Nofile).maximum)
 }
@@ -184,7 +184,7 @@ pub(crate) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns the time since boot according to `CLOCK_MONOTONIC`. Service managers compare it with the same clock.
+/// Returns the time since boot according to `CLOCK_MONOTONIC`, the clock that service managers use as well.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)
@@ -195,7 +195,7 @@ pub fn monotonic() -> Duration {
 pub(crate) fn local_ahead_s(at_s: u64) -> i64 {
     let at = libc::time_t::try_from(at_s).unwrap_or(0);
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both pointers are of live values of their types, and zeros are a valid `tm`.
+    // SAFETY: both pointers point to live values of their types, and all zeros are a valid `tm`.
     let local = unsafe {
         libc::localtime_r(&raw const at, local.as_mut_ptr());
         local.assume_init()

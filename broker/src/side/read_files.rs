@@ -9,10 +9,10 @@ use std::fmt::{self, Display, Formatter};
 pub struct ReadFiles {
     /// The configuration keys that name the files.
     pub files: &'static str,
-    /// The name of the reload that reads the files again. Changes to the files trigger it, and so does SIGHUP. Empty if
+    /// The name of the reload that rereads the files. It is triggered by changes to the files and by SIGHUP. Empty if
     /// the files are read only at startup.
     pub reloaded: &'static str,
-    /// An addition to the general description of what happens on an error, for files that are an exception.
+    /// Text added to the general description of what happens on an error, for files that are an exception.
     pub exception: &'static str,
     /// The name of the test that checks the effect of an error.
     pub test: &'static str,
@@ -80,21 +80,16 @@ pub const READ_FILES: &[ReadFiles] = &[
 /// Formats a row of the table: the files, when they are reloaded, the effect of an error, the metric and the test.
 impl Display for ReadFiles {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            files,
-            reloaded,
-            exception,
-            test,
-        } = self;
-        write!(f, "| {files} | ")?;
-        match *reloaded {
+        let exception = self.exception;
+        write!(f, "| {} | ", self.files)?;
+        match self.reloaded {
             "" => write!(f, "no | no | no start: exit code 2{exception} | – ")?,
             name => write!(
                 f,
                 "yes | yes | no start: exit code 2; later the former files serve{exception} | `{name}` "
             )?,
         }
-        write!(f, "| `{test}` |")
+        write!(f, "| `{}` |", self.test)
     }
 }
 
@@ -104,8 +99,8 @@ pub fn reloaded() -> impl Iterator<Item = &'static str> {
     names.filter(|name| !name.is_empty())
 }
 
-/// The results of reloads, by name. A reload that fails does not affect the status, since the former files remain in
-/// force.
+/// The results of reloads, by name. A failed reload does not affect the status, since the previous files remain in
+/// effect.
 pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 
 /// The results of one reload. Times are in milliseconds since 1970 UTC.
@@ -113,7 +108,7 @@ pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 pub struct Reload {
     /// When the files were last read successfully.
     pub succeeded_ms: u64,
-    /// If the last read failed: when reads began to fail, and the error.
+    /// If the last read failed: when reads started to fail, and the error.
     pub failed: Option<(u64, Box<str>)>,
     /// When the certificates in force expire, by purpose, in seconds since 1970.
     pub ends: Vec<(&'static str, u64)>,

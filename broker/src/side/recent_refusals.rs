@@ -1,11 +1,11 @@
 //! Recent refusals, which are kept in memory so that operators can find out why connections failed. Also counts all
 //! refusals by check and subject.
 //!
-//! Up to [`REFUSALS_KEPT_MAX`] refusals are kept, which take up to [`REFUSALS_KEPT_BYTES_MAX`] bytes. Above these
-//! limits, a refusal of the network with the most refusals is evicted: the oldest one in that network's largest group.
-//! A group contains the refusals of one channel or key by one check. A flood therefore evicts only refusals of its own
-//! network, and a camera that retries evicts only its own refusals. A single refusal of another device is kept, even if
-//! it came from the same address.
+//! Up to [`REFUSALS_KEPT_MAX`] refusals are kept, which take up to [`REFUSALS_KEPT_BYTES_MAX`] bytes. Beyond these
+//! limits, the network with the most refusals loses the oldest refusal of its largest group. A group contains the
+//! refusals of one channel or key by one check. A flood therefore evicts only refusals from its own network, and a
+//! camera that retries evicts only its own refusals. A single refusal of another device is kept, even if it came from
+//! the same address.
 
 use crate::edge::turn::calendar;
 use crate::limits::{REFUSAL_GROUPS_KEPT_MAX, REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The recent refusals. The log thread adds them, and the admin listener reads them.
+/// Recent refusals, added by the log thread and read by the admin listener.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     ring: Shared<Ring>,
@@ -43,10 +43,10 @@ pub(crate) struct RefusalMatches {
 struct Ring {
     /// Maximum number of rows, and their maximum total size in bytes.
     most: (usize, usize),
-    /// The refusals by number, in the order of arrival.
+    /// Refusals by number, in order of arrival.
     rows: BTreeMap<u64, Arc<Refused>>,
-    /// The numbers that identify the refusals of each network and group, in the order of arrival. Refusals of unknown
-    /// names form a single group.
+    /// The numbers of the refusals in each network and group, in order of arrival. Refusals of unknown names form a
+    /// single group.
     of: BTreeMap<Prefix, BTreeMap<GroupKey, VecDeque<u64>>>,
     groups: Groups,
     bytes: usize,
@@ -59,13 +59,14 @@ impl Recent {
     pub(crate) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {
-                self.locked(|ring| ring.push(*refused));
+                self.ring.lock().push(*refused);
                 self.noted.notify_one();
             }
-            Entry::Suppressed { refusals, counts } => self.locked(|ring| {
+            Entry::Suppressed { refusals, counts } => {
+                let mut ring = self.ring.lock();
                 ring.suppressed += refusals;
                 ring.groups.count(refusals, &counts, calendar());
-            }),
+            }
             Entry::ConnectionEnd(_)
             | Entry::EndsSuppressed { .. }
             | Entry::Unaccepted(_)
@@ -77,50 +78,48 @@ impl Recent {
         }
     }
 
-    /// Waits until a refusal is stored, or returns at once if one has been stored since the last call. Only one task
-    /// may wait.
+    /// Waits until a refusal is stored, or returns immediately if one has been stored since the last call. Only one
+    /// task may wait.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
 
     pub(crate) fn forget(&self, fits: impl Fn(&Refused) -> bool) -> usize {
-        self.locked(|ring| ring.forget(fits))
+        self.ring.lock().forget(fits)
     }
 
     /// Returns the refusals numbered `number` and higher, from oldest to newest, and the number of the next refusal.
     pub(crate) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
-        self.locked(|ring| {
-            let rows = ring.rows.range(number..).map(|(_, row)| row);
-            (rows.cloned().collect(), ring.next)
-        })
+        let ring = self.ring.lock();
+        let rows = ring.rows.range(number..).map(|(_, row)| row);
+        (rows.cloned().collect(), ring.next)
     }
 
     pub(crate) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
         self.before(u64::MAX, most, fits)
     }
 
-    /// Returns up to `most` refusals that match and whose numbers are below `number`, beginning with the newest.
+    /// Returns up to `most` refusals that match and whose numbers are below `number`, starting with the newest.
     pub(crate) fn before(
         &self,
         number: u64,
         most: usize,
         fits: impl Fn(&Refused) -> bool,
     ) -> RefusalMatches {
-        self.locked(|ring| {
-            let all = ring.rows.range(..number).rev();
-            let mut fitting = all.filter(|(_, row)| fits(row));
-            let shown: Vec<(&u64, &Arc<Refused>)> = fitting.by_ref().take(most).collect();
-            let more = fitting.count();
-            let last = shown.last().filter(|_| more > 0);
-            RefusalMatches {
-                found: shown.len() + more,
-                next: last.map(|(number, _)| **number),
-                refusals: shown.iter().map(|(_, row)| Arc::clone(row)).collect(),
-                kept: ring.rows.len(),
-                since: ring.rows.values().next().map(|oldest| oldest.at),
-                suppressed: ring.suppressed,
-            }
-        })
+        let ring = self.ring.lock();
+        let all = ring.rows.range(..number).rev();
+        let mut fitting = all.filter(|(_, row)| fits(row));
+        let shown: Vec<(&u64, &Arc<Refused>)> = fitting.by_ref().take(most).collect();
+        let more = fitting.count();
+        let last = shown.last().filter(|_| more > 0);
+        RefusalMatches {
+            found: shown.len() + more,
+            next: last.map(|(number, _)| **number),
+            refusals: shown.iter().map(|(_, row)| Arc::clone(row)).collect(),
+            kept: ring.rows.len(),
+            since: ring.rows.values().next().map(|oldest| oldest.at),
+            suppressed: ring.suppressed,
+        }
     }
 
     /// Calls `read` with all groups and with a map from each group to its newest matching refusal that is still kept.
@@ -129,15 +128,10 @@ impl Recent {
         fits: impl Fn(&Refused) -> bool,
         read: impl FnOnce(&Groups, &BTreeMap<GroupKey, Arc<Refused>>) -> T,
     ) -> T {
-        self.locked(|ring| {
-            let rows = ring.rows.values().filter(|row| fits(row));
-            let newest = rows.map(|row| (key_of(row), Arc::clone(row)));
-            read(&ring.groups, &newest.collect())
-        })
-    }
-
-    fn locked<T>(&self, use_it: impl FnOnce(&mut Ring) -> T) -> T {
-        use_it(&mut self.ring.lock())
+        let ring = self.ring.lock();
+        let rows = ring.rows.values().filter(|row| fits(row));
+        let newest = rows.map(|row| (key_of(row), Arc::clone(row)));
+        read(&ring.groups, &newest.collect())
     }
 }
 
@@ -175,8 +169,8 @@ impl Ring {
         }
     }
 
-    /// Evicts the oldest refusal of the largest group of the network that has the most refusals. If networks or groups
-    /// are equally large, chooses the one with the oldest refusal.
+    /// Evicts the oldest refusal in the largest group of the network with the most refusals. If networks or groups are
+    /// equally large, chooses the one with the oldest refusal.
     fn evict(&mut self) {
         let oldest = |numbers: &VecDeque<u64>| numbers.front().copied().unwrap_or(u64::MAX);
         let largest = self.of.iter_mut().max_by_key(|(_, groups)| {
@@ -217,7 +211,7 @@ impl Ring {
         }
     }
 
-    /// Erases the refusals that `fits` selects. The counts of groups are kept, since they contain no personal data.
+    /// Erases the refusals for which `fits` returns `true`. Group counts are kept, since they contain no personal data.
     fn forget(&mut self, fits: impl Fn(&Refused) -> bool) -> usize {
         let all = self.rows.iter().filter(|(_, row)| fits(row));
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
@@ -314,8 +308,8 @@ fn bytes_of(refused: &Refused) -> usize {
 /// Holds even for the longest subject.
 const ROW_BYTES: usize = 512;
 
-// Counts of refusals by check and subject. A group records the number of its refusals, the times of the first and the
-// last one, and the numbers per minute in the last hour.
+// Refusal counts by check and subject. A group records how many refusals it has had, when the first and the last one
+// occurred, and how many occurred in each minute of the last hour.
 //
 // Every refusal is counted once its shard has reported it, even if it is not logged. There are at most
 // [`REFUSAL_GROUPS_KEPT_MAX`] groups. If there are more, the check with the most groups loses one: the group that has
@@ -333,8 +327,10 @@ pub(crate) fn key_of(refused: &Refused) -> GroupKey {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<GroupKey, Group>,
-    others: u64,
-    refusals: u64,
+    /// The number of refusals whose check is unknown.
+    pub(crate) others: u64,
+    /// The number of all refusals.
+    pub(crate) refusals: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -368,16 +364,13 @@ impl Groups {
     /// Counts refusals that were not logged. `refusals` is their total, and `counts` breaks it down by subject as far
     /// as known.
     pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
-        let told: u64 = counts.iter().map(|count| count.refusals).sum();
-        let untold = refusals.saturating_sub(told);
-        self.others += untold;
-        self.refusals += untold;
+        let of_checks = counts.iter().filter(|count| count.check.is_some());
+        let of_checks: u64 = of_checks.map(|count| count.refusals).sum();
+        let others = refusals.saturating_sub(of_checks);
+        self.others += others;
+        self.refusals += others;
         for count in counts {
-            let Some(check) = count.check else {
-                self.others += count.refusals;
-                self.refusals += count.refusals;
-                continue;
-            };
+            let Some(check) = count.check else { continue };
             let known = self.groups.contains_key(&(check, count.subject.clone()));
             let subject = if known {
                 count.subject.clone()
@@ -394,11 +387,6 @@ impl Groups {
         let mut found: Vec<&Group> = all.map(|(_, group)| group).collect();
         found.sort_by_key(|group| Reverse((group.last, group.refusals)));
         found
-    }
-
-    /// Returns the total number of refusals, and the number of those whose check is unknown.
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        (self.refusals, self.others)
     }
 
     fn add(&mut self, key: GroupKey, at: Wall, more: u64) -> &mut Group {
@@ -648,7 +636,7 @@ mod groups_tests {
             count(None, Subject::Other, 2),
         ];
         groups.count(19, &counts, Wall(240_000));
-        assert_eq!(groups.totals(), (22, 5));
+        assert_eq!((groups.refusals, groups.others), (22, 5));
         let found = groups.find(|_, _| true);
         let shown: Vec<_> = found
             .iter()
@@ -678,7 +666,7 @@ mod groups_tests {
         }
         assert_eq!(groups.groups.len(), REFUSAL_GROUPS_KEPT_MAX);
         let sum: u64 = groups.groups.values().map(|it| it.refusals).sum();
-        assert_eq!((sum, groups.totals()), (2_001, (2_001, 0)));
+        assert_eq!((sum, groups.refusals, groups.others), (2_001, 2_001, 0));
         let device = groups.find(|_, it| it.check == Check::SignatureMismatch);
         assert_eq!(device.len(), 1, "another check has more");
         for group in groups.find(|_, _| true) {

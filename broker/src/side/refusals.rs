@@ -1,38 +1,37 @@
 //! Refusals and the reasons for them: `GET /refusals`, `GET /refusals/groups` and `GET /refusals/{id}`.
 //!
-//! A search covers the refusals that are kept. A refusal that has been evicted can still be looked up by its id, which
-//! encodes its time, shard and reason. All text from clients is escaped by the JSON library.
+//! A search covers the refusals that are still stored. A refusal that has been evicted can still be looked up by its
+//! id, which encodes its time, shard and reason. All text from clients is escaped by the JSON library.
 
 use crate::edge::turn::calendar;
-use crate::side::admin::http::{Answer, Fault, fault_id, rfc3339, time_of};
+use crate::side::admin::http::{Answer, Fault, encoded, fault_id, rfc3339, time_of};
 use crate::side::feed::Feed;
 use crate::side::inspector::{Inspector, name_node};
 use crate::side::problems::Problems;
 use crate::side::recent_refusals::{Group, Recent, RefusalMatches, key_of, says, texts};
 use crate::{limits::REFUSALS_SHOWN_MAX, side::Log};
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use broker_core::journal::{Explain, Presented, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::{auth::SessionKeys, check::Check, limits::LIST_PAGE_MAX, time::Wall};
-use codec::http::{decode, encode, pairs};
+use codec::http::{decode, pairs};
 use codec::identifiers::ChannelArn;
 use serde_json::{Value, json as value};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The refusals that are kept, and the decoder of refusal ids.
+/// The stored refusals, and the decoder for refusal ids.
 #[derive(Debug)]
 pub struct Refusals {
     log: Log,
-    recent: Arc<Recent>,
+    pub(crate) recent: Arc<Recent>,
     reader: RefusalReader,
     shards: u16,
     next: AtomicU64,
-    /// The furthest that the shards' calendars have been ahead of the system clock, in milliseconds. 0 outside tests.
+    /// The furthest that the shards' wall clocks have been ahead of the system clock, in milliseconds. 0 outside tests.
     ahead_ms: AtomicU64,
 }
 
@@ -46,9 +45,9 @@ pub(crate) fn routes(refusals: Arc<Refusals>, inspector: Inspector) -> Router {
 
 type Sources = (Arc<Refusals>, Inspector);
 
-/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: returns the refusals
-/// that are kept, from newest to oldest. Covers all nodes, unless the scope is `node`. `before` requests the next page,
-/// which contains only refusals of this node.
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&text=&since=&before=&limit=&scope=`: returns the stored
+/// refusals on all nodes or, if the scope is `node`, on this node, from newest to oldest. `before` requests the next
+/// page, which contains only this node's refusals.
 async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -60,7 +59,7 @@ async fn list(State((refusals, inspector)): State<Sources>, RawQuery(query): Raw
 }
 
 /// `GET /refusals/groups?channel=&check=&text=&limit=`, which also accepts the other parameters of `/refusals`: returns
-/// refusals grouped by check and channel, beginning with the most recent group. Each node has its own groups.
+/// refusals grouped by check and channel, starting with the most recent group. Each node has its own groups.
 async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): RawQuery) -> Answer {
     let query = query.unwrap_or_default();
     refusals.settled().await;
@@ -71,15 +70,14 @@ async fn groups(State((refusals, inspector)): State<Sources>, RawQuery(query): R
     Ok(Json(document))
 }
 
-/// `GET /refusals/{id}`: returns one refusal with the data of its signature check, from the node that keeps it. If no
-/// node does, returns the information contained in the id.
+/// `GET /refusals/{id}`: returns one refusal with the data of its signature check, from the node that stores it. If no
+/// node does, returns the information encoded in the id.
 async fn one(State((refusals, inspector)): State<Sources>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
     let own = refusals.own(&id).await;
     let is_kept = own.as_ref().is_ok_and(|found| found["source"] == "kept");
     if let Some(nodes) = inspector.nodes.filter(|_| !is_kept) {
-        let mut path = String::from("/refusals/");
-        encode(&mut path, &id);
+        let path = format!("/refusals/{}", encoded(&id));
         let (others, _) = nodes.ask(&path, "").await?.documents();
         let kept = others
             .into_iter()
@@ -98,7 +96,7 @@ impl Refusals {
     pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
         Self {
             log: log.clone(),
-            recent: log.recent(),
+            recent: Arc::clone(&log.kept.recent),
             reader: RefusalReader::new(keys),
             shards: u16::try_from(shards).unwrap_or(u16::MAX),
             next: AtomicU64::new(0),
@@ -106,21 +104,13 @@ impl Refusals {
         }
     }
 
-    /// Records that the shards' calendars have been moved this many milliseconds ahead of the system clock.
+    /// Records that the shards' wall clocks have been moved this many milliseconds ahead of the system clock.
     pub(crate) fn calendars_move(&self, ahead_ms: u64) {
         self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
     pub(crate) fn problems(&self) -> Arc<Problems> {
-        self.log.problems()
-    }
-
-    pub(crate) fn shared(&self) -> Arc<Recent> {
-        Arc::clone(&self.recent)
-    }
-
-    pub(crate) fn recent(&self) -> &Recent {
-        &self.recent
+        Arc::clone(&self.log.kept.problems)
     }
 
     pub(crate) async fn settled(&self) {
@@ -131,10 +121,6 @@ impl Refusals {
     #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
-    }
-
-    pub(crate) async fn noted(&self) {
-        self.recent.noted().await;
     }
 
     pub(crate) fn publish(&self, feed: &Feed) {
@@ -195,13 +181,12 @@ impl Refusals {
             let shown = found.iter().take(most);
             let shown = shown.map(|group| self.group(group, shown_by(group), now));
             let shown: Vec<Value> = shown.collect();
-            let (refusals, others) = groups.totals();
             let fitting: u64 = found.iter().map(|group| group.refusals).sum();
             value!({
                 "groups": shown,
                 "found": { "groups": found.len(), "refusals": fitting },
-                "refusals": refusals,
-                "others": others,
+                "refusals": groups.refusals,
+                "others": groups.others,
             })
         })
     }
@@ -290,13 +275,18 @@ impl Refusals {
             "fault": refused.fault.map(fault_id),
             "policy": refused.policy,
         });
-        show_sign_in(&mut row, refused.claims.sign_in.as_deref());
+        // The certificate or token, and the role. Members without a value are null.
+        let nothing = Presented::default();
+        let sign_in = refused.claims.sign_in.as_deref().unwrap_or(&nothing);
+        for (name, text) in sign_in.named() {
+            row[name] = text.into();
+        }
         row
     }
 }
 
 fn explained(explain: &Explain) -> Value {
-    // If the text is complete, the signed headers are on the second-last line.
+    // If the text is complete, the signed headers are on the second-to-last line.
     let mut lines = explain.canonical_request.rsplit('\n');
     let is_whole = lines.next().is_some_and(|hash| hash.len() == SHA256_DIGITS);
     let signed_headers = lines.next().filter(|_| is_whole);
@@ -307,25 +297,16 @@ fn explained(explain: &Explain) -> Value {
     })
 }
 
-const NOT_OURS: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
+const NOT_OURS: Fault = Fault::not_found(
     "not an id of this broker: it must be the 36 characters of x-amzn-RequestId, or of RequestId, in an answer that \
      refused a request; other answers have random ids",
 );
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
-/// Adds the certificate or token, and the role, to a row. Members without a value are null.
-fn show_sign_in(row: &mut Value, sign_in: Option<&Presented>) {
-    let nothing = Presented::default();
-    for (name, text) in sign_in.unwrap_or(&nothing).named() {
-        row[name] = text.into();
-    }
-}
-
 // The filter for refusals, which is built from the parameters of `/refusals`.
 
-/// Conditions that a refusal must meet. All of them must hold.
+/// Search conditions, all of which a refusal must meet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     id: Option<String>,
@@ -354,7 +335,10 @@ impl Filter {
             }
             match name {
                 "id" => filter.id = Some(plain_id(&text)),
-                "channel" => filter.channel = Some(channel_name(text)),
+                "channel" => {
+                    let arn = ChannelArn::parse(&text, false).ok();
+                    filter.channel = Some(arn.map_or(text, |arn| arn.name().to_owned()));
+                }
                 "client" => filter.client = Some(text),
                 "key" => filter.key = Some(text),
                 "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
@@ -418,13 +402,6 @@ fn plain_id(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
 
-fn channel_name(text: String) -> String {
-    match ChannelArn::parse(&text, false) {
-        Ok(arn) => arn.name().to_owned(),
-        Err(_) => text,
-    }
-}
-
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
@@ -445,7 +422,7 @@ const BAD_CHECK: Fault = Fault::bad(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::side::feed::{Bell, Next};
+    use crate::side::feed::{Bell, FeedKind, Next};
     use crate::side::log::writer::write_all;
     use broker_core::check::Check;
     use broker_core::event::Purpose;
@@ -618,7 +595,7 @@ mod tests {
     #[test]
     fn a_stream_gets_each_refusal_once() {
         let (refusals, id) = refusals();
-        let feed = Feed::of_events(&Bell::default());
+        let feed = Feed::of(FeedKind::Events, &Bell::default());
         let note = || refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
         note();
         let mut position = feed.watch();

@@ -2,8 +2,7 @@
 
 use crate::side::read_files::Reloads;
 use broker_core::readiness::Readiness;
-use broker_core::settings::SettingChanges;
-use broker_core::settings::Settings;
+use broker_core::settings::{SettingChanges, Settings};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use strum::{FromRepr, IntoStaticStr, VariantArray};
@@ -14,7 +13,7 @@ use strum::{FromRepr, IntoStaticStr, VariantArray};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// A value that threads share. Clones share the value.
+/// A value shared between threads. Clones share the value.
 #[derive(Debug, Default)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -23,7 +22,7 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Locks the value. A panic of another thread that held the lock is ignored, since the value is always consistent.
+    /// Locks the value. A poisoned lock is not an error, since the value is always consistent.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,7 +48,7 @@ pub enum Status {
     Ok,
     /// The process is shutting down.
     Draining,
-    /// The store of the registry fails.
+    /// The registry's store is failing.
     StoreFailed,
 }
 
@@ -61,7 +60,7 @@ impl Status {
     }
 }
 
-/// The status of the process. The main thread sets it and the side thread shows it. Shards use it to answer probes.
+/// The process status, which the main thread sets and the side thread shows. Shards use it to answer probes.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
@@ -111,19 +110,19 @@ impl StatusBoard {
         self.0.readiness.set_serves(status == Status::Ok);
     }
 
-    /// Sets whether the store of the registry fails. If so, [`StatusBoard::status`] returns [`Status::StoreFailed`]
+    /// Sets whether the registry's store is failing. If so, [`StatusBoard::status`] returns [`Status::StoreFailed`]
     /// instead of [`Status::Ok`]. Returns whether the value has changed.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.readiness.set_store_failed(failed)
     }
 
-    /// Returns the results of reloads. The main thread records them.
+    /// Returns the results of reloads, which the main thread records.
     #[must_use]
     pub fn reloads(&self) -> &Reloads {
         &self.0.reloads
     }
 
-    /// Returns the settings in force. The main thread replaces them.
+    /// Returns the settings in force, which the main thread replaces on a reload.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.0.running

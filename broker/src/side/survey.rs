@@ -1,6 +1,6 @@
-//! Queries to shards. A query is posted to the mailbox of a shard, and its response is awaited for a limited time.
+//! Queries to shards. A query is posted to a shard's mailbox, and its response is awaited for a limited time.
 //!
-//! Scrapes, the inspector and the liveness checks of shards each have their own survey.
+//! Scrapes, the inspector and the shard liveness checks each have their own survey.
 
 use crate::edge::Post;
 use broker_core::{id::ShardId, machine::Machine};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Queries shards for responses of type `A`.
 ///
 /// A shard is not queried again until it has responded. If a shard hangs, its mailbox therefore contains at most one
-/// query of each survey, and only the first call waits until its time limit.
+/// query per survey, and only the first call waits for its full time limit.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<SurveyedShard<A>>,
@@ -27,7 +27,7 @@ struct SurveyedShard<A> {
 }
 
 impl<M: Machine, A> Survey<M, A> {
-    /// Creates a survey of the shards that have these mailboxes.
+    /// Creates a survey of the shards with these mailboxes.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
         let one = |_| SurveyedShard {

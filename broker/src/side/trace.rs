@@ -1,8 +1,8 @@
-//! Traces of channels: recorded events, probable causes of trouble, and viewers whose sessions failed or were degraded.
+//! Channel traces: recorded events, probable causes of trouble, and viewers whose sessions failed or were degraded.
 //!
-//! This file serves `GET /channels/{name}/trace` and reads the notes of a shard on a channel. `timeline` groups the
-//! notes into connections with their events and facts. `hints` contains tables of conditions on these facts, with a
-//! sentence for each condition. `failed_sessions` stores sessions that failed. The document is the only model of a
+//! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
+//! into connections with their events and facts. `hints` contains tables of conditions on these facts, with a sentence
+//! for each condition. `failed_sessions` stores sessions that failed. The trace document is the only model of a
 //! session: `drawing` creates pictures and archives from it, and `text` creates terminal output. All text from clients
 //! is escaped by the JSON library.
 
@@ -74,7 +74,11 @@ async fn trace(
 
 pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Result<Value, Fault> {
     let identity = traces.inspector.identity(name, query)?;
-    let wanted = TraceQuery::of(query)?;
+    let wanted = TraceQuery {
+        client: parameter(query, "client")?,
+        since: time(query, "since", calendar().0)?,
+        limit: limit(query, LIMIT_DEFAULT, LIMIT_MAX)?,
+    };
     let mut document = {
         let _turn = traces.turn.lock().await;
         let reading = traces.read(&identity, TRACE_EVENTS_MAX).await?;
@@ -83,15 +87,24 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     let is_about =
         |it: &Refused| it.status < 400 && it.claims.channel.as_deref() == Some(identity.name());
     for noticed in traces.recent.find(NOTICED_SHOWN_MAX, is_about).refusals {
-        add_noticed(&mut document, &noticed);
+        // The request was served although its signature had a flaw, such as one that only `--dev` tolerates.
+        let why = noticed.policy.as_deref();
+        let why = why.unwrap_or_else(|| noticed.check.says());
+        for name in ["viewers", "master"] {
+            let mut connections = document[name].as_array_mut().into_iter().flatten();
+            let one = connections.find(|one| one["remote"] == noticed.remote.to_string());
+            if let Some(hints) = one.and_then(|one| one["hints"].as_array_mut()) {
+                hints.push(format!("its signature is {why}").into());
+            }
+        }
     }
     name_node(&mut document, traces.inspector.node());
     Ok(document)
 }
 
-/// Adds what a viewer reports about the peer connection of its newest session, since signaling does not reveal this.
-/// `seen` is the client id of the viewer, followed by `word@ms` for each event. Times are in milliseconds since the
-/// viewer's WebSocket opened.
+/// Adds what a viewer reports about the peer connection of its newest session, which signaling does not reveal. `seen`
+/// is the viewer's client id, followed by `word@ms` for each event. Times are in milliseconds since the viewer's
+/// WebSocket opened.
 fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     let Some(seen) = parameter(query, "seen")? else {
         return Ok(());
@@ -117,40 +130,13 @@ fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Adds a hint to a connection whose request was served although its signature had a flaw, such as one that only
-/// `--dev` tolerates.
-fn add_noticed(document: &mut Value, noticed: &Refused) {
-    let why = noticed.policy.as_deref();
-    let why = why.unwrap_or_else(|| noticed.check.says());
-    for name in ["viewers", "master"] {
-        let connections = document[name].as_array_mut();
-        let mut connections = connections.into_iter().flatten();
-        let one = connections.find(|one| one["remote"] == noticed.remote.to_string());
-        let hints = one.and_then(|one| one["hints"].as_array_mut());
-        if let Some(hints) = hints {
-            hints.push(format!("its signature is {why}").into());
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
 struct TraceQuery {
     client: Option<String>,
     since: Option<Wall>,
     limit: usize,
 }
 
-impl TraceQuery {
-    fn of(query: &str) -> Result<Self, Fault> {
-        Ok(Self {
-            client: parameter(query, "client")?,
-            since: time(query, "since", calendar().0)?,
-            limit: limit(query, LIMIT_DEFAULT, LIMIT_MAX)?,
-        })
-    }
-}
-
-/// The readings of both clocks when a trace was read. Used to convert monotonic times to dates.
+/// Readings of both clocks at the time of the trace, used to convert monotonic times to dates.
 #[derive(Clone, Copy)]
 struct TraceClocks(Wall, u64);
 
@@ -202,7 +188,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
     let hints = of_viewer(facts);
     let mut viewer = connection(one, clocks, ping_ms, &hints);
-    // If there was no trouble in a session, its last hint is shown as a fact.
+    // If a session had no trouble, its last hint is shown as a fact.
     viewer["done"] = is_done(&hints).into();
     viewer["clientId"] = one.client_id.as_deref().into();
     viewer["summary"] = value!({
@@ -222,7 +208,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     viewer
 }
 
-/// Returns the time of the last candidate that one side sent. As far as signaling shows, trickle ICE is complete then.
+/// Returns the time of the last candidate that one side sent. As far as signaling shows, trickle ICE was then complete.
 fn last_candidate(events: &[Value], from: &str) -> Value {
     let is_own = |it: &&Value| it["action"] == "ICE_CANDIDATE" && it["from"] == from;
     let last = events.iter().rfind(is_own);
@@ -326,7 +312,7 @@ fn shown(event: &TraceEvent, of: &TimelineConnection) -> Value {
     shown
 }
 
-/// Returns how a trace shows a stage of a message: the kind of event, and the name and value of a member with details.
+/// Returns how a trace represents a stage of a message: the event kind, and the name and value of the detail member.
 fn words(passage: Passage) -> (&'static str, &'static str, &'static str) {
     match passage {
         Passage::Relayed => ("message", "route", "to"),
@@ -365,7 +351,7 @@ const PICTURE_WIDTH: i32 = 900;
 
 // Reads the notes of shards on a channel.
 
-/// Access to the traces of channels. Clones share it.
+/// Access to channel traces. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Traces {
     pub(crate) inspector: Inspector,
@@ -384,8 +370,8 @@ impl Traces {
         }
     }
 
-    /// Returns the hints for the connection of a viewer from this address. Returns `None` if the shard no longer has
-    /// notes on the connection.
+    /// Returns the hints for a viewer's connection from this address, or `None` if the shard no longer has notes on the
+    /// connection.
     async fn hints(
         &self,
         identity: &Identity,

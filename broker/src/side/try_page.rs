@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::broadcast::{Receiver, Sender, channel};
+use tokio::sync::broadcast::{Sender, channel};
 use tokio::time::timeout;
 
 pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
@@ -31,7 +31,7 @@ pub(crate) fn routes(page: TryPage, sessions: TrySessions) -> Router {
                 .post(take)
                 .layer(DefaultBodyLimit::max(TRY_WAKE_BODY_BYTES_MAX)),
         )
-        // Events that concern no channel, such as the start of a process or an operator's test event.
+        // Events that are not about a channel, such as the start of a process or an operator's test event.
         .route("/try/wake/", post(take_other))
         .with_state(TryWakes::new(page.settings.dev));
     let of_sessions = Router::new()
@@ -60,12 +60,9 @@ async fn only_if_on(
     Ok(next.run(request).await)
 }
 
-const OFF: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
-    "/try is off: it needs --dev, or [admin] try = true",
-);
+const OFF: Fault = Fault::not_found("/try is off: it needs --dev, or [admin] try = true");
 
-// The files of the page, and the data that it needs. The page does its signaling on the client listeners.
+// The page's files, and the data that it needs. The page does its signaling on the client listeners.
 
 #[derive(Clone)]
 pub(crate) struct TryPage {
@@ -117,8 +114,8 @@ pub(crate) async fn settings(
         .listen
         .iter()
         .find(|listen| listen.scheme == Scheme::Http);
-    // A device on the local network has accepted the certificate of this listener, so it is given only endpoints of
-    // this listener.
+    // A device on the local network has accepted this listener's certificate, so it receives only this listener's
+    // endpoints.
     let of_lan = settings.lan_listener().filter(|_| seat.is_of_lan());
     let listen = of_lan.or(plain).or_else(|| settings.listen.first());
     let listen = listen.ok_or(NO_LISTENER)?;
@@ -144,10 +141,7 @@ fn computer() -> Option<String> {
     Some(name.trim().to_owned())
 }
 
-const NO_LISTENER: Fault = Fault::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "there is no client listener",
-);
+const NO_LISTENER: Fault = Fault::unavailable("there is no client listener");
 
 /// Returns the content security policy of the page. It permits the page's own files and connections to the client
 /// listeners.
@@ -175,7 +169,7 @@ fn content_policy(settings: &Settings, host: &str) -> String {
         .map(|domain| format!("wss://*.{domain}"));
     let mut all: Vec<String> = Vec::new();
     for url in listeners.chain(fixed).chain(domain) {
-        // The grammar of a policy does not include IPv6 addresses (CSP3, section 2.3.1), so only the scheme is listed.
+        // The policy grammar does not include IPv6 addresses (CSP3, section 2.3.1), so only the scheme is listed.
         let source = match url.split_once("://[") {
             Some((scheme, _)) => format!("{scheme}:"),
             None => url,
@@ -207,7 +201,7 @@ fn urls(scheme: Scheme, at: &str) -> [String; 2] {
 const PAGE: &str = include_str!("../../console/try/try.html");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-// Receives the wake calls for the page's sleeping camera, under `--dev`. A hook posts to `/try/wake/{channel}` of this
+// Receives the wake calls for the page's sleeping camera, under `--dev`. A hook posts to `/try/wake/{channel}` on this
 // listener, and the page waits for the call at the same path.
 
 #[derive(Clone)]
@@ -254,23 +248,22 @@ async fn take_other(State(wakes): State<TryWakes>) -> Result<StatusCode, Fault> 
 /// polls again.
 pub(crate) async fn wait(State(wakes): State<TryWakes>, Path(name): Path<String>) -> Answer {
     wakes.check()?;
-    let call = call_of(wakes.calls.subscribe(), &name);
+    let mut calls = wakes.calls.subscribe();
+    let call = async {
+        loop {
+            match calls.recv().await {
+                Ok((of, attempt)) if *of == *name => return Some(attempt),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    };
     let within = Duration::from_secs(TRY_WAKE_WAIT_S);
     let attempt = timeout(within, call).await.unwrap_or_default();
     Ok(Json(value!({ "attempt": attempt })))
 }
 
-async fn call_of(mut calls: Receiver<Call>, channel: &str) -> Option<u64> {
-    loop {
-        match calls.recv().await {
-            Ok((name, attempt)) if *name == *channel => return Some(attempt),
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return None,
-        }
-    }
-}
-
-const NEEDS_DEV: Fault = Fault::new(StatusCode::NOT_FOUND, "/try/wake needs --dev");
+const NEEDS_DEV: Fault = Fault::not_found("/try/wake needs --dev");
 
 #[cfg(test)]
 mod page_tests {

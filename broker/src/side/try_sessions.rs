@@ -1,9 +1,9 @@
 //! `POST /try/session`: issues credentials that let a page act as one master or one viewer of one channel for 15
 //! minutes.
 //!
-//! The keys are temporary credentials like those of GetFederationToken. They are sealed rather than stored, and act on
-//! behalf of the first principal in the credentials file that is permitted to connect in this way. They never permit
-//! more than this principal may do, and become invalid when the principal does.
+//! The keys are temporary credentials like those returned by GetFederationToken. They are sealed rather than stored,
+//! and act on behalf of the first principal in the credentials file that is permitted to connect in this way. They
+//! never permit more than that principal may do, and become invalid when the principal does.
 
 use crate::edge::turn::calendar;
 use crate::limits::TRY_SESSIONS_PER_MINUTE;
@@ -80,22 +80,8 @@ pub(crate) async fn session(
 ) -> Result<impl IntoResponse, Fault> {
     let too_large = "the body is too large, or was cut off";
     let body = body.map_err(|rejection| Fault::new(rejection.status(), too_large))?;
-    let query = query.unwrap_or_default();
-    let may = account.is_some() || it.access.borne(&headers).is_some();
-    let answer = give(&it, (seat.remote(), may), &query, &headers, &body).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
-}
-
-async fn give(
-    it: &TrySessions,
-    (remote, may): (SocketAddr, bool),
-    query: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Value, Fault> {
     let Some(lender) = &it.tries.lender else {
-        return Err(Fault::new(
-            StatusCode::CONFLICT,
+        return Err(Fault::conflict(
             "requests are not signed here: connect without a session",
         ));
     };
@@ -105,27 +91,23 @@ async fn give(
             "sessions need [admin] token_file",
         ));
     }
-    if !may {
+    if account.is_none() && it.access.borne(&headers).is_none() {
         return Err(Fault::new(
             StatusCode::UNAUTHORIZED,
             "Authorization: Bearer <token> is missing or wrong",
         ));
     }
-    is_json(headers)?;
-    let wanted = SessionRequest::of(body)?;
-    let identity = it.inspector.identity(&wanted.channel, query)?;
+    is_json(&headers)?;
+    let wanted = SessionRequest::of(&body)?;
+    let query = query.unwrap_or_default();
+    let identity = it.inspector.identity(&wanted.channel, &query)?;
     let arn = arn_of(&it.inspector, identity).await?;
-    let now = calendar();
+    let (now, remote) = (calendar(), seat.remote());
     let mut lender = lender.lock().await;
     let session = lender.lend(&wanted, &arn, now.0 / 1000, Instant::now(), remote)?;
-    Ok(answer(
-        &it.running.settings(),
-        &wanted,
-        &arn,
-        &session,
-        host_name(headers),
-        now,
-    ))
+    let (settings, host) = (it.running.settings(), host_name(&headers));
+    let answer = answer(&settings, &wanted, &arn, &session, host, now);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
 async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn, Fault> {
@@ -135,8 +117,7 @@ async fn arn_of(inspector: &Inspector, identity: Identity) -> Result<ChannelArn,
         .await;
     match reply {
         Some((_, Reply::Channel(Some(view)))) => Ok(view.record.arn.clone()),
-        Some(_) => Err(Fault::new(
-            StatusCode::NOT_FOUND,
+        Some(_) => Err(Fault::not_found(
             "there is no such channel: create it with CreateSignalingChannel first",
         )),
         None => Err(SILENT),
@@ -188,10 +169,7 @@ impl Lender {
             })?;
         let account = Account::of(arn);
         if !self.journal.keep_place(account) {
-            return Err(Fault::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the log has no room for the audit line",
-            ));
+            return Err(Fault::unavailable("the log has no room for the audit line"));
         }
         let expires_s = (now_s + SESSION_S).min(parent.expires_s.unwrap_or(u64::MAX));
         let keys = wanted.policy(&text).ok().and_then(|policy| {
@@ -259,15 +237,10 @@ impl Lender {
             data_encoding::HEXLOWER.encode(self.nonces.draw().get(..16).unwrap_or_default());
         hex.replace_range(12..13, "4");
         hex.replace_range(16..17, "a");
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-        format!(
-            "{}-{}-{}-{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(12, 16),
-            part(16, 20),
-            part(20, 32)
-        )
+        for hyphen in [8, 13, 18, 23] {
+            hex.insert(hyphen, '-');
+        }
+        hex
     }
 }
 

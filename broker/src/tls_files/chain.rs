@@ -1,36 +1,36 @@
 //! Certificate chains: their order, validity and keys, and the PEM files that contain them.
 
-use crate::files::{self, ReadError};
+use crate::devices::{unix_s, validity_s};
+use crate::files::{self, FileFault, ReadError};
 use crate::tls_files::expiry::{Expiry, moment};
 use broker_core::settings::Expired;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
-use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-/// The certificates that are presented together. The server certificate comes first, followed by its issuer's
-/// certificate, and so on.
+/// The certificates presented together: the server certificate, followed by its issuer's certificate, and so on.
 pub(crate) struct Chain {
-    certificates: Vec<CertificateDer<'static>>,
-    /// The public key of each certificate (SubjectPublicKeyInfo, DER-encoded).
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// Each certificate's public key (SubjectPublicKeyInfo, DER-encoded).
     public_keys: Vec<Vec<u8>>,
     names: Vec<String>,
     serial: String,
-    expiry: Expiry,
-    warnings: Vec<String>,
+    /// The earliest expiry of the presented certificates.
+    pub(crate) expiry: Expiry,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Chain {
-    /// Reads the file of `[tls] cert`. Fails if the file contains no PEM certificates, or if they are in the wrong
-    /// order. Also fails if a certificate that clients need is not valid yet at `now`, or if it has expired and
-    /// `expired` does not allow expired certificates.
-    pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, TlsFault> {
+    /// Reads the file of `[tls] cert`. Fails if it contains no PEM certificates, or if they are in the wrong order.
+    /// Also fails if a certificate that clients need is not valid yet at `now`, or if it has expired and `expired` does
+    /// not allow expired certificates.
+    pub(crate) fn read(path: &Path, now: SystemTime, expired: Expired) -> Result<Self, FileFault> {
         let certificates = read_certificates(CERT, path)?;
         let refused = |what: String| fault(CERT, path, &what);
         let parsed = certificates
@@ -59,13 +59,8 @@ impl Chain {
                 place + 1
             )
         });
-        let ends = parsed.iter().map(|certificate| {
-            (
-                seconds(certificate.validity().not_after.timestamp()),
-                name(certificate),
-            )
-        });
-        let (not_after, whose) = ends.min().unwrap_or_default();
+        let certificate_ends = parsed.iter().map(|it| (validity_s(it).1, name(it)));
+        let (not_after, whose) = certificate_ends.min().unwrap_or_default();
         Ok(Self {
             expiry: Expiry::new(not_after, whose),
             warnings: warnings.collect(),
@@ -82,22 +77,19 @@ impl Chain {
         })
     }
 
-    /// Checks that `key` belongs to the server certificate. Fails if it belongs to another certificate in the file, or
-    /// to none.
+    /// Checks that `key` is the server certificate's key. Fails if it belongs to another certificate in the file, or to
+    /// none.
     pub(crate) fn fits(
         &self,
         key: &dyn SigningKey,
         cert: &Path,
         key_path: &Path,
-    ) -> Result<(), TlsFault> {
+    ) -> Result<(), FileFault> {
         let Some(public) = key.public_key() else {
-            return Err(key_fault(key_path, &"its public key cannot be read"));
+            return Err(fault(KEY, key_path, &"its public key cannot be read"));
         };
-        let place = self
-            .public_keys
-            .iter()
-            .position(|own| own.as_slice() == public.as_ref());
-        match place {
+        let mut keys = self.public_keys.iter();
+        match keys.position(|own| own.as_slice() == public.as_ref()) {
             Some(0) => Ok(()),
             Some(place) => Err(fault(
                 CERT,
@@ -109,35 +101,21 @@ impl Chain {
                     self.names[place]
                 ),
             )),
-            None => Err(TlsFault {
-                key: "tls.key",
-                path: key_path.into(),
-                rule: format!(
+            None => {
+                let rule = format!(
                     "must be the private key of the first certificate in {} ({}): it is the key of another one",
                     cert.display(),
                     self.names[0]
-                ),
-            }),
+                );
+                Err(FileFault::new(KEY.key, key_path, rule))
+            }
         }
     }
 
-    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.certificates
-    }
-
-    /// Returns the name and the serial number of the server certificate, and the earliest expiry of the presented
-    /// certificates.
+    /// Returns the server certificate's name and serial number, and the earliest expiry of the presented certificates.
     pub(crate) fn leaf(&self) -> [String; 3] {
         let name = self.names.first().cloned().unwrap_or_default();
-        [name, self.serial.clone(), moment(self.expiry.not_after())]
-    }
-
-    pub(crate) fn expiry(&self) -> &Expiry {
-        &self.expiry
-    }
-
-    pub(crate) fn warnings(&self) -> &[String] {
-        &self.warnings
+        [name, self.serial.clone(), moment(self.expiry.not_after)]
     }
 }
 
@@ -158,14 +136,13 @@ pub(crate) fn first_end_of(path: &Path) -> Option<u64> {
 /// cannot be parsed.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(seconds(certificate.validity().not_after.timestamp()))
+    Some(validity_s(&certificate).1)
 }
 
-/// Returns how many certificates at the start of the list form a chain, in which each certificate is issued by the next
-/// one.
+/// Returns how many certificates at the start of the list form a chain, in which each one is issued by the next.
 ///
 /// RFC 5246, section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 permits
-/// unrelated certificates, which are accepted here. An issuer in the wrong position is refused, since some clients do
+/// unrelated certificates, which are accepted here. An issuer in the wrong position is rejected, since some clients do
 /// not accept it.
 fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     let mut linked = 1;
@@ -177,7 +154,8 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
         let displaced = |(_, other): &(usize, &X509Certificate<'_>)| {
             issued(other, last) && !issued(last, last) // // a self-signed CA certificate may end the chain
         };
-        if let Some((place, issuer)) = chain.iter().enumerate().skip(linked).find(displaced) {
+        let later = || chain.iter().enumerate().skip(linked);
+        if let Some((place, issuer)) = later().find(displaced) {
             return Err(format!(
                 "the chain is in the wrong order: certificate {linked} ({}) was issued by certificate {} ({}), which \
                  belongs right after it",
@@ -186,12 +164,7 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
                 name(issuer)
             ));
         }
-        if let Some((place, below)) = chain
-            .iter()
-            .enumerate()
-            .skip(linked)
-            .find(|(_, other)| issued(last, other))
-        {
+        if let Some((place, below)) = later().find(|(_, other)| issued(last, other)) {
             return Err(format!(
                 "the chain is in the wrong order: certificate {linked} ({}) issued certificate {} ({}), so that one \
                  belongs before it, the leaf first",
@@ -216,14 +189,7 @@ fn valid(
     now: SystemTime,
     expired: Expired,
 ) -> Result<(), String> {
-    let validity = certificate.validity();
-    let (from, to) = (
-        seconds(validity.not_before.timestamp()),
-        seconds(validity.not_after.timestamp()),
-    );
-    let clock = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let ((from, to), clock) = (validity_s(certificate), unix_s(now));
     let (number, name) = (place + 1, name(certificate));
     if clock < from {
         return Err(format!(
@@ -242,7 +208,7 @@ fn valid(
     Ok(())
 }
 
-/// Returns the name that is displayed for a certificate: its first alternative name, or its subject if it has none.
+/// Returns a certificate's display name: its first alternative name, or its subject if it has none.
 fn name(certificate: &X509Certificate<'_>) -> String {
     let common = certificate
         .subject()
@@ -260,11 +226,6 @@ fn name(certificate: &X509Certificate<'_>) -> String {
         .collect()
 }
 
-/// Returns the seconds since 1970, or 0 for earlier times.
-fn seconds(timestamp: i64) -> u64 {
-    u64::try_from(timestamp).unwrap_or(0)
-}
-
 const NAME_CHARS_MAX: usize = 253;
 
 // PEM files are read up to a limit. Errors name what a file contains, but never quote its text, which may be a key.
@@ -275,18 +236,6 @@ pub(crate) struct ChainRule {
     allowed: &'static str,
 }
 
-/// A fault in a file that is configured under `[tls]`.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{key} = {path}: {rule}")]
-pub struct TlsFault {
-    /// Configuration key that specifies the file, such as `tls.cert`.
-    pub key: &'static str,
-    /// Path of the file.
-    pub path: PathBuf,
-    /// The rule that the file breaks, and what was found in the file.
-    pub rule: String,
-}
-
 pub(crate) const CERT: ChainRule = ChainRule {
     key: "tls.cert",
     allowed: "a PEM file with one certificate or a chain, the leaf first",
@@ -295,17 +244,17 @@ pub(crate) const CLIENT_CA: ChainRule = ChainRule {
     key: "tls.client_ca",
     allowed: "a PEM file with the certificates of authorities",
 };
-const KEY: ChainRule = ChainRule {
+pub(crate) const KEY: ChainRule = ChainRule {
     key: "tls.key",
     allowed: "a PEM file with an unencrypted private key",
 };
 
-/// Reads the certificates in a file, in order. There must be at least one, and at most [`CERTIFICATES_MAX`]. The error
+/// Reads a file's certificates, in order. There must be at least one, and at most [`CERTIFICATES_MAX`]. The error
 /// describes what is wrong with the file.
 pub(crate) fn read_certificates(
     rule: ChainRule,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+) -> Result<Vec<CertificateDer<'static>>, FileFault> {
     let text = read(rule, path)?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .take(CERTIFICATES_MAX + 1)
@@ -323,31 +272,21 @@ pub(crate) fn read_certificates(
 
 /// Reads the private key of `[tls] key`, in PKCS #8, PKCS #1 or SEC 1 format. The error describes what is wrong with
 /// the file.
-pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
-/// Creates the fault for a key file that can be read but whose key cannot be used.
-pub(crate) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
-    fault(KEY, path, error)
-}
-
-pub(crate) fn fault(rule: ChainRule, path: &Path, error: &dyn Display) -> TlsFault {
+pub(crate) fn fault(rule: ChainRule, path: &Path, error: &dyn Display) -> FileFault {
     let ChainRule { key, allowed } = rule;
-    TlsFault {
-        key,
-        path: path.into(),
-        rule: format!("must be {allowed}: {error}"),
-    }
+    FileFault::new(key, path, format!("must be {allowed}: {error}"))
 }
 
-fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
+fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, FileFault> {
     let read = files::read_regular(path, FILE_BYTES_MAX).map_err(|error| match error {
         ReadError::Failed(error) => fault(rule, path, &format_args!("it cannot be read: {error}")),
-        ReadError::NotRegular => fault(rule, path, &"it is not a regular file"),
-        ReadError::TooLong(_) => fault(rule, path, &error),
+        ReadError::NotRegular | ReadError::TooLong(_) => fault(rule, path, &error),
     })?;
     if read.content.iter().all(u8::is_ascii_whitespace) {
         return Err(fault(rule, path, &"it is empty"));
@@ -355,7 +294,7 @@ fn read(rule: ChainRule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
     Ok(read.content)
 }
 
-/// Returns the reason why a file does not contain the expected section.
+/// Returns why a file does not contain the expected section.
 fn missing(wanted: &str, text: &[u8]) -> String {
     let has = |label: &str| {
         let begin = format!("{label}-----");
@@ -378,7 +317,7 @@ fn missing(wanted: &str, text: &[u8]) -> String {
     format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
 }
 
-/// Describes the fault of a PEM file without quoting the file.
+/// Describes what is wrong with a PEM file, without quoting it.
 fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -399,7 +338,7 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// Maximum size of a file in bytes. A chain takes a few KiB, and a bundle of all public CAs takes 250 KiB.
+/// Maximum file size in bytes. A chain takes a few KiB, and a bundle of all public CAs takes 250 KiB.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// Maximum number of certificates in a file. There are about 150 public CAs.
+/// Maximum number of certificates per file. There are about 150 public CAs.
 const CERTIFICATES_MAX: usize = 1000;

@@ -1,17 +1,19 @@
-//! The expiry of the certificates in use, and warnings about it with their urgency.
+//! Expiry of the certificates in use, and warnings about it, graded by urgency.
 
+use crate::devices::unix_s;
 use codec::calendar::civil;
 use std::time::SystemTime;
 
-/// The earliest expiry of the presented certificates.
+/// The earliest expiry among the presented certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    not_after: u64,
+    /// The last time at which the certificates are valid, in seconds since 1970.
+    pub not_after: u64,
     whose: String,
     effect: &'static str,
 }
 
-/// The urgency of an expiry, depending on the time that is left.
+/// How urgent an expiry is, depending on the time left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// The certificate expires within 30 days.
@@ -39,12 +41,6 @@ impl Expiry {
         }
     }
 
-    /// Returns the last time at which the certificates are valid, in seconds since 1970.
-    #[must_use]
-    pub fn not_after(&self) -> u64 {
-        self.not_after
-    }
-
     pub(crate) fn log(&self) {
         match self.notice(SystemTime::now()) {
             Some((Urgency::Day, text)) => tracing::error!("{text}"),
@@ -53,7 +49,7 @@ impl Expiry {
         }
     }
 
-    /// Formats the name of the certificate and the time of its expiry.
+    /// Formats the certificate's name and expiry time.
     #[must_use]
     pub fn text(&self) -> String {
         format!(
@@ -66,11 +62,8 @@ impl Expiry {
     /// Returns the warning for the operator at `now`, or `None` while more than 30 days are left.
     #[must_use]
     pub fn notice(&self, now: SystemTime) -> Option<(Urgency, String)> {
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         let (whose, end) = (&self.whose, moment(self.not_after));
-        let Some(left) = self.not_after.checked_sub(now) else {
+        let Some(left) = self.not_after.checked_sub(unix_s(now)) else {
             return Some((
                 Urgency::Day,
                 format!("the certificate of {whose} expired {end}: {}", self.effect),

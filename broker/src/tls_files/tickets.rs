@@ -1,12 +1,12 @@
-//! TLS tickets that every node of a cluster can issue and open, and that expire with the certificates of their session.
+//! TLS tickets that every node of a cluster can issue and open, and that expire with their session's certificates.
 //!
 //! ```text
 //! ticket = period 4 | seed 16 | AES-256-GCM( session ) with tag 16
 //! key    = HKDF-SHA-256( secret, period | seed | clients' authorities )
 //! ```
-//! Each ticket has its own key, derived from its random seed, so the number of tickets issued by all nodes is not
-//! limited. A ticket is valid in the period in which it was created and in the next one, so it is valid for six to
-//! twelve hours. To tolerate differences between clocks, it is also valid in the preceding period.
+//! Each ticket has its own key, derived from its random seed, so there is no limit on the number of tickets that all
+//! nodes may issue. A ticket is valid in the period in which it was created and in the next one, that is, for six to
+//! twelve hours. To tolerate clock differences, it is also valid in the preceding period.
 //!
 //! Source: RFC 5869 (HKDF); NIST SP 800-38D (GCM); RFC 5077, section 4 (content of a ticket).
 
@@ -115,10 +115,10 @@ fn nonce() -> Nonce {
 const PERIOD_BYTES: usize = 4;
 const HEAD_BYTES: usize = PERIOD_BYTES + 16;
 
-/// Length of a period in seconds. Equals the interval at which a node without a cluster rotates its ticket keys.
+/// Period length in seconds: the interval at which a node without a cluster rotates its ticket keys.
 const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 
-// TLS tickets that expire with the certificates of their session.
+// TLS tickets that expire with their session's certificates.
 //
 // A resumed session presents no certificate, neither the server's nor the client's, and gets another ticket. If tickets
 // did not expire, a session could be resumed forever.
@@ -129,8 +129,8 @@ const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 // rustls passes the session to the ticketer as bytes. They are parsed here up to the client's certificate. Sessions
 // that cannot be parsed get no ticket. Source: rustls 0.23, `ServerSessionValue`.
 
-/// Issues tickets that are bound to one of the server's certificates. Opens tickets that are bound to any of these
-/// certificates, with the same keys.
+/// Issues tickets bound to one of the server's certificates. Opens tickets bound to any of these certificates, with the
+/// same keys.
 #[derive(Debug)]
 pub(crate) struct EndingTickets {
     pub(crate) keys: Arc<dyn ProducesTickets>,
@@ -172,7 +172,7 @@ impl ProducesTickets for EndingTickets {
     }
 }
 
-/// Returns the client's certificate in an encoded session, if there is one. Returns `None` if the bytes are not a
+/// Returns the client certificate in an encoded session, if there is one. Returns `None` if the bytes are not a
 /// session.
 ///
 /// ```text
@@ -203,7 +203,7 @@ fn flag(bytes: &[u8]) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Splits off a field that is preceded by its length, encoded in `N` bytes.
+/// Splits off a field that is preceded by its length in `N` bytes.
 fn counted<const N: usize>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<N>()?;
     let number = number

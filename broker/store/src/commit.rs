@@ -1,10 +1,10 @@
-//! The queue of changes, and the thread that commits them. A commit has one of these outcomes:
+//! The queue of changes, and the thread that commits them. A commit has one of three outcomes:
 //!
-//! * The commit succeeds. All changes of the batch are applied.
-//! * There is no space for a write. Nothing is applied, and the store is [`Health::Full`]. The next batch reopens the
+//! * The commit succeeds, and all changes in the batch are applied.
+//! * A write runs out of space. Nothing is applied, and the store is [`Health::Full`]. The next batch reopens the
 //!   engine. Until then, the thread checks for space.
-//! * Another write fails, or a sync fails. Nothing is confirmed, and the store is [`Health::Failed`]. Every later
-//!   change is refused until a restart.
+//! * Another write or a sync fails. Nothing is confirmed, and the store is [`Health::Failed`]. Every later change is
+//!   refused until a restart.
 
 use crate::disk::{CheckedDisk, Fault, Live, Lock, ROWS, database};
 use crate::limits::{
@@ -27,11 +27,11 @@ use std::thread::{Builder, JoinHandle};
 /// A single change to the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The caller's id for the change. Returned in [`Done`].
+    /// The caller's id for the change, returned in [`Done`].
     pub ticket: T,
-    /// The key to change, of at most [`KEY_BYTES_MAX`] bytes.
+    /// The key to change, at most [`KEY_BYTES_MAX`] bytes long.
     pub key: Box<str>,
-    /// The value to set, of at most [`VALUE_BYTES_MAX`] bytes. `None` removes the key, if it exists.
+    /// The value to set, at most [`VALUE_BYTES_MAX`] bytes long. `None` removes the key if it exists.
     pub value: Option<Box<[u8]>>,
 }
 
@@ -44,13 +44,13 @@ impl<T> Change<T> {
 /// The outcome of a change.
 #[derive(Debug)]
 pub struct Done<T> {
-    /// The ticket of the change.
+    /// The change's ticket.
     pub ticket: T,
     /// `Ok` if the change is durable. `Err` if it was not applied; see [`CommitError`].
     pub result: Result<(), CommitError>,
 }
 
-/// A handle for submitting changes to the commit thread. Each shard has a clone. Submitting never blocks.
+/// A handle for submitting changes to the commit thread, cloned for each shard. Submitting never blocks.
 #[derive(Debug)]
 pub struct Committer<T> {
     queue: Sender<Letter<T>>,
@@ -68,7 +68,7 @@ impl<T> Clone for Committer<T> {
 
 impl<T> Committer<T> {
     /// Submits a change. `on_done` is called for it exactly once, unless the change is refused and returned. Changes to
-    /// the same key are applied in the order in which they are submitted.
+    /// the same key are applied in the order of submission.
     pub fn submit(&self, change: Change<T>) -> Result<(), (Refused, Change<T>)> {
         let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
         if change.key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
@@ -82,17 +82,15 @@ impl<T> Committer<T> {
             Err(TrySendError::Full(letter)) => (Refused::Busy, letter),
             Err(TrySendError::Disconnected(letter)) => (Refused::Closed, letter),
         };
-        match letter {
-            Letter::Change(change) => Err((refused, change)),
-            Letter::Together(..) | Letter::Snapshot(_) | Letter::Close => {
-                unreachable!("a change was sent")
-            }
-        }
+        let Letter::Change(change) = letter else {
+            unreachable!("a change was sent")
+        };
+        Err((refused, change))
     }
 
-    /// Submits changes that are committed together, all or none, and waits for the result. Calls `on_done` for each
-    /// change, unless all of them are refused. They are refused if they are too many or too large for one commit, or if
-    /// the store has failed or was closed. Must not be called on a shard's thread.
+    /// Submits changes to be committed together, all or none, and waits for the result. Calls `on_done` for each
+    /// change, unless all of them are refused because they are too many or too large for one commit, or because the
+    /// store has failed or was closed. Must not be called on a shard's thread.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -117,9 +115,9 @@ impl<T> Committer<T> {
         committed.map_err(TogetherError::Commit)
     }
 
-    /// Takes a snapshot of the map. It includes every change that was reported as done before this call. Waits for the
-    /// batch in progress and for the queued changes. If the disk is healthy, this takes some milliseconds. Must not be
-    /// called on a shard's thread.
+    /// Takes a snapshot of the map, which includes every change reported as done before this call. Waits for the batch
+    /// in progress and for the queued changes, which takes some milliseconds on a healthy disk. Must not be called on a
+    /// shard's thread.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let (reply, answer) = bounded(1);
         let sent = self.queue.send(Letter::Snapshot(reply));
@@ -127,18 +125,18 @@ impl<T> Committer<T> {
         answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
-    /// Returns the health of the store. Costs one atomic load.
+    /// Returns the store's health, at the cost of one atomic load.
     #[must_use]
     pub fn health(&self) -> Health {
         match self.health.load(Ordering::Acquire) {
-            FINE => Health::Fine,
-            FULL => Health::Full,
+            0 => Health::Fine,
+            1 => Health::Full,
             _ => Health::Failed,
         }
     }
 }
 
-/// The commit thread while it runs. Dropping the writer does the same as [`Writer::close`].
+/// The running commit thread. Dropping this does the same as [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer<T> {
     committer: Committer<T>,
@@ -152,8 +150,8 @@ impl<T> Writer<T> {
         self.committer.clone()
     }
 
-    /// Commits everything that has been submitted so far, stops the thread and releases the file. Blocks until this is
-    /// complete. Changes that are submitted in the meantime are committed or refused, and reported as usual.
+    /// Commits everything submitted so far, stops the thread and releases the file. Blocks until this is done. Changes
+    /// submitted in the meantime are committed or refused, and reported as usual.
     pub fn close(self) {
         drop(self);
     }
@@ -165,7 +163,7 @@ impl<T> Drop for Writer<T> {
             return;
         };
         let _ = self.committer.queue.send(Letter::Close);
-        // A thread that panicked has already printed its message.
+        // A panicking thread has already printed its message.
         let _ = thread.join();
     }
 }
@@ -185,7 +183,7 @@ where
     R: FnMut() + Send + 'static,
 {
     let (queue, letters) = bounded(QUEUE_CHANGES_MAX);
-    let health = Arc::new(AtomicU8::new(FINE));
+    let health = Arc::new(AtomicU8::new(Health::Fine as u8));
     let committing = CommitThread {
         letters,
         on_done,
@@ -209,7 +207,7 @@ where
     })
 }
 
-/// The state of the commit thread. `database` is `None` after a failed batch, until the next batch reopens it.
+/// The commit thread's state. `database` is `None` from a failed batch until the next batch reopens it.
 struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
@@ -221,7 +219,7 @@ struct CommitThread<T, F, R> {
     awaited: Vec<Sender<Result<(), CommitError>>>,
     disk: Arc<CheckedDisk>,
     probe: PathBuf,
-    /// The lock of the store. It is dropped after the engine has released the file.
+    /// The store's lock, which is dropped after the engine has released the file.
     _lock: Lock,
 }
 
@@ -251,13 +249,9 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         let health = result
             .as_ref()
             .err()
-            .map_or(FINE, |error| match error.health {
-                Health::Fine => FINE,
-                Health::Full => FULL,
-                Health::Failed => FAILED,
-            });
-        // Set before the results are reported. A caller that has received a result therefore also sees the health.
-        self.health.store(health, Ordering::Release);
+            .map_or(Health::Fine, |error| error.health);
+        // Set before the results are reported, so a caller that has received a result also sees the health.
+        self.health.store(health as u8, Ordering::Release);
         for change in batch.drain(..) {
             (self.on_done)(Done {
                 ticket: change.ticket,
@@ -269,8 +263,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a change, and then takes further ones up to the limits of a batch. Returns `false` if the queue is
-    /// closed.
+    /// Waits for a change, then takes more, up to the limits of a batch. Returns `false` if the queue is closed.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {
@@ -303,24 +296,24 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for the next request. While the disk is full, periodically checks whether there is free space, because
-    /// callers may wait for space without submitting changes.
+    /// Waits for the next request. While the disk is full, checks for free space periodically, because callers may be
+    /// waiting for space without submitting changes.
     fn next(&mut self) -> Option<Letter<T>> {
-        while self.health.load(Ordering::Relaxed) == FULL {
+        while self.health.load(Ordering::Relaxed) == Health::Full as u8 {
             match self.letters.recv_timeout(PROBE_PAUSE) {
                 Ok(letter) => return Some(letter),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if self.has_room() {
-                self.health.store(FINE, Ordering::Release);
+                self.health.store(Health::Fine as u8, Ordering::Release);
                 (self.on_room)();
             }
         }
         self.letters.recv().ok()
     }
 
-    /// Returns `true` if the disk has free space. This is tested by writing a separate file, which is removed
+    /// Returns `true` if the disk has free space, which is tested by writing a separate file and removing it
     /// immediately.
     fn has_room(&self) -> bool {
         let write = || {
@@ -398,10 +391,6 @@ fn failed(error: &dyn std::fmt::Display) -> CommitError {
         .into(),
     }
 }
-
-const FINE: u8 = 0;
-const FULL: u8 = 1;
-const FAILED: u8 = 2;
 
 #[cfg(test)]
 mod tests;

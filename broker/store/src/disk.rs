@@ -1,8 +1,8 @@
-//! The open store file and its recorded failures. Also contains the backend of the engine, and file locks.
+//! The open store file and its recorded failures, plus the engine's storage backend and file locks.
 //!
 //! The engine reports a failed system call like any other error, and refuses all later operations. Whether writing may
-//! continue after the file has been reopened depends on which call failed and with which error. Failures are therefore
-//! recorded here, where the calls are made.
+//! continue once the file has been reopened depends on which call failed and how. Failures are therefore recorded here,
+//! where the calls are made.
 
 use crate::limits::CACHE_BYTES;
 use redb::{Database, DatabaseError, StorageBackend, TableDefinition};
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     None = 0,
-    /// A write failed for lack of space. The bytes of that write are ignored, and the file can be written to again.
+    /// A write ran out of space. Its bytes are ignored, and the file can be written to again.
     NoRoom = 1,
-    /// A write or a sync failed for another reason. The kernel may have dropped bytes that it had accepted, without
+    /// A write or sync failed for another reason. The kernel may have dropped bytes that it had accepted, without
     /// reporting another error.
     Broken = 2,
 }
@@ -68,8 +68,8 @@ impl CheckedDisk {
         }
     }
 
-    /// Clears a recorded lack of space before the file is reopened. Panics if the file is broken, because a broken file
-    /// stays broken.
+    /// Forgets a recorded lack of space before the file is reopened. Panics if the file is broken, because it stays
+    /// broken.
     pub(crate) fn forget_no_room(&self) {
         assert!(self.fault() < Fault::Broken);
         self.fault.store(Fault::None as u8, Ordering::Release);
@@ -168,8 +168,8 @@ impl StorageBackend for Live {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // A sync that fails for lack of space also counts as broken. Pages that the kernel had accepted and then
-        // dropped are lost.
+        // A sync that runs out of space also counts as broken, because pages that the kernel accepted and then dropped
+        // are lost.
         self.0.note(self.0.sync(), Fault::Broken)
     }
 
@@ -180,23 +180,23 @@ impl StorageBackend for Live {
 
 /// A lock on a file, held until it is dropped or the process exits.
 ///
-/// A child process that has been forked but has not executed its program yet has a copy of the descriptor. The copy
-/// would keep the lock after the original descriptor is closed, so the lock is released explicitly.
+/// The lock is released explicitly, because a forked child process has a copy of the descriptor until it executes its
+/// program. This copy would keep the file locked after the original descriptor is closed.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// Locks a file, and creates it first if needed. Only its owner has access to the file.
+    /// Locks a file, which is created if needed, with access for its owner only.
     ///
     /// # Errors
-    /// Returns [`TryLockError::WouldBlock`] if the file is already locked, and the error of the system otherwise.
+    /// Returns [`TryLockError::WouldBlock`] if the file is already locked, or the system's error otherwise.
     pub fn take(path: &Path) -> Result<Self, TryLockError> {
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
         Self::of(options.open(path).map_err(TryLockError::Error)?)
     }
 
-    /// Locks an open file. The errors are those of [`Lock::take`].
+    /// Locks an open file. Returns the same errors as [`Lock::take`].
     pub fn of(file: File) -> Result<Self, TryLockError> {
         file.try_lock()?;
         Ok(Self(file))
@@ -213,8 +213,7 @@ pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, Databas
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine with a callback that receives the progress of a repair, from 0 to 1, and decides whether to
-/// continue.
+/// Opens the engine with a callback that receives the progress of a repair, from 0 to 1, and decides whether to go on.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,

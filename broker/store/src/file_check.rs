@@ -1,9 +1,8 @@
-//! Checks a file before it is opened. This module contains a view of the file, which keeps modifications in memory, and
-//! the head of the file, which selects the valid commit.
+//! Checks a file before it is opened. Contains a view of the file that keeps modifications in memory, and the file's
+//! head, which selects the valid commit.
 //!
-//! The engine marks a file as open, and repairs what it can before it reports an error. A rejected file must remain
-//! unchanged. Otherwise, the next start would consider the repaired file intact. A file is therefore checked through
-//! this view first.
+//! The engine marks a file as open and repairs what it can before it reports an error. A rejected file must not change,
+//! because the next start would consider a repaired file intact. A file is therefore first checked through this view.
 
 #![expect(
     clippy::disallowed_types,
@@ -44,7 +43,7 @@ impl Overlay {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads from the file. Bytes beyond its end are zeros.
+    /// Reads from the file, with zeros beyond its end.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.disk.len()?.saturating_sub(offset);
         let inside = usize::try_from(inside).map_or(out.len(), |inside| inside.min(out.len()));
@@ -120,30 +119,30 @@ fn end_of(offset: u64, len: usize) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Converts an offset within a buffer to `usize`. Such an offset always fits.
+/// Converts an offset within a buffer to `usize`, which it always fits.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-// The first bytes of the file determine the valid commit. They are used to check a file one commit at a time.
+// The file's first bytes, which determine the valid commit. They allow the check to verify a file one commit at a time.
 //
 // ```text
 //  0  magic (9) | 9 flags | 10 zeros (2) | 12 page size, pages of a region's head, pages of a region (4 each) | 24 ...
 //  64 commit slot 0 (128): ... | 104 transaction number (8) | 112 checksum (16)
 //  192 commit slot 1
 // ```
-// Source: redb 4.4.0, `header.rs` and the design page in its `docs`. The layout is private to the engine. The public
-// interface of the engine repairs the file when it is opened, and cannot select the commit to verify. The version of
-// the engine is therefore pinned, and `tests/store/layout.rs` fails with any other version.
+// Source: redb 4.4.0, `header.rs` and the design page in its `docs`. The layout is private to the engine, whose public
+// interface repairs a file on opening and cannot select the commit to verify. The engine's version is therefore pinned,
+// and `tests/store/layout.rs` fails with any other version.
 //
 // No checksum covers bytes 0 to 63. The constants among them are compared. The flags are verified by verifying the
 // commit that they select:
 //
-// * The slot that the flag selects was synced before the flag. The slot and everything below it must therefore verify;
-//   otherwise, the file is damaged.
-// * If the other slot contains a newer commit, that commit was interrupted before it was confirmed, or the flag has
-//   flipped. If the newer commit is complete, it counts, even if its result was never reported, because no report
-//   contradicts it. If it is incomplete, it is ignored.
+// * The slot that the flag selects was synced before the flag, so the slot and everything below it must verify.
+//   Otherwise, the file is damaged.
+// * If the other slot contains a newer commit, either that commit was interrupted before it was confirmed, or the flag
+//   has flipped. If it is complete, it counts even if its result was never reported, because no report contradicts it.
+//   If it is incomplete, it is ignored.
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileHead {
@@ -179,8 +178,8 @@ impl FileHead {
         (self.transactions[other] > self.transactions[self.named()]).then_some(other)
     }
 
-    /// Opens the commit in one slot through a view of the file, and verifies the checksum of each page. The view
-    /// contains no other commit, and does not depend on a clean shutdown.
+    /// Opens the commit in one slot through a view of the file, and verifies the checksum of every page. The view
+    /// contains no other commit, and does not rely on a clean shutdown.
     pub(crate) fn view(
         self,
         disk: &Arc<CheckedDisk>,
@@ -193,7 +192,7 @@ impl FileHead {
         let mut checksum = [0; 16];
         overlay.read(checksum_at as u64, &mut checksum)?;
         overlay.write(checksum_at as u64, &checksum.map(|byte| !byte))?;
-        // Stops the engine at the first step of a repair, because a repair means that the commit does not verify.
+        // Stops the engine at the first step of a repair, which means that the commit does not verify.
         Ok(database_repairing(overlay, |progress| {
             !OTHER_COMMIT_TRIED.contains(&progress)
         })?)
@@ -215,8 +214,8 @@ const fn slot_at(slot: usize) -> usize {
 }
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// The part of the head that describes the layout of the file, as the engine chooses it: two zeros, the page size (4096
-/// bytes), the number of header pages per region (none) and the number of pages per region.
+/// The part of the head that describes the file layout chosen by the engine: two zeros, the page size (4096 bytes), the
+/// number of header pages per region (none) and the number of pages per region.
 const GEOMETRY: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 const FLAGS_AT: usize = MAGIC.len();
 const OTHER_SLOT: u8 = 1;
@@ -226,8 +225,8 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// The progress, around 0.3, that the engine reports when it is about to try the other commit, because the selected one
-/// is corrupt. It reports 0 before, and 0.6 and 0.9 after.
+/// The progress, around 0.3, that the engine reports just before it tries the other commit, because the selected one is
+/// corrupt. Before this, it reports 0, and afterwards 0.6 and 0.9.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;
 
 #[cfg(test)]

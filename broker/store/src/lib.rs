@@ -21,14 +21,15 @@
 //!  submit ──► bounded queue ──► thread: all that waits, one transaction
 //!                               ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
 //! ```
-//! A commit has two phases, and each of them is followed by a sync. The first phase writes the pages and the slot, and
-//! the second one writes the byte that marks the slot as valid. The valid slot is thus never torn, and a wrong checksum
-//! always means damage, never a crash. When a store is opened, the checksums of all reachable pages are verified
-//! through a read-only view of the file. A damaged file is refused and left unchanged. Rows are read through the same
-//! view. The file itself is written only after [`Store::start`], when the reader of the rows has accepted them.
+//! A commit has two phases, each followed by a sync. The first phase writes the pages and the slot, and the second one
+//! writes the byte that marks the slot as valid. A valid slot is therefore never torn, and a checksum mismatch always
+//! indicates corruption rather than a crash. Opening a store verifies the checksums of all reachable pages through a
+//! read-only view of the file. A damaged file is refused and left unchanged. Rows are read through the same view. The
+//! file itself is not written before [`Store::start`], when the reader of the rows has accepted them.
 //!
-//! The file is not compacted at startup. The engine uses free pages before the file grows, and releases those at the
-//! end of the file during commits and on close. Compacting would rewrite the whole file while all clients wait.
+//! The file is not compacted at startup, because this would rewrite the whole file while all clients wait. The engine
+//! uses free pages before it grows the file, and releases free pages at the end of the file during commits and on
+//! close.
 //!
 //! Out of scope: retrying a failed sync (bytes that the kernel has dropped cannot be recovered), logging, lookups by
 //! key (the owners of the records keep them in memory), and repair by guessing.
@@ -49,8 +50,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// The reason why a store cannot be opened or read. Contains the file, the fault and the remedy. Nothing has been
-/// written.
+/// Why a store cannot be opened or read. Contains the file, the fault and the remedy. Nothing has been written.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The file is damaged: corrupted, truncated, or not a store.
@@ -101,27 +101,26 @@ pub enum OpenError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last commit succeeded, or none has been made.
-    Fine,
-    /// The last commit found no space on the disk. Each later commit tries again, and the state clears once there is
+    Fine = 0,
+    /// The last commit found no space on the disk. Every later commit tries again, and this state clears once there is
     /// space.
-    Full,
-    /// The disk failed. Nothing is written before a restart, because it is unknown what effect a failed sync had.
-    Failed,
+    Full = 1,
+    /// The disk failed. Nothing is written until a restart, because the effect of a failed sync is unknown.
+    Failed = 2,
 }
 
-/// The reason why a change was not committed. The map remains in the state that it had before the batch. After
-/// [`Health::Failed`], the change may still appear when the map is reopened, because the disk may have kept bytes that
-/// were not confirmed.
+/// Why a change was not committed. The map is as it was before the batch. After [`Health::Failed`], the change may
+/// still appear when the map is reopened, because the disk may have kept unconfirmed bytes.
 #[derive(Clone, Debug, Error)]
 #[error("{text}")]
 pub struct CommitError {
     /// The health of the store after the failure.
     pub health: Health,
-    /// The failure and its remedy, without keys or values.
+    /// The failure and what to do about it, without keys or values.
     pub text: Arc<str>,
 }
 
-/// The reason why a change was refused. No part of the change will be committed.
+/// Why a change was refused. No part of it will be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
     /// The queue already contains [`crate::limits::QUEUE_CHANGES_MAX`] changes.
@@ -135,7 +134,7 @@ pub enum Refused {
     Closed,
 }
 
-/// The reason why a joint commit failed.
+/// Why a joint commit failed.
 #[derive(Clone, Debug, Error)]
 pub enum TogetherError {
     /// The changes were refused.

@@ -12,13 +12,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map after it has been checked, ready to be read. An existing file is not modified before [`Store::start`], so a
-/// file whose rows a caller cannot interpret remains unchanged.
+/// A map that has been checked and can be read. An existing file is not modified before [`Store::start`], so a file
+/// whose rows a caller cannot interpret remains unchanged.
 #[derive(Debug)]
 pub struct Store {
     view: Database,
-    /// The slot that must be marked as valid in the head of the file when writing begins. This confirms a commit that
-    /// is complete but was not confirmed.
+    /// The slot to mark as valid in the file's head when writing starts. This confirms a commit that is complete but
+    /// was not confirmed.
     completed: Option<(FileHead, usize)>,
     pub(crate) disk: Arc<CheckedDisk>,
     file: PathBuf,
@@ -29,15 +29,15 @@ impl Store {
     /// Opens the store in an existing directory, and verifies the checksum of every page. If there is no store, creates
     /// an empty one that only its owner can access. On an error, the file is left unchanged.
     ///
-    /// Reads the whole file. Together with [`Store::load`] and [`Store::start`], this takes 0.7 to 1.6 s for a million
-    /// rows of some 110 bytes on two busy cores.
+    /// Reads the whole file. With a million rows of some 110 bytes, this takes 0.7 to 1.6 s on two busy cores,
+    /// including [`Store::load`] and [`Store::start`].
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let lock = lock(&dir.join(LOCK_NAME))?;
         let file = dir.join(FILE_NAME);
         let opened = File::options().read(true).write(true).open(&file);
         let opened = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make(dir).map_err(|error| io_error(dir, error))?;
+                create(dir, &mut |_| Ok(())).map_err(|error| io_error(dir, error))?;
                 File::options().read(true).write(true).open(&file)
             }
             opened => opened,
@@ -55,8 +55,8 @@ impl Store {
         })
     }
 
-    /// Verifies the store in a directory in the same way as [`Self::open`], but without a lock. No process may have the
-    /// store open. Creates and writes nothing.
+    /// Verifies the store in a directory like [`Self::open`], but without a lock. No process may have the store open.
+    /// Creates and writes nothing.
     ///
     /// # Errors
     /// Fails if the store is damaged or does not exist.
@@ -66,14 +66,14 @@ impl Store {
         check(&file, &Arc::new(CheckedDisk::new(opened))).map(drop)
     }
 
-    /// Returns the path of the file that contains the map.
+    /// Returns the path of the map's file.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Passes every row to `row`, sorted by the bytes of the keys, and returns the number of rows. After an error, the
-    /// rows that have been passed must not be used.
+    /// Passes every row to `row`, sorted by key bytes, and returns the number of rows. After an error, rows that were
+    /// already passed must not be used.
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
@@ -89,13 +89,13 @@ impl Store {
         Ok(rows)
     }
 
-    /// Takes a snapshot of all rows. The rows can then be read a few at a time.
+    /// Takes a snapshot of all rows, which can then be read a few at a time.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Adds the rows that `fill` produces in one commit, all or none. The commit is durable when this method returns.
-    /// On an error, the map is unchanged. Memory is bounded by [`CACHE_BYTES`], regardless of the number of rows.
+    /// Adds the rows that `fill` produces in one commit, all or none. The commit is durable once this method returns.
+    /// On an error, the map is unchanged. Memory use is bounded by [`CACHE_BYTES`], regardless of the number of rows.
     pub fn put(self, fill: &mut Fill<'_>) -> io::Result<()> {
         drop(self.view);
         if let Some((head, slot)) = self.completed {
@@ -113,23 +113,17 @@ impl Store {
         F: FnMut(Done<T>) + Send + 'static,
         R: FnMut() + Send + 'static,
     {
-        let Self {
-            view,
-            completed,
-            disk,
-            file,
-            lock,
-        } = self;
-        drop(view);
-        if let Some((head, slot)) = completed {
-            head.name(&disk, slot)
+        drop(self.view);
+        let file = self.file;
+        if let Some((head, slot)) = self.completed {
+            head.name(&self.disk, slot)
                 .map_err(|error| io_error(&file, error))?;
         }
-        let database = database(Live(Arc::clone(&disk))).map_err(|error| explain(&file, error))?;
+        let database = database(Live(Arc::clone(&self.disk)));
         let parts = Parts {
-            database,
-            disk,
-            lock,
+            database: database.map_err(|error| explain(&file, error))?,
+            disk: self.disk,
+            lock: self.lock,
             probe: file.with_file_name(PROBE_NAME),
         };
         commit::start(parts, on_done, on_room).map_err(|error| io_error(&file, error))
@@ -143,25 +137,23 @@ pub(crate) struct Parts {
     pub(crate) probe: PathBuf,
 }
 
-/// Verifies a file: all of its checksums, its format number, and its table of rows. Writes nothing. Returns the view.
-/// If the head marks the wrong slot as valid, also returns the slot that must be marked instead.
+/// Verifies a file: all checksums, the format number, and the table of rows. Writes nothing. Returns the view. If the
+/// head marks the wrong slot as valid, also returns the slot that must be marked instead.
 fn check(
     file: &Path,
     disk: &Arc<CheckedDisk>,
 ) -> Result<(Database, Option<(FileHead, usize)>), OpenError> {
     let explain = |error| explain(file, error);
-    // The engine would turn an empty file into a new store. The file of a store is renamed when it is complete, so it
-    // is never empty.
+    // The engine would turn an empty file into a new store. A store file is only renamed once it is complete, so it is
+    // never empty.
     let head = FileHead::read(disk).map_err(|error| explain(error.into()))?;
     let mut database = head.view(disk, head.named()).map_err(explain)?;
-    let newer = head.newer().and_then(|slot| {
-        let complete = head.view(disk, slot).ok()?;
-        Some((slot, complete))
-    });
-    let newer = newer.map(|(slot, complete)| {
-        database = complete;
-        slot
-    });
+    let mut completed = None;
+    if let Some(slot) = head.newer()
+        && let Ok(newer) = head.view(disk, slot)
+    {
+        (database, completed) = (newer, Some((head, slot)));
+    }
     let format = || -> Result<Option<u64>, redb::Error> {
         let transaction = database.begin_read()?;
         transaction.open_table(ROWS)?;
@@ -180,42 +172,30 @@ fn check(
         Some(found) => return Err(damaged(file, format!("its format number is {found}"))),
         None => return Err(damaged(file, "it has no format number".into())),
     }
-    Ok((database, newer.map(|slot| (head, slot))))
+    Ok((database, completed))
 }
 
-/// A producer of rows. It passes each row to the given function.
+/// A producer of rows, which passes each row to the given function.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Creates a store with the rows that `fill` produces, in a directory that contains no store. Only its owner can access
-/// the store. When this function returns, the store is complete and durable; after an error, there is no store. Memory
-/// is bounded by [`CACHE_BYTES`].
+/// Creates a store with the rows that `fill` produces, in a directory without a store. Only its owner can access it.
+/// The store is complete and durable once this function returns; after an error, there is no store. Memory use is
+/// bounded by [`CACHE_BYTES`].
 pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
     if file.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    make_of(&young, fill)?;
-    fs::rename(&young, &file)?;
-    File::open(dir)?.sync_all()
-}
-
-fn make(dir: &Path) -> io::Result<()> {
-    let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
-    make_of(&young, &mut |_| Ok(()))?;
-    fs::rename(&young, &file)?;
-    File::open(dir)?.sync_all()
-}
-
-fn make_of(young: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
     let opened = File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(young)?;
-    let disk = Arc::new(CheckedDisk::new(opened));
-    put_all(&disk, fill).map_err(of_system)
+        .open(&young)?;
+    put_all(&Arc::new(CheckedDisk::new(opened)), fill).map_err(of_system)?;
+    fs::rename(&young, &file)?;
+    File::open(dir)?.sync_all()
 }
 
 fn put_all(disk: &Arc<CheckedDisk>, fill: &mut Fill<'_>) -> Result<(), redb::Error> {
@@ -250,25 +230,18 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
 }
 
 fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
-    match system_error(error.into()) {
-        Ok(error) => io_error(file, error),
-        Err(redb::Error::RepairAborted) => damaged(file, "checksums do not match".into()),
-        Err(other) => damaged(file, other.to_string()),
+    let error = error.into();
+    if matches!(error, redb::Error::RepairAborted) {
+        return damaged(file, "checksums do not match".into());
     }
-}
-
-/// Extracts the error of the operating system. If there is none, returns the engine's error, which means that the file
-/// is truncated or is not a store.
-fn system_error(error: redb::Error) -> Result<io::Error, redb::Error> {
-    if let redb::Error::Io(error) = error {
-        let from_system = error.raw_os_error().is_some();
-        return if from_system {
-            Ok(error)
-        } else {
-            Err(redb::Error::Io(error))
-        };
+    let what = error.to_string();
+    if let redb::Error::Io(error) = error
+        && error.raw_os_error().is_some()
+    {
+        return io_error(file, error);
     }
-    Err(error)
+    // The file is truncated or is not a store.
+    damaged(file, what)
 }
 
 fn damaged(file: &Path, what: String) -> OpenError {

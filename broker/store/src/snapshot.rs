@@ -1,9 +1,8 @@
-//! Snapshots: consistent views of the map, which can be read while changes continue.
+//! Snapshots: consistent views of the map that can be read while changes continue.
 //!
-//! The engine keeps the pages of a snapshot as long as it exists, so the file grows with each change in the meantime.
-//! After a failed commit, the engine is reopened and may reuse those pages. A [`SnapshotGate`] therefore ends every
-//! earlier snapshot. Instead of further rows, the reader of such a snapshot receives an error that says that the copy
-//! is incomplete.
+//! The engine keeps a snapshot's pages as long as it exists, so every change in the meantime makes the file grow. After
+//! a failed commit, the engine is reopened and may reuse those pages. A [`SnapshotGate`] therefore ends all earlier
+//! snapshots. Instead of further rows, their readers receive an error that says that the copy is incomplete.
 
 #![expect(
     clippy::disallowed_types,
@@ -16,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
-/// A consistent view of the map. Keeps one path of pages in memory, and does not block commits.
+/// A consistent view of the map. Keeps one path of pages in memory and does not block commits.
 pub struct Snapshot {
     rows: Range<'static, &'static str, &'static [u8]>,
     gate: Arc<SnapshotGate>,
@@ -28,17 +27,17 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// The reason why no snapshot could be taken, or why a snapshot ended.
+/// Why no snapshot could be taken, or why a snapshot ended.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
-    /// The store was closed, or a commit has failed since the snapshot was taken. Further rows may contradict earlier
-    /// ones.
+    /// The store was closed, or a commit has failed since the snapshot was taken, so further rows may contradict
+    /// earlier ones.
     #[error("the store was closed or failed in the meantime: try again")]
     Ended,
-    /// The store cannot be read, because its disk is full or has failed.
+    /// The store cannot be read, because its disk is full or failed.
     #[error("the store's disk is full or has failed")]
     Closed,
-    /// The engine was unable to read its file.
+    /// The engine could not read its file.
     #[error("the store cannot be read: {0}")]
     Engine(redb::Error),
 }
@@ -67,14 +66,14 @@ impl Snapshot {
         })
     }
 
-    /// Passes the next rows, sorted by the bytes of the keys, until `row` returns `false` or no rows are left. Returns
-    /// `true` if there may be more rows. `row` must be quick, because a store that fails or closes waits for it. After
-    /// an error, the copy is incomplete.
+    /// Passes the next rows to `row`, sorted by key bytes, until it returns `false` or no rows are left. Returns `true`
+    /// if there may be more rows. `row` must be quick, because a store that fails or closes waits for it. After an
+    /// error, the copy is incomplete.
     pub fn read(
         &mut self,
         mut row: impl FnMut(&str, &[u8]) -> bool,
     ) -> Result<bool, SnapshotError> {
-        // Held while rows are read. Closing the gate therefore waits for readers.
+        // Held while rows are read, so that closing the gate waits for readers.
         let shut = self.gate.shut.lock();
         let shut = shut.unwrap_or_else(PoisonError::into_inner);
         if *shut {

@@ -1,11 +1,11 @@
-//! Parses the bodies of requests.
+//! Parses request bodies.
 
 use crate::control::{
     ApiError, CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
-    DescribeMediaStorageConfiguration, DescribeSignalingChannel, GetIceServerConfig,
-    GetSignalingChannelEndpoint, JoinStorageSession, JoinStorageSessionAsViewer,
-    ListSignalingChannels, ListTagsForResource, Operation, Selector, SendAlexaOfferToMaster,
-    TagResource, UntagResource, UpdateMediaStorageConfiguration, UpdateSignalingChannel,
+    GetIceServerConfig, GetSignalingChannelEndpoint, JoinStorageSession,
+    JoinStorageSessionAsViewer, ListSignalingChannels, ListTagsForResource, Operation, Selector,
+    SendAlexaOfferToMaster, TagResource, UntagResource, UpdateMediaStorageConfiguration,
+    UpdateSignalingChannel,
 };
 use crate::control::{constraint::BodyRules, json::Body};
 use crate::identifiers::ChannelArn;
@@ -17,7 +17,7 @@ pub enum Call {
     /// A CreateSignalingChannel call.
     Create(CreateSignalingChannel),
     /// A DescribeSignalingChannel call.
-    Describe(DescribeSignalingChannel),
+    Describe(Selector),
     /// A ListSignalingChannels call.
     List(ListSignalingChannels),
     /// An UpdateSignalingChannel call.
@@ -33,7 +33,7 @@ pub enum Call {
     /// A GetSignalingChannelEndpoint call.
     Endpoint(GetSignalingChannelEndpoint),
     /// A DescribeMediaStorageConfiguration call.
-    MediaStorage(DescribeMediaStorageConfiguration),
+    MediaStorage(Selector),
     /// An UpdateMediaStorageConfiguration call.
     UpdateMediaStorage(UpdateMediaStorageConfiguration),
     /// A DescribeMappedResourceConfiguration call.
@@ -77,8 +77,7 @@ impl Call {
     pub const fn arn(&self) -> Option<&ChannelArn> {
         match self {
             Self::Create(_) | Self::List(_) | Self::MappedResource(_) => None,
-            Self::Describe(DescribeSignalingChannel { channel })
-            | Self::MediaStorage(DescribeMediaStorageConfiguration { channel }) => match channel {
+            Self::Describe(channel) | Self::MediaStorage(channel) => match channel {
                 Selector::ByName(_) => None,
                 Selector::ByArn(arn) => Some(arn),
             },
@@ -99,23 +98,13 @@ impl Call {
     /// Returns the name of the channel, or `None` if the call concerns all channels or a stream.
     #[must_use]
     pub fn channel_name(&self) -> Option<&str> {
-        match self {
-            Self::Create(call) => Some(call.name.as_str()),
-            Self::Describe(call) => Some(call.channel.name()),
-            Self::MediaStorage(call) => Some(call.channel.name()),
-            Self::List(_) | Self::MappedResource(_) => None,
-            Self::Update(_)
-            | Self::Delete(_)
-            | Self::Tag(_)
-            | Self::Untag(_)
-            | Self::ListTags(_)
-            | Self::Endpoint(_)
-            | Self::UpdateMediaStorage(_)
-            | Self::Ice(_)
-            | Self::Alexa(_)
-            | Self::Join(_)
-            | Self::JoinAsViewer(_) => self.arn().map(ChannelArn::name),
+        if let Self::Create(call) = self {
+            return Some(call.name.as_str());
         }
+        if let Self::Describe(channel) | Self::MediaStorage(channel) = self {
+            return Some(channel.name());
+        }
+        self.arn().map(ChannelArn::name)
     }
 }
 
@@ -132,9 +121,7 @@ pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result
     let object = body.object()?;
     let call = match operation {
         Operation::CreateSignalingChannel => Call::Create(CreateSignalingChannel::parse(object)?),
-        Operation::DescribeSignalingChannel => {
-            Call::Describe(DescribeSignalingChannel::parse(object, rules)?)
-        }
+        Operation::DescribeSignalingChannel => Call::Describe(Selector::parse(object, rules)?),
         Operation::ListSignalingChannels => Call::List(ListSignalingChannels::parse(object)?),
         Operation::UpdateSignalingChannel => {
             Call::Update(UpdateSignalingChannel::parse(object, rules)?)
@@ -151,7 +138,7 @@ pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result
             Call::Endpoint(GetSignalingChannelEndpoint::parse(object, rules)?)
         }
         Operation::DescribeMediaStorageConfiguration => {
-            Call::MediaStorage(DescribeMediaStorageConfiguration::parse(object, rules)?)
+            Call::MediaStorage(Selector::parse(object, rules)?)
         }
         Operation::UpdateMediaStorageConfiguration => {
             Call::UpdateMediaStorage(UpdateMediaStorageConfiguration::parse(object, rules)?)

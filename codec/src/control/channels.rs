@@ -5,10 +5,11 @@ use crate::control::constraint::{
     BodyRules, OwnedName, channel_arn, channel_name, integer, message_ttl_seconds, next_token,
     required, ttl_seconds, version,
 };
-use crate::control::json::{self, Member};
+use crate::control::json;
 use crate::control::tags::{self, Tag};
 use crate::identifiers::{ChannelArn, ChannelName};
-use crate::{control::ApiError, json::Object, signal::Role};
+use crate::json::{Object, write::string};
+use crate::{control::ApiError, signal::Role};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use strum::IntoStaticStr;
@@ -30,8 +31,8 @@ pub struct ChannelInfo<'a> {
     pub version: &'a str,
 }
 
-/// The states of a channel, as defined by AWS. This service responds only after a change is complete, so callers never
-/// see an intermediate state.
+/// A channel's state, as defined by AWS. This service responds only after a change is complete, so callers never see an
+/// intermediate state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
@@ -53,25 +54,25 @@ impl ChannelStatus {
     }
 }
 
-/// Appends a channel as a JSON object. The C SDK scans the tokens sequentially and ignores nesting. Therefore, the
-/// order of the members must not change, and `SingleMasterConfiguration` must have exactly one member.
+/// Appends a channel as a JSON object. The C SDK scans the tokens in sequence and ignores nesting, so the order of the
+/// members must not change, and `SingleMasterConfiguration` must have exactly one member.
 fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
-    crate::control::json::member(out, b'{', "ChannelName");
-    crate::json::write::string(out, info.name);
-    crate::control::json::member(out, b',', "ChannelARN");
-    crate::json::write::string(out, info.arn);
-    crate::control::json::member(out, b',', "ChannelType");
-    crate::json::write::string(out, "SINGLE_MASTER");
-    crate::control::json::member(out, b',', "ChannelStatus");
-    crate::json::write::string(out, info.status.as_str());
-    crate::control::json::member(out, b',', "CreationTime");
-    crate::control::json::epoch_seconds(out, info.created_ms);
-    crate::control::json::member(out, b',', "SingleMasterConfiguration");
-    crate::control::json::member(out, b'{', "MessageTtlSeconds");
-    crate::control::json::number(out, u64::from(info.ttl_seconds));
+    json::member(out, b'{', "ChannelName");
+    string(out, info.name);
+    json::member(out, b',', "ChannelARN");
+    string(out, info.arn);
+    json::member(out, b',', "ChannelType");
+    string(out, "SINGLE_MASTER");
+    json::member(out, b',', "ChannelStatus");
+    string(out, info.status.as_str());
+    json::member(out, b',', "CreationTime");
+    json::epoch_seconds(out, info.created_ms);
+    json::member(out, b',', "SingleMasterConfiguration");
+    json::member(out, b'{', "MessageTtlSeconds");
+    out.extend(info.ttl_seconds.to_string().bytes());
     out.push(b'}');
-    crate::control::json::member(out, b',', "Version");
-    crate::json::write::string(out, info.version);
+    json::member(out, b',', "Version");
+    string(out, info.version);
     out.push(b'}');
 }
 
@@ -96,11 +97,8 @@ impl CreateSignalingChannel {
         ])?;
         let name = name.text()?;
         let channel_type = channel_type.text()?;
-        let ttl_seconds = match configuration.object()? {
-            Some(configuration) => {
-                let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
-                ttl_seconds.integer()?
-            }
+        let ttl_seconds = match configuration.members(["MessageTtlSeconds"])? {
+            Some([ttl_seconds]) => ttl_seconds.integer()?,
             None => None,
         };
         let tags = tags::read(tags)?.unwrap_or_default();
@@ -120,16 +118,7 @@ impl CreateSignalingChannel {
 
 /// Appends the response to a create request, with the ARN of the new channel.
 pub fn create(out: &mut Vec<u8>, arn: &str) {
-    crate::control::json::member(out, b'{', "ChannelARN");
-    crate::json::write::string(out, arn);
-    out.push(b'}');
-}
-
-/// A request to describe a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DescribeSignalingChannel {
-    /// The channel to describe.
-    pub channel: Selector,
+    json::strings(out, &[("ChannelARN", arn)]);
 }
 
 /// Selects a channel, either by its name in the caller's account and region or by its ARN.
@@ -171,14 +160,7 @@ impl Selector {
     }
 }
 
-impl DescribeSignalingChannel {
-    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
-        let channel = Selector::parse(object, rules)?;
-        Ok(Self { channel })
-    }
-}
-
-/// Appends the response to a describe request, with the channel's description.
+/// Appends the response to a describe request: the channel's metadata.
 pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     json::member(out, b'{', "ChannelInfo");
     channel_info(out, info);
@@ -187,8 +169,8 @@ pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
 
 // ListSignalingChannels, `/listSignalingChannels`.
 //
-// Channels are ordered by name, bytewise. The token of a page is the last name on it, in base64, so channels that are
-// created or deleted between two pages do not affect the paging.
+// Channels are ordered by name, bytewise. A page's token is the last name on that page, in base64, so creating or
+// deleting channels between two pages does not disturb paging.
 
 /// Maximum number of entries per page, even if `MaxResults` is larger. A full page is about 400 KiB long.
 pub const LIST_ENTRIES_MAX: usize = 1000;
@@ -215,7 +197,10 @@ impl ListSignalingChannels {
         let [max_results, token, condition] =
             object.members(["MaxResults", "NextToken", "ChannelNameCondition"])?;
         let (max_results, token) = (max_results.integer()?, token.text()?);
-        let condition = read_condition(condition)?;
+        let condition = match condition.members(["ComparisonOperator", "ComparisonValue"])? {
+            Some([operator, value]) => Some((operator.text()?, value.text()?)),
+            None => None,
+        };
 
         let max_results = match max_results {
             Some(max_results) => integer("MaxResults", max_results, MAX_RESULTS)?,
@@ -227,7 +212,16 @@ impl ListSignalingChannels {
             Some("") | None => None,
             Some(token) => Some(name_of_token(token)?),
         };
-        let prefix = condition.map(check_condition).transpose()?;
+        let prefix = match condition {
+            Some((operator, value)) => {
+                if required("ComparisonOperator", operator)? != "BEGINS_WITH" {
+                    return Err(ApiError::invalid("ComparisonOperator must be BEGINS_WITH."));
+                }
+                let value = required("ComparisonValue", value)?;
+                Some(channel_name("ComparisonValue", value)?)
+            }
+            None => None,
+        };
         Ok(Self {
             entries_max,
             after,
@@ -236,25 +230,17 @@ impl ListSignalingChannels {
     }
 }
 
-/// Appends the response to a list request, with a page of channels. If there is a next page, the response also contains
-/// its token.
+/// Appends the response to a list request: a page of channels, with a token if there is a next page.
 pub fn list<'a>(
     out: &mut Vec<u8>,
     channels: impl IntoIterator<Item = ChannelInfo<'a>>,
     next_token: Option<&str>,
 ) {
-    crate::control::json::member(out, b'{', "ChannelInfoList");
-    out.push(b'[');
-    for (position, info) in channels.into_iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        channel_info(out, &info);
-    }
-    out.push(b']');
+    json::member(out, b'{', "ChannelInfoList");
+    json::array(out, channels, |out, info| channel_info(out, &info));
     if let Some(token) = next_token {
-        crate::control::json::member(out, b',', "NextToken");
-        crate::json::write::string(out, token);
+        json::member(out, b',', "NextToken");
+        string(out, token);
     }
     out.push(b'}');
 }
@@ -279,32 +265,15 @@ fn name_of_token(token: &str) -> Result<OwnedName, ApiError> {
         .map_err(|_| refused())
 }
 
-type RawCondition<'b> = (Option<&'b str>, Option<&'b str>);
-
-fn read_condition<'b>(condition: Member<'_, 'b>) -> Result<Option<RawCondition<'b>>, ApiError> {
-    let Some(condition) = condition.object()? else {
-        return Ok(None);
-    };
-    let [operator, value] = condition.members(["ComparisonOperator", "ComparisonValue"])?;
-    Ok(Some((operator.text()?, value.text()?)))
-}
-
-fn check_condition((operator, value): RawCondition<'_>) -> Result<OwnedName, ApiError> {
-    if required("ComparisonOperator", operator)? != "BEGINS_WITH" {
-        return Err(ApiError::invalid("ComparisonOperator must be BEGINS_WITH."));
-    }
-    channel_name("ComparisonValue", required("ComparisonValue", value)?)
-}
-
-/// A request to change how long undelivered messages of a channel are kept.
+/// A request to change how long a channel keeps undelivered messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateSignalingChannel {
     /// The channel to update.
     pub arn: ChannelArn,
     /// Expected version of the channel: 1 to 64 characters of `[a-zA-Z0-9]`.
     pub version: Box<str>,
-    /// How long undelivered messages of the channel are kept, in seconds: 5 to 120. Applies to messages that are
-    /// accepted after the change.
+    /// How long the channel keeps undelivered messages, in seconds: 5 to 120. Applies to messages that are accepted
+    /// after the change.
     pub ttl_seconds: u32,
 }
 
@@ -315,11 +284,8 @@ impl UpdateSignalingChannel {
         let (arn, current) = (arn.text()?, current.text()?);
         // The service model makes this member optional because of FULL_MESH. For SINGLE_MASTER, the API Reference
         // requires it.
-        let configuration = match configuration.object()? {
-            Some(configuration) => {
-                let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;
-                Some(ttl_seconds.integer()?)
-            }
+        let configuration = match configuration.members(["MessageTtlSeconds"])? {
+            Some([ttl_seconds]) => Some(ttl_seconds.integer()?),
             None => None,
         };
 
@@ -364,7 +330,7 @@ const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 pub struct GetSignalingChannelEndpoint {
     /// The channel to connect to.
     pub arn: ChannelArn,
-    /// Requested protocols without duplicates, in the order of the request. Never empty; defaults to `[WSS]`.
+    /// Requested protocols without duplicates, in request order. Never empty; defaults to `[WSS]`.
     pub protocols: Vec<Protocol>,
     /// Role in which the client will connect. The default is viewer.
     pub role: Role,
@@ -393,7 +359,10 @@ impl GetSignalingChannelEndpoint {
         let [arn, configuration] =
             object.members(["ChannelARN", "SingleMasterChannelEndpointConfiguration"])?;
         let arn = arn.text()?;
-        let (protocols, role) = read_configuration(configuration)?;
+        let (protocols, role) = match configuration.members(["Protocols", "Role"])? {
+            Some([protocols, role]) => (protocols.texts()?, role.text()?),
+            None => (None, None),
+        };
 
         let arn = channel_arn(arn, rules)?;
         let protocols = match protocols {
@@ -413,31 +382,14 @@ impl GetSignalingChannelEndpoint {
     }
 }
 
-/// Appends the response to an endpoint request, with one entry per requested protocol in the order of the request.
+/// Appends the response to an endpoint request: one entry per requested protocol, in request order.
 pub fn endpoint(out: &mut Vec<u8>, endpoints: &[(Protocol, &str)]) {
-    crate::control::json::member(out, b'{', "ResourceEndpointList");
-    out.push(b'[');
-    for (position, (protocol, url)) in endpoints.iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        crate::control::json::member(out, b'{', "Protocol");
-        crate::json::write::string(out, protocol.as_str());
-        crate::control::json::member(out, b',', "ResourceEndpoint");
-        crate::json::write::string(out, url);
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-}
-
-type RawConfiguration<'b> = (Option<Vec<&'b str>>, Option<&'b str>);
-
-fn read_configuration<'b>(configuration: Member<'_, 'b>) -> Result<RawConfiguration<'b>, ApiError> {
-    let Some(configuration) = configuration.object()? else {
-        return Ok((None, None));
-    };
-    let [protocols, role] = configuration.members(["Protocols", "Role"])?;
-    Ok((protocols.texts()?, role.text()?))
+    json::member(out, b'{', "ResourceEndpointList");
+    json::array(out, endpoints, |out, (protocol, url)| {
+        let members = [("Protocol", protocol.as_str()), ("ResourceEndpoint", url)];
+        json::strings(out, &members);
+    });
+    out.push(b'}');
 }
 
 fn check_protocols(asked: &[&str]) -> Result<Vec<Protocol>, ApiError> {

@@ -1,5 +1,5 @@
 //! Constraints shared by several operations: lengths, patterns and ranges. Errors name the member and its permitted
-//! values. Also defines the validated identifiers that own their text.
+//! values. Also defines the owned types for validated identifiers.
 //!
 //! Source: the service models, and the KVS API Reference for each member.
 
@@ -68,7 +68,7 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
     if rules.strict && !text.starts_with("arn:aws:") {
         return Err(not_arn(NAME, ArnError::Partition));
     }
-    // The ARN matches the pattern, so its last colon is followed by a word, a name and a time, separated by slashes.
+    // The ARN matches the pattern, so the text after its last colon is a word, a name and a time, separated by slashes.
     let resource = text.rsplit(':').next().unwrap_or_default();
     let named = resource.strip_prefix("stream/").ok_or_else(no_stream)?;
     let name = named.split('/').next().unwrap_or_default();
@@ -81,10 +81,7 @@ pub(crate) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str
 /// Validates `MessageTtlSeconds`, which must be 5 to 120 and defaults to 60. Returns `InvalidArgument` if it is out of
 /// range.
 pub fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
-    let Some(value) = value else {
-        return Ok(TTL_SECONDS_DEFAULT);
-    };
-    ttl_seconds(value)
+    value.map_or(Ok(TTL_SECONDS_DEFAULT), ttl_seconds)
 }
 
 pub(crate) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
@@ -101,8 +98,8 @@ pub(crate) fn next_token(text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Validates the `NextToken` of an operation that returns all results on one page. The token must be empty, since there
-/// is no next page.
+/// Validates `NextToken` for operations that return all results on one page. The token must be empty, since there is no
+/// next page.
 pub(crate) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(());
@@ -155,7 +152,7 @@ fn not_identifier(name: &'static str) -> ApiError {
     ))
 }
 
-// Validated identifiers that own their text, because a call is moved to the shard that owns the channel.
+// Validated identifiers that own their text, because a call may be moved to the shard that owns the channel.
 
 /// An owned channel name: 1 to 256 characters of `[a-zA-Z0-9_.-]`. Ordered bytewise, as in channel lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,10 +1,7 @@
 //! Fuzz entry point for the API's body parser. Used by a fuzz target and by a test with seeded inputs.
 
 use crate::control::call::{Call, parse};
-use crate::control::{
-    BodyRules, DescribeMediaStorageConfiguration, DescribeSignalingChannel, Operation, Selector,
-    StreamSelector, TAGS_MAX, error_body,
-};
+use crate::control::{BodyRules, Operation, Selector, StreamSelector, TAGS_MAX, error_body};
 
 /// Parses `data` and checks the invariants of the result. The first byte selects the operation and the rules.
 ///
@@ -45,8 +42,7 @@ fn check(operation: Operation, call: &Call, rules: BodyRules) {
         Call::Create(create) => {
             assert!((5..=120).contains(&create.ttl_seconds) && create.tags.len() <= TAGS_MAX);
         }
-        Call::Describe(DescribeSignalingChannel { channel })
-        | Call::MediaStorage(DescribeMediaStorageConfiguration { channel }) => match channel {
+        Call::Describe(channel) | Call::MediaStorage(channel) => match channel {
             Selector::ByName(name) => assert!(name.as_str().len() <= 256),
             Selector::ByArn(_) => {}
         },

@@ -1,7 +1,7 @@
-//! Reads typed JSON members from the tape of simd-json, and writes members.
+//! Reads typed members from simd-json's tape, and writes JSON members.
 
 use crate::control::ApiError;
-use crate::json::{Object, Value};
+use crate::json::{Object, Value, write::string};
 use simd_json::Tape;
 
 pub(crate) struct Body<'b>(Tape<'b>);
@@ -14,7 +14,7 @@ impl<'b> Body<'b> {
             Err(_) if is_gzip => Err(ApiError::serialization(
                 "The request body is compressed (gzip): it must be JSON as it is, without Content-Encoding.",
             )),
-            // simd-json's own error messages are not returned: they describe its internals, and positions in them are
+            // simd-json's own error messages are not returned: they describe its internals, and their positions are
             // relative to a block.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",
@@ -30,29 +30,23 @@ impl<'b> Body<'b> {
 }
 
 impl<'t, 'b> Object<'t, 'b> {
-    /// Returns the members with these names and ignores all others. A `null` counts as absent. A duplicate is an error.
+    /// Returns the members with these names and ignores all others. `null` counts as absent. A duplicate is an error.
     pub(crate) fn members<const N: usize>(
         self,
         names: [&'static str; N],
     ) -> Result<[Member<'t, 'b>; N], ApiError> {
-        let mut found = names.map(|name| NamedMember {
-            seen: false,
-            member: Member { name, value: None },
-        });
+        let mut found = names.map(|name| (false, Member { name, value: None }));
         for (key, value) in self.entries() {
-            let Some(slot) = found.iter_mut().find(|slot| slot.member.name == key) else {
+            let Some((seen, member)) = found.iter_mut().find(|(_, member)| member.name == key)
+            else {
                 continue;
             };
-            if slot.seen {
-                return Err(ApiError::serialization(format!(
-                    "{} is given twice.",
-                    slot.member.name
-                )));
+            if std::mem::replace(seen, true) {
+                return Err(ApiError::serialization(format!("{key} is given twice.")));
             }
-            slot.seen = true;
-            slot.member.value = Some(value).filter(|value| !value.is_null());
+            member.value = Some(value).filter(|value| !value.is_null());
         }
-        Ok(found.map(|slot| slot.member))
+        Ok(found.map(|(_, member)| member))
     }
 }
 
@@ -71,8 +65,13 @@ impl<'t, 'b> Member<'t, 'b> {
         self.typed("an integer", Value::integer)
     }
 
-    pub(crate) fn object(self) -> Result<Option<Object<'t, 'b>>, ApiError> {
-        self.typed("an object", Value::object)
+    /// Returns the members of an object with these names. See [`Object::members`].
+    pub(crate) fn members<const N: usize>(
+        self,
+        names: [&'static str; N],
+    ) -> Result<Option<[Self; N]>, ApiError> {
+        let object = self.typed("an object", Value::object)?;
+        object.map(|object| object.members(names)).transpose()
     }
 
     pub(crate) fn texts(self) -> Result<Option<Vec<&'b str>>, ApiError> {
@@ -101,20 +100,45 @@ impl<'t, 'b> Member<'t, 'b> {
     }
 }
 
-struct NamedMember<'t, 'b> {
-    seen: bool,
-    member: Member<'t, 'b>,
-}
-
-pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
+pub(crate) fn member(out: &mut Vec<u8>, before: u8, name: &str) {
     out.push(before);
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+    string(out, name);
+    out.push(b':');
 }
 
-pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(number.to_string().as_bytes());
+/// Appends an object whose values are strings.
+pub(crate) fn strings(out: &mut Vec<u8>, members: &[(&str, &str)]) {
+    out.push(b'{');
+    separated(out, members, |out, (name, value)| {
+        string(out, name);
+        out.push(b':');
+        string(out, value);
+    });
+    out.push(b'}');
+}
+
+/// Appends an array.
+pub(crate) fn array<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut Vec<u8>, T),
+) {
+    out.push(b'[');
+    separated(out, items, write);
+    out.push(b']');
+}
+
+fn separated<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut Vec<u8>, T),
+) {
+    for (position, item) in items.into_iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
 }
 
 /// Appends a time in milliseconds since the epoch as seconds with three decimals, such as `1767323075.123`. This is the

@@ -1,10 +1,9 @@
-//! Operations on media storage. They respond as AWS does for channels without media storage.
+//! Media storage operations. They respond as AWS does for channels without media storage.
 
 use crate::control::constraint::{
     BodyRules, OwnedClientId, OwnedName, arn, channel_arn, channel_name, client_id, integer,
     only_page, required, stream_arn,
 };
-use crate::control::{channels::Selector, json::Member};
 use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
 use std::ops::RangeInclusive;
 
@@ -69,29 +68,15 @@ pub fn describe_mapped_resource(out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"MappedResourceConfigurationList":[]}"#);
 }
 
-/// A request for the media storage configuration of a channel. In this service, storage is always disabled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DescribeMediaStorageConfiguration {
-    /// The channel to query.
-    pub channel: Selector,
-}
-
-impl DescribeMediaStorageConfiguration {
-    pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
-        let channel = Selector::parse(object, rules)?;
-        Ok(Self { channel })
-    }
-}
-
-/// Appends a response that states that storage is disabled. Clients then do not try to join a storage session.
+/// Appends a response that reports storage as disabled, so that clients do not try to join a storage session.
 pub fn describe_media_storage(out: &mut Vec<u8>) {
     // The C SDK requires both members, but accepts `null`.
     let text = br#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#;
     out.extend_from_slice(text);
 }
 
-/// Error message for attempts to enable media storage or to join a storage session. Sent as `InvalidArgumentException`,
-/// but only after the caller's permission and the channel have been checked.
+/// Error message for attempts to enable media storage or join a storage session. Sent as `InvalidArgumentException`,
+/// but only after checking the caller's permission and the channel.
 pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
 
 /// A request to enable or disable media storage for a channel. Enabling it is refused.
@@ -106,7 +91,11 @@ pub struct UpdateMediaStorageConfiguration {
 impl UpdateMediaStorageConfiguration {
     pub(crate) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, configuration] = object.members(["ChannelARN", "MediaStorageConfiguration"])?;
-        let (arn, configuration) = (arn.text()?, read_configuration(configuration)?);
+        let arn = arn.text()?;
+        let configuration = match configuration.members(["StreamARN", "Status"])? {
+            Some([stream, status]) => Some((stream.text()?, status.text()?)),
+            None => None,
+        };
 
         let arn = channel_arn(arn, rules)?;
         let (stream, status) = required("MediaStorageConfiguration", configuration)?;
@@ -122,23 +111,12 @@ impl UpdateMediaStorageConfiguration {
     }
 }
 
-type RawConfiguration<'b> = (Option<&'b str>, Option<&'b str>);
-
-fn read_configuration<'b>(of: Member<'_, 'b>) -> Result<Option<RawConfiguration<'b>>, ApiError> {
-    let Some(configuration) = of.object()? else {
-        return Ok(None);
-    };
-    let [stream, status] = configuration.members(["StreamARN", "Status"])?;
-    Ok(Some((stream.text()?, status.text()?)))
-}
-
 // JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
 //
-// On AWS, these operations make the service itself connect to the master or to a viewer. Here, callers that have
-// permission receive [`MEDIA_STORAGE_REFUSED`]. Unlike in all other operations, the members begin with a lowercase
-// letter.
+// On AWS, these operations make the service itself connect to the master or to a viewer. Here, authorized callers
+// receive [`MEDIA_STORAGE_REFUSED`]. Unlike in all other operations, the members begin with a lowercase letter.
 
-/// A request that the service connect to the master of a channel in order to store the channel's media.
+/// A request for the service to connect to a channel's master and store the channel's media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSession {
     /// The channel whose media is to be stored.
@@ -153,7 +131,7 @@ impl JoinStorageSession {
     }
 }
 
-/// A request that the service connect to a viewer of a channel whose media is stored.
+/// A request for the service to connect to a viewer of a channel whose media is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinStorageSessionAsViewer {
     /// The channel that the viewer belongs to.

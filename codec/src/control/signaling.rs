@@ -2,7 +2,9 @@
 
 use crate::base64::{self, Alphabet};
 use crate::control::constraint::{BodyRules, OwnedClientId, channel_arn, client_id, required};
-use crate::{control::ApiError, identifiers::ChannelArn, json::Object};
+use crate::control::{ApiError, json};
+use crate::identifiers::ChannelArn;
+use crate::json::{Object, write::string};
 use std::ops::RangeInclusive;
 
 /// A request for STUN and TURN servers and the credentials for them.
@@ -60,41 +62,26 @@ pub struct IceServer<'a> {
     pub ttl_seconds: u32,
     /// URIs with the scheme `stun:`, `turn:` or `turns:`. There must be at least one.
     pub uris: &'a [String],
-    /// User name of the credential. Must contain a `:`, because the GStreamer client splits the name at that character.
+    /// User name of the credential. Must contain a `:`, because the GStreamer client splits the name there.
     pub username: &'a str,
 }
 
-/// Appends the response to a request for ICE servers. Servers are written in the given order, members in the order that
+/// Appends the response to an ICE server request. Servers are written in the given order, and members in the order that
 /// AWS uses.
 pub fn ice(out: &mut Vec<u8>, servers: &[IceServer<'_>]) {
-    crate::control::json::member(out, b'{', "IceServerList");
-    out.push(b'[');
-    for (position, server) in servers.iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        crate::control::json::member(out, b'{', "Password");
-        crate::json::write::string(out, server.password);
-        crate::control::json::member(out, b',', "Ttl");
-        crate::control::json::number(out, u64::from(server.ttl_seconds));
-        crate::control::json::member(out, b',', "Uris");
-        uris(out, server.uris);
-        crate::control::json::member(out, b',', "Username");
-        crate::json::write::string(out, server.username);
+    json::member(out, b'{', "IceServerList");
+    json::array(out, servers, |out, server| {
+        json::member(out, b'{', "Password");
+        string(out, server.password);
+        json::member(out, b',', "Ttl");
+        out.extend(server.ttl_seconds.to_string().bytes());
+        json::member(out, b',', "Uris");
+        json::array(out, server.uris, |out, uri| string(out, uri));
+        json::member(out, b',', "Username");
+        string(out, server.username);
         out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-}
-
-fn uris(out: &mut Vec<u8>, uris: &[String]) {
-    out.push(b'[');
-    for (position, uri) in uris.iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        crate::json::write::string(out, uri);
-    }
-    out.push(b']');
+    });
+    out.push(b'}');
 }
 
 /// Valid length of `MessagePayload`, in characters. Source: API Reference, "SendAlexaOfferToMaster".
@@ -135,12 +122,10 @@ impl SendAlexaOfferToMaster {
     }
 }
 
-/// Appends the response to an Alexa offer, with the master's answer, or with `null` if no answer arrived in time.
+/// Appends the response to an Alexa offer: the master's answer, or `null` if no answer arrived in time.
 pub fn alexa(out: &mut Vec<u8>, answer: Option<&str>) {
-    crate::control::json::member(out, b'{', "Answer");
     match answer {
-        Some(answer) => crate::json::write::string(out, answer),
-        None => out.extend_from_slice(b"null"),
+        Some(answer) => json::strings(out, &[("Answer", answer)]),
+        None => out.extend_from_slice(br#"{"Answer":null}"#),
     }
-    out.push(b'}');
 }

@@ -1,7 +1,7 @@
 //! Operations on the tags of a channel.
 
 use crate::control::constraint::{BodyRules, arn, only_page, required};
-use crate::control::json::Member;
+use crate::control::json::{self, Member};
 use crate::control::{ApiError, ErrorKind};
 use crate::{identifiers::ChannelArn, json::Object};
 use unicode_general_category::{GeneralCategory, get_general_category};
@@ -24,14 +24,16 @@ pub struct Tag {
     pub value: Box<str>,
 }
 
-pub(crate) struct RawTag<'b> {
-    key: Option<&'b str>,
-    value: Option<&'b str>,
-}
+/// The key and the value of a tag, as far as the request contains them.
+pub(crate) type RawTag<'b> = (Option<&'b str>, Option<&'b str>);
 
 pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
+    let read = |object: Object<'_, 'b>| {
+        let [key, value] = object.members(["Key", "Value"])?;
+        Ok((key.text()?, value.text()?))
+    };
     let tags = member.objects()?;
-    tags.map(|tags| tags.into_iter().map(read_one).collect())
+    tags.map(|tags| tags.into_iter().map(read).collect())
         .transpose()
 }
 
@@ -53,9 +55,9 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
         ));
     }
     let mut tags: Vec<Tag> = Vec::with_capacity(raw.len());
-    for tag in raw {
-        let given = required("Key of a tag", tag.key)?;
-        let value = required("Value of a tag", tag.value)?;
+    for &(key, value) in raw {
+        let given = required("Key of a tag", key)?;
+        let value = required("Value of a tag", value)?;
         let key = tag_key("Key of a tag", given)?;
         if !fits(value, VALUE_CHARS_MAX) {
             return Err(ApiError::invalid(
@@ -73,23 +75,13 @@ pub(crate) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     Ok(tags)
 }
 
-/// Validates keys and values by the rules of [`TagResource`]. The returned error describes the rule that was violated.
+/// Validates keys and values by the rules of [`TagResource`]. If a rule is violated, the error message states that
+/// rule.
 pub fn checked_tags<'b>(
     pairs: impl IntoIterator<Item = (&'b str, &'b str)>,
 ) -> Result<Vec<Tag>, ApiError> {
-    let raw = |(key, value)| RawTag {
-        key: Some(key),
-        value: Some(value),
-    };
+    let raw = |(key, value)| (Some(key), Some(value));
     check(&pairs.into_iter().map(raw).collect::<Vec<_>>())
-}
-
-fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
-    let [key, value] = object.members(["Key", "Value"])?;
-    Ok(RawTag {
-        key: key.text()?,
-        value: value.text()?,
-    })
 }
 
 fn fits(text: &str, chars_max: usize) -> bool {
@@ -97,7 +89,7 @@ fn fits(text: &str, chars_max: usize) -> bool {
 }
 
 /// Returns whether a character is in Unicode class `L`, `Z` or `N`, or is permitted punctuation. Rust's
-/// `is_alphabetic`, `is_whitespace` and `is_numeric` are not suitable: they also accept marks and tabs.
+/// `is_alphabetic`, `is_whitespace` and `is_numeric` are unsuitable: they also accept marks and tabs.
 fn is_tag_char(char: char) -> bool {
     if char.is_ascii() {
         return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
@@ -137,7 +129,7 @@ impl TagResource {
         if tags.is_empty() {
             return Err(ApiError::invalid("Tags must have 1 to 50 entries."));
         }
-        // More than 50 keys in one request always exceed the channel's limit, so the error is the same as for Create.
+        // A request with more than 50 keys always exceeds the channel's limit, so the error is the same as for Create.
         let tags = check(&tags)?;
         Ok(Self { arn, tags })
     }
@@ -193,17 +185,10 @@ impl ListTagsForResource {
 /// Appends a response that maps tag keys to tag values. A channel has at most 50 tags, which fit on one page, so there
 /// is no token.
 pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
-    crate::control::json::member(out, b'{', "Tags");
-    out.push(b'{');
-    for (position, tag) in tags.iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        crate::json::write::string(out, &tag.key);
-        out.push(b':');
-        crate::json::write::string(out, &tag.value);
-    }
-    out.extend_from_slice(b"}}");
+    json::member(out, b'{', "Tags");
+    let tags = tags.iter().map(|tag| (&*tag.key, &*tag.value));
+    json::strings(out, &tags.collect::<Vec<_>>());
+    out.push(b'}');
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Fuzz entry point for request heads. Checks that no input causes a panic, and that parsing byte by byte gives the
-//! same result as parsing at once.
+//! Fuzz entry point for request heads. Checks that no input causes a panic, and that byte-by-byte parsing gives the
+//! same result as parsing everything at once.
 
 use crate::http::{Body, Head, HeadError, HeadLimits, HeadScanner, decode, pairs, upgrade};
+use crate::ws::valid_key;
 
 /// Parses `data` as a request head, both at once and byte by byte.
 ///
@@ -50,7 +51,11 @@ pub fn fuzz(data: &[u8]) {
             panic!("{error:?} is no verdict on a body")
         }
     }
-    let _ = (head.keep_alive(), head.expects_continue(), upgrade(&head));
+    let _ = (
+        head.keep_alive(),
+        head.expects_continue(),
+        upgrade(&head, valid_key),
+    );
     for (name, value) in pairs(head.query().unwrap_or_default()) {
         let _ = (decode(name), decode(value));
     }

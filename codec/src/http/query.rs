@@ -1,7 +1,8 @@
-//! Query strings and percent-encoding (RFC 3986), as required for request signatures: names and values are decoded
+//! Query strings and percent-encoding (RFC 3986), as request signatures require them: names and values are decoded
 //! exactly once, and a `+` is not decoded to a space.
 
 use memchr::memchr;
+use std::fmt::Write;
 use std::{borrow::Cow, iter, mem};
 
 /// An error in percent-encoding. The response has status 400.
@@ -13,8 +14,8 @@ pub enum QueryError {
     Utf8,
 }
 
-/// Returns the name-value pairs of a query, without decoding them. A name without `=` has an empty value. Empty pairs
-/// are skipped.
+/// Returns the name-value pairs of a query without decoding them. A name without `=` has an empty value. Skips empty
+/// pairs.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
     let parts = iter::from_fn(move || {
@@ -53,7 +54,7 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Appends a name or value in percent-encoding. Every byte other than `A-Za-z0-9-_.~` is written as `%` followed by two
+/// Appends a name or value, percent-encoded. Every byte other than `A-Za-z0-9-_.~` is written as `%` followed by two
 /// uppercase hexadecimal digits.
 ///
 /// Source: AWS, "Create a signed AWS API request", `UriEncode`.
@@ -62,9 +63,7 @@ pub fn encode(out: &mut String, text: &str) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
             out.push(char::from(byte));
         } else {
-            out.push('%');
-            out.push(digit(byte >> 4));
-            out.push(digit(byte & 15));
+            write!(out, "%{byte:02X}").expect("a string takes what is written");
         }
     }
 }
@@ -76,14 +75,6 @@ fn hex(byte: u8) -> Option<u8> {
         b'A'..=b'F' => Some(byte - b'A' + 10),
         _ => None,
     }
-}
-
-fn digit(value: u8) -> char {
-    char::from(if value < 10 {
-        b'0' + value
-    } else {
-        b'A' + value - 10
-    })
 }
 
 #[cfg(test)]

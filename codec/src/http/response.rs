@@ -1,10 +1,10 @@
 //! Writes responses. The head and the body are written together, always with a length and never chunked.
 //!
 //! The C SDK keeps only the last chunk that it reads, and accepts bodies of up to 10 KiB. Every response contains a
-//! request id and a `Date`, which clients use to correct their clocks. Further headers allow scripts of any origin to
-//! read both (Fetch standard, section 3.2).
+//! request id and a `Date`, from which clients correct their clocks. CORS headers let scripts of any origin read these
+//! two headers (Fetch standard, section 3.2).
 
-use crate::calendar::civil;
+use crate::calendar::{LAST_SECOND, civil};
 use crate::http::scanner::is_token_byte;
 
 /// The interim response for a client that waits for `100 Continue` (RFC 9110 section 15.2.1).
@@ -28,10 +28,9 @@ pub struct Meta<'a> {
 pub struct ErrorHead<'a> {
     /// Name of the exception, without a namespace.
     pub error_type: &'a str,
-    /// Reference under which the reason for the error can be looked up. `None` in production.
+    /// Reference for looking up why the request failed. `None` in production.
     pub why: Option<&'a str>,
-    /// Number of seconds after which the client should retry (RFC 9110 section 10.2.3). `None` if a retry would not
-    /// help.
+    /// Seconds after which the client should retry (RFC 9110 section 10.2.3). `None` if retrying would not help.
     pub retry_after_s: Option<u32>,
 }
 
@@ -75,13 +74,16 @@ pub fn respond(
         //= https://www.rfc-editor.org/rfc/rfc9110#section-8.6
         //# A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
         //# (Informational) or 204 (No Content).
-        return end_without_body(out, meta);
+        if meta.close {
+            field(out, "Connection", b"close");
+        }
+        return out.extend_from_slice(b"\r\n");
     }
     end(out, meta, body);
 }
 
-/// Appends the response to a CORS preflight request. The response allows any origin, the methods `methods`, and the
-/// requested `headers`.
+/// Appends the response to a CORS preflight request, which allows any origin, the given `methods`, and the requested
+/// `headers`.
 pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, methods: &str, headers: Option<&str>) {
     out.reserve(RESERVE + headers.map_or(0, str::len));
     begin(out, meta, 200);
@@ -138,13 +140,6 @@ fn end(out: &mut Vec<u8>, meta: &Meta<'_>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-fn end_without_body(out: &mut Vec<u8>, meta: &Meta<'_>) {
-    if meta.close {
-        field(out, "Connection", b"close");
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     debug_assert!(
         !value.iter().any(u8::is_ascii_control),
@@ -191,8 +186,8 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// CORS headers that allow any page to read every response. This is safe because requests are authenticated by
-/// signatures, not by cookies.
+/// CORS headers that let any page read every response. This is safe because requests are authenticated by signatures,
+/// not by cookies.
 const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
     Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
 
@@ -240,7 +235,6 @@ fn put(out: &mut [u8], at: usize, text: &[u8]) {
 
 const DAYS: &[u8] = b"ThuFriSatSunMonTueWed";
 const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use crate::{limits, proxy};
 use memchr::memchr;
 
-/// Limits of a request head.
+/// Limits on a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Maximum size in bytes, including the request line and the empty line at the end.
@@ -64,11 +64,11 @@ impl HeadError {
     }
 }
 
-/// A scanner for the end of a request head that arrives in pieces of any size. Each connection that awaits a head has
+/// Finds the end of a request head that arrives in pieces of any size. Each connection that is waiting for a head has
 /// one.
 ///
-/// Each byte is examined once. The following errors are detected before the head is complete: a first byte that cannot
-/// start a request, a line feed without a carriage return, too many lines, and too many bytes.
+/// Each byte is examined once. Some errors are detected before the head is complete: a first byte that cannot start a
+/// request, a line feed without a carriage return, too many lines, and too many bytes.
 ///
 /// Invariant: the first `seen` bytes of the head have been examined and contain `lines` line terminators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl HeadScanner {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Examines the new bytes of `so_far`, which must start at the first byte of the head. Returns the length of the
+    /// Examines the new bytes of `so_far`, which must start with the first byte of the head. Returns the length of the
     /// head, or `None` if more bytes are needed. An empty line before the request line is part of the head. After an
     /// error, the scanner must not be used again.
     pub fn end(&mut self, so_far: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
@@ -125,7 +125,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Rejects bytes that cannot start a request, so that a peer that speaks another protocol receives an error at once.
+/// Rejects bytes that cannot start a request, so that a peer speaking another protocol receives an error immediately.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at

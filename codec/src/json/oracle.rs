@@ -1,7 +1,7 @@
 //! Tests the scanner against simd-json, and both of them against serde_json, with generated and mutated texts.
 
 use super::{Member, MemberName, Members};
-use crate::json::{scan::scan, tape::TapeReader};
+use crate::json::{TapeReader, scan::scan};
 use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -35,7 +35,7 @@ fn found(members: &Members, text: &[u8]) -> MemberTexts {
 
 fn compare(text: &str) -> bool {
     let mut theirs = text.as_bytes().to_vec();
-    let tape = TapeReader::new()
+    let tape = TapeReader::default()
         .members(&mut theirs)
         .map(|members| found(&members, &theirs));
     let mut ours = text.as_bytes().to_vec();

@@ -14,8 +14,8 @@ use crate::base64;
 use crate::json::{Member, MemberName, Members, TextSpan};
 use memchr::{memchr, memchr2};
 
-/// Parses a JSON text of the usual form and unescapes slashes in the payload. Returns `None` for any other text and
-/// leaves it unchanged.
+/// Parses a JSON text of the usual form and unescapes slashes in the payload. Returns `None` for any other text, which
+/// it leaves unchanged.
 pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
     if let Some(TextSpan { start, end }) = shape(text, &mut members)? {
@@ -83,7 +83,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;
-    // Each arm compares with a text of constant length, which compiles to inline code instead of a function call.
+    // Each arm compares with a constant of known length, which compiles to inline code instead of a function call.
     let found = match first {
         b'a' | b'A' => (MemberName::Action, rest_of_name.strip_prefix(b"ction\"")),
         b'm' | b'M' => (
@@ -124,8 +124,8 @@ fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Reads a string that has no control characters and only `\/` as an escape. This is a separate function, like
-/// [`has_control`], so that the vector constants of its loop are not loaded for ordinary texts.
+/// Reads a string that has no control characters and only `\/` as an escape. Like [`has_control`], this is a separate
+/// function so that ordinary texts do not load the vector constants of its loop.
 #[inline(never)]
 fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
@@ -137,7 +137,7 @@ fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Unescapes slashes in place and returns the new length. The remaining bytes are filled with spaces, so that the slice
+/// Unescapes slashes in place and returns the new length. Fills the remaining bytes with spaces, so that the slice
 /// stays valid UTF-8.
 fn unescape_slashes(text: &mut [u8]) -> usize {
     let Some(mut kept) = memchr(b'\\', text) else {
@@ -156,15 +156,15 @@ fn unescape_slashes(text: &mut [u8]) -> usize {
 
 // Skips the values of unknown members.
 //
-// Only a strict subset of RFC 8259 is handled here. Escapes by code point, fractions, exponents, numbers of more than
-// 18 digits, and deep nesting are left to simd-json.
+// Handles only a strict subset of RFC 8259. `\u` escapes, fractions, exponents, numbers of more than 18 digits, and
+// deep nesting are left to simd-json.
 
 /// Maximum nesting depth of skipped values. Sufficient for real clients, and less than `JSON_DEPTH`.
 const DEPTH_MAX: u32 = 4;
 
 /// Skips a value. Returns the text that follows it, or `None` if simd-json must parse the text.
 pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
-    // One bit per open container, which is set for objects. The lowest bit belongs to the innermost container.
+    // One bit per open container, set for objects. The lowest bit is the innermost container.
     let (mut open, mut depth) = (0_u32, 0_u32);
     loop {
         let mut after = match rest.split_first()? {
@@ -172,7 +172,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
             (bracket @ (b'{' | b'['), after) => {
                 let is_object = *bracket == b'{';
                 let after = blank(after);
-                // For both kinds of bracket, the code of the closing bracket is the code of the opening bracket plus 2.
+                // For both kinds of bracket, the closing bracket's code is the opening bracket's code plus 2.
                 match after.split_first()? {
                     _ if depth == DEPTH_MAX => return None,
                     (close, after) if *close == bracket + 2 => after,
@@ -270,7 +270,7 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 /// 8 if none does.
 #[inline]
 fn first_end(word: u64) -> usize {
-    // Sets the high bit of each matching byte. Bytes above the first match may also be set, which does not matter.
+    // Sets the high bit of each matching byte. May also set it in bytes above the first match, which does no harm.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let is = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
     let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -286,8 +286,8 @@ pub(crate) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (!has_control(found.0)).then_some(found)
 }
 
-/// Splits `rest` at the closing quote of a string. Returns the content of the string and the text after the quote.
-/// Returns `None` if the string contains an escape or is unterminated.
+/// Splits `rest` at a string's closing quote. Returns the content of the string and the text after the quote, or `None`
+/// if the string contains an escape or is unterminated.
 #[inline]
 pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;

@@ -29,15 +29,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
         0x0C => b'f',
         0x0D => b'r',
         control => {
-            let digit = |value: u8| {
-                if value < 10 {
-                    b'0' + value
-                } else {
-                    b'a' + value - 10
-                }
-            };
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[digit(control >> 4), digit(control & 15)]);
+            out.extend_from_slice(format!("\\u{control:04x}").as_bytes());
             return;
         }
     };

@@ -1,10 +1,10 @@
 //! Fuzz entry point for links. Checks that no input causes a panic, that incremental parsing gives the same result as
-//! parsing all bytes at once, and that parsed frames serialise to the same bytes.
+//! parsing everything at once, and that parsed frames serialise to the same bytes.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
 /// The frames of a byte stream, each serialised again with its stream number, and the error that ended the stream, if
-/// there was one.
+/// any.
 pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
 /// Parses `data` as a hello and as frames, both at once and in pieces. The first byte determines the length of the

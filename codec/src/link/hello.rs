@@ -14,7 +14,7 @@ use crate::link::take;
 /// The hello of one side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// Version of the inter-node protocol.
+    /// Inter-node protocol version.
     pub version: u32,
     /// Id of the cluster.
     pub cluster: &'a str,
@@ -29,10 +29,10 @@ pub struct Hello<'a> {
     pub shards: u16,
 }
 
-/// Requests any shard of the other node. Used if the number of its shards is not known.
+/// Requests any shard. Used while the other node's number of shards is unknown.
 pub const ANY_SHARD: u16 = u16::MAX;
 
-/// A node and one of its processes.
+/// A node, and one of the processes that have run on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeName<'a> {
     /// Name of the node, from 1 to [`NAME_BYTES_MAX`] bytes.
@@ -61,7 +61,7 @@ const MAGIC: [u8; 8] = *b"HELIOLNK";
 const FIXED_BYTES: usize = 14;
 
 impl<'a> Hello<'a> {
-    /// Appends the hello. A name that is too long is written as an empty name, and the receiver rejects the hello.
+    /// Appends the hello. Writes a name that is too long as an empty one, which makes the receiver reject the hello.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut rest = Vec::with_capacity(HELLO_BYTES_MAX);
         write_name(&mut rest, self.cluster);

@@ -1,4 +1,4 @@
-//! The names of actions in policies, and the matching of patterns against them.
+//! Action names in policies, and the matching of patterns against them.
 
 use std::sync::LazyLock;
 use strsim::osa_distance;
@@ -99,8 +99,8 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
-    /// Returns the bit that represents the action in sealed session tokens. Existing bits never change, and new actions
-    /// are appended.
+    /// Returns the bit that represents the action in sealed session tokens. Existing bits never change; new actions are
+    /// appended.
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -112,9 +112,9 @@ const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 pub(crate) struct Actions(u32);
 
 impl Actions {
-    /// Returns the actions that a pattern in a policy matches, case-insensitively. A pattern for another service, or
-    /// for an unsupported action of a supported service, is valid but matches nothing. Returns an error if the pattern
-    /// is malformed, or if it names a supported service but matches none of the service's known actions.
+    /// Returns the actions that a policy's pattern matches, case-insensitively. A pattern for another service, or for
+    /// an unsupported action of a supported service, is valid but matches nothing. Returns an error if the pattern is
+    /// malformed, or if it names a supported service but matches none of that service's known actions.
     pub(crate) fn of_pattern(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self(u32::MAX));
@@ -138,7 +138,8 @@ impl Actions {
         } else if service.eq_ignore_ascii_case("sts") {
             ("sts", &STS)
         } else if service.eq_ignore_ascii_case("iot") {
-            // All other actions of IoT, such as those for messages of things, are accepted but have no effect.
+            // All other IoT actions, such as those for the messages that things exchange, are accepted but have no
+            // effect.
             return Ok(IOT.matching(name).unwrap_or_default());
         } else {
             return Ok(Self::default()); // unsupported service
@@ -172,12 +173,6 @@ impl Actions {
     }
 }
 
-impl From<Action> for Actions {
-    fn from(action: Action) -> Self {
-        Self(action.bit())
-    }
-}
-
 pub(crate) const ACTIONS_BYTES: usize = 4;
 
 static KINESISVIDEO: LazyLock<ActionNames> =
@@ -187,7 +182,7 @@ static STS: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("sts", STS
 
 static IOT: LazyLock<ActionNames> = LazyLock::new(|| ActionNames::new("iot", &[]));
 
-/// Maximum length of an action name in a policy, in bytes. This is three times the length of the longest existing name.
+/// Maximum length of an action name in a policy, in bytes: three times the length of the longest existing name.
 const ACTION_BYTES_MAX: usize = 128;
 
 /// The media actions of Kinesis Video Streams, which this service does not support. Policies may name them, but they
@@ -236,20 +231,15 @@ const STS_UNSERVED: &[&str] = &[
     "TagGetWebIdentityToken",
 ];
 
-// Matches a pattern against all names of a service at once, and finds the name closest to a misspelt one.
+// Matches a pattern against all of a service's action names at once, and finds the name closest to a misspelt one.
 
-/// The actions of one service. The supported actions come first, then those that policies may name without effect.
+/// The actions of one service: the supported ones, followed by those that policies may name without effect.
 struct ActionNames {
-    known: Vec<Name>,
-    /// For each letter, one bit mask per name. A bit is set for each position at which the name has that letter.
+    known: Vec<(&'static str, Actions)>,
+    /// For each letter, one bit mask per name, with a bit set at each position where the name has that letter.
     letters: Box<[[u64; NAMES_MAX]; 26]>,
-    /// For each name, a bit mask in which only the position after the last letter is set. 0 in unused entries.
+    /// For each name, a bit mask with only the position after the last letter set. Unused entries are 0.
     ends: [u64; NAMES_MAX],
-}
-
-struct Name {
-    name: &'static str,
-    actions: Actions,
 }
 
 type LetterCounts = [u8; 26];
@@ -262,19 +252,16 @@ impl ActionNames {
             let its = action.as_str().split(':').next();
             its == Some(service)
         });
-        let served = served.map(|action| (action.name(), action.into()));
+        let served = served.map(|action| (action.name(), Actions(action.bit())));
         let unserved = unserved.iter().map(|name| (*name, Actions::default()));
-        let known: Vec<Name> = served
-            .chain(unserved)
-            .map(|(name, actions)| Name { name, actions })
-            .collect();
+        let known: Vec<_> = served.chain(unserved).collect();
         assert!(known.len() <= NAMES_MAX, "{service} has too many actions");
         let mut letters = Box::new([[0; NAMES_MAX]; 26]);
         let mut ends = [0; NAMES_MAX];
-        for (number, (known, end)) in known.iter().zip(&mut ends).enumerate() {
-            assert!(known.name.len() < 64, "{} is too long", known.name);
-            *end = 1 << known.name.len();
-            for (place, letter) in known.name.bytes().map(letter).enumerate() {
+        for (number, ((name, _), end)) in known.iter().zip(&mut ends).enumerate() {
+            assert!(name.len() < 64, "{name} is too long");
+            *end = 1 << name.len();
+            for (place, letter) in name.bytes().map(letter).enumerate() {
                 let places = letters.get_mut(letter.unwrap_or(usize::MAX));
                 let places = places.and_then(|places| places.get_mut(number));
                 *places.expect("a name is of letters") |= 1 << place;
@@ -296,7 +283,7 @@ impl ActionNames {
                 letter(byte).and_then(|letter| self.letters.get(letter)),
             ) {
                 (b'*', _) => {
-                    // Adds all positions that follow the first reachable position.
+                    // Adds every position after the first reachable one.
                     names
                         .iter_mut()
                         .for_each(|places| *places |= places.wrapping_neg());
@@ -313,23 +300,23 @@ impl ActionNames {
         let ended = names.iter().zip(&self.ends).zip(&self.known);
         ended
             .filter(|((places, end), _)| **places & **end != 0)
-            .map(|(_, known)| known.actions)
+            .map(|(_, (_, actions))| *actions)
             .reduce(Actions::union)
     }
 
-    /// Returns the known name with the smallest edit distance, provided that the distance is at most
-    /// [`HINT_EDITS_MAX`]. If `written` is a pattern, it is compared with a prefix of each name. Only the
-    /// [`HINT_NAMES_MAX`] names with the most similar letter counts are compared.
+    /// Returns the known name with the smallest edit distance, if that distance is at most [`HINT_EDITS_MAX`]. If
+    /// `written` is a pattern, it is compared with a prefix of each name. Only the [`HINT_NAMES_MAX`] names with the
+    /// most similar letter counts are compared.
     fn nearest(&self, written: &str) -> Option<&'static str> {
         let written = written.to_ascii_lowercase();
         let plain = written.replace(['*', '?'], "");
         let is_pattern = plain.len() < written.len();
         let letters = letters_of(&plain);
-        let near = self.known.iter().filter_map(|known| {
-            let beginning = known.name.get(..plain.len()).filter(|_| is_pattern);
-            let compared = beginning.unwrap_or(known.name);
+        let near = self.known.iter().filter_map(|&(name, _)| {
+            let beginning = name.get(..plain.len()).filter(|_| is_pattern);
+            let compared = beginning.unwrap_or(name);
             let least = fewest_edits(&letters_of(compared), &letters);
-            (least <= HINT_EDITS_MAX).then_some((least, compared, known.name))
+            (least <= HINT_EDITS_MAX).then_some((least, compared, name))
         });
         let mut near: Vec<_> = near.collect();
         near.sort_by_key(|(least, ..)| *least);
@@ -343,7 +330,7 @@ impl ActionNames {
     }
 }
 
-/// Returns a lower bound for the edit distance. An edit adds, removes or replaces a letter, or swaps two letters.
+/// Returns a lower bound on the edit distance. One edit adds, removes or replaces a letter, or swaps two letters.
 fn fewest_edits(one: &LetterCounts, other: &LetterCounts) -> usize {
     let pairs = one.iter().zip(other);
     let (more, fewer) = pairs.fold((0, 0), |(more, fewer), (one, other)| {
@@ -375,8 +362,8 @@ const NAMES_MAX: usize = 48;
 
 const HINT_EDITS_MAX: usize = 3;
 
-/// Maximum number of known names that are compared with a misspelt name. The cost of a comparison is the product of
-/// both lengths.
+/// Maximum number of known names that are compared with a misspelt name. A comparison costs the product of both
+/// lengths.
 const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]
@@ -505,10 +492,10 @@ mod names_tests {
         let mut pattern = Vec::new();
         pattern::push(&mut pattern, &text.to_ascii_lowercase());
         let matched = names.known.iter().filter(|known| {
-            let name = known.name.to_ascii_lowercase();
+            let name = known.0.to_ascii_lowercase();
             pattern::PatternText::new(&name).matches(&pattern, &mut 0)
         });
-        matched.map(|known| known.actions).reduce(Actions::union)
+        matched.map(|known| known.1).reduce(Actions::union)
     }
 
     proptest! {

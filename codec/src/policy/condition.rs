@@ -1,12 +1,12 @@
-//! The conditions of a statement and their evaluation for a request. A condition consists of an operator, a key and
-//! values.
+//! The conditions of a statement, and how a request is evaluated against them. A condition consists of an operator, a
+//! key and values.
 //!
 //! ```text
 //! operator 2 | key | values
 //! ```
-//! The values are a list, like the actions and resources of a statement. A condition is met, is not met, or depends on
-//! an unknown value. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys",
-//! "Conditions with multiple context keys or values".
+//! The values are encoded as a list, like the actions and resources of a statement. A condition is met, is not met, or
+//! depends on an unknown value. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context
+//! keys", "Conditions with multiple context keys or values".
 
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Quantifier, RequiredOrder};
@@ -208,7 +208,7 @@ fn with_pattern(
     work: &mut ConditionWork,
 ) -> Match {
     let counts_characters = !text.is_ascii();
-    let steps_max = work.steps_max();
+    let steps_max = work.steps_max;
     if !has_markers(entry) {
         if counts_characters && entry.contains(&b'?') {
             let steps = &mut work.steps;
@@ -227,8 +227,8 @@ fn with_pattern(
     }
 }
 
-/// Compares each of the six parts of an ARN with the corresponding pattern. The last part may contain colons. If the
-/// value in the policy is `*` or starts with a variable, it is compared as a plain text pattern.
+/// Compares each of an ARN's six parts with the corresponding pattern. The last part may contain colons. A policy value
+/// that is `*` or starts with a variable is compared as a plain text pattern.
 fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionWork) -> Match {
     if entry == b"*" || variable::is_first(entry) {
         return with_pattern(entry, &PatternText::new(text), values, work);
@@ -249,8 +249,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Matches a text that contains multi-byte characters against a pattern that contains single-character wildcards.
-/// Backtracks to the last [`MANY`], one character at a time, within the limit on work.
+/// Matches text that contains multi-byte characters against a pattern with single-character wildcards. On a mismatch,
+/// backtracks to the last [`MANY`], one character at a time, until the work limit is reached.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],
@@ -367,12 +367,12 @@ impl Match {
     }
 }
 
-/// The work spent on the conditions of a document, and a buffer for expanding variables.
+/// The work spent on a document's conditions, and a buffer for expanding variables.
 pub(crate) struct ConditionWork {
     pub(crate) steps: u64,
     steps_max: u64,
-    /// The number of the condition that failed in the last statement. A condition on the client id has number 0, and
-    /// all others are numbered from 1.
+    /// The number of the condition that failed in the last statement. The client id condition has number 0, and all
+    /// others are numbered from 1.
     pub(crate) failed: Option<u16>,
     scratch: Option<ExpansionRoom>,
 }
@@ -391,17 +391,13 @@ impl ConditionWork {
         self.steps > self.steps_max
     }
 
-    const fn steps_max(&self) -> u64 {
-        self.steps_max
-    }
-
     pub(crate) fn scratch(&mut self) -> (&mut ExpansionRoom, &mut u64) {
         let scratch = self.scratch.get_or_insert([0; size_of::<ExpansionRoom>()]);
         (scratch, &mut self.steps)
     }
 }
 
-/// Number of steps permitted for the conditions of any document, regardless of its length.
+/// Number of steps that the conditions of any document may take, regardless of its length.
 const STEPS_FREE: u64 = 16 * 1024;
 
 /// Number of additional steps permitted per byte of the document.

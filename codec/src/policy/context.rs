@@ -3,7 +3,7 @@
 //! Source: IAM User Guide, "AWS global condition context keys", "IAM and AWS STS condition context keys"; AWS IoT Core
 //! Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential provider".
 
-use crate::calendar;
+use crate::calendar::WholeSeconds;
 use crate::policy::rules::excerpt;
 use std::cell::Cell;
 use std::fmt::{self, Write};
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal,)+) => {
-        /// The name of a condition key, without its variable part (the key of a tag, or an issuer and its claim).
+        /// The name of a condition key, without its variable part (a tag key, or an issuer and its claim).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum KeyName {
@@ -19,12 +19,11 @@ macro_rules! keys {
         }
 
         impl KeyName {
-            /// All names. Sealed session tokens refer to names by their positions, so existing positions never change
-            /// and new names are appended.
+            /// All names. Sealed session tokens refer to names by index, so existing indices never change and new names
+            /// are appended.
             const ALL: &[Self] = &[$(Self::$key,)+];
 
-            /// Returns the name as spelled by AWS. For keys that refer to a tag, this is the part before the key of the
-            /// tag.
+            /// Returns the name as spelled by AWS. For keys that refer to a tag, this is the part before the tag key.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -62,7 +61,7 @@ keys! {
     PrincipalAccount = "aws:PrincipalAccount",
     /// Type of the principal that makes the request.
     PrincipalType = "aws:PrincipalType",
-    /// A tag of the caller.
+    /// One of the caller's tags.
     PrincipalTag = "aws:PrincipalTag/",
     /// A tag of the channel.
     ResourceTag = "aws:ResourceTag/",
@@ -107,7 +106,7 @@ keys! {
 pub struct Key<'a> {
     /// The name of the key.
     pub name: KeyName,
-    /// The key of a tag, or the whole key for [`KeyName::Claim`] and [`KeyName::Foreign`]. Empty for other names.
+    /// The tag key, or the whole key for [`KeyName::Claim`] and [`KeyName::Foreign`]. Empty for other names.
     /// Case-insensitive.
     pub detail: &'a str,
 }
@@ -178,6 +177,16 @@ impl<'a> Key<'a> {
     }
 }
 
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The detail of a claim is the whole key.
+        if self.name != KeyName::Claim {
+            out.write_str(self.name.as_str())?;
+        }
+        out.write_str(self.detail)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KeyNames(u32);
 
@@ -223,7 +232,7 @@ fn known_names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Maximum length in bytes of the part of a key that follows its name. The length is stored in one byte, which must
+/// Maximum length of the part of a key that follows its name, in bytes. The length is stored in one byte, which must
 /// differ from every marker.
 const DETAIL_BYTES_MAX: usize = 240;
 
@@ -235,8 +244,7 @@ const THINGS: &[(&str, KeyName)] = &[
 ];
 
 /// AWS condition keys that have no value in this service. They concern multi-factor authentication, VPCs,
-/// organisations, and services that call on behalf of others. They are accepted so that existing policies work
-/// unchanged.
+/// organisations, and services calling on behalf of others. They are accepted so that existing policies work unchanged.
 const FOREIGN: &[&str] = &[
     "aws:AssumedRoot",
     "aws:CalledVia",
@@ -265,11 +273,11 @@ const FOREIGN: &[&str] = &[
     "aws:VpceOrgPaths",
 ];
 
-/// The source of the condition values of a request. A policy queries only the values that it uses, so they may be
+/// Provides the values of a request's condition keys. A policy queries only the values that it uses, so they may be
 /// computed on demand.
 pub trait Context {
-    /// Returns the value of a key. A key may have several values; `nth` counts them from 0. Returns [`Value::Absent`]
-    /// after the last value.
+    /// Returns the value with index `nth` (from 0) of a key, which may have several. Returns [`Value::Absent`] after
+    /// the last value.
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_>;
 }
 
@@ -291,7 +299,7 @@ pub enum Value<'a> {
     Lost,
     /// A string of at most [`VALUE_BYTES_MAX`] bytes. A longer string counts as absent.
     Text(&'a str),
-    /// A string that was computed on demand.
+    /// A string computed on demand.
     Made(ShortText),
     /// A number.
     Number(u64),
@@ -320,7 +328,8 @@ impl Value<'_> {
             Value::Text(text) => return Some(text),
             Value::Made(text) => return Some(text.as_str()),
             Value::Number(number) => write!(room, "{number}"),
-            Value::Date(seconds) => write_date(room, *seconds),
+            // Source: IAM User Guide, "Condition operators", dates.
+            Value::Date(seconds) => write!(room, "{}Z", WholeSeconds(*seconds)),
             Value::Flag(flag) => write!(room, "{flag}"),
             Value::Address(address) => write!(room, "{address}"),
         };
@@ -352,12 +361,12 @@ impl<'a> Values<'a> {
         self.lost.set(false);
     }
 
-    /// Returns whether any value queried since [`Self::begin`] is lost while none is known only on another shard.
+    /// Returns whether any value queried since [`Self::begin`] is lost and none is known only on another shard.
     pub(crate) fn only_lost(&self) -> bool {
         self.lost.get() && !self.elsewhere.get()
     }
 
-    /// Returns the `nth` value of a key. A value that is too long counts as absent, and a lost value counts as unknown.
+    /// Returns the `nth` value of a key. A value that is too long counts as absent, and a lost value as unknown.
     pub(crate) fn value(&self, key: Key<'_>, nth: usize) -> Value<'_> {
         let value = match (key.name, nth) {
             (KeyName::ClientId, 0) => self.client_id.map_or(Value::Absent, Value::Text),
@@ -383,17 +392,6 @@ impl<'a> Values<'a> {
             | Value::Address(_) => value,
         }
     }
-}
-
-/// Writes a time in the format `2026-11-22T05:54:46Z`. Source: IAM User Guide, "Condition operators", dates.
-fn write_date(out: &mut ShortText, seconds: u64) -> fmt::Result {
-    let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
-    let (year, month, day) = calendar::civil(days.min(DAYS_MAX));
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-    )
 }
 
 /// A string of at most [`ShortText::BYTES_MAX`] bytes, stored inline. Writing more is an error.
@@ -463,8 +461,6 @@ impl fmt::Debug for ShortText {
 
 /// Maximum length of a text value, in bytes. Sufficient for a tag value of 256 characters.
 pub const VALUE_BYTES_MAX: usize = crate::limits::ARN_BYTES;
-
-const DAYS_MAX: i64 = 2_932_896;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Fuzz entry point for policies. Checks that parsing and evaluating a policy never causes a panic, whatever the input.
+//! Fuzz entry point for policies. Checks that parsing and evaluating a policy never panics, whatever the input.
 
 use crate::policy::{Action, Policy, Request};
 

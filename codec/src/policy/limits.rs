@@ -12,7 +12,7 @@ pub const TRUST_BYTES_MAX: usize = 16 * 1024;
 /// Maximum number of statements in a document.
 pub const STATEMENTS_MAX: usize = 256;
 
-/// Maximum number of entries in one list of a statement (actions, resources, or values of a condition).
+/// Maximum number of entries in one of a statement's lists (actions, resources, or values of a condition).
 pub const ENTRIES_MAX: usize = 512;
 
 /// Maximum length of a single pattern in bytes: twice the maximum length of a channel ARN.
@@ -21,8 +21,8 @@ pub const PATTERN_BYTES_MAX: usize = 2048;
 /// Maximum number of variables in a document.
 pub const VARIABLES_MAX: usize = 1024;
 
-/// Maximum number of variables in a session policy. The work for expanding a variable is proportional to the length of
-/// its value.
+/// Maximum number of variables in a session policy. Expanding a variable takes time proportional to the length of its
+/// value.
 pub const SESSION_VARIABLES_MAX: usize = 32;
 
 /// Maximum number of errors reported for one document.

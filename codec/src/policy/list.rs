@@ -1,4 +1,4 @@
-//! Encoding of string lists in policies: a length in two bytes, followed by the entries, which are separated by
+//! Encoding of string lists in policies: a two-byte length, followed by the entries, which are separated by
 //! [`BETWEEN`].
 
 use memchr::memchr;
@@ -48,7 +48,7 @@ impl<'p> List<'p> {
     }
 }
 
-/// Begins another entry by appending the separator. The caller must then append the bytes of the entry.
+/// Starts another entry by appending the separator. The caller must then append the entry's bytes.
 pub(crate) fn begin_entry(list: &mut Vec<u8>) {
     list.push(BETWEEN);
 }

@@ -102,15 +102,21 @@ impl Operator {
         Ok(operator)
     }
 
+    fn row(self) -> (&'static str, Comparison, bool) {
+        let row = OPERATORS.get(usize::from(self.number)).copied();
+        row.unwrap_or(("", Comparison::Presence, false))
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.row().0
+    }
+
     pub(crate) fn comparison(self) -> Comparison {
-        let known = OPERATORS.get(usize::from(self.number));
-        known.map_or(Comparison::Presence, |(_, comparison, _)| *comparison)
+        self.row().1
     }
 
     pub(crate) fn is_negated(self) -> bool {
-        OPERATORS
-            .get(usize::from(self.number))
-            .is_some_and(|(.., negated)| *negated)
+        self.row().2
     }
 
     /// Returns how variables in the policy's value are expanded, or `None` if the operator's values cannot contain
@@ -163,11 +169,6 @@ impl Operator {
         short.map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
-    pub(crate) fn name(self) -> &'static str {
-        let known = OPERATORS.get(usize::from(self.number));
-        known.map_or("", |(name, ..)| *name)
-    }
-
     pub(crate) const fn bytes(self) -> [u8; 2] {
         let quantifier = match self.quantifier {
             Quantifier::None => 0,
@@ -201,79 +202,46 @@ pub(crate) const ARN_PARTS: usize = 6;
 const IF_EXISTS: &str = "IfExists";
 
 /// The operators, each with its comparison and whether the comparison is negated. Sealed session tokens contain indices
-/// into this table, so operators are never reordered or removed, and new ones are appended.
-const OPERATORS: &[(&str, Comparison, bool)] = &[
-    ("StringEquals", Comparison::Text, false),
-    ("StringNotEquals", Comparison::Text, true),
-    ("StringEqualsIgnoreCase", Comparison::TextInAnyCase, false),
-    ("StringNotEqualsIgnoreCase", Comparison::TextInAnyCase, true),
-    ("StringLike", Comparison::Pattern, false),
-    ("StringNotLike", Comparison::Pattern, true),
-    (
-        "NumericEquals",
-        Comparison::Number(RequiredOrder::Equal),
-        false,
-    ),
-    (
-        "NumericNotEquals",
-        Comparison::Number(RequiredOrder::Equal),
-        true,
-    ),
-    (
-        "NumericLessThan",
-        Comparison::Number(RequiredOrder::Less),
-        false,
-    ),
-    (
-        "NumericLessThanEquals",
-        Comparison::Number(RequiredOrder::AtMost),
-        false,
-    ),
-    (
-        "NumericGreaterThan",
-        Comparison::Number(RequiredOrder::Greater),
-        false,
-    ),
-    (
-        "NumericGreaterThanEquals",
-        Comparison::Number(RequiredOrder::AtLeast),
-        false,
-    ),
-    ("DateEquals", Comparison::Date(RequiredOrder::Equal), false),
-    (
-        "DateNotEquals",
-        Comparison::Date(RequiredOrder::Equal),
-        true,
-    ),
-    ("DateLessThan", Comparison::Date(RequiredOrder::Less), false),
-    (
-        "DateLessThanEquals",
-        Comparison::Date(RequiredOrder::AtMost),
-        false,
-    ),
-    (
-        "DateGreaterThan",
-        Comparison::Date(RequiredOrder::Greater),
-        false,
-    ),
-    (
-        "DateGreaterThanEquals",
-        Comparison::Date(RequiredOrder::AtLeast),
-        false,
-    ),
-    ("Bool", Comparison::Flag, false),
-    ("BinaryEquals", Comparison::Bytes, false),
-    ("IpAddress", Comparison::Address, false),
-    ("NotIpAddress", Comparison::Address, true),
-    ("ArnEquals", Comparison::Arn, false),
-    ("ArnNotEquals", Comparison::Arn, true),
-    ("ArnLike", Comparison::Arn, false),
-    ("ArnNotLike", Comparison::Arn, true),
-    ("Null", Comparison::Presence, false),
-];
+/// into this table, so operators are never reordered or removed; new ones are appended.
+const OPERATORS: &[(&str, Comparison, bool)] = {
+    use Comparison::{
+        Address, Arn, Bytes, Date, Flag, Number, Pattern, Presence, Text, TextInAnyCase,
+    };
+    use RequiredOrder::{AtLeast, AtMost, Equal, Greater, Less};
+    &[
+        ("StringEquals", Text, false),
+        ("StringNotEquals", Text, true),
+        ("StringEqualsIgnoreCase", TextInAnyCase, false),
+        ("StringNotEqualsIgnoreCase", TextInAnyCase, true),
+        ("StringLike", Pattern, false),
+        ("StringNotLike", Pattern, true),
+        ("NumericEquals", Number(Equal), false),
+        ("NumericNotEquals", Number(Equal), true),
+        ("NumericLessThan", Number(Less), false),
+        ("NumericLessThanEquals", Number(AtMost), false),
+        ("NumericGreaterThan", Number(Greater), false),
+        ("NumericGreaterThanEquals", Number(AtLeast), false),
+        ("DateEquals", Date(Equal), false),
+        ("DateNotEquals", Date(Equal), true),
+        ("DateLessThan", Date(Less), false),
+        ("DateLessThanEquals", Date(AtMost), false),
+        ("DateGreaterThan", Date(Greater), false),
+        ("DateGreaterThanEquals", Date(AtLeast), false),
+        ("Bool", Flag, false),
+        ("BinaryEquals", Bytes, false),
+        ("IpAddress", Address, false),
+        ("NotIpAddress", Address, true),
+        ("ArnEquals", Arn, false),
+        ("ArnNotEquals", Arn, true),
+        ("ArnLike", Arn, false),
+        ("ArnNotLike", Arn, true),
+        ("Null", Presence, false),
+    ]
+};
 
-// Values of typed operators: numbers, dates, booleans and networks. They are parsed when a policy is loaded, in order
-// to reject invalid values, and again for each comparison, because their texts are shorter than the parsed values.
+// Values of typed operators: numbers, dates, booleans and networks. They are parsed once when a policy is loaded, to
+// reject invalid values, and again for each comparison. Policies store their text because it is shorter than the parsed
+// values.
 
 pub(crate) fn number(text: &str) -> Option<i128> {
     if text.len() <= 18
@@ -299,7 +267,7 @@ pub(crate) fn scaled(number: u64) -> i128 {
     i128::from(number) * BILLION
 }
 
-/// Parses a time and returns it in billionths of a second since 1970 UTC. Accepts `2026`, `2026-11`, `2026-11-22`,
+/// Parses a time and returns it in nanoseconds since 1970 UTC. Accepts `2026`, `2026-11`, `2026-11-22`,
 /// `2026-11-22T05:54Z`, `2026-11-22T05:54:46Z`, `2026-11-22T05:54:46.5+01:00`, and a number of seconds with at least
 /// five digits.
 ///

@@ -44,18 +44,19 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
 
 pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
-    /// Index of the text. Built on the first search, since most patterns can be ruled out at the start of the text.
+    /// Index of the text, built by the first search, since comparing the start of the text is enough to rule out most
+    /// patterns.
     index: OnceCell<Index>,
 }
 
-/// An index of the bytes in a text of at most [`ARN_BYTES`] bytes. For each value of the upper half of a byte, and for
-/// each value of the lower half, it contains a bitmap of the positions with that value.
+/// An index of the bytes in a text of at most [`ARN_BYTES`] bytes: for each value of a byte's upper half, and for each
+/// value of its lower half, a bitmap of the positions that have it.
 struct Index {
     upper: [Row; 16],
     lower: [Row; 16],
 }
 
-/// A bitmap of positions, followed by the same bitmap shifted by one position, so that a read may extend past the last
+/// A bitmap of positions, followed by the same bitmap shifted by one position, so that a read may run past the last
 /// word.
 type Row = [u64; 2 * WORDS];
 
@@ -169,8 +170,8 @@ impl<'a> PatternText<'a> {
     }
 }
 
-/// Returns the position of the first match of a part of the pattern, from `from` to `last`. `keep` is called with a
-/// byte and an offset. It must clear the bits of all positions where the text differs from that byte at that offset.
+/// Returns the position of the first match of a part of the pattern, from `from` to `last`. Calls `keep` with a byte
+/// and an offset. `keep` must clear the bits of all positions where the text differs from that byte at that offset.
 fn find<const ONE: u8>(
     part: &[u8],
     from: usize,
@@ -263,8 +264,8 @@ fn is_same<const ONE: u8>(part: &[u8], text: &[u8], steps: &mut u64) -> bool {
     })
 }
 
-/// Wildcard for any number of bytes in an expanded pattern. All bytes of such a pattern other than this one and [`ONE`]
-/// are literal. This byte never occurs in UTF-8.
+/// Wildcard for any number of bytes in an expanded pattern, where all bytes other than this one and [`ONE`] are
+/// literal. This byte never occurs in UTF-8.
 pub(crate) const MANY: u8 = 0xFE;
 
 /// Wildcard for any single byte in an expanded pattern. This byte never occurs in UTF-8.
@@ -277,7 +278,7 @@ const WORDS: usize = 16;
 const PLACES: usize = 64 * WORDS;
 const _: () = assert!(ARN_BYTES <= PLACES);
 
-/// Number of bytes of a pattern part to compare before checking again whether any candidates remain.
+/// Number of bytes of a pattern part that are compared before checking again whether any candidates remain.
 const BETWEEN_LOOKS: usize = 4;
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use crate::policy::list::{List, begin_entry};
 use crate::policy::operator::{Comparison, Operator, Quantifier};
 use crate::policy::rules::{
     self, DOCUMENT_MEMBERS, EVERYBODY, Effect, Grammar, IGNORED, Members, PRINCIPAL_KINDS, bounded,
-    excerpt, principal, value,
+    excerpt, principal,
 };
-use crate::policy::scalars::{Reading, ScalarText, Texts};
+use crate::policy::scalars::Reading;
 use crate::policy::variable::{Allowance, Place, write_text};
 use crate::policy::{action::Actions, limits::STATEMENTS_MAX, statement::Statement};
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub(crate) fn document(
     Ok(statements)
 }
 
-/// Returns whether the version of the document supports variables. This takes a separate pass, because the version may
+/// Returns whether the document's version supports variables. This takes a separate pass, because the version may
 /// follow the statements.
 fn has_variables(text: &str) -> bool {
     #[derive(Deserialize)]
@@ -61,30 +61,28 @@ impl<'de> Visitor<'de> for Document<'_> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let mut seen = Members::default();
         let mut statements = Vec::new();
-        let string = |name| self.0.strings(name);
         while let Some(name) = map.next_key::<String>()? {
             match self.0.or(seen.note(&name, DOCUMENT_MEMBERS), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
-                "Version" => map.next_value_seed(ScalarText(string("Version"), rules::version))?,
-                "Id" => map.next_value_seed(ScalarText(string("Id"), |_: &str| Ok(())))?,
-                _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the remaining member
+                "Version" => map.next_value_seed(self.0.string("Version", &mut rules::version))?,
+                "Id" => map.next_value_seed(self.0.string("Id", &mut |_| Ok(())))?,
+                _ => map.next_value_seed(Any(Statements(self.0, &mut statements)))?, // the remaining member
             }
         }
-        let some = if statements.is_empty() {
-            Err("the document needs Statement, with at least one statement".to_owned())
-        } else {
-            Ok(())
-        };
-        self.0.or(some, ())?;
+        let rule = "the document needs Statement, with at least one statement".to_owned();
+        self.0.require(!statements.is_empty(), rule)?;
         Ok(statements)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Statements<'_> {
-    type Value = ();
+/// Reads a value of any type with a visitor.
+struct Any<V>(V);
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Any<V> {
+    type Value = V::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self.0)
     }
 }
 
@@ -101,7 +99,7 @@ impl<'de> Visitor<'de> for Statements<'_> {
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
         let mut statements = 0;
-        while let Some(()) = list.next_element_seed(OneStatement(self.0, self.1))? {
+        while let Some(()) = list.next_element_seed(Any(OneStatement(self.0, self.1)))? {
             statements += 1;
             if statements > STATEMENTS_MAX {
                 return Err(Error::custom(format!(
@@ -113,14 +111,6 @@ impl<'de> Visitor<'de> for Statements<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
 /// A statement that is being parsed. If members are missing or invalid, the statement is discarded.
 #[derive(Default)]
 struct PolicyDraft {
@@ -129,38 +119,6 @@ struct PolicyDraft {
     resources: Vec<u8>,
     expands_resources: bool,
     found: FoundConditions,
-}
-
-impl PolicyDraft {
-    fn actions<'de, M: MapAccess<'de>>(
-        &mut self,
-        reading: &Reading,
-        name: &str,
-        map: &mut M,
-    ) -> Result<(), M::Error> {
-        map.next_value_seed(Texts(reading.strings(name), |text: &str| {
-            let meant = Actions::of_pattern(bounded(text)?)?;
-            self.actions = Some(self.actions.unwrap_or_default().union(meant));
-            Ok(())
-        }))
-    }
-
-    fn resources<'de, M: MapAccess<'de>>(
-        &mut self,
-        reading: &Reading,
-        name: &str,
-        map: &mut M,
-    ) -> Result<(), M::Error> {
-        map.next_value_seed(Texts(reading.strings(name), |text: &str| {
-            let pattern = rules::resource(text)?;
-            if !self.resources.is_empty() {
-                begin_entry(&mut self.resources);
-            }
-            let (out, place) = (&mut self.resources, Place::Resource);
-            self.expands_resources |= write_text(out, pattern, place, &reading.allowance)?;
-            Ok(())
-        }))
-    }
 }
 
 impl<'de> Visitor<'de> for OneStatement<'_> {
@@ -176,19 +134,32 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
         while let Some(name) = map.next_key::<String>()? {
             match reading.or(seen.note(&name, reading.grammar.members()), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
-                "Sid" => {
-                    map.next_value_seed(ScalarText(reading.strings("Sid"), |_: &str| Ok(())))?
-                }
-                "Effect" => {
-                    map.next_value_seed(ScalarText(reading.strings("Effect"), |text: &str| {
-                        draft.effect = Some(rules::effect(text)?);
+                "Sid" => map.next_value_seed(reading.string("Sid", &mut |_| Ok(())))?,
+                "Effect" => map.next_value_seed(reading.string("Effect", &mut |text| {
+                    draft.effect = Some(rules::effect(text)?);
+                    Ok(())
+                }))?,
+                name @ ("Action" | "NotAction") => {
+                    map.next_value_seed(reading.strings(name, &mut |text| {
+                        let meant = Actions::of_pattern(bounded(text)?)?;
+                        draft.actions = Some(draft.actions.unwrap_or_default().union(meant));
                         Ok(())
                     }))?;
                 }
-                name @ ("Action" | "NotAction") => draft.actions(reading, name, &mut map)?,
-                name @ ("Resource" | "NotResource") => draft.resources(reading, name, &mut map)?,
+                name @ ("Resource" | "NotResource") => {
+                    map.next_value_seed(reading.strings(name, &mut |text| {
+                        let pattern = rules::resource(text)?;
+                        if !draft.resources.is_empty() {
+                            begin_entry(&mut draft.resources);
+                        }
+                        let (out, place) = (&mut draft.resources, Place::Resource);
+                        draft.expands_resources |=
+                            write_text(out, pattern, place, &reading.allowance)?;
+                        Ok(())
+                    }))?;
+                }
                 "Principal" | "NotPrincipal" => {
-                    map.next_value_seed(Principals(reading, &mut draft.resources))?;
+                    map.next_value_seed(Any(Principals(reading, &mut draft.resources)))?;
                 }
                 _ => map.next_value_seed(Conditions(reading, &mut draft.found))?, // the remaining member
             }
@@ -253,12 +224,8 @@ impl<'de> Visitor<'de> for Conditions<'_> {
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        let some = if any {
-            Ok(())
-        } else {
-            Err("Condition: must have an operator such as StringEquals".to_owned())
-        };
-        self.0.or(some, ())
+        let rule = "Condition: must have an operator such as StringEquals".to_owned();
+        self.0.require(any, rule)
     }
 }
 
@@ -321,9 +288,13 @@ impl<'de> Visitor<'de> for Keys<'_> {
                 continue;
             };
             let (mut values, mut expands, mut is_first) = (Vec::new(), false, true);
-            map.next_value_seed(Texts(self.0.scalars(&name), |text: &str| {
+            map.next_value_seed(self.0.scalars(&name, &mut |text| {
                 let place = self.1.place().unwrap_or(Place::Text);
-                let text = value(text)?;
+                let text = if text.is_empty() {
+                    text
+                } else {
+                    bounded(text)?
+                };
                 self.1.check(text)?;
                 let text = &*self.1.kept(text);
                 if !std::mem::take(&mut is_first) {
@@ -340,15 +311,9 @@ impl<'de> Visitor<'de> for Keys<'_> {
             self.0.or(self.2.add(&condition, expands), ())?;
             seen.push(name);
         }
-        let some = if any {
-            Ok(())
-        } else {
-            let name = excerpt(self.1.name());
-            Err(format!(
-                "condition operator {name}: must have a condition key"
-            ))
-        };
-        self.0.or(some, ())
+        let name = excerpt(self.1.name());
+        let rule = format!("condition operator {name}: must have a condition key");
+        self.0.require(any, rule)
     }
 }
 
@@ -360,14 +325,6 @@ impl Principals<'_> {
             begin_entry(self.1);
         }
         self.1.extend(entry.bytes());
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Principals<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
     }
 }
 
@@ -406,17 +363,13 @@ impl<'de> Visitor<'de> for Principals<'_> {
                 continue;
             };
             seen.push(kind);
-            map.next_value_seed(Texts(self.0.strings(kind), |text: &str| {
+            map.next_value_seed(self.0.strings(kind, &mut |text| {
                 let entry = principal(kind, text)?;
                 self.keep(&entry);
                 Ok(())
             }))?;
         }
-        let some = if seen.is_empty() {
-            Err("Principal: must have AWS, Service or Federated".to_owned())
-        } else {
-            Ok(())
-        };
-        self.0.or(some, ())
+        let rule = "Principal: must have AWS, Service or Federated".to_owned();
+        self.0.require(!seen.is_empty(), rule)
     }
 }

@@ -1,6 +1,6 @@
-//! Remarks on parts of a policy that are valid but may have unexpected effects.
+//! Remarks on those parts of a policy that are valid but may have unexpected effects.
 
-use crate::policy::condition::{Key, KeyName};
+use crate::policy::condition::KeyName;
 use crate::policy::operator::{Comparison, Quantifier};
 use crate::policy::statement::{KeyUse, Statement};
 use crate::policy::{Action, Policy, rules::Effect};
@@ -8,23 +8,22 @@ use std::collections::BTreeSet;
 
 impl Policy {
     /// Returns remarks for the operator, without duplicates. They point out keys that never have a value in this
-    /// service, keys whose value is chosen by the client, denials that do not apply if a key has no value, and
-    /// statements that allow viewers to use any client id.
+    /// service, keys whose value the client chooses, denials that do not apply if a key has no value, and statements
+    /// that let viewers use any client id.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = BTreeSet::new();
         for statement in self.statements() {
             let denies = statement.effect == Effect::Deny;
-            // This cannot fail, because each statement has been read before.
+            // This cannot fail, because every statement has already been decoded once.
             let _ = statement.each_key(|key, used| {
-                let name = shown(key);
                 if key.name == KeyName::Foreign {
-                    remarks.insert(format!("{name} never has a value in this service"));
+                    remarks.insert(format!("{key} never has a value in this service"));
                 } else if matches!(key.name, KeyName::UserAgent | KeyName::Referer) {
-                    remarks.insert(format!("{name} is chosen by the client"));
+                    remarks.insert(format!("{key} is chosen by the client"));
                 } else if denies && needs(key.name, used) {
                     remarks.insert(format!(
-                        "a denial with {name} does not apply to requests that have no value of it"
+                        "a denial with {key} does not apply to requests that have no value of it"
                     ));
                 }
             });
@@ -36,7 +35,7 @@ impl Policy {
     }
 
     /// Returns whether the policy allows ConnectAsViewer with any client id. Returns `false` if the policy also allows
-    /// ConnectAsMaster, since a master can occupy all viewer slots in any case.
+    /// ConnectAsMaster, since a master can occupy all viewer slots anyway.
     fn allows_any_viewer(&self) -> bool {
         let is_open = |statement: &Statement<'_>| {
             let mut others = statement.conditions().flatten();
@@ -95,13 +94,6 @@ fn is_of_sign_in(name: KeyName) -> bool {
             | KeyName::AwsCertificateId
             | KeyName::Claim
     )
-}
-
-fn shown(key: Key<'_>) -> String {
-    if matches!(key.name, KeyName::Claim | KeyName::Foreign) {
-        return key.detail.to_owned();
-    }
-    format!("{}{}", key.name.as_str(), key.detail)
 }
 
 #[cfg(test)]

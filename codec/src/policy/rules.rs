@@ -112,8 +112,8 @@ pub(crate) fn resource(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Converts a principal from a trust document to its stored form: the kind, a colon and the name. An account id becomes
-/// the ARN of the account's root.
+/// Converts a trust document's principal to its stored form: the kind, a colon and the name. An account id becomes the
+/// ARN of the account's root.
 pub(crate) fn principal(kind: &str, text: &str) -> Result<String, String> {
     let text = bounded(text)?;
     let wrong = |rule: &str| format!("principal {}: {rule}", excerpt(text));
@@ -152,14 +152,6 @@ fn is_caller(arn: &str) -> bool {
         .filter_map(|kind| name.strip_prefix(kind))
         .any(|name| !name.is_empty());
     is_account(account) && (is_named || (iam.is_some() && name == "root"))
-}
-
-pub(crate) fn value(text: &str) -> Result<&str, String> {
-    if text.is_empty() {
-        Ok(text)
-    } else {
-        bounded(text)
-    }
 }
 
 pub(crate) fn bounded(text: &str) -> Result<&str, String> {
@@ -207,7 +199,7 @@ const TRUST_MEMBERS: &[&str] = &[
     "Condition",
 ];
 
-/// Pairs of mutually exclusive members. If a member is required, the other member of its pair may take its place.
+/// Pairs of mutually exclusive members. If one member of a pair is required, the other may take its place.
 const PAIRS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
     ("Resource", "NotResource"),

@@ -20,7 +20,7 @@ impl Reading {
         }
     }
 
-    /// Returns the value if the check succeeded. If the check failed and its error is to be skipped, returns `instead`.
+    /// Returns the value if the check succeeded. Returns `instead` if the check failed and its error is to be skipped.
     pub(crate) fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
         let rule = match checked {
             Ok(value) => return Ok(value),
@@ -32,78 +32,65 @@ impl Reading {
         Ok(instead)
     }
 
-    pub(crate) const fn strings<'a>(&'a self, name: &'a str) -> Scalars<'a> {
-        Scalars {
+    /// Returns an error with this rule, which can be skipped, unless the document `holds` it.
+    pub(crate) fn require<E: Error>(&self, holds: bool, rule: String) -> Result<(), E> {
+        self.or(if holds { Ok(()) } else { Err(rule) }, ())
+    }
+
+    /// Passes a string to `take`. `name` is the member that has the value.
+    pub(crate) fn string<'a>(&'a self, name: &'a str, take: &'a mut Take<'a>) -> Texts<'a> {
+        Texts {
             reading: self,
             name,
+            is_list: false,
             any: false,
+            take,
         }
     }
 
-    pub(crate) const fn scalars<'a>(&'a self, name: &'a str) -> Scalars<'a> {
-        Scalars {
-            reading: self,
-            name,
+    /// Passes a string, or each string of a list, to `take`.
+    pub(crate) fn strings<'a>(&'a self, name: &'a str, take: &'a mut Take<'a>) -> Texts<'a> {
+        Texts {
+            is_list: true,
+            ..self.string(name, take)
+        }
+    }
+
+    /// Passes a string, number or boolean, or each of them in a list, to `take` as text.
+    pub(crate) fn scalars<'a>(&'a self, name: &'a str, take: &'a mut Take<'a>) -> Texts<'a> {
+        Texts {
             any: true,
+            ..self.strings(name, take)
         }
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct Scalars<'a> {
+/// Checks a text and stores it.
+pub(crate) type Take<'a> = dyn FnMut(&str) -> Result<(), String> + 'a;
+
+/// Reads texts, and reports errors that can be skipped.
+pub(crate) struct Texts<'a> {
     reading: &'a Reading,
     name: &'a str,
+    is_list: bool,
     any: bool,
+    take: &'a mut Take<'a>,
 }
 
-pub(crate) struct ScalarText<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
-
-pub(crate) struct Texts<'a, F>(pub(crate) Scalars<'a>, pub(crate) F);
-
-impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for ScalarText<'_, F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-/// Visitor methods for scalars other than strings. They report an error, which can be skipped, unless any scalar is
-/// permitted.
-macro_rules! no_strings {
-    ($($visit:ident $kind:ty: $unexpected:ident),+) => {
-        $(fn $visit<E: Error>(mut self, value: $kind) -> Result<(), E> {
-            if self.0.any {
-                let taken = (self.1)(&value.to_string());
-                return self.0.reading.or(taken, ());
-            }
-            let found = Unexpected::$unexpected(value);
+impl Texts<'_> {
+    /// Takes a scalar that is not a string. Reports an error unless any scalar is permitted.
+    fn other<E: Error>(self, text: &str, found: Unexpected<'_>) -> Result<(), E> {
+        let taken = if self.any {
+            (self.take)(text)
+        } else {
             let rule = <serde::de::value::Error as Error>::invalid_type(found, &self);
-            self.0.reading.or(Err(rule.to_string()), ())
-        })+
-        fn visit_unit<E: Error>(self) -> Result<(), E> {
-            let rule = <serde::de::value::Error as Error>::invalid_type(Unexpected::Other("null"), &self);
-            self.0.reading.or(Err(rule.to_string()), ())
-        }
-    };
-}
-
-impl<F: FnMut(&str) -> Result<(), String>> Visitor<'_> for ScalarText<'_, F> {
-    type Value = ();
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: a string", self.0.name)
-    }
-
-    no_strings!(visit_bool bool: Bool, visit_u64 u64: Unsigned, visit_i64 i64: Signed, visit_f64 f64: Float);
-
-    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
-        let taken = (self.1)(text);
-        self.0.reading.or(taken, ())
+            Err(rule.to_string())
+        };
+        self.reading.or(taken, ())
     }
 }
 
-impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Texts<'_, F> {
+impl<'de> DeserializeSeed<'de> for Texts<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -111,39 +98,68 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Texts<'
     }
 }
 
-impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
+impl<'de> Visitor<'de> for Texts<'_> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: a string or a list of strings", self.0.name)
+        let what = match self.is_list {
+            true => "a string or a list of strings",
+            false => "a string",
+        };
+        write!(out, "{}: {what}", self.name)
     }
 
-    no_strings!(visit_bool bool: Bool, visit_u64 u64: Unsigned, visit_i64 i64: Signed, visit_f64 f64: Float);
-
-    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
-        let taken = (self.1)(text);
-        self.0.reading.or(taken, ())
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.other(&value.to_string(), Unexpected::Bool(value))
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.other(&value.to_string(), Unexpected::Unsigned(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.other(&value.to_string(), Unexpected::Signed(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.other(&value.to_string(), Unexpected::Float(value))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Texts { any: false, ..self }.other("", Unexpected::Other("null"))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.reading.or((self.take)(text), ())
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
+        if !self.is_list {
+            return Err(Error::invalid_type(Unexpected::Seq, &self));
+        }
+        let Self {
+            reading,
+            name,
+            any,
+            take,
+            ..
+        } = self;
         let mut entries = 0;
-        while let Some(()) = list.next_element_seed(ScalarText(self.0, &mut self.1))? {
+        while let Some(()) = list.next_element_seed(Texts {
+            reading,
+            name,
+            is_list: false,
+            any,
+            take: &mut *take,
+        })? {
             entries += 1;
             if entries > ENTRIES_MAX {
                 return Err(Error::custom(format!(
-                    "{}: expected at most {ENTRIES_MAX} entries",
-                    self.0.name
+                    "{name}: expected at most {ENTRIES_MAX} entries"
                 )));
             }
         }
-        let some = if entries == 0 {
-            Err(format!(
-                "{}: expected a list that is not empty",
-                self.0.name
-            ))
-        } else {
-            Ok(())
-        };
-        self.0.reading.or(some, ())
+        let rule = format!("{name}: expected a list that is not empty");
+        reading.require(entries > 0, rule)
     }
 }

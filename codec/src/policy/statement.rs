@@ -3,8 +3,8 @@
 //! ```text
 //! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
 //! ```
-//! Conditions on the client id are the most common ones, so they are stored as two lists of values. If such a condition
-//! is missing, its list is empty. All other conditions are concatenated.
+//! Client id conditions are the most common kind, so they are stored as two lists of values. If such a condition is
+//! missing, its list is empty. All other conditions are concatenated.
 
 use crate::policy::Request;
 use crate::policy::action::{ACTIONS_BYTES, Actions};
@@ -123,7 +123,7 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Rejects a trust statement that allows an action to everybody (with or without exceptions) but has no condition.
+    /// Rejects a trust statement that allows everybody (with or without exceptions) an action but has no condition.
     pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
@@ -137,9 +137,9 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Returns whether the statement applies to a request. The cost of comparing the client id, and resources without
-    /// variables, is added to `steps`. All other cost is counted in `work`. If the result depends on a value that has
-    /// been lost, a `Deny` statement applies and an `Allow` statement does not.
+    /// Returns whether the statement applies to a request. Adds the cost of comparing the client id, and resources
+    /// without variables, to `steps`, and all other costs to `work`. If the result depends on a lost value, a `Deny`
+    /// statement applies and an `Allow` statement does not.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,
@@ -165,8 +165,8 @@ impl<'p> Statement<'p> {
         }
         let mut patterns = self.resources.entries();
         let named = if self.expands_resources {
-            // If a variable has no value, the statement does not apply. With `NotResource`, the pattern must then count
-            // as matched.
+            // If a variable has no value, the statement does not apply. For `NotResource`, this means that the pattern
+            // counts as matched.
             let without_value = self.spares_resources.into();
             Match::any(patterns.map(|pattern| subject.is_on(pattern, without_value, work)))
         } else {
@@ -236,8 +236,8 @@ impl<'p> Statement<'p> {
         Some(())
     }
 
-    /// Returns whether the conditions on the client id hold. A condition on an absent key does not match. Source: IAM
-    /// User Guide, "Condition operators".
+    /// Returns whether the client id conditions hold. A condition on an absent key does not match. Source: IAM User
+    /// Guide, "Condition operators".
     fn holds(&self, subject: &StatementSubject<'_>, steps: &mut u64) -> bool {
         if self.equals.is_empty() && self.like.is_empty() {
             return true;

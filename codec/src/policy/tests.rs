@@ -104,7 +104,7 @@ fn all_faults_of_a_document_are_listed_in_order() {
     ];
     assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
     for (fault, (line, rule)) in faults.iter().zip(wanted) {
-        let fine = fault.line() == line && fault.rule().contains(rule);
+        let fine = fault.line == line && fault.rule.contains(rule);
         assert!(fine, "{fault} / {rule}");
     }
     assert_eq!(Policy::parse(text).unwrap_err(), faults[0]);
@@ -208,7 +208,7 @@ fn bounds_hold_on_both_sides() {
     let statements = |count| format!(r#"{{"Statement":[{}]}}"#, vec![statement; count].join(","));
     assert!(Policy::parse(&statements(STATEMENTS_MAX)).is_ok());
     let error = Policy::parse(&statements(STATEMENTS_MAX + 1)).unwrap_err();
-    assert_eq!(error.rule(), "expected at most 256 statements");
+    assert_eq!(error.rule, "expected at most 256 statements");
 
     let actions = |count| {
         let list = vec![r#""s3:X""#; count].join(",");
@@ -284,7 +284,7 @@ fn a_sole_client_id_is_that_of_every_statement_that_allows() {
 #[test]
 fn an_operation_has_its_action() {
     for operation in crate::control::Operation::ALL.iter().copied() {
-        assert_eq!(operation.policy_action().as_str(), operation.action());
+        assert_eq!(operation.policy_action().name(), operation.name());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Trust documents, which define the principals that may assume a role.
 //!
-//! The grammar is the same as for other policies, but with `Principal` in place of `Resource`. A statement names a
-//! principal either directly or through its account. If it names only the account, the principal's own policies must
-//! also allow the action.
+//! The grammar is that of other policies, but with `Principal` in place of `Resource`. A statement names a principal
+//! either directly or through its account. If it names only the account, the principal's own policies must also allow
+//! the action.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".
@@ -33,7 +33,7 @@ struct Clause {
     rule: Policy,
 }
 
-/// A caller that wants to assume a role, with all names by which a trust document may refer to the caller.
+/// A caller that wants to assume a role, with all the names that a trust document may use for the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Trusted<'a> {
     /// The names of the caller, each prefixed with its kind, such as `AWS:arn:aws:iam::123456789012:user/back-end`.
@@ -43,7 +43,7 @@ pub struct Trusted<'a> {
     pub account: Option<&'a str>,
 }
 
-/// The decision of a trust document on a request.
+/// A trust document's decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustDecision {
     /// A statement allows the request and names the caller directly.
@@ -75,8 +75,7 @@ impl Trust {
             .ok_or_else(|| PolicyError::whole("the document cannot be kept".to_owned()))
     }
 
-    /// Parses a document in the same way as [`Self::parse`], but returns all errors, like
-    /// [`Policy::parse_with_faults`].
+    /// Parses a document like [`Self::parse`], but returns all errors, like [`Policy::parse_with_faults`].
     pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         Self::parse(text).map_err(|first| all_faults(text, Grammar::Trust, first))
     }
@@ -163,15 +162,15 @@ impl Trust {
         named.map(|name| &**name)
     }
 
-    /// Returns the claims of identity providers' tokens that the statements use, each as `ISSUER:CLAIM`.
+    /// Returns the identity provider token claims that the statements use, each as `ISSUER:CLAIM`.
     #[must_use]
     pub fn claims(&self) -> BTreeSet<String> {
         let rules = self.statements.iter().map(|clause| &clause.rule);
         rules.flat_map(Policy::claims).collect()
     }
 
-    /// Returns the ARNs of the OpenID providers whose users are allowed by a statement. The boolean indicates whether
-    /// the statement uses claims of the provider.
+    /// Returns the ARNs of the OpenID providers whose users a statement allows. The boolean indicates whether that
+    /// statement uses the provider's claims.
     pub fn federated(&self) -> impl Iterator<Item = (&str, bool)> {
         let allows = self.statements.iter().filter(|clause| !clause.denies);
         allows.flat_map(|clause| {
@@ -185,7 +184,7 @@ impl Trust {
         })
     }
 
-    /// Returns whether one statement denies everybody even though another allows devices or users of an identity
+    /// Returns whether a statement denies everybody even though another one allows devices or users of an identity
     /// provider.
     #[must_use]
     pub fn denies_sign_ins(&self) -> bool {
@@ -232,7 +231,7 @@ impl Clause {
         match (self.spares, is_named, is_of_account) {
             (false, true, _) => TrustDecision::Allow,
             (false, false, true) | (true, false, false) => TrustDecision::AllowAccount,
-            // Only a caller's name exempts it from a denial; its account does not.
+            // Only a caller's own name exempts it from a denial; its account does not.
             (true, false, true) if self.denies => TrustDecision::AllowAccount,
             (false, false, false) | (true, _, _) => TrustDecision::NoMatch,
         }
@@ -420,13 +419,13 @@ mod tests {
         ];
         for (text, wanted) in rows {
             let error = Trust::parse(&text).unwrap_err();
-            let fine = error.line() == 1 && error.rule().contains(wanted);
+            let fine = error.line == 1 && error.rule.contains(wanted);
             assert!(fine, "{text}: {error}");
         }
         let long = " ".repeat(TRUST_BYTES_MAX + 1);
         let fine = Trust::parse(&long)
             .unwrap_err()
-            .rule()
+            .rule
             .contains("expected at most");
         assert!(fine);
         let both = one("allow", "Principal", r#"{"AWS": "x"}"#, "");
@@ -437,6 +436,6 @@ mod tests {
     fn permissions_have_no_principal() {
         let text = one("Allow", "Principal", r#"{"AWS": "123456789012"}"#, "");
         let error = Policy::parse(&text).unwrap_err();
-        assert!(error.rule().contains("not evaluated here"), "{error}");
+        assert!(error.rule.contains("not evaluated here"), "{error}");
     }
 }

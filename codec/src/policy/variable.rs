@@ -17,14 +17,13 @@ use std::cell::Cell;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The pattern of a resource. The values of its variables must not contain `/` or `:`, which would add parts to the
-    /// ARN.
+    /// A resource pattern. The values of its variables must not contain `/` or `:`, which would add parts to the ARN.
     Resource,
     Pattern,
     Text,
 }
 
-/// How many more variables a document may contain. `None` if the version of the document does not support variables.
+/// How many more variables a document may contain. `None` if the document's version does not support variables.
 pub(crate) struct Allowance(Cell<Option<usize>>);
 
 impl Allowance {
@@ -113,8 +112,8 @@ fn split(text: &str) -> Option<(&str, Option<&str>, &str)> {
     Some((inside.trim(), Some(default), behind))
 }
 
-/// Calls `seen` with the key of each variable and whether the variable has a default. Returns `None` if the text was
-/// not produced by [`write_text`].
+/// Calls `seen` with the key of each variable and with whether the variable has a default. Returns `None` if the text
+/// was not produced by [`write_text`].
 pub(crate) fn each_variable(text: &[u8], mut seen: impl FnMut(Key<'_>, bool)) -> Option<()> {
     let mut rest = text;
     while let Some(marker) = memchr(VARIABLE, rest) {

@@ -1,7 +1,8 @@
 //! The client's side of signaling messages, for tests and the load generator: writes requests and parses events.
 
+use crate::json::{Object, TapeReader, Value};
+use crate::signal::Action;
 use crate::ws::{self, Opcode};
-use crate::{json::tape, signal::Action};
 use std::fmt;
 
 /// A message in the format of the JavaScript SDK. The fields are written verbatim, without escaping, so that tests can
@@ -71,41 +72,48 @@ pub struct Status<'a> {
 }
 
 /// A parser for messages from the service, with reusable buffers.
+#[derive(Default)]
 pub struct EventParser {
-    tape: tape::TapeReader,
+    tape: TapeReader,
 }
 
 impl EventParser {
     /// Creates a parser with empty buffers.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            tape: tape::TapeReader::new(),
-        }
+        Self::default()
     }
 
     /// Parses a message and unescapes its strings in place. Returns `None` if the text is not a JSON object.
     pub fn parse<'a>(&mut self, text: &'a mut [u8]) -> Option<ServiceText<'a>> {
-        let event = self.tape.event(text)?;
-        let status = event.status.map(|status| Status {
-            correlation_id: status.correlation_id,
-            error_type: status.error_type,
-            status_code: status.status_code,
-            description: status.description,
-        });
-        Some(ServiceText {
-            message_type: event.message_type,
-            payload: event.payload,
-            sender: event.sender,
-            status,
+        self.tape.walk(text, |nodes| {
+            let mut event = ServiceText::default();
+            for (name, value) in Value::of(nodes).object()?.entries() {
+                match name {
+                    "messageType" => event.message_type = value.text(),
+                    "messagePayload" => event.payload = value.text(),
+                    "senderClientId" => event.sender = value.text(),
+                    "statusResponse" => event.status = value.object().map(status),
+                    _ => {}
+                }
+            }
+            Some(event)
         })
     }
 }
 
-impl Default for EventParser {
-    fn default() -> Self {
-        Self::new()
+fn status<'b>(object: Object<'_, 'b>) -> Status<'b> {
+    let mut status = Status::default();
+    for (name, value) in object.entries() {
+        match name {
+            "correlationId" => status.correlation_id = value.text(),
+            "errorType" => status.error_type = value.text(),
+            "statusCode" => status.status_code = value.text(),
+            "description" => status.description = value.text(),
+            _ => {}
+        }
     }
+    status
 }
 
 impl fmt::Debug for EventParser {

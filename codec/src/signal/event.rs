@@ -49,7 +49,7 @@ impl Delivery<'_> {
         frame.get(Self::payload_range(frame)).unwrap_or_default()
     }
 
-    /// Returns the range of bytes that the payload occupies within a frame written by `Delivery::write`.
+    /// Returns the byte range of the payload within a frame written by `Delivery::write`.
     #[must_use]
     pub fn payload_range(frame: &[u8]) -> Range<usize> {
         let mut places = frame
@@ -73,11 +73,11 @@ impl Delivery<'_> {
     }
 }
 
-/// Asks a client to disconnect and, if it wants to continue, to reconnect. The service closes the connection within a
+/// Asks a client to disconnect, and to reconnect if it wants to continue. The service closes the connection within a
 /// minute. Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// Asks a client to fetch its ICE configuration again, because the TURN relay that it uses is about to be shut down.
+/// Asks a client to fetch its ICE configuration again, because the TURN relay that it uses is about to shut down.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";
@@ -87,7 +87,7 @@ const END: &[u8] = b"\"}";
 
 const _: () = assert!(GO_AWAY.len() == 2 + 0x19 && RECONNECT_ICE_SERVER.len() == 2 + 0x26);
 
-// `STATUS_RESPONSE`: the response to a message that was rejected and has a correlation id.
+// `STATUS_RESPONSE`: the response to a rejected message that has a correlation id.
 //
 // All four members are strings, including the status code (WebRTC guide, "Asynchronous message reception"). None of
 // them needs escaping, because the correlation id matches a pattern and the other texts are constant.

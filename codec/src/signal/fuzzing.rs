@@ -1,7 +1,7 @@
 //! Fuzz entry point for messages. Checks that the flat scanner and simd-json agree, and that no input causes a panic.
 
 use crate::base64;
-use crate::json::tape;
+use crate::json::TapeReader;
 use crate::signal::client::EventParser;
 use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, Role, judge};
 
@@ -12,7 +12,7 @@ use crate::signal::{Delivery, Fault, FaultKind, MessageRules, Parser, Request, R
 pub fn fuzz(data: &[u8]) {
     // The WebSocket layer passes on only valid UTF-8.
     let text = String::from_utf8_lossy(data).into_owned();
-    let (mut parser, mut tape) = (Parser::new(), tape::TapeReader::new());
+    let (mut parser, mut tape) = (Parser::new(), TapeReader::default());
     for role in [Role::Master, Role::Viewer] {
         for rules in [
             MessageRules::DEFAULT,

@@ -55,7 +55,7 @@ impl Source<'_> {
         Ok(Places { path, query, host })
     }
 
-    /// Writes the signed headers in the order in which they are listed. Returns the range that the host occupies.
+    /// Writes the signed headers in the order in which they are listed. Returns the range of the host's value.
     fn headers(&self, out: &mut Vec<u8>) -> Result<Range<usize>, Refusal> {
         let mut host = None;
         let mut written = 0u64; // one bit per header line, which prevents duplicates and bounds the work

@@ -3,7 +3,7 @@
 use crate::sigv4::refusal::{Malformed, Refusal, Scope};
 use crate::sigv4::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
-/// The services that verify signatures.
+/// A service that verifies signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Service {
@@ -54,8 +54,8 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Checks that the scope matches this server's service and region, and the day of `moment`, a time in the basic
-    /// format of ISO 8601. If `region` is `None`, any region is accepted.
+    /// Checks that the scope matches this server's service and region, and the day of `moment`, a time in ISO 8601
+    /// basic format. If `region` is `None`, any region is accepted.
     pub(crate) fn check(
         &self,
         service: Service,

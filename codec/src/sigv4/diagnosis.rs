@@ -1,5 +1,5 @@
-//! Diagnoses signature mismatches. Detects common mistakes of clients and proxies by verifying variants of the request
-//! that may have been signed. The result is for operators only; no variant is ever accepted.
+//! Diagnoses signature mismatches. Detects common mistakes made by clients and proxies by verifying variants of the
+//! request that may have been signed. The result is for operators only; no variant is ever accepted.
 
 use crate::sigv4::canonical::{Places, bare_host};
 use crate::sigv4::endpoint::{MASTER_PATH, VIEWER_PATH};
@@ -9,7 +9,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// A difference between the request that was signed and the request that was received.
+/// How the request that was signed differs from the request that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedAs {
     /// The path that was signed.
@@ -114,5 +114,5 @@ impl Places {
     }
 }
 
-/// Maximum number of hosts to try, in addition to those derived from the host in the request.
+/// Maximum number of hosts to try, in addition to those derived from the request's own host.
 const HOSTS_MAX: usize = 4;

@@ -20,8 +20,8 @@ pub(crate) enum OtherHost {
     WithPath(&'static str),
 }
 
-/// Returns the alternative forms of an upgrade request to `path`, if this is the path of an endpoint. The signed path
-/// determines the role, so the alternatives for one role never include the path of the other role.
+/// Returns the alternative forms of an upgrade request to `path`, if that is the path of an endpoint. The signed path
+/// determines the role, so one role's alternatives never include the other role's path.
 pub(crate) fn other_forms(path: &str) -> &'static [OtherForm] {
     match path {
         "/" => &OF_ROOT,
@@ -63,6 +63,6 @@ const fn forms(twin: &'static str, role: &'static str) -> [OtherForm; OTHER_FORM
     ]
 }
 
-/// Maximum number of additional canonical requests for each encoding of the query. Each of them costs one SHA-256 and
-/// one HMAC.
+/// Maximum number of additional canonical requests for each encoding of the query. Each one costs a SHA-256 and an
+/// HMAC.
 const OTHER_FORMS_MAX: usize = 4;

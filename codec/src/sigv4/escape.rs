@@ -1,12 +1,13 @@
-//! Percent-encoding for signatures. Decodes texts once, and detects whether they are encoded as AWS prescribes.
+//! Percent-encoding for signatures. Decodes each string exactly once, and detects whether it is encoded as AWS
+//! prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 
 use crate::sigv4::refusal::Malformed;
 use memchr::memchr;
 
-/// Decodes a text once and appends the result. A `+` is left unchanged. Returns whether the text was in strict
-/// encoding, that is, whether encoding the result would reproduce it.
+/// Decodes `text` once and appends the result. Leaves `+` unchanged. Returns whether `text` was strictly encoded, that
+/// is, whether encoding the result would reproduce it.
 pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -28,8 +29,7 @@ pub(crate) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> 
 }
 
 fn is_plain(text: &[u8]) -> bool {
-    // Sixteen bytes at a time are checked with arithmetic. The rest is checked with a table, which is faster for single
-    // bytes.
+    // Arithmetic checks sixteen bytes at a time. A table checks the rest, since it is faster for single bytes.
     let (front, back) = text
         .split_at_checked(text.len() & !15)
         .unwrap_or((text, &[]));
@@ -115,7 +115,7 @@ const fn is_unreserved(byte: u8) -> bool {
 
 /// Returns the value of a hexadecimal digit, with [`LOWER_CASE`] set if the digit is lowercase, or [`NO_DIGIT`] for any
 /// other byte. Uses a table, because the digits in escapes are effectively random and a branch would be mispredicted
-/// half of the time.
+/// half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

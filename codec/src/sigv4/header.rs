@@ -3,13 +3,25 @@
 use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use crate::{http::Head, sigv4::ALGORITHM};
 
+/// The parts of a signature.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
-    pub(crate) credential: &'a str,
-    pub(crate) signed_headers: &'a str,
-    pub(crate) signature: &'a str,
+    pub(crate) credential: &'a [u8],
+    pub(crate) signed_headers: &'a [u8],
+    pub(crate) signature: &'a [u8],
     pub(crate) signed: Stamp,
-    pub(crate) token: Option<&'a str>,
+    pub(crate) token: Option<&'a [u8]>,
+    pub(crate) carrier: Signed,
+}
+
+/// The part of the request that carries the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signed {
+    Header,
+    Query {
+        /// Value of `X-Amz-Expires`, the lifetime in seconds.
+        expires_s: u32,
+    },
 }
 
 pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> {
@@ -35,16 +47,16 @@ pub(crate) fn read<'a>(head: &Head<'a>) -> Result<Option<Parts<'a>>, Malformed> 
         }
     }
     let part = |value: Option<&'a str>, name| {
-        value
-            .filter(|value| !value.is_empty())
-            .ok_or(Malformed::HeaderPart(name))
+        let value = value.filter(|value| !value.is_empty());
+        value.map(str::as_bytes).ok_or(Malformed::HeaderPart(name))
     };
     Ok(Some(Parts {
         credential: part(credential, "Credential")?,
         signed_headers: part(signed_headers, "SignedHeaders")?,
         signature: part(signature, "Signature")?,
         signed: moment(head)?,
-        token: single(head, "X-Amz-Security-Token")?,
+        token: single(head, "X-Amz-Security-Token")?.map(str::as_bytes),
+        carrier: Signed::Header,
     }))
 }
 

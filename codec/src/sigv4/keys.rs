@@ -7,7 +7,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
-/// A key derived from a secret for one day, region and service, with its HMAC state prepared (1.2 KiB). Debug output
+/// A key derived from a secret for one day, region and service, with its HMAC state precomputed (1.2 KiB). Debug output
 /// hides it.
 ///
 /// Source: AWS, "Create a signed AWS API request", step 3.
@@ -30,10 +30,7 @@ impl SigningKey {
     #[must_use]
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
         let mut signature = [0; 32];
-        let tag = hmac::sign(&self.0, string_to_sign);
-        for (to, from) in signature.iter_mut().zip(tag.as_ref()) {
-            *to = *from;
-        }
+        signature.copy_from_slice(hmac::sign(&self.0, string_to_sign).as_ref());
         signature
     }
 }
@@ -58,21 +55,21 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     decoded?.ok().map(|_| bytes)
 }
 
-// The cache of derived keys. It is bounded and owned by the caller. Each shard has one.
+// The cache of derived keys, which is bounded and owned by the caller. Each shard has one.
 //
 // Deriving a key costs about as much as the rest of a verification, and a fleet signs with the same few keys all day.
 // The cache is set-associative, with eight entries per set. An access key id maps to one set and takes at most two of
-// its entries, so that a key used with many dates evicts no other key. The temporary keys in a set also share only two
-// entries, since a caller may request any number of them. Only known ids are cached, so a hash without a secret is
-// safe.
+// its entries, so that a key used with many dates does not evict other keys. The temporary keys in a set also share
+// only two entries, since a caller may request any number of them. Only known ids are cached, so a hash without a
+// secret is safe.
 
 /// A cache of derived keys by access key id, day, region and service. Each shard has one. Debug output hides the keys.
 ///
-/// Each used entry takes 1.5 KiB. An entry is bound to its secret, so the entry is replaced when the secret is rotated.
+/// Each used entry takes 1.5 KiB. An entry is bound to its secret, so rotating the secret replaces the entry.
 pub struct SigningKeys {
     /// The sets of the cache, each with at most [`WAYS`] entries.
     sets: Vec<Vec<Entry>>,
-    /// Number of look-ups so far. Used as a clock, to record when each entry was last used.
+    /// Number of lookups so far. Serves as a clock that records when each entry was last used.
     tick: u64,
 }
 
@@ -106,13 +103,13 @@ impl SigningKeys {
         self.len() == 0
     }
 
-    /// Removes all derived keys, so that keys of deleted credentials are erased from memory.
+    /// Removes all derived keys, so that the keys of deleted credentials do not stay in memory.
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// Returns the signing key for an access key, and derives it if it is not cached. An access key with a session
-    /// token is temporary.
+    /// Returns the signing key for an access key, deriving it if it is not cached. An access key with a session token
+    /// is temporary.
     pub(crate) fn of(
         &mut self,
         id: &str,
@@ -131,9 +128,19 @@ impl SigningKeys {
             .iter()
             .position(|entry| entry.serves(id, credential.scope, secret));
         let found = found.unwrap_or_else(|| {
+            let Credential {
+                date,
+                region,
+                service,
+                ..
+            } = *credential;
             let entry = Entry {
+                access_key_id: id.to_owned(),
+                scope: credential.scope.to_owned(),
+                secret: secret.to_owned(),
                 is_temporary,
-                ..Entry::derive(id, credential, secret)
+                key: SigningKey::derive(secret, date, region, service),
+                used: 0,
             };
             match victim(set, &entry) {
                 Some(victim) => {
@@ -153,10 +160,9 @@ impl SigningKeys {
     }
 }
 
-/// Returns the index of the entry to evict for a new key, or `None` if there is room. If the id of the new key has
-/// reached its limit, the least recently used entry of that id is evicted. Otherwise, if the new key is temporary and
-/// the temporary keys have reached their limit, the least recently used temporary key is evicted. Otherwise, the least
-/// recently used entry of the whole set is evicted.
+/// Returns the index of the entry to evict for a new key, or `None` if there is room. The least recently used entry is
+/// evicted: that of the new key's id if the id has reached its limit, otherwise that of all temporary keys if the new
+/// key is temporary and they have reached their limit, and otherwise that of the whole set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;
@@ -178,24 +184,6 @@ fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
 }
 
 impl Entry {
-    fn derive(id: &str, credential: &Credential<'_>, secret: &str) -> Self {
-        let Credential {
-            date,
-            region,
-            service,
-            scope,
-            ..
-        } = *credential;
-        Self {
-            access_key_id: id.to_owned(),
-            scope: scope.to_owned(),
-            secret: secret.to_owned(),
-            is_temporary: false,
-            key: SigningKey::derive(secret, date, region, service),
-            used: 0,
-        }
-    }
-
     fn serves(&self, id: &str, scope: &str, secret: &str) -> bool {
         self.access_key_id == id
             && self.scope == scope

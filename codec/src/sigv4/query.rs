@@ -3,6 +3,7 @@
 //! encoding. In that case, both forms are identical, nothing is copied, and a single verification suffices.
 
 use crate::sigv4::escape::{decode, encode};
+use crate::sigv4::header::{Parts, Signed};
 use crate::sigv4::{ALGORITHM, QUERY_PARAMETERS_MAX};
 use crate::sigv4::{refusal::Malformed, stamp::Stamp};
 use memchr::memchr;
@@ -85,7 +86,7 @@ pub(crate) struct QueryPairs {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProtocolParameters {
-    /// Ranges of the decoded values. If a parameter is duplicated, its first occurrence counts.
+    /// Ranges of the decoded values. The first occurrence of a duplicated parameter counts.
     values: [Option<(usize, usize)>; Parameter::COUNT],
     pub(crate) twice: Option<Parameter>,
     pub(crate) fault: Option<Malformed>,
@@ -209,7 +210,7 @@ impl QueryPairs {
     }
 
     /// Converts every pair to strict encoding, unless the query arrived in it. [`Self::read`] must have succeeded, and
-    /// `decoded` must not have changed since.
+    /// `decoded` must not have changed since then.
     pub(crate) fn encode(&mut self, decoded: &[u8]) {
         if self.is_strict {
             return;
@@ -235,8 +236,8 @@ impl QueryPairs {
         !self.is_strict
     }
 
-    /// Appends the canonical query, which excludes the signature. `query` must be the text that was passed to `read`
-    /// and `encode`.
+    /// Appends the canonical query, without the signature. `query` must be the text that was passed to `read` and
+    /// `encode`.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -286,16 +287,6 @@ impl PairSpan {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct Parts<'a> {
-    pub(crate) credential: &'a [u8],
-    pub(crate) signed_headers: &'a [u8],
-    pub(crate) signature: &'a [u8],
-    pub(crate) signed: Stamp,
-    pub(crate) expires: u32,
-    pub(crate) token: Option<&'a [u8]>,
-}
-
 pub(crate) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,
@@ -332,9 +323,11 @@ pub(crate) fn read<'a>(
         signature: part(Parameter::Signature)?,
         signed: Stamp::parse(part(Parameter::Date)?).ok_or(Malformed::Date)?,
         signed_headers: part(Parameter::SignedHeaders)?,
-        expires: expires(part(Parameter::Expires)?, expires_s_max)
-            .ok_or(Malformed::Expires(expires_s_max))?,
         token: found.value(Parameter::SecurityToken, decoded),
+        carrier: Signed::Query {
+            expires_s: expires(part(Parameter::Expires)?, expires_s_max)
+                .ok_or(Malformed::Expires(expires_s_max))?,
+        },
     })
 }
 

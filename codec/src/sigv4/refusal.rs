@@ -23,7 +23,7 @@ pub enum Refusal {
         signed: Stamp,
         /// Current time of the server.
         now: Stamp,
-        /// The limit on the signature's age that was exceeded.
+        /// The limit that the signature's age exceeded.
         window: Window,
     },
     /// The time of the signature is in the future.
@@ -64,7 +64,7 @@ pub enum Malformed {
     QueryPart(&'static str),
     /// The time has an invalid format.
     Date,
-    /// `X-Amz-Expires` is not a number from 1 to this maximum.
+    /// `X-Amz-Expires` is not a number between 1 and this maximum.
     Expires(u32),
     /// The credential does not have five elements, or its access key id is invalid.
     Credential,
@@ -282,17 +282,9 @@ impl fmt::Display for Scope {
                 out.write_str(
                     "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP",
                 )?;
-                let day = |digits: [u8; 8]| digits.map(char::from);
                 let Some(scope) = scope else { return Ok(()) };
-                out.write_str(": '")?;
-                day(scope)
-                    .iter()
-                    .try_for_each(|&digit| fmt::Write::write_char(out, digit))?;
-                out.write_str("' != '")?;
-                day(signed)
-                    .iter()
-                    .try_for_each(|&digit| fmt::Write::write_char(out, digit))?;
-                out.write_str("'")
+                let day = |digits: [u8; 8]| digits.map(char::from).iter().collect::<String>();
+                write!(out, ": '{}' != '{}'", day(scope), day(signed))
             }
         }
     }

@@ -1,8 +1,7 @@
 //! The signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
 //!
 //! Signing has no side effects: keys and time are passed as arguments. Source: AWS, "Create a signed AWS API request".
-//! URLs have the format of the KVS WebRTC SDK for JavaScript, and calls have the format of botocore (codec/PROTOCOL.md,
-//! SIG).
+//! URLs are in the format of the KVS WebRTC SDK for JavaScript, and calls in that of botocore (codec/PROTOCOL.md, SIG).
 
 use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use crate::sigv4::{
@@ -44,7 +43,7 @@ pub struct Upgrade<'a> {
     pub now_s: u64,
 }
 
-/// A player's request for which a URL is presigned. The player POSTs an offer to the path of a channel.
+/// A player's request for which a URL is presigned. The player POSTs an offer to the channel's path.
 #[derive(Clone, Copy, Debug)]
 pub struct Player<'a> {
     /// Host and port, as sent in the `Host` header.
@@ -94,7 +93,7 @@ impl SignedHeaders<'_> {
     }
 }
 
-/// Signs requests for one region and caches the key of the current day. Each thread should have its own signer.
+/// Signs requests for one region and caches the current day's key. Each thread should have its own signer.
 #[derive(Clone, Debug)]
 pub struct Signer<'a> {
     keys: Keys<'a>,
@@ -214,7 +213,7 @@ impl<'a> Signer<'a> {
         }
     }
 
-    /// Clears the buffer. Updates the scope if the day has changed. Returns the time in the format that is signed.
+    /// Clears the buffer, and updates the scope if the day has changed. Returns the time in the format that is signed.
     fn begin(&mut self, now_s: u64) -> [u8; 16] {
         let time = Stamp::from_epoch(now_s).basic();
         let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();

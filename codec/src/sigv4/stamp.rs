@@ -1,7 +1,8 @@
-//! The time of a signature, in its basic format, `20260102T030405Z`, and in the formats of the `Date` header.
+//! The signing time, in the basic format (`20260102T030405Z`) and in the formats of the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;
+use std::ops::Range;
 
 /// The time of a signature in seconds since 1970 UTC, between the years 0 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,31 +25,12 @@ impl Stamp {
     /// or is invalid.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text: &[u8; 16] = text.try_into().ok()?;
-        let [
-            y0,
-            y1,
-            y2,
-            y3,
-            m0,
-            m1,
-            d0,
-            d1,
-            b'T',
-            h0,
-            h1,
-            n0,
-            n1,
-            s0,
-            s1,
-            b'Z',
-        ] = *text
-        else {
-            return None;
-        };
-        let year = number(&[y0, y1, y2, y3])?;
-        let (month, day) = (number(&[m0, m1])?, number(&[d0, d1])?);
-        let time = [number(&[h0, h1])?, number(&[n0, n1])?, number(&[s0, s1])?];
+        let (date, time) = text.strip_suffix(b"Z")?.split_at_checked(8)?;
+        let time = time.strip_prefix(b"T").filter(|time| time.len() == 6)?;
+        let date_part = |range: Range<usize>| number(date.get(range)?);
+        let time_part = |range: Range<usize>| number(time.get(range)?);
+        let (year, month, day) = (date_part(0..4)?, date_part(4..6)?, date_part(6..8)?);
+        let time = [time_part(0..2)?, time_part(2..4)?, time_part(4..6)?];
         Self::of(year, month, day, time)
     }
 
@@ -59,40 +41,21 @@ impl Stamp {
         if text.len() == 16 {
             return Self::parse(text);
         }
-        let (date, zone) = text.split_first_chunk::<26>()?;
+        let (date, zone) = text.split_at_checked(26)?;
         if !matches!(zone, b"GMT" | b"UTC" | b"+0000" | b"-0000") {
             return None;
         }
-        let [
-            _,
-            _,
-            _,
-            b',',
-            b' ',
-            d0,
-            d1,
-            b' ',
-            n0,
-            n1,
-            n2,
-            b' ',
-            y0,
-            y1,
-            y2,
-            y3,
-            b' ',
-            rest @ ..,
-        ] = *date
-        else {
+        let form = b"..., .. ... .... ..:..:.. ";
+        let mut pairs = date.iter().zip(form);
+        if !pairs.all(|(byte, mark)| byte == mark || *mark == b'.') {
             return None;
-        };
-        let [h0, h1, b':', m0, m1, b':', s0, s1, b' '] = rest else {
-            return None;
-        };
-        let month = MONTHS.iter().position(|name| **name == [n0, n1, n2])?;
-        let time = [number(&[h0, h1])?, number(&[m0, m1])?, number(&[s0, s1])?];
+        }
+        let part = |range: Range<usize>| number(date.get(range)?);
+        let month = date.get(8..11)?;
+        let month = MONTHS.iter().position(|name| &name[..] == month)?;
         let month = i64::try_from(month).ok()? + 1;
-        Self::of(number(&[y0, y1, y2, y3])?, month, number(&[d0, d1])?, time)
+        let time = [part(17..19)?, part(20..22)?, part(23..25)?];
+        Self::of(part(12..16)?, month, part(5..7)?, time)
     }
 
     /// Formats the time as `YYYYMMDD'T'HHMMSS'Z'`.
@@ -125,7 +88,7 @@ impl Stamp {
             return None;
         }
         let days = days(year, month, day);
-        // A day that does not exist, such as 30 February, would be converted to a different day.
+        // A nonexistent day, such as 30 February, would be converted to a different one.
         if civil(days) != (year, month, day) {
             return None;
         }

@@ -1,15 +1,16 @@
-//! Verifies signatures: parses a claim from a request, and checks it with the access key that the claim names.
+//! Verifies signatures: parses a claim from a request, and checks the claim with the access key that it names.
 
 use crate::http::Head;
 use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
 use crate::sigv4::credential::{Credential, Service};
 use crate::sigv4::diagnosis::Refused;
 use crate::sigv4::endpoint::{OtherForm, OtherHost, WITHOUT_PORT, other_forms};
+use crate::sigv4::header::{self, Parts, Signed};
 use crate::sigv4::keys::{SigningKey, SigningKeys, hex, unhex};
 use crate::sigv4::query::{self, Encoding, QueryPairs};
 use crate::sigv4::refusal::{Malformed, Refusal, Window};
 use crate::sigv4::stamp::Stamp;
-use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, EXPIRES_S_MAX, PLAYER_EXPIRES_S_MAX, header};
+use crate::sigv4::{CLOCK_TOLERANCE_S_MAX, EXPIRES_S_MAX, PLAYER_EXPIRES_S_MAX};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use std::{fmt, iter};
@@ -21,7 +22,7 @@ pub struct RequestRules<'a> {
     pub service: Service,
     /// The region that the scope must name. `None` accepts any region.
     pub region: Option<&'a str>,
-    /// Current time of the server, in seconds since 1970 UTC.
+    /// The server's current time, in seconds since 1970 UTC.
     pub now_s: u64,
     /// Clock tolerance in seconds, unless the client's access key overrides it. At most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: u64,
@@ -34,10 +35,10 @@ pub struct RequestRules<'a> {
 pub struct AccessKey<'a> {
     /// Secret access key.
     pub secret_access_key: &'a str,
-    /// Session token of a temporary key. Requests signed with this key must contain it. Requests signed with a
-    /// long-term key must not contain a session token.
+    /// Session token of a temporary key. Requests signed with this key must contain the token. Requests signed with a
+    /// long-term key must not contain one.
     pub session_token: Option<&'a str>,
-    /// Time at which a temporary key expires, in seconds since 1970 UTC. The key is no longer valid at this time.
+    /// Time at which a temporary key expires, in seconds since 1970 UTC. From this time on, the key is invalid.
     pub expires_s: Option<u64>,
     /// Clock tolerance for this client in seconds, which overrides [`RequestRules`]. At most [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
@@ -82,17 +83,8 @@ pub struct Claim<'a> {
     refused: &'a mut Option<Refused>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signed {
-    Header,
-    Query {
-        /// Value of `X-Amz-Expires`, the lifetime in seconds.
-        expires_s: u32,
-    },
-}
-
 struct Read<'a> {
-    header: Option<header::Parts<'a>>,
+    header: Option<Parts<'a>>,
     method: &'a str,
     query: &'a str,
     expires_s_max: u32,
@@ -167,7 +159,7 @@ impl Verifier {
         self.claim(head, read, rules)
     }
 
-    /// Discards the last request, so that its parts are not displayed if the next request is refused early.
+    /// Discards the last request, so that none of its parts is displayed if the next request is refused early.
     fn forget(&mut self) {
         self.refused = None;
         self.canonical_request.clear();
@@ -199,30 +191,13 @@ impl Verifier {
         if let Some(fault) = found.fault {
             return Err(Refusal::Malformed(fault));
         }
-        let (credential, signed_headers, signature, signed, token, carrier) = match header {
-            Some(parts) => (
-                parts.credential.as_bytes(),
-                parts.signed_headers.as_bytes(),
-                parts.signature.as_bytes(),
-                parts.signed,
-                parts.token.map(str::as_bytes),
-                Signed::Header,
-            ),
+        let parts = match header {
+            Some(parts) => parts,
             None => {
                 if let Some(parameter) = found.twice {
                     return Err(Refusal::Duplicate(parameter.name()));
                 }
-                let parts =
-                    query::read(&found, decoded, read.expires_s_max).map_err(Refusal::Malformed)?;
-                let expires_s = parts.expires;
-                (
-                    parts.credential,
-                    parts.signed_headers,
-                    parts.signature,
-                    parts.signed,
-                    parts.token,
-                    Signed::Query { expires_s },
-                )
+                query::read(&found, decoded, read.expires_s_max).map_err(Refusal::Malformed)?
             }
         };
         let claim = Claim {
@@ -231,13 +206,13 @@ impl Verifier {
             query_text: read.query,
             now: Stamp::from_epoch(rules.now_s),
             clock_tolerance_s: rules.clock_tolerance_s.min(CLOCK_TOLERANCE_S_MAX),
-            credential: Credential::parse(credential).map_err(Refusal::Malformed)?,
-            signed_headers,
-            signature: unhex(signature).ok_or(Refusal::Malformed(Malformed::Signature))?,
-            signed,
-            moment: signed.basic(),
-            token: token.filter(|token| !token.is_empty() || !rules.empty_token_is_none),
-            carrier,
+            credential: Credential::parse(parts.credential).map_err(Refusal::Malformed)?,
+            signed_headers: parts.signed_headers,
+            signature: unhex(parts.signature).ok_or(Refusal::Malformed(Malformed::Signature))?,
+            signed: parts.signed,
+            moment: parts.signed.basic(),
+            token: (parts.token).filter(|token| !token.is_empty() || !rules.empty_token_is_none),
+            carrier: parts.carrier,
             is_upgrade: false,
             query,
             decoded,
@@ -253,15 +228,15 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// Returns the canonical request of the last head, as far as it was written. Empty if the request was refused
-    /// before verification. It may contain a session token, which must be removed before the text is displayed.
+    /// Returns as much of the last head's canonical request as was written. Empty if the request was refused before
+    /// verification. It may contain a session token, which must be removed before the text is displayed.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// Returns the total number of bytes of canonical requests and bodies that have been hashed, as a measure of the
-    /// work of [`Claim::verify`].
+    /// Returns the total number of bytes of canonical requests and bodies hashed so far, as a measure of the work done
+    /// by [`Claim::verify`].
     #[must_use]
     pub const fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
@@ -287,8 +262,8 @@ impl<'a> Claim<'a> {
         self.credential.region
     }
 
-    /// Returns the session token of the request, which has not been verified yet. Keys that the server does not store
-    /// are unsealed from this token.
+    /// Returns the request's session token, which has not been verified yet. Keys that the server does not store are
+    /// unsealed from this token.
     #[must_use]
     pub const fn session_token(&self) -> Option<&'a [u8]> {
         self.token
@@ -309,9 +284,9 @@ impl<'a> Claim<'a> {
     /// tried with both encodings of the query.
     ///
     /// # Errors
-    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] according to the clock tolerance of the key. After that,
-    /// returns [`Refusal::Mismatch`] or [`Refusal::UnknownKey`]. Only then returns [`Refusal::Token`] or
-    /// [`Refusal::TokenExpired`], so that only the holder of the secret can observe these two.
+    /// Returns [`Refusal::Expired`] or [`Refusal::Early`] according to the key's clock tolerance, then
+    /// [`Refusal::Mismatch`] or [`Refusal::UnknownKey`]. [`Refusal::Token`] and [`Refusal::TokenExpired`] are checked
+    /// last, so that only the holder of the secret can observe them.
     pub fn verify(
         mut self,
         key: Option<&AccessKey<'_>>,
@@ -343,23 +318,17 @@ impl<'a> Claim<'a> {
         }
         let (form, path) = form.ok_or(Refusal::Mismatch)?;
         check_token(known, self.token, self.now)?;
-        let Credential {
-            access_key_id,
-            region,
-            ..
-        } = self.credential;
         Ok(Verified {
-            access_key_id,
-            region,
+            access_key_id: self.credential.access_key_id,
+            region: self.credential.region,
             form,
             signed: self.signed,
             path,
         })
     }
 
-    /// Tries each accepted form of the request. Returns the form for which the signature matches, together with the
-    /// signed path. If none matches, the buffer is left with the canonical request as received, for operators to
-    /// inspect.
+    /// Tries each accepted form of the request. Returns the form for which the signature matches, and the signed path.
+    /// If none matches, leaves the canonical request as received in the buffer, for operators to inspect.
     fn matching_form(
         &mut self,
         signing_key: &SigningKey,
@@ -471,7 +440,8 @@ impl<'a> Claim<'a> {
         verify_slices_are_equal(&signature, &self.signature).is_ok()
     }
 
-    /// Checks that the request was signed within the tolerance. If not, the refusal reports `told` as the tolerance.
+    /// Checks that the request was signed within the tolerance. If it was not, the refusal reports `told` as the
+    /// tolerance.
     fn check_clock(&self, tolerance_s: u64, told: u64) -> Result<(), Refusal> {
         let (signed, now) = (self.signed, self.now);
         if signed > now.after(tolerance_s) {
@@ -545,15 +515,15 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// Maximum length in bytes of a strict canonical request. For longer requests, no other forms are tried. Sufficient for
-/// the URLs of SDKs, with a token of 4 KiB and an ARN of 1 KiB.
+/// Maximum length of a strict canonical request, in bytes, for which other forms are tried. Sufficient for the URLs of
+/// SDKs, with a token of 4 KiB and an ARN of 1 KiB.
 const AGAIN_BYTES_MAX: usize = 8 * 1024;
 
 pub(crate) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Access key id under which all unknown ids are cached. No real id is empty, so unknown ids never share an entry with
-/// a real one.
+/// Access key id under which all unknown ids are cached. Real ids are never empty, so unknown ids never share an entry
+/// with a real one.
 const UNKNOWN_ID: &str = "";
 
 /// The key used to verify requests whose access key id is unknown. Its secret is as long as a real one.

@@ -18,11 +18,11 @@ pub struct AssumeRole {
     pub role: RoleArn,
     /// Name of the session: 2 to 64 characters of `[a-zA-Z0-9_+=,.@-]`.
     pub session_name: Box<str>,
-    /// Lifetime of the credentials in seconds. `None` means one hour, or the maximum of the role if that is shorter.
+    /// Lifetime of the credentials in seconds. `None` means one hour, or the role's maximum if that is shorter.
     pub duration_s: Option<u32>,
-    /// Session policy, which restricts the permissions of the role: 1 to 2,048 characters of JSON. Not parsed here.
+    /// Session policy, which restricts the role's permissions: 1 to 2,048 characters of JSON. Not parsed here.
     pub policy: Option<Box<str>>,
-    /// ARNs of policies that restrict the permissions of the role, at most [`POLICY_ARNS_MAX`].
+    /// ARNs of policies that restrict the role's permissions, at most [`POLICY_ARNS_MAX`].
     pub policy_arns: Vec<Box<str>>,
     /// A secret that the caller shares with the owner of the role: 2 to 1,224 characters.
     pub external_id: Option<Box<str>>,
@@ -76,7 +76,7 @@ pub struct SessionClaims {
 }
 
 impl SessionClaims {
-    /// Validates the parameters by the rules of AssumeRole, and returns the same errors as AssumeRole.
+    /// Validates the parameters by the rules of AssumeRole, with the same errors.
     pub fn checked(
         tags: Vec<(String, String)>,
         transitive: Vec<String>,
@@ -186,7 +186,9 @@ pub(crate) fn assume_role(
     let source_identity = form.take("SourceIdentity");
     let source_identity = optional("sourceIdentity", source_identity, 2..=64, &NAMES)?;
     let tags = checked_tags(form)?;
-    let transitive_tag_keys = checked_transitive(form, &tags)?;
+    let transitive = form.take_list("TransitiveTagKeys", [""]).into_iter();
+    let transitive = transitive.map(|[key]| key.unwrap_or_default());
+    let transitive_tag_keys = transitive_within(transitive.collect(), &tags)?;
     if !form
         .take_list("ProvidedContexts", ["ProviderArn", "ContextAssertion"])
         .is_empty()
@@ -229,15 +231,10 @@ pub(crate) fn assume_role_with_web_identity(
     Ok(AssumeRoleWithWebIdentity {
         token: WebToken(token.into()),
         role: AssumeRole {
-            role,
-            session_name,
             duration_s,
             policy,
             policy_arns,
-            external_id: None,
-            tags: Vec::new(),
-            transitive_tag_keys: Vec::new(),
-            source_identity: None,
+            ..AssumeRole::new(role, &session_name)
         },
     })
 }
@@ -321,12 +318,6 @@ fn checked_tag_text(value: &str, text: &str, chars: RangeInclusive<usize>) -> Re
     }
     let broken = "satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*";
     Err(invalid(value, broken))
-}
-
-fn checked_transitive(form: &mut FormParameters, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {
-    let entries = form.take_list("TransitiveTagKeys", [""]).into_iter();
-    let keys = entries.map(|[key]| key.unwrap_or_default());
-    transitive_within(keys.collect(), tags)
 }
 
 fn transitive_within(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<Box<str>>, Error> {

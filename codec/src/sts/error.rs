@@ -1,6 +1,7 @@
 //! STS errors and their wire format.
 
-use crate::{sigv4::Refusal, sts::xml};
+use crate::sigv4::Refusal;
+use crate::sts::response::{close, element, open, open_root};
 use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -9,7 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 pub struct Error {
     /// Code of the error.
     pub kind: ErrorKind,
-    /// Error message of one or two sentences. It quotes at most a short word or a number from the request.
+    /// Error message of one or two sentences, which quotes at most a short word or a number from the request.
     pub message: Cow<'static, str>,
 }
 
@@ -25,7 +26,7 @@ impl Error {
 }
 
 impl From<Refusal> for Error {
-    /// Converts a signature error. STS has different names for these errors, but the same status codes and messages.
+    /// Converts a signature error. STS has its own names for these errors, but uses the same status codes and messages.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::Missing => ErrorKind::MissingAuthenticationToken,
@@ -125,7 +126,7 @@ impl ErrorKind {
         }
     }
 
-    /// Returns the party that is responsible for the error, as sent in `<Type>`.
+    /// Returns the party at fault, as sent in `<Type>`.
     const fn blame(self) -> &'static str {
         if self.status() < 500 {
             "Sender"
@@ -137,14 +138,14 @@ impl ErrorKind {
 
 /// Appends the body of an error response.
 pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id: &str) {
-    xml::open_root(out, "ErrorResponse");
-    xml::open(out, "Error");
-    xml::element(out, "Type", kind.blame());
-    xml::element(out, "Code", kind.code());
-    xml::element(out, "Message", message);
-    xml::close(out, "Error");
-    xml::element(out, "RequestId", request_id);
-    xml::close(out, "ErrorResponse");
+    open_root(out, "ErrorResponse");
+    open(out, "Error");
+    element(out, "Type", kind.blame());
+    element(out, "Code", kind.code());
+    element(out, "Message", message);
+    close(out, "Error");
+    element(out, "RequestId", request_id);
+    close(out, "ErrorResponse");
 }
 
 /// Returns a word from the request for use in an error message, or `(unprintable)` if the word is too long or contains

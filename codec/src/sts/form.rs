@@ -34,9 +34,9 @@ impl FormParameters {
     }
 
     /// Removes a list and returns its entries, ordered by number. A list is sent as the parameters
-    /// `NAME.member.1.MEMBER`, `NAME.member.2.MEMBER` and so on. For each entry, the values of `members` are returned;
-    /// an empty string in `members` stands for the entry itself. SDKs may send an empty list as a parameter with an
-    /// empty value.
+    /// `NAME.member.1.MEMBER`, `NAME.member.2.MEMBER` and so on. Each returned entry contains the values of `members`;
+    /// an empty string in `members` means the entry itself. SDKs may send an empty list as a parameter with an empty
+    /// value.
     pub(crate) fn take_list<const N: usize>(
         &mut self,
         list: &str,
@@ -116,12 +116,7 @@ pub(crate) const EXTERNAL_IDS: FormLetters = FormLetters {
     pattern: "[\\w+=,.@:\\/-]*",
 };
 
-/// Validates `Name`, which must have 2 to 32 characters. Source: model, shape `userNameType`.
-pub(crate) fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
-    checked_text("name", name, 2..=32, &NAMES)
-}
-
-/// Validates the length and the characters of a text. `member` is the name of the parameter in the service model.
+/// Validates the length and characters of a text. `member` is the parameter's name in the service model.
 pub(crate) fn checked_text(
     member: &str,
     text: Option<&str>,
@@ -162,17 +157,12 @@ pub(crate) fn checked_length(
 /// Validates `Policy`, which must have 1 to 2,048 characters, each of them a tab, a line break, or U+0020 to U+00FF.
 /// Source: model, shape `sessionPolicyDocumentType`.
 pub(crate) fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
-    let length = policy.chars().count();
+    checked_length("Value at 'policy'", policy, 1..=POLICY_CHARS_MAX)?;
     let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
-    let broken = if length == 0 {
-        "have length greater than or equal to 1"
-    } else if length > POLICY_CHARS_MAX {
-        "have length less than or equal to 2048"
-    } else if !policy.chars().all(legal) {
-        "satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"
-    } else {
+    if policy.chars().all(legal) {
         return Ok(policy.into());
-    };
+    }
+    let broken = "satisfy regular expression pattern: [\\u0009\\u000A\\u000D\\u0020-\\u00FF]+";
     Err(invalid("Value at 'policy'", broken))
 }
 
@@ -194,19 +184,18 @@ pub(crate) fn checked_duration(
     // A number that has too many digits exceeds every limit.
     let seconds: u32 = text.parse().unwrap_or(u32::MAX);
     let value = format!("Value '{}' at 'durationSeconds'", shown(text));
-    if seconds < least {
-        let broken = format!("have value greater than or equal to {least}");
-        return Err(invalid(&value, &broken));
-    }
-    if seconds > DURATION_S_MAX {
-        let broken = format!("have value less than or equal to {DURATION_S_MAX}");
-        return Err(invalid(&value, &broken));
-    }
-    Ok(Some(seconds))
+    let broken = if seconds < least {
+        format!("have value greater than or equal to {least}")
+    } else if seconds > DURATION_S_MAX {
+        format!("have value less than or equal to {DURATION_S_MAX}")
+    } else {
+        return Ok(Some(seconds));
+    };
+    Err(invalid(&value, &broken))
 }
 
-/// Creates an error for a value that violates a constraint. Uses the wording of AWS, since tools search the text for
-/// the limit. Reports only one violation.
+/// Creates an error for a value that violates a constraint. Uses AWS's wording, since tools search the message for the
+/// limit. Reports only one violation.
 pub(crate) fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"

@@ -2,7 +2,7 @@
 
 use crate::sts::{
     DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form,
-    is_web_identity, parse, xml,
+    is_web_identity, parse, response,
 };
 
 /// Parses a body and checks the invariants of the result. Then writes the body as XML text and parses that text back.
@@ -58,7 +58,7 @@ pub fn fuzz(data: &[u8]) {
 
 fn written_and_read(text: &str) {
     let mut out = Vec::new();
-    xml::text(&mut out, text);
+    response::text(&mut out, text);
     let written = String::from_utf8_lossy(&out);
     assert!(!written.contains(['<', '>', '"', '\'', '\r', '\0']));
     let mut read = written.into_owned();

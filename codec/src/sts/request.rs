@@ -4,7 +4,7 @@ use crate::sts::assume::{
     AssumeRole, AssumeRoleWithWebIdentity, assume_role, assume_role_with_web_identity,
 };
 use crate::sts::error::{Error, ErrorKind, shown};
-use crate::sts::form::{FormParameters, checked_duration, checked_name, checked_policy};
+use crate::sts::form::{FormParameters, NAMES, checked_duration, checked_policy, checked_text};
 use crate::sts::{DURATION_S_DEFAULT, SESSION_DURATION_S_DEFAULT, VERSION};
 
 /// Rules for validating requests.
@@ -32,10 +32,9 @@ pub enum Request {
         /// Lifetime of the credentials in seconds. The limits are the same as for GetFederationToken.
         duration_s: u32,
     },
-    /// A request for temporary credentials with the permissions of a role.
+    /// A request for temporary credentials with a role's permissions.
     AssumeRole(Box<AssumeRole>),
-    /// A request for temporary credentials with the permissions of a role, in exchange for a token of an identity
-    /// provider.
+    /// A request for temporary credentials with a role's permissions, in exchange for an identity provider's token.
     AssumeRoleWithWebIdentity(Box<AssumeRoleWithWebIdentity>),
     /// A request for the caller's own identity, which every caller may make.
     GetCallerIdentity,
@@ -65,7 +64,7 @@ pub fn is_form(content_type: &str) -> bool {
         .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Parses a body. The caller must have ensured that the body is at most 64 KiB long and that its signature is valid.
+/// Parses a body. The caller must have checked that the body is at most 64 KiB long and that its signature is valid.
 ///
 /// # Errors
 /// Returns `InvalidQueryParameter` if the form is malformed, has too many parameters, or contains a duplicate or
@@ -83,7 +82,14 @@ pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let version = version.as_deref().unwrap_or("NO_VERSION_SPECIFIED");
     match &*action {
         GET_FEDERATION_TOKEN if version == VERSION => get_federation_token(form, rules),
-        GET_SESSION_TOKEN if version == VERSION => get_session_token(form, rules),
+        GET_SESSION_TOKEN if version == VERSION => {
+            let duration = form.take("DurationSeconds");
+            no_factors(&mut form)?;
+            none_left(&form)?;
+            let duration_s = checked_duration(duration.as_deref(), rules)?;
+            let duration_s = duration_s.unwrap_or(SESSION_DURATION_S_DEFAULT);
+            Ok(Request::GetSessionToken { duration_s })
+        }
         ASSUME_ROLE if version == VERSION => {
             let request = assume_role(&mut form, rules)?;
             none_left(&form)?;
@@ -122,23 +128,15 @@ fn get_federation_token(mut form: FormParameters, rules: &FormRules) -> Result<R
     let duration = form.take("DurationSeconds");
     nothing_ignored(&form)?;
     Ok(Request::GetFederationToken {
-        name: checked_name(name.as_deref())?,
+        // Source: model, shape `userNameType`.
+        name: checked_text("name", name.as_deref(), 2..=32, &NAMES)?,
         policy: policy.as_deref().map(checked_policy).transpose()?,
         duration_s: checked_duration(duration.as_deref(), rules)?.unwrap_or(DURATION_S_DEFAULT),
     })
 }
 
-fn get_session_token(mut form: FormParameters, rules: &FormRules) -> Result<Request, Error> {
-    let duration = form.take("DurationSeconds");
-    no_factors(&mut form)?;
-    none_left(&form)?;
-    let duration_s = checked_duration(duration.as_deref(), rules)?;
-    let duration_s = duration_s.unwrap_or(SESSION_DURATION_S_DEFAULT);
-    Ok(Request::GetSessionToken { duration_s })
-}
-
-/// Rejects second-factor codes, which are not supported. Accepting them would lead callers to believe that they had
-/// been verified.
+/// Rejects second-factor codes, which are not supported. Accepting them would make callers believe that they had been
+/// verified.
 pub(crate) fn no_factors(form: &mut FormParameters) -> Result<(), Error> {
     for name in ["SerialNumber", "TokenCode"] {
         if form.take(name).is_some() {

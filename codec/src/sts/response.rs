@@ -1,7 +1,7 @@
-//! Writes the responses of STS.
+//! Writes the responses of STS, as XML without white space.
 
-use crate::calendar;
-use crate::sts::xml;
+use crate::calendar::WholeSeconds;
+use crate::sts::VERSION;
 use std::fmt;
 
 /// Temporary credentials. Debug output hides the secrets.
@@ -34,8 +34,7 @@ pub struct Granted<'a> {
     pub keys: Keys<'a>,
     /// ARN of the owner: `arn:aws:sts::<account>:federated-user/<name>` or `…:assumed-role/<role>/<session>`.
     pub arn: &'a str,
-    /// Id of the owner: `<account>:<name>`, or the unique id of the role followed by a colon and the name of the
-    /// session.
+    /// Id of the owner: `<account>:<name>`, or the role's unique id followed by a colon and the session name.
     pub id: &'a str,
     /// Size of the policies and tags, as a percentage of the maximum: 0 to 100.
     pub packed_policy_percent: u8,
@@ -76,7 +75,7 @@ pub fn assumed_role(out: &mut Vec<u8>, role: &Granted<'_>, request_id: &str) {
     });
 }
 
-/// Claims of an identity provider's token that are part of the response to AssumeRoleWithWebIdentity.
+/// Identity provider token claims that are part of the response to AssumeRoleWithWebIdentity.
 #[derive(Clone, Copy, Debug)]
 pub struct WebIdentity<'a> {
     /// The claim `sub`.
@@ -94,10 +93,10 @@ pub fn web_identity(out: &mut Vec<u8>, role: &Granted<'_>, identity: &WebIdentit
         "AssumeRoleWithWebIdentityResult",
     ];
     answer(out, names, id, |out| {
-        xml::element(out, "SubjectFromWebIdentityToken", identity.subject);
-        xml::element(out, "Audience", identity.audience);
+        element(out, "SubjectFromWebIdentityToken", identity.subject);
+        element(out, "Audience", identity.audience);
         granted(out, role, ["AssumedRoleUser", "AssumedRoleId"]);
-        xml::element(out, "Provider", identity.provider);
+        element(out, "Provider", identity.provider);
     });
 }
 
@@ -105,9 +104,9 @@ pub fn web_identity(out: &mut Vec<u8>, role: &Granted<'_>, identity: &WebIdentit
 pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_id: &str) {
     let names = ["GetCallerIdentityResponse", "GetCallerIdentityResult"];
     answer(out, names, request_id, |out| {
-        xml::element(out, "Arn", caller.arn);
-        xml::element(out, "UserId", caller.user_id);
-        xml::element(out, "Account", caller.account);
+        element(out, "Arn", caller.arn);
+        element(out, "UserId", caller.user_id);
+        element(out, "Account", caller.account);
     });
 }
 
@@ -117,70 +116,93 @@ fn answer(
     request_id: &str,
     write: impl FnOnce(&mut Vec<u8>),
 ) {
-    xml::open_root(out, response);
-    xml::open(out, result);
+    open_root(out, response);
+    open(out, result);
     write(out);
-    xml::close(out, result);
-    xml::open(out, "ResponseMetadata");
-    xml::element(out, "RequestId", request_id);
-    xml::close(out, "ResponseMetadata");
-    xml::close(out, response);
+    close(out, result);
+    open(out, "ResponseMetadata");
+    element(out, "RequestId", request_id);
+    close(out, "ResponseMetadata");
+    close(out, response);
 }
 
 fn granted(out: &mut Vec<u8>, granted: &Granted<'_>, [user, id]: [&'static str; 2]) {
     credentials(out, &granted.keys);
-    xml::open(out, user);
-    xml::element(out, id, granted.id);
-    xml::element(out, "Arn", granted.arn);
-    xml::close(out, user);
+    open(out, user);
+    element(out, id, granted.id);
+    element(out, "Arn", granted.arn);
+    close(out, user);
     let percent = granted.packed_policy_percent.to_string();
-    xml::element(out, "PackedPolicySize", &percent);
+    element(out, "PackedPolicySize", &percent);
     if let Some(identity) = granted.source_identity {
-        xml::element(out, "SourceIdentity", identity);
+        element(out, "SourceIdentity", identity);
     }
 }
 
 fn credentials(out: &mut Vec<u8>, keys: &Keys<'_>) {
-    xml::open(out, "Credentials");
-    xml::element(out, "AccessKeyId", keys.access_key_id);
-    xml::element(out, "SecretAccessKey", keys.secret_access_key);
-    xml::element(out, "SessionToken", keys.session_token);
-    xml::element(out, "Expiration", &moment(keys.expires_s));
-    xml::close(out, "Credentials");
+    open(out, "Credentials");
+    element(out, "AccessKeyId", keys.access_key_id);
+    element(out, "SecretAccessKey", keys.secret_access_key);
+    element(out, "SessionToken", keys.session_token);
+    element(
+        out,
+        "Expiration",
+        &format!("{}Z", WholeSeconds(keys.expires_s)),
+    );
+    close(out, "Credentials");
 }
 
-/// Formats a time given in seconds since the epoch. Times after the year 9999 are clamped to its last second.
-fn moment(seconds: u64) -> String {
-    let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
-    let (year, month, day) = calendar::civil(seconds / DAY_S);
-    let second = seconds % DAY_S;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+pub(crate) fn open_root(out: &mut Vec<u8>, name: &'static str) {
+    out.extend(format!("<{name} xmlns=\"https://sts.amazonaws.com/doc/{VERSION}/\">").into_bytes());
 }
 
-const DAY_S: i64 = 24 * 60 * 60;
+pub(crate) fn open(out: &mut Vec<u8>, name: &'static str) {
+    out.extend(format!("<{name}>").into_bytes());
+}
 
-const LAST_S: i64 = 253_402_300_799;
+pub(crate) fn close(out: &mut Vec<u8>, name: &'static str) {
+    out.extend(format!("</{name}>").into_bytes());
+}
+
+pub(crate) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
+    open(out, name);
+    text(out, value);
+    close(out, name);
+}
+
+/// Appends text. Characters that XML 1.0 cannot represent (section 2.2) are replaced with U+FFFD. Carriage returns are
+/// escaped, because parsers would convert them to line feeds (section 2.11).
+pub(crate) fn text(out: &mut Vec<u8>, value: &str) {
+    let mut utf8 = [0; 4];
+    for char in value.chars() {
+        let spelled = match char {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '"' => "&quot;",
+            '\'' => "&apos;",
+            '\r' => "&#13;",
+            '\t' | '\n' => char.encode_utf8(&mut utf8),
+            '\0'..' ' | '\u{fffe}' | '\u{ffff}' => "\u{fffd}",
+            _ => char.encode_utf8(&mut utf8),
+        };
+        out.extend_from_slice(spelled.as_bytes());
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_written_to_the_second() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (1_767_323_045, "2026-01-02T03:04:05Z"),
-            (951_868_799, "2000-02-29T23:59:59Z"),
-            (253_402_300_799, "9999-12-31T23:59:59Z"),
-            (253_402_300_800, "9999-12-31T23:59:59Z"),
-            (u64::MAX, "9999-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(moment(seconds), text);
-        }
+    fn text_is_escaped() {
+        let mut out = Vec::new();
+        element(
+            &mut out,
+            "A",
+            "<a b='c'>\"&amp;\r\n\t\0\u{1f}\u{fffe}\u{7f}é😀]]>",
+        );
+        let expected = "<A>&lt;a b=&apos;c&apos;&gt;&quot;&amp;amp;&#13;\n\t\u{fffd}\u{fffd}\u{fffd}\u{7f}é😀]]&gt;</A>";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

@@ -30,8 +30,8 @@ pub struct CloseFrame<'a> {
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Parses the payload of a close frame. Returns `None` if it is empty. The RFC represents this case as code 1005,
-    /// which is never sent.
+    /// Parses the payload of a close frame. Returns `None` if it is empty, which the RFC represents as code 1005. That
+    /// code is never sent.
     ///
     /// # Errors
     /// Returns an error if the payload is a single byte, the code must not be sent, or the reason is not UTF-8.
@@ -57,9 +57,9 @@ impl<'a> CloseFrame<'a> {
     }
 }
 
-/// Returns whether a close frame may contain a code. The following codes are valid: 1000 to 1003 and 1007 to 1011 from
-/// the RFC; 1012 to 1014 from IANA's registry (service restart, try again later, bad gateway); 3000 to 3999 for
-/// libraries; and 4000 to 4999 for applications.
+/// Returns whether a close frame may contain a code. Valid codes are 1000 to 1003 and 1007 to 1011 from the RFC; 1012
+/// to 1014 from IANA's registry (service restart, try again later, bad gateway); 3000 to 3999 for libraries; and 4000
+/// to 4999 for applications.
 #[must_use]
 pub const fn valid_code(code: u16) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
@@ -93,7 +93,7 @@ impl FrameError {
         }
     }
 
-    /// Returns the close reason to send to the peer, which is at most [`REASON_BYTES_MAX`] bytes of ASCII.
+    /// Returns the close reason to send to the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -165,7 +165,7 @@ pub enum FrameError {
     TooManyFragments,
 }
 
-/// The length of an oversized message and the maximum length permitted. Each is stored in three bytes and saturates at
+/// The length of an oversized message, and the maximum permitted. Each is stored in three bytes and saturates at
 /// [`Excess::GREATEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Excess {
@@ -183,7 +183,7 @@ impl Excess {
         most: [0; 3],
     };
 
-    /// Describes a message that is `bytes` bytes long although at most `most` bytes are permitted.
+    /// Describes a message of `bytes` bytes that exceeds the maximum of `most` bytes.
     #[must_use]
     pub fn new(bytes: u64, most: u64) -> Self {
         let three = |length: u64| {
@@ -197,7 +197,7 @@ impl Excess {
         }
     }
 
-    /// Returns the length of the message in bytes, as declared by the frame headers so far.
+    /// Returns the message's length in bytes, as declared by the frame headers so far.
     #[must_use]
     pub fn bytes(self) -> u32 {
         let [low, middle, high] = self.bytes;

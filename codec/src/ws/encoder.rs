@@ -1,8 +1,8 @@
 //! Writes outgoing frames.
 //!
-//! Every frame that is written is either a complete message or a control frame, since RFC 6455 section 5.4 leaves
-//! fragmentation to the sender. There are two exceptions: [`header`] can start or continue a fragmented message, and
-//! [`cut`] fragments a complete frame for readers with small buffers. [`whole`] joins the fragments again.
+//! Every frame written is either a complete message or a control frame, since RFC 6455 section 5.4 leaves fragmentation
+//! to the sender. There are two exceptions: [`header`] can start or continue a fragmented message, and [`cut`]
+//! fragments a complete frame for readers with small buffers. [`whole`] joins the fragments again.
 
 use crate::limits::beginning;
 use crate::ws::close::{self, REASON_BYTES_MAX};
@@ -62,8 +62,8 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
     }
 }
 
-/// Splits the complete frame that extends from `begin` to the end of `out` into fragments of about equal length. Each
-/// fragment has a payload of at most `payload_max` bytes.
+/// Splits the complete frame from `begin` to the end of `out` into fragments of about equal length. Each fragment has a
+/// payload of at most `payload_max` bytes.
 #[inline]
 pub fn cut(out: &mut Vec<u8>, begin: usize, payload_max: usize) {
     if out.len() - begin > payload_max {
@@ -115,8 +115,8 @@ pub fn whole(frames: &[u8]) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
-/// Returns the length of the first item in a server's stream: either the upgrade response or a frame. If the item is
-/// incomplete, returns the length of `bytes`.
+/// Returns the length of the first item in a server's stream, which is either the upgrade response or a frame. If the
+/// item is incomplete, returns the length of `bytes`.
 #[must_use]
 pub fn first_bytes(bytes: &[u8]) -> usize {
     let whole = if bytes.starts_with(b"HTTP/") {

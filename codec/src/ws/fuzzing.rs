@@ -23,7 +23,7 @@ pub enum Owned {
     Close(Option<(u16, String)>),
 }
 
-/// The observable result of a stream: its items, the error that ended it, and the final state of the receiver.
+/// What a run on a stream produced: its items, the error that ended it, and the final state of the receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenItems {
     /// The items, in order.
@@ -36,8 +36,8 @@ pub struct SeenItems {
     pub in_message: bool,
 }
 
-/// Feeds the stream to one receiver in a single piece, to a second receiver in several pieces, and to the reference
-/// model. Compares the results.
+/// Feeds the stream to one receiver in a single piece, to another in several pieces, and to the reference model.
+/// Compares the results.
 ///
 /// # Panics
 /// Panics if the results differ.

@@ -59,8 +59,8 @@ pub struct Header {
 
 impl Header {
     /// Parses the header at the start of `bytes`. Returns `None` if more bytes are needed; [`HEADER_BYTES_MAX`] bytes
-    /// always suffice. Each rule is checked as soon as the first byte that can violate it is present, so that later
-    /// bytes do not change the error.
+    /// always suffice. Each rule is checked as soon as the first byte that can violate it is available, so later bytes
+    /// do not change the error.
     ///
     /// # Errors
     /// Returns an error for reserved bits and opcodes, wrong masking, lengths that are not in their shortest form or
@@ -169,8 +169,8 @@ const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
     }
 }
 
-/// Decodes the length of the payload from the seven-bit field and the bytes that follow. Returns the length and the
-/// remaining bytes.
+/// Decodes the payload length from the seven-bit field and the bytes that follow. Returns the length and the remaining
+/// bytes.
 #[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
@@ -228,15 +228,15 @@ const _: () = assert!(
 
 // Masking: each word of the payload is XORed with the four-byte key. Source: RFC 6455 section 5.3.
 
-/// Masks or unmasks `payload` in place. `offset` is the position of `payload` within the payload of the frame, and
+/// Masks or unmasks `payload` in place. `offset` is the position of `payload` within the frame's payload, and
 /// determines which byte of the key is used first.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let _ = mask_and_look(payload, key, offset);
 }
 
-/// Like [`mask`], but also returns whether the result is ASCII. The check is nearly free, since each word is already in
-/// a register. A separate pass over a short text would cost as much as the masking.
+/// Like [`mask`], but also returns whether the result is ASCII. The check is almost free, since each word is already in
+/// a register. A separate pass over a short text would cost as much as the masking itself.
 #[inline]
 pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3

@@ -19,11 +19,11 @@ use crate::ws::receiver::{
     FrameRules, ItemKind, ItemSearch, Kind, LocatedItem, PayloadPlace, settle,
 };
 
-/// The state of a receiver within a frame or message. Kept until the caller has finished with the completed item.
+/// A receiver's state within a frame or message. Kept until the caller has finished with the completed item.
 #[derive(Debug)]
 pub(crate) struct Partial {
     frame: Option<PartialFrame>,
-    /// The data message that is being received, or the complete message that the caller has borrowed.
+    /// The data message being received, or the complete message that the caller has borrowed.
     message: Option<Message>,
     /// Whether `message` has been lent to the caller. If so, the next call drops it.
     lent: bool,
@@ -44,7 +44,7 @@ struct PartialFrame {
 struct Message {
     kind: Kind,
     frames: u32,
-    /// Length of the prefix that is known to be valid UTF-8, for a text message.
+    /// Length of the prefix that is known to be valid UTF-8 (text messages only).
     proven: usize,
     bytes: Vec<u8>,
 }
@@ -141,7 +141,7 @@ impl Partial {
         }
     }
 
-    /// Parses a header, whose first bytes may have been buffered. Returns how many of `bytes` belong to the header, and
+    /// Parses a header whose first bytes may have been buffered. Returns how many of `bytes` belong to the header, and
     /// the header if it is complete.
     fn header(&mut self, side: Side, bytes: &[u8]) -> Result<(usize, Option<Header>), FrameError> {
         let before = usize::from(self.head_bytes);
@@ -285,8 +285,8 @@ impl Message {
         }
     }
 
-    /// Reserves memory for `arrived` bytes. The capacity is at least doubled, but never extends beyond the end of a
-    /// message whose length is known. A declared length alone never causes an allocation.
+    /// Reserves memory for `arrived` bytes. At least doubles the capacity, but never beyond the end of a message whose
+    /// length is known. A declared length alone never causes an allocation.
     fn reserve(&mut self, left: Option<u64>, arrived: usize) {
         let needed = self.bytes.len() + arrived;
         if needed <= self.bytes.capacity() {
@@ -345,12 +345,12 @@ const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MA
 
 // Validation of UTF-8 text that arrives in pieces.
 //
-// The text before the boundary is valid. At most three bytes follow it: the start of an incomplete character. They are
-// checked again together with the next piece, so no other state is needed.
+// The text before the boundary is valid. The boundary is followed by at most three bytes, which start an incomplete
+// character. They are checked again together with the next piece, so no other state is needed.
 
 /// Validates `text` as UTF-8, starting at `proven`, which is 0 or the result of the previous call. Returns the length
-/// of the prefix that is known to be valid, which is at most three bytes shorter than `text`. Returns `None` if no
-/// continuation could make `text` valid.
+/// of the prefix that is known to be valid, which is at most three bytes shorter than `text`. Returns `None` if `text`
+/// is invalid whatever follows it.
 fn prove(text: &[u8], proven: usize) -> Option<usize> {
     let fresh = text.get(proven..)?;
     let (whole, begun) = fresh.split_at_checked(fresh.len() - begun_bytes(fresh))?;

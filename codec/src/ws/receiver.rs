@@ -1,8 +1,8 @@
 //! The incoming side of a connection, which turns bytes into messages and control frames.
 //!
-//! Theory of operation: a frame is usually complete within the bytes of one read, and is usually a whole message. Such
-//! a frame is unmasked and validated in place and borrowed from those bytes, and the receiver buffers nothing. In the
-//! rare other cases, the state is kept in a box ([`Partial`]) that exists only while it is needed:
+//! Theory of operation: one read usually returns complete frames, each of which is a whole message. Such a frame is
+//! unmasked and validated in place and borrowed from the caller's bytes, and the receiver buffers nothing. Otherwise, a
+//! box holds the state ([`Partial`]) while it is needed:
 //! ```text
 //!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
 //!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
@@ -21,8 +21,8 @@ use crate::ws::{close::CloseFrame, partial::Partial};
 /// The limits of a receiver, shared by all connections of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRules {
-    /// Maximum length of a message in bytes, including all its fragments. Checked for each header, before the payload
-    /// arrives.
+    /// Maximum length of a message in bytes, including all of its fragments. Checked for each header, before the
+    /// payload arrives.
     pub message_bytes: usize,
     /// Maximum number of frames in a message, including empty frames. A value of 0 is equivalent to 1.
     pub fragments: u32,
@@ -128,7 +128,7 @@ impl Receiver {
     /// Consumes `bytes` up to the end of the next item. Returns the number of bytes consumed, and the item. The caller
     /// must repeat the call with the remaining bytes until no item is returned.
     ///
-    /// Payloads are unmasked in place. The item is borrowed from `bytes` if its frame is complete there, and otherwise
+    /// Payloads are unmasked in place. The item is borrowed from `bytes` if they contain its whole frame, and otherwise
     /// from the receiver. After an error, the receiver owns no heap memory and always returns the same error.
     #[inline]
     pub fn next<'a>(
@@ -166,14 +166,14 @@ impl Receiver {
         self.failed
     }
 
-    /// Returns whether no part of a frame or message is buffered. If so, the receiver owns no heap memory. This is
-    /// always the case if [`Self::next`] has returned no item and the last byte received ended a message.
+    /// Returns whether no part of a frame or message is buffered, in which case the receiver owns no heap memory. This
+    /// is always so if [`Self::next`] has returned no item and the last byte received ended a message.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// Returns whether a data message has been received in part. Used for the deadline of slow senders.
+    /// Returns whether part of a data message has been received. Used for the slow-sender deadline.
     #[must_use]
     pub fn in_message(&self) -> bool {
         self.partial
@@ -181,7 +181,7 @@ impl Receiver {
             .is_some_and(|partial| partial.in_message())
     }
 
-    /// Returns how much memory an incomplete message occupies, in bytes. Returns 0 while the receiver is idle.
+    /// Returns the memory occupied by an incomplete message, in bytes. Returns 0 while the receiver is idle.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.partial
@@ -244,8 +244,7 @@ impl Receiver {
     }
 }
 
-/// Unmasks and validates the entire payload of an item. Returns an error if a text is not UTF-8 or a close frame is
-/// invalid.
+/// Unmasks and validates an item's entire payload. Returns an error if a text is not UTF-8 or a close frame is invalid.
 #[inline]
 pub(crate) fn settle(what: ItemKind, head: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
     let ascii = match head.key {

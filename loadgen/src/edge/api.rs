@@ -1,40 +1,28 @@
-//! Calls to the control plane that create the channels before a run and delete them afterwards. These calls are not
-//! measured, so they are made one after another and block.
+//! Control-plane calls that create the channels before a run and delete them afterwards. The calls are not measured, so
+//! they simply block, one after another.
 
 use crate::edge::{http, signal};
 use crate::{address::Target, plan::Plan};
 use codec::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fmt, thread};
+use thiserror::Error;
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum ApiError {
+    #[error("{0} {1}: {2}")]
     Refused(u16, String, String),
-    NoAnswer(ureq::Error),
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(status, kind, text) => write!(out, "{status} {kind}: {text}"),
-            Self::NoAnswer(error) => error.fmt(out),
-        }
-    }
-}
-
-impl From<ureq::Error> for ApiError {
-    fn from(error: ureq::Error) -> Self {
-        Self::NoAnswer(error)
-    }
+    #[error(transparent)]
+    NoAnswer(#[from] ureq::Error),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
     pub(crate) arns: Vec<String>,
-    /// ARNs of the channels that were created for this run and must be deleted after it.
+    /// ARNs of the channels that this run created, and must therefore delete at the end.
     made: Vec<String>,
 }
 
@@ -60,9 +48,9 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Creates the channels that this process handles. Channels that already exist are used unchanged and kept after
-    /// the run. Stops at the first failure and returns an error that names the channel. The channels created so far are
-    /// in `channels`.
+    /// Creates this process's channels. A channel that already exists is used as it is, and kept after the run. Stops
+    /// at the first failure and returns an error that names the channel; `channels` lists the channels created up to
+    /// that point.
     pub(crate) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
@@ -96,8 +84,8 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// Deletes the channels that were created. Returns the number of failures and the last error, or `None` if all were
-    /// deleted.
+    /// Deletes the channels that this run created. Returns the number of failures and the last error, or `None` if
+    /// every call succeeded.
     pub(crate) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
@@ -110,7 +98,7 @@ impl<'a> Api<'a> {
         failed
     }
 
-    /// Makes an API call. While the service throttles the call, retries it with back-off.
+    /// Makes an API call, retrying with back-off while the service throttles it.
     fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.to_string();
         let mut patience = PATIENCE;

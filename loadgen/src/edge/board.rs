@@ -1,60 +1,44 @@
-//! State shared by the threads of a run: the phase, which is set by the controlling thread, and the counters, which are
-//! updated by the workers.
+//! State shared between a run's threads: the current phase, set by the controlling thread, and the counters, updated by
+//! the workers.
 
 use crate::measure::ErrorCounts;
 use crate::result::{ErrorKind, KINDS};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The phases of a run, in order. Each phase occurs at most once.
+/// The phases of a run, in order. A run enters each phase at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RunPhase {
-    /// Opens the first few connections, which make the server allocate the memory that it needs regardless of the load.
+    /// Open the first few connections. They make the server allocate the memory that it needs regardless of load.
     OpenFirst,
-    /// Opens all remaining connections.
+    /// Open all remaining connections.
     OpenAll,
-    /// Runs the load without measuring it.
+    /// Run the load without measuring it.
     WarmUp,
-    /// Runs and measures the load.
+    /// Run the load and measure it.
     Measure,
-    /// Completes the work that is in flight. No new work is started.
+    /// Finish the work in flight without starting any more.
     Drain,
-    /// Closes the connections.
+    /// Close the connections.
     Close,
 }
 
 #[derive(Debug)]
 pub(crate) struct RunBoard {
     phase: AtomicU8,
-    /// Start time of the schedule, in nanoseconds on the clock of the run. [`u64::MAX`] until it is known.
-    begins_ns: AtomicU64,
-    /// The gauges of the workers. Each worker updates its own gauge once per turn of its event loop.
+    /// When the schedule starts, in nanoseconds on the run's clock. [`u64::MAX`] until this is known.
+    pub(crate) begins_ns: AtomicU64,
+    /// One gauge per worker. A worker updates its gauge once per event loop iteration.
     pub(crate) gauges: Vec<Gauge>,
 }
 
-/// The counters of one worker. Aligned to a pair of cache lines, to avoid false sharing between workers.
+/// One worker's counters. Aligned to two cache lines, to avoid false sharing between workers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Gauge {
-    pub(crate) opened: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    pub(crate) open: AtomicU64,
-    pub(crate) cycles: AtomicU64,
-    pub(crate) sent: AtomicU64,
-    pub(crate) received: AtomicU64,
-    pub(crate) masters: AtomicU64,
-    pub(crate) scheduled: AtomicU64,
-    pub(crate) completed: AtomicU64,
-    pub(crate) unwell: AtomicU64,
-    pub(crate) p50_us: AtomicU64,
-    pub(crate) p99_us: AtomicU64,
-    kinds: [AtomicU64; KINDS.len()],
-    /// Whether the worker has no running sessions and none left to start.
-    pub(crate) through: AtomicBool,
-    /// Whether the worker has finished, successfully or not.
-    pub(crate) over: AtomicBool,
-}
+pub(crate) struct Gauge(Mutex<Sum>);
 
+/// The counters of one worker, or their sum over all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) opened: u64,
@@ -70,25 +54,28 @@ pub(crate) struct Sum {
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
     pub(crate) kinds: [u64; KINDS.len()],
-    /// Number of workers that have no running sessions and none left to start.
+    /// Number of workers that have no sessions left to run or to start.
     pub(crate) through: u64,
+    /// Number of workers that have finished, successfully or not.
     pub(crate) over: u64,
 }
 
 impl Gauge {
-    /// Publishes the number of failures of each kind. Called once per turn of the event loop. Does nothing unless the
-    /// total has changed, since sorting the names of failures into kinds takes time.
-    pub(crate) fn tell(&self, errors: &ErrorCounts) {
-        let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
-        if errors.kinds().is_empty() || errors.total() == self.kinds.iter().map(load).sum::<u64>() {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Sum> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sum {
+    /// Updates the number of failures of each kind. Does nothing unless the total has changed, since sorting the names
+    /// of failures into kinds takes time.
+    pub(crate) fn tell(&mut self, errors: &ErrorCounts) {
+        if errors.total() == self.kinds.iter().sum::<u64>() {
             return;
         }
-        let mut kinds = [0; KINDS.len()];
+        self.kinds = [0; KINDS.len()];
         for (name, count) in errors.kinds() {
-            kinds[ErrorKind::place(name)] += count;
-        }
-        for (place, count) in self.kinds.iter().zip(kinds) {
-            place.store(count, Ordering::Relaxed);
+            self.kinds[ErrorKind::place(name)] += count;
         }
     }
 }
@@ -122,30 +109,26 @@ impl RunBoard {
         (moment != u64::MAX).then_some(moment)
     }
 
-    pub(crate) fn begin_at(&self, moment_ns: u64) {
-        self.begins_ns.store(moment_ns, Ordering::Relaxed);
-    }
-
     pub(crate) fn sum(&self) -> Sum {
         let mut sum = Sum::default();
-        for gauge in &self.gauges {
-            sum.opened += gauge.opened.load(Ordering::Relaxed);
-            sum.failed += gauge.failed.load(Ordering::Relaxed);
-            sum.open += gauge.open.load(Ordering::Relaxed);
-            sum.cycles += gauge.cycles.load(Ordering::Relaxed);
-            sum.sent += gauge.sent.load(Ordering::Relaxed);
-            sum.received += gauge.received.load(Ordering::Relaxed);
-            sum.masters += gauge.masters.load(Ordering::Relaxed);
-            sum.scheduled += gauge.scheduled.load(Ordering::Relaxed);
-            sum.completed += gauge.completed.load(Ordering::Relaxed);
-            sum.unwell += gauge.unwell.load(Ordering::Relaxed);
-            sum.p50_us = sum.p50_us.max(gauge.p50_us.load(Ordering::Relaxed));
-            sum.p99_us = sum.p99_us.max(gauge.p99_us.load(Ordering::Relaxed));
+        for gauge in self.gauges.iter().map(Gauge::lock) {
+            sum.opened += gauge.opened;
+            sum.failed += gauge.failed;
+            sum.open += gauge.open;
+            sum.cycles += gauge.cycles;
+            sum.sent += gauge.sent;
+            sum.received += gauge.received;
+            sum.masters += gauge.masters;
+            sum.scheduled += gauge.scheduled;
+            sum.completed += gauge.completed;
+            sum.unwell += gauge.unwell;
+            sum.p50_us = sum.p50_us.max(gauge.p50_us);
+            sum.p99_us = sum.p99_us.max(gauge.p99_us);
             for (sum, class) in sum.kinds.iter_mut().zip(&gauge.kinds) {
-                *sum += class.load(Ordering::Relaxed);
+                *sum += class;
             }
-            sum.through += u64::from(gauge.through.load(Ordering::Relaxed));
-            sum.over += u64::from(gauge.over.load(Ordering::Relaxed));
+            sum.through += gauge.through;
+            sum.over += gauge.over;
         }
         sum
     }
@@ -161,12 +144,12 @@ mod tests {
         assert_eq!(board.sum(), Sum::default());
         let mut errors = ErrorCounts::default();
         errors.count("connect_refused");
-        board.gauges[1].tell(&errors);
+        board.gauges[1].lock().tell(&errors);
         errors.count_many("refused_404_ResourceNotFoundException", 3);
         errors.count_many("refused_404_Else", 2);
-        board.gauges[0].tell(&errors);
+        board.gauges[0].lock().tell(&errors);
         // Reporting the same failures again does not count them twice.
-        board.gauges[0].tell(&errors);
+        board.gauges[0].lock().tell(&errors);
         let sum = board.sum().kinds;
         assert_eq!(sum[ErrorKind::place("refused")], 2);
         assert_eq!(sum[ErrorKind::place("status:404")], 5);

@@ -1,5 +1,5 @@
-//! Leads the workers through the phases of a run. At the boundaries of phases, samples the clock and the CPU times of
-//! the load generator and the service.
+//! Moves the workers through the phases of a run. At each phase boundary, samples the clock and the CPU time used by
+//! the load generator and by the service.
 //!
 //! | mode | before | measured | after |
 //! |---|---|---|---|
@@ -9,28 +9,27 @@
 //! | `idle` | all connect | no activity during the given time | |
 //! | `connect` | warm-up | connections during the given time | |
 
-use crate::edge::board::{RunBoard, RunPhase, Sum};
+use crate::edge::board::{RunPhase, Sum};
 use crate::edge::process::{Process, Server};
 use crate::edge::watch::{Goal, Watch};
 use crate::edge::{StartSignal, signal};
 use crate::result::{Cpu, Document, Ending, MemoryFigures, words};
-use crate::{options::Mode, plan::Plan, worker::RunContext};
+use crate::{options::Mode, worker::RunContext};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) struct Conductor<'a, 'w> {
-    shared: RunContext<'a>,
-    plan: &'a Plan,
-    board: &'a RunBoard,
-    server: Option<Server>,
-    start: &'a StartSignal,
-    watch: &'a Watch<'w>,
+    pub(crate) shared: RunContext<'a>,
+    pub(crate) server: Option<Server>,
+    pub(crate) start: &'a StartSignal,
+    pub(crate) watch: &'a Watch<'w>,
 }
 
 pub(crate) struct Course {
     started: SystemTime,
-    /// Whether all connections that the load requires were opened.
+    /// Whether all connections that the load needs were opened.
     all_opened: bool,
     stopped: bool,
     from: Sample,
@@ -45,65 +44,39 @@ struct Sample {
     server_cpu_ns: Option<u64>,
 }
 
-struct OpeningResult {
-    all: bool,
-    /// Resident memory of the service in bytes and the number of open connections, both after the first connections
-    /// were opened.
-    base: Option<(u64, u64)>,
-}
-
-impl<'a, 'w> Conductor<'a, 'w> {
-    pub(crate) const fn new(
-        shared: RunContext<'a>,
-        server: Option<Server>,
-        start: &'a StartSignal,
-        watch: &'a Watch<'w>,
-    ) -> Self {
-        Self {
-            shared,
-            plan: shared.plan,
-            board: shared.board,
-            server,
-            start,
-            watch,
-        }
-    }
-
+impl Conductor<'_, '_> {
     pub(crate) fn conduct(&self) -> Course {
         let started = SystemTime::now();
-        let opened = self.open();
+        let (all_opened, base) = self.open();
         let mut memory = MemoryFigures::default();
         let (mut from, mut to) = (self.sample(), None);
-        if opened.all {
+        if all_opened {
             self.await_start();
         }
-        if opened.all && !signal::stopped() {
-            if matches!(self.plan.mode, Mode::Relay | Mode::Connect) {
-                self.board.enter(RunPhase::WarmUp);
+        if all_opened && !signal::stopped() {
+            if matches!(self.shared.plan.mode, Mode::Relay | Mode::Connect) {
+                self.shared.board.enter(RunPhase::WarmUp);
                 self.watch.enter("warming up", Goal::Span(WARM_UP));
                 self.wait(WARM_UP, |sum| self.is_over(sum));
             }
-            memory.server_bytes_per_connection = self.growth_since(opened.base);
+            memory.server_bytes_per_connection = self.growth_since(base);
             from = self.begin();
             self.measure();
-            to = (!self.plan.mode.is_open_loop()).then(|| self.sample());
+            to = (!self.shared.plan.mode.is_open_loop()).then(|| self.sample());
         }
         let stopped = signal::stopped();
-        memory.server_rss_bytes = self
-            .server
-            .as_ref()
-            .and_then(|server| server.rss_bytes().ok());
+        memory.server_rss_bytes = self.server_rss_bytes();
         memory.driver_rss_bytes = Process::own().rss_bytes().ok();
-        self.board.enter(RunPhase::Drain);
-        self.drain(opened.all);
-        // In an open loop, messages that arrive after the end of the schedule are also measured.
+        self.shared.board.enter(RunPhase::Drain);
+        self.drain(all_opened);
+        // In an open loop, keep measuring messages that arrive after the schedule ends.
         let to = to.unwrap_or_else(|| self.sample());
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
-        self.board.enter(RunPhase::Close);
+        self.shared.board.enter(RunPhase::Close);
         Course {
             started,
-            all_opened: opened.all,
+            all_opened,
             stopped,
             from,
             to,
@@ -111,29 +84,31 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    fn open(&self) -> OpeningResult {
-        match self.plan.mode {
-            Mode::Storm | Mode::Connect => OpeningResult {
-                all: true,
-                base: None,
-            },
-            Mode::Sessions => OpeningResult {
-                all: self.open_masters(),
-                base: None,
-            },
+    /// Opens the connections that must be open before the load starts. Returns whether all of them are open. If the
+    /// memory per connection is measured, also returns the resident memory of the service in bytes and the number of
+    /// open connections, both after the first connections were opened.
+    fn open(&self) -> (bool, Option<(u64, u64)>) {
+        match self.shared.plan.mode {
+            Mode::Storm | Mode::Connect => (true, None),
+            Mode::Sessions => (self.open_masters(), None),
             Mode::Relay | Mode::Idle => self.open_peers(),
         }
     }
 
     fn open_masters(&self) -> bool {
-        let wanted = self.plan.share.channels(self.plan.channels).count() as u64;
+        let wanted = self
+            .shared
+            .plan
+            .share
+            .channels(self.shared.plan.channels)
+            .count() as u64;
         self.watch.say(&format!("opening {wanted} masters"));
         self.watch.enter("opening", Goal::Masters(wanted));
         let mut last = Sum::default();
         loop {
             let before = (last.masters, last.failed);
             let moved = self.wait(STALL, |sum| (sum.masters, sum.failed) != before);
-            last = self.board.sum();
+            last = self.shared.board.sum();
             if last.masters >= wanted {
                 return last.open > 0;
             }
@@ -143,31 +118,28 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open. The first few connections are opened separately, to measure the server's base
+    /// Waits until all peers have connected. Opens the first few connections separately, to measure the server's base
     /// memory.
-    fn open_peers(&self) -> OpeningResult {
-        let wanted = self.plan.connections();
+    fn open_peers(&self) -> (bool, Option<(u64, u64)>) {
+        let wanted = self.shared.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
         self.watch.say(&format!("opening {wanted} connections"));
         self.watch.enter("opening", Goal::Opened(wanted));
-        // Only the workers know how many connections belong to this phase, so it ends when the count stops changing.
+        // Only the workers know how many connections this phase opens, so wait until the count stops changing.
         self.wait(STALL, |sum| tried(sum) > 0);
-        let mut last = self.board.sum();
+        let mut last = self.shared.board.sum();
         while self.wait(SETTLE, |sum| tried(sum) != tried(&last)) {
-            last = self.board.sum();
+            last = self.shared.board.sum();
         }
-        let rss = self
-            .server
-            .as_ref()
-            .and_then(|server| server.rss_bytes().ok());
-        let base = rss.map(|rss| (rss, self.board.sum().open));
-        self.board.enter(RunPhase::OpenAll);
+        let base = self
+            .server_rss_bytes()
+            .map(|rss| (rss, self.shared.board.sum().open));
+        self.shared.board.enter(RunPhase::OpenAll);
         loop {
             let moved = self.wait(STALL, |sum| tried(sum) != tried(&last));
-            last = self.board.sum();
+            last = self.shared.board.sum();
             if !moved || tried(&last) >= wanted || signal::stopped() || last.over > 0 {
-                let all = last.open == wanted;
-                return OpeningResult { all, base };
+                return (last.open == wanted, base);
             }
         }
     }
@@ -206,57 +178,64 @@ impl<'a, 'w> Conductor<'a, 'w> {
     fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
         let (rss_before, open_before) = base?;
         self.wait(SETTLE, |_| false);
-        let rss = self.server.as_ref()?.rss_bytes().ok()?;
-        let open = self.board.sum().open;
+        let rss = self.server_rss_bytes()?;
+        let open = self.shared.board.sum().open;
         (open > open_before).then(|| (rss as f64 - rss_before as f64) / (open - open_before) as f64)
+    }
+
+    fn server_rss_bytes(&self) -> Option<u64> {
+        self.server.as_ref()?.rss_bytes().ok()
     }
 
     fn begin(&self) -> Sample {
         self.watch.say("measuring");
-        let span = match &self.plan.schedule {
-            Some(schedule) if self.plan.mode == Mode::Sessions => {
+        let span = match &self.shared.plan.schedule {
+            Some(schedule) if self.shared.plan.mode == Mode::Sessions => {
                 Duration::from_nanos(schedule.span_ns())
             }
-            Some(_) | None => self.plan.duration,
+            Some(_) | None => self.shared.plan.duration,
         };
         self.watch.enter("measuring", Goal::Span(span));
         let from = self.sample();
-        let lead = if self.plan.mode.is_open_loop() {
+        let lead = if self.shared.plan.mode.is_open_loop() {
             LEAD
         } else {
             Duration::ZERO
         };
         let begins = from.at.duration_since(self.shared.zero) + lead;
         let begins_ns = u64::try_from(begins.as_nanos()).unwrap_or(u64::MAX);
-        self.board.begin_at(begins_ns);
-        self.board.enter(RunPhase::Measure);
+        self.shared
+            .board
+            .begins_ns
+            .store(begins_ns, Ordering::Relaxed);
+        self.shared.board.enter(RunPhase::Measure);
         from
     }
 
     fn measure(&self) {
-        match self.plan.mode {
+        match self.shared.plan.mode {
             Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
             Mode::Storm => {
-                self.wait(self.plan.duration + LEAD, |sum| {
+                self.wait(self.shared.plan.duration + LEAD, |sum| {
                     sum.over > 0 || signal::stopped()
                 });
             }
             Mode::Relay | Mode::Idle | Mode::Connect => {
-                self.wait(self.plan.duration, |sum| self.is_over(sum));
+                self.wait(self.shared.plan.duration, |sum| self.is_over(sum));
             }
         }
     }
 
     fn is_over(&self, sum: &Sum) -> bool {
-        let all_through = sum.through >= self.board.gauges.len() as u64;
+        let all_through = sum.through >= self.shared.board.gauges.len() as u64;
         all_through || sum.over > 0 || signal::stopped()
     }
 
     fn drain(&self, all_opened: bool) {
-        match self.plan.mode {
+        match self.shared.plan.mode {
             Mode::Sessions | Mode::Storm => {
-                let workers = self.board.gauges.len() as u64;
-                let patience = self.plan.patience + FAREWELL;
+                let workers = self.shared.board.gauges.len() as u64;
+                let patience = self.shared.plan.patience + FAREWELL;
                 self.wait(patience, |sum| sum.through >= workers);
             }
             Mode::Relay if all_opened => self.drain_messages(),
@@ -264,28 +243,27 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all messages have arrived, or until no more arrive. The first Ctrl-C does not end the wait, since
-    /// the messages in flight would otherwise count as lost.
+    /// Waits until all messages have arrived, or until no more arrive. The first Ctrl-C does not interrupt this wait,
+    /// because messages still in flight would then count as lost.
     fn drain_messages(&self) {
         loop {
-            let last = self.board.sum();
+            let last = self.shared.board.sum();
             let moved = |sum: &Sum| sum.received != last.received || sum.sent != last.sent;
             let all = |sum: &Sum| sum.received >= sum.sent;
-            // First waits for one period without progress, because a worker may not have noticed the change of phase
-            // yet.
+            // A worker may not have noticed the phase change yet, so first wait for one period without progress.
             if !self.wait(SETTLE, moved) && (all(&last) || !self.wait(DRAIN_STALL, moved)) {
                 return;
             }
         }
     }
 
-    /// Waits up to `patience` for `happened` to return true, and returns whether it did. The wait ends early when
-    /// Ctrl-C is pressed or a worker finishes.
+    /// Waits up to `patience` for `happened` to return true, and returns whether it did. Ctrl-C and a worker exiting
+    /// both cut the wait short.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
         loop {
-            let sum = self.board.sum();
+            let sum = self.shared.board.sum();
             self.watch.look(&sum);
             if happened(&sum) {
                 return true;
@@ -303,23 +281,22 @@ impl<'a, 'w> Conductor<'a, 'w> {
             driver_cpu_ns: Process::own().cpu_ns().unwrap_or_default(),
             server_cpu_ns: self.server.as_ref().and_then(|server| server.cpu_ns().ok()),
             at: Instant::now(),
-            sum: self.board.sum(),
+            sum: self.shared.board.sum(),
         }
     }
 }
 
 impl Course {
-    /// Adds the figures for the whole run to the document, which must already contain the workers' counts, and sets the
-    /// verdict.
+    /// Adds the whole-run figures to a document that already contains the workers' counts, and sets the verdict.
     pub(crate) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
         let (from, to) = (&self.from, &self.to);
         let duration_s = (to.at - from.at).as_secs_f64();
         let seconds = |ns: u64| ns as f64 / 1e9;
         let driver_s = seconds(to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns));
         let server_ns = to.server_cpu_ns.zip(from.server_cpu_ns);
-        // If the value is lower than before, the service has been restarted in between.
+        // If the value has decreased, the service was restarted in between.
         let server_ns = server_ns.and_then(|(to, from)| to.checked_sub(from));
-        // Each session uses one connection, so the cost per session is reported as the cost per connection.
+        // Each session uses one connection, so report the cost per session as the cost per connection.
         let (messages, cycles) = if mode.is_open_loop() {
             let (messages, sessions) = (&document.messages, &document.sessions);
             (messages.received, sessions.completed)
@@ -347,16 +324,16 @@ impl Course {
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Delay between the start signal and the first session. Long enough for every worker to notice the signal.
+/// Delay between the start signal and the first session. This gives every worker time to notice the signal.
 const LEAD: Duration = Duration::from_millis(100);
-/// Time without progress after which the first connections are considered open. Also used for draining and before
-/// measuring memory.
+/// The first connections count as open after this long without progress. Also used when draining and before measuring
+/// memory.
 const SETTLE: Duration = Duration::from_millis(300);
-/// If no connection is opened or fails for this long, the target is considered unresponsive.
+/// If no connection opens or fails for this long, the target is considered unresponsive.
 const STALL: Duration = Duration::from_secs(25);
-/// Time allowed for closing a session, in addition to `--patience`.
+/// Extra time, on top of `--patience`, that a session gets to close.
 const FAREWELL: Duration = Duration::from_secs(6);
-/// If no message arrives for this long, the missing messages count as lost.
+/// If no message arrives for this long, the missing ones count as lost.
 const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);

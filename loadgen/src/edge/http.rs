@@ -1,9 +1,9 @@
 //! A blocking HTTP client for requests that are not part of the load: creating and deleting channels, and reading
 //! metrics.
 //!
-//! The API calls of sessions (`--discover`) are part of the load and do not use this client. Their connections are
-//! counted, scheduled and opened from `--source-addresses`, and they share their worker's ring, which must not block.
-//! For these calls, sessions write requests with [`crate::visit::write_call`] and parse responses with
+//! The API calls that sessions make (`--discover`) are part of the load and do not use this client. Their connections
+//! are counted, scheduled and opened from `--source-addresses`. They also share the worker's ring, which must not
+//! block. Sessions write these requests with [`crate::visit::write_call`], and parse the responses with
 //! [`crate::visit::DiscoveryCalls`].
 
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-/// Creates a client that connects only to the given addresses, regardless of the host in a URL. `timeout` applies to a
-/// whole request. The client does not follow redirects, does not use proxies, and returns every status as a response.
+/// Creates a client that connects only to the given addresses, whatever host a URL names. `timeout` covers the whole
+/// request. The client follows no redirects, uses no proxies, and returns responses with any status as a success.
 pub(crate) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
@@ -33,7 +33,7 @@ pub(crate) fn client(
     Agent::with_parts(config, DefaultConnector::new(), CheckedAddresses(addresses))
 }
 
-/// Addresses that have been resolved and checked. Unless the operator owns the target, all of them are loopback
+/// Addresses that have already been resolved and checked. Unless the operator owns the target, they are all loopback
 /// addresses.
 #[derive(Debug)]
 struct CheckedAddresses(Vec<SocketAddr>);

@@ -1,4 +1,4 @@
-//! Properties and limits of this machine: descriptors, CPUs, the kernel and memory.
+//! The properties and limits of this machine: descriptors, CPUs, kernel and memory.
 #![expect(
     unsafe_code,
     reason = "one socket option is set through libc; no safe wrapper has it"
@@ -11,7 +11,7 @@ use socket2::Socket;
 use std::os::fd::AsRawFd;
 use std::{fs, io};
 
-/// Properties of the machine that generated the load.
+/// Properties of the machine that generates the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriverMachine {
     /// Model name of the processor.
@@ -22,7 +22,7 @@ pub struct DriverMachine {
     pub kernel: Option<String>,
     /// Total memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Load average over the minute that preceded the run.
+    /// Load average for the minute before the run.
     pub load_average: Option<f64>,
 }
 
@@ -47,14 +47,14 @@ pub fn machine() -> DriverMachine {
     }
 }
 
-/// The limits that this machine imposes on a process with many connections. `None` if a limit is not known.
+/// The limits that this machine sets for a process with many connections. A limit is `None` if it is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineLimits {
-    /// Maximum number of open descriptors, after the limit has been raised.
+    /// Maximum number of open descriptors, after raising the soft limit.
     pub descriptors: Option<u64>,
-    /// Number of local ports for each pair of source and target address.
+    /// Number of local ports per pair of source and target addresses.
     pub ports: Option<u64>,
-    /// Memory in bytes that is available without swapping.
+    /// Memory available without swapping, in bytes.
     pub memory_bytes: Option<u64>,
 }
 
@@ -81,7 +81,7 @@ pub fn limits() -> MachineLimits {
     }
 }
 
-/// Generates a run id that is unlikely to be used by another run.
+/// Generates a random run id, which other runs are unlikely to use.
 #[must_use]
 pub fn run_id() -> u32 {
     fastrand::u32(..)
@@ -94,12 +94,12 @@ pub(crate) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Makes the kernel choose the local port at connect instead of bind, so that connections to different peers can share
-/// a port.
+/// Makes the kernel choose the local port on connect rather than on bind, so that connections to different peers can
+/// share a port.
 pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is open, and `on` is a readable int of the length given.
+    // SAFETY: the descriptor is open, and `on` is a readable int of the given length.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -116,9 +116,10 @@ pub(crate) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Pins the calling thread to a CPU. Returns an error if the CPU does not exist or this process may not use it.
+/// Pins the calling thread to a CPU. Returns an error if there is no such CPU or this process may not use it.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
-    Ok(sched_setaffinity(None, &set)?)
+    sched_setaffinity(None, &set)
+        .map_err(|error| io::Error::other(format!("--cores {cpu}: {error}")))
 }

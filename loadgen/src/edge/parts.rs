@@ -1,15 +1,12 @@
-//! Runs that are split over several processes on one machine. Each process runs one part, and the reports of all parts
-//! are merged.
+//! Splits a run across several processes on one machine. Each process runs one part, and their reports are merged.
 //!
-//! Each part reports its progress on standard output ([`PartNews`]). When all connections of a part are open, it
-//! reports that it is ready, and waits. When all parts are waiting, each of them receives the common start time on
-//! standard input.
+//! A part writes its progress to standard output ([`PartNews`]). Once all of its connections are open, it reports that
+//! it is ready, and waits. When every part is ready, each one receives the common start time on standard input.
 
 use crate::edge::{StartSignal, check_moment, signal};
 use crate::live::{PartNews, Progress, RunFollower};
 use crate::options::{CpuList, Options};
-use crate::report::members;
-use crate::result::{Document, merge};
+use crate::result::{Document, members, merge};
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -20,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
 /// Starts several processes of this program and merges their reports. Each process runs one part. `flags` are the words
-/// after `run` on the command line, which every process also receives. If `--cores` is given, each process is pinned to
-/// one of its CPUs, in rotation. Ctrl-C is forwarded, so that each part stops gracefully. A process that fails prints
+/// after `run` on the command line, and are passed on to every process. With `--cores`, each process is pinned to one
+/// of the given CPUs, in rotation. Ctrl-C is forwarded, so that each part stops gracefully. A process that fails prints
 /// its own messages to standard error.
 pub fn run_parts(
     options: &Options,
@@ -29,7 +26,7 @@ pub fn run_parts(
     audience: &mut dyn RunFollower,
 ) -> Result<Document, String> {
     if let Some(moment) = options.start_at {
-        check_moment(moment.time())?;
+        check_moment(moment.0)?;
     }
     let about = |error: io::Error| format!("--processes: {error}");
     let folder = PartsFolder::new().map_err(about)?;
@@ -55,8 +52,8 @@ pub fn run_parts(
     Ok(report)
 }
 
-/// Returns a start signal that reads the start time from standard input, in nanoseconds since 1970. Used by the parts
-/// of a split run.
+/// Returns a start signal that reads the start time from standard input, in nanoseconds since 1970. Each part of a
+/// split run uses one.
 #[must_use]
 pub fn word_of_stdin() -> StartSignal {
     let (tell, word) = mpsc::channel();
@@ -90,7 +87,7 @@ fn command(
     {
         command.arg(format!("--cores={cpu}"));
     }
-    // The parts run in separate process groups. Ctrl-C in the terminal therefore reaches only this process, which
+    // Each part runs in its own process group. Ctrl-C in the terminal therefore reaches only this process, which
     // forwards it once.
     command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -129,8 +126,8 @@ impl Part {
     }
 }
 
-/// Follows all parts until they have exited. Starts the load in all of them, displays their progress, and forwards
-/// Ctrl-C once.
+/// Follows all parts until they exit: starts the load in all of them, displays their progress, and forwards Ctrl-C
+/// once.
 fn follow(
     parts: &mut [Part],
     news: &Receiver<News>,
@@ -147,7 +144,7 @@ fn follow(
                     continue;
                 };
                 match told {
-                    // The parts usually all print the same lines.
+                    // All parts usually print the same lines, so show each line once.
                     Some(PartNews::Said(line)) if said.insert(line.clone()) => audience.say(&line),
                     Some(PartNews::Said(_)) => {}
                     Some(PartNews::Ready) => part.is_ready = true,
@@ -183,15 +180,15 @@ fn follow(
 
 fn begin(parts: &mut [Part], options: &Options) {
     let soon = SystemTime::now() + LEAD;
-    let moment = options.start_at.map_or(soon, |at| soon.max(at.time()));
+    let moment = options.start_at.map_or(soon, |at| soon.max(at.0));
     let nanos = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     for word in parts.iter_mut().filter_map(|part| part.word.take()) {
-        // If the write fails, the process has exited, which `follow` detects.
+        // A write fails only if the process has exited, which `follow` detects.
         let _ = writeln!(&word, "{}", nanos.as_nanos());
     }
 }
 
-/// A temporary directory for the reports of the parts. Removed on drop.
+/// A temporary directory for the parts' reports. Removed on drop.
 struct PartsFolder(PathBuf);
 
 impl PartsFolder {
@@ -209,12 +206,12 @@ impl PartsFolder {
 
 impl Drop for PartsFolder {
     fn drop(&mut self) {
-        // Files that cannot be removed are left in the system's temporary directory.
+        // Files that cannot be removed stay in the system's temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 const LOOK: Duration = Duration::from_millis(20);
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// Delay between the start signal and the start time. Long enough for every part to receive the signal.
+/// Delay from the start signal to the start time. This gives every part time to receive the signal.
 const LEAD: Duration = Duration::from_millis(200);

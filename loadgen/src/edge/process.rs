@@ -1,7 +1,8 @@
-//! Measures CPU time and memory. The figures of local processes are read from `/proc`, and those of the service either
-//! from `/proc` or from its metrics.
+//! Measures CPU time and memory. Local processes are read from `/proc`, and the service is read from `/proc` or from
+//! its own metrics.
 
 use crate::edge::http;
+use crate::result::words::whole;
 use rustix::param::clock_ticks_per_second;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,14 +34,14 @@ impl Process {
 
     /// Returns the CPU time that all threads have spent in user and kernel mode, in nanoseconds.
     ///
-    /// Source: the first number in `/proc/PID/task/TID/schedstat`. The ticks in `/proc/PID/stat` are 10 ms long, which
-    /// is too coarse for a short run, but only they include threads that have exited. The larger of the two values is
-    /// returned.
+    /// Source: the first number in `/proc/PID/task/TID/schedstat`. `/proc/PID/stat` counts in ticks of 10 ms, which is
+    /// too coarse for a short run, but it also includes threads that have exited. This function returns whichever value
+    /// is larger.
     pub fn cpu_ns(self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let path = task?.path().join("schedstat");
-            // A thread may exit between the listing and the read.
+            // A thread may exit between being listed and being read.
             let Ok(text) = fs::read_to_string(path) else {
                 continue;
             };
@@ -54,8 +55,8 @@ impl Process {
         Ok(sum.max(ticks * tick_ns))
     }
 
-    /// Returns the user time and the kernel time of all threads, including those that have exited, in kernel ticks.
-    /// Source: fields 14 and 15 of `/proc/PID/stat`.
+    /// Returns the user and kernel time of all threads in kernel ticks, including threads that have exited. Source:
+    /// fields 14 and 15 of `/proc/PID/stat`.
     pub fn ticks(self) -> io::Result<[u64; 2]> {
         let path = format!("/proc/{}/stat", self.pid);
         let stat = fs::read_to_string(&path)?;
@@ -64,8 +65,8 @@ impl Process {
 
     /// Returns the resident memory in bytes, including shared pages.
     ///
-    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts the pages, whereas `statm` is updated with a delay. With
-    /// transparent huge pages, memory grows in steps of 2 MiB.
+    /// Source: `Rss` in `/proc/PID/smaps_rollup`, which counts the actual pages; `statm` lags behind. With transparent
+    /// huge pages, memory grows in steps of 2 MiB.
     ///
     /// # Errors
     /// Returns an error if the process has exited or belongs to another user.
@@ -80,7 +81,7 @@ impl Process {
     }
 }
 
-/// Parses fields 14 and 15 of `/proc/PID/stat`. The second field is a name, which may contain any characters.
+/// Parses fields 14 and 15 of `/proc/PID/stat`. The second field is a name, which may contain any character.
 fn ticks(stat: &str) -> Option<[u64; 2]> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -88,16 +89,16 @@ fn ticks(stat: &str) -> Option<[u64; 2]> {
     Some([next()?, next()?])
 }
 
-/// The source of the service's CPU time and memory figures.
+/// Where to read the service's CPU time and memory from.
 #[derive(Clone, Debug)]
 pub enum Server {
     /// A process on this machine.
     Process(Process),
-    /// An admin listener that serves `/metrics` in Prometheus text format over plain HTTP.
+    /// An admin listener that serves `/metrics` in the Prometheus text format over plain HTTP.
     Admin(AdminEndpoint),
 }
 
-/// The address and the token of an admin listener. Debug output hides the token.
+/// The address and token of an admin listener. Debug output hides the token.
 #[derive(Clone)]
 pub struct AdminEndpoint {
     address: SocketAddr,
@@ -111,7 +112,7 @@ impl fmt::Debug for AdminEndpoint {
 }
 
 impl Server {
-    /// Selects the local process with this id.
+    /// Measures the local process with this id.
     ///
     /// # Errors
     /// Returns an error if there is no such process or access to it is denied.
@@ -119,10 +120,10 @@ impl Server {
         Process::find(pid).map(Self::Process)
     }
 
-    /// Selects the service that has this admin address. `token` must be given if the listener requires one.
+    /// Measures the service with this admin address. The `token` is needed only if the listener requires one.
     ///
     /// # Errors
-    /// Returns an error if the listener does not respond, or if its metrics do not contain the CPU time.
+    /// Returns an error if the listener does not respond, or if its metrics do not include the CPU time.
     pub fn admin(address: SocketAddr, token: Option<String>) -> io::Result<Self> {
         let server = Self::Admin(AdminEndpoint { address, token });
         server.cpu_ns()?;
@@ -180,16 +181,6 @@ fn value(text: &str, name: &str) -> Option<f64> {
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     rest?.split(' ').next()?.parse().ok()
-}
-
-fn whole(figure: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a float casts saturating"
-    )]
-    let whole = figure as u64;
-    whole
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Handles Ctrl-C. The first Ctrl-C stops the run, and the report is still printed. The second terminates the process.
+//! Handles Ctrl-C. The first one stops the run but still prints the report. The second one terminates the process.
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Installs the signal handlers. From then on, the first SIGINT or SIGTERM only sets a flag.
+/// Installs the signal handlers. After this, the first SIGINT or SIGTERM only sets a flag.
 pub(crate) fn watch() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal must find the flag unset.
@@ -24,7 +24,7 @@ pub(crate) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Asks a child process to stop, in the same way as Ctrl-C. The child must not have been waited for yet.
+/// Asks a child process to stop, just like Ctrl-C. The child must not have been waited for yet.
 pub(crate) fn interrupt(child: &Child) {
     let _ = kill_process(Pid::from_child(child), Signal::INT);
 }

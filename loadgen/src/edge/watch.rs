@@ -1,4 +1,4 @@
-//! Progress reports. During a run, the counters of the workers are passed to a [`RunFollower`] four times a second.
+//! Progress reports. During a run, a [`RunFollower`] receives the workers' counters four times a second.
 
 use crate::edge::board::Sum;
 use crate::live::{Progress, RunFollower};
@@ -60,16 +60,12 @@ impl<'a> Watch<'a> {
         }
         let oldest = inner.seen.front().copied();
         inner.seen.push_back((now, *sum));
-        let progress = progress(phase, now - begun, goal, sum);
-        let rates = oldest.map(|(at, before)| EventRates::new(now - at, &before, sum));
-        inner.audience.show(&match rates {
-            None => progress,
-            Some(rates) => Progress {
-                sessions_per_s: rates.sessions,
-                messages_per_s: rates.messages,
-                ..progress
-            },
-        });
+        let mut progress = progress(phase, now - begun, goal, sum);
+        if let Some((at, before)) = oldest {
+            progress.sessions_per_s = rate(now - at, before.completed, sum.completed);
+            progress.messages_per_s = rate(now - at, before.received, sum.received);
+        }
+        inner.audience.show(&progress);
     }
 }
 
@@ -90,8 +86,8 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
         open: sum.open,
         p50_us: known(sum.p50_us),
         p99_us: known(sum.p99_us),
-        // In an open loop, a session that fails usually has a connection that failed. Taking the maximum avoids
-        // counting both.
+        // In an open loop, a failed session usually has a failed connection too. Take the maximum so as not to count
+        // both.
         failed: sum.failed.max(sum.unwell),
         errors: errors(sum),
         ..Progress::default()
@@ -109,23 +105,10 @@ fn errors(sum: &Sum) -> Vec<(String, u64)> {
     errors
 }
 
-/// Events per second. `None` for events that do not occur in the current mode.
-struct EventRates {
-    sessions: Option<f64>,
-    messages: Option<f64>,
-}
-
-impl EventRates {
-    fn new(span: Duration, before: &Sum, sum: &Sum) -> Self {
-        let rate = |before: u64, after: u64| {
-            let count = after.saturating_sub(before) as f64;
-            (after > 0).then(|| count / span.as_secs_f64().max(1e-3))
-        };
-        Self {
-            sessions: rate(before.completed, sum.completed),
-            messages: rate(before.received, sum.received),
-        }
-    }
+/// Returns the number of events per second, or `None` for events that do not occur in the current mode.
+fn rate(span: Duration, before: u64, after: u64) -> Option<f64> {
+    let count = after.saturating_sub(before) as f64;
+    (after > 0).then(|| count / span.as_secs_f64().max(1e-3))
 }
 
 const SHOW_EVERY: Duration = Duration::from_millis(250);
@@ -153,12 +136,9 @@ mod tests {
         let span = Goal::Span(Duration::from_secs(8));
         let measuring = progress("measuring", Duration::from_secs(2), span, &sum);
         assert_eq!(measuring.left_s(), Some(6.0));
-        let before = Sum {
-            completed: 100,
-            ..sum
-        };
-        let rates = EventRates::new(Duration::from_secs(2), &before, &sum);
-        assert_eq!((rates.sessions, rates.messages), (Some(100.0), None));
+        let rates = [(100, sum.completed), (0, sum.received)]
+            .map(|(before, after)| rate(Duration::from_secs(2), before, after));
+        assert_eq!(rates, [Some(100.0), None]);
     }
 
     #[test]

@@ -3,7 +3,7 @@ use crate::options::{CommandLine, LoadCommand};
 use clap::Parser;
 
 /// Returns the plan of a run against this machine, unless the flags name a target.
-fn plan(flags: &str) -> Result<Plan, String> {
+pub(crate) fn plan(flags: &str) -> Result<Plan, String> {
     let target = match flags.contains("--target ") {
         true => "",
         false => "--target http://127.0.0.1:1 ",

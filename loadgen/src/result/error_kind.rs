@@ -1,10 +1,9 @@
-//! Classifies failures. Every error name belongs to one of a fixed set of kinds, each of which has advice for the
-//! operator.
+//! Classifies failures. Every error name maps to one of a fixed set of kinds, each with advice for the operator.
 
-/// A kind of failure of connections, calls or sessions. A kind groups errors with similar names.
+/// A kind of connection, call or session failure. Errors with similar names belong to the same kind.
 #[derive(Debug)]
 pub struct ErrorKind {
-    /// Short name, used in the live progress.
+    /// Short name, for the live progress.
     pub name: &'static str,
     begins: &'static [&'static str],
     /// The probable cause, and advice for the operator.
@@ -17,7 +16,7 @@ macro_rules! kinds {
     };
 }
 
-/// All kinds of failure. The last kind matches the names that no other kind matches.
+/// All kinds of failure. The last one matches every name that no other kind matches.
 pub const KINDS: &[ErrorKind] = kinds![
     "refused", ["refused", "connect_refused"],
         "nobody listens at the target, or its accept queue is full: check --target and the service's log";
@@ -71,14 +70,14 @@ pub const KINDS: &[ErrorKind] = kinds![
 ];
 
 impl ErrorKind {
-    /// Returns the kind of the error with this name.
+    /// Returns the kind that an error name belongs to.
     #[must_use]
     pub fn of(name: &str) -> &'static Self {
         &KINDS[Self::place(name)]
     }
 
-    /// Returns the index in [`KINDS`] of the kind to which an error name belongs. The name is either that of a kind or
-    /// status, such as `refused` or `status:403`, or one used by the I/O layer, such as
+    /// Returns the index in [`KINDS`] of the kind that an error name belongs to. The name may be that of a kind or
+    /// status, such as `refused` or `status:403`. It may also be one that the I/O layer uses, such as
     /// `refused_403_AccessDeniedException` (for an upgrade) or `call_403_AccessDeniedException`.
     #[must_use]
     pub fn place(name: &str) -> usize {
@@ -97,7 +96,7 @@ impl ErrorKind {
             }
             Some(_) | None => None,
         };
-        // The longest prefix wins, so `timeout_close` is not classified as a plain `timeout`.
+        // The longest prefix wins, so that `timeout_close` is not classified as a plain `timeout`.
         let begins = |kind: &Self| {
             let begins = kind.begins.iter().filter(|begin| name.starts_with(**begin));
             begins.map(|begin| begin.len() + 1).max()

@@ -1,7 +1,7 @@
-//! Merges the documents of the parts of a run (`--processes`, or `--part K/N` on several machines) by summing them.
+//! Merges the documents of a run's parts (`--processes`, or `--part K/N` on several machines) by summing them.
 //!
-//! The sums are exact: histograms are added, and quantiles are computed from the sum rather than averaged. A figure
-//! that is unknown in one part is unknown in the sum. The order of the parts does not affect the result.
+//! The sums are exact: histograms are added up, and quantiles are computed from the sum rather than averaged. A figure
+//! that is unknown in one part is unknown in the sum. The order of the parts makes no difference.
 
 use crate::result::{
     Cpu, Document, EventArguments, Interval, LatencyFigures, MemoryFigures, ScheduleLag, Spread,
@@ -11,11 +11,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
-/// Merges the documents of the parts of a run.
+/// Merges the documents of a run's parts.
 ///
-/// Intervals are summed pairwise. Each interval is counted from the start of its own part, since all parts should start
-/// at the same time. The sum of the peaks is an upper bound. There is only one service, so the largest of the values
-/// reported for its CPU time and for its memory is used. If arguments, machines or versions differ, they become lists.
+/// Intervals are summed pairwise. Each part counts them from its own start, because all parts should start at the same
+/// time. The sum of the peaks is an upper bound. There is only one service, so its CPU time and its memory are the
+/// highest values that any part reports. Arguments, machines and versions become lists if they differ.
 ///
 /// # Errors
 /// Returns a [`MergeError`] if there are no documents, or if they belong to different runs.
@@ -36,13 +36,13 @@ pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     Ok(sum)
 }
 
-/// Error for documents that cannot be merged. It is shown to the operator.
+/// The documents cannot be merged. The error is shown to the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MergeError {
     /// No documents were given.
     #[error("nothing to merge: at least one report is needed")]
     Nothing,
-    /// The documents differ in the named member, and therefore belong to different runs.
+    /// The documents differ in the named member, so they belong to different runs.
     #[error(
         "these are not parts of one run: {0} is {1} and {2}; leave out --merge to see them side by side"
     )]
@@ -94,7 +94,7 @@ fn sum<T: Serialize + DeserializeOwned>(one: &T, other: &T) -> T {
 }
 
 /// Sums two values. Numbers are added, and a figure that is unknown in either value is unknown in the sum. Members that
-/// only one value has, such as a kind of failure, are kept. Lists are added element by element. Of two texts, the first
+/// only one value has, such as a failure kind, are kept. Lists are added element by element. For texts, the first one
 /// is kept.
 fn plus(one: Value, other: Value) -> Value {
     match (one, other) {
@@ -147,7 +147,7 @@ fn latencies(one: &LatencyFigures, other: &LatencyFigures) -> LatencyFigures {
     }
 }
 
-/// Combines two lags. The result is exact if both have a histogram. Otherwise, only the maximum is known.
+/// Combines two schedule lags. If both have a histogram, the result is exact. Otherwise, only the maximum is known.
 fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
     match (one.max, other.max) {
         (_, None) => one.clone(),
@@ -163,7 +163,7 @@ fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
-    // Recovers the number of messages of each part from its CPU time and its CPU time per message.
+    // Recover each part's message count from its CPU time and its CPU time per message.
     let count = |each: fn(&Cpu) -> Option<f64>| {
         let of = |cpu: &Cpu| Some(cpu.driver_s? * 1e6 / each(cpu).filter(|each| *each > 0.0)?);
         [one, other].into_iter().filter_map(of).sum()
@@ -184,18 +184,15 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     Cpu::of(driver_s, server_s, messages, cycles)
 }
 
-/// Sums two logs, interval by interval. The n-th interval of each log ends n seconds after the start of the log, or
-/// later if there was a stall. If one log is longer, its additional intervals are kept.
+/// Sums two logs, interval by interval. The n-th interval ends n seconds after its log starts, or later after a stall.
+/// If one log is longer, its extra intervals are kept.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
-    let (longer, shorter) = if one.len() >= other.len() {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    let both = longer.iter().zip(shorter);
-    let both = both.map(|(one, other)| both_intervals(one, other));
-    both.chain(longer.iter().skip(shorter.len()).cloned())
-        .collect()
+    let (mut one, mut other) = (one.iter(), other.iter());
+    std::iter::from_fn(|| match (one.next(), other.next()) {
+        (Some(one), Some(other)) => Some(both_intervals(one, other)),
+        (one, other) => one.or(other).cloned(),
+    })
+    .collect()
 }
 
 fn both_intervals(one: &Interval, other: &Interval) -> Interval {
@@ -222,7 +219,7 @@ fn both_intervals(one: &Interval, other: &Interval) -> Interval {
     }
 }
 
-/// Combines two maps. Equal values of a member are kept. Different values become a list in a fixed order.
+/// Combines two maps. A member with equal values is kept. Different values become a list in a fixed order.
 fn lists(one: &EventArguments, other: &EventArguments) -> EventArguments {
     let mut all = one.clone();
     for (name, other) in other {

@@ -1,31 +1,31 @@
-//! The figures of a report, one per row, in reading order. Used on the terminal, on the page and for comparing several
-//! runs.
+//! The figures of a report as rows, in reading order. The terminal, the HTML page and comparisons of several runs all
+//! use these rows.
 
 use crate::result::words::{self, bytes, cost_us, figure, seconds};
 use crate::result::{Document, LatencyFigures};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// A figure with its value in each run that is displayed.
+/// A figure and its value in each displayed run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The group that the figure belongs to.
+    /// The group the figure belongs to.
     pub group: &'static str,
-    /// Name of the figure, which is unique within its group.
+    /// The name of the figure, unique within its group.
     pub label: String,
-    /// How the figure is judged in comparisons.
+    /// How comparisons judge the figure.
     pub sense: Sense,
-    /// The value in each run, for comparisons.
+    /// The value in each run, for comparing.
     pub values: Vec<Option<f64>>,
     /// The value in each run, as displayed.
     pub texts: Vec<String>,
 }
 
-/// How a figure is judged.
+/// How to judge a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sense {
-    /// The figure is neither good nor bad, or is a property of the requested load.
+    /// The figure is neither good nor bad, or describes the requested load.
     Plain,
     /// Higher is better.
     High,
@@ -36,14 +36,14 @@ pub enum Sense {
 }
 
 impl Document {
-    /// Returns the number of messages received per second of the measured phase, if the log contains them.
+    /// Returns the number of messages received per second of the measured phase, if the log contains it.
     #[must_use]
     pub fn messages_per_s(&self) -> Option<f64> {
         let seen = self.intervals.iter().map(|interval| interval.messages);
         self.rate(seen.sum::<Option<u64>>()?, self.messages.received)
     }
 
-    /// Returns an explanation if the message rate is too low for the service's CPU time per message to be meaningful.
+    /// Returns an explanation if the message rate is so low that the service's CPU time per message is not meaningful.
     #[must_use]
     pub fn service_cost_words(&self) -> Option<String> {
         self.cpu.server_us_per_message?;
@@ -55,8 +55,8 @@ impl Document {
         ))
     }
 
-    /// Returns the number of sessions completed per second of the measured phase. Returns `None` for a storm, whose
-    /// sessions stay until the end.
+    /// Returns the number of sessions completed per second of the measured phase. A storm has no such rate (`None`),
+    /// because its sessions stay until the end.
     #[must_use]
     pub fn sessions_per_s(&self) -> Option<f64> {
         if self.mode == "storm" {
@@ -73,9 +73,8 @@ impl Document {
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// Returns the number of events per second. If there is a log, this is `seen` (the count in the log) divided by the
-    /// duration of the log. Otherwise, it is `whole` (the count in the whole run) divided by the duration of the
-    /// measured phase.
+    /// Returns the number of events per second: `seen` (the count in the log) divided by the duration of the log.
+    /// Without a log, this is `whole` (the count for the whole run) divided by the duration of the measured phase.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),
@@ -137,7 +136,7 @@ const COST: &[FigureRow] = figures![
     "schedule lag max", lag_us, Plain, d => float(d.schedule_lag_us.max);
 ];
 
-/// The quantiles shown in tables. The highest is last.
+/// The quantiles shown in tables, in ascending order.
 pub const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
@@ -146,7 +145,7 @@ pub const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-/// Returns the figures of several runs, one row per figure. A figure that is unknown in all runs is omitted.
+/// Returns the figures of several runs, one row per figure. Omits figures that are unknown in all runs.
 #[must_use]
 pub fn rows(documents: &[&Document]) -> Vec<Row> {
     let rows = &mut Vec::new();
@@ -229,9 +228,9 @@ fn lag_us(us: f64) -> String {
     }
 }
 
-/// Name of the group of latency quantiles. For a single document, they are shown in a separate table.
+/// Name of the latency quantile group. For a single document, these quantiles get a table of their own.
 pub const LATENCY: &str = "Latency";
-/// Message rate, in messages per second, below which a service wakes up separately for each message.
+/// Messages per second below which a service has to wake up for each message separately.
 const LOW_RATE: f64 = 5_000.0;
-/// The text shown in place of an unknown figure.
+/// Placeholder for an unknown figure.
 pub const UNKNOWN: &str = "–";

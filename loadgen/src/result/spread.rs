@@ -1,4 +1,4 @@
-//! The distribution of the latencies of one kind: a few quantiles for the reader, and the full histogram.
+//! A latency distribution: a few quantiles for the reader, and the full histogram.
 
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
@@ -6,7 +6,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
-/// The distribution of the latencies of one kind, in microseconds. Contains at least one value.
+/// The distribution of one kind of latency, in microseconds. Contains at least one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "SpreadFigures", try_from = "SpreadFigures")]
 pub struct Spread {
@@ -14,7 +14,7 @@ pub struct Spread {
     histogram: Option<Histogram<u64>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct SpreadFigures {
     count: u64,
     p50: Option<u64>,
@@ -26,7 +26,7 @@ struct SpreadFigures {
 }
 
 impl Spread {
-    /// Computes the distribution of a histogram in microseconds. Returns `None` if the histogram is empty.
+    /// Computes the distribution from a histogram in microseconds. Returns `None` if the histogram is empty.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
@@ -59,7 +59,7 @@ impl Spread {
         self.figures.max
     }
 
-    /// Returns the latency in microseconds at the quantile `share`. Without a histogram, only the quantiles stored in
+    /// Returns the latency at the quantile `share`, in microseconds. Without a histogram, only the quantiles stored in
     /// the results file are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
@@ -77,20 +77,20 @@ impl Spread {
         same.and_then(|(_, value)| *value)
     }
 
-    /// Returns the histogram, whose values are in microseconds.
+    /// Returns the histogram, which is in microseconds.
     #[must_use]
     pub const fn histogram(&self) -> Option<&Histogram<u64>> {
         self.histogram.as_ref()
     }
 
-    /// Returns the histogram encoded as HDR V2 deflate in base64.
+    /// Returns the histogram as base64-encoded HDR V2 deflate.
     #[must_use]
     pub fn hdr(&self) -> Option<String> {
         self.figures.hdr.clone()
     }
 
-    /// Adds the values of another part. The result is exact if both have a histogram. Otherwise, only the count and the
-    /// maximum are known.
+    /// Adds the values of another part. If both have a histogram, the result is exact. Otherwise, only the count and
+    /// the maximum are known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
@@ -98,12 +98,8 @@ impl Spread {
         sum.unwrap_or_else(|| Self {
             figures: SpreadFigures {
                 count: self.count().saturating_add(other.count()),
-                p50: None,
-                p90: None,
-                p99: None,
-                p999: None,
                 max: self.max().max(other.max()),
-                hdr: None,
+                ..SpreadFigures::default()
             },
             histogram: None,
         })
@@ -119,8 +115,7 @@ impl From<Spread> for SpreadFigures {
 impl TryFrom<SpreadFigures> for Spread {
     type Error = String;
 
-    /// If there is a histogram, computes the figures from it again, so that inconsistent figures in a file have no
-    /// effect.
+    /// If there is a histogram, recomputes the figures from it, so that inconsistent figures in a file have no effect.
     fn try_from(figures: SpreadFigures) -> Result<Self, Self::Error> {
         let Some(text) = &figures.hdr else {
             return Ok(Self {
@@ -159,8 +154,8 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Decodes a histogram from HDR V2 deflate in base64. Does not use the library's decoder, which would trust the encoded
-/// length and reserve up to 4 GiB. The error is shown to the operator.
+/// Decodes a histogram from base64-encoded HDR V2 deflate. The library's own decoder is not used, because it trusts the
+/// encoded length and would reserve up to 4 GiB. The error is shown to the operator.
 pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let wrong =
         |what: &str| format!("hdr: {what}; expected a histogram as HDR V2 deflate in base64");
@@ -188,8 +183,8 @@ pub(crate) fn decode(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// Checks that the header of a V2 histogram is consistent and within bounds. The header consists of big-endian fields:
-/// cookie, length of the counts, offset, digits, lowest and highest value, ratio.
+/// Checks that a V2 histogram header is consistent and within bounds. The header has these big-endian fields: cookie,
+/// length of the counts, offset, digits, lowest and highest value, ratio.
 fn check_header(plain: &[u8]) -> Option<()> {
     let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
     let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -202,12 +197,12 @@ fn check_header(plain: &[u8]) -> Option<()> {
 
 const DEFLATE_COOKIE: u32 = 0x1c84_9314;
 const HEADER_BYTES: usize = 40;
-/// Maximum number of significant digits. A histogram with this many digits and values up to [`VALUE_MAX`] has at most
-/// 29,000 counts.
+/// Maximum number of significant digits. With this many, and values up to [`VALUE_MAX`], a histogram has at most 29,000
+/// counts.
 const DIGITS_MAX: u32 = 3;
 /// Maximum value, in microseconds. About 51 days.
 const VALUE_MAX: u64 = 1 << 42;
-/// Maximum size of an uncompressed histogram, in bytes. Each count takes at most 9 bytes.
+/// Maximum size of an uncompressed histogram, in bytes. A count takes at most 9 bytes.
 const PLAIN_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Formats documents as a text table, either a single document or several side by side.
+//! Formats documents as a text table, either one alone or several side by side.
 
 use crate::result::rows::{LATENCY, QUANTILES, UNKNOWN, rows};
 use crate::result::{Document, Run, Verdict, words};
@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Whether a text uses colours.
+/// Whether to colour a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// The text has no colours, for pipes and files.
+    /// Plain text, for pipes and files.
     Plain,
-    /// The text has colours, for a terminal.
+    /// Coloured text, for a terminal.
     Coloured,
 }
 
@@ -36,8 +36,8 @@ impl Paint {
     }
 }
 
-/// Formats one row for each figure that is known in at least one document, followed by the verdicts. A single document
-/// also gets one row per latency, with quantiles and a histogram.
+/// Formats one row for each figure known in at least one document, followed by the verdicts. A single document also
+/// gets a row per latency, with quantiles and a histogram.
 #[must_use]
 pub fn table(runs: &[Run], paint: Paint) -> String {
     let documents: Vec<&Document> = runs.iter().map(|run| &run.document).collect();
@@ -74,8 +74,7 @@ pub fn table(runs: &[Run], paint: Paint) -> String {
     out
 }
 
-/// Formats the advice for each kind of failure, together with the command that explains the first refused request of
-/// that kind.
+/// Formats the advice for each kind of failure, with the command that explains the first refused request of that kind.
 fn advice(documents: &[&Document]) -> String {
     let mut out = String::new();
     let kinds = documents.iter().flat_map(|document| document.errors.keys());
@@ -91,7 +90,7 @@ fn advice(documents: &[&Document]) -> String {
     out
 }
 
-/// Returns the ECMA-48 colour of a run: green if it succeeded, red if it failed, and yellow if it was stopped, was
+/// Returns the ECMA-48 colour for a run: green if it succeeded, red if it failed, and yellow if it was stopped,
 /// saturated or missed a threshold.
 fn colour(document: &Document) -> u8 {
     let missed = document.thresholds().is_some_and(|it| it.are_missed());
@@ -103,7 +102,7 @@ fn colour(document: &Document) -> u8 {
     }
 }
 
-/// Formats the percentiles of each latency, and as much of the distribution as fits on a terminal.
+/// Formats each latency's percentiles, and as much of its distribution as fits on a terminal.
 fn percentiles(document: &Document) -> String {
     let head = QUANTILES.iter().map(|(name, _)| (*name).to_owned());
     let head = [LATENCY.to_owned()].into_iter().chain(head);
@@ -150,7 +149,7 @@ fn bars(histogram: &Histogram<u64>, columns: usize) -> String {
     let most = counts.iter().copied().max().unwrap_or_default().max(1);
     let bar = |count: u64| match count {
         0 => ' ',
-        // A count other than zero is always visible.
+        // Make every nonzero count visible.
         _ => {
             let height = floor(count as f64 / most as f64 * 7.0 + 0.5);
             HEIGHTS.get(height).copied().unwrap_or(' ')
@@ -167,7 +166,7 @@ const COLUMNS: usize = 80;
 const BARS: usize = 12;
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Aligns columns to their widest cell. The first column is aligned to the left, all others to the right.
+/// Pads each column to its widest cell. The first column is left-aligned, and all others are right-aligned.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -194,8 +193,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// Converts a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. The beginning of a longer name
-/// is cut off.
+/// Reduces a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. A longer name loses its
+/// beginning.
 fn plain(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     let chars: Vec<char> = printable.collect();

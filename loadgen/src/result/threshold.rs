@@ -1,4 +1,4 @@
-//! The thresholds that the operator set for a run (`--p99-below` and the like), compared with the measurements.
+//! Compares the measurements with the thresholds that the operator set for a run (`--p99-below` and the like).
 //! Thresholds affect the colour of the verdict and, with `--fail-on-threshold`, the exit code.
 
 use crate::result::{Document, Spread, Verdict, words};
@@ -9,12 +9,12 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thresholds(Vec<Threshold>);
 
-/// A threshold and the measured value.
+/// A threshold and the value measured for it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
     /// Name of the flag: `p50_below`, `p90_below`, `p99_below`, `p999_below`, `max_below` or `failed_below`.
     name: &'static str,
-    /// The limit, in milliseconds, or in per cent for `failed_below`.
+    /// The limit, in milliseconds, or in percent for `failed_below`.
     limit: f64,
     value: Option<f64>,
     /// Whether the value is below the limit. False if nothing was measured.
@@ -24,7 +24,7 @@ pub struct Threshold {
 }
 
 impl Document {
-    /// Returns the thresholds set on the command line or in the scenario, or `None` if there are none.
+    /// Returns the thresholds from the command line or the scenario, or `None` if there are none.
     #[must_use]
     pub fn thresholds(&self) -> Option<Thresholds> {
         let mut all = Vec::new();
@@ -57,8 +57,8 @@ impl Document {
         (!all.is_empty()).then_some(Thresholds(all))
     }
 
-    /// Returns the exit code. This is [`MISSED`] if a successful run missed a threshold and `--fail-on-threshold` was
-    /// given, and otherwise the exit code of the verdict.
+    /// Returns the exit code: [`MISSED`] if the run was successful but missed a threshold with `--fail-on-threshold`,
+    /// or else the verdict's exit code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let is_wanted = self.arguments.get("fail_on_threshold") == Some(&Value::Bool(true));
@@ -70,8 +70,8 @@ impl Document {
         verdict.exit_code()
     }
 
-    /// Returns the number of failures, the total, and what is counted (sessions or connections). Returns `None` if the
-    /// total is 0 or not known.
+    /// Returns the number of failures, the total, and what they count (sessions or connections). Returns `None` if the
+    /// total is 0 or unknown.
     fn failures(&self) -> Option<(u64, u64, &'static str)> {
         let sessions = self.sessions.failed.zip(self.sessions.scheduled);
         let (failed, all, what) = match sessions {
@@ -87,7 +87,7 @@ impl Document {
 }
 
 impl Threshold {
-    /// Creates a threshold. `fact` is the measured value, as a number and as text, or the reason why there is no value.
+    /// Creates a threshold. `fact` is the measured value, as a number and as text, or the reason why there is none.
     fn new(
         name: &'static str,
         limit: f64,
@@ -123,7 +123,7 @@ impl Thresholds {
         self.0.iter().any(|threshold| !threshold.met)
     }
 
-    /// Describes the thresholds in one or two sentences. Missed thresholds come first.
+    /// Describes the thresholds in one or two sentences, starting with those that were missed.
     #[must_use]
     pub fn words(&self) -> String {
         let sentence = |how: &str, is_met: bool| {
@@ -145,7 +145,7 @@ type Figure = fn(&Spread) -> Option<u64>;
 
 const FAILED: &str = "failed_below";
 
-/// The exit code of a successful run that missed a threshold with `--fail-on-threshold`.
+/// Exit code of a successful run that missed a threshold with `--fail-on-threshold`.
 pub const MISSED: u8 = 4;
 
 const LATENCIES: [(&str, &str, Figure); 5] = [

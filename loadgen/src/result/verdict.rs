@@ -3,7 +3,7 @@
 use crate::result::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
-/// The outcome of a run, which determines the exit code. Later variants take precedence over earlier ones.
+/// The outcome of a run, which determines its exit code. Later variants take precedence over earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -11,7 +11,7 @@ pub enum Verdict {
     Well,
     /// Messages were lost, duplicated, reordered, corrupted or misrouted. Exit code 1.
     Faulty,
-    /// Connections or sessions could not be established, or they broke. Exit code 3.
+    /// Connections or sessions could not be established, or broke. Exit code 3.
     TargetFailed,
     /// The machine ran out of ports or descriptors. Exit code 2.
     Limits,
@@ -33,10 +33,10 @@ impl Verdict {
     }
 }
 
-/// Facts about the end of a run that only the engine knows.
+/// Facts about how a run ended that only the engine knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
-    /// Whether all connections that the load requires were opened.
+    /// Whether all connections that the load needs were opened.
     pub all_opened: bool,
     /// Whether the operator stopped the run.
     pub stopped: bool,
@@ -45,9 +45,9 @@ pub struct Ending {
 }
 
 impl Document {
-    /// Judges a complete run, and sets `verdict`, `ok` and `saturated` accordingly. Ctrl-C takes precedence over
-    /// everything else, and an unreachable target takes precedence over faults of messages. In a run with sessions,
-    /// failed connections do not matter as long as no session failed.
+    /// Judges a complete run, setting `verdict`, `ok` and `saturated`. Ctrl-C takes precedence over everything else,
+    /// and an unreachable target takes precedence over message faults. In a run with sessions, failed connections do
+    /// not matter as long as no session failed.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
@@ -68,7 +68,7 @@ impl Document {
         };
         self.ok = verdict == Verdict::Well;
         self.verdict = Some(verdict);
-        // A storm starts all sessions at once, so its lag has no meaning.
+        // A storm starts all sessions at once, so its lag means nothing.
         let is_late = self.schedule_lag_us.p99.is_some_and(|us| us > LAG_US_MAX);
         let is_late = is_late && self.mode != "storm";
         self.saturated = self
@@ -88,8 +88,8 @@ impl Document {
         }
     }
 
-    /// Returns the verdict of the engine, or derives one if there is none. An unreachable target takes precedence over
-    /// faults of messages.
+    /// Returns the engine's verdict, or derives one if there is none. An unreachable target takes precedence over
+    /// message faults.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if let Some(verdict) = self.verdict {
@@ -116,14 +116,14 @@ impl Document {
         sum(&self.messages.faults())
     }
 
-    /// Returns the number of messages that the service rejected. They do not count as lost.
+    /// Returns the number of messages that the service rejected. These do not count as lost.
     #[must_use]
     pub fn declined(&self) -> u64 {
         sum(&self.messages.declined())
     }
 
-    /// Returns the verdict in plain words, on one line. If the load generator was saturated, a note to that effect
-    /// comes first.
+    /// Returns the verdict in plain words, on one line. If the load generator was saturated, the line starts by saying
+    /// so.
     #[must_use]
     pub fn headline(&self) -> String {
         let mut words = self.verdict_words();
@@ -139,7 +139,7 @@ impl Document {
         }
     }
 
-    /// Returns the verdict in plain words, without a note on saturation.
+    /// Returns the verdict in plain words, without mentioning saturation.
     #[must_use]
     pub fn verdict_words(&self) -> String {
         match self.verdict() {
@@ -221,16 +221,14 @@ fn sum(counts: &[(&str, Option<u64>)]) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// End of a verdict if messages were throttled. Names the broker's quotas that throttle messages, and the key that
-/// disables them.
+/// End of a verdict about throttled messages. Names the broker quotas that throttle messages, and the key that disables
+/// them.
 const THROTTLED: &str =
     " by `ice` and `sdp` of the broker's [quotas], which `off = true` there turns off";
 
-/// Threshold for the CPU usage of the load generator, as a fraction of its CPUs. Above it, the load generator is
-/// considered the bottleneck.
+/// Above this CPU usage, as a fraction of its CPUs, the load generator is considered the bottleneck.
 const BUSY_MAX: f64 = 0.95;
-/// Threshold for the 99th percentile of the schedule lag, in microseconds. Above it, the load generator is considered
-/// the bottleneck.
+/// Above this 99th percentile schedule lag, in microseconds, the load generator is considered the bottleneck.
 const LAG_US_MAX: u64 = 20_000;
 
 #[cfg(test)]

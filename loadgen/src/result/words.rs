@@ -1,5 +1,5 @@
-//! Formats figures for human readers, with three significant digits and a unit. Used in the text table, on the page and
-//! in the live view.
+//! Formats figures for human readers, with three significant digits and a unit. Used by the text table, the HTML page
+//! and the live view.
 
 use std::time::SystemTime;
 use time::OffsetDateTime;
@@ -68,7 +68,7 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// Formats a count, followed by the matching form of a noun, as in `1 address` and `2 addresses`.
+/// Formats a count followed by the singular or plural of a noun, as in `1 address` and `2 addresses`.
 #[must_use]
 pub fn counted(number: u64, one: &str, several: &str) -> String {
     format!(

@@ -1,11 +1,11 @@
-//! The parties of one thread and their connections.
+//! The parties on one thread and their connections.
 
-use crate::peer::{Event, LinkError, Name, PeerLink};
+use crate::peer::{Arrival, Event, LinkError, Name, PeerLink};
 use crate::schedule::RunShare;
 use crate::visit::discovery::{DiscoveryCalls, Reply};
 use crate::visit::messages::MessageDesk;
 pub use crate::visit::relay::Relay;
-use crate::visit::{Arrival, MessageBook, Stage, Viewer, sessions};
+use crate::visit::{MessageBook, Stage, Viewer};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
@@ -14,81 +14,82 @@ use std::collections::VecDeque;
 pub enum Party {
     /// No party: the connection is free, or its party has moved to another connection.
     Nobody,
-    /// The master of the channel with this number. It serves sessions.
+    /// The master of the channel with this number, which serves sessions.
     Master(u32),
     /// A viewer and its session.
     Viewer(Viewer),
-    /// A master or viewer that has no sessions and stays connected. If the run relays messages, it exchanges them.
+    /// A master or viewer without sessions, which stays connected. If the run relays messages, it exchanges them.
     Peer(Peer),
 }
 
-/// A party that has no sessions.
+/// A party without sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The channel and the number of the peer.
+    /// The peer's channel, and its number within that channel.
     pub name: Name,
-    /// The stage of the connection. While the connection is open, this is [`Stage::Hold`].
+    /// The connection's stage. This is [`Stage::Hold`] while the connection is open.
     pub stage: Stage,
 }
 
 /// The result of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveOutcome {
-    /// No event occurred, but messages may have been received.
+    /// Nothing happened, although messages may have been received.
     Nothing,
-    /// An API call succeeded. The party can make its next call or connect.
+    /// An API call succeeded. The party can make its next call, or connect.
     Answered,
-    /// An API call failed. The failure has been counted.
+    /// An API call failed, and the failure has been counted.
     Refused,
-    /// The upgrade was accepted.
+    /// The service accepted the upgrade.
     Opened,
-    /// The closing handshake that this side started is complete.
+    /// The closing handshake is complete. This side started it.
     Closed,
-    /// The service has closed the connection, and its close frame has been answered.
+    /// The service has closed the connection. Its close frame has already been answered.
     ClosedByService,
 }
 
-/// The outcome of a session.
+/// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All messages were sent and received.
     Completed,
-    /// The session timed out while its connections were open. Missing messages count as lost.
+    /// The session timed out although its connections were open. Missing messages count as lost.
     TimedOut,
-    /// A connection of the session or of its master broke. Missing messages do not count as lost.
+    /// The connection of the session or of its master broke. Missing messages do not count as lost.
     Broken,
 }
 
-/// The parties of one thread. Does no I/O, and takes the current time from `desk`.
+/// The parties on one thread. Does no I/O, and takes the current time from `desk`.
 #[derive(Debug)]
 pub struct Crew {
-    /// Counters, buffers and the current time, which all parties share.
+    /// Counters, buffers and the current time, shared by all parties.
     pub desk: MessageDesk,
-    /// The messages that peers exchange.
+    /// The messages exchanged between peers.
     pub relay: Relay,
     pub(crate) share: RunShare,
     pub(crate) people: Vec<Person>,
-    /// The connection of each running session, by session number.
+    /// Each running session's connection, by session number.
     pub(crate) lines: AHashMap<u32, u32>,
-    /// For each master of the share, the time when its connection was opened and the number of that connection. `None`
-    /// if the master is not connected.
+    /// For each master of the share, when its connection was opened and the number of that connection. `None` if the
+    /// master is not connected.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
-    /// Message records of sessions that ended recently. They are kept to recognise duplicate and late messages.
-    pub(crate) ended: VecDeque<(u32, MessageBook, MessageBook)>,
+    /// Sessions that ended recently, with the messages from their viewers. They are kept to recognise duplicate and
+    /// late messages.
+    pub(crate) ended: VecDeque<(u32, MessageBook)>,
     pub(crate) settled: Vec<u32>,
-    /// Connections whose sessions have been answered and still have candidates to send.
+    /// Connections whose sessions have been answered but still have candidates to send.
     pub(crate) answered: Vec<u32>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Person {
     link: PeerLink,
-    /// The API calls that the party makes on this connection, before it moves to another one.
+    /// The API calls that the party makes on this connection before moving to another one.
     discovery: Option<Box<DiscoveryCalls>>,
     pub(crate) party: Party,
 }
 
-/// Memory that a [`Crew`] uses per connection, in bytes. Includes the session's entry in the hash table, which is at
+/// Memory in bytes that a [`Crew`] uses per connection. Includes the session's entry in the hash table, which is at
 /// least half full.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
@@ -98,7 +99,7 @@ const _: () = assert!(
 );
 
 impl Crew {
-    /// Creates a crew for the parties of this share.
+    /// Creates a crew for the parties in this share.
     #[must_use]
     pub fn new(desk: MessageDesk, share: RunShare) -> Self {
         let masters = share.channels(desk.terms.channels).map(|_| None).collect();
@@ -115,29 +116,28 @@ impl Crew {
         }
     }
 
-    /// Assigns a party to a free connection.
-    pub fn seat(&mut self, line: u32, party: Party) {
+    /// Assigns a party to a free connection. If API calls are given, the party makes them first, and then moves to
+    /// another connection.
+    pub fn seat(&mut self, line: u32, party: Party, discovery: Option<Box<DiscoveryCalls>>) {
         let place = line as usize;
+        let person = |party, discovery| Person {
+            link: PeerLink::ended(),
+            discovery,
+            party,
+        };
         if self.people.len() <= place {
-            self.people.resize_with(place + 1, || Person {
-                link: PeerLink::ended(),
-                discovery: None,
-                party: Party::Nobody,
-            });
+            self.people
+                .resize_with(place + 1, || person(Party::Nobody, None));
         }
         if let Party::Viewer(viewer) = &party {
             self.lines.insert(viewer.session, line);
         }
-        if let Some(person) = self.people.get_mut(place) {
-            *person = Person {
-                link: PeerLink::ended(),
-                discovery: None,
-                party,
-            };
+        if let Some(seat) = self.people.get_mut(place) {
+            *seat = person(party, discovery);
         }
     }
 
-    /// Returns the party that uses a connection.
+    /// Returns the party on a connection.
     #[must_use]
     pub fn party(&self, line: u32) -> &Party {
         self.people
@@ -145,38 +145,20 @@ impl Crew {
             .map_or(&Party::Nobody, |person| &person.party)
     }
 
-    /// Returns the viewer that uses a connection, if there is one.
-    pub fn viewer_mut(&mut self, line: u32) -> Option<&mut Viewer> {
-        match &mut self.people.get_mut(line as usize)?.party {
-            Party::Viewer(viewer) => Some(viewer),
-            Party::Nobody | Party::Master(_) | Party::Peer(_) => None,
-        }
-    }
-
-    /// Returns whether the master of this channel is connected. The channel must belong to the share.
+    /// Returns whether the channel's master is connected. The channel must belong to the share.
     #[must_use]
     pub fn is_master_open(&self, channel: u32) -> bool {
         let master = self.masters.get(self.share.index(channel));
         master.is_some_and(Option::is_some)
     }
 
-    /// Starts the API calls of the party on a connection. When they are complete, the party moves to another
-    /// connection.
-    pub fn begin_discovery(&mut self, line: u32, discovery: Box<DiscoveryCalls>) {
-        if let Some(person) = self.people.get_mut(line as usize) {
-            person.discovery = Some(discovery);
-        }
-    }
-
-    /// Returns the API calls in progress on a connection. Returns `None` if the connection is free or is used for
-    /// messages.
+    /// Returns the API calls in progress on a connection. Returns `None` if the connection is free or carries messages.
     #[must_use]
     pub fn discovery(&self, line: u32) -> Option<&DiscoveryCalls> {
         self.people.get(line as usize)?.discovery.as_deref()
     }
 
-    /// Removes a party from the connection on which it made its API calls. The party can then move to another
-    /// connection.
+    /// Removes a party from the connection it used for API calls, so that it can move to another one.
     pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<DiscoveryCalls>)> {
         let person = self.people.get_mut(line as usize)?;
         let discovery = person.discovery.take()?;
@@ -187,15 +169,15 @@ impl Crew {
         Some((party, discovery))
     }
 
-    /// Starts the WebSocket upgrade of a connection. Appends the request for this host and target to `out`.
+    /// Starts the WebSocket upgrade on a connection by appending the request for this host and target to `out`.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link = PeerLink::open(host, target, &mut self.desk.random, out);
         }
     }
 
-    /// Processes bytes received on a connection, and appends the replies. After an error, the connection must not be
-    /// used.
+    /// Processes bytes received on a connection and appends any replies. After an error, do not use the connection
+    /// again.
     pub fn receive(
         &mut self,
         line: u32,
@@ -220,8 +202,7 @@ impl Crew {
             let (link, relay, desk) = (&mut person.link, &mut self.relay, &mut self.desk);
             return relay.receive((peer, link), bytes, desk, out);
         }
-        // The link is moved out, because a master's messages are recorded in the book of a viewer on another
-        // connection.
+        // Take the link out, because a master's messages are recorded in the book of a viewer on another connection.
         let mut link = std::mem::replace(&mut person.link, PeerLink::ended());
         let result = self.drive(line, &mut link, bytes, out);
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -276,9 +257,8 @@ impl Crew {
         }
     }
 
-    /// Removes the party from a connection. If the party is a viewer, counts the missing messages of its session: as
-    /// lost or as an error, depending on `verdict`. The caller must count the session itself, since the viewer may
-    /// reconnect.
+    /// Removes the party from a connection. For a viewer, counts the session's missing messages as lost or as an error,
+    /// depending on `verdict`. The session itself is left for the caller to count, since the viewer may reconnect.
     pub fn leave(&mut self, line: u32, verdict: Verdict) -> Party {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
@@ -305,9 +285,7 @@ impl Crew {
                 viewer.stage = Stage::AwaitAnswer;
                 viewer.since_ns = now_ns;
                 viewer.attempts = 0;
-                if let Some(number) = viewer.to_master.compose() {
-                    sessions::write_to_master(&mut self.desk, viewer.session, number, out);
-                }
+                viewer.write_to_master(&mut self.desk, out);
             }
             Some(Party::Master(channel)) => {
                 let channel = *channel;
@@ -333,7 +311,7 @@ impl Crew {
         }
     }
 
-    /// Returns the name under which an error is counted. Records the request id if the error is a refusal.
+    /// Returns the name under which to count an error. If the error is a refusal, also records its request id.
     pub fn kind_of(&mut self, error: &LinkError) -> String {
         let kind = error.kind();
         if let Some(id) = error.request_id() {
@@ -342,7 +320,7 @@ impl Crew {
         kind
     }
 
-    /// Starts the exchange of messages for the peer on a connection, by appending a window of messages for each
+    /// Makes the peer on a connection start exchanging messages, by appending a window of messages for each
     /// counterpart.
     pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
@@ -358,11 +336,11 @@ impl Crew {
         }
     }
 
-    /// Completes the counts at the end of a run. Missing messages count as lost unless they arrived corrupted or at the
+    /// Finishes the counts at the end of a run. Missing messages count as lost unless they arrived corrupted or at the
     /// wrong peer, or the service rejected them.
     ///
-    /// The service reports a rejection only if the message has a correlation id. If it has reported any rejections,
-    /// missing messages that were sent without an id also count as rejected.
+    /// The service only reports rejections of messages that have a correlation id. If it reported any, missing messages
+    /// sent without an id count as rejected too.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();
@@ -392,20 +370,12 @@ impl Crew {
 }
 
 impl Crew {
-    /// Counts a message of a session that has ended. A message that had already arrived counts as a duplicate. Any
-    /// other message, or a message whose session is no longer on record, counts as an error.
-    pub(crate) fn of_ended(
-        &mut self,
-        session: u32,
-        number: u64,
-        book: impl Fn(&mut (u32, MessageBook, MessageBook)) -> &mut MessageBook,
-    ) {
-        let found = self
-            .ended
-            .iter_mut()
-            .rev()
-            .find(|(ended, _, _)| *ended == session);
-        match found.map(|ended| book(ended).arrive(number)) {
+    /// Counts a message that belongs to an ended session. It counts as a duplicate if the same message has arrived
+    /// before. Otherwise, or if the session is no longer on record, it counts as an error.
+    pub(crate) fn of_ended(&mut self, session: u32, number: u64) {
+        let mut ended = self.ended.iter_mut().rev();
+        let found = ended.find(|(ended, _)| *ended == session);
+        match found.map(|(_, book)| book.arrive(number)) {
             Some(Arrival::Again) => self.desk.tally.duplicated += 1,
             Some(Arrival::InOrder | Arrival::Late | Arrival::Unknown) | None => {
                 self.desk.errors.count("message_of_an_ended_session");

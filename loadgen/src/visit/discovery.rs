@@ -1,25 +1,24 @@
-//! The API calls that a party makes before it connects, in order to discover its endpoint and TURN servers.
+//! The API calls that a party makes before it connects, to discover its endpoint and TURN servers.
 
 use crate::address::Endpoint;
 use codec::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
-use thiserror::Error;
 
-/// The API calls of a party, made one after the other on one or more connections.
+/// A party's API calls, made one after another on one or more connections.
 #[derive(Debug)]
 pub struct DiscoveryCalls {
     role: Role,
     answered: u8,
     bytes: Vec<u8>,
     endpoints: Option<EndpointList>,
-    /// Whether the service will close the connection. If so, the next call needs a new connection.
-    over: bool,
+    /// Whether the service will close this connection, so that the next call needs a new one.
+    pub over: bool,
 }
 
 /// The role of the party that makes the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The master of a channel, which requests only its endpoint.
+    /// A channel's master, which requests only its endpoint.
     Master,
     /// A viewer, which requests its endpoints and TURN servers.
     Viewer,
@@ -32,7 +31,7 @@ struct EndpointList {
     https: Endpoint,
 }
 
-/// An API call that a party makes.
+/// An API call made by a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// GetSignalingChannelEndpoint.
@@ -48,7 +47,7 @@ pub enum Reply {
     Part,
     /// The call succeeded.
     Answered,
-    /// The call failed. Contains the name under which the failure is counted, and the request id, which may be empty.
+    /// The call failed. Contains the name under which to count the failure, and the request id, which may be empty.
     Refused(String, String),
 }
 
@@ -81,8 +80,8 @@ impl DiscoveryCalls {
         }
     }
 
-    /// Returns the endpoint for the next call or, after the last call, for the WebSocket connection. `None` stands for
-    /// the target of the run.
+    /// Returns the endpoint for the next call or, after the last call, for the WebSocket connection. `None` means the
+    /// run's own target.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         let endpoints = self.endpoints.as_ref()?;
@@ -92,48 +91,31 @@ impl DiscoveryCalls {
         })
     }
 
-    /// Returns whether the service will close this connection.
-    #[must_use]
-    pub const fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Continues on a new connection.
-    pub const fn move_on(&mut self) {
-        self.over = false;
-    }
-
     /// Processes the next bytes of a response.
     pub fn take_in(&mut self, bytes: &[u8]) -> Reply {
         self.bytes.extend_from_slice(bytes);
-        match Answer::parse(&self.bytes) {
-            Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => Reply::Part,
-            Ok(None) | Err(_) => Reply::refused("bad_answer_to_a_call"),
-            Ok(Some(answer)) if answer.status == 200 => self.answered(&answer),
-            // Some services, such as `broker --dev`, create a channel when its master connects. Therefore, the master
-            // connects to the target even though the channel does not exist yet. Other services will refuse the
-            // connection.
-            Ok(Some(answer)) if answer.status == 404 && self.role == Role::Master => {
-                self.take_down(&answer)
+        let answer = match Answer::parse(&self.bytes) {
+            Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => return Reply::Part,
+            Ok(None) | Err(_) => return Reply::refused("bad_answer_to_a_call"),
+            Ok(Some(answer)) => answer,
+        };
+        match answer.status {
+            200 if self.next() == Some(Call::Endpoint) => {
+                self.endpoints = EndpointList::read(&answer.body);
+                if self.endpoints.is_none() {
+                    return Reply::refused("bad_endpoint_in_answer");
+                }
             }
-            Ok(Some(answer)) => {
-                let kind = format!("call_{}_{}", answer.status, answer.error_type);
-                Reply::Refused(kind, answer.request_id)
-            }
-        }
-    }
-
-    fn answered(&mut self, answer: &Answer) -> Reply {
-        if self.next() == Some(Call::Endpoint) {
-            self.endpoints = EndpointList::read(&answer.body);
-            if self.endpoints.is_none() {
-                return Reply::refused("bad_endpoint_in_answer");
+            200 => {}
+            // Some services, such as `broker --dev`, only create a channel when its master connects. The master
+            // therefore connects to the target even though the channel does not exist yet. Other services will refuse
+            // the connection.
+            404 if self.role == Role::Master => {}
+            status => {
+                let kind = format!("call_{status}_{}", answer.error_type);
+                return Reply::Refused(kind, answer.request_id);
             }
         }
-        self.take_down(answer)
-    }
-
-    fn take_down(&mut self, answer: &Answer) -> Reply {
         self.answered += 1;
         self.bytes = Vec::new();
         self.over = answer.closes;
@@ -149,7 +131,7 @@ impl EndpointList {
             let mut items = list.iter();
             let item = items.find(|item| item.get("Protocol").is_some_and(|p| p == protocol))?;
             let url = item.get("ResourceEndpoint")?.as_str()?;
-            // The path names the role, but the client id already implies the role, so the path is removed.
+            // The path names the role, which the client id already implies, so remove the path.
             let bare = url
                 .strip_suffix("/master")
                 .or_else(|| url.strip_suffix("/viewer"));
@@ -163,8 +145,8 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Returns the path and the JSON body of a request, as written by the JavaScript SDK. If there is a client id, the
-    /// request is made on behalf of a viewer, otherwise on behalf of the master.
+    /// Returns the path and JSON body of a request, written just like the JavaScript SDK does. The request is made for
+    /// a viewer if there is a client id, and for the master otherwise.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {
@@ -189,7 +171,7 @@ impl Call {
     }
 }
 
-/// Appends the request for a call, with keep-alive. The request is signed if a signer is given.
+/// Appends the request for a call, with keep-alive. Signs the request if there is a signer.
 pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mut Signer<'_>>) {
     let &signer::Call {
         host, path, body, ..
@@ -204,7 +186,7 @@ pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mu
     out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
-/// Maximum size of a response in bytes. The C SDK accepts less.
+/// Maximum response size in bytes. The C SDK accepts less.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A complete HTTP response.
@@ -212,23 +194,22 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub struct Answer {
     /// The status code, which is 200 on success.
     pub status: u16,
-    /// The AWS error type, if the call failed.
+    /// The AWS error type, for a failed call.
     pub error_type: String,
-    /// The request id. Empty if there is none.
+    /// The request id, or an empty string if there is none.
     pub request_id: String,
-    /// Whether the service will close the connection after this response.
+    /// Whether the service closes the connection after this response.
     pub closes: bool,
     /// The response body.
     pub body: Vec<u8>,
 }
 
-/// The bytes are not HTTP, or have no valid `Content-Length`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the response is not HTTP with a Content-Length")]
+/// The bytes are not HTTP, or lack a valid `Content-Length`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer;
 
 impl Answer {
-    /// Parses the response at the start of `bytes`. Returns `None` if it is incomplete.
+    /// Parses the response at the start of `bytes`. Returns `None` if the response is incomplete.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, NoAnswer> {
         let mut lines = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut lines);
@@ -281,7 +262,7 @@ mod tests {
         let authority = |discovery: &DiscoveryCalls| discovery.place().unwrap().authority.clone();
         assert_eq!(discovery.next(), Some(Call::IceServers));
         assert_eq!(authority(&discovery), "r-1.example.test:8443");
-        assert!(!discovery.is_over());
+        assert!(!discovery.over);
         assert_eq!(discovery.take_in(WELL), Reply::Answered);
         assert_eq!(discovery.next(), None);
         assert_eq!(authority(&discovery), "v-1.example.test");

@@ -1,7 +1,7 @@
-//! State shared by the parties of a thread: buffers, counters, and the means to write and parse messages.
+//! State shared by the parties on a thread: buffers, counters, and the code that writes and parses messages.
 
 use crate::measure::{ErrorCounts, Latencies, Latency, MessageTally, Sessions};
-use crate::peer::{PayloadStamp, filler, place_of, write_client_id};
+use crate::peer::{Arrival, PayloadStamp, filler, place_of, write_client_id};
 use crate::visit::recovery::Recovery;
 use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
@@ -12,51 +12,50 @@ use fastrand::Rng;
 pub struct PartyTerms {
     /// Run id, which distinguishes the messages of different runs.
     pub run: u32,
-    /// Length of a candidate's payload, in characters.
+    /// Payload length of a candidate, in characters.
     pub payload_bytes: usize,
-    /// Length of an offer's or answer's payload, in characters.
+    /// Payload length of an offer or answer, in characters.
     pub sdp_bytes: usize,
     /// Number of candidates per side, at most [`crate::visit::CANDIDATES_MAX`].
     pub candidates: u32,
-    /// Delay between each candidate and the previous message from the same side, in nanoseconds. If 0, all candidates
-    /// are sent at once.
+    /// Delay between a candidate and the previous message from the same side, in nanoseconds. If 0, all candidates are
+    /// sent at once.
     pub trickle_ns: u64,
     /// Number of channels in the run. Session n belongs to channel n modulo this number.
     pub channels: u32,
     /// Number of viewers per channel. Used only if the run relays messages.
     pub viewers: u32,
-    /// Number of messages that each peer initially sends to each counterpart. 0 if the run does not relay messages.
+    /// Number of messages that each peer initially sends to each counterpart, or 0 if the run does not relay messages.
     pub window: u32,
 }
 
-/// Writes and parses messages, and keeps the counts. Each thread has one.
+/// Writes and parses messages, and keeps the counts. There is one per thread.
 #[derive(Debug)]
 pub struct MessageDesk {
-    /// The current time, in nanoseconds on the clock of the run. Set by the I/O layer.
+    /// The current time in nanoseconds on the run's clock, set by the I/O layer.
     pub now_ns: u64,
     /// Parameters shared by all parties.
     pub terms: PartyTerms,
     /// Source of random numbers for masking keys, handshake keys and back-off.
     pub random: Rng,
-    /// Number of messages by outcome. [`MessageTally::lost`] counts the messages that are missing when a session ends.
-    /// Until [`crate::visit::Crew::close_books`] is called, it also includes those that arrived corrupted or at the
-    /// wrong peer.
+    /// Message counts by outcome. [`MessageTally::lost`] counts messages that are missing when a session ends. Until
+    /// [`crate::visit::Crew::close_books`] runs, this includes messages that arrived corrupted or at the wrong peer.
     pub tally: MessageTally,
     /// Number of sessions by outcome.
     pub sessions: Sessions,
     /// Latencies of each kind.
     pub latencies: Latencies,
-    /// Setup latencies in the current interval. Cleared by the caller that adds them to the log.
+    /// Setup latencies in the current interval. Whoever adds them to the log also clears them.
     pub recent: Latency,
     /// Number of failures of each kind.
     pub errors: ErrorCounts,
-    /// Channels that were cut off, and their recovery times.
+    /// Channels that were cut off, and how long they took to recover.
     pub recovery: Recovery,
-    /// Whether messages contain a correlation id, so that the service reports rejections. Set by the I/O layer. Ids
-    /// cost bytes, so they are used only while messages are not being measured, or after some have been rejected.
+    /// Whether messages contain a correlation id, which makes the service report rejections. Set by the I/O layer. Ids
+    /// cost bytes, so they are used only while messages are not being measured, or after some were rejected.
     pub asks: bool,
-    /// Number of messages that were in flight or missing when the parties began to send correlation ids. The service
-    /// did not report the outcome of these messages.
+    /// Number of messages that were in flight or missing when the parties started to send correlation ids. The service
+    /// did not report what happened to them.
     pub unasked: u64,
     filler: String,
     parser: EventParser,
@@ -75,11 +74,11 @@ pub(crate) struct Message {
     pub(crate) since_ns: u64,
 }
 
-/// A received message that has passed all checks that need no state.
+/// A received message that has passed every check that needs no state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) stamp: PayloadStamp,
-    /// The viewer that the service named as the sender, if it named one.
+    /// The viewer that the service named as the sender, if any.
     pub(crate) sender: Option<u32>,
 }
 
@@ -145,8 +144,8 @@ impl MessageDesk {
         self.tally.sent += 1;
     }
 
-    /// Parses a received text and updates the counts. Returns `None` if the text needs no further processing. `sdp` is
-    /// the type that message 0 must have: an offer or an answer. If `sdp` is `None`, all messages are candidates.
+    /// Parses a received text and updates the counts. Returns `None` if nothing more needs to be done with it. `sdp` is
+    /// the type that message 0 must have, offer or answer. If `sdp` is `None`, all messages are candidates.
     pub(crate) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
@@ -193,6 +192,19 @@ impl MessageDesk {
         self.errors.count(&format!("closed_by_service_{code}"));
     }
 
+    /// Counts an intact message that has arrived. Returns whether this is the first arrival of a message that was
+    /// composed.
+    pub(crate) fn count_arrival(&mut self, arrival: Arrival) -> bool {
+        let counter = match arrival {
+            Arrival::InOrder => return true,
+            Arrival::Late => &mut self.tally.reordered,
+            Arrival::Again => &mut self.tally.duplicated,
+            Arrival::Unknown => &mut self.tally.corrupted,
+        };
+        *counter += 1;
+        arrival == Arrival::Late
+    }
+
     fn corrupted(&mut self) -> Option<Letter> {
         self.tally.received += 1;
         self.tally.corrupted += 1;
@@ -200,7 +212,7 @@ impl MessageDesk {
     }
 }
 
-/// Truncates a name that the service chose, so that the table of errors stays small.
+/// Truncates a name that the service chose, to keep the error table small.
 fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }

@@ -1,15 +1,15 @@
-//! Measures how long channels take to recover when the service ends their connections: from the first lost connection
-//! until the master and the viewers have reconnected to each other.
+//! Measures how long channels take to recover after the service closes their connections: from the first lost
+//! connection until the master and the viewers have reconnected to each other.
 
 use crate::measure::Latency;
-use ahash::AHashMap;
+use std::collections::BTreeMap;
 
-/// The channels of a thread that are cut off, and the recovery times of those that have recovered. Other channels use
-/// no memory.
-#[derive(Debug)]
+/// The channels on a thread that are currently cut off, and the recovery times of those that have recovered. Other
+/// channels use no memory.
+#[derive(Debug, Default)]
 pub struct Recovery {
-    cut_off: AHashMap<u32, CutOff>,
-    /// How many times channels were cut off.
+    cut_off: BTreeMap<u32, CutOff>,
+    /// How often channels were cut off.
     pub cut_offs: u64,
     /// Recovery times of the channels that have recovered.
     pub spans: Latency,
@@ -23,23 +23,13 @@ struct CutOff {
     viewers: u32,
 }
 
-impl Default for Recovery {
-    fn default() -> Self {
-        Self {
-            cut_off: AHashMap::new(),
-            cut_offs: 0,
-            spans: Latency::new(),
-        }
-    }
-}
-
 impl Recovery {
-    /// Records that the service ended the connection of the master.
+    /// Records that the service closed the master's connection.
     pub fn master_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).lacks_master = true;
     }
 
-    /// Records that the service ended the connection of a viewer that had been answered.
+    /// Records that the service closed the connection of a viewer that had been answered.
     pub fn viewer_lost(&mut self, channel: u32, now_ns: u64) {
         self.begin(channel, now_ns).viewers += 1;
     }
@@ -52,7 +42,7 @@ impl Recovery {
         }
     }
 
-    /// Records that a viewer that had lost its connection has been answered again.
+    /// Records that a viewer that had lost its connection was answered again.
     pub fn viewer_answered(&mut self, channel: u32, now_ns: u64) {
         if let Some(cut_off) = self.cut_off.get_mut(&channel) {
             cut_off.viewers = cut_off.viewers.saturating_sub(1);
@@ -60,7 +50,7 @@ impl Recovery {
         }
     }
 
-    /// Returns how many times channels have recovered.
+    /// Returns how often channels have recovered.
     #[must_use]
     pub fn recovered(&self) -> u64 {
         self.cut_offs - self.cut_off.len() as u64

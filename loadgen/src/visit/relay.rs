@@ -1,15 +1,15 @@
 //! Relays messages between peers. In a closed loop, each peer initially sends a window of messages to each counterpart,
-//! and then replies to each message that arrives for the first time. If no messages are lost, two windows are thus in
-//! flight between a master and a viewer, one started by each side. In an open loop, peers do not reply; the I/O layer
-//! selects which peer sends next.
+//! and then replies to each message when it first arrives. Unless messages are lost, a master and a viewer thus have
+//! two windows in flight, one started by each side. In an open loop, peers do not reply; the I/O layer chooses which
+//! peer sends next.
 
-use crate::peer::{ArrivalKind, Event, LinkError, Name, PeerLink, Sequence};
+use crate::peer::{Event, LinkError, Name, PeerLink, Sequence};
 use crate::visit::crew::{Peer, ReceiveOutcome};
 use crate::visit::messages::{MASTER, Message, MessageDesk, PartyTerms};
 use crate::{schedule::RunShare, visit::Stage};
 use codec::signal::Action;
 
-/// The messages between the peers of one thread, which handles both ends of every message.
+/// The messages between the peers on one thread, which handles both ends of every message.
 #[derive(Debug)]
 pub struct Relay {
     /// Whether peers reply to messages. Set by the I/O layer.
@@ -23,7 +23,7 @@ pub struct Relay {
     pairs: Vec<Pair>,
 }
 
-/// A master and one of its viewers. Takes no heap memory as long as no message is missing.
+/// A master and one of its viewers. Uses no heap memory unless messages are missing.
 #[derive(Clone, Debug, Default)]
 struct Pair {
     to_master: Direction,
@@ -68,7 +68,7 @@ impl Relay {
         }
     }
 
-    /// Sends a message that is due. In each round, a master sends to a different viewer.
+    /// Sends a message that is due. A master sends to a different viewer in each round.
     pub(crate) fn say(
         &mut self,
         name: Name,
@@ -87,7 +87,7 @@ impl Relay {
         }
     }
 
-    /// Processes the bytes that a peer has received. Does not affect any other connection, which keeps the loop short.
+    /// Processes bytes that a peer has received. This affects no other connection, which keeps the loop short.
     pub(crate) fn receive(
         &mut self,
         (peer, link): (&mut Peer, &mut PeerLink),
@@ -117,8 +117,8 @@ impl Relay {
         Ok(heard)
     }
 
-    /// Processes a text, and replies to it if `is_speaking` is set. Only the first arrival of a message gets a reply.
-    /// Otherwise, if a service duplicated messages, the load would grow without limit.
+    /// Processes a text and, if `is_speaking` is set, replies to it. Only a message's first arrival gets a reply:
+    /// otherwise, a service that duplicates messages would make the load grow without bound.
     fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut MessageDesk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
@@ -133,13 +133,8 @@ impl Relay {
             return;
         };
         let is_ahead = there.arrived.next() < stamp.sequence;
-        match there.arrived.arrive(stamp.sequence) {
-            ArrivalKind::InOrder => {}
-            ArrivalKind::Late => desk.tally.reordered += 1,
-            ArrivalKind::Again => {
-                desk.tally.duplicated += 1;
-                return;
-            }
+        if !desk.count_arrival(there.arrived.arrive(stamp.sequence)) {
+            return;
         }
         if is_measured {
             let span_ns = desk.now_ns.saturating_sub(stamp.sent_ns);
@@ -167,7 +162,7 @@ impl Relay {
     }
 
     /// Returns the messages from one peer of a channel to another, and those in the opposite direction. Returns `None`
-    /// unless exactly one of the two is the master.
+    /// unless exactly one of the peers is the master.
     fn directions(
         &mut self,
         channel: u32,

@@ -1,9 +1,10 @@
-//! The logic of sessions: the messages of viewers and their masters, trickled candidates, and the messages that are
-//! missing when a session ends.
+//! The logic of sessions: messages of viewers and their masters, trickled candidates, and messages that are missing
+//! when a session ends.
 
+use crate::peer::Arrival;
 use crate::visit::crew::{Crew, Party, Person, Verdict};
 use crate::visit::messages::{Letter, MASTER, Message, MessageDesk};
-use crate::visit::{Arrival, Stage, Viewer};
+use crate::visit::{Stage, Viewer};
 use codec::signal::Action;
 
 impl Crew {
@@ -29,8 +30,7 @@ impl Crew {
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
         }
-        self.ended
-            .push_back((viewer.session, viewer.to_master, viewer.to_viewer));
+        self.ended.push_back((viewer.session, viewer.to_master));
     }
 
     pub(crate) fn at_master(&mut self, channel: u32, letter: Letter, out: &mut Vec<u8>) {
@@ -46,7 +46,7 @@ impl Crew {
         let line = self.lines.get(&session).copied();
         let candidates = self.desk.terms.candidates;
         let Some(line) = line else {
-            return self.of_ended(session, stamp.sequence, |(_, to_master, _)| to_master);
+            return self.of_ended(session, stamp.sequence);
         };
         let viewer = viewer_of(&mut self.people, &mut self.desk, line, stamp.sent_ns);
         let Some(viewer) = viewer else {
@@ -60,9 +60,7 @@ impl Crew {
                 0
             };
             for _ in 0..=at_once {
-                if let Some(number) = viewer.to_viewer.compose() {
-                    write_to_viewer(&mut self.desk, session, number, out);
-                }
+                viewer.write_to_viewer(&mut self.desk, out);
             }
         }
         self.count(line, arrival, stamp.sent_ns);
@@ -99,31 +97,21 @@ impl Crew {
                 self.answered.push(line);
             }
             for _ in 0..if trickles { 0 } else { candidates } {
-                if let Some(number) = viewer.to_master.compose() {
-                    write_to_master(&mut self.desk, session, number, out);
-                }
+                viewer.write_to_master(&mut self.desk, out);
             }
         }
         self.count(line, arrival, stamp.sent_ns);
     }
 
     fn count(&mut self, line: u32, arrival: Arrival, sent_ns: u64) {
-        match arrival {
-            Arrival::InOrder => {}
-            Arrival::Late => self.desk.tally.reordered += 1,
-            Arrival::Again => {
-                self.desk.tally.duplicated += 1;
-                return;
-            }
-            Arrival::Unknown => {
-                self.desk.tally.corrupted += 1;
-                return;
-            }
+        if !self.desk.count_arrival(arrival) {
+            return;
         }
         let span_ns = self.desk.now_ns.saturating_sub(sent_ns);
         self.desk.latencies.message.record_ns(span_ns);
         let candidates = self.desk.terms.candidates;
-        if let Some(viewer) = self.viewer_mut(line)
+        if let Some(person) = self.people.get_mut(line as usize)
+            && let Party::Viewer(viewer) = &mut person.party
             && matches!(viewer.stage, Stage::AwaitAnswer | Stage::AwaitRest)
             && viewer.is_complete(candidates)
         {
@@ -133,9 +121,8 @@ impl Crew {
     }
 }
 
-/// Returns the viewer on a connection, provided that a message sent at `sent_ns` belongs to this connection. If the
-/// message was sent before the connection was opened, or the viewer is not connected, returns `None` and counts the
-/// message as one of an earlier connection.
+/// Returns the viewer on a connection. Returns `None` if the viewer is not connected, or if the message sent at
+/// `sent_ns` is older than the connection, and counts that message as one from an earlier connection.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut MessageDesk,
@@ -152,85 +139,81 @@ fn viewer_of<'a>(
     Some(viewer)
 }
 
-/// Appends message `nth` from the viewer of a session to its master. The offer is number 0, and the candidates follow.
-pub(crate) fn write_to_master(desk: &mut MessageDesk, session: u32, nth: u32, out: &mut Vec<u8>) {
-    write(
-        desk,
-        session,
-        nth,
-        (session + 1, MASTER, Action::SdpOffer),
-        out,
-    );
-}
+impl Viewer {
+    /// Appends the next message from the viewer to its master, unless all have been composed: first the offer, then
+    /// the candidates.
+    pub(crate) fn write_to_master(&mut self, desk: &mut MessageDesk, out: &mut Vec<u8>) {
+        let number = self.to_master.compose();
+        write(desk, self.session, number, Action::SdpOffer, out);
+    }
 
-/// Appends message `number` from the master of a session to its viewer. The answer is number 0, and the candidates
-/// follow.
-fn write_to_viewer(desk: &mut MessageDesk, session: u32, number: u32, out: &mut Vec<u8>) {
-    write(
-        desk,
-        session,
-        number,
-        (MASTER, session + 1, Action::SdpAnswer),
-        out,
-    );
+    /// Appends the next message from the master to the viewer, unless all have been composed: first the answer, then
+    /// the candidates.
+    fn write_to_viewer(&mut self, desk: &mut MessageDesk, out: &mut Vec<u8>) {
+        let number = self.to_viewer.compose();
+        write(desk, self.session, number, Action::SdpAnswer, out);
+    }
 }
 
 fn write(
     desk: &mut MessageDesk,
     session: u32,
-    number: u32,
-    (from, to, first): (u32, u32, Action),
+    number: Option<u32>,
+    first: Action,
     out: &mut Vec<u8>,
 ) {
-    let action = if number == 0 {
-        first
-    } else {
-        Action::IceCandidate
+    let Some(number) = number else {
+        return;
+    };
+    let (from, to) = match first {
+        Action::SdpAnswer => (MASTER, session + 1),
+        Action::SdpOffer | Action::IceCandidate => (session + 1, MASTER),
     };
     let message = Message {
         channel: session % desk.terms.channels,
         from,
         to,
         sequence: u64::from(number),
-        action,
+        action: match number {
+            0 => first,
+            _ => Action::IceCandidate,
+        },
         since_ns: desk.now_ns,
     };
     desk.write(message, out);
 }
 
-/// Maximum number of ended sessions whose messages stay on record. Each session takes 20 bytes.
+/// Maximum number of ended sessions whose messages stay on record. Each session takes 12 bytes.
 const ENDED_MAX: usize = 4096;
 
 impl Crew {
-    /// Returns a connection whose session has been answered since the last call and still has candidates to send.
+    /// Returns a connection whose session was answered since the last call and still has candidates to send.
     pub fn answered(&mut self) -> Option<u32> {
         self.answered.pop()
     }
 
-    /// Appends the next candidate that the viewer on a connection sends to its master.
+    /// Appends the next candidate from the viewer on a connection to its master.
     pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
             && viewer.to_master.sent() <= u64::from(desk.terms.candidates)
-            && let Some(number) = viewer.to_master.compose()
         {
-            write_to_master(desk, viewer.session, number, out);
+            viewer.write_to_master(desk, out);
         }
     }
 
-    /// Appends the next candidate that the master sends to the viewer on `line`. The caller must send it on
+    /// Appends the next candidate from the master to the viewer on `line`. The caller must send it on
     /// [`Crew::master_line`].
     pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
         let desk = &mut self.desk;
         if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
             && viewer.to_viewer.sent() <= u64::from(desk.terms.candidates)
-            && let Some(number) = viewer.to_viewer.compose()
         {
-            write_to_viewer(desk, viewer.session, number, out);
+            viewer.write_to_viewer(desk, out);
         }
     }
 
-    /// Returns the connection of the master that serves the session on `line`, if that connection is open.
+    /// Returns the connection of the master that serves the session on `line`, if it is open.
     #[must_use]
     pub fn master_line(&self, line: u32) -> Option<u32> {
         let Party::Viewer(viewer) = self.party(line) else {
@@ -240,7 +223,7 @@ impl Crew {
         self.masters.get(place)?.map(|(_, line)| line)
     }
 
-    /// Returns whether the session on a connection has any candidates left to send.
+    /// Returns whether the session on a connection still has candidates to send.
     pub fn has_more(&mut self, line: u32) -> bool {
         trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
     }

@@ -1,4 +1,4 @@
-//! Handles events on connections: a party takes its next step, retries later, or finishes.
+//! Handles connection events: a party takes its next step, retries later, or finishes.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{Call, DiscoveryCalls, Party, Peer, ReceiveOutcome, Stage, Verdict, Viewer};
@@ -26,12 +26,12 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles an established TCP connection. For the first connection of a session, the latency is measured from when
-    /// the session is due.
+    /// Handles an established TCP connection. The latency of a session's first connection is measured from when the
+    /// session is due.
     fn connected(&mut self, line: u32) {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
-        // With discovery, a session's first connection is the one on which it makes its first API call.
+        // With discovery, a session's first connection is the one for its first API call.
         let asks = self.crew.discovery(line).map(DiscoveryCalls::next);
         let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
@@ -97,11 +97,12 @@ impl Worker<'_> {
                 .record_ns(now_ns - since_ns);
         }
         self.opened.add(line);
-        if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
+        let target = usize::from(self.lines.route_number(line));
+        if let Some(counts) = self.by_target.get_mut(target) {
             counts.opened += 1;
         }
         self.connections.opened += 1;
-        self.connections.peak = self.connections.peak.max(self.opened.count());
+        self.connections.peak = self.connections.peak.max(self.opened.count);
         match self.crew.party(line) {
             Party::Nobody | Party::Viewer(_) => {}
             Party::Master(channel) => {
@@ -115,13 +116,13 @@ impl Worker<'_> {
             }
             Party::Peer(_) => self.opening -= 1,
         }
-        if self.phase() == RunPhase::Close || self.shared.plan.mode == Mode::Connect {
+        if self.phase == RunPhase::Close || self.shared.plan.mode == Mode::Connect {
             self.close(line);
         }
     }
 
     fn settled(&mut self, line: u32) {
-        if self.phase() >= RunPhase::Drain {
+        if self.phase >= RunPhase::Drain {
             self.close(line);
         } else if !self.is_storm() {
             let hold = self.shared.plan.hold;
@@ -152,7 +153,7 @@ impl Worker<'_> {
             }
             Party::Peer(peer) => {
                 self.connections.cycles += 1;
-                if self.phase() < RunPhase::Drain {
+                if self.phase < RunPhase::Drain {
                     self.waiting.push_back(peer.name);
                 } else {
                     self.active -= 1;
@@ -175,7 +176,8 @@ impl Worker<'_> {
 
     fn gone(&mut self, line: u32) -> Party {
         self.connections.failed += 1;
-        if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
+        let target = usize::from(self.lines.route_number(line));
+        if let Some(counts) = self.by_target.get_mut(target) {
             counts.failed += 1;
         }
         let is_open = self.is_open(line);
@@ -183,7 +185,7 @@ impl Worker<'_> {
         let now_ns = self.now_ns();
         if let Party::Master(channel) = *self.crew.party(line)
             && is_open
-            && self.phase() == RunPhase::Measure
+            && self.phase == RunPhase::Measure
         {
             self.crew.desk.recovery.master_lost(channel, now_ns);
         }
@@ -217,15 +219,15 @@ impl Worker<'_> {
                 if attempts >= MASTER_ATTEMPTS {
                     self.settle_master(place);
                 }
-                if self.phase() < RunPhase::Close {
+                if self.phase < RunPhase::Close {
                     self.try_again(party, attempts - 1);
                 }
             }
             Party::Viewer(mut viewer) => {
-                if self.is_storm() && self.phase() < RunPhase::Drain {
+                if self.is_storm() && self.phase < RunPhase::Drain {
                     let attempts = viewer.attempts;
-                    // A session that has not been answered is still in its original setup, so the time at which it is
-                    // due does not change.
+                    // A session without an answer is still in its original setup, so it keeps the time at which it was
+                    // due.
                     let unanswered = matches!(
                         viewer.stage,
                         Stage::AwaitCalls | Stage::AwaitOpen | Stage::AwaitAnswer
@@ -252,8 +254,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts a master that has connected or been given up, so that the load no longer waits for it. Each master is
-    /// counted once.
+    /// Counts a master that has connected or repeatedly failed to, so that the load stops waiting for it. Counts each
+    /// master once.
     fn settle_master(&mut self, place: usize) {
         let settled = self
             .settled
@@ -286,7 +288,7 @@ impl Worker<'_> {
                     if *stage == Stage::AwaitCloseEcho => {}
                 Party::Master(_) | Party::Viewer(_) | Party::Peer(_) if is_open => self.close(line),
                 Party::Master(_) | Party::Viewer(_) => self.lost(line, "unfinished_at_the_end"),
-                // In mode connect, some connections are always being opened or closed.
+                // In mode connect, some connections are always opening or closing.
                 Party::Peer(peer) => {
                     let peer = *peer;
                     self.crew.leave(line, Verdict::Broken);
@@ -298,7 +300,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns whether the latencies on a connection are recorded. For masters, they are recorded only in a storm.
+    /// Returns whether to record the latencies of a connection. A master's latencies are recorded only in a storm.
     fn is_measured(&self, line: u32) -> bool {
         match self.crew.party(line) {
             Party::Viewer(_) | Party::Peer(_) => true,
@@ -308,6 +310,5 @@ impl Worker<'_> {
     }
 }
 
-/// Number of consecutive failures after which a master no longer delays the start of the load. The master keeps
-/// retrying.
+/// After this many consecutive failures, a master no longer delays the start of the load, but keeps retrying.
 const MASTER_ATTEMPTS: u32 = 5;

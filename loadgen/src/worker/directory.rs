@@ -1,4 +1,4 @@
-//! The endpoints known to a worker, the connections that wait for an endpoint to be resolved, and the resolver thread.
+//! The endpoints that a worker knows, the connections waiting for one to be resolved, and the resolver thread.
 
 use crate::address::{AddressError, AddressFamily, Endpoint};
 use crate::plan::{CertificateTrust, Plan};
@@ -11,14 +11,14 @@ use std::thread;
 
 pub(crate) struct Directory {
     places: AHashMap<Endpoint, EndpointState>,
-    asks: Option<Sender<LookupRequest>>,
+    lookups: Option<Sender<LookupRequest>>,
     reply: Sender<LookupAnswer>,
     found: Receiver<LookupAnswer>,
 }
 
 enum EndpointState {
     Route(u16),
-    /// The endpoint is being resolved. These connections, given by number and generation, are waiting for it.
+    /// The endpoint is being resolved. These connections, identified by number and generation, are waiting for it.
     Asked(Vec<(u32, u32)>),
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum EndpointRoute {
 }
 
 impl Directory {
-    pub(crate) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
+    pub(crate) fn new(routes: &[Arc<Route>], lookups: Option<Sender<LookupRequest>>) -> Self {
         let (reply, found) = mpsc::channel();
         let endpoint = |route: &Route| Endpoint {
             tls: route.target.tls,
@@ -44,7 +44,7 @@ impl Directory {
             places: numbered
                 .map(|(route, number)| (endpoint(route), EndpointState::Route(number)))
                 .collect(),
-            asks: lookup.map(Lookup::asks),
+            lookups,
             reply,
             found,
         }
@@ -66,11 +66,8 @@ impl Directory {
             endpoint: endpoint.clone(),
             reply: self.reply.clone(),
         };
-        let asked = self
-            .asks
-            .as_ref()
-            .is_some_and(|asks| asks.send(ask).is_ok());
-        if !asked {
+        let lookups = self.lookups.as_ref();
+        if lookups.is_none_or(|lookups| lookups.send(ask).is_err()) {
             return EndpointRoute::Refused("endpoint_lookup_ended");
         }
         self.places
@@ -78,7 +75,8 @@ impl Directory {
         EndpointRoute::Asked
     }
 
-    /// Records the route to an endpoint, or that there is none. Returns the connections that were waiting for it.
+    /// Records the route to an endpoint, or that there is none. Returns the connections that were waiting for the
+    /// endpoint.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
             Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
@@ -115,13 +113,6 @@ impl Worker<'_> {
     }
 }
 
-/// The resolver thread. Each process has one. It exits when all senders of requests have been dropped, and is never
-/// joined.
-#[derive(Debug)]
-pub(crate) struct Lookup {
-    asks: Sender<LookupRequest>,
-}
-
 type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
 #[derive(Debug)]
@@ -130,52 +121,35 @@ pub(crate) struct LookupRequest {
     pub(crate) reply: Sender<LookupAnswer>,
 }
 
-impl Lookup {
-    /// Starts the thread. It resolves only endpoints that the plan permits.
-    pub(crate) fn start(plan: &Plan) -> Self {
-        let (asks, inbox) = mpsc::channel::<LookupRequest>();
-        let mut finder = Finder::new(plan);
-        thread::spawn(move || {
-            for LookupRequest { endpoint, reply } in inbox {
-                let found = finder.find(&endpoint);
-                // Sending fails if the worker has finished.
-                let _ = reply.send((endpoint, found));
-            }
-        });
-        Self { asks }
-    }
-
-    pub(crate) fn asks(&self) -> Sender<LookupRequest> {
-        self.asks.clone()
-    }
+/// Starts the resolver thread of a process, which resolves only endpoints that the plan permits. The thread exits when
+/// all senders of requests have been dropped, and is never joined.
+pub(crate) fn start_resolver(plan: Plan) -> Sender<LookupRequest> {
+    let (lookups, inbox) = mpsc::channel::<LookupRequest>();
+    let mut finder = Finder {
+        plan,
+        client: None,
+        known: AHashMap::new(),
+    };
+    thread::spawn(move || {
+        for LookupRequest { endpoint, reply } in inbox {
+            let found = finder.find(&endpoint);
+            // Sending fails if the worker has exited.
+            let _ = reply.send((endpoint, found));
+        }
+    });
+    lookups
 }
 
 struct Finder {
-    trust: CertificateTrust,
-    resumes: bool,
-    abroad: bool,
-    family: AddressFamily,
-    /// TLS configuration for the first endpoint. Reused for the others, so that the certificate authorities are read
-    /// only once.
+    plan: Plan,
+    /// TLS configuration of the first endpoint. The others reuse it, so that the certificate authorities are read only
+    /// once.
     client: Option<Client>,
     known: AHashMap<Endpoint, Arc<Route>>,
 }
 
 impl Finder {
-    fn new(plan: &Plan) -> Self {
-        Self {
-            trust: plan.trust.clone(),
-            resumes: plan.resumes,
-            abroad: plan.abroad,
-            family: plan
-                .sources
-                .map_or(AddressFamily::Any, |_| AddressFamily::V4),
-            client: None,
-            known: AHashMap::new(),
-        }
-    }
-
-    /// Returns the route to an endpoint. Failures are not cached, because a later attempt may succeed.
+    /// Returns the route to an endpoint. Does not cache failures, because a later attempt may succeed.
     fn find(&mut self, endpoint: &Endpoint) -> Result<Arc<Route>, String> {
         if let Some(route) = self.known.get(endpoint) {
             return Ok(Arc::clone(route));
@@ -183,9 +157,13 @@ impl Finder {
         if self.known.len() >= ENDPOINTS_MAX {
             return Err("endpoints_too_many".into());
         }
+        let family = match self.plan.sources {
+            Some(_) => AddressFamily::V4,
+            None => AddressFamily::Any,
+        };
         let target = endpoint
             .clone()
-            .look_up(self.abroad, self.family)
+            .look_up(self.plan.abroad, family)
             .map_err(|error| {
                 match error {
                     AddressError::NotLoopback(_) => "endpoint_not_loopback",
@@ -194,7 +172,7 @@ impl Finder {
                 }
                 .to_owned()
             })?;
-        let unchecked = target.tls && self.trust == CertificateTrust::Anyone;
+        let unchecked = target.tls && self.plan.trust == CertificateTrust::Anyone;
         if unchecked && !target.is_near() {
             return Err("endpoint_not_loopback_insecure".into());
         }
@@ -212,7 +190,7 @@ impl Finder {
         let client = match &self.client {
             Some(client) => client.towards(host),
             None => {
-                let first = Client::new(&self.trust, self.resumes, host)
+                let first = Client::new(&self.plan.trust, self.plan.resumes, host)
                     .map_err(|error| format!("tls: {error}"))?;
                 let first = first.ok_or("tls: no certificate authority is trusted")?;
                 self.client = Some(first.clone());
@@ -223,8 +201,8 @@ impl Finder {
     }
 }
 
-/// Maximum number of endpoints in a run. A service has a few per region. Sessions whose endpoint exceeds the limit
-/// fail.
+/// Maximum number of endpoints in a run. A service has only a few per region. Sessions with an endpoint beyond this
+/// limit fail.
 const ENDPOINTS_MAX: usize = 4_096;
 const _: () = assert!(
     ENDPOINTS_MAX + 65 <= u16::MAX as usize,
@@ -234,13 +212,18 @@ const _: () = assert!(
 #[cfg(test)]
 mod lookup_tests {
     use super::*;
+    use crate::address::SourceRange;
+    use crate::plan::tests::plan;
 
     fn finder(trust: CertificateTrust, abroad: bool, family: AddressFamily) -> Finder {
+        let sources = SourceRange::parse("127.0.0.1").ok();
         Finder {
-            trust,
-            resumes: false,
-            abroad,
-            family,
+            plan: Plan {
+                trust,
+                abroad,
+                sources: sources.filter(|_| family == AddressFamily::V4),
+                ..plan("").unwrap()
+            },
             client: None,
             known: AHashMap::new(),
         }

@@ -1,4 +1,4 @@
-//! Connects the parties: first masters and peers, then sessions on schedule.
+//! Connects the parties: masters and peers first, then sessions on schedule.
 
 use crate::edge::board::RunPhase;
 use crate::peer::{client_id, unsigned_target};
@@ -8,9 +8,9 @@ use crate::{options::Mode, worker::Worker};
 use codec::sigv4::signer;
 
 impl Worker<'_> {
-    /// Connects masters and peers that are waiting: a few at a time, or many if the run measures connecting.
+    /// Connects waiting masters and peers: a few at a time, or many if the run measures connecting.
     pub(crate) fn open_waiting(&mut self) {
-        if self.phase() >= RunPhase::Drain {
+        if self.phase >= RunPhase::Drain {
             self.waiting.clear();
         }
         for _ in 0..self.room() {
@@ -18,7 +18,7 @@ impl Worker<'_> {
                 return;
             };
             self.opening += 1;
-            if self.phase() == RunPhase::OpenFirst {
+            if self.phase == RunPhase::OpenFirst {
                 self.first -= 1;
             }
             let is_open_loop = self.shared.plan.mode.is_open_loop();
@@ -32,22 +32,16 @@ impl Worker<'_> {
     }
 
     fn room(&self) -> usize {
+        let begins_ns = self.shared.board.begins_ns().unwrap_or(u64::MAX);
         let room = match self.shared.plan.mode {
-            Mode::Storm if !self.is_begun() => 0,
+            Mode::Storm if self.now_ns() < begins_ns => 0,
             Mode::Storm | Mode::Connect => LAUNCHES_PER_TURN,
             Mode::Sessions | Mode::Relay | Mode::Idle => OPENING_MAX.saturating_sub(self.opening),
         };
-        if self.phase() > RunPhase::OpenFirst {
+        if self.phase > RunPhase::OpenFirst {
             return room;
         }
         usize::try_from(self.first).map_or(room, |first| room.min(first))
-    }
-
-    pub(crate) fn start_peers(&mut self) {
-        for line in 0..self.lines.len() {
-            let crew = &mut self.crew;
-            self.lines.write(line, |out| crew.start(line, out));
-        }
     }
 
     pub(crate) fn launch(&mut self) {
@@ -74,17 +68,12 @@ impl Worker<'_> {
     }
 
     pub(crate) fn next_due(&mut self) -> Option<u64> {
-        if self.phase() != RunPhase::Measure {
+        if self.phase != RunPhase::Measure {
             return None;
         }
         let begins_ns = self.shared.board.begins_ns()?;
         let next = self.next?;
         Some(begins_ns + self.schedule.as_mut()?.moment_ns(next))
-    }
-
-    fn is_begun(&self) -> bool {
-        let begins_ns = self.shared.board.begins_ns();
-        begins_ns.is_some_and(|begins_ns| begins_ns <= self.now_ns())
     }
 
     pub(crate) fn connect(&mut self, party: Party) {
@@ -126,10 +115,7 @@ impl Worker<'_> {
             Ok(line) => {
                 let now_ns = self.now_ns();
                 self.lines.step(line, now_ns);
-                self.crew.seat(line, party);
-                if let Some(discovery) = discovery {
-                    self.crew.begin_discovery(line, discovery);
-                }
+                self.crew.seat(line, party, discovery);
                 self.be_patient(line);
             }
             Err(error) => {
@@ -163,7 +149,7 @@ impl Worker<'_> {
         match (way, discovery.next()) {
             (EndpointRoute::Asked, _) => {}
             (EndpointRoute::Refused(kind), _) => self.lost(line, kind),
-            (EndpointRoute::Known(route), Some(call)) if route == here && !discovery.is_over() => {
+            (EndpointRoute::Known(route), Some(call)) if route == here && !discovery.over => {
                 self.write_call(line, call);
             }
             (EndpointRoute::Known(route), _) => self.move_on(line, route),
@@ -175,7 +161,7 @@ impl Worker<'_> {
             return;
         };
         self.lines.cut(line);
-        discovery.move_on();
+        discovery.over = false;
         let calls = discovery.next().is_some();
         if let Party::Viewer(viewer) = &mut party
             && !calls
@@ -189,10 +175,9 @@ impl Worker<'_> {
         let Some(route) = self.lines.route(line) else {
             return;
         };
-        let Some((channel, client_id)) = self.name_of(line) else {
+        let Some((arn, client_id)) = self.name_of(line) else {
             return;
         };
-        let arn = self.arn(channel);
         let (path, body) = call.request(&arn, client_id.as_deref());
         let call = signer::Call {
             host: &route.target.authority,
@@ -205,25 +190,24 @@ impl Worker<'_> {
             .write(line, |out| visit::write_call(out, &call, signer));
     }
 
-    fn name_of(&self, line: u32) -> Option<(u32, Option<String>)> {
-        match self.crew.party(line) {
-            Party::Nobody => None,
-            Party::Master(channel) => Some((*channel, None)),
+    /// Returns the ARN of the channel of the party on a connection, and its client id if it is a viewer.
+    fn name_of(&self, line: u32) -> Option<(String, Option<String>)> {
+        let plan = self.shared.plan;
+        let (channel, client_id) = match self.crew.party(line) {
+            Party::Nobody => return None,
+            Party::Master(channel) => (*channel, None),
             Party::Viewer(viewer) => {
-                let channel = viewer.session % self.shared.plan.channels;
-                Some((channel, Some(client_id(viewer.session + 1))))
+                let channel = viewer.session % plan.channels;
+                (channel, Some(client_id(viewer.session + 1)))
             }
             Party::Peer(Peer { name, .. }) => {
                 let id = (name.place > 0).then(|| client_id(name.place));
-                Some((name.channel, id))
+                (name.channel, id)
             }
-        }
-    }
-
-    fn arn(&self, channel: u32) -> String {
-        let plan = self.shared.plan;
+        };
         let made = self.shared.arns.get(plan.share.index(channel));
-        made.map_or_else(|| plan.naming.arn(channel), Clone::clone)
+        let arn = made.map_or_else(|| plan.naming.arn(channel), Clone::clone);
+        Some((arn, client_id))
     }
 
     fn now_s(&self) -> u64 {
@@ -234,10 +218,9 @@ impl Worker<'_> {
         let Some(route) = self.lines.route(line) else {
             return;
         };
-        let Some((channel, client_id)) = self.name_of(line) else {
+        let Some((arn, client_id)) = self.name_of(line) else {
             return;
         };
-        let arn = self.arn(channel);
         let host = route.target.authority.as_str();
         let upgrade = signer::Upgrade {
             host,
@@ -255,20 +238,20 @@ impl Worker<'_> {
             .write(line, |out| crew.ask(line, host, &target, out));
     }
 
-    /// Selects the target of a peer. Within a channel, targets are used in rotation. After a failure, the next target
-    /// is tried.
+    /// Selects a peer's target. Within a channel, peers use the targets in rotation. After a failure, a peer tries the
+    /// next one.
     fn target_of(&self, channel: u32, place: u32, attempts: u32) -> u16 {
         let targets = self.shared.plan.targets.len().max(1) as u64;
         let number = u64::from(channel) + u64::from(place) + u64::from(attempts);
         u16::try_from(number % targets).unwrap_or_default()
     }
 
-    /// Selects the route of a session. The configured percentage of sessions uses the alternative target, spread over
-    /// all channels.
+    /// Selects a session's route. The configured percentage of sessions uses the alternative target, spread across all
+    /// channels.
     fn route_of(&self, viewer: &Viewer) -> u16 {
         let plan = self.shared.plan;
         let session = viewer.session;
-        // The upper bits of a product with an odd constant scatter adjacent sessions, so that any range of sessions
+        // Multiplying by an odd constant scatters adjacent sessions in the upper bits, so that any range of sessions
         // contains the configured percentage.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
         match plan.detour {
@@ -283,11 +266,9 @@ impl Worker<'_> {
     }
 }
 
-/// Lifetime of a presigned URL in seconds, the same as in the SDK for JavaScript.
+/// How long a presigned URL is valid, in seconds. The same as in the JavaScript SDK.
 const EXPIRES_S: u32 = 299;
-/// Maximum number of masters and peers per thread that are connecting at the same time, unless the run measures
-/// connecting.
+/// Maximum number of masters and peers per thread that connect at the same time, unless the run measures connecting.
 const OPENING_MAX: usize = 64;
-/// Maximum number of connections started per turn of the event loop, so that existing connections are served in
-/// between.
+/// Maximum number of connections started per event loop iteration, so that existing connections are served in between.
 const LAUNCHES_PER_TURN: usize = 256;

@@ -1,19 +1,20 @@
-//! The I/O of tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The bytes
-//! are interpreted by the [`Crew`].
+//! The I/O for tens of thousands of connections on one ring: connecting, TLS, receiving, sending and closing. The
+//! [`Crew`] interprets the bytes.
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is reported as [`News`]. A connection is freed when the kernel has no more connect, receive or send
-//! pending on its socket. Sends are batched: each turn submits one send for each connection that has output.
+//! Each step is reported as [`News`]. A connection is freed once the kernel has no connect, receive or send pending on
+//! its socket. Sends are batched: each event loop iteration submits one send per connection that has output.
 
 use crate::address::Target;
 use crate::edge::machine::bind_address_no_port;
 use crate::visit::{Crew, ReceiveOutcome};
 use crate::worker::socket::{Line, LineState, index_of, kind_of, narrow};
-use crate::worker::tls::{Client, TlsConnection};
+use crate::worker::tls::Client;
 use ring::{Completion, Engine, Lent, Received, Ring, RingSettings};
+use rustls::HandshakeKind;
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
@@ -35,9 +36,9 @@ pub(crate) enum News {
     Ready(u32),
     /// Bytes were received. Process them with [`Lines::read`].
     Bytes(u32, Lent),
-    /// The connection was lost unexpectedly. Reported at most once, and never if this side closed the connection.
+    /// The connection was lost unexpectedly. Reported at most once, and never after this side closed the connection.
     Broken(u32, String),
-    /// The connection was freed. Reported exactly once for each connection that was opened.
+    /// The connection was freed. Reported exactly once for every connection opened.
     Freed(u32),
 }
 
@@ -58,8 +59,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Creates a table of connections. The routes are numbered in order. Returns an error if the ring cannot be
-    /// created.
+    /// Creates a table of connections. Routes are numbered in order. Returns an error if creating the ring fails.
     pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
         let settings = RingSettings {
             engine,
@@ -81,8 +81,8 @@ impl Lines {
         })
     }
 
-    /// Starts a connection over a route and returns its number. If `source` is given, the connection is made from that
-    /// address. Connections are spread over the addresses of the route.
+    /// Starts a connection over a route and returns its number. `source` is the local address to connect from, if
+    /// given. Connections are spread over the route's addresses.
     pub(crate) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
         let way = self.routes.get(usize::from(route));
         let way = way.ok_or_else(|| io::Error::other("no such route"))?;
@@ -134,33 +134,28 @@ impl Lines {
         self.lines[index as usize].route
     }
 
-    /// Returns the index of a connection's route in the list of targets. The targets are the first routes in the table.
-    pub(crate) fn target_number(&self, index: u32) -> usize {
-        usize::from(self.route_number(index))
-    }
-
     pub(crate) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
         let number = u16::try_from(self.routes.len()).ok()?;
         self.routes.push(route);
         Some(number)
     }
 
-    /// Returns the generation of a connection, which is incremented each time its number is reused.
+    /// Returns a connection's generation, which increments each time its number is reused.
     pub(crate) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
     }
 
     pub(crate) fn is_resumed(&self, index: u32) -> bool {
         let tls = self.lines[index as usize].tls.as_deref();
-        tls.is_some_and(TlsConnection::is_resumed)
+        tls.is_some_and(|tls| tls.0.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
-    /// Returns whether a connection number is in use. It stays in use while the connection is being closed.
+    /// Returns whether a connection number is in use. It remains in use while the connection is closing.
     pub(crate) fn is_taken(&self, index: u32) -> bool {
         self.lines[index as usize].state != LineState::Free
     }
 
-    /// Records when a step started, and returns when the previous step started.
+    /// Records when a step starts, and returns when the previous one did.
     pub(crate) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
@@ -173,7 +168,7 @@ impl Lines {
         narrow(self.lines.len())
     }
 
-    /// Submits pending sends, and waits at most `patience` for events. Returns an error if the ring fails.
+    /// Submits pending sends, and waits up to `patience` for events. Returns an error if the ring fails.
     pub(crate) fn turn(&mut self, patience: Duration) -> io::Result<()> {
         for index in std::mem::take(&mut self.rearm) {
             let line = &self.lines[index as usize];
@@ -190,8 +185,7 @@ impl Lines {
         self.flush();
         let patience = match self.engine {
             Engine::IoUring => patience,
-            // The wait is truncated, because epoll rounds up to milliseconds and events that are due must not start
-            // late.
+            // Truncate the wait: epoll rounds up to milliseconds, but events that are due must not start late.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a turn waits for milliseconds"
@@ -206,7 +200,7 @@ impl Lines {
         loop {
             if let Some(news) = self.news.pop_front() {
                 if let News::Freed(index) = news {
-                    // The number is reused only after all events of the old connection have been taken.
+                    // Reuse the number only after all events of the old connection have been taken.
                     self.free.push(index);
                 }
                 return Some(news);
@@ -228,15 +222,15 @@ impl Lines {
         }
     }
 
-    /// Passes received bytes to the [`Crew`]. Returns `None` if they concern only TLS, or if the connection does not
-    /// expect data.
+    /// Passes received bytes to the [`Crew`]. Returns `None` if they contain no application data, or if the connection
+    /// does not expect data.
     pub(crate) fn read(
         &mut self,
         index: u32,
         mut lent: Lent,
         crew: &mut Crew,
     ) -> Option<Result<ReceiveOutcome, String>> {
-        // The line is moved out, because the crew reads in place while the line's own buffers are written.
+        // Take the line out, because the crew reads in place while the line's own buffers are written.
         let mut line = std::mem::take(&mut self.lines[index as usize]);
         if line.out.capacity() == 0 {
             line.out = self.spare.pop().unwrap_or_default();
@@ -254,7 +248,7 @@ impl Lines {
                 self.plain.clear();
                 self.reply.clear();
                 let taken = tls.receive(bytes, &mut self.plain, &mut line.out);
-                ready = line.state == LineState::Securing && !tls.is_handshaking();
+                ready = line.state == LineState::Securing && !tls.0.is_handshaking();
                 match taken {
                     Err(error) => Some(Err(kind_of(&error))),
                     Ok(()) if self.plain.is_empty() => None,
@@ -272,8 +266,12 @@ impl Lines {
             line.state = LineState::Up;
             self.news.push_back(News::Ready(index));
         }
-        let unread = line.has_unread_answers(waiting);
-        let heard = unread.map_or(heard, |kind| Some(Err(kind.into())));
+        // The service does not read our replies (pongs or a close frame).
+        let is_unread = line.out.len() > waiting && line.out.len() > OUT_BYTES_MAX;
+        let heard = match is_unread {
+            true => Some(Err("answers_not_read".into())),
+            false => heard,
+        };
         self.lines[index as usize] = line;
         self.ring.give_back(lent);
         self.mark(index);
@@ -310,7 +308,7 @@ impl Lines {
         self.release(index);
     }
 
-    /// Closes a connection immediately. This also completes its pending operations in the kernel.
+    /// Closes a connection immediately, which also completes its pending operations in the kernel.
     pub(crate) fn cut(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
         if line.state == LineState::Free {
@@ -428,7 +426,7 @@ impl Lines {
             let index = self.dirty[place];
             let line = &mut self.lines[index as usize];
             line.dirty = false;
-            if line.may_send()
+            if !(line.sending || line.connecting || line.cut || line.out.is_empty())
                 && let Some(socket) = &line.socket
             {
                 let bytes = std::mem::take(&mut line.out);
@@ -451,16 +449,19 @@ fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
-        // The kernel selects the port at connect, so that one port can be used with several targets.
+        // Let the kernel choose the port on connect, so that one port can be used with several targets.
         bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
     }
     Ok(socket)
 }
 
-/// Maximum number of buffers that are kept for reuse.
+/// Maximum number of pending bytes after a reply. Limits memory if the service sends pings but does not read the
+/// replies.
+const OUT_BYTES_MAX: usize = 256 * 1024;
+/// Maximum number of buffers kept for reuse.
 const SPARE_MAX: usize = 1024;
-/// Maximum size in bytes of a buffer that is kept for reuse.
+/// Maximum size in bytes of a buffer kept for reuse.
 const SPARE_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The socket of a connection and its pending operations.
+//! A connection's socket and its pending operations.
 
 use crate::worker::tls::TlsConnection;
 use ring::Key;
@@ -6,19 +6,18 @@ use socket2::Socket;
 use std::io;
 use std::net::Ipv4Addr;
 
-/// The I/O state of a connection. Takes 64 bytes, whether it is in use or free.
+/// A connection's I/O state. Takes 64 bytes, whether in use or free.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) socket: Option<Socket>,
     pub(crate) tls: Option<Box<TlsConnection>>,
-    /// Bytes that have not been written to the socket yet. Has no capacity while empty.
+    /// Bytes not yet written to the socket. Has no capacity while empty.
     pub(crate) out: Vec<u8>,
     pub(crate) since_ns: u64,
-    /// Distinguishes completions and deadlines of this connection from those of earlier connections with the same
-    /// number.
+    /// Tells completions and deadlines of this connection apart from those of earlier connections with the same number.
     pub(crate) generation: u32,
     pub(crate) route: u16,
-    /// Offset of the current address within the route, counted from the address that was tried first.
+    /// Offset of the current address within the route, relative to the first address tried.
     pub(crate) address: u8,
     pub(crate) tried: u8,
     pub(crate) source: Option<Ipv4Addr>,
@@ -27,7 +26,7 @@ pub(crate) struct Line {
     pub(crate) receiving: bool,
     pub(crate) sending: bool,
     pub(crate) dirty: bool,
-    /// Whether the connection was cut, in which case pending bytes are dropped.
+    /// Whether the connection was cut, which drops its pending bytes.
     pub(crate) cut: bool,
 }
 
@@ -38,7 +37,7 @@ pub(crate) enum LineState {
     Connecting,
     Securing,
     Up,
-    /// The connection is being closed. Received bytes are discarded.
+    /// The connection is closing. Received bytes are discarded.
     Ending,
 }
 
@@ -53,18 +52,7 @@ impl Line {
         matches!(self.state, LineState::Ending) && quiet && (self.cut || self.out.is_empty())
     }
 
-    pub(crate) const fn may_send(&self) -> bool {
-        !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
-    }
-
-    /// Returns the name of a failure if the service does not read our replies (pongs or a close frame). This is the
-    /// case if a reply has been added to the `waiting` bytes and more than [`OUT_BYTES_MAX`] bytes are now pending.
-    pub(crate) fn has_unread_answers(&self, waiting: usize) -> Option<&'static str> {
-        let bytes = self.out.len();
-        (bytes > waiting && bytes > OUT_BYTES_MAX).then_some("answers_not_read")
-    }
-
-    /// Closes the socket and prepares the entry for reuse. The route is kept, because events may still refer to it.
+    /// Closes the socket and prepares the entry for reuse. Keeps the route, because events may still refer to it.
     pub(crate) fn clear(&mut self) {
         *self = Self {
             generation: self.generation.wrapping_add(1),
@@ -74,10 +62,6 @@ impl Line {
         };
     }
 }
-
-/// Maximum number of pending bytes after a reply. Limits memory if the service sends pings but does not read the
-/// replies.
-const OUT_BYTES_MAX: usize = 256 * 1024;
 
 pub(crate) fn kind_of(error: &io::Error) -> String {
     match error.raw_os_error() {

@@ -1,7 +1,7 @@
-//! The deadlines of a worker: timeouts of sessions, ends of hold times, reconnects, and scheduled messages.
+//! A worker's deadlines: session timeouts, ends of hold times, reconnects, and scheduled messages.
 //!
 //! Timeouts of equal duration share a queue, which is therefore always sorted. Only reconnects need an ordered map,
-//! because their back-off varies. Entries of connections that have been replaced are skipped.
+//! because their back-off varies. Deadlines of connections that have since been replaced are skipped.
 
 use crate::edge::board::RunPhase;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
@@ -15,8 +15,8 @@ pub(crate) struct Timers {
     trickles: VecDeque<DueMoment>,
     holds: VecDeque<DueMoment>,
     farewells: VecDeque<DueMoment>,
-    /// Parties that are waiting to reconnect, sorted by when they are due. The second number of a key distinguishes
-    /// parties that are due at the same time.
+    /// Parties waiting to reconnect, sorted by when they are due. The second number of the key distinguishes parties
+    /// that are due at the same time.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
 }
@@ -53,7 +53,7 @@ impl Worker<'_> {
 
     fn trickle(&mut self, line: u32) {
         let crew = &mut self.crew;
-        // A master that is not connected sends its candidates after it has reconnected.
+        // A master that is not connected sends its candidates once it has reconnected.
         if let Some(master) = crew.master_line(line) {
             self.lines.write(master, |out| crew.trickle_back(line, out));
         }
@@ -81,8 +81,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect after `attempts` consecutive failures, in the same way as the SDKs. The delay is random,
-    /// with a maximum that starts at 100 ms and doubles with each failure up to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` consecutive failures, just like the SDKs do. The delay is random, with a
+    /// maximum that starts at 100 ms and doubles with each failure up to 10 s (full jitter).
     pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -114,7 +114,8 @@ impl Worker<'_> {
             self.close(line);
         }
         while let Some(line) = self.next_line(|timers| &mut timers.farewells) {
-            self.still_there(line);
+            // If the party has closed the connection or given it up, only the socket remains, which this cuts.
+            self.lost(line, "timeout_close");
         }
         while let Some(entry) = self.timers.retries.first_entry()
             && entry.key().0 <= now_ns
@@ -165,16 +166,6 @@ impl Worker<'_> {
         self.lines.cut(line);
         self.again_or_failed(party);
     }
-
-    fn still_there(&mut self, line: u32) {
-        match self.crew.party(line) {
-            // The party has closed the connection or given it up, so only the socket remains.
-            Party::Nobody => self.lines.cut(line),
-            Party::Master(_) | Party::Viewer(_) | Party::Peer(_) => {
-                self.lost(line, "timeout_close");
-            }
-        }
-    }
 }
 
 const FAREWELL_NS: u64 = 5_000_000_000;
@@ -186,9 +177,9 @@ const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 /// Maximum number of deadlines per connection: the timeout, the next candidate or the hold time, and the closing
 /// handshake.
 const DUES: usize = 3;
-// Limits the memory of a plain connection: its line, party and deadlines, in tables that grow by doubling.
+// Bounds the memory of a plain connection: its line, party and deadlines, in tables that grow by doubling.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<DueMoment>()) <= 700);
-// Limits the memory of a viewer that is waiting to reconnect, in a map whose nodes are at least half full.
+// Bounds the memory of a viewer waiting to reconnect, in a map whose nodes are at least half full.
 const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300);
 
 #[derive(Debug)]
@@ -238,7 +229,7 @@ impl Worker<'_> {
 
     pub(crate) fn say_due(&mut self) {
         let now_ns = self.now_ns();
-        let is_measured = self.phase() == RunPhase::Measure;
+        let is_measured = self.phase == RunPhase::Measure;
         for _ in 0..MESSAGES_PER_TURN {
             let Some(pace) = &mut self.pace else {
                 return;
@@ -260,7 +251,7 @@ impl Worker<'_> {
     }
 }
 
-/// Maximum number of messages sent per turn of the event loop, so that received data is handled in between.
+/// Maximum number of messages sent per event loop iteration, so that received data is handled in between.
 const MESSAGES_PER_TURN: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The TLS client: the certificates it trusts, its session tickets, and the exchange of data between socket and peer.
+//! The TLS client: which certificates it trusts, its session tickets, and how data moves between socket and peer.
 
 use crate::plan::CertificateTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,7 +9,7 @@ use rustls::client::{
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, HandshakeKind, NamedGroup, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, NamedGroup, RootCertStore, SignatureScheme};
 use rustls_native_certs::load_native_certs;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// The TLS configuration of a run, with the host name of a route.
+/// The TLS configuration of a run, and the host name of one route.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
@@ -26,12 +26,12 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug)]
-pub(crate) struct TlsConnection(ClientConnection);
+pub(crate) struct TlsConnection(pub(crate) ClientConnection);
 
 impl Client {
     /// Creates a client that accepts the certificates in `trust`. Returns `None` if the run does not use TLS. Unless
-    /// `resumes` is set, every handshake is a full handshake. Returns an error if no authority can be read, or if the
-    /// host is not valid as a name in a certificate.
+    /// `resumes` is set, every handshake is a full one. Returns an error if no authority can be read, or if the host
+    /// name cannot appear in a certificate.
     pub(crate) fn new(
         trust: &CertificateTrust,
         resumes: bool,
@@ -61,7 +61,7 @@ impl Client {
         Ok(Some(Self { config, name }))
     }
 
-    /// Creates a client that has the same configuration, for a different host.
+    /// Creates a client with the same configuration for a different host.
     pub(crate) fn towards(&self, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::clone(&self.config);
@@ -78,15 +78,7 @@ impl Client {
 }
 
 impl TlsConnection {
-    pub(crate) fn is_handshaking(&self) -> bool {
-        self.0.is_handshaking()
-    }
-
-    pub(crate) fn is_resumed(&self) -> bool {
-        self.0.handshake_kind() == Some(HandshakeKind::Resumed)
-    }
-
-    /// Decrypts received records into `plain`. Appends replies to `out`, including the alert if there is an error.
+    /// Decrypts received records into `plain`. Appends replies to `out`, including an alert if there is an error.
     pub(crate) fn receive(
         &mut self,
         mut records: &[u8],
@@ -175,8 +167,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Accepts any certificate, but verifies the signature made with its private key. A handshake thus costs the same as
-/// usual, except for verifying the chain.
+/// Accepts any certificate but still verifies the signature made with its private key. A handshake thus costs as much
+/// as usual, apart from verifying the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -217,8 +209,8 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// A cache of TLS 1.3 tickets by server name, the oldest first. Each ticket is used only once (RFC 8446 appendix C.4).
-/// The ticket store of rustls keeps eight tickets per name, which is too few for concurrent connections.
+/// A cache of TLS 1.3 tickets by server name, oldest first. Each ticket is used only once (RFC 8446 appendix C.4). The
+/// ticket store in rustls keeps eight tickets per name, which is too few for concurrent connections.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<TicketsByName>);
 
@@ -262,7 +254,7 @@ impl ClientSessionStore for Tickets {
     }
 }
 
-/// Maximum number of server names with tickets. Usually there is one per target.
+/// Maximum number of server names with tickets. Usually there is one name per target.
 const NAMES_MAX: usize = 64;
-/// Maximum number of tickets per server name. Exceeds the number of concurrent handshakes.
+/// Maximum number of tickets per server name. This exceeds the number of concurrent handshakes.
 const TICKETS_MAX: usize = 4_096;

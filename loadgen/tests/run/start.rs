@@ -76,10 +76,7 @@ fn a_load_begins_at_its_moment() {
     assert_eq!(output.status.code(), Some(0));
     let first = *reception.viewers.lock().unwrap().iter().min().unwrap();
     // The text has whole seconds.
-    let whole = text
-        .parse::<loadgen::schedule::PlannedMoment>()
-        .unwrap()
-        .time();
+    let whole = text.parse::<loadgen::schedule::PlannedMoment>().unwrap().0;
     assert!(first >= whole, "{first:?} is before {whole:?}");
 
     for processes in ["1", "2"] {

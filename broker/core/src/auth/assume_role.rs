@@ -1,4 +1,4 @@
-//! Implements the rules of AssumeRole: whether a caller may start a session of a role, and with which parameters.
+//! The rules of AssumeRole: whether a caller may start a role session, and with which parameters.
 //!
 //! Source: STS API Reference, "AssumeRole"; IAM User Guide, "How permissions for roles are evaluated", "Pass session
 //! tags in AWS STS", "Monitor and control actions taken with assumed roles".
@@ -177,7 +177,7 @@ impl TrustQuestion<'_> {
         }
     }
 
-    /// Explains why the trust policy refused the action. Names the responsible statement, or states that no statement
+    /// Explains why the trust policy refused the action. Names the responsible statement, or says that no statement
     /// applies.
     fn trust_ground(&self, action: Action, ground: Option<TrustGround>) -> Box<str> {
         let name = &self.role.name;

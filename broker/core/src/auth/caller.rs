@@ -1,5 +1,6 @@
-//! The callers of requests, with their permissions, ARNs and ids. Callers can be simulated for operators' queries.
+//! The callers of requests, with their permissions, ARNs and ids. For operators' queries, callers can be simulated.
 
+use crate::auth::connection_caller::{HeldCaller, HeldKind};
 use crate::auth::grant::SessionTag;
 use crate::auth::policy_question::{CallerQuestion, Origin, PolicyQuestion};
 use crate::auth::principal::{
@@ -8,7 +9,7 @@ use crate::auth::principal::{
 use crate::auth::session::{
     PolicyGround, RoleSession, Root, Session, SessionKeyId, SessionScope, Source,
 };
-use crate::auth::{connection_caller::HeldCaller, sign_in::SignIn};
+use crate::auth::sign_in::SignIn;
 use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::identifiers::ChannelArn;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 /// An authenticated caller, or an anonymous one if signatures are not required.
 ///
-/// Cheap to clone. The caller and its connection move to the shard that owns the channel. The caller keeps its
+/// Cheap to clone. A caller moves to the shard that owns the channel, along with its connection. It keeps its
 /// credentials when the credentials file is replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -61,36 +62,28 @@ pub struct Ruling {
 }
 
 impl Caller {
+    const fn of(who: CallerKind, region: Option<Arc<str>>) -> Self {
+        Self {
+            who,
+            region,
+            origin: None,
+        }
+    }
+
     /// Creates an anonymous caller that belongs to this account and may perform any action.
     #[must_use]
     pub fn anyone(account: &str) -> Self {
-        Self {
-            who: CallerKind::Anyone(account.into()),
-            region: None,
-            origin: None,
-        }
+        Self::of(CallerKind::Anyone(account.into()), None)
     }
 
     /// Creates the caller for a principal whose signature has been verified.
     #[must_use]
     pub const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
-        Self {
-            who: CallerKind::Principal(principal),
-            region,
-            origin: None,
-        }
+        Self::of(CallerKind::Principal(principal), region)
     }
 
-    pub(crate) fn session(session: Session, region: Option<Arc<str>>) -> Self {
-        Self::of_session(Arc::new(session), region)
-    }
-
-    pub(crate) const fn of_session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
-        Self {
-            who: CallerKind::Session(session),
-            region,
-            origin: None,
-        }
+    pub(crate) const fn session(session: Arc<Session>, region: Option<Arc<str>>) -> Self {
+        Self::of(CallerKind::Session(session), region)
     }
 
     /// Creates the caller for a sign-in that has no credentials yet.
@@ -102,11 +95,7 @@ impl Caller {
             account: account.into(),
             label,
         };
-        Self {
-            who: CallerKind::SigningIn(Arc::new(signing_in)),
-            region,
-            origin: None,
-        }
+        Self::of(CallerKind::SigningIn(Arc::new(signing_in)), region)
     }
 
     /// Sets the origin of the request.
@@ -201,7 +190,7 @@ impl Caller {
         self.session_of().is_none() && !self.signs_in()
     }
 
-    /// Returns the names by which trust policies can refer to the caller. Each name is prefixed with its kind.
+    /// Returns the names by which trust policies can refer to the caller, each prefixed with its kind.
     pub(crate) fn trust_names(&self) -> Vec<String> {
         if let CallerKind::SigningIn(signing_in) = &self.who {
             return vec![signing_in.sign_in.trust_name()];
@@ -214,15 +203,15 @@ impl Caller {
         names
     }
 
-    /// Returns the compact form of the caller, which is stored with an open connection or a pending device request.
+    /// Returns the compact form of the caller that is stored with an open connection or a pending device request.
     /// Returns `None` if the caller has no credentials.
     #[must_use]
     pub fn held(&self) -> Option<HeldCaller> {
-        let held = match &self.who {
+        let held = HeldCaller(match &self.who {
             CallerKind::Anyone(_) | CallerKind::SigningIn(_) => return None,
-            CallerKind::Principal(principal) => HeldCaller::principal(Arc::clone(principal)),
-            CallerKind::Session(session) => HeldCaller::session(Arc::clone(session)),
-        };
+            CallerKind::Principal(principal) => HeldKind::Principal(Arc::clone(principal)),
+            CallerKind::Session(session) => HeldKind::Session(Arc::clone(session)),
+        });
         let headers = self.origin().and_then(|origin| origin.headers.clone());
         Some(match headers {
             Some(headers) => held.with_headers(headers),
@@ -242,7 +231,7 @@ impl Caller {
         self.role()?.source_identity.as_deref()
     }
 
-    /// Returns the root of a session that the caller starts. If the caller itself uses a session, both sessions have
+    /// Returns the root of a session that the caller starts. If the caller uses a session itself, both sessions have
     /// the same root. Otherwise, the root is the caller's key or sign-in.
     pub(crate) fn root(&self) -> Option<Root> {
         match &self.who {
@@ -321,7 +310,7 @@ impl Caller {
     /// allowed with temporary credentials.
     ///
     /// If the decision depends on the tags of a channel that belongs to another shard, the request is allowed here and
-    /// decided again on that shard; see [`Self::reads`].
+    /// evaluated again on that shard; see [`Self::reads`].
     pub fn decide(&self, question: &PolicyQuestion<'_>) -> Ruling {
         let context = CallerQuestion {
             caller: self,
@@ -399,8 +388,8 @@ impl Caller {
         )
     }
 
-    /// Returns `true` if the ARN is in the server's region and the caller's account. All other channels are reported as
-    /// nonexistent.
+    /// Returns `true` if the ARN is in the server's region and the caller's account. Channels with any other ARN are
+    /// reported as nonexistent.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self
@@ -417,7 +406,7 @@ impl Caller {
 }
 
 impl Caller {
-    /// Returns the identity used to count the caller towards a channel's limits; `None` for anonymous callers.
+    /// Returns the identity under which the caller counts towards a channel's limits; `None` for anonymous callers.
     ///
     /// A principal is identified by its access key id. A federated user or a role session is identified by its account
     /// and name, and also by its client id if its policy permits exactly one. Otherwise the client id is ignored,
@@ -456,7 +445,7 @@ impl Caller {
     fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
         match &self.who {
             CallerKind::Anyone(account) => write!(out, "arn:aws:iam::{account}:root"),
-            CallerKind::Principal(principal) => principal.write_arn(out),
+            CallerKind::Principal(principal) => out.write_str(principal.short_arn().as_str()),
             CallerKind::Session(session) => session.write_arn(out),
             CallerKind::SigningIn(signing_in) => out.write_str(&signing_in.label),
         }
@@ -464,12 +453,8 @@ impl Caller {
 
     /// Returns the ARN of the principal whose policies apply. For a role session, that is the ARN of the role.
     pub(crate) fn short_principal_arn(&self) -> ShortText {
-        let Some(session) = self.role() else {
-            return self.short_arn();
-        };
-        let mut arn = ShortText::new();
-        let _ = session.role.write_arn(&mut arn); // at most 95 bytes
-        arn
+        self.role()
+            .map_or_else(|| self.short_arn(), |session| session.role.short_arn())
     }
 
     /// Returns the `UserId` that GetCallerIdentity reports.
@@ -486,11 +471,8 @@ impl Caller {
 
     pub(crate) fn short_user_id(&self) -> ShortText {
         let of_principal = |principal: &Principal| {
-            let mut room = [0; 16];
-            let mut arn = ShortText::new();
-            let _ = principal.write_arn(&mut arn); // at most 95 bytes
-            let id = unique_id(arn.as_str(), &mut room);
-            ShortText::of(format_args!("AIDA{id}"))
+            let id = unique_id(principal.short_arn().as_str());
+            ShortText::of(format_args!("AIDA{}", id.as_str()))
         };
         match &self.who {
             CallerKind::Anyone(account) => ShortText::of(format_args!("{account}")),
@@ -503,18 +485,15 @@ impl Caller {
                     ShortText::of(format_args!("{}:{name}", parent.account))
                 }
                 Source::Role(RoleSession { role, name, .. }) => {
-                    let mut room = [0; 16];
-                    let mut arn = ShortText::new();
-                    let _ = role.write_arn(&mut arn); // at most 95 bytes
-                    let id = unique_id(arn.as_str(), &mut room);
-                    ShortText::of(format_args!("AROA{id}:{name}"))
+                    let id = unique_id(role.short_arn().as_str());
+                    ShortText::of(format_args!("AROA{}:{name}", id.as_str()))
                 }
             },
         }
     }
 }
 
-/// Returns the ARN of a federated user. GetFederationToken requests use it as their resource, and it identifies the
+/// Returns the ARN of a federated user. It is the resource of a GetFederationToken request, and it identifies the
 /// holder of the token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
@@ -524,18 +503,19 @@ pub fn federated_user_arn(account: &str, name: &str) -> String {
 /// The prefix that distinguishes federated users from principals in ARNs and logs.
 pub(crate) const FEDERATED_USER: &str = "federated-user/";
 
-fn unique_id<'r>(arn: &str, room: &'r mut [u8; 16]) -> &'r str {
+fn unique_id(arn: &str) -> ShortText {
     let hash = digest(&SHA256, arn.as_bytes());
-    let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
-    BASE32.encode_mut(bytes, room);
-    std::str::from_utf8(room).unwrap_or_default()
+    let (bytes, _) = hash
+        .as_ref()
+        .split_first_chunk::<10>()
+        .unwrap_or((&[0; 10], &[]));
+    ShortText::of(format_args!("{}", BASE32.encode_display(bytes)))
 }
 
 /// Returns the id of a role session: the role's id, a colon and the session name.
 #[must_use]
 pub fn assumed_role_id(role_arn: &str, session_name: &str) -> String {
-    let mut room = [0; 16];
-    format!("AROA{}:{session_name}", unique_id(role_arn, &mut room))
+    format!("AROA{}:{session_name}", unique_id(role_arn).as_str())
 }
 
 impl Caller {
@@ -571,7 +551,7 @@ impl Caller {
             issued_s: Some(issued_s),
             expires_s: u64::MAX,
         };
-        Self::session(session, region)
+        Self::session(Arc::new(session), region)
     }
 
     /// Returns the first policy and statement that allow the request. Returns `None` if no statement allows it. Also

@@ -1,9 +1,8 @@
-//! Stores the callers of open connections, so that their permissions can be checked again. Connections that use the
-//! same token share a session.
+//! Stores the callers of open connections so that their permissions can be rechecked. Connections that use the same
+//! token share a session.
 //!
-//! A connection stores a single pointer, either to its principal or to the session of its token. All connections that
-//! use the same token share the session. The time, address and channel of the request are stored in the connection
-//! itself.
+//! A connection stores a single pointer, either to its principal or to its token's session. All connections that use
+//! the same token share that session. The time, address and channel of the request are stored in the connection itself.
 
 use crate::auth::policy_question::{Origin, OriginHeaders};
 use crate::auth::session::{RoleSession, Root, Session, SessionScope, Source};
@@ -14,16 +13,16 @@ use std::sync::{Arc, Weak};
 
 /// The caller of an open connection. Takes 16 bytes.
 #[derive(Clone, Debug)]
-pub struct HeldCaller(HeldKind);
+pub struct HeldCaller(pub(crate) HeldKind);
 
 #[derive(Clone, Debug)]
-enum HeldKind {
+pub(crate) enum HeldKind {
     Principal(Arc<Principal>),
     Session(Arc<Session>),
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// The credentials currently in force. Stored callers are looked up in them again.
+/// The credentials now in force, in which stored callers are looked up again.
 pub struct InForce<'a> {
     /// The parsed credentials file.
     pub credentials: &'a Credentials,
@@ -47,19 +46,11 @@ pub enum Gone {
 }
 
 impl HeldCaller {
-    pub(crate) const fn principal(principal: Arc<Principal>) -> Self {
-        Self(HeldKind::Principal(principal))
-    }
-
-    pub(crate) const fn session(session: Arc<Session>) -> Self {
-        Self(HeldKind::Session(session))
-    }
-
     pub(crate) fn with_headers(self, headers: Arc<OriginHeaders>) -> Self {
         Self(HeldKind::WithHeaders(Box::new((self, headers))))
     }
 
-    /// Returns the name and key of a principal; `None` for temporary credentials.
+    /// Returns the name and the access key id of a principal; `None` for temporary credentials.
     pub(crate) fn credential(&self) -> Option<(&str, &str)> {
         match &self.0 {
             HeldKind::Principal(it) => Some((&it.name, &it.access_key_id)),
@@ -97,7 +88,7 @@ impl HeldCaller {
                     Some(found) => found,
                     None => now.sessions.share(Arc::new(renewed(session, now)?)),
                 };
-                let caller = Caller::of_session(found, now.region.clone());
+                let caller = Caller::session(found, now.region.clone());
                 Ok(caller.from_origin(origin))
             }
             HeldKind::WithHeaders(both) => {
@@ -108,7 +99,7 @@ impl HeldCaller {
         }
     }
 
-    /// Returns this caller, but with the session that is shared by all connections with the same token.
+    /// Returns this caller with its session replaced by the one that all connections with the same token share.
     pub fn shared(self, sessions: &mut SharedSessions) -> Self {
         match self.0 {
             HeldKind::Session(session) => Self(HeldKind::Session(sessions.share(session))),
@@ -133,15 +124,7 @@ fn same_key(old: &Principal, now: &InForce<'_>) -> Result<Arc<Principal>, Gone> 
     Ok(Arc::clone(found))
 }
 
-fn same_root(old: &Root, now: &InForce<'_>) -> Result<Root, Gone> {
-    match old {
-        Root::Principal(principal) => same_key(principal, now).map(Root::Principal),
-        Root::SignIn(sign_in) if now.credentials.knows(sign_in) => Ok(old.clone()),
-        Root::SignIn(sign_in) => Err(Gone::SignIn(sign_in.label().into())),
-    }
-}
-
-/// Resolves a session again from the current credentials, as on the first use of its token.
+/// Resolves a session from the current credentials, as on the first use of its token.
 fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
     let (source, scope) = match &old.source {
         Source::Federated(parent, name) => {
@@ -150,7 +133,11 @@ fn renewed(old: &Session, now: &InForce<'_>) -> Result<Session, Gone> {
         }
         Source::User(parent) => (Source::User(same_key(parent, now)?), old.scope.clone()),
         Source::Role(session) => {
-            let root = same_root(&session.root, now)?;
+            let root = match &session.root {
+                Root::Principal(principal) => Root::Principal(same_key(principal, now)?),
+                Root::SignIn(sign_in) if now.credentials.knows(sign_in) => session.root.clone(),
+                Root::SignIn(sign_in) => return Err(Gone::SignIn(sign_in.label().into())),
+            };
             let gone = || Gone::Role(session.role.name.as_str().into());
             let role = now
                 .credentials
@@ -222,8 +209,8 @@ impl Default for SharedSessions {
 }
 
 impl SharedSessions {
-    /// Drops all sessions, because they refer to credentials that have been replaced. New connections do not share
-    /// these sessions.
+    /// Drops all sessions, because they refer to credentials that have been replaced. New connections will not share
+    /// them.
     pub fn clear(&mut self) {
         self.places.fill(Weak::new());
     }

@@ -2,7 +2,7 @@
 
 use crate::auth::devices::{RoleAlias, Things};
 use crate::auth::principal::{Principal, Role};
-use crate::auth::sign_in::{SignIn, ThingIdentity};
+use crate::auth::sign_in::SignIn;
 use crate::auth::{grant_rates::GrantRates, provider::Provider, recheck::Recheck};
 use codec::policy::{Decision, Policy, Request};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// All principals, roles, providers and things. The process has one instance, shared as `Arc<Credentials>`. A reload
-/// creates a new instance.
+/// creates a new one.
 ///
 /// Dropping the last reference takes milliseconds if there are many principals. The code that replaces a snapshot
 /// therefore keeps it until all shards have released it, and then drops it outside the shard threads.
@@ -20,9 +20,9 @@ pub struct Credentials {
     roles: BTreeMap<Box<str>, Arc<Role>>,
     policies: BTreeMap<Box<str>, Arc<Policy>>,
     providers: BTreeMap<Box<str>, Arc<Provider>>,
-    /// The role aliases of devices by name, each with a hash of its role and trust policy.
+    /// The role aliases for devices, by name. Each has a hash of its role and trust policy.
     aliases: BTreeMap<Box<str>, (RoleAlias, u64)>,
-    /// The registry of devices; `None` if devices may not sign in.
+    /// The device registry; `None` if devices may not sign in.
     things: Option<Box<Things>>,
     /// Rate limits for issuing temporary credentials, indexed by account.
     granted: BTreeMap<Box<str>, GrantRates>,
@@ -92,7 +92,8 @@ impl Credentials {
         self.providers.values()
     }
 
-    /// Adds devices and role aliases. If an alias occurs twice, the last one wins. Roles must have been added before.
+    /// Adds devices and role aliases. If an alias occurs twice, the last one wins. The roles must already have been
+    /// added.
     #[must_use]
     pub fn with_things(mut self, aliases: Vec<RoleAlias>, things: Option<Things>) -> Self {
         let named = aliases.into_iter().map(|alias| {
@@ -127,8 +128,8 @@ impl Credentials {
         self.aliases.get(name).map(|(alias, _)| alias)
     }
 
-    /// Returns the hash of an alias's role and trust policy. The hash is the same on all nodes that have the same file.
-    /// When it changes, keys that were issued through the alias become invalid.
+    /// Returns the hash of an alias's role and trust policy. Nodes with the same file compute the same hash. When it
+    /// changes, keys issued through the alias become invalid.
     #[must_use]
     pub fn alias_grounds(&self, name: &str) -> u64 {
         self.aliases.get(name).map_or(0, |(_, grounds)| *grounds)
@@ -139,7 +140,7 @@ impl Credentials {
         self.aliases.values().map(|(alias, _)| alias)
     }
 
-    /// Returns the registry of devices; `None` if devices may not sign in.
+    /// Returns the device registry; `None` if devices may not sign in.
     #[must_use]
     pub fn things(&self) -> Option<&Things> {
         self.things.as_deref()
@@ -170,15 +171,12 @@ impl Credentials {
                 let provider = self.provider(&identity.provider);
                 provider.is_some_and(|provider| provider.knows(identity))
             }
-            SignIn::Thing(identity) => self.knows_thing(identity),
+            SignIn::Thing(identity) => {
+                let alias = self.aliases.get(&identity.alias);
+                alias.is_some_and(|(_, grounds)| *grounds == identity.grounds)
+                    && self.things().is_some_and(|things| things.knows(identity))
+            }
         }
-    }
-
-    fn knows_thing(&self, identity: &ThingIdentity) -> bool {
-        let mut things = self.things().into_iter();
-        let alias = self.aliases.get(&identity.alias);
-        alias.is_some_and(|(_, grounds)| *grounds == identity.grounds)
-            && things.any(|things| things.knows(identity))
     }
 
     /// Returns the session policy with this name.

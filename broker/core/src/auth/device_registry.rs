@@ -1,4 +1,4 @@
-//! The registry of device certificates and of the things that each certificate may identify.
+//! A registry of device certificates and the things that each certificate may identify.
 //!
 //! The registry is a sorted array of 44-byte entries, and a single string holds all names. A million certificates with
 //! names of up to 50 characters take less than 100 MB. A lookup takes twenty comparisons.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct DeviceRegistry {
     max: usize,
-    /// Entries sorted by fingerprint. A certificate with several things has several consecutive entries.
+    /// Entries sorted by fingerprint. A certificate for several things has several consecutive entries.
     entries: Vec<RegistryEntry>,
     names: String,
     types: Vec<Arc<str>>,
@@ -180,7 +180,7 @@ impl DeviceRegistry {
         }
     }
 
-    /// Adds a certificate and one of its things.
+    /// Adds a certificate and a thing that it may identify.
     pub fn add(
         &mut self,
         fingerprint: [u8; 32],
@@ -214,7 +214,7 @@ impl DeviceRegistry {
     /// Sorts the registry and returns it. `is_counted` states whether the file ends with an entry count.
     #[must_use]
     pub fn finish(mut self, is_counted: bool) -> Self {
-        // Name offsets follow the order of the file, so the first line of a certificate stays first.
+        // Name offsets follow file order, so a certificate's first line stays first.
         self.entries.sort_unstable();
         self.entries.shrink_to_fit();
         self.names.shrink_to_fit();

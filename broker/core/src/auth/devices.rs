@@ -51,8 +51,8 @@ pub fn alias_arn(region: &str, account: &str, name: &str) -> String {
     format!("arn:aws:iot:{region}:{account}:rolealias/{name}")
 }
 
-/// The registry and the certificate authorities of the devices that may sign in. Part of the credentials, which all
-/// shards share.
+/// The device registry, and the certificate authorities for devices that may sign in. Part of the credentials, which
+/// all shards share.
 #[derive(Debug, Default)]
 pub struct Things {
     /// Server names, in lower case, for which the TLS listener requests a client certificate.
@@ -61,8 +61,7 @@ pub struct Things {
     pub policies: Box<[Arc<Policy>]>,
     /// Registered certificates, indexed by fingerprint.
     pub registry: DeviceRegistry,
-    /// Certificate authorities that may issue certificates to things. Such a certificate contains the name of its
-    /// thing.
+    /// Certificate authorities that may issue certificates to things. These certificates contain the thing's name.
     pub authorities: Box<[ThingAuthority]>,
     /// Identifiers of the revoked certificates, in ascending order.
     pub revoked: Box<[u64]>,
@@ -125,23 +124,6 @@ pub enum ThingRefusal<'a> {
     /// The certificate does not identify the requested thing. Contains one of the things that it does identify, if
     /// there is any.
     Name(Option<&'a str>),
-}
-
-impl ThingRefusal<'_> {
-    /// Returns `true` if the certificate itself is accepted and only the name of the thing is refused.
-    #[must_use]
-    pub const fn is_about_name(self) -> bool {
-        match self {
-            Self::Name(_) => true,
-            Self::NotYet(_)
-            | Self::Ended(_)
-            | Self::Inactive
-            | Self::Revoked
-            | Self::Unknown(_)
-            | Self::ForeignName(_)
-            | Self::NameInactive => false,
-        }
-    }
 }
 
 impl std::fmt::Display for ThingRefusal<'_> {
@@ -227,11 +209,8 @@ impl Things {
                 RegistryLookup::Unknown | RegistryLookup::Inactive | RegistryLookup::Other => None,
             });
             let found: Vec<_> = found.collect();
-            return if found.is_empty() {
-                Err(ThingRefusal::Inactive)
-            } else {
-                Ok(found)
-            };
+            let is_active = !found.is_empty();
+            return is_active.then_some(found).ok_or(ThingRefusal::Inactive);
         }
         let by = |policies| Identified {
             certificate: &[0; 32],
@@ -430,13 +409,13 @@ fn is_like(name: &str, pattern: &str) -> bool {
     true
 }
 
-// Counts the sign-ins of each thing within the hour. A thing whose clock is ahead requests keys over and over.
+// Counts each thing's sign-ins within the hour. A thing whose clock is ahead requests keys over and over.
 //
 // ```text
 // place = tag 32 | hour 20 | count 12 bits        indexed by a hash of the thing, the same on all shards
 // ```
-// The first thing that signs in within the hour owns the place in the table. Other things with the same index are not
-// counted during that hour. A thing that signs in frequently is likely to take the place early in the next hour.
+// The first thing that signs in within the hour owns the table entry. Other things with the same index are not counted
+// during that hour. A thing that signs in frequently is likely to take the entry early in the next hour.
 
 /// Counts of sign-ins by certificate and name, shared by all shards. A reload of the credentials resets the counts.
 #[derive(Debug)]
@@ -454,8 +433,8 @@ impl Default for SignIns {
 }
 
 impl SignIns {
-    /// Counts a sign-in. Returns `true` only for the first sign-in beyond [`SIGN_INS_PER_HOUR`], that is, at most once
-    /// an hour for each thing.
+    /// Counts a sign-in. Returns `true` only for the first sign-in beyond [`SIGN_INS_PER_HOUR`], and therefore at most
+    /// once an hour for each thing.
     pub(crate) fn exceeds(&self, certificate: &[u8; 32], name: Option<&str>, now_s: u64) -> bool {
         let key = key_of(certificate, name);
         let (tag, hour) = (key >> 32, (now_s / 3600) & HOURS);

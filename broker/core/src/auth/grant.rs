@@ -1,4 +1,4 @@
-//! Grants of temporary credentials and their encoding in tokens.
+//! Grants for temporary credentials, and their encoding in tokens.
 
 use crate::auth::session_keys::{FINGERPRINT_BYTES, ISSUER_BYTES, SESSION, VERSION};
 use crate::auth::{principal::Secret, sign_in::SignIn};
@@ -150,7 +150,7 @@ impl Grant {
         }
     }
 
-    /// Returns the version of the token format and the encoded grant; `None` if a field is too long.
+    /// Returns the token format version and the encoded grant; `None` if a field is too long.
     pub(crate) fn encode(&self) -> Option<(u8, Vec<u8>)> {
         let (role, policy) = match &self.holder {
             GrantHolder::User => (None, None),

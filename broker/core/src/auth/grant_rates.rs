@@ -46,7 +46,7 @@ impl GrantRates {
     fn others_wait(&self, place: usize, now: Now) -> bool {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let since_ms = wrap(now).wrapping_sub(waiting) & u64::from(u32::MAX);
-        // The clocks of shards differ by a few milliseconds.
+        // Shard clocks differ by a few milliseconds.
         let is_recent = since_ms < GRANT_WAIT_MS || since_ms > u64::from(u32::MAX) - GRANT_WAIT_MS;
         waiting != 0 && waiting >> 32 != place as u64 + 1 && is_recent
     }

@@ -84,7 +84,7 @@ fn federated(role: &[&str], policy: Option<&str>) -> Caller {
         SessionScope::Within(vec![Arc::new(policy)])
     });
     let source = Source::Federated(principal(role), "federated-user/web-1".into());
-    Caller::session(fixtures::session(source, scope), Some(REGION.into()))
+    Caller::session(fixtures::session(source, scope).into(), Some(REGION.into()))
 }
 
 fn ask(caller: &Caller, action: Action, resource: &str, client_id: Option<&str>) -> Option<Check> {

@@ -167,8 +167,8 @@ impl CallerQuestion<'_> {
                 let signing_in = caller.source_arn();
                 Value::of(signing_in.map(|_| caller.account()))
             }
-            // Other code provides the remaining values, namely those of sign-ins and policies, and keys with several
-            // values.
+            // Other code provides the remaining values: those from sign-ins and policies, and those of keys with
+            // several values.
             KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName
@@ -202,16 +202,12 @@ impl Context for CallerQuestion<'_> {
         match (key.name, nth) {
             (KeyName::TagKeys, nth) => match self.question.request_tags {
                 RequestTags::None => Value::Absent,
-                RequestTags::Set(tags) => tags
-                    .get(nth)
-                    .map_or(Value::Absent, |tag| Value::Text(&tag.key)),
-                RequestTags::Removed(keys) => {
-                    keys.get(nth).map_or(Value::Absent, |key| Value::Text(key))
-                }
+                RequestTags::Set(tags) => Value::of(tags.get(nth).map(|tag| &*tag.key)),
+                RequestTags::Removed(keys) => Value::of(keys.get(nth).map(|key| &**key)),
             },
             (KeyName::TransitiveTagKeys, nth) => {
                 let keys = self.assumed(|assumed| assumed.transitive_tag_keys.get(nth));
-                keys.map_or(Value::Absent, |key| Value::Text(key))
+                Value::of(keys.map(|key| &**key))
             }
             (
                 KeyName::Claim

@@ -1,7 +1,7 @@
 //! Principals and roles from the credentials file, and their secrets.
 
-use codec::policy::{Decision, Ground, Policy, Request, Trust};
-use std::fmt::{self, Write};
+use codec::policy::{Decision, Ground, Policy, Request, ShortText, Trust};
+use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -60,13 +60,15 @@ impl Principal {
     /// Returns the ARN of the user.
     #[must_use]
     pub fn arn(&self) -> String {
-        let mut arn = String::new();
-        let _ = self.write_arn(&mut arn); // writing to a String cannot fail
-        arn
+        self.short_arn().as_str().to_owned()
     }
 
-    pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
-        write!(out, "arn:aws:iam::{}:user/{}", self.account, self.name)
+    /// Returns the ARN without an allocation. It has at most 95 bytes.
+    pub(crate) fn short_arn(&self) -> ShortText {
+        ShortText::of(format_args!(
+            "arn:aws:iam::{}:user/{}",
+            self.account, self.name
+        ))
     }
 
     /// Evaluates all policies together. Like [`Policy::decide`], adds the cost to `steps`.
@@ -154,12 +156,14 @@ impl Role {
     /// Returns the ARN of the role.
     #[must_use]
     pub fn arn(&self) -> String {
-        let mut arn = String::new();
-        let _ = self.write_arn(&mut arn); // writing to a String cannot fail
-        arn
+        self.short_arn().as_str().to_owned()
     }
 
-    pub(crate) fn write_arn(&self, out: &mut impl Write) -> fmt::Result {
-        write!(out, "arn:aws:iam::{}:role/{}", self.account, self.name)
+    /// Returns the ARN without an allocation. It has at most 95 bytes.
+    pub(crate) fn short_arn(&self) -> ShortText {
+        ShortText::of(format_args!(
+            "arn:aws:iam::{}:role/{}",
+            self.account, self.name
+        ))
     }
 }

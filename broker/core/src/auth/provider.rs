@@ -54,7 +54,7 @@ pub enum KeySource {
     Discovery(Discovery),
 }
 
-/// Settings for fetching the documents of a provider.
+/// Settings for fetching a provider's discovery documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
     /// CA certificates that verify the provider's server, in PEM format; `None` uses the system's certificates.
@@ -79,9 +79,9 @@ impl Algorithms {
     /// Looks up algorithms by name. Returns `None` if a name is unknown or denotes a symmetric algorithm, or if there
     /// are no names.
     pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
-        let all: Option<Vec<_>> = names.into_iter().map(named).collect();
         let mut some = Vec::new();
-        for algorithm in all? {
+        for name in names {
+            let algorithm = named(name)?;
             if !some.contains(&algorithm) {
                 some.push(algorithm);
             }
@@ -124,7 +124,7 @@ pub(crate) fn named(name: &str) -> Option<Algorithm> {
     known.then(|| name.parse().ok()).flatten()
 }
 
-// The keys of providers. Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
+// Provider keys. Source: RFC 7517, "JSON Web Key"; RFC 7518, section 6.
 
 /// A provider's token-signing keys.
 #[derive(Clone, Debug)]
@@ -336,8 +336,8 @@ pub struct Keyring {
 pub struct ProviderKeys {
     /// The most recently fetched keys; `None` before the first fetch and when the keys are stale.
     keys: Option<Arc<KeySet>>,
-    /// Whether newer keys have been requested. Shards set the flag and the fetching task clears it. All snapshots share
-    /// it.
+    /// Whether newer keys have been requested. Shards set this flag, and the fetching task clears it. All snapshots
+    /// share it.
     wish: Arc<AtomicBool>,
 }
 

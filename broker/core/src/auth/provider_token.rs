@@ -1,4 +1,4 @@
-//! Tokens of OpenID providers: parsing, verification, and the extra rules for the id tokens of console accounts.
+//! Tokens from OpenID providers: parsing, verification, and additional rules for the id tokens of console accounts.
 
 use crate::auth::provider::{self, KeySet, Provider};
 use crate::auth::sign_in::{Claim, WebIdentity};
@@ -64,11 +64,6 @@ impl<'t> Unverified<'t> {
     #[must_use]
     pub fn claimed_issuer(&self) -> &str {
         &self.issuer
-    }
-
-    /// Returns the tags and the source identity that the token specifies for the session.
-    pub fn session_claims(&self) -> Result<SessionClaims, TokenFault> {
-        self.claims.session()
     }
 
     /// Returns the client to which the token was issued, if the token names it. The claim is `azp` or, in access

@@ -1,4 +1,4 @@
-//! Sessions of temporary credentials: the source of their rights, and the policies that restrict them.
+//! Sessions of temporary credentials: where their rights come from, and the policies that restrict them.
 
 use crate::auth::grant::{GrantRoot, SessionTag};
 use crate::auth::principal::{Principal, Role, decide_all};
@@ -137,15 +137,15 @@ impl Session {
                 statement: of_source,
                 ..PolicyGround::default()
             };
-        } else if !self.may_ask_sts(request.action) {
-            ground.of_keys = true;
+            return source;
         }
-        match source {
-            Decision::Deny => Decision::Deny,
-            Decision::NoMatch => Decision::NoMatch,
-            _ if !self.may_ask_sts(request.action) => Decision::NoMatch,
-            Decision::Open if own == Decision::Allow => Decision::Open,
-            Decision::Allow | Decision::Open => own,
+        if !self.may_ask_sts(request.action) {
+            ground.of_keys = true;
+            return Decision::NoMatch;
+        }
+        match own {
+            Decision::Allow => source,
+            Decision::Deny | Decision::NoMatch | Decision::Open => own,
         }
     }
 
@@ -217,7 +217,7 @@ impl Session {
         let account = self.account();
         match &self.source {
             Source::Federated(_, label) => write!(out, "arn:aws:sts::{account}:{label}"),
-            Source::User(parent) => parent.write_arn(out),
+            Source::User(parent) => out.write_str(parent.short_arn().as_str()),
             Source::Role(session) => {
                 write!(out, "arn:aws:sts::{account}:assumed-role/{}", session.label)
             }

@@ -1,4 +1,4 @@
-//! Temporary credentials that require no stored state, because the token contains the encrypted grant.
+//! Stateless temporary credentials: nothing needs to be stored, because the token contains the encrypted grant.
 //!
 //! # Theory of operation
 //! ```text
@@ -11,14 +11,14 @@
 //! principal is removed or when its secret or access key id changes. The grant contains the policy in parsed form, so
 //! only the shard that issues the token parses the policy.
 //!
-//! Version 5 is used for sessions of principals and roles. The broker does not store them. It looks up everything that
-//! a session refers to each time the token is used, so removing any of it invalidates the session. Version 4 is
-//! refused, because it lacks the numbers that identify a certificate in revocation lists.
+//! Version 5 is used for sessions of principals and roles. The broker does not store such sessions. Each time a token
+//! is used, it looks up everything that the session refers to, so removing any of it invalidates the session. Version 4
+//! is refused, because it lacks the numbers that identify a certificate in revocation lists.
 //!
 //! Version 3 is used for federated users. Version 2 contains the policy as text, and version 1 also lacks the issuer.
-//! Both are accepted until they expire. After an upgrade, this takes at most the maximum grant duration. Refusing these
-//! versions would disconnect every browser that uses such a token. An operator can revoke them at once by removing the
-//! principal or `session.key`.
+//! Tokens of these two versions are accepted until they expire, which takes at most the maximum grant duration after an
+//! upgrade. Refusing them would disconnect every browser that uses such a token. An operator can revoke them at once by
+//! removing the principal or `session.key`.
 //!
 //! All derived values depend on the mark, which is a MAC of the nonce and the grant. Each token is therefore sealed
 //! with its own key, and a repeated nonce does no harm: the same grant yields the same token, and different grants
@@ -36,7 +36,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key, sign};
 use codec::{base64, sts::ErrorKind};
-use data_encoding::BASE32;
+use data_encoding::{BASE32, BASE64};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -87,8 +87,8 @@ impl SealError {
 }
 
 impl SessionKeys {
-    /// Creates keys that seal with `current` and open tokens of either key. Each key consists of 32 random bytes. The
-    /// caller must wipe its own copies.
+    /// Creates keys that seal with `current` and open tokens sealed with either key. Each key consists of 32 random
+    /// bytes. The caller must wipe its own copies.
     #[must_use]
     pub fn new(current: &[u8; 32], previous: Option<&[u8; 32]>) -> Self {
         Self {
@@ -124,8 +124,8 @@ impl SessionKeys {
         Ok(temporary)
     }
 
-    /// Opens the token of a request that is signed with this access key id. Returns `None` if another server issued the
-    /// token, or if it belongs to another id. Takes a few microseconds, and less if the bytes cannot be a token.
+    /// Opens the token of a request signed with this access key id. Returns `None` if another server issued the token,
+    /// or if it belongs to another id. Takes a few microseconds, and less if the bytes cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<OpenedToken> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -169,21 +169,19 @@ impl SessionKeys {
     /// contain no issuer and always pass.
     #[must_use]
     pub fn was_begun_with(&self, opened: &OpenedToken, id: &str, secret: &Secret) -> bool {
-        let issuer = opened.issuer;
-        issuer.is_none_or(|issuer| self.is_issuer(issuer, id, secret))
+        opened.issuer.is_none_or(|issuer| {
+            let sealer = self.sealer(issuer.key);
+            let tag = sealer.map(|sealer| sealer.issuer(id, secret.reveal()));
+            tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
+        })
     }
 
-    fn is_issuer(&self, issuer: Issuer, id: &str, secret: &Secret) -> bool {
-        let sealer = self.sealer(issuer.key);
-        let tag = sealer.map(|sealer| sealer.issuer(id, secret.reveal()));
-        tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
-    }
-
-    /// Returns the keys that encrypt and decrypt the request ids of refusals. The first one is used to encrypt, and
-    /// both are used to decrypt. The second one is `None` if there is no previous session key.
+    /// Returns the keys for the encrypted request ids of refusals. The first key encrypts and decrypts, and the second
+    /// one only decrypts. The second one is `None` if there is no previous session key.
     #[must_use]
     pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
-        [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
+        [Some(&self.current), self.previous.as_ref()]
+            .map(|sealer| derived(&sealer?.derive, &[b"heliograph refusal ids"]))
     }
 
     fn sealer(&self, fingerprint: [u8; FINGERPRINT_BYTES]) -> Option<&Sealer> {
@@ -274,13 +272,11 @@ impl Sealer {
         aead.seal_in_place_append_tag(zero_nonce(), Aad::from(header), &mut sealed)
             .map_err(|_| SealError::Library)?;
         let token = [&header, mark.as_ref(), &sealed].concat();
-        let mut text = Vec::new();
-        base64::encode(&mut text, &token);
-        let text = String::from_utf8(text).map_err(|_| SealError::Library)?;
+
         Ok(Temporary {
             access_key_id: derived.access_key_id(),
             secret_access_key: derived.secret().ok_or(SealError::Library)?,
-            session_token: text.into(),
+            session_token: BASE64.encode(&token).into(),
             expires_s,
         })
     }
@@ -297,37 +293,27 @@ impl Sealer {
         first.unwrap_or_default()
     }
 
-    fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
-        let mut key = Zeroizing::new([0; REFUSAL_KEY_BYTES]);
-        let info = [b"heliograph refusal ids".as_slice()];
-        let material = self
-            .derive
-            .expand(&info, DerivedLength(REFUSAL_KEY_BYTES))
-            .ok()?;
-        material.fill(&mut *key).ok()?;
-        Some(key)
-    }
-
     pub(crate) fn derive(&self, version: u8, mark: &[u8]) -> Option<DerivedKeys> {
-        let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
         let name = match version {
             UNBOUND => b"heliograph session 1",
             TEXTUAL => b"heliograph session 2",
             SESSION => b"heliograph session 5",
             _ => b"heliograph session 3",
         };
-        let info = [name.as_slice(), mark];
-        let material = self
-            .derive
-            .expand(&info, DerivedLength(DERIVED_BYTES))
-            .ok()?;
-        material.fill(&mut *bytes).ok()?;
-        Some(DerivedKeys(bytes))
+        derived(&self.derive, &[name.as_slice(), mark]).map(DerivedKeys)
     }
 }
 
-/// The sealing key, the access key id and the secret of a token. They are derived from the token's MAC (the mark).
+/// A token's sealing key, access key id and secret, which are derived from the token's MAC (the mark).
 struct DerivedKeys(Zeroizing<[u8; DERIVED_BYTES]>);
+
+/// Derives `N` bytes from a key. Returns `None` if that is more than 255 times the length of a SHA-256 hash.
+fn derived<const N: usize>(key: &Prk, info: &[&[u8]]) -> Option<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    let material = key.expand(info, DerivedLength(N)).ok()?;
+    material.fill(&mut *bytes).ok()?;
+    Some(bytes)
+}
 
 struct DerivedLength(usize);
 
@@ -350,9 +336,7 @@ impl DerivedKeys {
     }
 
     pub(crate) fn secret(&self) -> Option<Secret> {
-        let mut text = Vec::new();
-        base64::encode(&mut text, self.0.get(42..)?);
-        String::from_utf8(text).ok().map(Secret::from)
+        Some(BASE64.encode(self.0.get(42..)?).into())
     }
 }
 

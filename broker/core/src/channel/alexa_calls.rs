@@ -1,7 +1,7 @@
 //! Calls that wait for the master's answer: SendAlexaOfferToMaster requests and players' calls. See codec/PROTOCOL.md,
 //! ALEXA and WHEP.
 //!
-//! A call stores its offer as a complete frame until the call ends. If a master leaves before it has answered, the next
+//! A call stores its offer as a complete frame until the call ends. If a master leaves before answering, the next
 //! master receives the offer.
 
 use crate::channel::players::Player;
@@ -21,8 +21,8 @@ pub(crate) struct Waiting {
     pub frame: Box<[u8]>,
     /// The master that has received the offer or has it in its outbox; `None` while the call waits for the next master.
     pub given: Option<SessionKey>,
-    /// Superseded masters that have already received the offer. It is not sent to them again. The maximum number of
-    /// superseded connections limits the length of the list.
+    /// Superseded masters that have already received the offer and must not receive it again. The maximum number of
+    /// superseded connections bounds the length of the list.
     pub had: Vec<SessionKey>,
     /// Whether a master has received the complete offer. Used to count the offer only once.
     pub delivered: bool,
@@ -64,83 +64,34 @@ impl Waiting {
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
-    /// Returns `true` if the offer has never been put into an outbox. In that case, its outcome has not been counted
-    /// yet.
+    /// Returns `true` if the offer has never been put into an outbox. Its outcome has then not been counted yet.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }
 }
 
 /// The calls of one channel, oldest first. Each sender has at most one.
-#[derive(Debug, Default)]
-pub(crate) struct Calls(Rare<Waiting>);
+pub(crate) type Calls = Rare<Waiting>;
 
 impl Calls {
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Adds a call. The caller must have removed the sender's previous call.
     pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
-        self.0.push(call);
+        self.push(call);
     }
 
     #[must_use]
     pub(crate) fn of(&self, sender: &str) -> Option<&Waiting> {
-        self.0.iter().find(|call| *call.sender == *sender)
-    }
-
-    pub(crate) fn of_mut(&mut self, sender: &str) -> Option<&mut Waiting> {
-        self.0.iter_mut().find(|call| *call.sender == *sender)
-    }
-
-    pub(crate) fn take(&mut self, sender: &str) -> Option<Waiting> {
-        let place = self.0.iter().position(|call| *call.sender == *sender)?;
-        Some(self.0.remove(place))
-    }
-
-    pub(crate) fn take_of_caller(&mut self, caller: CallRef) -> Option<Waiting> {
-        let place = self.0.iter().position(|call| call.caller == caller)?;
-        Some(self.0.remove(place))
-    }
-
-    pub(crate) fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
-        let place = self.0.iter().position(|call| call.order == order)?;
-        Some(self.0.remove(place))
-    }
-
-    pub(crate) fn take_expired(&mut self, now: Now) -> Option<Waiting> {
-        let place = self.0.iter().position(|call| call.expires <= now)?;
-        Some(self.0.remove(place))
-    }
-
-    pub(crate) fn take_any(&mut self) -> Option<Waiting> {
-        let last = self.0.len().checked_sub(1)?;
-        Some(self.0.remove(last))
+        self.iter().find(|call| *call.sender == *sender)
     }
 
     pub(crate) fn by_order(&mut self, order: u64) -> Option<&mut Waiting> {
-        self.0.iter_mut().find(|call| call.order == order)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        self.0.iter()
-    }
-
-    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
-        self.0.iter_mut()
+        self.iter_mut().find(|call| call.order == order)
     }
 
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<Now> {
-        self.0.iter().map(|call| call.expires).min()
+        self.iter().map(|call| call.expires).min()
     }
 }
 
@@ -180,15 +131,28 @@ mod tests {
         assert_eq!(calls.of("b").map(|call| call.order), Some(2));
         assert_eq!(calls.by_order(3).map(|call| &*call.sender), Some("c"));
         let found = calls
-            .take_of_caller(call("x", 3).caller)
+            .take_first(|it| it.caller == call("x", 3).caller)
             .map(|call| call.order);
         assert_eq!(found, Some(3));
         assert_eq!(calls.next_expiry(), Some(Now(1)));
-        assert_eq!(calls.take_expired(Now(1)).map(|call| call.order), Some(1));
-        assert!(calls.take_expired(Now(1)).is_none());
-        assert_eq!(calls.take("d").map(|call| call.order), Some(4));
+        assert_eq!(
+            calls
+                .take_first(|it| it.expires <= Now(1))
+                .map(|call| call.order),
+            Some(1)
+        );
+        assert!(calls.take_first(|it| it.expires <= Now(1)).is_none());
+        assert_eq!(
+            calls
+                .take_first(|it| *it.sender == *"d")
+                .map(|call| call.order),
+            Some(4)
+        );
         assert_eq!((calls.len(), calls.is_empty()), (1, false));
-        assert!(calls.take_of_order(4).is_none());
-        assert_eq!(calls.take_of_order(2).map(|call| call.order), Some(2));
+        assert!(calls.take_first(|it| it.order == 4).is_none());
+        assert_eq!(
+            calls.take_first(|it| it.order == 2).map(|call| call.order),
+            Some(2)
+        );
     }
 }

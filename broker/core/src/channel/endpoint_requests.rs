@@ -88,7 +88,7 @@ impl EndpointRequests {
     /// endpoint.
     ///
     /// Cameras cache an endpoint for hours, and some share credentials with viewers. While no master is connected, a
-    /// caller that may be the master is therefore admitted, and any other caller is admitted when it retries.
+    /// caller that may be the master is therefore admitted at once, and any other caller is admitted when it retries.
     pub(crate) fn refuses(&mut self, caller: CallerId, has_master: bool) -> bool {
         let is_viewer = self.viewers.contains(&Some(caller));
         if !is_viewer || has_master {

@@ -1,8 +1,8 @@
 //! The connections of a channel: the master's slot, the viewers' slots, and superseded connections.
 //!
-//! A superseded connection may have sent its client only part of a message. The slot is *held* until the rest has been
-//! sent or the connection has ended. Messages for a held slot are queued, because a returned message must precede newer
-//! messages from the same sender.
+//! A superseded connection may have sent its client only part of a message. Its slot is then *held* until the rest has
+//! been sent or the connection has ended. Messages for a held slot are queued, because a returned message must precede
+//! newer messages from the same sender.
 //!
 //! Invariant: a session has at most one slot. The newest connection wins. The older one stays open but receives nothing
 //! until one of its own limits ends it. Each slot has at most four such connections. If the broker closed the older
@@ -10,26 +10,21 @@
 //! displace each other forever.
 //!
 //! If a connection ends within a second of its admission and its client has not sent a frame, the slot returns to the
-//! connection that it superseded. The client may have given up before the upgrade completed. A client that has sent a
-//! frame was alive, whereas the superseded connection may have been dead.
+//! connection that it superseded. Such a client may have given up before the upgrade completed. A client that has sent
+//! a frame was alive, whereas the connection that it superseded may have been dead.
 //!
-//! A slot is *vacant* if its connection has left and no other has arrived for a while. Closing a superseded connection
-//! is then safe, because nobody competes for the slot. The most recently superseded connection is closed, and its
-//! client reconnects. Connections are closed one at a time, because one reconnect is enough. If the slot is still
-//! vacant after the same delay, the next connection is closed.
+//! A slot is *vacant* if its connection has left and no other has taken it for a while. The most recently superseded
+//! connection is then closed, so that its client reconnects. This is safe, because nobody competes for the slot.
+//! Connections are closed one at a time, because one reconnect is enough. If the slot is still vacant after the same
+//! delay, the next connection is closed.
 
 use crate::channel::rare::Rare;
+use crate::id::{Role, SessionKey};
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
-use crate::{id::SessionKey, time::Now};
+use crate::time::Now;
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
-    Master,
-    Viewer(Rc<str>),
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Members {
@@ -40,12 +35,12 @@ pub(crate) struct Members {
     held: Rare<Held>,
     /// Vacant slots with superseded connections, each with the time at which to close the next connection. The list is
     /// nearly always empty.
-    vacant: Rare<(Slot, Now)>,
+    vacant: Rare<(Role, Now)>,
 }
 
 #[derive(Debug)]
 struct Superseded {
-    slot: Slot,
+    slot: Role,
     session: SessionKey,
     /// The connection that took over the slot. If that connection ends soon after its admission, this one regains the
     /// slot.
@@ -58,7 +53,7 @@ struct Superseded {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
     pub session: SessionKey,
-    /// Whether the connection ends shortly after its admission without having received anything from its client.
+    /// Whether the connection ended shortly after its admission, having received nothing from its client.
     pub brief: bool,
     pub spoke: bool,
 }
@@ -66,7 +61,7 @@ pub(crate) struct Leaver {
 /// A slot that is held because a superseded connection has sent only part of a message.
 #[derive(Debug)]
 struct Held {
-    slot: Slot,
+    slot: Role,
     by: SessionKey,
     /// When to abort the connection. `u64::MAX` once it has been aborted or the message is complete.
     until: Now,
@@ -101,18 +96,18 @@ impl Members {
     #[must_use]
     pub(crate) fn to_master(&self) -> Option<SessionKey> {
         self.master
-            .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
+            .filter(|_| self.held.is_empty() || !self.holds(&Role::Master))
     }
 
     #[must_use]
     pub(crate) fn to_viewer(&self, id: &str) -> Option<SessionKey> {
-        let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
+        let held = |held: &Held| matches!(&held.slot, Role::Viewer(other) if **other == *id);
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
     /// Holds a slot until [`Members::release`], because a superseded connection has sent only part of a message. The
     /// connection is aborted at `until`.
-    pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
+    pub(crate) fn hold(&mut self, slot: Role, by: SessionKey, until: Now) {
         let ask = Now(u64::MAX);
         self.held.push(Held {
             slot,
@@ -134,7 +129,7 @@ impl Members {
         }
     }
 
-    /// Returns a connection whose query is due at `now`. Each connection is returned once.
+    /// Returns a connection whose query for unacknowledged bytes is due at `now`. Returns each connection only once.
     pub(crate) fn take_holder_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.ask <= now)?;
         held.ask = Now(u64::MAX);
@@ -142,14 +137,14 @@ impl Members {
     }
 
     #[must_use]
-    pub(crate) fn of(&self, slot: &Slot) -> Option<SessionKey> {
+    pub(crate) fn of(&self, slot: &Role) -> Option<SessionKey> {
         match slot {
-            Slot::Master => self.master,
-            Slot::Viewer(id) => self.viewer(id),
+            Role::Master => self.master,
+            Role::Viewer(id) => self.viewer(id),
         }
     }
 
-    /// Releases the slot that a superseded connection holds. Returns `false` if it does not hold one.
+    /// Releases the slot that a superseded connection holds. Returns `false` if the connection does not hold one.
     pub(crate) fn release(&mut self, by: SessionKey) -> bool {
         let before = self.held.len();
         self.held.retain(|held| held.by != by);
@@ -164,7 +159,7 @@ impl Members {
             .min()
     }
 
-    /// Returns the most recently superseded connection of a slot that is vacant at `now`. The caller must close it.
+    /// Returns the connection to close because a slot is vacant at `now`: the slot's most recently superseded one.
     pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
@@ -173,13 +168,13 @@ impl Members {
         last.map(|last| last.session)
     }
 
-    fn forget_vacancy(&mut self, slot: &Slot) {
+    fn forget_vacancy(&mut self, slot: &Role) {
         if !self.vacant.is_empty() && !self.superseded.iter().any(|older| older.slot == *slot) {
             self.vacant.retain(|(other, _)| other != slot);
         }
     }
 
-    /// Returns a connection that has held its slot for too long at `now`. Each connection is returned once.
+    /// Returns a connection that has held its slot for too long at `now`. Returns each connection only once.
     pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
@@ -190,7 +185,7 @@ impl Members {
         self.held.iter().map(|held| held.by)
     }
 
-    fn holds(&self, slot: &Slot) -> bool {
+    fn holds(&self, slot: &Role) -> bool {
         self.held.iter().any(|held| held.slot == *slot)
     }
 
@@ -227,8 +222,8 @@ impl Members {
 
     /// Returns `true` if a new connection for this slot would exceed `viewers_max`.
     #[must_use]
-    pub(crate) fn is_full_for(&self, slot: &Slot, viewers_max: usize) -> bool {
-        let Slot::Viewer(id) = slot else {
+    pub(crate) fn is_full_for(&self, slot: &Role, viewers_max: usize) -> bool {
+        let Role::Viewer(id) = slot else {
             return false;
         };
         self.viewers.len() >= viewers_max && self.viewers.get(id).is_none()
@@ -240,7 +235,7 @@ impl Members {
     /// Returns [`TableFull`] if the number of viewers would exceed `viewers_max`.
     pub(crate) fn join(
         &mut self,
-        slot: Slot,
+        slot: Role,
         session: SessionKey,
         (viewers_max, hasher): (usize, &RandomState),
         now: Now,
@@ -249,8 +244,8 @@ impl Members {
             return Err(TableFull);
         }
         let superseded = match &slot {
-            Slot::Master => self.master.replace(session),
-            Slot::Viewer(id) => self.viewers.insert(id.clone(), session, hasher),
+            Role::Master => self.master.replace(session),
+            Role::Viewer(id) => self.viewers.insert(id.clone(), session, hasher),
         };
         self.vacant.retain(|(other, _)| *other != slot);
         let holders = self.held.iter().filter(|held| held.slot == slot);
@@ -264,7 +259,7 @@ impl Members {
     }
 
     /// Removes a connection that left at `now`. Returns the connection that regains the slot, if there is one.
-    pub(crate) fn leave(&mut self, slot: &Slot, leaver: Leaver, now: Now) -> Option<SessionKey> {
+    pub(crate) fn leave(&mut self, slot: &Role, leaver: Leaver, now: Now) -> Option<SessionKey> {
         if self.of(slot) == Some(leaver.session) {
             self.note_spoken(slot, leaver, usize::MAX);
         } else {
@@ -273,12 +268,14 @@ impl Members {
             return None;
         }
         let gave_way = |older: &Superseded| leaver.brief && older.by == leaver.session;
-        let place = self.superseded.iter().position(gave_way);
-        let returning = place.map(|place| self.superseded.remove(place).session);
+        let returning = self
+            .superseded
+            .take_first(gave_way)
+            .map(|older| older.session);
         match (slot, returning) {
-            (Slot::Master, session) => self.master = session,
-            (Slot::Viewer(id), Some(session)) => self.viewers.replace(id, session),
-            (Slot::Viewer(id), None) => self.viewers.remove(id),
+            (Role::Master, session) => self.master = session,
+            (Role::Viewer(id), Some(session)) => self.viewers.replace(id, session),
+            (Role::Viewer(id), None) => self.viewers.remove(id),
         }
         if let Some(session) = returning {
             self.release(session); // what it has begun to send precedes all later messages
@@ -292,8 +289,8 @@ impl Members {
     }
 
     /// Removes a superseded connection. If it was brief, the connections that it had superseded now count as superseded
-    /// by its own successor.
-    fn give_way_no_more(&mut self, slot: &Slot, leaver: Leaver) {
+    /// by its successor.
+    fn give_way_no_more(&mut self, slot: &Role, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {
             return;
@@ -306,7 +303,7 @@ impl Members {
     }
 
     /// Marks the slot's older connections as overtaken if the departing connection has sent a message.
-    fn note_spoken(&mut self, slot: &Slot, leaver: Leaver, place: usize) {
+    fn note_spoken(&mut self, slot: &Role, leaver: Leaver, place: usize) {
         let older = self.superseded.iter_mut().take(place);
         let same = older.filter(|older| older.slot == *slot);
         same.for_each(|older| older.overtaken |= leaver.spoke);
@@ -335,8 +332,8 @@ impl Members {
     }
 
     /// Returns when a connection lost its slot, and whether a newer connection in that slot has sent a message since.
-    /// `spoke` returns whether an open connection has sent a message. Returns `None` if the connection has its slot or
-    /// is not a member.
+    /// `spoke` returns whether an open connection has sent a message. Returns `None` if the connection still has its
+    /// slot or is not a member.
     pub(crate) fn lost(
         &self,
         session: SessionKey,
@@ -353,7 +350,7 @@ impl Members {
 
     fn supersede(
         &mut self,
-        slot: Slot,
+        slot: Role,
         (session, by): (SessionKey, SessionKey),
         since: Now,
     ) -> Option<SessionKey> {
@@ -382,7 +379,7 @@ impl Members {
 }
 
 /// Viewers by client id. Most channels have one viewer at a time. A single viewer is stored inline, because a hash
-/// table takes about 250 bytes. The hasher is passed as an argument, because all channels of a shard share it.
+/// table takes about 250 bytes. The caller passes in the hasher, because all channels of a shard share it.
 #[derive(Debug, Default)]
 pub(crate) enum Viewers {
     #[default]
@@ -469,12 +466,8 @@ impl Viewers {
 
     pub(crate) fn remove(&mut self, id: &str) {
         match self {
-            Self::None => {}
-            Self::One(only, _) => {
-                if **only == *id {
-                    *self = Self::None;
-                }
-            }
+            Self::One(only, _) if **only == *id => *self = Self::None,
+            Self::None | Self::One(..) => {}
             Self::Many(viewers) => {
                 viewers.remove(id);
                 if viewers.is_empty() {

@@ -1,9 +1,9 @@
 //! Messages queued for peers that are not connected; see codec/PROTOCOL.md, KEEP.
 //!
-//! A key consists of a direction and the id of a viewer. Each key queues the latest offer, the latest answer, and the
-//! ICE candidates of the offer, in order of acceptance. An offer replaces all earlier candidates, unless it is the
-//! first offer of its connection, because some clients send candidates first. Messages are stored as complete frames,
-//! so that delivering one takes a single copy.
+//! Messages are queued under a key, which consists of a direction and a viewer id. Each key holds the latest offer, the
+//! latest answer, and the offer's ICE candidates, in order of acceptance. An offer replaces all earlier candidates,
+//! unless it is the first offer of its connection, because some clients send candidates before the offer. Messages are
+//! stored as complete frames, so that delivering one takes a single copy.
 
 use crate::channel::rare::Rare;
 use crate::id::{CallerId, SessionKey};
@@ -45,7 +45,7 @@ pub(crate) struct Message {
 pub(crate) struct KeyName<'a> {
     pub towards: Towards,
     pub viewer: &'a Rc<str>,
-    /// The viewer's caller, if it has its own share of the queue. A key keeps the caller that created it.
+    /// The viewer's caller, if it has its own share of the queue. A key remembers the caller that created it.
     pub caller: Option<CallerId>,
 }
 
@@ -62,7 +62,7 @@ struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     caller: Option<CallerId>,
-    /// When to check whether another viewer has replaced this one. Set once this viewer has sent a close frame.
+    /// When to check whether another viewer has replaced this one. Set when this viewer has sent a close frame.
     closed: Option<Now>,
     messages: VecDeque<Message>,
 }
@@ -88,7 +88,7 @@ pub(crate) struct Full;
 
 impl Pending {
     /// Queues a message and calls `dropped` for each older message that it replaces. Returns the key that was evicted,
-    /// if any. Only keys of viewers that are `gone` are evicted.
+    /// if any. Only keys whose viewers are `gone` are evicted.
     ///
     /// # Errors
     /// Returns [`Full`] if the message does not fit. In that case, the queue is unchanged.
@@ -107,17 +107,15 @@ impl Pending {
         }
         let leaving = self.leaving(name, &gone)?;
         let displaced = leaving.map(|place| self.remove(place));
-        let KeyName {
-            towards,
-            viewer,
-            caller,
-        } = name;
-        let place = self.keys.iter().position(|key| key.is(towards, viewer));
+        let place = self
+            .keys
+            .iter()
+            .position(|key| key.is(name.towards, name.viewer));
         let place = place.unwrap_or_else(|| {
             self.keys.push(PendingKey {
-                towards,
-                viewer: viewer.clone(),
-                caller,
+                towards: name.towards,
+                viewer: name.viewer.clone(),
+                caller: name.caller,
                 closed: None,
                 messages: VecDeque::new(),
             });
@@ -131,13 +129,13 @@ impl Pending {
         Ok(displaced.map(|key| (key.towards, key.viewer, key.messages)))
     }
 
-    /// Returns the index of the key to evict in favour of a message. Returns `None` if the key of the message already
+    /// Returns the index of the key to evict to make room for a message. Returns `None` if the message's key already
     /// exists or the table has a free entry.
     ///
     /// A key can be evicted only if its viewer has left. A caller that has used up its share of the keys must evict one
-    /// of its own. If the table is full, the caller with the most keys loses one. Afterwards, it must still have at
-    /// least as many keys as the newcomer. Keys without a caller are treated as belonging to a single caller whose
-    /// share is unlimited.
+    /// of its own. If the table is full, the caller with the most keys loses one, provided that it still has at least
+    /// as many keys as the newcomer afterwards. All keys without a caller are treated as belonging to a single caller
+    /// whose share is unlimited.
     ///
     /// # Errors
     /// Returns [`Full`] if no key can be evicted.
@@ -167,7 +165,7 @@ impl Pending {
         leaving.map(|(place, _)| Some(place)).ok_or(Full)
     }
 
-    /// Returns the caller of a key, and when to check whether another viewer has replaced its departed viewer. For an
+    /// Returns a key's caller, and when to check whether another viewer has replaced the key's departed viewer. For an
     /// unknown key, returns the values that a new key would have.
     #[must_use]
     pub(crate) fn facts_of(&self, name: KeyName<'_>) -> (Option<CallerId>, Option<Now>) {
@@ -185,9 +183,8 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`. A key is
-    /// removed only if its caller has another viewer. That viewer must have a key, or be connected according to
-    /// `others`.
+    /// Removes the oldest key whose viewer is still `gone` and sent a close frame long enough before `now`. The key is
+    /// removed only if its caller has another viewer that has a key or, according to `others`, is connected.
     pub(crate) fn take_closed(
         &mut self,
         now: Now,
@@ -208,7 +205,7 @@ impl Pending {
         }
     }
 
-    /// Removes the messages of a key and merges them with messages that an outbox returned, in order of acceptance. The
+    /// Removes a key's messages and merges them with messages that an outbox returned, in order of acceptance. The
     /// caller queues the result message by message, so that returned messages precede newer ones.
     pub(crate) fn take_with(
         &mut self,
@@ -223,7 +220,7 @@ impl Pending {
     }
 
     /// Returns the number of bytes that a message would add to the queue, after subtracting the bytes that it replaces
-    /// or evicts. Returns `None` if the limit of the channel or of the caller's share would be exceeded.
+    /// or evicts. Returns `None` if this would exceed the channel's limit or the caller's share of it.
     #[must_use]
     pub(crate) fn growth(
         &self,
@@ -256,9 +253,10 @@ impl Pending {
         own.map(PendingKey::bytes).sum()
     }
 
-    /// Evicts one message to free memory, and returns it with its key. The message is taken from the largest key of a
-    /// `gone` viewer or, if there is none, from the largest key. Among keys of the same size, the key with the oldest
-    /// message is chosen. From that key, the oldest candidate is evicted or, if there is none, the oldest message.
+    /// Evicts one message to free memory, and returns it with its key. The message comes from the largest key of a
+    /// `gone` viewer or, if there is none, from the largest key. If several keys have that size, the one with the
+    /// oldest message is chosen. Within the key, the oldest candidate is evicted or, if there is none, the oldest
+    /// message.
     pub(crate) fn evict(
         &mut self,
         gone: impl Fn(&str) -> bool,
@@ -291,9 +289,9 @@ impl Pending {
         key
     }
 
-    /// Removes all messages for the master except those from `held` viewers. The messages are grouped by key and sorted
-    /// by each key's oldest offer (or oldest message). The keys of `gone` viewers come last. Each group is returned
-    /// with a number that orders it relative to waiting calls.
+    /// Removes all messages for the master except those from `held` viewers. Groups the messages by key, and sorts the
+    /// groups by each key's oldest offer (or oldest message). The groups of `gone` viewers come last. Each group is
+    /// returned with a number that orders it relative to waiting calls.
     pub(crate) fn take_for_master(
         &mut self,
         held: impl Fn(&str) -> bool,
@@ -326,7 +324,7 @@ impl Pending {
         keys.flat_map(|key| key.messages).collect()
     }
 
-    /// Drops expired messages and calls `dropped` for each of them.
+    /// Drops the messages for which `is_over` returns `true`, and calls `dropped` for each of them.
     pub(crate) fn drop_if(
         &mut self,
         is_over: impl Fn(Towards, &str, &Message) -> bool,
@@ -370,12 +368,10 @@ impl Pending {
         let keys = self.keys.iter();
         let keys = keys.filter(|key| key.towards == Towards::Master);
         keys.filter_map(|key| {
-            let offer = |message: &&Message| message.action == Action::SdpOffer;
-            let message = key.messages.iter().find(offer);
             Some(Kept {
                 viewer: &key.viewer,
                 caller: key.caller,
-                message: message.or_else(|| key.messages.front())?,
+                message: key.first()?,
             })
         })
     }
@@ -405,14 +401,15 @@ impl PendingKey {
         self.messages.front().map_or(0, |oldest| oldest.order)
     }
 
+    /// Returns the oldest offer or, if there is none, the oldest message.
+    fn first(&self) -> Option<&Message> {
+        let offer = |message: &&Message| message.action == Action::SdpOffer;
+        let offer = self.messages.iter().find(offer);
+        offer.or_else(|| self.messages.front())
+    }
+
     fn rank(&self) -> u64 {
-        let offer = self
-            .messages
-            .iter()
-            .find(|message| message.action == Action::SdpOffer);
-        offer
-            .or_else(|| self.messages.front())
-            .map_or(u64::MAX, |message| message.order)
+        self.first().map_or(u64::MAX, |message| message.order)
     }
 
     /// Returns `true` if a new message replaces a queued one. An offer replaces the previous offer and its candidates,
@@ -452,12 +449,8 @@ impl PendingKey {
 
     fn freed_by(&self, new: &Message) -> usize {
         let going = self.going(new);
-        self.messages
-            .iter()
-            .zip(going)
-            .filter(|(_, goes)| *goes)
-            .map(|(message, _)| message.frame.len())
-            .sum()
+        let going = self.messages.iter().zip(going).filter(|(_, goes)| *goes);
+        going.map(|(message, _)| message.frame.len()).sum()
     }
 
     fn make_place(&mut self, new: &Message, dropped: &mut impl FnMut(&Message)) -> usize {

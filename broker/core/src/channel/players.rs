@@ -1,4 +1,4 @@
-//! Calls from players. A player does not use an SDK, so the broker gathers the answer and its candidates and ends the
+//! Calls from players. Players do not use an SDK, so the broker gathers the answer and its candidates, and ends the
 //! call. See codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //!    | offer ───────► | candidate | answer | candidate |  quiet ───► 201        |
 //!                     |◄──────────────── gather_max ────────────────►|
 //! ```
-//! Candidates may precede the answer. Without an answer, the call lasts as long as it is allowed to wait.
+//! Candidates may precede the answer. Without an answer, the call lasts until its maximum waiting time has passed.
 
 use crate::settings::Whep;
 use crate::{id::CallerId, id::SessionKey, time::Now};
@@ -93,7 +93,7 @@ impl Player {
         Ok(kept)
     }
 
-    /// Returns when the call ends if no further message arrives.
+    /// Returns the time at which the call will end if no further message arrives.
     pub(crate) fn ends(&self, rules: &Whep) -> Now {
         let most = self.longest(rules);
         if self.gathered.is_complete() {

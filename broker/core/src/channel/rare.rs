@@ -2,8 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A list that takes one machine word while it is empty. A `Vec` takes three. An active channel has several of these
-/// lists.
+/// A list that takes a single machine word while it is empty, whereas a `Vec` takes three. An active channel has
+/// several such lists.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(
     #[expect(
@@ -24,12 +24,18 @@ impl<T> Rare<T> {
         self.0.get_or_insert_default().push(item);
     }
 
-    /// Removes an item. Panics if the index is out of bounds.
+    /// Removes and returns an item. Panics if the index is out of bounds.
     pub(crate) fn remove(&mut self, place: usize) -> T {
         let list = self.0.as_mut().expect("the place of an item");
         let item = list.remove(place);
         self.shrink();
         item
+    }
+
+    /// Removes and returns the first item that `is` selects.
+    pub(crate) fn take_first(&mut self, is: impl FnMut(&T) -> bool) -> Option<T> {
+        let place = self.iter().position(is)?;
+        Some(self.remove(place))
     }
 
     pub(crate) fn take(&mut self) -> Vec<T> {

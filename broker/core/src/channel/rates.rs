@@ -1,5 +1,5 @@
-//! The rate limits of one channel for connections, API calls and changes. Masters have their own buckets. Every other
-//! caller has its own share of each limit.
+//! A channel's rate limits for connections, API calls and changes. Masters have their own buckets. Every other caller
+//! has its own share of each limit.
 
 use crate::limits::{CALLER_BUCKETS_MAX, CALLER_TOKENS};
 use crate::settings::{Quotas, Rate};
@@ -17,7 +17,7 @@ pub(crate) enum Metered {
 }
 
 impl Metered {
-    /// Returns the rate limit of the event; `None` if there is no limit per channel.
+    /// Returns the rate limit of the event; `None` if the event has no per-channel limit.
     #[must_use]
     pub(crate) fn rate(self, quotas: &Quotas) -> Option<Rate> {
         if quotas.off {
@@ -49,6 +49,13 @@ impl Metered {
     }
 }
 
+/// An event, and the caller whose share it counts towards, if callers have shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RateKey {
+    pub what: Metered,
+    pub caller: Option<CallerId>,
+}
+
 /// The rate limit buckets that are not full. There are nearly always none.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
@@ -61,56 +68,46 @@ pub(crate) struct Rates {
 
 #[derive(Debug)]
 struct Used {
-    what: Metered,
-    caller: Option<CallerId>,
+    key: RateKey,
     bucket: Bucket,
 }
 
 impl Rates {
     #[must_use]
-    pub(crate) fn has(
-        &self,
-        what: Metered,
-        caller: Option<CallerId>,
-        quotas: &Quotas,
-        now: Now,
-    ) -> bool {
-        let Some(rate) = what.rate(quotas) else {
+    pub(crate) fn has(&self, key: RateKey, quotas: &Quotas, now: Now) -> bool {
+        let Some(rate) = key.what.rate(quotas) else {
             return true;
         };
-        let all = self.channel.iter().find(|used| used.is(what, None));
-        let own = self.callers.iter().find(|used| used.is(what, caller));
+        let all = self.channel.iter().find(|used| used.key.what == key.what);
+        let own = self.callers.iter().find(|used| used.key == key);
         all.is_none_or(|all| all.bucket.has(rate, now))
             && own.is_none_or(|own| own.bucket.has_several(CALLER_TOKENS, rate, now))
     }
 
     /// Takes a token from the channel's bucket and one from the caller's share. If either is empty, takes nothing and
     /// returns `false`.
-    pub(crate) fn take(
-        &mut self,
-        what: Metered,
-        caller: Option<CallerId>,
-        quotas: &Quotas,
-        now: Now,
-    ) -> bool {
-        let Some(rate) = what.rate(quotas) else {
+    pub(crate) fn take(&mut self, key: RateKey, quotas: &Quotas, now: Now) -> bool {
+        let Some(rate) = key.what.rate(quotas) else {
             return true;
         };
-        if !self.has(what, caller, quotas, now) {
+        if !self.has(key, quotas, now) {
             return false;
         }
-        Used::take(&mut self.channel, (what, None), 1, rate, now);
-        if caller.is_some() {
-            self.make_room(what, caller, quotas, now);
-            let own = (what, caller);
-            Used::take(&mut self.callers, own, CALLER_TOKENS, rate, now);
+        let shared = RateKey {
+            caller: None,
+            ..key
+        };
+        Used::take(&mut self.channel, shared, 1, rate, now);
+        if key.caller.is_some() {
+            self.make_room(key, quotas, now);
+            Used::take(&mut self.callers, key, CALLER_TOKENS, rate, now);
         }
         true
     }
 
     /// Evicts the caller bucket with the least debt if the table is full and has no bucket for `caller`.
-    fn make_room(&mut self, what: Metered, caller: Option<CallerId>, quotas: &Quotas, now: Now) {
-        let known = self.callers.iter().any(|used| used.is(what, caller));
+    fn make_room(&mut self, key: RateKey, quotas: &Quotas, now: Now) {
+        let known = self.callers.iter().any(|used| used.key == key);
         if known || self.callers.len() < CALLER_BUCKETS_MAX {
             return;
         }
@@ -134,32 +131,18 @@ impl Rates {
 
 impl Used {
     /// Takes tokens from a bucket. The caller has verified that they are available.
-    fn take(
-        all: &mut Vec<Self>,
-        (what, caller): (Metered, Option<CallerId>),
-        tokens: u32,
-        rate: Rate,
-        now: Now,
-    ) {
-        if let Some(used) = all.iter_mut().find(|used| used.is(what, caller)) {
+    fn take(all: &mut Vec<Self>, key: RateKey, tokens: u32, rate: Rate, now: Now) {
+        if let Some(used) = all.iter_mut().find(|used| used.key == key) {
             used.bucket.take_several(tokens, rate, now);
             return;
         }
         let mut bucket = Bucket::default();
         bucket.take_several(tokens, rate, now);
-        all.push(Self {
-            what,
-            caller,
-            bucket,
-        });
-    }
-
-    fn is(&self, what: Metered, caller: Option<CallerId>) -> bool {
-        self.what == what && self.caller == caller
+        all.push(Self { key, bucket });
     }
 
     fn full_in(&self, quotas: &Quotas, now: Now) -> u64 {
-        let rate = self.what.rate(quotas);
+        let rate = self.key.what.rate(quotas);
         rate.map_or(0, |rate| self.bucket.full_in(rate, now))
     }
 }

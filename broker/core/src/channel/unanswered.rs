@@ -5,8 +5,8 @@
 //!                   │                            │                                             then removed
 //!                   └── answered, replaced by a newer offer, viewer closed, expired: removed ──┘
 //! ```
-//! A master that restarts between receiving an offer and answering it has lost the offer, so the viewer would wait in
-//! vain. While a redelivery is due, newer messages from the viewer are queued, so that they follow the offer and its
+//! A master that restarts after receiving an offer but before answering it has lost the offer, so the viewer would wait
+//! in vain. While a redelivery is due, newer messages from the viewer are queued, so that they follow the offer and its
 //! candidates.
 
 use crate::channel::rare::Rare;
@@ -42,16 +42,16 @@ enum Stage {
     UnderWay,
     /// A master has acknowledged the offer. Contains the offer's frame.
     Had(Box<[u8]>),
-    /// The offer is due for redelivery to this connection of the master at this time.
+    /// The offer is due for redelivery to this master connection at this time.
     Due(Box<[u8]>, SessionKey, Now),
 }
 
-/// The connection of the master to which an offer is redelivered.
+/// The master connection to which an offer is redelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedMaster {
     /// The current connection, which receives the offer at this time.
     Current(Now),
-    /// The next connection of the master.
+    /// The master's next connection.
     Next,
 }
 
@@ -60,8 +60,8 @@ pub enum AwaitedMaster {
 pub(crate) struct Unanswered(Rare<Offer>);
 
 impl Unanswered {
-    /// Records an accepted offer in place of the viewer's previous one. If the table is full, the oldest offer is
-    /// evicted. Returns `true` if messages were waiting for the redelivery of an offer that has been removed.
+    /// Records an accepted offer, which replaces the viewer's previous one. If the table is full, the oldest offer is
+    /// evicted. Returns `true` if messages were waiting for the redelivery of the replaced or evicted offer.
     pub(crate) fn begin(
         &mut self,
         viewer: &str,
@@ -91,8 +91,8 @@ impl Unanswered {
         holds
     }
 
-    /// Removes the offers of a viewer connection that has closed. If messages are waiting for the redelivery of an
-    /// offer, the offer expires instead. This releases the messages.
+    /// Removes the offers of a viewer connection that has closed. If messages are waiting for an offer's redelivery,
+    /// the offer expires instead, which releases them.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -101,7 +101,7 @@ impl Unanswered {
     }
 
     /// Records that a master has acknowledged an offer. Returns the viewer, or `None` if the offer has been removed. If
-    /// the master has reconnected in the meantime, `then` contains the new connection and the time of the redelivery.
+    /// the master has reconnected meanwhile, `then` contains the new connection and the redelivery time.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,
@@ -187,8 +187,7 @@ impl Unanswered {
     /// Removes an offer whose redelivery is due at `now`, and returns it with its frame.
     pub(crate) fn take_due(&mut self, now: Now) -> Option<(Offer, Box<[u8]>)> {
         let due = |offer: &Offer| matches!(offer.stage, Stage::Due(_, _, at) if at <= now);
-        let place = self.0.iter().position(due)?;
-        let mut offer = self.0.remove(place);
+        let mut offer = self.0.take_first(due)?;
         match std::mem::replace(&mut offer.stage, Stage::UnderWay) {
             Stage::UnderWay => None,
             Stage::Had(frame) | Stage::Due(frame, ..) => Some((offer, frame)),
@@ -223,7 +222,7 @@ impl Unanswered {
         true
     }
 
-    /// Returns when the next acknowledged offer is due for redelivery or expires. If `reached` is `false`, the master
+    /// Returns when the next acknowledged offer must be redelivered or expires. If `reached` is `false`, the master
     /// cannot receive messages, and no redelivery is due.
     pub(crate) fn next_due(&self, reached: bool) -> Option<Now> {
         let due = self.0.iter().filter_map(|offer| match offer.stage {

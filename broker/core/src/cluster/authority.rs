@@ -10,51 +10,51 @@
 //! ```
 //! A process that was paused resumes in `Asking` and completes one round of queries before it decides.
 //!
-//! An answer from etcd counts from when its query was sent, or from when the last acknowledged keepalive was sent,
-//! whichever is earlier. A claim waits until the lease expires, and by then the owner has stopped admitting clients.
+//! The validity of an etcd answer is counted from the time its query was sent or the time the last acknowledged
+//! keepalive was sent, whichever is earlier. Other nodes wait for the lease to expire before they claim a slot. By
+//! then, the owner has stopped admitting clients.
 //!
-//! A node that was alone or paused for a lease or longer may return while others are claiming its slots. Because a
-//! registration blocks claims, the node admits clients as soon as etcd shows the node's own registration. Answers from
-//! peers are sufficient only if no peer can reach etcd. An etcd whose storage is full accepts neither registrations nor
-//! claims. In that case, the node first announces to its peers that it serves, and all of them must answer.
+//! If a node was alone or paused for a lease or longer, others may be claiming its slots when it returns. A
+//! registration blocks claims, so the node admits clients as soon as etcd shows its own registration. Answers from
+//! peers suffice only if no peer can reach etcd. If etcd's storage is full, etcd accepts neither registrations nor
+//! claims. The node then first announces to its peers that it serves, and all of them must answer.
 
 use crate::cluster::limits::{
     ALONE_AGAIN_MS, ANNOUNCED_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, Spans, TICK_MS,
 };
 use crate::time::Now;
 
-/// Decides whether a node may serve its slots and for how long. Each process has one instance.
+/// Decides whether and for how long a node may serve its slots. Each process has one instance.
 #[derive(Debug)]
 pub struct Authority {
     standing: Standing,
     valid_until: Now,
-    /// Send time of the latest answered query to etcd for the slots or for the watch's progress.
-    etcd: Option<Now>,
-    /// Like `etcd`, but updated only while no node could claim a slot, because etcd held this node's registration or
-    /// accepted no claims.
+    /// When this node sent the latest answered etcd query, either for the slots or for the watch's progress.
+    pub(crate) etcd: Option<Now>,
+    /// Like `etcd`, but updated only while no other node could claim a slot, because etcd held this node's registration
+    /// or accepted no claims.
     protected: Option<Now>,
-    /// When the process was last resumed after a pause.
+    /// When the process last resumed after a pause.
     gap: Option<Now>,
     alone_at: Option<Now>,
     held_until: Option<Now>,
-    /// When the node began to announce that it serves. It announces this if it returns while etcd accepts no
-    /// registrations.
+    /// When the node started to announce that it serves. A returning node does so if etcd accepts no registrations.
     announced: Option<Now>,
-    /// Whether the last permission to admit clients has expired. In that case, other nodes may have claimed the slots.
+    /// Whether the node's permission to admit clients has expired, so that other nodes may have claimed its slots.
     lapsed: bool,
     spans: Spans,
 }
 
-/// The facts on which `Authority::decide` bases its decision.
+/// The inputs to `Authority::decide`.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds {
     /// Send time of the latest query that a peer has answered.
     pub peers: Option<Now>,
     /// Whether this process can reach etcd, either directly or through a peer that answers.
     pub etcd_is_near: bool,
-    /// When the lease of the registration began, according to the last acknowledged keepalive.
+    /// When the last acknowledged keepalive (or the grant request) for the registration's lease was sent.
     pub lease: Option<Now>,
-    /// Whether the storage of etcd is full, so that it accepts no registrations or claims.
+    /// Whether etcd's storage is full, so that etcd accepts neither registrations nor claims.
     pub is_full: bool,
     /// Whether every other registered node answers this one.
     pub has_all_peers: bool,
@@ -67,7 +67,7 @@ pub struct Grounds {
 pub enum Standing {
     /// The node has never registered and serves nothing.
     Starting,
-    /// etcd or a peer answers the node.
+    /// etcd or a peer answers.
     Answered,
     /// Neither etcd nor any peer answers, but no other node can claim this node's slots, so it continues to serve.
     Exception,
@@ -75,7 +75,7 @@ pub enum Standing {
     Asking,
     /// Neither etcd nor any peer answers, and other nodes may claim this node's slots.
     Alone,
-    /// The node was alone twice within a short time. It waits for a lease even though others answer again.
+    /// The node was alone twice within a short time. It waits for a lease although others answer again.
     Held,
 }
 
@@ -97,12 +97,12 @@ impl Authority {
         }
     }
 
-    /// Applies the lease that etcd has granted.
+    /// Adopts the time spans of the lease that etcd has granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Returns the time until which clients may be admitted.
+    /// Returns the time until which this node may admit clients.
     #[must_use]
     pub fn valid_until(&self) -> Now {
         self.valid_until
@@ -114,7 +114,7 @@ impl Authority {
         self.standing
     }
 
-    /// Records that etcd has answered a query for the slots or for the watch's progress, sent at `asked`.
+    /// Records that etcd has answered a query sent at `asked`, either for the slots or for the watch's progress.
     pub fn etcd_answers(&mut self, asked: Now) {
         if self.gap.is_none_or(|gap| asked >= gap) {
             self.etcd = self.etcd.max(Some(asked));
@@ -127,12 +127,6 @@ impl Authority {
         self.protected = None;
     }
 
-    /// Returns the send time of the latest answered query to etcd for the slots or for the watch's progress.
-    #[must_use]
-    pub fn etcd_asked(&self) -> Option<Now> {
-        self.etcd
-    }
-
     /// Returns `true` if etcd has answered recently.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {
@@ -140,7 +134,7 @@ impl Authority {
             .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
     }
 
-    /// Returns `true` if slots may have moved, because the latest answer from etcd about them is more than a lease old.
+    /// Returns `true` if slots may have moved, because etcd's latest answer about them is more than a lease old.
     #[must_use]
     pub fn is_outdated(&self, now: Now) -> bool {
         self.etcd
@@ -166,7 +160,7 @@ impl Authority {
         }
     }
 
-    /// Decides how long the node may admit clients. Returns `true` if the node has just entered [`Standing::Alone`].
+    /// Decides how long the node may admit clients. Returns `true` if the node has just become [`Standing::Alone`].
     pub fn decide(&mut self, grounds: &Grounds, now: Now) -> bool {
         let may_be_taken = grounds.may_be_taken;
         self.announce(grounds, now);
@@ -210,10 +204,10 @@ impl Authority {
         self.announced = announces.then_some(since);
     }
 
-    /// Extends `protected` if no node can have claimed a slot by the time of etcd's last answer. With a registration,
-    /// the answer counts up to the last keepalive, because claims wait for a lease after it. If etcd's storage is full,
-    /// etcd accepts no claims until space is freed. A returning node must have announced that it serves, and etcd must
-    /// have returned the slots after that.
+    /// Extends `protected` if no other node can have claimed a slot by the time of etcd's last answer. If the node is
+    /// registered, the answer counts up to the last keepalive, because claims wait for a lease after that. If etcd's
+    /// storage is full, etcd accepts no claims until space is freed. A returning node must then have announced that it
+    /// serves, and etcd must have returned the slots since.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),
@@ -228,10 +222,10 @@ impl Authority {
         self.protected.max(grounds.peers.filter(|_| counts))
     }
 
-    /// Returns `true` if this node tells others that it serves, or is about to serve.
+    /// Returns `true` if this node tells its peers that it serves or is about to serve.
     ///
-    /// If etcd accepts no registrations, a returning node is protected only by this announcement, because etcd may
-    /// accept claims again at any time.
+    /// If etcd accepts no registrations, this announcement is the only protection that a returning node has, because
+    /// etcd may accept claims again at any time.
     #[must_use]
     pub fn says_that_it_serves(&self, now: Now) -> bool {
         now < self.valid_until || self.announced.is_some()

@@ -1,14 +1,14 @@
-//! A node's use of etcd: calls in flight, replies and the watch.
+//! How a node uses etcd: calls in flight, replies and the watch.
 //!
 //! Slots, registrations and members at known revisions are stored in [`etcd_view`](crate::cluster::etcd_view).
 
-use crate::cluster::etcd_calls::{Purpose, UnderWay};
+use crate::cluster::etcd_calls::{Purpose, UnderWay, Watch};
 use crate::cluster::limits::Spans;
-use crate::cluster::message::{CallId, NodeOutput, Packed, Reply, WatchId};
-use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
+use crate::cluster::message::{Call, CallId, NodeOutput, Packed, Reply, WatchId};
+use crate::cluster::types::{Change, EtcdId, Key, Revision, Snapshot};
 use crate::{cluster::Cluster, time::Now};
 
-// How etcd's replies and watch affect the node.
+// Handling of etcd's replies and of watch events.
 
 impl Cluster {
     pub(crate) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
@@ -23,12 +23,12 @@ impl Cluster {
             }
             Reply::KeptAlive => {
                 if let Purpose::KeepAlive(lease) = call.purpose {
-                    self.registering.kept_alive(lease, call.sent);
+                    self.registering.kept = Some((lease, call.sent));
                 }
             }
             Reply::LeaseGone => {
                 if let Purpose::KeepAlive(lease) = call.purpose {
-                    self.registering.lease_gone(lease);
+                    self.registering.gone = Some(lease);
                     self.register(now);
                 }
             }
@@ -40,8 +40,8 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that have not noticed the change of history act on this commit, among them the slot's next
-                    // owner.
+                    // Nodes that have not noticed the new etcd history act on this commit. One of them is the slot's
+                    // next owner.
                     if committed && matches!(call.purpose, Purpose::Transfer(..)) {
                         self.made(&call, revision, now);
                     }
@@ -58,8 +58,8 @@ impl Cluster {
         }
     }
 
-    /// Returns `true` if a reply shows that etcd's history has changed. Otherwise, a linearizable reply is never older
-    /// than the state that was known when the call was sent.
+    /// Returns `true` if a reply shows that etcd's history has changed. Without such a change, a linearizable reply is
+    /// never older than the state known when the call was sent.
     fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
         let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
         if is_other {
@@ -80,15 +80,24 @@ impl Cluster {
         }
         self.view.apply_snapshot(snapshot, now);
         self.authority.etcd_answers(call.sent);
-        self.registering.was_read();
-        self.calls.was_read(now);
+        self.registering.refused = false;
+        self.calls.last_read = Some(now);
         self.watch(now);
     }
 
+    /// Opens a watch of the changes that the view does not show yet. Does nothing if a watch is already open.
     fn watch(&mut self, now: Now) {
-        if let Some(watch) = self.calls.open_watch(self.view.complete(), now) {
+        if self.calls.watch().is_none() {
+            self.calls.watches += 1;
+            let watch = WatchId(self.calls.watches);
+            self.calls.watch = Watch::Open {
+                id: watch,
+                progress: now,
+            };
+            let from = self.view.complete().next();
             let id = self.calls.number();
-            self.outputs.push_back(NodeOutput::Etcd(id, watch));
+            let call = Call::Watch { watch, from };
+            self.outputs.push_back(NodeOutput::Etcd(id, call));
         }
     }
 
@@ -113,7 +122,7 @@ impl Cluster {
             Purpose::Progress | Purpose::Retake(..) | Purpose::Vacate => {}
             Purpose::Away | Purpose::Revoke | Purpose::Write(..) => {}
         }
-        self.calls.want_read();
+        self.calls.wanted = true;
         self.read(now);
     }
 
@@ -121,16 +130,18 @@ impl Cluster {
         if call.purpose == Purpose::Claim {
             self.claims.made();
         }
-        let put = |&(key, value): &(Key, Value)| Change {
-            revision,
-            key,
-            value: Some(value),
-        };
-        let changes: Vec<Change> = call.puts.iter().map(put).collect();
-        self.view.apply_puts(&changes, now);
+        // The watch may still deliver earlier changes.
+        for &(key, value) in &call.puts {
+            let put = Change {
+                revision,
+                key,
+                value: Some(value),
+            };
+            self.view.apply(&put, now);
+        }
     }
 
-    /// Handles a call that etcd refused or that was not sent. Such a call has no effect.
+    /// Handles a call that etcd refused or that was never sent, and that therefore had no effect.
     fn refused(&mut self, call: &UnderWay, now: Now) {
         match call.purpose {
             Purpose::Transfer(slot, epoch) => {
@@ -141,9 +152,9 @@ impl Cluster {
                 self.outputs
                     .push_back(NodeOutput::WriteRefused(slot, number));
             }
-            Purpose::Read => self.calls.want_read(),
+            Purpose::Read => self.calls.wanted = true,
             Purpose::Claim => self.claims.failed(now),
-            Purpose::Grant | Purpose::Register => self.registering.refused(),
+            Purpose::Grant | Purpose::Register => self.registering.refused = true,
             Purpose::KeepAlive(_) | Purpose::Progress => {}
             Purpose::Retake(..) | Purpose::Vacate | Purpose::Away | Purpose::Revoke => {}
         }
@@ -155,20 +166,20 @@ impl Cluster {
             let is_gone =
                 |change: &Change| matches!(change.key, Key::Slot(_)) && change.value.is_none();
             if changes.iter().any(is_gone) {
-                // Nodes never delete the keys of slots, so something else has deleted this one. A full read shows what
-                // else is missing.
-                self.calls.want_read();
+                // Nodes never delete slot keys, so something else deleted this one. A full read shows what else is
+                // missing.
+                self.calls.wanted = true;
                 self.read(now);
             }
         }
     }
 
-    /// Handles the end of the watch. Whatever ended the watch may also have changed etcd's history, so the next watch
-    /// begins with a read.
+    /// Handles the end of the watch. Whatever ended it may also have changed etcd's history, so the node reads the
+    /// state before it opens another watch.
     pub(crate) fn watch_ended(&mut self, watch: WatchId, now: Now) {
         if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();
-            self.calls.want_read();
+            self.calls.wanted = true;
             self.read(now);
         }
     }

@@ -1,5 +1,5 @@
-//! The calls to etcd that are in flight, and the watch. If a call times out, its outcome is unknown. Such a call is not
-//! retried. Instead, the state is read again.
+//! Calls to etcd that are in flight, and the watch. If a call times out, its outcome is unknown. The node then reads
+//! the state again instead of retrying the call.
 
 use crate::cluster::limits::{CALL_MS, READ_EVERY_MS};
 use crate::cluster::message::{Call, CallId, WatchId};
@@ -12,19 +12,19 @@ pub(crate) struct EtcdCalls {
     pub(crate) under_way: Vec<UnderWay>,
     pub(crate) watch: Watch,
     pub(crate) watches: u32,
-    /// Whether part of the state is unknown, so that a full read is needed.
+    /// Whether part of the state is unknown and a full read is needed.
     pub(crate) wanted: bool,
-    last_read: Option<Now>,
+    pub(crate) last_read: Option<Now>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnderWay {
     pub(crate) id: CallId,
     pub(crate) sent: Now,
-    /// The highest revision that was known when the call was sent. A linearizable reply is never older.
+    /// The highest revision known when the call was sent. A linearizable reply is never older.
     pub(crate) known: Revision,
     pub(crate) purpose: Purpose,
-    /// The puts of a transaction, applied to the view after the transaction commits; empty for other calls.
+    /// The puts of a transaction, which are applied to the view after it commits. Empty for other calls.
     pub(crate) puts: Vec<(Key, Value)>,
 }
 
@@ -37,11 +37,11 @@ pub(crate) enum Purpose {
     Progress,
     Claim,
     Transfer(Slot, Epoch),
-    /// Assigns a new epoch to a slot after a transfer with an unknown outcome.
+    /// Assigns a new epoch to a slot whose transfer had an unknown outcome.
     Retake(Slot, Epoch),
-    /// Writes a record without an owner for a slot.
+    /// Writes a slot record without an owner.
     Vacate,
-    /// Marks this node as away in the roster.
+    /// Lists this node as away in the roster.
     Away,
     Revoke,
     Write(Slot, u32),
@@ -79,14 +79,14 @@ impl EtcdCalls {
         id
     }
 
-    /// Returns a new call id for a watch. A watch is a call without a reply.
+    /// Returns the next call id. A watch takes one too, although etcd never replies to it.
     pub(crate) fn number(&mut self) -> CallId {
         let id = CallId(self.next);
         self.next += 1;
         id
     }
 
-    /// Removes the call to which a reply belongs. Returns `None` if the call has timed out.
+    /// Removes and returns the call to which a reply belongs. Returns `None` if the call has timed out.
     pub(crate) fn replied(&mut self, id: CallId) -> Option<UnderWay> {
         let place = self.under_way.iter().position(|call| call.id == id)?;
         Some(self.under_way.remove(place))
@@ -103,15 +103,7 @@ impl EtcdCalls {
         self.under_way.iter().any(|call| call.purpose == *purpose)
     }
 
-    pub(crate) fn want_read(&mut self) {
-        self.wanted = true;
-    }
-
-    pub(crate) fn was_read(&mut self, now: Now) {
-        self.last_read = Some(now);
-    }
-
-    /// Returns `true` if the known state is being refreshed and decisions must not be based on it.
+    /// Returns `true` if the state must be read again before decisions can be based on it.
     #[must_use]
     pub(crate) fn is_unsure(&self) -> bool {
         self.wanted || self.last_read.is_none()
@@ -124,20 +116,6 @@ impl EtcdCalls {
             .is_none_or(|at| now.since(at) >= READ_EVERY_MS);
         let is_due = self.wanted || is_old || self.watch == Watch::Closed;
         is_due && !self.awaits(&Purpose::Read)
-    }
-
-    /// Opens a watch that starts at `complete`. Does nothing if a watch is already open.
-    pub(crate) fn open_watch(&mut self, complete: Revision, now: Now) -> Option<Call> {
-        if self.watch != Watch::Closed {
-            return None;
-        }
-        self.watches += 1;
-        let id = WatchId(self.watches);
-        self.watch = Watch::Open { id, progress: now };
-        Some(Call::Watch {
-            watch: id,
-            from: complete.next(),
-        })
     }
 
     #[must_use]
@@ -164,8 +142,8 @@ impl EtcdCalls {
         }
     }
 
-    /// Handles a pause of the process. The watch may still deliver old changes and report progress too early, so the
-    /// next watch starts at the revision of a full read.
+    /// Handles a pause of the process. The open watch may still deliver old changes and report progress too early. It
+    /// is therefore closed, and the next one starts at the revision of a full read.
     pub(crate) fn gap(&mut self) {
         self.close_watch();
         self.under_way.retain(|call| call.purpose != Purpose::Read);

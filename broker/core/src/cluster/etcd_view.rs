@@ -1,14 +1,15 @@
-//! A node's view of the keys in etcd. For each key, the highest revision wins, whether it comes from a read, from the
-//! watch or from a peer.
+//! A node's view of the keys in etcd. For each key, the highest revision wins, whether it was read, delivered by the
+//! watch or reported by a peer.
 
 use crate::cluster::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use crate::cluster::types::{
     Address, Change, Epoch, EtcdId, Key, Kinship, NodeId, NodeKey, Owner, Registration, Revision,
-    RosterState, Slot, SlotRecord, Snapshot, Value,
+    RosterState, Slot, SlotRecord, Snapshot, Value, grown,
 };
 use crate::time::Now;
+use std::collections::BTreeSet;
 
-/// The slots, registrations and members known to one node. Each process has one instance.
+/// The slots, registrations and members that one node knows. Each process has one instance.
 ///
 /// `complete ≤ newest`: every change up to `complete` has been applied. Individual slots may be known at later
 /// revisions.
@@ -23,7 +24,9 @@ pub struct View {
     etcd: Option<EtcdId>,
     /// Slots that have changed since the last [`Self::take_changed`], with their previous records.
     changed: Vec<(Slot, SlotRecord)>,
-    currency: Currency,
+    /// The times between which the watch has delivered all changes.
+    current_since: Now,
+    current_until: Option<Now>,
     first_registration: Option<Now>,
 }
 
@@ -35,12 +38,6 @@ struct NodeView {
     registration_as_of: Revision,
     /// When the node's registration disappeared, or was replaced by one from another cluster.
     absent_since: Option<Now>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Currency {
-    since: Now,
-    until: Option<Now>,
 }
 
 impl View {
@@ -55,7 +52,8 @@ impl View {
             newest,
             etcd,
             changed: Vec::new(),
-            currency: Currency::default(),
+            current_since: Now(0),
+            current_until: None,
             first_registration: None,
         }
     }
@@ -107,13 +105,6 @@ impl View {
         self.node(node).roster.map(|(_, address)| address)
     }
 
-    /// Returns the revision that a transaction expects for a node's roster entry; 0 if the node is not a member.
-    #[must_use]
-    pub fn roster_at(&self, node: NodeId) -> Revision {
-        let known = self.node(node);
-        known.roster.map_or(Revision(0), |_| known.roster_as_of)
-    }
-
     /// Returns a node's registration if it belongs to this cluster.
     #[must_use]
     pub fn registration(&self, node: NodeId) -> Option<Registration> {
@@ -135,18 +126,11 @@ impl View {
         })
     }
 
-    /// Returns the registration of this incarnation of a node.
+    /// Returns the registration of a node, provided that it was made by this incarnation.
     #[must_use]
     pub fn registered(&self, owner: Owner) -> Option<Registration> {
         self.registration(owner.node)
             .filter(|registration| registration.incarnation == owner.incarnation)
-    }
-
-    /// Returns the revision that a transaction expects for a node's registration; 0 if there is none.
-    #[must_use]
-    pub fn registration_at(&self, node: NodeId) -> Revision {
-        self.written(node)
-            .map_or(Revision(0), |registration| registration.revision)
     }
 
     /// Returns the revision that a transaction expects for a watched key; 0 if the key is absent.
@@ -154,25 +138,28 @@ impl View {
     pub fn at(&self, key: Key) -> Revision {
         match key {
             Key::Slot(slot) => self.slot(slot).epoch,
-            Key::Registration(node) => self.registration_at(node),
-            Key::Roster(node) => self.roster_at(node),
+            Key::Registration(node) => self.written(node).map_or(Revision(0), |it| it.revision),
+            Key::Roster(node) => {
+                let known = self.node(node);
+                known.roster.map_or(Revision(0), |_| known.roster_as_of)
+            }
             Key::Record(..) => Revision(0),
         }
     }
 
-    /// Returns every node that appears in at least one key.
+    /// Returns all nodes that appear in at least one key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
     }
 
-    /// Sets the key of a node. The keys of nodes with lower numbers must have been set before.
+    /// Sets a node's key. The keys of all lower-numbered nodes must already be set.
     pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
         if node.index() == self.keys.len() && node.index() < NODES_MAX {
             self.keys.push(key);
         }
     }
 
-    /// Returns the key of a node. All nodes use the same key for it. Defaults to the number of the node.
+    /// Returns a node's key, which is the same on all nodes. Defaults to the node's number.
     #[must_use]
     pub fn key(&self, node: NodeId) -> NodeKey {
         let key = self.keys.get(node.index()).copied();
@@ -188,56 +175,45 @@ impl View {
     /// Returns how long a node's registration has been absent from a complete view, in milliseconds.
     #[must_use]
     pub fn absent_ms(&self, node: NodeId) -> u64 {
-        let (Some(absent), Some(until)) = (self.node(node).absent_since, self.currency.until)
-        else {
+        let (Some(absent), Some(until)) = (self.node(node).absent_since, self.current_until) else {
             return 0;
         };
-        until.since(absent.max(self.currency.since))
+        until.since(absent.max(self.current_since))
     }
 
     /// Records that the watch has delivered all changes up to `asked`, the time at which its progress was requested.
     pub fn current_at(&mut self, asked: Now) {
-        match self.currency.until {
+        match self.current_until {
             Some(until) if asked.since(until) <= PROGRESS_GAP_MS => {
-                self.currency.until = Some(until.max(asked));
+                self.current_until = Some(until.max(asked));
             }
             Some(_) | None => self.renew_currency(asked),
         }
     }
 
-    /// Records that changes before `now` may have been missed. Absences are therefore timed from `now`.
+    /// Records that changes before `now` may have been missed. Absences are therefore measured from `now`.
     pub fn renew_currency(&mut self, now: Now) {
-        self.currency = Currency {
-            since: now,
-            until: Some(now),
-        };
+        (self.current_since, self.current_until) = (now, Some(now));
     }
 
-    /// Marks the view as incomplete, because this process was paused.
+    /// Marks the view as incomplete after a pause of this process.
     pub fn lose_currency(&mut self) {
-        self.currency.until = None;
+        self.current_until = None;
     }
 
     /// Applies a snapshot of all keys at one revision. Keys that it does not contain are absent.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
         self.etcd = Some(snapshot.etcd);
         self.raise(snapshot.revision);
-        let mut registered = [false; NODES_MAX];
-        let mut members = [false; NODES_MAX];
+        let is_slot = |key: &Key| matches!(key, Key::Slot(_));
+        let keys = snapshot.entries.iter().map(|entry| entry.key);
+        let present: BTreeSet<Key> = keys.filter(|key| !is_slot(key)).collect();
         for entry in &snapshot.entries {
-            match entry.key {
-                Key::Registration(node) => mark(&mut registered, node),
-                Key::Roster(node) => mark(&mut members, node),
-                Key::Slot(_) | Key::Record(..) => {}
-            }
             self.apply(entry, now);
         }
         for node in self.nodes() {
-            for (key, is_there) in [
-                (Key::Registration(node), registered[node.index()]),
-                (Key::Roster(node), members[node.index()]),
-            ] {
-                if !is_there {
+            for key in [Key::Registration(node), Key::Roster(node)] {
+                if !present.contains(&key) {
                     let gone = Change {
                         revision: snapshot.revision,
                         key,
@@ -250,19 +226,12 @@ impl View {
         self.complete = self.complete.max(snapshot.revision);
     }
 
-    /// Applies changes that the watch has delivered and that come after [`Self::complete`].
+    /// Applies changes delivered by the watch. They are later than [`Self::complete`].
     pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
         for change in changes {
             self.apply(change, now);
             self.raise(change.revision);
             self.complete = self.complete.max(change.revision);
-        }
-    }
-
-    /// Applies the puts of a transaction that this node made. The watch may still deliver earlier changes.
-    pub fn apply_puts(&mut self, puts: &[Change], now: Now) {
-        for put in puts {
-            self.apply(put, now);
         }
     }
 
@@ -282,7 +251,7 @@ impl View {
             self.changed.push((slot, former));
             self.raise(record.epoch);
             if let Some(owner) = record.owner {
-                self.grow(owner.node);
+                grown(&mut self.nodes, owner.node);
             }
         }
     }
@@ -305,8 +274,8 @@ impl View {
             .collect()
     }
 
-    /// Returns `true` if a slot is missing from a snapshot, or has a lower epoch there than was known at revision
-    /// `known`. The keys of slots are never deleted, so the history of etcd must have changed.
+    /// Returns `true` if a slot whose epoch was known at revision `known` is missing from the snapshot or has a lower
+    /// epoch there. Slot keys are never deleted, so etcd's history must have changed.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
         let mut shown = vec![Epoch::default(); self.slots.len()];
@@ -321,7 +290,7 @@ impl View {
         slots.any(|(record, shown)| shown < record.epoch && record.epoch <= known)
     }
 
-    fn apply(&mut self, change: &Change, now: Now) {
+    pub(crate) fn apply(&mut self, change: &Change, now: Now) {
         match (change.key, change.value) {
             (
                 Key::Slot(slot),
@@ -344,7 +313,9 @@ impl View {
             }
             (Key::Registration(node), value) => self.registers(node, change.revision, value, now),
             (Key::Roster(node), value) => {
-                let Some(known) = self.grow(node) else { return };
+                let Some(known) = grown(&mut self.nodes, node) else {
+                    return;
+                };
                 if change.revision >= known.roster_as_of {
                     known.roster_as_of = change.revision;
                     known.roster = match value {
@@ -353,13 +324,15 @@ impl View {
                     };
                 }
             }
-            // The keys of slots are never deleted, and records are not watched.
+            // Slot keys are never deleted, and records are not watched.
             (Key::Slot(_) | Key::Record(..), _) => {}
         }
     }
 
     fn registers(&mut self, node: NodeId, revision: Revision, value: Option<Value>, now: Now) {
-        let Some(known) = self.grow(node) else { return };
+        let Some(known) = grown(&mut self.nodes, node) else {
+            return;
+        };
         if revision < known.registration_as_of {
             return;
         }
@@ -388,26 +361,8 @@ impl View {
         }
     }
 
-    /// Returns the state of a node, and adds it if needed. Returns `None` for numbers beyond [`NODES_MAX`], which the
-    /// driver's list never contains.
-    fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
-        if node.index() >= NODES_MAX {
-            return None;
-        }
-        if self.nodes.len() <= node.index() {
-            self.nodes.resize(node.index() + 1, NodeView::default());
-        }
-        self.nodes.get_mut(node.index())
-    }
-
     fn node(&self, node: NodeId) -> NodeView {
         self.nodes.get(node.index()).copied().unwrap_or_default()
-    }
-}
-
-fn mark(set: &mut [bool; NODES_MAX], node: NodeId) {
-    if let Some(place) = set.get_mut(node.index()) {
-        *place = true;
     }
 }
 

@@ -1,13 +1,13 @@
-//! Clients that are forwarded over links to the owners of their channels. A client is closed when its channel moves to
-//! another node, and all clients are closed when the node shuts down.
+//! Clients that this node forwards over links to the nodes that own their channels. The node closes a client when its
+//! channel moves to another node, and closes all clients when it shuts down.
 //!
-//! An idle client does not notice that the owner of its channel has hung or crashed. The node therefore closes the
-//! client when the slot map names another owner. If the former owner still responds, it has already closed the client.
-//! An owner closes its connections before it transfers a slot, and also when it resumes after others have claimed its
-//! slots. Comparing the numbers of the owners is therefore sufficient, because an owner that has lost and regained a
-//! slot has closed its earlier streams.
+//! An idle client does not notice that the owner of its channel has hung or crashed, so this node closes the client
+//! when the slot map names another owner. If the former owner still responds, it has already closed the client itself.
+//! An owner closes a slot's connections before a transfer, and also when it resumes after others have claimed its
+//! slots. An owner that lost and regained a slot has therefore closed its earlier streams, so comparing owner numbers
+//! is sufficient.
 //!
-//! Closed clients reconnect at once, so closing them is spread over time. Masters are closed first, so that viewers
+//! Closed clients reconnect at once, so the node spreads the closes over time. It closes masters first, so that viewers
 //! find them connected when they reconnect.
 
 use crate::cluster::limits::{GIVEN_CLOSE_MS, LOST_CLOSE_MS};
@@ -17,16 +17,16 @@ use crate::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The clients of a shard that are served by other nodes, indexed by client number.
+/// A shard's clients that are served by other nodes, indexed by client number.
 #[derive(Debug, Default)]
 pub struct Leads {
     leads: BTreeMap<u32, Lead>,
-    /// Clients whose channels still belong to the nodes to which they are forwarded, by slot and owner.
+    /// Clients whose slot still belongs to the node that they are forwarded to, by slot and owner.
     groups: BTreeMap<(Slot, NodeId), BTreeSet<(bool, u32)>>,
-    /// Groups of clients that are to be closed, oldest first.
+    /// Groups of clients waiting to be closed, oldest first.
     leaving: VecDeque<Leaving>,
     closing: BTreeSet<u32>,
-    /// The number of owner changes that the slot map reported at the last check.
+    /// The slot map's count of owner changes at the last check.
     changes: u64,
 }
 
@@ -61,7 +61,7 @@ struct Leaving {
 }
 
 impl Leads {
-    /// Adds a forwarded client. The owner may already have lost the slot.
+    /// Adds a forwarded client. Its owner may already have lost the slot.
     pub fn enter(&mut self, place: u32, lead: Lead, map: &SlotMap, now: Now) {
         self.leave(place);
         self.leads.insert(place, lead);
@@ -75,24 +75,26 @@ impl Leads {
     /// Removes a client, if present.
     pub fn leave(&mut self, place: u32) {
         self.closing.remove(&place);
-        let Some(Lead {
-            slot,
-            node,
-            is_master,
-        }) = self.leads.remove(&place)
-        else {
-            return;
-        };
-        if let Some(group) = self.groups.get_mut(&(slot, node)) {
-            group.remove(&(is_master, place));
-            if group.is_empty() {
-                self.groups.remove(&(slot, node));
-            }
+        if let Some(lead) = self.leads.remove(&place) {
+            self.ungroup(lead, place);
         }
     }
 
-    /// Looks for clients whose channel has moved, if the map has changed. Takes time proportional to the number of
-    /// slots in use.
+    /// Removes a client from its owner's group. Returns `false` if it is not there, because it is to be closed.
+    fn ungroup(&mut self, lead: Lead, place: u32) -> bool {
+        let owner = (lead.slot, lead.node);
+        let Some(group) = self.groups.get_mut(&owner) else {
+            return false;
+        };
+        let is_listed = group.remove(&(lead.is_master, place));
+        if group.is_empty() {
+            self.groups.remove(&owner);
+        }
+        is_listed
+    }
+
+    /// If the slot map has changed, schedules the clients of moved channels to be closed. Takes time proportional to
+    /// the number of slots in use.
     pub fn follow(&mut self, map: &SlotMap, now: Now) {
         if map.changes() != self.changes {
             self.look(map, now);
@@ -117,24 +119,17 @@ impl Leads {
     /// Schedules the clients of a failed link to be closed, as if the owner had lost its slots.
     pub fn lose(&mut self, places: &[u32], now: Now) {
         let mut lost = Vec::new();
-        for place in places {
-            let Some(lead) = self.leads.get(place) else {
-                continue;
-            };
-            let (owner, client) = ((lead.slot, lead.node), (lead.is_master, *place));
-            if let Some(group) = self.groups.get_mut(&owner)
-                && group.remove(&client)
+        for &place in places {
+            if let Some(&lead) = self.leads.get(&place)
+                && self.ungroup(lead, place)
             {
-                lost.push(client);
-                if group.is_empty() {
-                    self.groups.remove(&owner);
-                }
+                lost.push((lead.is_master, place));
             }
         }
         self.close(CloseCause::Lost, lost, (now, LOST_CLOSE_MS));
     }
 
-    /// Schedules all clients to be closed over `span_ms`, at shutdown.
+    /// Schedules all clients to be closed over the next `span_ms`, at shutdown.
     pub fn leave_all(&mut self, span_ms: u64, now: Now) {
         let all = std::mem::take(&mut self.groups).into_values().flatten();
         self.close(CloseCause::Drain, all.collect(), (now, span_ms));
@@ -165,7 +160,7 @@ impl Leads {
         self.leads.is_empty() && self.closing.is_empty()
     }
 
-    /// Returns the next client to close at `now`, and the reason.
+    /// Returns the next client to close at `now`, and why.
     pub fn next(&mut self, now: Now) -> Option<(u32, CloseCause)> {
         loop {
             let leaving = self
@@ -176,7 +171,7 @@ impl Leads {
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
-            // If a client has ended, its number is unused or belongs to another client.
+            // The number of a client that has ended is unused or belongs to another client.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
                 self.closing.insert(place);

@@ -1,8 +1,8 @@
-//! Limits and time spans of the cluster. Times are in milliseconds of the node's own monotonic clock, and some are
+//! Limits and time spans of the cluster. Times are in milliseconds on the node's own monotonic clock. Some of them are
 //! fractions of a lease.
 
-/// Version of everything that nodes exchange: etcd keys, messages and links. Every change that the previous version
-/// would not understand increments this number. Nodes with adjacent versions can share a cluster.
+/// Version of the inter-node protocol: etcd keys, messages and links. Every change that the previous version would not
+/// understand increments it. Nodes with adjacent versions can share a cluster.
 ///
 /// Version 7 replaced one connection per client with links. Versions 2, 4 and 6 were never released, so versions 1, 3
 /// and 5 have no adjacent version, and nodes with these versions refuse each other.
@@ -17,7 +17,7 @@ pub const INNER_VERSION: u32 = match option_env!("HELIOGRAPH_TEST_INNER_VERSION"
 /// Number of slots in a cluster. Must never change.
 pub const SLOTS: u16 = 4_096;
 
-/// Maximum number of node names that a cluster can have over its lifetime.
+/// Maximum number of node names that a cluster can use over its lifetime.
 pub const NODES_MAX: usize = 256;
 
 /// Interval between ticks.
@@ -26,67 +26,66 @@ pub const TICK_MS: u64 = 500;
 /// Interval between rounds of queries, keepalives and progress requests.
 pub const ROUND_MS: u64 = 1_000;
 
-/// If no tick occurs for this time, the process is considered to have been paused. Everything received before the pause
-/// is then invalid.
+/// If no tick occurs within this time, the process is considered to have been paused, and everything it received before
+/// the pause becomes invalid.
 pub const GAP_MS: u64 = 2_000;
 
-/// If the watch reports no progress for this time, the view is considered incomplete.
+/// If the watch reports no progress within this time, the view is considered incomplete.
 pub const PROGRESS_GAP_MS: u64 = 2_500;
 
-/// A node is considered to *have etcd* if etcd has answered a query for the slots or for the watch's progress that was
-/// sent within this time.
+/// A node *has etcd* if etcd has answered a query that was sent within this time, either for the slots or for the
+/// watch's progress.
 pub const HAS_ETCD_MS: u64 = 3_000;
 
-/// Timeout of a call. The outcome of a call that timed out is unknown, so the caller reads the state again.
+/// Timeout of an etcd call. The outcome of a call that timed out is unknown, so the caller reads the state again.
 pub const CALL_MS: u64 = 3_000;
 
 /// Interval between full reads of the slots, in addition to the watch.
 pub const READ_EVERY_MS: u64 = 60_000;
 
-/// How long other nodes wait before they claim the slots of a restarting node, so that its next process can reclaim
-/// them.
+/// How long other nodes wait before they claim a restarting node's slots, so that its next process can reclaim them.
 pub const RESTARTED_MS: u64 = 5_000;
 
 /// Minimum time that nodes wait before they claim a slot for which rendezvous hashing selects another node.
 pub const FALLBACK_MS: u64 = 1_000;
 
-/// Maximum random delay that is added to [`FALLBACK_MS`], so that the other nodes do not claim at the same time. The
-/// slots of a lost host must be served again within 10 s. This includes both delays, a lease, the absence of the
-/// registration and a report of the watch.
+/// Maximum random delay added to [`FALLBACK_MS`], so that the other nodes do not claim simultaneously. A lost host's
+/// slots must be served again within 10 s. These include both delays, a lease, the time during which the registration
+/// must be absent, and the time until the watch reports.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// Additional delay for a slot that has never had an owner, counted from when the selected node last claimed such a
-/// slot. At first, all nodes claim their shares of 4,096 slots in batches. Without this delay, the fastest node would
-/// claim the shares of the others.
+/// slot. In a new cluster, each node claims its share of the 4,096 slots in batches. Without this delay, the fastest
+/// node would claim the other nodes' shares as well.
 pub const FIRST_FALLBACK_MS: u64 = 4_000;
 
 /// Time after startup during which a node claims no slots from an owner that has not answered it yet.
 pub const GRACE_MS: u64 = 30_000;
 
-/// How long after its first registration a node waits before it claims slots that have never had an owner. The wait
-/// ends early when another node begins to claim. Otherwise, a node that starts later would wait longer than the others
+/// How long a node waits after its first registration before it claims slots that have never had an owner. The wait
+/// ends early when another node starts claiming. Otherwise, a node that starts later would wait longer than the others
 /// wait for it.
 pub const FIRST_CLAIM_MS: u64 = 10_000;
 
-/// How long a node tries to load a slot while etcd answers. Then it gives up the slot. If the slot was queued behind
-/// [`LOADS_MAX`] others, the time counts from when the last slot was loaded, rather than from the claim.
+/// How long a node tries to load a slot while etcd answers, before it gives the slot up. If the slot was queued behind
+/// [`LOADS_MAX`] others, the time counts from when the last slot was loaded, not from the claim.
 pub const LOAD_MAX_MS: u64 = 10_000;
 
-/// After a node has failed to load a slot, it does not claim the slot for this time, so that other nodes can.
+/// How long a node refrains from claiming a slot that it failed to load, so that other nodes can claim it.
 pub const SHUN_MS: u64 = 30_000;
 
-/// Time over which a node closes the clients of a transferred slot. All clients must reconnect within 2 s after the
-/// owner has changed.
+/// Period over which a node closes the clients of a transferred slot. All of them must reconnect within 2 s of the
+/// owner change.
 pub const GIVEN_CLOSE_MS: u64 = 500;
 
-/// Time over which a node closes the clients of slots that were claimed from a crashed or hanging node. The clients of
-/// all channels of that node reconnect, and each performs up to five TLS handshakes. All of them must reconnect within
-/// 10 s, including this time.
+/// Period over which a node closes the clients of slots claimed from a crashed or hanging node. The clients of all
+/// channels of that node reconnect, each with up to five TLS handshakes. All of them must reconnect within 10 s,
+/// including this period.
 pub const LOST_CLOSE_MS: u64 = 1_000;
 
-/// How long a returning node announces that it will serve before it does, if etcd accepts no registrations. Within one
-/// round, each peer queries the node. From that query on, the peer claims none of the node's slots for a lease. Claims
-/// that are in flight complete within this time, and an answer in the following round shows their results.
+/// How long a returning node announces its intention to serve before it does so, if etcd accepts no registrations. Each
+/// peer queries the node within one round, and from then on claims none of its slots for a lease. Claims already in
+/// flight complete within this time, and an answer in the following round shows their results.
 pub const ANNOUNCED_MS: u64 = CALL_MS + 2 * ROUND_MS;
 
 /// Maximum gap between a peer's answers during the announcement. The announcement survives a single lost query.
@@ -99,7 +98,7 @@ pub const SLOTS_PER_CLAIM: usize = 100;
 /// A claim that lost to another claim is retried as soon as the view shows the winner.
 pub const CLAIM_PAUSE_MS: u64 = 50;
 
-/// Maximum back-off after a failed claim. A fifteenth of the 15 s that recovery may take in the worst case.
+/// Maximum back-off after a failed claim: a fifteenth of the 15 s that recovery may take in the worst case.
 pub const CLAIM_PAUSE_MAX_MS: u64 = 1_000;
 
 /// Maximum number of slots whose records are read concurrently. With this limit, reading a third of all slots takes 43
@@ -117,21 +116,21 @@ pub const DRAIN_MAX_MS: u64 = 25_000;
 pub const DRAIN_ALONE_MS: u64 = 2_000;
 
 /// How long a transfer waits for the other node to accept or refuse the parcel, which contains the slot's pending
-/// messages. Also the delay before the next transfer of that slot.
+/// messages. Also the delay before the slot's next transfer.
 pub const PARCEL_WAIT_MS: u64 = 3_000;
 
-/// How long a node keeps a parcel (the pending messages of a slot) for a future transfer. Equal to the lifetime of a
-/// pending message.
+/// How long a node keeps a parcel (a slot's pending messages) for a future transfer. Equal to the lifetime of a pending
+/// message.
 pub const PARCEL_KEPT_MS: u64 = 120_000;
 
-/// Maximum number of parcels (the pending messages of a slot) that a node keeps for transfers. Further parcels are
-/// refused, and their senders try another node.
+/// Maximum number of parcels that a node keeps for transfers. A parcel contains the pending messages of one slot.
+/// Further parcels are refused, and their senders try another node.
 pub const PARCELS_MAX: usize = 8 * 64;
 
-/// How long a slot may remain unserved because the outcome of its transfer is unknown.
+/// How long a slot may remain unserved because its transfer's outcome is unknown.
 pub const UNKNOWN_MAX_MS: u64 = 10_000;
 
-/// If a node becomes alone again within this time, it must wait for a full lease before it serves again.
+/// If a node is cut off from etcd and all peers again within this time, it waits for a full lease before it serves.
 pub const ALONE_AGAIN_MS: u64 = 600_000;
 
 // Limits of links. A link is one connection between two nodes that carries many clients.
@@ -139,34 +138,34 @@ pub const ALONE_AGAIN_MS: u64 = 600_000;
 /// Maximum number of clients per link. Further clients use another link or receive 503.
 pub const LINK_STREAMS_MAX: usize = 1 << 17;
 
-/// Maximum number of unacknowledged bytes in each direction of a stream. Further bytes wait at the sender. The bytes of
-/// a session wait in its outbox, which has a separate limit. The bytes of a client wait in the kernel.
+/// Maximum number of unacknowledged bytes in each direction of a stream. Further bytes wait at the sender: a session's
+/// bytes in its outbox, which has a separate limit, and a client's bytes in the kernel.
 pub const LINK_WINDOW_BYTES: usize = 256 * 1024;
 
-/// Maximum number of received bytes that one end of a link buffers for slow clients or sessions. If the limit is
-/// exceeded, the account with the most buffered bytes is selected, and its largest stream is closed as a slow consumer.
+/// Maximum number of received bytes that one end of a link buffers for slow clients or sessions. Beyond this limit, the
+/// largest stream of the account with the most buffered bytes is closed as a slow consumer.
 pub const LINK_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Maximum number of unframed bytes from local clients or sessions that one end of a link buffers. If the limit is
-/// exceeded, this end stops reading from all of them and opens no streams until half of the bytes have been sent.
+/// Maximum number of bytes from local clients or sessions that one end of a link buffers before framing them. Beyond
+/// this limit, it stops reading from all of them and opens no streams until half of the bytes have been sent.
 pub const LINK_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Target size of a write, in bytes. A write ends on a frame boundary. Frames that do not fit are sent by the next
 /// write.
 pub const LINK_WRITE_BYTES: usize = 256 * 1024;
 
-/// Maximum number of unacknowledged sends that are tracked per client, at 24 bytes each. Further sends are merged with
-/// the last one and acknowledged together with it.
+/// Maximum number of unacknowledged sends tracked per client, at 24 bytes each. Further sends are merged with the last
+/// one and acknowledged together with it.
 pub const LINK_SENDS_MAX: usize = 64;
 
 /// Delay after which a PING frame is sent to check whether sent data has arrived.
 pub const LINK_PING_MS: u64 = 1_000;
 
-/// A link is suspect if no frame arrives for this time while data is unacknowledged. No streams are opened on such a
-/// link.
+/// If no frame arrives within this time while data is unacknowledged, the link is suspect. No streams are opened on a
+/// suspect link.
 pub const LINK_DOUBT_MS: u64 = 3_000;
 
-/// If no frame arrives for this time, the other node is considered dead. Its clients are disconnected, and
+/// If no frame arrives within this time, the other node is considered dead. Its clients are disconnected, and
 /// unacknowledged messages are redirected.
 pub const LINK_DEAD_MS: u64 = 10_000;
 
@@ -174,12 +173,11 @@ pub const LINK_DEAD_MS: u64 = 10_000;
 /// the owner may have given up the link in the meantime.
 pub const LINK_FENCE_MS: u64 = 2_000;
 
-/// How long the END frame of an answered call waits for other frames on its link. A separate write would increase the
-/// cost of a call between two nodes by a third.
+/// How long an answered call's END frame waits so that it can be written along with other frames. Writing it separately
+/// would make a call between two nodes a third more expensive.
 pub const LINK_QUIET_MS: u64 = 100;
 
-/// Interval at which the kernel is queried about a client with unacknowledged bytes, and the delay before the first
-/// query.
+/// Interval between kernel queries about a client's unacknowledged bytes. Also the delay before the first query.
 pub const LINK_SWEEP_MS: u64 = 1_000;
 
 /// Time after which a link without streams is closed.
@@ -208,16 +206,17 @@ const _: () = {
     );
 };
 
-// The following time spans are fractions of a lease, which is the lifetime that etcd gives a registration without a
-// keepalive. The lease that etcd has *granted* counts. It is longer than requested if etcd's own elections take long.
+// The following time spans are fractions of a lease, which is how long etcd keeps a registration without a keepalive.
+// They are derived from the lease that etcd has *granted*, which is longer than requested if etcd's own elections take
+// long.
 //
 // ```text
 //  query    ├──────────── hearing: its answer lets an owner serve ───────────┤
 //           ├──────────── silence = lease: nobody may claim before ──────────┼──────────┤
 //  keepalive├──────────── lease: etcd keeps the registration ────────────────┼──────────┤ absence ├─ may be claimed
 // ```
-// An owner that receives no answers stops by its own clock before others may claim its slots. It stops a fifth of a
-// lease before the silence ends, and the registration must then be absent for another fifth.
+// An owner that receives no answers stops serving, by its own clock, before others may claim its slots. It stops a
+// fifth of a lease before the silence ends, and its registration must then be absent for another fifth.
 
 /// The time spans of one node. All copies are replaced together when etcd grants a different lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,8 +231,8 @@ impl Spans {
         Self { lease_ms }
     }
 
-    /// Returns the lifetime of a registration without a keepalive. A slot also counts as silent after this time if no
-    /// answer reports that it is served.
+    /// Returns how long a registration lasts without a keepalive. A slot counts as silent if no answer has reported it
+    /// as served for this long.
     #[must_use]
     pub const fn lease_ms(self) -> u64 {
         self.lease_ms
@@ -242,18 +241,13 @@ impl Spans {
     /// Returns how long an answer is valid, counted from when its query was sent.
     #[must_use]
     pub const fn hearing_ms(self) -> u64 {
-        self.lease_ms - self.part_ms()
+        self.lease_ms - self.absence_ms()
     }
 
     /// Returns how long a registration must be absent from a current view before the slots of its node may be claimed.
+    /// An answer expires earlier than a registration by the same span.
     #[must_use]
     pub const fn absence_ms(self) -> u64 {
-        self.part_ms()
-    }
-
-    /// Returns how much earlier an answer expires than a registration. A registration must also be absent for this
-    /// long.
-    const fn part_ms(self) -> u64 {
         self.lease_ms / 5
     }
 }

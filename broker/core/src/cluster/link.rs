@@ -1,6 +1,6 @@
-//! A link is one connection between two nodes: the *front*, to which clients are connected, and the *owner* of these
-//! clients' channels. A link carries one stream per client. This module contains the buffering, the framing and the
-//! protocol rules, but no sockets. A [`Link`] is one end, either the front or the owner.
+//! Links, which are connections between two nodes. A link carries one stream per client. Clients are connected to the
+//! *front*; the *owner* is the node that owns their channels. A [`Link`] is one end of a link, either the front or the
+//! owner. This module implements buffering, framing and the protocol rules, but uses no sockets.
 //!
 //! ```text
 //!  client ◄── kernel ── inbox, took, sent, unacknowledged ──┐                  ┌── inbox, took ──► session
@@ -9,25 +9,25 @@
 //! ```
 //! The *local side* of a stream is the client or session at this end. Local sides use [`Link::streams`].
 //!
-//! In each turn, the caller first reports with [`Link::stood_still`] if it was paused. It then passes everything that
-//! has been received to [`Link::read`] and, after each input, calls [`Link::poll`] until it returns `None`. Finally it
+//! In each turn of its event loop, the caller first calls [`Link::stood_still`] if it was paused. It then passes all
+//! received bytes to [`Link::read`] and, after each input, calls [`Link::poll`] until it returns `None`. Finally, it
 //! calls [`Link::tick`] and, if the previous write has completed, [`Link::write`] once.
 //!
-//! * **Credit is acknowledgement.** The receiver of a stream has at most one window of bytes that it has not
-//!   acknowledged. The bytes for a client are acknowledged by the client's machine. When a link, a front or a client
-//!   dies, the owner therefore knows which messages are unacknowledged, and returns them to their queues.
-//! * **A front never stops reading.** It buffers what its clients do not take, up to a limit for the whole link.
+//! * **Credit is acknowledgement.** The sender of a stream may have at most one window of unacknowledged bytes in
+//!   flight. Bytes for a client are acknowledged by the client's machine. If a link, a front or a client dies, the
+//!   owner therefore knows which messages are unacknowledged, and returns them to their queues.
+//! * **A front never stops reading.** It buffers bytes that its clients do not read, up to a limit per link.
 //! * **Ending a stream.** Each side calls [`LinkStreams::end`] once. [`Event::Ended`] reports that the other side has
-//!   ended the stream, after all bytes that it had sent. [`Event::Gone`] is the last event of a stream at each end. It
-//!   occurs when both sides have ended the stream, or when the link has ended.
-//! * **Only a request is sent twice.** Further bytes from a client wait for the owner's first DATA frame. Until then,
-//!   the request can be retried at the next owner.
+//!   done so, after all bytes that it sent. [`Event::Gone`] is the last event of a stream at each end. It occurs once
+//!   both sides have ended the stream, or the link itself has ended.
+//! * **Only a request is sent twice.** A client's further bytes wait for the owner's first DATA frame. Until it
+//!   arrives, the front can retry the request at the next owner.
 //! * **After a pause, a front forwards nothing** until the owner has answered a PING sent after the pause. If the owner
-//!   has given up the link, it has returned the messages that are still in the front's buffers to their queues, and
-//!   answers with a reset. The same rule applies to a suspect link.
+//!   has given up the link, it has returned the messages still in the front's buffers to their queues, and answers with
+//!   a reset. The same rule applies to a suspect link.
 //!
-//! Stream ids increase and are never reused on a link. A frame for a stream that has ended is ignored. A frame that
-//! exceeds a limit, or that is for a stream that never existed, is a [`Fault`] and ends the link.
+//! Stream ids increase and are never reused on a link. Frames for streams that have ended are ignored. A frame that
+//! exceeds a limit, or that names a stream that never existed, is a [`Fault`] and ends the link.
 
 mod events;
 mod figures;
@@ -63,8 +63,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Creates one end of a link after hellos have been exchanged. `window` is the maximum number of unacknowledged
-    /// bytes that the client or session of a stream may have sent. It is at most
+    /// Creates one end of a link after both nodes have exchanged hellos. `window` is the maximum number of
+    /// unacknowledged bytes in flight from a stream's client or session. It is at most
     /// [`LINK_WINDOW_BYTES`](crate::cluster::limits::LINK_WINDOW_BYTES).
     #[must_use]
     pub fn new(role: Role, window: u32, now: Now) -> Self {
@@ -87,12 +87,12 @@ impl Link {
         LinkFigures {
             links: 1,
             doubtful: self.is_doubtful().into(),
-            round_trip_ms: self.pulse.round_trip_ms(),
+            round_trip_ms: self.pulse.round_trip_ms,
             ..self.streams.figures()
         }
     }
 
-    // The following methods concern the connection.
+    // Methods for the connection.
 
     /// Reads bytes from the other side. Frames may be split at any position.
     pub fn read(&mut self, bytes: &[u8], now: Now) {
@@ -116,7 +116,7 @@ impl Link {
         self.reader = reader;
     }
 
-    /// Ends the link after its connection has been lost.
+    /// Ends the link because its connection has been lost.
     pub fn broke(&mut self, why: Death) {
         if self.death.is_none() {
             self.death = Some(why);
@@ -129,8 +129,8 @@ impl Link {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// Completes a turn after everything received has been read. Checks whether the other side is alive, and starts the
-    /// kernel queries for clients' unacknowledged bytes that are due.
+    /// Completes a turn after all received bytes have been read. Checks whether the other side is alive, and starts
+    /// kernel queries for clients' unacknowledged bytes if they are due.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -149,7 +149,7 @@ impl Link {
         }
     }
 
-    /// Returns the latest time at which [`Link::tick`] must be called.
+    /// Returns the time by which [`Link::tick`] must be called.
     #[must_use]
     pub fn due(&self, now: Now) -> Option<Now> {
         let idle = self.empty_since.map(|since| since.after(LINK_IDLE_MS));
@@ -165,7 +165,7 @@ impl Link {
         self.death.is_none() && (of_link || self.streams.has_frames())
     }
 
-    /// Appends the frames of this turn: the control frames, followed by at most one DATA frame per stream.
+    /// Appends this turn's frames: the control frames, followed by at most one DATA frame per stream.
     pub fn write(&mut self, out: &mut Vec<u8>, now: Now) {
         if self.death.is_some() {
             return;
@@ -195,10 +195,10 @@ impl Link {
         self.streams.events.pop_front()
     }
 
-    /// Returns `true` if the link is suspect. This means that the other side is silent. No streams can be opened.
+    /// Returns `true` if the link is suspect because the other side is silent. No streams can be opened on it.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
-        self.pulse.is_doubtful()
+        self.pulse.is_doubtful
     }
 
     /// Stops opening streams. Existing streams continue.
@@ -213,10 +213,10 @@ impl Link {
         self.is_away
     }
 
-    // The following methods concern streams.
+    // Methods for streams.
 
-    /// Opens a stream on the client's node for a client of `account`, and returns the id of the stream. `bytes` is the
-    /// client's complete request and must contain at least one byte.
+    /// Opens a stream for a client of `account` and returns the stream's id. Called on the client's node. `bytes` is
+    /// the client's complete request and must contain at least one byte.
     ///
     /// # Errors
     /// Returns an error if no stream may be opened on this link.
@@ -245,7 +245,7 @@ impl Link {
         }
     }
 
-    /// Returns the bytes to deliver to the client or session. For a client, this is empty as long as the owner may have
+    /// Returns the bytes to deliver to the client or session. For a client, there are none while the owner may have
     /// given up the link.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {
@@ -253,7 +253,7 @@ impl Link {
         id.map_or(&[], |id| self.streams.inbox(id))
     }
 
-    // The following methods handle frames from the other side.
+    // Methods that handle frames from the other side.
 
     fn take_frame(&mut self, id: u32, frame: Frame<'_>) -> Result<(), Fault> {
         match (frame, self.streams.role) {
@@ -285,7 +285,7 @@ impl Link {
 
     /// Returns `true` if received bytes are withheld because they may have been sent before a pause.
     fn is_fenced(&self) -> bool {
-        self.streams.role == Role::Front && self.pulse.is_fenced()
+        self.streams.role == Role::Front && self.pulse.fence.is_some()
     }
 }
 

@@ -1,19 +1,19 @@
-//! Keeps track of answers from other nodes, in order to detect nodes that do not answer.
+//! Tracks answers from other nodes to detect nodes that do not answer.
 //!
-//! An answer counts from when its question was *sent*. Receiving a question proves nothing, because old questions may
-//! linger in socket buffers. A claim, however, depends on which slots an owner reports as served, and such a report
-//! counts from when it *arrives*. Both rules err on the safe side.
+//! An answer is valid from the time its question was *sent*. Receiving a question proves nothing about the peer,
+//! because old questions may linger in socket buffers. A claim, however, depends on which slots an owner reports as
+//! served, and such a report is valid from the time it *arrives*. Both rules err on the safe side.
 
-use crate::cluster::limits::{ANNOUNCED_GAP_MS, NODES_MAX, Spans};
+use crate::cluster::limits::{ANNOUNCED_GAP_MS, Spans};
 use crate::cluster::message::{Answer, Held};
-use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot};
+use crate::cluster::types::{Epoch, Incarnation, NodeId, Slot, grown};
 use crate::{cluster::etcd_view::View, time::Now};
 
-/// The liveness of the peers, as learned from their answers. Each process has one instance.
+/// Peer liveness, inferred from the peers' answers. Each process has one instance.
 #[derive(Debug)]
 pub struct Silence {
     peers: Vec<Peer>,
-    /// For each slot, the epoch and the arrival time of the last answer in which the slot was reported as served.
+    /// For each slot, the epoch and the arrival time of the last answer that reported the slot as served.
     served: Vec<Option<(Epoch, Now)>>,
     /// When the last pause ended. Questions sent before it do not count.
     gap: Now,
@@ -29,7 +29,8 @@ struct Peer {
     word: Option<Word>,
     /// Send time of the question that `word` answers. Answers to older questions do not replace `word`.
     word_asked: Now,
-    parting: Parting,
+    /// Whether the peer is shutting down, or its host has refused the connection.
+    is_gone: bool,
     /// Whether the peer's slots could be claimed when etcd last answered, because the peer was silent and its
     /// registration was absent.
     written_off: bool,
@@ -46,14 +47,6 @@ pub struct Word {
     pub stopping: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Parting {
-    #[default]
-    None,
-    /// The peer is shutting down, or its host has refused the connection.
-    Gone,
-}
-
 impl Silence {
     /// Creates the initial state, in which no peer has answered.
     #[must_use]
@@ -66,19 +59,19 @@ impl Silence {
         }
     }
 
-    /// Applies the lease that etcd has granted.
+    /// Adopts the time spans of the lease that etcd has granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
     /// Records that a question was sent to `peer`.
     pub fn asks(&mut self, peer: NodeId, now: Now) {
-        if let Some(known) = self.grow(peer) {
+        if let Some(known) = grown(&mut self.peers, peer) {
             known.asked_since.get_or_insert(now);
         }
     }
 
-    /// Records that the process was paused until `now`. Earlier questions and answers are then invalid.
+    /// Records that the process was paused until `now`. This invalidates earlier questions and answers.
     pub fn gap(&mut self, now: Now) {
         self.gap = now;
         for peer in &mut self.peers {
@@ -87,7 +80,7 @@ impl Silence {
         }
     }
 
-    /// Records the slots that an answer reports as served. This includes answers to another process with this node's
+    /// Records the slots that an answer reports as served, even if the answer is for another process with this node's
     /// name.
     pub fn serves(&mut self, serves: &[Held], now: Now) {
         for held in serves {
@@ -101,7 +94,9 @@ impl Silence {
     pub fn answers(&mut self, peer: NodeId, answer: &Answer, now: Now) {
         self.serves(&answer.serves, now);
         let gap = self.gap;
-        let Some(known) = self.grow(peer) else { return };
+        let Some(known) = grown(&mut self.peers, peer) else {
+            return;
+        };
         if known.word_asked > answer.asked {
             return;
         }
@@ -111,7 +106,7 @@ impl Silence {
             has_etcd: answer.has_etcd,
             stopping: answer.stopping,
         });
-        known.parting = Parting::None;
+        known.is_gone = false;
         known.written_off = false;
         if answer.asked >= gap {
             known.answered = Some(answer.asked);
@@ -120,14 +115,14 @@ impl Silence {
 
     /// Records that the peer is shutting down or that no process listens on its address.
     pub fn parts(&mut self, peer: NodeId) {
-        if let Some(known) = self.grow(peer) {
-            known.parting = Parting::Gone;
+        if let Some(known) = grown(&mut self.peers, peer) {
+            known.is_gone = true;
         }
     }
 
     /// Records whether the slots of `peer` could be claimed when etcd last answered.
     pub fn write_off(&mut self, peer: NodeId, written_off: bool) {
-        if let Some(known) = self.grow(peer) {
+        if let Some(known) = grown(&mut self.peers, peer) {
             known.written_off = written_off;
         }
     }
@@ -153,7 +148,8 @@ impl Silence {
         registered.all(|node| self.answered_within(node, ANNOUNCED_GAP_MS, now))
     }
 
-    /// Returns `true` if a peer has recently reported that it reaches etcd, even if this process was paused since.
+    /// Returns `true` if a peer has recently reported that it can reach etcd, even if this process has been paused
+    /// since.
     #[must_use]
     pub fn peers_have_etcd(&self, now: Now) -> bool {
         self.peers.iter().any(|peer| {
@@ -162,8 +158,8 @@ impl Silence {
         })
     }
 
-    /// Returns `true` if `peer` has been queried for at least as long as an answer remains valid, but has given no
-    /// valid answer.
+    /// Returns `true` if this node has queried `peer` for at least as long as an answer remains valid, but has no valid
+    /// answer from it.
     #[must_use]
     pub fn is_unheard(&self, peer: NodeId, now: Now) -> bool {
         self.asked_for(peer, now, self.spans.hearing_ms()) && !self.reaches(peer, now)
@@ -194,29 +190,27 @@ impl Silence {
         self.peer(peer).word
     }
 
-    /// Returns `true` if `peer` may be in a partition of the cluster that can claim slots, according to its last
-    /// answer.
+    /// Returns `true` if, according to its last answer, `peer` may be in a network partition that can claim slots.
     ///
-    /// A peer cannot claim slots if it has left or could not reach etcd either. The same applies if its own slots could
-    /// be claimed when etcd last answered. A peer that has never answered is assumed to be able to claim slots.
+    /// A peer cannot claim slots if it has left or could not reach etcd either, nor if its own slots could be claimed
+    /// when etcd last answered. A peer that has never answered is assumed to be able to claim slots.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);
-        if known.parting == Parting::Gone || known.written_off {
-            return false;
-        }
-        known.word.is_none_or(|word| word.has_etcd)
+        !known.is_gone && !known.written_off && known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Returns `true` if `owner` has been queried for a full lease and has not reported that it serves `slot` at
-    /// `epoch`.
+    /// Returns `true` if this node has queried `owner` for a full lease and `owner` has not reported that it serves
+    /// `slot` at `epoch`.
     #[must_use]
     pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
         let silence_ms = self.spans.lease_ms();
-        self.asked_for(owner, now, silence_ms) && self.unserved_for(slot, epoch, now, silence_ms)
+        let served = self.served.get(slot.index()).copied().flatten();
+        self.asked_for(owner, now, silence_ms)
+            && served.is_none_or(|(of, at)| of != epoch || now.since(at) >= silence_ms)
     }
 
-    /// Returns `true` if `peer` has been queried without interruption for `span_ms`.
+    /// Returns `true` if this node has queried `peer` without interruption for `span_ms`.
     #[must_use]
     pub fn asked_for(&self, peer: NodeId, now: Now, span_ms: u64) -> bool {
         self.peer(peer)
@@ -224,30 +218,13 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= span_ms)
     }
 
-    /// Returns `true` if, at `as_of`, `peer` had been queried for a full lease and had not answered.
+    /// Returns `true` if, at `as_of`, this node had queried `peer` for a full lease without an answer.
     #[must_use]
     pub fn is_gone(&self, peer: NodeId, as_of: Now) -> bool {
         let silence_ms = self.spans.lease_ms();
         let answered = self.peer(peer).answered;
         self.asked_for(peer, as_of, silence_ms)
             && answered.is_none_or(|asked| as_of.since(asked) >= silence_ms)
-    }
-
-    fn unserved_for(&self, slot: Slot, epoch: Epoch, now: Now, silence_ms: u64) -> bool {
-        match self.served.get(slot.index()).copied().flatten() {
-            Some((of, at)) => of != epoch || now.since(at) >= silence_ms,
-            None => true,
-        }
-    }
-
-    fn grow(&mut self, peer: NodeId) -> Option<&mut Peer> {
-        if peer.index() >= NODES_MAX {
-            return None;
-        }
-        if self.peers.len() <= peer.index() {
-            self.peers.resize(peer.index() + 1, Peer::default());
-        }
-        self.peers.get_mut(peer.index())
     }
 
     fn peer(&self, peer: NodeId) -> Peer {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Number of a watch within the process. Events from an earlier watch do not count as progress.
+/// Number of a watch, unique within the process. Events from an earlier watch do not count as progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchId(pub u32);
 
@@ -27,6 +27,10 @@ pub struct ExpectedRevision {
     pub at: Revision,
 }
 
+pub(crate) const fn at(key: Key, at: Revision) -> ExpectedRevision {
+    ExpectedRevision { key, at }
+}
+
 /// A transaction. If all comparisons hold, etcd performs all puts atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
@@ -34,7 +38,7 @@ pub struct Transaction {
     pub compares: Vec<ExpectedRevision>,
     /// Keys and values to write. A registration is written with its lease.
     pub puts: Vec<(Key, Value)>,
-    /// Whether to return all slots, registrations and members, whatever the outcome.
+    /// Whether etcd returns all slots, registrations and members, regardless of the outcome.
     pub reads: bool,
 }
 
@@ -65,8 +69,8 @@ pub enum Call {
 /// A reply from etcd to a call. A watch has no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The lease that has been granted, and its lifetime without a keepalive in milliseconds. The lifetime is at least
-    /// as long as requested.
+    /// The granted lease, and how long it lasts without a keepalive, in milliseconds. It lasts at least as long as
+    /// requested.
     Granted(LeaseId, u64),
     /// The lease has been renewed and has not expired.
     KeptAlive,
@@ -74,7 +78,7 @@ pub enum Reply {
     LeaseGone,
     /// The result of a read.
     Snapshot(Snapshot),
-    /// The outcome of a transaction. It is durable once it has been reported.
+    /// The outcome of a transaction. The outcome is durable once it has been reported.
     Outcome {
         /// Whether the transaction was committed.
         committed: bool,
@@ -91,12 +95,12 @@ pub enum Reply {
     Refused,
 }
 
-/// A slot that a node serves, and the epoch since which the node has owned it.
+/// A slot that a node serves, and the epoch under which the node owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
     /// The slot.
     pub slot: Slot,
-    /// The epoch since which the node has owned the slot.
+    /// The epoch under which the node owns the slot.
     pub epoch: Epoch,
 }
 
@@ -162,20 +166,20 @@ pub enum ParcelSent {
     /// The parcel is sent before the transfer. The receiver keeps it until etcd shows a change of ownership that names
     /// the parcel.
     Ahead,
-    /// The parcel is sent after the receiver has become the owner without this transfer, for example by a claim. The
-    /// receiver delivers it at once or refuses it.
+    /// The parcel is sent after the receiver has become the owner by other means, for example by a claim. The receiver
+    /// either delivers it at once or refuses it.
     Late,
 }
 
 /// An input of a node. The caller must poll all outputs before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeInput {
-    /// A tick of the timer, at least every [`crate::cluster::limits::TICK_MS`].
+    /// A timer tick, at least every [`crate::cluster::limits::TICK_MS`].
     Tick {
         /// Whether any shard hangs, that is, has not responded to the watchdog.
         stuck: bool,
     },
-    /// The reply of etcd to a call.
+    /// etcd's reply to a call.
     Reply(CallId, Reply),
     /// Changes that the watch has delivered, in order.
     Changed(WatchId, Vec<Change>),
@@ -195,11 +199,11 @@ pub enum NodeInput {
         /// The process that last answered the reporting node, if any.
         heard: Option<Heard>,
     },
-    /// The host of a node refused the connection, so no process is listening there.
+    /// A node's host refused the connection, so no process is listening there.
     Refused(NodeId),
     /// A node is shutting down.
     Goodbye(NodeId, Incarnation),
-    /// The records of a slot have been loaded, or could not be read.
+    /// A slot's records have been loaded, or could not be read.
     Loaded {
         /// The slot, and the epoch for which it was loaded.
         held: Held,
@@ -217,8 +221,8 @@ pub enum NodeInput {
         /// Whether the node accepted the parcel.
         taken: bool,
     },
-    /// A shard has changed the record of a channel, given by its slot and number. The record must be written under the
-    /// slot's epoch.
+    /// A shard has changed the channel record with this slot and number. The record must be written under the slot's
+    /// epoch.
     Write(Slot, u32),
     /// The operator is shutting this node down (SIGTERM).
     Drain,
@@ -233,10 +237,10 @@ pub enum NodeOutput {
     Etcd(CallId, Call),
     /// A question to another node.
     Ask(NodeId, Question),
-    /// Ask the process at the address in a node's roster entry which process last answered it under this node's name.
+    /// A query to the process at a node's roster address: which process last answered it under this node's name?
     ///
-    /// The query may be addressed to this node itself. It is then answered by the process at this node's roster
-    /// address, if there is one.
+    /// The query may be addressed to this node itself. In that case, the process at this node's roster address answers
+    /// it, if there is one.
     Seek(NodeId, Now),
     /// An answer to another node.
     Tell(NodeId, Answer),
@@ -261,27 +265,26 @@ pub enum NodeOutput {
     Discard(ParcelId),
     /// An order for the shards.
     Order(SlotOrder),
-    /// Refuse the write of a channel's record with 503, because this node does not serve the slot or etcd does not
-    /// answer.
+    /// Reject the write of a record with 503, because this node does not serve the slot or etcd does not answer.
     WriteRefused(Slot, u32),
     /// Exit the process.
     Exit(Ending),
 }
 
-/// An order to all shards of the node. The driver forwards the order unchanged. The slot records and the messages of a
-/// parcel are added by the component that stores them.
+/// An order for all shards of the node. The driver forwards the order unchanged. The component that stores slot records
+/// and parcels adds their contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotOrder {
-    /// Admit clients to a slot, after the messages of the given parcel have been delivered. Drop all other parcels for
+    /// Deliver the messages in the given parcel, if any, and then admit clients to the slot. Drop all other parcels for
     /// the slot. The last field is the presence epoch from the slot's record.
     Serve(Held, Option<ParcelId>, u64),
-    /// Add the messages of a parcel to a slot that is already served.
+    /// Add a parcel's messages to a slot that is already served.
     Merge(Held, ParcelId),
     /// Stop admitting clients to a slot, close its connections, and pack its pending messages into the parcel.
     Pause(Held, ParcelId),
     /// Serve the slot again after [`Self::Pause`].
     Resume(Held, Packed),
-    /// Close the connections of a slot and drop its channels.
+    /// Close a slot's connections and drop its channels.
     Release(Held, ReleaseCause),
     /// Close all connections over the next 2 s, because the node is alone. Keep the records.
     CloseAll,
@@ -323,13 +326,13 @@ pub enum ClaimReason {
     Restarted,
     /// The owner's registration is absent, and the owner has not reported that it serves the slot.
     Silent,
-    /// The owner's node runs with a different data directory.
+    /// The owner's node now runs with a different data directory.
     Replaced,
-    /// The owner's node has restarted and has not reclaimed the slot in time.
+    /// The owner's node restarted but did not reclaim the slot in time.
     NotReclaimed,
     /// The owner was unable to serve the slot and has given it up.
     GivenUp,
-    /// This process owns the slot. It assigns a new epoch to the slot in order to settle a transfer whose outcome is
+    /// This process already owns the slot. It assigns a new epoch in order to settle a transfer whose outcome is
     /// unknown.
     Kept,
 }
@@ -359,18 +362,18 @@ pub enum Ending {
     Removed,
     /// Another process is using this node's name (exit code 2).
     NameTaken,
-    /// Other nodes are registered, but none of them has a valid proof for the secret, the cluster id and the slot hash
-    /// key of this process (exit code 2).
+    /// Other nodes are registered, but none of them has a proof that matches this process's secret, cluster id and slot
+    /// hash key (exit code 2).
     Unproven,
-    /// A registered node's inner protocol version is neither equal nor adjacent to this program's (exit code 2).
+    /// A registered node's inter-node protocol version is neither equal nor adjacent to this program's (exit code 2).
     OtherVersion {
-        /// Inner version of the registered node.
+        /// Inter-node protocol version of the registered node.
         inner: u32,
     },
-    /// The operator has raised the minimum inner protocol version above [`crate::cluster::limits::INNER_VERSION`] (exit
-    /// code 2).
+    /// The operator has raised the minimum inter-node protocol version above [`crate::cluster::limits::INNER_VERSION`]
+    /// (exit code 2).
     Outdated {
-        /// Lowest accepted inner version.
+        /// Lowest accepted inter-node protocol version.
         lowest: u32,
     },
 }
@@ -383,7 +386,7 @@ impl Ending {
     }
 }
 
-/// A target for transfers.
+/// A node to which slots can be transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The future owner of the slot.

@@ -1,10 +1,10 @@
-//! Registration of this process. A registration is a key under a lease, which shows that the process is alive. This
-//! module also detects other live processes that use this node's name.
+//! Registration of this process. A registration is an etcd key, attached to a lease, that shows that the process is
+//! alive. This module also detects whether another live process uses this node's name.
 //!
-//! The registration in the view is authoritative. After several attempts with unknown outcomes, the view shows which
-//! one was committed, with its lease.
+//! The registration in the view is authoritative. If several attempts had unknown outcomes, the view shows which one
+//! was committed, and with which lease.
 
-use crate::cluster::message::{ExpectedRevision, Heard, Transaction};
+use crate::cluster::message::{Heard, Transaction, at};
 use crate::cluster::types::{
     Address, Incarnation, Key, Kinship, LeaseId, Owner, Registration, Revision, RosterState, Value,
 };
@@ -15,19 +15,20 @@ use crate::time::Now;
 pub(crate) struct Registering {
     me: Owner,
     address: Address,
-    namesake: Namesake,
-    granted: Option<LeaseId>,
+    pub(crate) namesake: Namesake,
+    pub(crate) granted: Option<LeaseId>,
     /// The current lease, and when its last acknowledged keepalive (or the request that granted it) was sent.
-    kept: Option<(LeaseId, Now)>,
+    pub(crate) kept: Option<(LeaseId, Now)>,
     /// A lease that has expired, even if the view still shows it.
-    gone: Option<LeaseId>,
-    /// Whether etcd has refused an attempt since the last read. An etcd whose storage is full refuses claims as well.
-    refused: bool,
+    pub(crate) gone: Option<LeaseId>,
+    /// Whether etcd has refused a registration since the last read. If etcd's storage is full, it refuses claims as
+    /// well.
+    pub(crate) refused: bool,
     /// Whether the roster has ever listed this node while the node was registered.
     joined: bool,
     /// The revision of this process's newest registration in the view.
     noticed: Revision,
-    /// When another process with this node's name began to block the registration.
+    /// When another process with this node's name started to block the registration.
     foreign_since: Option<Now>,
 }
 
@@ -65,7 +66,7 @@ impl Registering {
     }
 
     /// Returns `true` if the view shows a registration of this process for the first time. The reply to the transaction
-    /// that made it may have been lost.
+    /// that wrote it may have been lost.
     pub(crate) fn notices(&mut self, view: &View) -> bool {
         let newest = self
             .current(view)
@@ -75,30 +76,13 @@ impl Registering {
         is_new
     }
 
-    #[must_use]
-    pub(crate) fn is_refused(&self) -> bool {
-        self.refused
-    }
-
-    pub(crate) fn refused(&mut self) {
-        self.refused = true;
-    }
-
-    pub(crate) fn was_read(&mut self) {
-        self.refused = false;
-    }
-
     pub(crate) fn granted(&mut self, lease: LeaseId, asked: Now) {
         self.granted = Some(lease);
         self.kept = Some((lease, asked));
     }
 
-    pub(crate) fn kept_alive(&mut self, lease: LeaseId, asked: Now) {
-        self.kept = Some((lease, asked));
-    }
-
-    /// Returns when the lease of the registration began, according to the last reply from etcd; `None` if the process
-    /// is not registered.
+    /// Returns when the last acknowledged keepalive of the registration's lease (or the request that granted it) was
+    /// sent; `None` if the process is not registered.
     #[must_use]
     pub(crate) fn kept_since(&self, view: &View) -> Option<Now> {
         let current = self.current(view)?;
@@ -106,24 +90,11 @@ impl Registering {
         (lease == current.lease).then_some(asked)
     }
 
-    #[must_use]
-    pub(crate) fn has_lease(&self) -> bool {
-        self.granted.is_some()
-    }
-
-    pub(crate) fn lease_gone(&mut self, lease: LeaseId) {
-        self.gone = Some(lease);
-    }
-
-    pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
-        self.namesake.found(is_peer, asked, heard, now);
-    }
-
     /// Determines whether this process may use the name of its node.
     ///
     /// If two processes have joined, the one that registered later stays and the other one exits. A starting process
-    /// already listens on its address. If its predecessor used the same address, and either used the same directory or
-    /// has no registration, this process owns the name at once. Otherwise, the predecessor may still be alive. This
+    /// already listens on its address. It owns the name at once if its predecessor used the same address, and either
+    /// used the same directory or has no registration. Otherwise, the predecessor may still be alive. The starting
     /// process then exits, or waits until neither etcd nor any node has heard from the predecessor for a lease.
     pub(crate) fn place(&mut self, view: &View, answered: bool, spans: Spans, now: Now) -> Place {
         let is_member = view.roster(self.me.node).is_some();
@@ -149,7 +120,7 @@ impl Registering {
         }
         let since = *self.foreign_since.get_or_insert(now);
         let patience_ms = 2 * spans.lease_ms() + spans.absence_ms();
-        if self.namesake.lives() || now.since(since) >= patience_ms {
+        if self.namesake.lives || now.since(since) >= patience_ms {
             Place::Taken
         } else {
             Place::Occupied
@@ -163,12 +134,12 @@ impl Registering {
         if self.joined || !was_here || self.is_at_home(view) {
             return Place::Own;
         }
-        if self.namesake.lives() {
+        if self.namesake.lives {
             return Place::Taken;
         }
         let mut others = view.nodes().filter(|other| *other != node);
         let has_peers = others.any(|other| view.registration(other).is_some());
-        // A process that is alive would have registered again within this time.
+        // If the other process were alive, it would have registered again within this time.
         let is_absent = view.absent_ms(node) >= spans.absence_ms();
         let silence_ms = spans.lease_ms();
         if is_absent && self.namesake.is_silent(has_peers, silence_ms, now) {
@@ -178,8 +149,8 @@ impl Registering {
         }
     }
 
-    /// Returns `true` if the other process was the predecessor of this one. The predecessor used the same address and
-    /// the same directory, which is locked while in use.
+    /// Returns `true` if the other process was this one's predecessor. The predecessor used the same address and the
+    /// same directory, which is locked while in use.
     fn is_restart(&self, view: &View, other: Registration) -> bool {
         other.incarnation.directory == self.me.incarnation.directory && self.is_at_home(view)
     }
@@ -191,12 +162,12 @@ impl Registering {
     }
 
     /// Returns the next transaction that registers this process with the granted lease. The transaction succeeds only
-    /// if the registration and the roster are still as shown in the view.
+    /// if the registration and the roster entry are still as shown in the view.
     pub(crate) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
         let lease = self.granted.take()?;
         let registration = Key::Registration(self.me.node);
         let roster = Key::Roster(self.me.node);
-        let at = |key, at| ExpectedRevision { key, at };
+
         let incarnation = self.me.incarnation;
         let own = Value::Registration {
             incarnation,
@@ -211,8 +182,8 @@ impl Registering {
         }
         Some(Transaction {
             compares: vec![
-                at(registration, view.registration_at(self.me.node)),
-                at(roster, view.roster_at(self.me.node)),
+                at(registration, view.at(registration)),
+                at(roster, view.at(roster)),
             ],
             puts,
             reads: true,
@@ -220,26 +191,27 @@ impl Registering {
     }
 }
 
-// Detects whether another process with this node's name is alive, for example one with a copy of its data directory.
-// The other nodes report this.
+// Detects whether another process with this node's name is alive, for example one that uses a copy of its data
+// directory. The other nodes report this.
 //
-// etcd alone cannot tell. A registration outlives its process by a lease, and a process outlives its registration when
-// etcd is down.
+// etcd alone cannot tell: a registration outlives its process by a lease, and while etcd is down, a process may outlive
+// its registration.
 
-/// Signs that other processes have used this node's name since this process started.
+/// Evidence that other processes have used this node's name since this process started.
 #[derive(Debug)]
-struct Namesake {
+pub(crate) struct Namesake {
     me: Incarnation,
     started: Now,
     /// The latest time at which another process with this node's name may have answered.
     sign: Now,
     /// Send time of the latest query that another node has answered.
     replied: Option<Now>,
+    /// Whether another process is known to have answered since this process started.
     lives: bool,
 }
 
 impl Namesake {
-    pub(crate) fn new(me: Incarnation, now: Now) -> Self {
+    fn new(me: Incarnation, now: Now) -> Self {
         Self {
             me,
             started: now,
@@ -250,7 +222,7 @@ impl Namesake {
     }
 
     /// Records which process last answered a node under this node's name, as reported in the reply to a query sent at
-    /// `asked`. `is_peer` states whether the query was sent to another node.
+    /// `asked`. `is_peer` is `true` if the query was sent to another node.
     pub(crate) fn found(&mut self, is_peer: bool, asked: Now, heard: Option<Heard>, now: Now) {
         if is_peer {
             self.replied = self.replied.max(Some(asked));
@@ -262,11 +234,6 @@ impl Namesake {
         let latest = Now(now.0.saturating_sub(heard.ago_ms));
         self.sign = self.sign.max(latest);
         self.lives |= self.started.after(heard.ago_ms) <= asked;
-    }
-
-    /// Returns `true` if another process is known to have answered since this process started.
-    pub(crate) fn lives(&self) -> bool {
-        self.lives
     }
 
     /// Returns `true` if no other process has answered for `silence_ms`. If other nodes exist, at least one of them
@@ -402,7 +369,9 @@ mod tests {
                 incarnation,
                 ago_ms,
             };
-            registering.found(true, Now(1), Some(heard), Now(1));
+            registering
+                .namesake
+                .found(true, Now(1), Some(heard), Now(1));
             let place = registering.place(&view, false, SPANS, Now(1));
             let ends = expected == Place::Occupied;
             assert_eq!(place == Place::Taken, ends, "{place:?}");
@@ -447,11 +416,11 @@ mod namesake_tests {
         ] {
             let mut namesake = Namesake::new(ME, Now(started));
             namesake.found(true, Now(asked), heard(1, ago_ms), Now(asked + 10));
-            assert_eq!(namesake.lives(), lives, "{ago_ms} ms ago");
+            assert_eq!(namesake.lives, lives, "{ago_ms} ms ago");
         }
         let mut namesake = Namesake::new(ME, Now(5_000));
         namesake.found(true, Now(7_000), heard(ME.start, 0), Now(7_010));
-        assert!(!namesake.lives(), "it is this process itself");
+        assert!(!namesake.lives, "it is this process itself");
     }
 
     #[test]

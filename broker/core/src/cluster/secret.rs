@@ -1,4 +1,4 @@
-//! The secret that the nodes of a cluster share, the keys derived from it, and the proof in a registration.
+//! The secret shared by a cluster's nodes, the keys derived from it, and the proof in a registration.
 
 use crate::cluster::limits::INNER_VERSION;
 use crate::cluster::types::{Incarnation, Kinship};
@@ -8,12 +8,11 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The secret of a cluster: 32 random bytes that are identical on all nodes. A second secret, which is either the
-/// previous or the next one, may be accepted as well. Hidden in debug output.
+/// A cluster's secret: 32 random bytes that are identical on all nodes. A node may accept a second secret as well,
+/// either the previous or the next one. Hidden in debug output.
 ///
-/// To rotate the secret without an outage, give every node a file that contains both secrets. Initially, the old secret
-/// must be on the first line. Then change the files so that the new secret is on the first line, and finally remove the
-/// old one.
+/// To rotate the secret without an outage, give every node a file that contains both secrets, with the old one on the
+/// first line. Then swap the two lines on every node, and finally remove the old secret.
 #[derive(Clone)]
 pub struct ClusterSecret {
     used: Bytes,
@@ -36,8 +35,8 @@ impl ClusterSecret {
         nothing_else.then_some(Self { used, accepted })
     }
 
-    /// Returns the default key of the hash that maps channels to slots. It is used unless the cluster has agreed on
-    /// another one.
+    /// Returns the default key of the hash that maps channels to slots. It applies unless the cluster has agreed on
+    /// another key.
     ///
     /// # Panics
     /// Never panics: 16 bytes are less than the maximum output of the key derivation.
@@ -46,28 +45,27 @@ impl ClusterSecret {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// Returns the seeds of the Ed25519 key pairs with which nodes authenticate each other in TLS. The current seed
-    /// comes first, followed by the other accepted one.
+    /// Returns the seeds of the Ed25519 keys that nodes use to authenticate each other in TLS: the current seed,
+    /// followed by the other accepted one, if any.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph node 1", cluster)
     }
 
-    /// Returns the keys that seal temporary credentials. The current key comes first, followed by the other accepted
-    /// one.
+    /// Returns the keys that seal temporary credentials: the current key, followed by the other accepted one, if any.
     #[must_use]
     pub fn session_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph session 1", cluster)
     }
 
-    /// Returns the keys from which the TLS ticket keys for clients are derived. The current key comes first, followed
-    /// by the other accepted one.
+    /// Returns the keys from which the TLS ticket keys for clients are derived: the current key, followed by the other
+    /// accepted one, if any.
     #[must_use]
     pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
         self.each(b"heliograph tickets 1", cluster)
     }
 
-    /// Returns the keys with which registrations prove that their processes know this secret.
+    /// Returns the keys for the proofs in registrations, which show that a process knows this secret.
     #[must_use]
     pub fn proof_keys(&self, cluster: &str) -> ProofKeys {
         ProofKeys::new(&self.each(b"heliograph registration 1", cluster))
@@ -92,17 +90,14 @@ fn bytes(line: &str) -> Option<Bytes> {
 }
 
 fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
-    let derived = Salt::new(HKDF_SHA256, salt).extract(&**secret);
+    let key = Salt::new(HKDF_SHA256, salt).extract(&**secret);
     let mut bytes = Zeroizing::new([0; N]);
     let info = [cluster.as_bytes()];
-    let filled = derived
-        .expand(&info, Length(N))
-        .and_then(|okm| okm.fill(&mut *bytes));
+    let filled = (key.expand(&info, Length(N))).and_then(|okm| okm.fill(&mut *bytes));
     filled.expect("at most as many bytes as a SHA-256 has");
     bytes
 }
 
-#[derive(Clone, Copy)]
 struct Length(usize);
 
 impl KeyType for Length {
@@ -118,14 +113,15 @@ impl fmt::Debug for ClusterSecret {
 }
 
 // A registration contains a proof that its process knows the cluster's secret. Without the proof, a node with another
-// secret could be given slots, even though no client can reach that node.
+// secret could be given slots, even though no client could reach it.
 //
 // ```text
 //   proof = HMAC-SHA-256(key of the secret's line, length and bytes of the cluster's id
 //                        | slot hash key | length and bytes of the node's name | directory | start)
 // ```
-// A registration contains one proof for each line of its process's secret. It is valid if one of them matches either
-// line of the reader's secret. During a rotation, nodes whose files are one step apart therefore accept each other.
+// A registration contains one proof for each line of its process's secret file. Another node accepts the registration
+// if one of the proofs matches either line of its own file. Nodes that are one rotation step apart therefore accept
+// each other.
 
 /// The keys for proofs, one for each line of the secret file, starting with the current one. Hidden in debug output.
 #[derive(Clone)]
@@ -159,7 +155,7 @@ impl ProofKeys {
             .collect()
     }
 
-    /// Determines the relation of a registered process to this cluster, based on its proofs and its inner protocol
+    /// Determines how a registered process relates to this cluster, based on its proofs and its inter-node protocol
     /// version.
     #[must_use]
     pub fn kinship<'p>(

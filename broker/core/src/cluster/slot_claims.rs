@@ -1,8 +1,8 @@
-//! Claims slots for this node, with one transaction at a time. Claims that have failed are retried.
+//! Claims slots for this node, one transaction at a time, and retries claims that have failed.
 
 use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
-use crate::cluster::message::{Call, ExpectedRevision, Transaction};
-use crate::cluster::tick::{at, owned};
+use crate::cluster::message::{Call, ExpectedRevision, Transaction, at};
+use crate::cluster::tick::owned;
 use crate::cluster::types::{Epoch, Key, NodeId, Slot};
 use crate::cluster::{etcd_calls::Purpose, etcd_view::View, slot_plan::Candidates};
 use crate::{cluster::Cluster, time::Now};
@@ -10,7 +10,7 @@ use crate::{cluster::Cluster, time::Now};
 #[derive(Debug, Default)]
 pub(crate) struct SlotClaims {
     compared: Vec<ExpectedRevision>,
-    /// When the back-off after a failed claim ends. A change of the view ends it early.
+    /// When the back-off after a failed claim ends. A change in the view ends it early.
     paused: Option<Now>,
     /// The length of the last back-off in milliseconds; 0 after a successful claim.
     pause_ms: u64,
@@ -31,7 +31,7 @@ impl SlotClaims {
         self.paused = Some(now.after(self.pause_ms));
     }
 
-    /// Returns `true` if the next claim must wait, because the view does not show why the last one failed.
+    /// Returns `true` if the next claim must wait, because the view does not show yet why the last one failed.
     fn is_paused(&self, view: &View, now: Now) -> bool {
         let is_same = |compare: &ExpectedRevision| view.at(compare.key) == compare.at;
         self.paused.is_some_and(|until| now < until) && self.compared.iter().all(is_same)
@@ -58,12 +58,16 @@ impl Cluster {
             .map(|&(slot, epoch)| at(Key::Slot(slot), epoch))
             .collect();
         for node in owners.into_iter().chain([self.me.node]) {
-            compares.push(at(Key::Registration(node), self.view.registration_at(node)));
+            let key = Key::Registration(node);
+            compares.push(at(key, self.view.at(key)));
         }
         self.claims.sends(&compares);
-        let puts = claimed
-            .iter()
-            .map(|&(slot, _)| (Key::Slot(slot), owned(self.me, None, self.view.slot(slot))));
+        let puts = claimed.iter().map(|&(slot, _)| {
+            (
+                Key::Slot(slot),
+                owned(Some(self.me), None, self.view.slot(slot)),
+            )
+        });
         let transaction = Transaction {
             compares,
             puts: puts.collect(),

@@ -4,16 +4,16 @@
 use crate::cluster::etcd_calls::Purpose;
 use crate::cluster::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
 use crate::cluster::message::{
-    Call, Ending, Held, NodeOutput, Packed, Parcel, ParcelSent, SlotOrder, Target, Transaction,
+    Call, Ending, Held, NodeOutput, Packed, Parcel, ParcelSent, SlotOrder, at,
 };
 use crate::cluster::slot_plan::{Candidates, rebalance};
 use crate::cluster::slots::{OwnSlot, Stage};
-use crate::cluster::tick::{at, owned};
+use crate::cluster::tick::owned;
 use crate::cluster::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
-    /// Starts to shut down this node. Slots can be transferred only if etcd answers.
+    /// Starts shutting down this node. Slots can be transferred only if etcd answers.
     pub(crate) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
@@ -24,10 +24,10 @@ impl Cluster {
         }
     }
 
-    /// Starts to rebalance the slots. Each node transfers the slots beyond its share, based on its own view.
+    /// Starts rebalancing the slots. Each node transfers the slots that exceed its share according to its own view.
     pub(crate) fn rebalance(&mut self, now: Now) {
         let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
-        let mut nodes = candidates.nodes().to_vec();
+        let mut nodes = candidates.nodes;
         nodes.sort_unstable_by_key(|node| self.view.key(*node));
         let moves = rebalance(&self.view, &nodes);
         let mine = moves
@@ -38,16 +38,13 @@ impl Cluster {
     }
 
     pub(crate) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
-        let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
-            Stage::Offered { parcel, target, .. } if parcel == id => {
-                Some((slot, own.epoch, target))
-            }
-            Stage::Offered { .. } | Stage::Waiting { .. } | Stage::Loading { .. } => None,
-            Stage::Ready | Stage::Vacating | Stage::Leaving { .. } => None,
+        let offered = self.slots.iter().find_map(|(slot, own)| {
+            let Stage::Offered { parcel, target, .. } = own.stage else {
+                return None;
+            };
+            (parcel == id && target.owner.node == from).then_some((slot, own.epoch, target))
         });
-        let Some((slot, epoch, target)) =
-            offered.filter(|(_, _, target)| target.owner.node == from)
-        else {
+        let Some((slot, epoch, target)) = offered else {
             return;
         };
         if taken && self.can_act(now) {
@@ -58,7 +55,13 @@ impl Cluster {
                     since: now,
                 },
             );
-            self.send_transfer(Held { slot, epoch }, id, target, now);
+            let value = owned(Some(target.owner), Some(id), self.view.slot(slot));
+            let compares = vec![
+                at(Key::Slot(slot), epoch),
+                at(Key::Registration(from), target.registered),
+            ];
+            let put = (Key::Slot(slot), value);
+            self.put(Purpose::Transfer(slot, epoch), compares, put, now);
         } else {
             self.transfers.avoid(from, now);
             self.resume(slot, epoch, Packed::Kept);
@@ -70,12 +73,9 @@ impl Cluster {
             return;
         }
         let key = Key::Roster(self.me.node);
-        let transaction = Transaction {
-            compares: vec![at(key, self.view.roster_at(self.me.node))],
-            puts: vec![(key, Value::Roster(RosterState::Away, self.address))],
-            reads: false,
-        };
-        self.call(Purpose::Away, Call::Transaction(transaction), now);
+        let compares = vec![at(key, self.view.at(key))];
+        let away = Value::Roster(RosterState::Away, self.address);
+        self.put(Purpose::Away, compares, (key, away), now);
     }
 
     fn is_expected(&self) -> bool {
@@ -111,21 +111,8 @@ impl Cluster {
         }
     }
 
-    fn send_transfer(&mut self, held: Held, parcel: ParcelId, target: Target, now: Now) {
-        let value = owned(target.owner, Some(parcel), self.view.slot(held.slot));
-        let transaction = Transaction {
-            compares: vec![
-                at(Key::Slot(held.slot), held.epoch),
-                at(Key::Registration(target.owner.node), target.registered),
-            ],
-            puts: vec![(Key::Slot(held.slot), value)],
-            reads: false,
-        };
-        let purpose = Purpose::Transfer(held.slot, held.epoch);
-        self.call(purpose, Call::Transaction(transaction), now);
-    }
-
-    /// Ends transfers that have timed out. If the outcome of a transfer is unknown, writes the slot with a new epoch.
+    /// Ends transfers that have timed out. If the outcome of a transfer is unknown, writes the slot's key again to give
+    /// it a new epoch.
     pub(crate) fn check_transfers(&mut self, now: Now) {
         let own: Vec<(Slot, OwnSlot)> = self
             .slots
@@ -154,20 +141,16 @@ impl Cluster {
             return;
         }
         if self.can_act(now) {
-            let value = owned(self.me, None, self.view.slot(held.slot));
-            let transaction = Transaction {
-                compares: vec![at(Key::Slot(held.slot), held.epoch)],
-                puts: vec![(Key::Slot(held.slot), value)],
-                reads: false,
-            };
+            let key = Key::Slot(held.slot);
+            let value = owned(Some(self.me), None, self.view.slot(held.slot));
             let purpose = Purpose::Retake(held.slot, held.epoch);
-            self.call(purpose, Call::Transaction(transaction), now);
+            self.put(purpose, vec![at(key, held.epoch)], (key, value), now);
         } else if now.since(since) >= UNKNOWN_MAX_MS {
             self.resume(held.slot, held.epoch, Packed::Withdrawn);
         }
     }
 
-    /// Gives up the slots that this node was unable to load. Other nodes can then try.
+    /// Gives up the slots that this node was unable to load, so that other nodes can try.
     pub(crate) fn give_up_unloaded(&mut self, now: Now) {
         let has_etcd = self.authority.has_etcd(now);
         for held in self.slots.overdue(has_etcd, now) {
@@ -188,22 +171,14 @@ impl Cluster {
             return;
         }
         for (slot, epoch) in vacating {
-            let none = Value::Slot {
-                owner: None,
-                parcel: None,
-                presence: self.view.slot(slot).presence.saturating_add(1),
-            };
-            let transaction = Transaction {
-                compares: vec![at(Key::Slot(slot), epoch)],
-                puts: vec![(Key::Slot(slot), none)],
-                reads: false,
-            };
-            self.call(Purpose::Vacate, Call::Transaction(transaction), now);
+            let key = Key::Slot(slot);
+            let none = owned(None, None, self.view.slot(slot));
+            self.put(Purpose::Vacate, vec![at(key, epoch)], (key, none), now);
         }
     }
 
     pub(crate) fn finish_drain(&mut self, now: Now) {
-        // If the node cannot act, the drain finishes before the roster shows that the node is away.
+        // If the node cannot act, the drain completes without waiting for the roster to list the node as away.
         let is_away = !self.is_expected() || !self.can_act(now);
         let is_over = self.slots.count() == 0 && is_away;
         let is_hopeless = || self.transfers.is_hopeless(&self.view, &self.silence, now);

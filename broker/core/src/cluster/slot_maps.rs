@@ -1,5 +1,5 @@
-//! Maps of slots. [`SlotMap`] tells shards the slot of a channel and the owner of a slot, [`FixedMap`] contains fixed
-//! owners from a file, and [`SlotSet`] is a set of slots.
+//! Slot maps. [`SlotMap`] tells the shards which slot a channel belongs to and which node owns a slot, [`FixedMap`]
+//! contains fixed owners from a file, and [`SlotSet`] is a set of slots.
 
 use crate::cluster::limits::{NODES_MAX, SLOTS};
 use crate::cluster::types::{NodeId, Slot};
@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
-/// The owners of slots as known to one node. Each process has one instance. The shards read it, and only the cluster
-/// driver writes it.
+/// Slot owners as one node knows them. Each process has one instance. The shards read it, and only the cluster driver
+/// writes it.
 #[derive(Debug)]
 pub struct SlotMap {
     /// The key of the hash that maps channels to slots; not set until it has been read from etcd.
@@ -20,7 +20,7 @@ pub struct SlotMap {
     own: NodeId,
     names: Box<[OnceLock<Box<str>>]>,
     owners: Box<[AtomicU16]>,
-    /// For each slot, whether its owner received it from the previous owner.
+    /// For each slot, whether its owner received it in a transfer from the previous owner.
     given: Box<[AtomicBool]>,
     /// For each slot, whether this node used to own it.
     left: Box<[AtomicBool]>,
@@ -38,7 +38,7 @@ pub struct SlotMap {
 }
 
 impl SlotMap {
-    /// Creates a map of fixed owners. `own` is the index of this node in `names`, and `key` is the same on every node.
+    /// Creates a map with fixed owners. `own` is this node's index in `names`, and `key` is the same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
         let map = Self::empty(own, true);
@@ -100,15 +100,14 @@ impl SlotMap {
         }
     }
 
-    /// Sets whether the current or next owner of `slot` receives the slot from the previous owner rather than claiming
-    /// it.
+    /// Sets whether `slot` passes to its current or next owner by a transfer rather than by a claim.
     pub fn set_given(&self, slot: Slot, is_given: bool) {
         if let Some(given) = self.given.get(slot.index()) {
             given.store(is_given, Ordering::Release);
         }
     }
 
-    /// Returns `true` if the owner of a slot received it from the previous owner.
+    /// Returns `true` if a slot's owner received it in a transfer from the previous owner.
     #[must_use]
     pub fn is_given(&self, slot: Slot) -> bool {
         let given = self.given.get(slot.index());
@@ -122,7 +121,7 @@ impl SlotMap {
         left.is_some_and(|left| left.load(Ordering::Acquire))
     }
 
-    /// Returns how often the owner of a slot has changed so far.
+    /// Returns the number of slot owner changes so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -143,7 +142,7 @@ impl SlotMap {
         presence.map_or(0, |presence| presence.load(Ordering::Acquire))
     }
 
-    /// Returns how often a presence epoch has changed so far.
+    /// Returns the number of presence epoch changes so far.
     #[must_use]
     pub fn presence_changes(&self) -> u64 {
         self.presence_changes.load(Ordering::Acquire)
@@ -192,8 +191,8 @@ impl SlotMap {
         self.nodes.load(Ordering::Acquire)
     }
 
-    /// Returns the node that owns a channel at `now`. Returns `None` if the channel has no owner, or if this node owns
-    /// it but may not serve its slots.
+    /// Returns the node that owns a channel at `now`. Returns `None` if no node does, or if this node owns the channel
+    /// but may not serve its slots.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
         let owner = self.owners.get(self.slot(identity)?.index())?;
@@ -268,8 +267,8 @@ impl SlotMap {
     }
 }
 
-/// Returns the slot of a channel. The slot is derived from the SipHash-2-4 of `region:account:name` under a key of the
-/// cluster, so that outsiders cannot target a particular slot.
+/// Returns a channel's slot, derived from the SipHash-2-4 of `region:account:name` under the cluster's key. The key
+/// prevents outsiders from targeting a particular slot.
 #[must_use]
 pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
     hash(numbers(key), identity)
@@ -287,7 +286,7 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     Slot(u16::try_from(place).unwrap_or(0))
 }
 
-/// The marker for a slot that has no owner. Not a valid node number.
+/// Marks a slot that has no owner. Not a valid node number.
 const NOBODY: u16 = u16::MAX;
 const _: () = assert!(NODES_MAX < NOBODY as usize);
 
@@ -295,16 +294,11 @@ const FOR_EVER: Now = Now(u64::MAX);
 
 fn numbers(key: &[u8; 16]) -> [u64; 2] {
     let (low, high) = key.split_at(8);
-    let number = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |n, byte| n << 8 | u64::from(*byte))
-    };
+    let number = |half: &[u8]| u64::from_le_bytes(half.try_into().unwrap_or_default());
     [number(low), number(high)]
 }
 
-// Fixed owners of slots, from a file that the operator provides.
+// Fixed slot owners, from a file that the operator provides.
 //
 // ```text
 // # node  inner address     slots
@@ -316,7 +310,7 @@ fn numbers(key: &[u8; 16]) -> [u64; 2] {
 /// The nodes of a cluster and the slots that they own. Every slot has exactly one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedMap {
-    /// Name of each node and its address for other nodes, indexed by [`NodeId`].
+    /// Name of each node and its address for inter-node connections, indexed by [`NodeId`].
     pub nodes: Vec<(Box<str>, SocketAddr)>,
     owners: Vec<NodeId>,
 }
@@ -380,10 +374,8 @@ fn read_line(
     if nodes.len() >= NODES_MAX {
         return Err(format!("expected {NODES_MAX} nodes at most"));
     }
-    if nodes
-        .iter()
-        .any(|(known, at)| **known == *name || *at == address)
-    {
+    let is_known = |(known, at): &(Box<str>, _)| **known == *name || *at == address;
+    if nodes.iter().any(is_known) {
         return Err("expected each name and each address once".into());
     }
     let node = NodeId(u16::try_from(nodes.len()).unwrap_or(u16::MAX));

@@ -1,5 +1,5 @@
-//! Updates the owned slots when the view changes. Slots that this node has gained are loaded and served. Slots that it
-//! has lost are released with their pending messages and parcels.
+//! Updates the owned slots when the view changes. Loads and serves slots that this node has gained. Releases slots that
+//! it has lost, along with their pending messages and parcels.
 
 use crate::cluster::message::{
     ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
@@ -69,7 +69,7 @@ impl Cluster {
         kept.is_ok()
     }
 
-    /// Serves `slot` again after a transfer that has not been committed.
+    /// Serves `slot` again after a transfer that was not committed.
     pub(crate) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
         let own = self.slots.own(slot);
         if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {

@@ -1,5 +1,5 @@
-//! Selects the slots that a node claims. The selection depends only on the view, so nodes that have the same view
-//! agree.
+//! Selects the slots that a node claims. The selection depends only on the view, so nodes with the same view agree on
+//! it.
 
 use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
@@ -7,7 +7,7 @@ use crate::cluster::limits::{
 };
 use crate::cluster::message::{ClaimReason, Taking};
 use crate::cluster::types::{
-    Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord,
+    Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord, grown,
 };
 use crate::cluster::{etcd_view::View, liveness::Silence};
 use crate::time::Now;
@@ -27,9 +27,9 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     epoch: Epoch,
-    /// When another process was first seen to have succeeded the owner's process.
+    /// When this node first saw that another process had succeeded the owner's process.
     followed: Option<Now>,
-    /// When the slot became free, so that nodes may claim it.
+    /// When the slot became free for any node to claim.
     free: Option<Now>,
     /// How long this node waits for the node selected by hashing to claim the slot.
     fallback_ms: u64,
@@ -49,7 +49,7 @@ pub(crate) enum Turn {
 }
 
 impl Plan {
-    /// Creates the plan of a process that started at `started`. `seed` seeds the random choices of the plan.
+    /// Creates the plan of a process that started at `started`. `seed` seeds the plan's random choices.
     #[must_use]
     pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
@@ -62,12 +62,12 @@ impl Plan {
         }
     }
 
-    /// Applies the lease that etcd has granted.
+    /// Adopts the time spans of the lease that etcd has granted.
     pub fn set_spans(&mut self, spans: Spans) {
         self.spans = spans;
     }
 
-    /// Handles a pause of the process. Afterwards, a slot can only be claimed once it has been found free again.
+    /// Handles a pause of the process. From then on, a slot can be claimed only after it has been found free again.
     pub fn gap(&mut self) {
         for prospect in &mut self.prospects {
             (prospect.free, prospect.followed) = (None, None);
@@ -76,10 +76,7 @@ impl Plan {
 
     /// Records that `node` has claimed a slot that had never had an owner.
     pub fn first_taken(&mut self, node: NodeId, now: Now) {
-        if self.first_taken.len() <= node.index() {
-            self.first_taken.resize(node.index() + 1, None);
-        }
-        if let Some(place) = self.first_taken.get_mut(node.index()) {
+        if let Some(place) = grown(&mut self.first_taken, node) {
             *place = Some(now);
         }
     }
@@ -111,8 +108,11 @@ impl Plan {
                 ..Prospect::default()
             };
         }
+        // If this node is cut off, it must not claim slots that another node owned.
+        let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
+        let is_kept = candidates.is_cut_off && !is_mine;
         let turn = match self.turn(slot, record, view, silence, now) {
-            Turn::Free | Turn::Followed if self.is_kept_from(record, candidates) => Turn::Protected,
+            Turn::Free | Turn::Followed if is_kept => Turn::Protected,
             turn @ (Turn::Free | Turn::Followed | Turn::Own | Turn::Protected) => turn,
         };
         let may = match turn {
@@ -130,7 +130,8 @@ impl Plan {
                 let mut fallback_ms = prospect.fallback_ms;
                 let named = candidates.named(slot, record, view);
                 if record.epoch == Epoch::default() {
-                    since = since.max(self.last_first(named));
+                    let last = named.and_then(|node| self.first_taken.get(node.index()).copied());
+                    since = since.max(last.flatten().unwrap_or_default());
                     fallback_ms += FIRST_FALLBACK_MS;
                 }
                 now.since(since) >= fallback_ms || named == Some(self.me.node)
@@ -154,8 +155,8 @@ impl Plan {
         may
     }
 
-    /// Returns `true` if the registration of `owner` is absent or belongs to another process. The slots of `owner` may
-    /// then be claimed unless they are still served.
+    /// Returns `true` if the registration of `owner` is absent or belongs to another process. In that case, the owner's
+    /// slots may be claimed unless they are still served.
     #[must_use]
     pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
         match view.registration(owner.node) {
@@ -196,9 +197,11 @@ impl Plan {
         if is_mine && owner.incarnation.directory == self.me.incarnation.directory {
             return Turn::Own;
         }
-        if !self.is_deregistered(owner, view)
-            || !self.is_out_of_grace(owner.node, view, silence, now)
-        {
+        let is_out_of_grace = self.runs_for(GRACE_MS, now)
+            || is_mine
+            || silence.ever_answered(owner.node)
+            || view.roster(owner.node) != Some(RosterState::Here);
+        if !self.is_deregistered(owner, view) || !is_out_of_grace {
             return Turn::Protected;
         }
         let silent = if is_mine {
@@ -211,24 +214,6 @@ impl Plan {
             (true, true) => Turn::Followed,
             (true, false) => Turn::Free,
         }
-    }
-
-    /// Returns `true` if this node must not claim the slot because another node owned it and this node is cut off.
-    fn is_kept_from(&self, record: SlotRecord, candidates: &Candidates) -> bool {
-        let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
-        candidates.is_cut_off() && !is_mine
-    }
-
-    fn is_out_of_grace(&self, owner: NodeId, view: &View, silence: &Silence, now: Now) -> bool {
-        self.runs_for(GRACE_MS, now)
-            || owner == self.me.node
-            || silence.ever_answered(owner)
-            || view.roster(owner) != Some(RosterState::Here)
-    }
-
-    fn last_first(&self, node: Option<NodeId>) -> Now {
-        let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
-        at.flatten().unwrap_or_default()
     }
 }
 
@@ -283,10 +268,10 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Plans transfers of slots between nodes. Afterwards, the shares of all `nodes` differ by at most one slot.
+/// Plans slot transfers after which the shares of all `nodes` differ by at most one slot.
 ///
-/// Nodes that have the same view and the same order of `nodes` compute the same list. Each slot occurs at most once,
-/// and no node both transfers and receives slots. Slots whose owner is not in `nodes` are not moved.
+/// Nodes with the same view and the same order of `nodes` compute the same list. Each slot occurs at most once, and no
+/// node both transfers and receives slots. Slots whose owner is not in `nodes` are not moved.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -301,7 +286,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let Some(part) = owned.len().checked_div(nodes.len()) else {
         return Vec::new();
     };
-    // Each node below the equal share receives what it lacks. The others divide the remaining surplus among themselves.
+    // Each node below its equal share receives what it lacks. The other nodes divide the remaining surplus.
     let lacks =
         |(index, &count): (usize, &usize)| std::iter::repeat_n(index, part.saturating_sub(count));
     let lacking: Vec<usize> = counts.iter().enumerate().flat_map(lacks).collect();
@@ -330,21 +315,24 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
         .collect()
 }
 
-// Candidates for owning slots, as seen by one node at one moment.
+// The candidates for owning slots, as one node sees them at a given moment.
 //
-// A node that does not answer is never selected, because clients would not be able to reach its slots. If other nodes
-// are registered but none of them answers a node, that node claims only its own slots. It either has another secret or
-// cannot reach the others.
+// A node that does not answer is never selected, because clients could not reach its slots. If other nodes are
+// registered but none of them answers, a node claims only its own slots. Either it has another secret, or it cannot
+// reach the others.
 
-/// The candidates for owning slots. Computed for each decision.
+/// The nodes that may be given slots. Determined anew for each decision.
 #[derive(Debug)]
 pub struct Candidates {
-    nodes: Vec<NodeId>,
-    is_cut_off: bool,
+    /// The candidates, sorted by number.
+    pub(crate) nodes: Vec<NodeId>,
+    /// Whether other nodes are registered, whether or not they are peers, but none of them answers this node.
+    pub(crate) is_cut_off: bool,
 }
 
 impl Candidates {
-    /// Determines the candidates as seen by `me`. A candidate must be registered and present, and must answer.
+    /// Determines the candidates from the perspective of `me`. A candidate must be registered and present, and must
+    /// answer.
     #[must_use]
     pub fn of(me: NodeId, view: &View, silence: &Silence, now: Now) -> Self {
         let mut others = view.nodes().filter(|node| *node != me);
@@ -360,18 +348,6 @@ impl Candidates {
             nodes: view.nodes().filter(is_candidate).collect(),
             is_cut_off,
         }
-    }
-
-    /// Returns the candidates, sorted by number.
-    #[must_use]
-    pub fn nodes(&self) -> &[NodeId] {
-        &self.nodes
-    }
-
-    /// Returns `true` if other nodes are registered, whether or not they are peers, but none of them answers this node.
-    #[must_use]
-    pub fn is_cut_off(&self) -> bool {
-        self.is_cut_off
     }
 
     /// Returns the node that rendezvous hashing selects for a slot.
@@ -511,8 +487,8 @@ pub(crate) mod candidates_tests {
 
     fn found(view: &View, silence: &Silence, now: u64) -> (Vec<u16>, bool) {
         let candidates = Candidates::of(ME, view, silence, Now(now));
-        let nodes = candidates.nodes().iter().map(|node| node.0);
-        (nodes.collect(), candidates.is_cut_off())
+        let nodes = candidates.nodes.iter().map(|node| node.0);
+        (nodes.collect(), candidates.is_cut_off)
     }
 
     #[test]

@@ -8,9 +8,9 @@
 //!  Release ◄───────────────────────────────────────────────────────────── committed
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
-//! The value of a slot's key contains the id of the parcel, so the parcel of an abandoned transfer is never delivered.
-//! If the outcome of a transaction is unknown, writing the slot with a new epoch settles it, because the transfer can
-//! then no longer be committed.
+//! A slot's key contains the id of the parcel, so the parcel of an abandoned transfer is never delivered. If the
+//! outcome of a transaction is unknown, the giver settles it by writing the slot with a new epoch, because the transfer
+//! can then no longer be committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};
@@ -24,17 +24,13 @@ use crate::time::Now;
 pub(crate) struct Transfers {
     me: Owner,
     parcels: u32,
-    draining: Option<Draining>,
+    /// When the drain last made progress; `None` if the node does not drain.
+    draining: Option<Now>,
     planned: Vec<(Slot, NodeId)>,
-    /// The nodes that have refused a parcel, and until when each of them is avoided.
+    /// The nodes that have refused a parcel, and until when each is avoided.
     avoided: Vec<(NodeId, Now)>,
     /// When the back-off ends after etcd has refused a transfer.
     resting: Option<Now>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Draining {
-    progress: Now,
 }
 
 impl Transfers {
@@ -52,7 +48,7 @@ impl Transfers {
 
     pub(crate) fn drain(&mut self, now: Now) {
         self.planned.clear();
-        self.draining.get_or_insert(Draining { progress: now });
+        self.draining.get_or_insert(now);
     }
 
     #[must_use]
@@ -60,8 +56,8 @@ impl Transfers {
         self.draining.is_some()
     }
 
-    /// Returns `true` if a drain has been unable to find a target for its slots for too long. The limit is short if all
-    /// other registered nodes are shutting down.
+    /// Returns `true` if a drain has waited too long for a node that can take over its slots. The limit is shorter if
+    /// all other registered nodes are shutting down.
     #[must_use]
     pub(crate) fn is_hopeless(&self, view: &View, silence: &Silence, now: Now) -> bool {
         let goes_on = |node: NodeId| {
@@ -77,12 +73,12 @@ impl Transfers {
             DRAIN_ALONE_MS
         };
         self.draining
-            .is_some_and(|drain| now.since(drain.progress) >= most_ms)
+            .is_some_and(|progress| now.since(progress) >= most_ms)
     }
 
     pub(crate) fn gave(&mut self, now: Now) {
-        if let Some(drain) = &mut self.draining {
-            drain.progress = now;
+        if let Some(progress) = &mut self.draining {
+            *progress = now;
         }
     }
 

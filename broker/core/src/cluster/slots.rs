@@ -16,7 +16,7 @@ pub struct OwnSlots {
     own: Vec<Option<OwnSlot>>,
     loading: usize,
     count: usize,
-    /// When a slot was last loaded, or when loading first became possible. The timeout of waiting slots starts at this
+    /// When a slot was last loaded, or when loading first became possible. The timeout of waiting slots runs from this
     /// time.
     progress: Now,
     /// For each slot whose records could not be read, the time until which this node does not claim it.
@@ -31,13 +31,13 @@ pub struct OwnSlots {
 /// A slot owned by this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnSlot {
-    /// The epoch since which this node has owned the slot.
+    /// The epoch under which this node owns the slot.
     pub epoch: Epoch,
-    /// The progress of the slot, from loading to transfer.
+    /// The slot's stage, from loading to transfer.
     pub stage: Stage,
 }
 
-/// The progress of an owned slot, from loading to transfer.
+/// The stages of an owned slot, from loading to transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The slot waits for other slots to be loaded, or for its own load to be retried.
@@ -50,9 +50,9 @@ pub enum Stage {
         /// When loading was first attempted while etcd answered.
         since: Now,
     },
-    /// The slot is served as long as the node may serve its slots.
+    /// The slot is loaded. It is served whenever the node may serve its slots.
     Ready,
-    /// A record without an owner is being written for the slot.
+    /// A record without an owner is being written to the slot's key.
     Vacating,
     /// The pending messages have been offered to another node, which has not responded yet.
     Offered {
@@ -73,7 +73,7 @@ pub enum Stage {
 }
 
 impl OwnSlot {
-    /// Returns `true` if the node holds the channels of the slot, in order to serve or to transfer them.
+    /// Returns `true` if the node holds the slot's channels, in order to serve or to transfer them.
     #[must_use]
     pub fn is_held(&self) -> bool {
         match self.stage {
@@ -82,7 +82,7 @@ impl OwnSlot {
         }
     }
 
-    /// Returns the id of the slot's parcel, if another node may be holding it.
+    /// Returns the id of the parcel in which the slot's pending messages have been offered to another node, if any.
     #[must_use]
     pub fn parcel(&self) -> Option<ParcelId> {
         match self.stage {
@@ -93,7 +93,7 @@ impl OwnSlot {
 }
 
 impl OwnSlots {
-    /// Creates the initial state, in which no slots are owned.
+    /// Creates the initial state, in which this node owns no slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
         Self {
@@ -199,11 +199,11 @@ impl OwnSlots {
         whole
     }
 
-    /// Returns the slots that have failed to load for too long. The timeouts restart while etcd does not answer
-    /// (`has_etcd` is `false`).
+    /// Returns the slots whose loading has timed out. The timeouts restart while etcd does not answer (`has_etcd` is
+    /// `false`).
     ///
-    /// A slot that waits for others to be loaded is overdue only if none of them makes progress, because loading many
-    /// slots takes time.
+    /// A slot queued behind others is overdue only if none of them makes progress, because loading many slots takes
+    /// time.
     pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
         if !has_etcd {
             self.progress = now;
@@ -296,8 +296,8 @@ impl Parcels {
         Ok(None)
     }
 
-    /// Removes the parcels that must be delivered when a slot is served under the record `to`. The parcel that the
-    /// record names comes first.
+    /// Removes and returns the parcels that must be delivered when a slot is served under the record `to`. The parcel
+    /// that the record names comes first.
     ///
     /// Other parcels that were sent before a transfer belong to abandoned transfers, and are not delivered.
     pub(crate) fn take(&mut self, slot: Slot, to: SlotRecord) -> (Option<ParcelId>, Vec<ParcelId>) {

@@ -1,38 +1,39 @@
-//! Actions of a node that are driven by time (questions, keepalives and registration), and the decisions made after
-//! each input.
+//! A node's time-driven actions (questions, keepalives and registration), and the decisions made after each input.
 
 use crate::cluster::authority::{Grounds, Standing};
 use crate::cluster::limits::{GRACE_MS, ROUND_MS};
-use crate::cluster::message::{
-    Call, Ending, ExpectedRevision, Heard, Held, NodeOutput, Question, SlotOrder, Transaction,
-};
+use crate::cluster::message::{Call, Ending, NodeOutput, Question, SlotOrder};
 use crate::cluster::types::{
-    Key, Kinship, NodeId, Owner, ParcelId, Registration, Revision, RosterState, SlotRecord, Value,
+    Kinship, Owner, ParcelId, Registration, RosterState, SlotRecord, Value,
 };
 use crate::cluster::{etcd_calls::Purpose, registration::Place};
 use crate::{cluster::Cluster, time::Now};
 
 impl Cluster {
     pub(crate) fn tick(&mut self, stuck: bool, now: Now) {
-        self.times.last_tick = now;
+        self.last_tick = now;
         self.obstacles.stuck = stuck;
         for call in self.calls.overdue(now) {
             if !matches!(
                 call.purpose,
                 Purpose::Progress | Purpose::KeepAlive(_) | Purpose::Write(..)
             ) {
-                self.calls.want_read();
+                self.calls.wanted = true;
             }
         }
-        if now >= self.times.next_round {
-            self.times.next_round = now.after(ROUND_MS);
+        if now >= self.next_round {
+            self.next_round = now.after(ROUND_MS);
             self.ask(now);
             self.write_off(now);
             if !self.obstacles.other_history {
-                self.call_etcd(now);
+                if let Some(lease) = self.lease().filter(|_| !stuck) {
+                    self.call(Purpose::KeepAlive(lease), Call::KeepAlive(lease), now);
+                }
+                self.ask_progress(now);
+                self.leave_roster(now);
             }
         } else if !self.obstacles.other_history && self.an_owner_is_absent() {
-            // Absence counts only up to the watch's last report. If the report is late, the outage takes longer.
+            // Absences are measured only up to the watch's last report, so a late report prolongs the outage.
             self.ask_progress(now);
         }
         if !self.obstacles.other_history {
@@ -47,20 +48,20 @@ impl Cluster {
         self.check_transfers(now);
     }
 
-    /// Handles a pause of the process until `now`. Everything received before the pause is invalid, and all nodes are
-    /// queried at once.
+    /// Handles a pause of the process that ended at `now`. The pause invalidates everything received before it, so all
+    /// nodes are queried again at once.
     pub(crate) fn gap(&mut self, now: Now) {
-        self.times.last_tick = now;
+        self.last_tick = now;
         self.silence.gap(now);
         self.authority.gap(now);
         self.plan.gap();
         self.view.lose_currency();
         self.calls.gap();
-        self.times.next_round = now;
+        self.next_round = now;
     }
 
-    /// Makes the decisions that follow each input. Updates the owned slots from the view, and decides whether to serve
-    /// them and which slots to load, claim and transfer.
+    /// Makes the decisions that follow each input. Updates the owned slots from the view, decides whether to serve
+    /// them, and decides which slots to load, claim and transfer.
     pub(crate) fn settle(&mut self, now: Now) {
         if self.obstacles.ended {
             return;
@@ -83,7 +84,7 @@ impl Cluster {
             peers: self.silence.newest_answered(),
             etcd_is_near: self.silence.peers_have_etcd(now) || self.authority.has_etcd(now),
             lease: self.registering.kept_since(&self.view),
-            is_full: self.registering.is_refused() && !self.obstacles.stuck,
+            is_full: self.registering.refused && !self.obstacles.stuck,
             has_all_peers: self.silence.has_all_peers(&self.view, self.me.node, now),
             may_be_taken: self.may_be_taken(),
         };
@@ -103,7 +104,7 @@ impl Cluster {
     fn place(&mut self, now: Now) -> Place {
         let mut others = self.view.nodes().filter(|node| *node != self.me.node);
         let is_answered = others.any(|node| self.silence.reaches(node, now));
-        let spans = self.times.spans;
+        let spans = self.spans;
         let registering = &mut self.registering;
         let place = registering.place(&self.view, is_answered, spans, now);
         self.obstacles.awaits_name = place == Place::Occupied;
@@ -140,24 +141,13 @@ impl Cluster {
         (is_stranger && !has_peer).then_some(Ending::Unproven)
     }
 
-    /// Returns `true` if this node may change the owners of slots. The node must be registered, etcd must have answered
-    /// recently and with an unchanged history, and no shard may hang.
+    /// Returns `true` if this node may change slot owners. The node must be registered, etcd must have answered
+    /// recently and with an unchanged history, and no shard may be hanging.
     pub(crate) fn can_act(&self, now: Now) -> bool {
         !self.obstacles.stuck
             && !self.obstacles.other_history
             && self.authority.has_etcd(now)
             && self.registering.current(&self.view).is_some()
-    }
-
-    /// Writes a channel's record under the epoch of its slot. Fails if the slot has a later owner.
-    pub(crate) fn write_record(&mut self, held: Held, number: u32, now: Now) {
-        let transaction = Transaction {
-            compares: vec![at(Key::Slot(held.slot), held.epoch)],
-            puts: vec![(Key::Record(held.slot, number), Value::Record)],
-            reads: false,
-        };
-        let purpose = Purpose::Write(held.slot, number);
-        self.call(purpose, Call::Transaction(transaction), now);
     }
 
     pub(crate) fn read(&mut self, now: Now) {
@@ -181,7 +171,7 @@ impl Cluster {
         if self.place(now) != Place::Own {
             return;
         }
-        if !self.registering.has_lease() {
+        if self.registering.granted.is_none() {
             return self.call(Purpose::Grant, Call::Grant, now);
         }
         let is_stopping = self.transfers.is_draining();
@@ -190,10 +180,10 @@ impl Cluster {
         }
     }
 
-    /// Queries every node that is present, is registered or owns a slot.
+    /// Queries every node that is present in the roster, is registered, or owns a slot.
     ///
-    /// While another process may be using this node's name, this node only sends queries about that process. Nodes have
-    /// one connection per name, and they send answers to the address in the roster.
+    /// While another process may be using this node's name, this node sends queries only about that process, because
+    /// nodes have one connection per name and send answers to the address in the roster.
     fn ask(&mut self, now: Now) {
         if self.place(now) == Place::Occupied {
             return self.seek(now);
@@ -225,11 +215,6 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn found(&mut self, from: NodeId, asked: Now, heard: Option<Heard>, now: Now) {
-        let is_peer = from != self.me.node;
-        self.registering.found(is_peer, asked, heard, now);
-    }
-
     fn owning(&self) -> Vec<bool> {
         let mut owning = vec![false; self.view.nodes().count()];
         for owner in self.view.slots().iter().filter_map(|record| record.owner) {
@@ -248,7 +233,7 @@ impl Cluster {
     }
 
     fn write_off(&mut self, now: Now) {
-        let Some(as_of) = self.authority.etcd_asked() else {
+        let Some(as_of) = self.authority.etcd else {
             return;
         };
         if !self.authority.has_etcd(now) || self.obstacles.other_history {
@@ -256,32 +241,19 @@ impl Cluster {
         }
         for node in self.view.nodes() {
             let is_gone = self.silence.is_gone(node, as_of)
-                && self.view.absent_ms(node) >= self.times.spans.absence_ms()
+                && self.view.absent_ms(node) >= self.spans.absence_ms()
                 && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, as_of));
             self.silence.write_off(node, is_gone);
         }
     }
 
-    /// Returns `true` if any node in the roster may be in a partition that can claim slots.
+    /// Returns `true` if any node in the roster may be in a network partition that can claim slots.
     pub(crate) fn may_be_taken(&self) -> bool {
         self.view.nodes().any(|node| {
             node != self.me.node
                 && self.view.roster(node) == Some(RosterState::Here)
                 && self.silence.may_take(node)
         })
-    }
-
-    fn call_etcd(&mut self, now: Now) {
-        if let Some(registration) = self
-            .registering
-            .current(&self.view)
-            .filter(|_| !self.obstacles.stuck)
-        {
-            let lease = registration.lease;
-            self.call(Purpose::KeepAlive(lease), Call::KeepAlive(lease), now);
-        }
-        self.ask_progress(now);
-        self.leave_roster(now);
     }
 
     fn ask_progress(&mut self, now: Now) {
@@ -291,14 +263,10 @@ impl Cluster {
     }
 }
 
-pub(crate) fn at(key: Key, at: Revision) -> ExpectedRevision {
-    ExpectedRevision { key, at }
-}
-
-/// Returns the value that assigns a slot to `owner`, given the slot's current record.
-pub(crate) fn owned(owner: Owner, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
+/// Returns the value that assigns a slot to `owner`, or to no node, given the slot's current record.
+pub(crate) fn owned(owner: Option<Owner>, parcel: Option<ParcelId>, former: SlotRecord) -> Value {
     Value::Slot {
-        owner: Some(owner),
+        owner,
         parcel,
         presence: former.presence.saturating_add(1),
     }

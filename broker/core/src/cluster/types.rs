@@ -1,6 +1,6 @@
-//! The basic types of a cluster: nodes, incarnations, slots, epochs and the contents of keys in etcd.
+//! The basic types of a cluster: nodes, incarnations, slots, epochs and the contents of etcd keys.
 
-use crate::cluster::limits::SLOTS;
+use crate::cluster::limits::{NODES_MAX, SLOTS};
 pub use crate::id::{NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
@@ -13,16 +13,16 @@ impl TryFrom<u16> for Slot {
     }
 }
 
-/// The identity of a node: a hash of the node's name, and therefore the same on all nodes. Used in decisions on which
-/// all nodes must agree, because a [`NodeId`] is local to one process.
+/// Identifies a node by a hash of its name, which is the same on all nodes. Used for decisions on which all nodes must
+/// agree, because a [`NodeId`] is local to one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey(pub u64);
 
 /// A single run of a node's process.
 ///
-/// Data directories are locked, so a later incarnation on the same machine proves that the earlier one has exited.
-/// However, directories can be copied. Which of two incarnations is newer is therefore determined only by the order in
-/// etcd, never by these numbers.
+/// A data directory is locked while it is in use, so a later incarnation on the same machine proves that the earlier
+/// one has exited. However, directories can be copied. Only the order in etcd therefore determines which of two
+/// incarnations is newer, never these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
     /// Random number created with the data directory.
@@ -30,6 +30,18 @@ pub struct Incarnation {
     /// Incremented by a random step at each start, so that copies of a directory differ even after the same number of
     /// starts.
     pub start: u64,
+}
+
+/// Returns the entry of a node in a table by number, and adds it if needed. Returns `None` for numbers beyond
+/// [`NODES_MAX`], which the driver's list never contains.
+pub(crate) fn grown<T: Clone + Default>(table: &mut Vec<T>, node: NodeId) -> Option<&mut T> {
+    if node.index() >= NODES_MAX {
+        return None;
+    }
+    if table.len() <= node.index() {
+        table.resize(node.index() + 1, T::default());
+    }
+    table.get_mut(node.index())
 }
 
 /// A revision of etcd's store. Revision 0 precedes the first change, and a key with revision 0 is absent.
@@ -46,19 +58,18 @@ impl Revision {
     }
 }
 
-/// The revision at which a slot's key was last written. A higher epoch is newer. Fences all writes by owners.
+/// The revision at which a slot's key was last written. A higher epoch is newer. Used to fence all writes by owners.
 pub type Epoch = Revision;
 
 /// The id of an etcd lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// The id of an etcd cluster. Each reply contains it.
+/// The id of an etcd cluster, which each of its replies contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdId(pub u64);
 
-/// The id of a parcel. A parcel contains the pending messages of a slot on their way to its next owner. Ids are never
-/// reused.
+/// The id of a parcel, which carries a slot's pending messages to its next owner. Ids are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParcelId {
     /// The process that packed the parcel.
@@ -76,7 +87,7 @@ pub struct Owner {
     pub incarnation: Incarnation,
 }
 
-/// The contents of a slot's key: the owner, and the epoch since which it has owned the slot.
+/// The contents of a slot's key: the owner, and the epoch under which it owns the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
     /// The epoch of the record; 0 if the slot has never had an owner.
@@ -99,18 +110,19 @@ pub struct Registration {
     pub lease: LeaseId,
     /// The revision at which the key was written.
     pub revision: Revision,
-    /// The relation of the registered process to this cluster.
+    /// How the registered process relates to this cluster.
     pub kinship: Kinship,
 }
 
-/// The relation of a registered process to this cluster. Only registrations of peers count.
+/// How a registered process relates to this cluster. Only peers' registrations count; others are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kinship {
-    /// The process has proved that it knows the cluster's secret, and its inner protocol version is equal or adjacent.
+    /// The process has proved that it knows the cluster's secret, and its inter-node protocol version is equal or
+    /// adjacent.
     Peer,
-    /// The process has no valid proof for the secret, the cluster id and the slot hash key of this process.
+    /// The process has no proof that matches this process's secret, cluster id and slot hash key.
     Unproven,
-    /// The process has this inner protocol version, which is neither equal nor adjacent to this program's.
+    /// The process has this inter-node protocol version, which is neither equal nor adjacent to this program's.
     OtherVersion(u32),
 }
 
@@ -118,13 +130,13 @@ pub enum Kinship {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RosterState {
-    /// A member that is expected to run.
+    /// A member that is expected to be running.
     Here,
     /// A member that has been drained.
     Away,
 }
 
-/// A hash of a node's client address. Only one process can use that address.
+/// A hash of a node's client-facing address. Only one process can use that address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u64);
 
@@ -135,7 +147,7 @@ pub enum Key {
     Slot(Slot),
     /// The registration of a node, under a lease.
     Registration(NodeId),
-    /// The membership of a node.
+    /// A node's entry in the roster.
     Roster(NodeId),
     /// The record of a channel in a slot. Not watched.
     Record(Slot, u32),
@@ -148,7 +160,7 @@ pub enum Value {
     Slot {
         /// The owner of the slot.
         owner: Option<Owner>,
-        /// The parcel that was sent with the change to this owner, if any.
+        /// The parcel that was sent with this change of owner, if any.
         parcel: Option<ParcelId>,
         /// The presence epoch. A transaction may write a higher value instead.
         presence: u64,
@@ -159,16 +171,16 @@ pub enum Value {
         incarnation: Incarnation,
         /// The lease to which the key is attached.
         lease: LeaseId,
-        /// The relation of the registered process to the reader's cluster.
+        /// How the registered process relates to the reader's cluster.
         kinship: Kinship,
     },
-    /// The membership of a node, and the address of the process that wrote it.
+    /// A node's roster state, and the address of the process that wrote it.
     Roster(RosterState, Address),
     /// The record of a channel.
     Record,
 }
 
-/// A key and its value, at the revision at which the key was last changed.
+/// A key with its value, and the revision at which the key was last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The revision of the change.

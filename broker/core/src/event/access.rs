@@ -1,33 +1,9 @@
-//! Labels of the metrics about client activity: upgrades, HTTP requests, signatures and policies. Each label has a
-//! fixed set of values.
+//! Metric labels for client activity: upgrades, HTTP requests, signatures and policies. Each label has a fixed set of
+//! values.
 
 use codec::control::Operation;
 use codec::sigv4;
 use strum::{EnumCount, VariantNames};
-
-/// The role that an upgrade request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
-#[strum(serialize_all = "snake_case")]
-pub enum UpgradeRole {
-    /// The client connects as the master. The request has no client id.
-    Master,
-    /// The client connects as a viewer.
-    Viewer,
-}
-
-/// The number of roles.
-pub const UPGRADE_ROLES: usize = UpgradeRole::COUNT;
-
-impl UpgradeRole {
-    /// Labels in the order of [`UpgradeRole::index`].
-    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
-
-    /// Returns this role's index in tables of counters.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
 
 /// The outcome of an upgrade request. Each WebSocket request has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
@@ -35,7 +11,7 @@ impl UpgradeRole {
 pub enum UpgradeOutcome {
     /// The request was upgraded (101).
     Accepted,
-    /// The request violates HTTP or the WebSocket protocol, or has invalid parameters (400, 405 or 426).
+    /// The request violates HTTP or the WebSocket protocol, or its parameters are invalid (400, 405 or 426).
     Invalid,
     /// The signature is missing or invalid (403).
     Unauthenticated,
@@ -164,9 +140,23 @@ pub enum Requested {
 }
 
 /// The number of purposes.
-pub const REQUESTED: usize = Operation::ALL.len() + 10;
+pub const REQUESTED: usize = Operation::ALL.len() + OTHERS.len();
 
-/// The values of the label `kind` of `heliograph_signins_total`, with the requests that each of them counts.
+/// The purposes that are not operations of the service, with their labels.
+const OTHERS: [(Requested, &str); 10] = [
+    (Requested::FederationToken, "GetFederationToken"),
+    (Requested::CallerIdentity, "GetCallerIdentity"),
+    (Requested::AssumeRole, "AssumeRole"),
+    (Requested::SessionToken, "GetSessionToken"),
+    (Requested::WebIdentity, "AssumeRoleWithWebIdentity"),
+    (Requested::RoleAlias, "role-alias"),
+    (Requested::Wake, "wake"),
+    (Requested::Whep, "whep"),
+    (Requested::Ping, "ping"),
+    (Requested::Unknown, "unknown"),
+];
+
+/// The values of the label `kind` of `heliograph_signins_total`, each with the requests that it covers.
 const SIGN_INS: [(&str, Requested); 5] = [
     ("federation", Requested::FederationToken),
     ("session", Requested::SessionToken),
@@ -175,7 +165,7 @@ const SIGN_INS: [(&str, Requested); 5] = [
     ("certificate", Requested::RoleAlias),
 ];
 
-/// Returns the numbers of accepted and refused sign-in requests of each kind.
+/// Returns the numbers of accepted and refused sign-in requests for each kind.
 pub fn sign_ins(
     requests: &[[u64; STATUSES]; REQUESTED],
 ) -> impl Iterator<Item = (&'static str, [u64; 2])> + '_ {
@@ -196,17 +186,7 @@ impl Requested {
     pub fn labels() -> [&'static str; REQUESTED] {
         let mut labels = ["unknown"; REQUESTED];
         let names = Operation::ALL.iter().copied().map(Operation::name);
-        let names = names.chain([
-            "GetFederationToken",
-            "GetCallerIdentity",
-            "AssumeRole",
-            "GetSessionToken",
-            "AssumeRoleWithWebIdentity",
-            "role-alias",
-            "wake",
-            "whep",
-            "ping",
-        ]);
+        let names = names.chain(OTHERS.map(|(_, label)| label));
         for (label, name) in labels.iter_mut().zip(names) {
             *label = name;
         }
@@ -215,27 +195,19 @@ impl Requested {
 
     /// Returns this purpose's index in tables of counters.
     #[must_use]
-    pub const fn index(self) -> usize {
-        match self {
-            Self::Api(operation) => operation.index(),
-            Self::FederationToken => REQUESTED - 10,
-            Self::CallerIdentity => REQUESTED - 9,
-            Self::AssumeRole => REQUESTED - 8,
-            Self::SessionToken => REQUESTED - 7,
-            Self::WebIdentity => REQUESTED - 6,
-            Self::RoleAlias => REQUESTED - 5,
-            Self::Wake => REQUESTED - 4,
-            Self::Whep => REQUESTED - 3,
-            Self::Ping => REQUESTED - 2,
-            Self::Unknown => REQUESTED - 1,
+    pub fn index(self) -> usize {
+        if let Self::Api(operation) = self {
+            return operation.index();
         }
+        let other = OTHERS.iter().position(|(other, _)| *other == self);
+        other.map_or(REQUESTED - 1, |other| Operation::ALL.len() + other)
     }
 }
 
 /// The number of HTTP status codes that are counted separately.
 pub const STATUSES: usize = 15;
 
-/// The HTTP status codes that are counted separately. Any other code is counted as the next lower one in this list.
+/// The HTTP status codes that are counted separately. Any other code counts as the next lower one in this list.
 pub const STATUS: [u16; STATUSES] = [
     200, 204, 400, 401, 403, 404, 405, 408, 409, 411, 413, 426, 431, 500, 503,
 ];

@@ -1,17 +1,17 @@
-//! A histogram of durations, made of plain counters. An observation costs one comparison, one array access and two
-//! additions. The module also keeps an exemplar for each slow bucket: its latest session setup.
+//! A histogram of durations in plain integers. Recording a duration costs one comparison, one array access and two
+//! additions. Each slow bucket also has an exemplar, which is the latest session setup that fell into it.
 //!
-//! Each octave has four buckets of equal width, so quantiles are accurate to within 12 %. Only whole octaves are
-//! exported.
+//! An octave is divided into four buckets of equal width, so quantiles are accurate to within 12 %. Only whole octaves
+//! are exported.
 
-/// Number of bucket bounds that are exported: 2 µs, 4 µs, … 67 s. One more bucket counts longer durations.
+/// Number of exported bucket bounds: 2 µs, 4 µs, … 67 s. Longer durations fall into one additional bucket.
 pub const BOUNDS: usize = 26;
 
-/// Number of buckets up to the highest bound: four for 1, 2, 3 and 4 µs, and then four per octave.
+/// Number of buckets up to the highest bound: four for 1, 2, 3 and 4 µs, then four per octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// A distribution of durations in buckets of a quarter octave. Each shard has one histogram per metric. A scrape adds
-/// up the histograms of all shards.
+/// A distribution of durations in quarter-octave buckets. Each shard has one per metric, and a scrape adds up those of
+/// all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// The number of durations in each bucket (not cumulative). The last bucket is unbounded.
@@ -38,7 +38,7 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us.saturating_mul(times));
     }
 
-    /// Returns the number of durations that have been observed.
+    /// Returns the number of recorded durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -46,13 +46,11 @@ impl Histogram {
 
     /// Adds the durations of another shard.
     pub fn add(&mut self, other: &Self) {
-        for (sum, one) in self.counts.iter_mut().zip(other.counts) {
-            *sum += one;
-        }
+        super::add_all(&mut self.counts, &other.counts);
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
     }
 
-    /// Returns the durations observed since `earlier`, an earlier state of the same histogram.
+    /// Returns the durations recorded since `earlier`, an earlier copy of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut since = self.clone();
@@ -63,8 +61,8 @@ impl Histogram {
         since
     }
 
-    /// Returns, for each octave, its inclusive upper bound in microseconds and the number of durations in it. The last
-    /// octave has no bound (`None`).
+    /// Returns the inclusive upper bound in microseconds of each octave, with the number of durations in the octave.
+    /// The last octave is unbounded (`None`).
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let count = |octave| match octave {
             0 => self.counts.get(..2),
@@ -79,8 +77,8 @@ impl Histogram {
         })
     }
 
-    /// Returns the duration in microseconds at the quantile `part`, accurate to within 12 %. Returns `None` if the
-    /// histogram is empty. Durations above the highest bound are treated as equal to it.
+    /// Returns the quantile `part` in microseconds, accurate to within 12 %, or `None` if the histogram is empty.
+    /// Durations above the highest bound count as that bound.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let count = self.count();
@@ -102,8 +100,8 @@ impl Histogram {
     }
 }
 
-/// Returns the bucket of a duration. Buckets are exact up to 4 µs. Above that, the bucket is determined by the octave
-/// of `us - 1` and the two bits below its highest bit.
+/// Returns the bucket that a duration falls into. Up to 4 µs, buckets are exact. Above that, the octave of `us - 1` and
+/// the two bits below its highest bit determine the bucket.
 fn bucket(us: u64) -> usize {
     let below = us.saturating_sub(1);
     let power = below.checked_ilog2().unwrap_or(0);
@@ -130,16 +128,16 @@ fn middle(bucket: usize) -> f64 {
     }
 }
 
-// The latest session setups that took more than a second, one per bucket. Each names its connection, so that a point in
-// a chart leads to a session.
+// For each bucket, the latest session setup that took more than a second. It contains the connection's number, so that
+// a point in a chart leads to a session.
 
-/// Number of buckets that can hold an exemplar. These are the buckets above 1.05 s, including the unbounded one.
+/// Number of buckets that can have an exemplar: those above 1.05 s, including the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
 /// The first octave above one second: 1.05 to 2.1 s.
 const FIRST: usize = 20;
 
-/// A slow session setup, kept as an example of the durations in its bucket.
+/// A slow session setup, kept as an example for its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
     /// The number of the viewer's connection on its shard.
@@ -155,7 +153,7 @@ pub struct Exemplar {
 pub struct Exemplars([Option<Exemplar>; EXEMPLARS]);
 
 impl Exemplars {
-    /// Stores a session setup that took more than 1.05 s as the exemplar of its bucket.
+    /// Makes a session setup that took more than 1.05 s the exemplar of its bucket.
     pub fn note(&mut self, exemplar: Exemplar) {
         let us = exemplar.ms.saturating_mul(1000);
         let place = (FIRST - 1..BOUNDS).position(|octave| us <= 2 << octave);
@@ -165,7 +163,7 @@ impl Exemplars {
         }
     }
 
-    /// Returns the exemplar of the octave with this index in
+    /// Returns the exemplar for the octave with this index in
     /// [`Histogram::buckets`](crate::event::histogram::Histogram::buckets).
     #[must_use]
     pub fn of_octave(&self, octave: usize) -> Option<Exemplar> {

@@ -1,18 +1,19 @@
-//! The kinds of requests that responses answer.
+//! The kinds of requests that the broker responds to.
 
-use crate::event::access::{Requested, UpgradeRole};
+use crate::event::access::Requested;
 use codec::control::{ErrorKind, Family, Operation};
+use codec::signal::Role;
 
-/// The kind of request that a response answers. Determines the counter and the error format of the response.
+/// The kind of request that a response belongs to. Determines the response's counter and error format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A call of the service's API.
+    /// A call to the service's API.
     Api(Operation),
-    /// An STS call. Its action is unknown until the body has been read.
+    /// An STS call. The action is unknown until the body has been read.
     Sts(Requested),
     /// A WebSocket upgrade request.
-    Upgrade(UpgradeRole),
-    /// A `GET /wake` request from a device that waits until a client calls.
+    Upgrade(Role),
+    /// A `GET /wake` request, with which a device waits for a client to call.
     Wake,
     /// A request for temporary credentials from a device with a certificate.
     RoleAlias,
@@ -43,18 +44,11 @@ impl Purpose {
         }
     }
 
-    /// Returns the format of the error responses.
+    /// Returns the format in which errors are reported.
     #[must_use]
     pub fn family(self) -> Family {
-        match self {
-            Self::Api(operation) => operation.family(),
-            Self::Sts(_)
-            | Self::Upgrade(_)
-            | Self::Wake
-            | Self::RoleAlias
-            | Self::Whep
-            | Self::Unknown => Family::WebSocket,
-        }
+        self.operation()
+            .map_or(Family::WebSocket, Operation::family)
     }
 
     /// Returns the status code for an error of this kind.
@@ -66,22 +60,17 @@ impl Purpose {
         }
     }
 
-    /// Returns the operation, if the request is a call of the service's API.
+    /// Returns the operation if the request is a call to the service's API.
     #[must_use]
     pub fn operation(self) -> Option<Operation> {
-        match self {
-            Self::Api(operation) => Some(operation),
-            Self::Sts(_)
-            | Self::Upgrade(_)
-            | Self::Wake
-            | Self::RoleAlias
-            | Self::Whep
-            | Self::Unknown => None,
-        }
+        let Self::Api(operation) = self else {
+            return None;
+        };
+        Some(operation)
     }
 
-    /// Returns the action as named in policies and audit lines; `None` if the request was not parsed far enough to know
-    /// it.
+    /// Returns the action as named in policies and audit lines. Returns `None` if the request was not parsed far enough
+    /// to tell.
     #[must_use]
     pub fn action(self) -> Option<&'static str> {
         match self {
@@ -103,8 +92,8 @@ impl Purpose {
                 | Requested::WebIdentity,
             ) => Some(self.word()),
             Self::RoleAlias => Some("AssumeRoleWithCertificate"),
-            Self::Upgrade(UpgradeRole::Master) | Self::Wake => Some("ConnectAsMaster"),
-            Self::Upgrade(UpgradeRole::Viewer) | Self::Whep => Some("ConnectAsViewer"),
+            Self::Upgrade(Role::Master) | Self::Wake => Some("ConnectAsMaster"),
+            Self::Upgrade(Role::Viewer) | Self::Whep => Some("ConnectAsViewer"),
         }
     }
 
@@ -112,16 +101,9 @@ impl Purpose {
     #[must_use]
     pub fn index(self) -> usize {
         let operations = Operation::ALL.len();
-        let other = |purpose| OTHERS.iter().position(|other| *other == purpose);
-        match self {
-            Self::Api(operation) => operation.index(),
-            Self::Sts(_)
-            | Self::Upgrade(_)
-            | Self::Wake
-            | Self::RoleAlias
-            | Self::Whep
-            | Self::Unknown => operations + other(self).unwrap_or(UNKNOWN),
-        }
+        let other = || OTHERS.iter().position(|other| *other == self);
+        self.operation()
+            .map_or_else(|| operations + other().unwrap_or(UNKNOWN), Operation::index)
     }
 
     /// Returns the purpose with this index, if there is one.
@@ -134,14 +116,14 @@ impl Purpose {
     }
 }
 
-/// The purposes that are not operations of the service's API. Append new ones at the end: refusal ids contain indexes
-/// into this list.
+/// The purposes other than operations of the service's API. Append new ones at the end, because refusal ids contain
+/// indexes into this list.
 const OTHERS: [Purpose; 12] = [
     Purpose::Sts(Requested::FederationToken),
     Purpose::Sts(Requested::CallerIdentity),
     Purpose::Sts(Requested::Unknown),
-    Purpose::Upgrade(UpgradeRole::Master),
-    Purpose::Upgrade(UpgradeRole::Viewer),
+    Purpose::Upgrade(Role::Master),
+    Purpose::Upgrade(Role::Viewer),
     Purpose::Unknown,
     Purpose::Sts(Requested::AssumeRole),
     Purpose::Sts(Requested::SessionToken),
@@ -166,7 +148,7 @@ mod tests {
         assert_eq!(Purpose::of_index(PURPOSES), None);
         assert_eq!(OTHERS[UNKNOWN], Purpose::Unknown);
         assert_eq!(Purpose::Unknown.action(), None);
-        let viewer = Purpose::Upgrade(UpgradeRole::Viewer);
+        let viewer = Purpose::Upgrade(Role::Viewer);
         let found = (viewer.word(), viewer.action());
         assert_eq!(found, ("upgrade", Some("ConnectAsViewer")));
     }

@@ -1,4 +1,4 @@
-//! Sentences that explain why connections ended. The log and the metrics use a single word instead.
+//! Sentences that explain why connections ended. The log and the metrics use single words instead.
 
 use crate::journal::EndReason;
 use codec::ws::{Excess, FrameError};
@@ -66,11 +66,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-// One-byte codes for the reasons why connections ended, for use in sessions and recorder notes. The lengths of an
-// oversized message are stored separately.
+// One-byte codes for the reasons, as stored in sessions and flight recorder notes. The lengths of an oversized message
+// are stored separately.
 
 impl EndReason {
-    /// Returns the index of the reason in `REASONS`, counted from 1.
+    /// Returns the reason's index in `REASONS`, counted from 1.
     #[must_use]
     pub(crate) fn code(self) -> NonZeroU8 {
         let is_too_big = matches!(self, Self::ProtocolError(FrameError::MessageTooBig(_)));
@@ -80,7 +80,7 @@ impl EndReason {
         code.and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)
     }
 
-    /// Returns the reason for this code. `excess` holds the actual and the maximum length of an oversized message.
+    /// Returns the reason with this code. `excess` contains the actual and the maximum length of an oversized message.
     #[must_use]
     pub(crate) fn of_code(code: NonZeroU8, excess: Excess) -> Option<Self> {
         let known = REASONS.get(usize::from(code.get()) - 1).copied()?;

@@ -1,4 +1,4 @@
-//! The journal of a shard. It limits the rate of entries that peers can trigger at will.
+//! A shard's journal, which limits the rate of entries that peers can trigger at will.
 
 use crate::journal::refusals::{Budget, LogShare};
 use crate::journal::{
@@ -13,35 +13,35 @@ use crate::{id::Account, time::Now};
 use std::fmt;
 use std::net::IpAddr;
 
-/// The journal of a shard. Limits the rate of entries that peers can trigger at will.
+/// A shard's journal. Limits the rate of entries that peers can trigger at will.
 pub struct LimitedJournal {
     journal: Box<dyn Journal>,
     refusals: Budget,
-    /// Limits denials by network, so that a flood from one network does not hide the others.
+    /// Limits logged denials per network, so that a flood from one network does not hide the others.
     denials: Limiter<Prefix>,
     ends: Limiter<Account>,
     unaccepted: Limiter<Account>,
     superseded: Limiter<Account>,
     troubles: Limiter<()>,
     nodes: Limiter<()>,
-    /// Number of requests that other nodes did not answer since the last log entry about this.
+    /// Number of requests that other nodes left unanswered since the last log entry about them.
     unanswered: u64,
     suppressed: u64,
-    /// Number of changes that were refused because the log had no space for their audit entry.
+    /// Number of changes refused because the log had no space for their audit entries.
     unauditable: u64,
 }
 
-/// Limits the number of entries logged per second, both in total and for each key (a network or an account).
+/// Limits the number of entries logged per second, in total and per key (a network or an account).
 #[derive(Debug)]
 struct Limiter<K> {
     most: u32,
     of_one_most: u32,
     second: u64,
     noted: u32,
-    /// The networks or accounts with entries logged in this second, and the number of entries for each. The total limit
-    /// bounds the length of the list.
+    /// The networks or accounts that have logged entries in this second, with the number of entries. The total limit
+    /// bounds the length of this list.
     holders: Vec<(K, u32)>,
-    /// Number of entries that were suppressed since one was last logged.
+    /// Number of entries suppressed since the last one that was logged.
     untold: u64,
 }
 
@@ -57,8 +57,8 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
     }
 
-    /// Returns `true` if another entry for this network or account may be logged. Counts the entry as either logged or
-    /// suppressed.
+    /// Returns `true` if another entry for this network or account may be logged. Counts the entry as logged or
+    /// suppressed accordingly.
     fn lets(&mut self, now: Now, holder: K) -> bool {
         let second = now.0 / 1000;
         if second != self.second {
@@ -81,13 +81,9 @@ impl<K: Copy + PartialEq> Limiter<K> {
         }
         true
     }
-
-    fn take_untold(&mut self) -> u64 {
-        std::mem::take(&mut self.untold)
-    }
 }
 
-/// The network of a peer: the /24 of an IPv4 address, or the /48 of an IPv6 address. Used to share the log fairly.
+/// A peer's network: the /24 of an IPv4 address or the /48 of an IPv6 address. Used to share the log fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Prefix {
     /// An IPv4 /24 network.
@@ -114,7 +110,7 @@ impl Prefix {
 }
 
 impl LimitedJournal {
-    /// Adds rate limits to `journal`.
+    /// Wraps `journal` with rate limits.
     #[must_use]
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
@@ -138,8 +134,8 @@ impl LimitedJournal {
         }
     }
 
-    /// Reserves space for the audit entry of a change by an account. If there is no space left, counts the failure and
-    /// returns `false`, and the change must be refused. Each reservation is completed by [`LimitedJournal::changed`] or
+    /// Reserves space for the audit entry of a change by an account. If none is left, counts the failure and returns
+    /// `false`, and the change must be refused. Every reservation ends with a call to [`LimitedJournal::changed`] or
     /// [`LimitedJournal::unchanged`].
     pub fn keep_place(&mut self, account: Account) -> bool {
         let kept = self.journal.keep_place(account);
@@ -147,7 +143,7 @@ impl LimitedJournal {
         kept
     }
 
-    /// Records a change that has been made in the space reserved for it.
+    /// Records a completed change in the space reserved for it.
     pub fn changed(&mut self, account: Account, audit: Audit) {
         self.journal.note_kept(account, Entry::Audit(audit));
     }
@@ -157,14 +153,13 @@ impl LimitedJournal {
         self.journal.give_back(account);
     }
 
-    /// Returns the number of changes that were refused because the log had no space for their audit entry.
+    /// Returns the number of changes refused because the log had no space for their audit entries.
     #[must_use]
     pub fn unauditable(&self) -> u64 {
         self.unauditable
     }
 
-    /// Records a failure of the store. At most [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them are logged, and the rest
-    /// are counted.
+    /// Records a store failure. Logs at most [`STORE_TROUBLES_LOGGED_PER_SECOND`] failures and counts the rest.
     pub fn trouble(&mut self, now: Now, error: Box<str>) {
         if self.troubles.lets(now, ()) {
             self.journal.note(Entry::StoreTrouble { error });
@@ -173,13 +168,13 @@ impl LimitedJournal {
         }
     }
 
-    /// Records how many of the open connections the reloaded credentials forbid.
+    /// Records how many open connections the reloaded credentials no longer permit.
     pub fn forbidden(&mut self, forbidden: Forbidden) {
         self.journal.note(Entry::Forbidden(forbidden));
     }
 
-    /// Records that another node failed to answer a request. At most [`NODE_TROUBLES_LOGGED_PER_SECOND`] entries are
-    /// logged. Each contains the number of requests since the previous one.
+    /// Records that another node did not answer a request. Logs at most [`NODE_TROUBLES_LOGGED_PER_SECOND`] entries,
+    /// each with the number of requests since the previous one.
     pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
         self.unanswered += 1;
         if self.nodes.lets(now, ()) {
@@ -191,30 +186,30 @@ impl LimitedJournal {
         }
     }
 
-    /// Returns the number of entries that have been suppressed since the process started.
+    /// Returns the number of entries suppressed since the process started.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
-    /// Records that a connection to a channel of this account has ended. At most [`ENDS_LOGGED_PER_SECOND`] entries are
-    /// logged in total, and [`ENDS_LOGGED_PER_ACCOUNT`] per account. The next entry is preceded by the number of
-    /// entries that were suppressed.
+    /// Records the end of a connection to a channel of this account. Logs at most [`ENDS_LOGGED_PER_SECOND`] entries in
+    /// total and [`ENDS_LOGGED_PER_ACCOUNT`] per account. If entries were suppressed, their number is logged before the
+    /// next one.
     pub fn ended(&mut self, now: Now, account: Account, end: ConnectionEnd) {
         if !self.ends.lets(now, account) {
             self.suppressed += 1;
             return;
         }
-        match self.ends.take_untold() {
+        match std::mem::take(&mut self.ends.untold) {
             0 => {}
             ends => self.journal.note(Entry::EndsSuppressed { ends }),
         }
         self.journal.note(Entry::ConnectionEnd(end));
     }
 
-    /// Records a refused message. At most [`UNACCEPTED_LOGGED_PER_SECOND`] entries are logged in total, and
-    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged. It contains the number
-    /// of entries that were suppressed before it.
+    /// Records a refused message. Logs at most [`UNACCEPTED_LOGGED_PER_SECOND`] entries in total and
+    /// [`UNACCEPTED_LOGGED_PER_ACCOUNT`] per account. An entry is built only if it is logged, and states how many were
+    /// suppressed before it.
     pub fn unaccepted(
         &mut self,
         now: Now,
@@ -225,13 +220,13 @@ impl LimitedJournal {
             self.suppressed += 1;
             return;
         }
-        let message = message(self.unaccepted.take_untold());
+        let message = message(std::mem::take(&mut self.unaccepted.untold));
         self.journal.note(Entry::Unaccepted(Box::new(message)));
     }
 
-    /// Records a superseded connection. At most [`ENDS_LOGGED_PER_SECOND`] entries are logged in total, and
-    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. The entry is built only if it is logged. It contains the number of
-    /// entries that were suppressed before it.
+    /// Records a superseded connection. Logs at most [`ENDS_LOGGED_PER_SECOND`] entries in total and
+    /// [`ENDS_LOGGED_PER_ACCOUNT`] per account. An entry is built only if it is logged, and states how many were
+    /// suppressed before it.
     pub fn superseded(
         &mut self,
         now: Now,
@@ -242,12 +237,12 @@ impl LimitedJournal {
             self.suppressed += 1;
             return;
         }
-        let superseded = superseded(self.superseded.take_untold());
+        let superseded = superseded(std::mem::take(&mut self.superseded.untold));
         self.journal.note(Entry::Superseded(Box::new(superseded)));
     }
 
-    /// Records a refusal. The first refusal of each group within a window is logged, and so are a few repeats. The
-    /// entry is built only if it is logged. [`LimitedJournal::window_over`] logs how many refusals were suppressed.
+    /// Records a refusal. In each window, the first refusal of every group is logged, and so are a few repeats. The
+    /// entry is built only if it is logged. [`LimitedJournal::window_over`] logs the number of suppressed refusals.
     pub fn refused(&mut self, now: Now, share: LogShare<'_>, refused: impl FnOnce() -> Refused) {
         self.window_over(now);
         if self.refusals.lets(share) {
@@ -257,22 +252,22 @@ impl LimitedJournal {
         }
     }
 
-    /// Returns when [`LimitedJournal::window_over`] must be called, if there are counts to log.
+    /// Returns when [`LimitedJournal::window_over`] must be called, or `None` if there are no counts to log.
     #[must_use]
     pub fn next_due(&self) -> Option<Now> {
         self.refusals.next_due()
     }
 
-    /// Logs how many refusals were suppressed in the last window, once that window is over.
+    /// Logs the number of refusals that were suppressed in the last window, once that window has ended.
     pub fn window_over(&mut self, now: Now) {
         if let Some((refusals, counts)) = self.refusals.counts_until(now) {
             self.journal.note(Entry::Suppressed { refusals, counts });
         }
     }
 
-    /// Records a denial by policy or a refused change. At most [`DENIALS_LOGGED_PER_SECOND`] entries are logged in
-    /// total, and [`DENIALS_LOGGED_PER_PREFIX`] per network. Denials that are not logged are still counted, because
-    /// each is also recorded as a refusal.
+    /// Records a policy denial or a refused change. Logs at most [`DENIALS_LOGGED_PER_SECOND`] entries in total and
+    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Every denial is also recorded as a refusal, so those that are not
+    /// logged are still counted.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {
             self.journal.note(Entry::Audit(audit));

@@ -1,4 +1,4 @@
-//! Records of refused requests, for operators only, and the limits on how many of them are logged.
+//! Records of refused requests, which only operators can see, and the limits on logging them.
 
 use crate::limits::{
     REFUSAL_GROUPS_MAX, REFUSAL_GROUPS_PER_NETWORK, REFUSAL_WINDOW_MS, REFUSALS_REPEATED_MAX,
@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// A refused request or upgrade. Text from the client is kept as received, but truncated to [`NAMED_CHARS_MAX`]
-/// characters. None of it is secret.
+/// A refused request or upgrade. Text from the client is kept as received, truncated to [`NAMED_CHARS_MAX`] characters.
+/// None of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The request id in the response.
@@ -25,27 +25,27 @@ pub struct Refused {
     pub error_type: &'static str,
     /// The check that failed.
     pub check: Check,
-    /// Address of the client.
+    /// The client's address.
     pub remote: SocketAddr,
-    /// The reason why `remote` is the address of a proxy rather than the client's address.
+    /// Why `remote` is a proxy's address rather than the client's.
     pub proxy: Option<&'static str>,
     /// The kind of request: the name of an operation, `upgrade`, or `head` if the head could not be parsed.
     pub what: &'static str,
     /// The action as named in policies: the name of an operation, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// Unverified claims that the request makes about itself.
+    /// The request's claims about itself, which are unverified.
     pub claims: Claims,
-    /// Number of the injected test fault that caused the refusal. Set only under `--dev`.
+    /// The number of the injected test fault that refused the request. Set only under `--dev`.
     pub fault: Option<u64>,
-    /// The policy and the statement that denied the request, if any. If a TLS handshake found no common parameters,
-    /// describes what the client offered and what the server would have accepted.
+    /// The policy and the statement that denied the request, if any. For a TLS handshake without common parameters,
+    /// states what the client offered and what the server would have accepted.
     pub policy: Option<Box<str>>,
-    /// The texts from which the server computed the signature, if the signature in the request differs.
+    /// The texts from which the server computed its signature, if the one in the request differs.
     pub explain: Option<Box<Explain>>,
 }
 
 impl Refused {
-    /// Creates the refusal of a request that could not be parsed. Only the client's address is known.
+    /// Creates the refusal of a request that could not be parsed, of which only the client's address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -73,113 +73,104 @@ impl Refused {
     }
 }
 
-/// The claims that a refused request makes about itself. None of them has been verified.
+/// A refused request's claims about itself. None of them has been verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// The name of the channel, or the raw text if it is not an ARN.
+    /// The channel name, or the raw text if it is not an ARN.
     pub channel: Option<Box<str>>,
-    /// The account in the channel's ARN, or the account of the caller if only the channel's name is known.
+    /// The account in the channel's ARN, or the caller's account if only the channel's name is known.
     pub channel_account: Option<Account>,
-    /// Client id of the viewer.
+    /// The viewer's client id.
     pub client_id: Option<Box<str>>,
-    /// The session for which temporary credentials are requested: `ROLE/SESSION`, or the name of a federated user.
+    /// The session that temporary credentials were requested for: `ROLE/SESSION`, or the name of a federated user.
     pub session: Option<Box<str>>,
     /// The access key id that signed the request.
     pub key_id: Option<Box<str>>,
-    /// The principal that signed the request. If the signature is invalid, the principal that owns the access key id.
+    /// The principal that signed the request. If the signature is invalid, the principal that the access key id belongs
+    /// to.
     pub principal: Option<Box<str>>,
-    /// Account of the signer.
+    /// The signer's account.
     pub account: Option<Box<str>>,
-    /// Source identity: the person or program on whose behalf the signer's session acts.
+    /// Source identity: the person or program that the signer's session acts for.
     pub source_identity: Option<Box<str>>,
-    /// The time at which the request was signed minus the server's time, in seconds. Presigned URLs are used some time
-    /// after they were signed, so a negative value may simply be the age of the URL.
+    /// Time of signing minus server time, in seconds. A presigned URL is used some time after it was signed, so a
+    /// negative value may simply be the URL's age.
     pub clock_skew_s: Option<i64>,
-    /// The user agent, if only the head of the request was read.
+    /// The user agent, if only the request head was read.
     pub user_agent: Option<Box<str>>,
-    /// The certificate or token in the request, or the one with which the caller obtained the credentials of the
-    /// request. Also contains the requested role.
+    /// The certificate or token in the request, or the one with which the caller obtained the credentials that signed
+    /// the request. Also contains the requested role.
     pub sign_in: Option<Box<Presented>>,
 }
 
-/// The certificate or token of a sign-in, whether or not it is valid, and the requested role. A token is represented by
-/// its issuer and subject. The token itself is never logged.
+/// The certificate or token that a client signed in with, valid or not, and the role it requested. A token is
+/// identified by its issuer and subject, and is never logged itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
     /// SHA-256 hash of the DER-encoded certificate in hexadecimal, as in AWS's `certificateId`.
     pub certificate: Option<Box<str>>,
     /// The AWS IoT thing name that the device claims.
     pub thing: Option<Box<str>>,
-    /// The issuer of the token, without `https://`.
+    /// The token's issuer, without `https://`.
     pub issuer: Option<Box<str>>,
-    /// The `sub` claim of the token.
+    /// The token's `sub` claim.
     pub subject: Option<Box<str>>,
     /// ARN of the requested role.
     pub role: Option<Box<str>>,
 }
 
 impl Presented {
-    /// Returns the names and values of the five fields.
+    /// Returns the five fields as pairs of name and value.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
-        let Self {
-            certificate,
-            thing,
-            issuer,
-            subject,
-            role,
-        } = self;
         [
-            ("certificate", certificate.as_deref()),
-            ("thing", thing.as_deref()),
-            ("issuer", issuer.as_deref()),
-            ("subject", subject.as_deref()),
-            ("role", role.as_deref()),
+            ("certificate", self.certificate.as_deref()),
+            ("thing", self.thing.as_deref()),
+            ("issuer", self.issuer.as_deref()),
+            ("subject", self.subject.as_deref()),
+            ("role", self.role.as_deref()),
         ]
     }
 }
 
-/// The texts from which a signature was computed. Secret values are truncated to eight characters.
+/// The texts from which a signature was computed. Secret values are cut to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// The canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes. It is incomplete if a signed header was
-    /// missing.
+    /// The canonical request, truncated to [`EXPLAINED_BYTES_MAX`] bytes. Incomplete if a signed header is missing.
     pub canonical_request: Box<str>,
     /// The scope in the string to sign: day, region and service.
     pub scope: Box<str>,
 }
 
-/// Maximum number of characters of a client-supplied text that are logged.
+/// Maximum number of characters logged from a client-supplied text.
 pub const NAMED_CHARS_MAX: usize = 256;
 
-/// Maximum number of bytes of a canonical request or scope that are logged.
+/// Maximum number of bytes logged from a canonical request or scope.
 pub const EXPLAINED_BYTES_MAX: usize = 2048;
 
-// The budget of logged refusals determines which refusals a shard logs and how it counts the others.
+// The budget for logged refusals decides which refusals a shard logs and how it counts the rest.
 //
-// A refusal belongs to a group, which consists of a network, a check and a channel. If the request names no channel,
-// its access key is used instead. All unknown names from a network belong to the same group, because anybody can invent
-// more of them. Within a window, the first refusal of each group is logged, so that a client that floods the server
-// does not hide others at its address. A network may also repeat a few, so that each manual attempt is visible. Groups
-// count the refusals that are not logged, and the counts are logged when the window is over. Groups beyond the share of
-// a network are counted together.
+// Refusals are grouped by network, check and channel. If a request names no channel, its access key takes the channel's
+// place. Because anybody can invent names, all unknown names from one network share a group. In each window, the first
+// refusal of every group is logged, so a client that floods the server does not hide others at its address. A network
+// may also log a few repeats, so that an operator sees each manual attempt. Groups count the refusals that were not
+// logged, and these counts are logged when the window ends. Groups beyond a network's share are counted together.
 
-/// The channel or the access key that a refusal concerns, if it is known.
+/// The channel or access key that a refusal relates to, if known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject<'a> {
-    /// A channel, identified by its account (if known) and name.
+    /// A channel, by account (if known) and name.
     Channel(Option<Account>, Cow<'a, str>),
-    /// The access key of a request that names no channel. Its id has at most [`KEY_ID_BYTES_MAX`] bytes.
+    /// The access key of a request that names no channel. The key id has at most [`KEY_ID_BYTES_MAX`] bytes.
     Key(Cow<'a, str>),
     /// No subject, or several subjects that are counted together.
     Other,
 }
 
-/// The properties of a refusal that determine whether it is logged: the client's address, the check that failed, and
-/// the subject.
+/// The properties that determine whether a refusal is logged: the client's address, the failed check and the subject.
 #[derive(Clone, Debug)]
 pub struct LogShare<'a> {
-    /// Address of the client.
+    /// The client's address.
     pub remote: IpAddr,
     /// The check that failed.
     pub check: Check,
@@ -187,10 +178,10 @@ pub struct LogShare<'a> {
     pub subject: Subject<'a>,
 }
 
-/// Number of suppressed refusals that have the same check and subject.
+/// The number of suppressed refusals with the same check and subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// The check that failed; `None` if several groups of refusals are counted together.
+    /// The failed check; `None` if several groups of refusals are counted together.
     pub check: Option<Check>,
     /// The subject of the requests.
     pub subject: Subject<'static>,
@@ -198,20 +189,20 @@ pub struct RefusalCount {
     pub refusals: u64,
 }
 
-/// Decides which refusals one shard logs in a window: the first one of each group, for up to [`REFUSAL_GROUPS_MAX`]
-/// groups, and up to [`REFUSALS_REPEATED_MAX`] repeats. Counts the others.
+/// Decides which refusals a shard logs in a window: the first one of each of up to [`REFUSAL_GROUPS_MAX`] groups, plus
+/// up to [`REFUSALS_REPEATED_MAX`] repeats. Counts the rest.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     window: u64,
     networks: BTreeMap<Prefix, Network>,
     groups: usize,
     repeated: u32,
-    /// Number of refusals in groups that did not fit into the table.
+    /// Number of refusals whose group did not fit into the table.
     others: u64,
     untold: u64,
 }
 
-/// The refusals logged for one network, in at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
+/// The logged refusals of one network, in at most [`REFUSAL_GROUPS_PER_NETWORK`] groups.
 #[derive(Debug, Default)]
 struct Network {
     groups: Vec<RefusalGroup>,
@@ -226,8 +217,8 @@ struct RefusalGroup {
 }
 
 impl<'a> Subject<'a> {
-    /// Returns the subject of a request: the channel that it names or, if it names none, its access key. The signature
-    /// need not be valid. Invalid names are ignored.
+    /// Returns the subject of a request: the channel that it names or, failing that, its access key. Ignores invalid
+    /// names. The signature need not be valid.
     #[must_use]
     pub fn of(account: Option<Account>, channel: Option<&'a str>, key_id: Option<&'a str>) -> Self {
         let channel = channel.filter(|name| ChannelName::parse(name).is_ok());
@@ -239,7 +230,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Converts the subject into one that owns its texts.
+    /// Converts the subject into one that owns its text.
     #[must_use]
     pub fn into_owned(self) -> Subject<'static> {
         match self {
@@ -249,7 +240,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Returns `true` if a refusal by this check means that the channel or key does not exist.
+    /// Returns `true` if being refused by this check means that the channel or key does not exist.
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);
@@ -260,19 +251,14 @@ impl<'a> Subject<'a> {
 
 impl Budget {
     /// Returns the refusals that were suppressed in the last window, in total and by group, and resets the counts.
-    /// Returns `None` if no refusals were suppressed.
+    /// Returns `None` if there are none.
     pub(crate) fn counts_until(&mut self, now: Now) -> Option<(u64, Box<[RefusalCount]>)> {
         let window = now.0 / REFUSAL_WINDOW_MS;
         if window == self.window {
             return None;
         }
-        let over = std::mem::replace(
-            self,
-            Self {
-                window,
-                ..Self::default()
-            },
-        );
+        let over = std::mem::take(self);
+        self.window = window;
         let groups = over.networks.into_values().flat_map(|it| it.groups);
         let of_groups = groups.map(|group| RefusalCount {
             check: Some(group.check),
@@ -293,7 +279,7 @@ impl Budget {
         (self.untold > 0).then_some(Now((self.window + 1) * REFUSAL_WINDOW_MS))
     }
 
-    /// Returns `true` if one more refusal may be logged. Otherwise, counts it as suppressed.
+    /// Returns `true` if another refusal may be logged. Otherwise, counts it as suppressed.
     pub(crate) fn lets(&mut self, share: LogShare<'_>) -> bool {
         let noted = self.has_place(share);
         self.untold += u64::from(!noted);

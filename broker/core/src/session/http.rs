@@ -1,7 +1,7 @@
 //! The HTTP state of a connection that has not been upgraded: request heads, bodies, and the response to a call.
 
 use crate::auth::{Caller, HeldCaller, Ruling};
-use crate::event::{Purpose, Requested, UpgradeRole};
+use crate::event::{Purpose, Requested};
 use crate::id::{Account, ChannelKey, Identity, NodeId};
 use crate::machine::StreamHome;
 use crate::record::Holding;
@@ -15,28 +15,27 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Http {
     pub stage: HttpStage,
-    /// Received bytes that have not been consumed. They begin with the head or body that is being received.
+    /// Received bytes that have not been consumed. They start with the head or body that is being received.
     pub buffer: Vec<u8>,
     pub scanner: HeadScanner,
     pub deadline: Now,
-    /// When the peer must have read at least one more byte of the queued responses; [`NEVER`] if no responses are
-    /// queued.
+    /// The time by which the peer must read at least one more byte of the queued responses; [`NEVER`] if no responses
+    /// are queued.
     pub answer_due: Now,
     pub serial: u32,
-    /// Whether the connection has answered a request before. If so, a timeout ends keep-alive instead of causing an
+    /// Whether the connection has already answered a request. If so, a timeout ends keep-alive instead of causing an
     /// error response.
     pub served: bool,
-    /// Whether the first bytes of the next head have been received. If so, there is a deadline for the rest of the
-    /// head.
+    /// Whether the first bytes of the next head have been received. If so, the rest of the head has a deadline.
     pub begun: bool,
     /// Whether the request is a HEAD request, whose response has no body.
     pub bodiless: bool,
-    /// Whether the connection is in the queue of connections whose requests wait for their turn.
+    /// Whether the connection is in the queue of connections whose requests are waiting for their turn.
     pub queued: bool,
     /// Whether the peer has sent EOF. If so, the connection is closed after the last response.
     pub ended: bool,
-    /// Whether the peer has sent EOF that the session has not reached yet, because further bytes may precede it. Such a
-    /// peer will not wait for a WebSocket.
+    /// Whether the peer has sent an EOF that the session has not reached yet, because further bytes may precede it.
+    /// Such a peer will not wait for a WebSocket.
     pub ends_behind: bool,
     /// Whether the session serves a single call that another node forwarded. The session ends with the response to the
     /// call.
@@ -58,20 +57,20 @@ pub(crate) enum HttpStage {
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// Waits for the edge to forward the request to the node that owns the channel.
     AwaitLink(Box<Onward>),
-    /// Waits for the edge to pass the request to the side thread as it was received.
+    /// Waits for the edge to pass the request, as it was received, to the thread that serves admin pages.
     AwaitAdmin(Vec<u8>),
     /// Waits until the channel has an owner.
     AwaitOwner(Box<Onward>),
 }
 
-/// A request that is to be forwarded to another node.
+/// A request to be forwarded to another node.
 #[derive(Debug)]
 pub struct Onward {
     /// The purpose of the request.
     pub purpose: Purpose,
     /// The identity of the channel that the request names.
     pub identity: Identity,
-    /// The slot and the account needed to forward the request as a stream of a link, if this is possible.
+    /// The slot and the account for forwarding the request as a stream of a link, if this is possible.
     pub home: Option<StreamHome>,
     /// When to stop looking for a node that responds. Set by the first attempt.
     pub until: Option<Now>,
@@ -92,30 +91,30 @@ pub struct Onward {
     pub counted: OnwardCount,
 }
 
-/// Counts the requests of a shard that wait for an answer from another node. Each such request holds a clone.
+/// Counts a shard's requests that are waiting for another node's answer. Each such request holds a clone.
 #[derive(Clone, Debug, Default)]
 pub struct OnwardCount(Arc<()>);
 
 impl OnwardCount {
-    /// Returns `true` if any request waits for the answer of another node.
+    /// Returns `true` if any request is waiting for another node's answer.
     pub(crate) fn any(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
-/// A device that waits to be woken when a client calls, on the shard that owns its channel.
+/// A device that is waiting, on the shard that owns its channel, to be woken when a client calls.
 #[derive(Debug)]
 pub(crate) struct AwaitedWake {
     pub channel: ChannelKey,
     /// The authenticated caller. It is rechecked while the device waits.
     pub caller: Option<HeldCaller>,
-    /// The time that the device may still wait, in milliseconds, if the connection's deadline is the next recheck;
+    /// How much longer the device may wait, in milliseconds, if the connection's deadline is the next recheck;
     /// otherwise 0.
     pub left_ms: u32,
     pub close: bool,
 }
 
-/// A valid upgrade request, or the request of a device to wait for a wake-up. The shard that owns the channel decides
+/// A valid upgrade request, or a device's request to wait for a wake-up. The shard that owns the channel decides
 /// whether to admit it.
 #[derive(Debug)]
 pub struct Admission {
@@ -135,13 +134,13 @@ impl Admission {
     pub(crate) fn purpose(&self) -> Purpose {
         match (self.asks, &self.client_id) {
             (Asks::Wake { .. }, _) => Purpose::Wake,
-            (Asks::WebSocket { .. }, Some(_)) => Purpose::Upgrade(UpgradeRole::Viewer),
-            (Asks::WebSocket { .. }, None) => Purpose::Upgrade(UpgradeRole::Master),
+            (Asks::WebSocket { .. }, Some(_)) => Purpose::Upgrade(Role::Viewer),
+            (Asks::WebSocket { .. }, None) => Purpose::Upgrade(Role::Master),
         }
     }
 
-    /// Returns the policy and the statement that deny the caller, for operators. If the caller counts as a viewer only
-    /// because of its last request for an endpoint, also explains this.
+    /// Returns, for operators, the policy and the statement that deny the caller access. If the caller counts as a
+    /// viewer only because of its last request for an endpoint, also explains this.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {
@@ -163,7 +162,7 @@ impl Admission {
     }
 
     /// Returns `true` if the client may be a viewer although it sent no client id. Only the shard that owns the channel
-    /// can determine whether it is.
+    /// can tell.
     pub(crate) fn may_lack_client_id(&self) -> bool {
         let is_web_socket = matches!(self.asks, Asks::WebSocket { .. });
         is_web_socket && self.client_id.is_none() && self.role_by != RoleBy::Endpoint
@@ -206,7 +205,7 @@ pub enum Asks {
         /// The client program. The subprotocol `wss` is accepted if it was offered.
         program: Program,
     },
-    /// The device asks for a response as soon as a client waits for the master of the channel.
+    /// A device's request for a response as soon as a client is waiting for the channel's master.
     Wake {
         /// Maximum time to wait, in milliseconds.
         wait_ms: u64,
@@ -215,7 +214,7 @@ pub enum Asks {
     },
 }
 
-/// The parts of a request head that are kept until the body has arrived.
+/// The parts of a request head that must be kept until the body has arrived.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
     pub target: Target,
@@ -257,7 +256,7 @@ impl Target {
     }
 }
 
-/// The data of a call that is kept until its answer arrives.
+/// The data that is kept for a call until its answer arrives.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
     pub operation: Operation,
@@ -266,7 +265,7 @@ pub(crate) struct PendingCall {
     pub close: bool,
     pub caller: Caller,
     pub program: Program,
-    /// The client id in the call. Needed when policies are evaluated again with the tags of the channel.
+    /// The client id in the call. Needed when policies are evaluated again with the channel's tags.
     pub client_id: Option<Box<str>>,
     /// The name of the channel, for the log entry in case the call is refused.
     pub channel: Option<Box<str>>,
@@ -306,12 +305,12 @@ pub(crate) enum Expected {
     /// A refusal, because media storage is not supported. If the channel does not exist, the call fails with that error
     /// instead.
     NoMediaStorage,
-    /// The channels and bytes that the account has on other nodes. The stored call continues once they are known.
+    /// The channels and bytes that the account has on other nodes. Once they are known, the stored call continues.
     Holding(Box<Call>),
     Endpoints(Vec<Protocol>, Role),
     /// The ICE servers, with credentials that are issued for this user name.
     IceServers(Box<str>),
-    /// The answer of the master of this channel. If the caller disconnects, the call is withdrawn. The flag is set if
+    /// The answer from this channel's master. If the caller disconnects, the call is withdrawn. The flag is set if
     /// another shard has accepted the call and must be told when it ends. A player's call also contains the offer.
     Answer(Identity, bool, Option<Box<PlayerOffer>>),
     PlayerServers,
@@ -350,8 +349,8 @@ impl Http {
         }
     }
 
-    /// Returns `true` if there are received requests that have not been answered. They wait for their turn or, if
-    /// `answers_wait` is set, until the peer has read responses.
+    /// Returns `true` if there are received requests that have not been answered. They are waiting for their turn or,
+    /// if `answers_wait` is set, for the peer to read responses.
     #[must_use]
     pub(crate) fn has_more(&self, answers_wait: bool) -> bool {
         self.queued || (answers_wait && !self.buffer.is_empty())

@@ -1,4 +1,4 @@
-//! The outbox: bytes that are queued for a socket, with the boundaries of their messages.
+//! The outbox: bytes that are queued for a socket, with their message boundaries.
 //!
 //! ```text
 //!   0                    start     start+launched                              bytes.len()
@@ -6,14 +6,14 @@
 //!   |mark | mark|          |  mark  |  mark   | control |  mark  |
 //! ```
 //! Written bytes have been passed to the kernel. Bytes in flight have been copied by the edge, either by encryption or
-//! into a buffer that the kernel reads, and have not been reported as sent. Each [`Mark`] delimits one message, so that
-//! it is known which messages are unacknowledged when the connection ends. A message keeps its bytes until it is
+//! into a buffer that the kernel reads, but have not been reported as sent. Each [`Mark`] delimits one message. When
+//! the connection ends, the marks show which messages are unacknowledged. A message keeps its bytes until it is
 //! acknowledged. Bytes outside marks are control frames and HTTP responses. They are counted separately, so that they
 //! never take space from messages. Invariants: `start + launched ≤ bytes.len()`; marks are in order and do not overlap;
 //! the first `written` marks end at or before `start`; `of_messages` is the number of bytes after `start` that lie
 //! within marks.
 //!
-//! Acknowledgement is computed from positions in the byte stream on the wire. The number of acknowledged bytes is at
+//! Acknowledgements are computed from positions in the byte stream on the wire. The number of acknowledged bytes is at
 //! least the number of bytes passed to the kernel since the buffer was allocated (`on_wire`), minus the number of bytes
 //! that the kernel reports as unacknowledged. The result is a lower bound: earlier bytes, TLS overhead, an unreported
 //! send and the connection's own FIN can only make it smaller.
@@ -38,8 +38,8 @@ pub(crate) struct Mark {
 /// A [`Mark`] takes exactly one cache line, because a busy connection has several of them.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// Converts a length or a buffer offset to 32 bits. These suffice, because a buffer contains at most `outbox_bytes` (up
-/// to a gigabyte) and as many consumed bytes.
+/// Converts a length or a buffer offset to 32 bits, which are enough because a buffer contains at most `outbox_bytes`
+/// (up to a gigabyte) and as many consumed bytes.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -53,21 +53,21 @@ impl Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryMark {
     pub action: Action,
-    /// When the message expires if it returns to the channel's queue.
+    /// When the message expires if it is returned to the channel's queue.
     pub expires: Now,
-    /// The position of the message in the order in which the channel accepted messages.
+    /// The message's number in the channel's order of acceptance.
     pub order: u64,
     /// Length of the sender id at the end of the frame; 0 for messages to viewers.
     pub sender_bytes: u16,
     /// Whether the message is the offer of an Alexa call. Such an offer never returns to the channel's queue, because
     /// the call keeps the frame.
     pub call: bool,
-    /// Whether the message counts in the gauge of messages and in their outcomes. A redelivered offer does not.
+    /// Whether the message is included in the message gauge and in the outcome counters. A redelivered offer is not.
     pub counted: bool,
     /// The viewer connection that sent the message; `None` if a master or another node sent it.
     pub from: Option<SessionKey>,
     /// Whether the message is the first offer of the connection `from`. An offer from another node counts as the first,
-    /// because it was queued there together with the messages before it.
+    /// because it was queued there together with the messages that preceded it.
     pub first: bool,
     /// Whether the message may be an ICE candidate for an unanswered offer. If so, it is stored with that offer once it
     /// has been acknowledged.
@@ -78,7 +78,7 @@ pub(crate) struct DeliveryMark {
 }
 
 impl DeliveryMark {
-    /// Creates the mark of a counted message without measurement of its delay, sent by a master or another node.
+    /// Creates the mark for a counted message from a master or another node. The message's delay is not measured.
     pub(crate) fn new(action: Action, order: u64, expires: Now, sender_bytes: usize) -> Self {
         Self {
             action,
@@ -113,22 +113,22 @@ struct Buffer {
     launched: usize,
     of_messages: usize,
     marks: VecDeque<Mark>,
-    /// Number of messages that have been passed completely to the kernel.
+    /// Number of messages that have been completely passed to the kernel.
     written: usize,
     written_bytes: usize,
-    /// Number of message bytes written since the kernel was last asked about acknowledgements.
+    /// Number of message bytes written since the last query for acknowledgements.
     unasked: usize,
     /// Number of bytes passed to the wire since the buffer was allocated.
     on_wire: u64,
     /// Number of bytes on the wire that the peer has acknowledged.
     confirmed: u64,
-    /// End positions on the wire of messages that were written and then taken back.
+    /// End positions, on the wire, of messages that were written and then taken back.
     returned: VecDeque<u64>,
     /// Number of messages that were taken back although they turned out to have been acknowledged.
     repeated: u32,
-    /// Position on the wire beyond which the peer reads nothing, because it has announced to send nothing more.
+    /// Position on the wire after which the peer reads nothing, because it has announced that it is done.
     over: Option<u64>,
-    /// Whether messages that the next query finds to be unacknowledged are to be dropped, to make room for others.
+    /// Whether to drop the messages that the next query finds unacknowledged, in order to make room for others.
     makes_room: bool,
     doubtful_since: Option<Now>,
     round_trip_ms: u32,
@@ -144,7 +144,7 @@ struct Proving {
     since: Now,
 }
 
-/// Empty buffers that are kept for reuse. The capacity of each is at most [`SPARE_OUTBOX_BYTES_MAX`].
+/// Empty buffers kept for reuse, each with a capacity of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Spares {
     #[expect(
@@ -182,7 +182,7 @@ pub(crate) struct Unsent {
 }
 
 impl Outbox {
-    /// Returns `true` if everything has been passed to the kernel and no acknowledgement is awaited.
+    /// Returns `true` if everything has been passed to the kernel and no acknowledgement is outstanding.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -245,14 +245,14 @@ impl Outbox {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
-    /// Returns `true` if there is a message that has not been passed completely to the kernel.
+    /// Returns `true` if at least one message has not been completely passed to the kernel.
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.marks.len() > buffer.written)
     }
 
-    /// Returns `true` if the next query is due, because at least `bytes` bytes of messages have been written since the
-    /// last one. The count then starts again.
+    /// Returns `true` if the next query is due, because at least `bytes` message bytes have been written since the last
+    /// one. In that case, counting starts again.
     #[inline]
     pub(crate) fn is_to_be_asked(&mut self, bytes: usize) -> bool {
         let buffer = self.0.as_mut().filter(|it| it.unasked >= bytes);
@@ -265,8 +265,8 @@ impl Outbox {
         }
     }
 
-    /// Drops the messages that are written but unacknowledged, if they are marked to be dropped, and calls `dropped`
-    /// for each of them. The peer is then no longer suspect.
+    /// Drops the written but unacknowledged messages if they are marked to be dropped, and calls `dropped` for each of
+    /// them. Afterwards, the peer is no longer suspect.
     pub(crate) fn take_room(&mut self, spares: &mut Spares, mut dropped: impl FnMut(&Mark)) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.makes_room) else {
             return;
@@ -281,8 +281,8 @@ impl Outbox {
         self.settle(spares);
     }
 
-    /// Queues a ping that confirms the messages before it, and returns its payload. Returns `None` if such a ping is
-    /// already in flight or no message needs one.
+    /// Queues a ping whose pong will confirm the messages before it, and returns the ping's payload. Returns `None` if
+    /// such a ping is already in flight or no message needs one.
     pub(crate) fn begin_proof(&mut self, now: Now) -> Option<[u8; 4]> {
         let buffer = self.0.as_mut().filter(|buffer| buffer.proof.is_none())?;
         let [.., a, b, c, d] = buffer.marks.back()?.launch.order.to_be_bytes();
@@ -327,7 +327,7 @@ impl Outbox {
         true
     }
 
-    /// Returns when the peer became suspect, if it is suspect. The peer ceases to be suspect as soon as it acknowledges
+    /// Returns when the peer became suspect, if it is suspect. The peer stops being suspect as soon as it acknowledges
     /// a single byte.
     #[must_use]
     pub(crate) fn doubtful_since(&self) -> Option<Now> {
@@ -344,8 +344,8 @@ impl Outbox {
         }
     }
 
-    /// Iterates over the messages that are written but unacknowledged, with their frames, oldest first. Skips the
-    /// offers of Alexa calls, because a call keeps the frame of its offer.
+    /// Iterates over the written but unacknowledged messages with their frames, oldest first. Skips the offers of Alexa
+    /// calls, because a call keeps the frame of its offer.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (&DeliveryMark, &[u8])> {
         let buffers = self.0.iter();
         buffers.flat_map(|buffer| {
@@ -383,8 +383,9 @@ impl Outbox {
         self.0.as_ref().is_some_and(|it| it.over.is_some())
     }
 
-    /// Records that the peer has announced to send nothing more. Its program then reads neither the unacknowledged
-    /// bytes nor the rest of a partly sent message. The rest still precedes the connection's own close frame.
+    /// Records that the peer has announced that it will send nothing more. Its program will read neither the
+    /// unacknowledged bytes nor the rest of a partly sent message. The rest is still sent before the connection's own
+    /// close frame.
     pub(crate) fn peer_is_over(&mut self) {
         let buffer = self.0.as_mut();
         if let Some(buffer) = buffer.filter(|it| !it.marks.is_empty() || !it.is_forgotten()) {
@@ -448,7 +449,7 @@ impl Outbox {
         while let Some(mark) = buffer.marks.get_mut(buffer.written)
             && mark.frame().end <= buffer.start
         {
-            // It is known where a record ends, but not which of its bytes is the last one of the message.
+            // With TLS, the end of the record is known, but not the position of the message's last byte within it.
             let behind = if on_wire == bytes {
                 buffer.start - mark.frame().end
             } else {
@@ -522,7 +523,7 @@ impl Outbox {
         taken
     }
 
-    /// Takes back the messages of which no byte has been sent, in order. Control bytes and a partly sent message
+    /// Takes back, in order, the messages that have not been sent at all. Control bytes and a partly sent message
     /// remain.
     pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
@@ -648,8 +649,8 @@ impl Buffer {
     }
 }
 
-/// Minimum number of consumed bytes that are worth removing from the start of a buffer. The value is small, because a
-/// busy connection always has unacknowledged bytes, and its memory should stay in a core's cache.
+/// Minimum number of consumed bytes worth removing from the start of a buffer. The value is small, because a busy
+/// connection always has unacknowledged bytes, and its memory should stay in a core's cache.
 const COMPACT_BYTES: usize = 2 * 1024;
 
 #[cfg(test)]

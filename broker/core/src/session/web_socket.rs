@@ -1,5 +1,6 @@
 //! An open WebSocket: its frames, role, caller and rate limits, and its next deadline.
 
+pub(crate) use crate::id::Role;
 use crate::id::{CallerId, ChannelKey};
 use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
 use crate::settings::{Program, Quotas, Timeouts};
@@ -7,34 +8,9 @@ use crate::{auth::HeldCaller, journal::EndReason, quota::Bucket, session::NEVER,
 use codec::signal::Action;
 use codec::ws::{Excess, FrameError, Receiver, Side};
 use std::num::NonZeroU8;
-use std::rc::Rc;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Master,
-    Viewer(Rc<str>),
-}
-
-impl Role {
-    #[must_use]
-    pub(crate) fn client_id(&self) -> Option<&str> {
-        match self {
-            Self::Master => None,
-            Self::Viewer(id) => Some(id),
-        }
-    }
-
-    #[must_use]
-    pub(crate) fn on_wire(&self) -> codec::signal::Role {
-        match self {
-            Self::Master => codec::signal::Role::Master,
-            Self::Viewer(_) => codec::signal::Role::Viewer,
-        }
-    }
-}
 
 /// Returns the client id of the viewer that sends or receives a message on a connection with `role`. A frame for a
-/// master ends with the id of the sender, a closing quote and a closing brace.
+/// master ends with the sender's id, a closing quote and a closing brace.
 pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
     if let Role::Viewer(id) = role {
         return id;
@@ -47,7 +23,7 @@ pub(crate) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) 
         .unwrap_or_default()
 }
 
-/// Statistics of a connection for the log. They cover the time from its admission until its descriptor is free.
+/// A connection's statistics for the log. They cover the time from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     pub opened: Now,
@@ -55,9 +31,9 @@ pub(crate) struct Tally {
     pub messages_in: u32,
     /// Number of messages delivered completely. Saturates.
     pub messages_out: u32,
-    /// Time from the admission of a viewer to its first offer, in milliseconds; [`NOT_YET`] until then. Saturates.
+    /// Time from a viewer's admission to its first offer, in milliseconds; [`NOT_YET`] until then. Saturates.
     offered_ms: u32,
-    /// Time from the admission of a viewer to its first answer, in the same form as `offered_ms`.
+    /// Time from a viewer's admission to its first answer, in the same form as `offered_ms`.
     answered_ms: u32,
 }
 
@@ -98,13 +74,13 @@ impl Tally {
     }
 }
 
-/// The index of the message limits of a connection in its shard's list of limits.
+/// The index of a connection's message limits in its shard's list of limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsPlace(pub(crate) u8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AdmissionTerms {
-    /// Whether the client may receive GO_AWAY and RECONNECT_ICE_SERVER. If not, the connection is closed with 1001
+    /// Whether the client may be sent GO_AWAY and RECONNECT_ICE_SERVER. If not, the connection is closed with 1001
     /// instead.
     pub notices: bool,
     /// The client program, which may limit the length of frames and messages.
@@ -118,7 +94,7 @@ pub(crate) struct WebSocket {
     pub receiver: Receiver,
     pub channel: ChannelKey,
     pub role: Role,
-    /// The caller of a viewer; `None` if the channel's limits per caller do not apply to it.
+    /// The viewer's caller; `None` if the channel's per-caller limits do not apply to it.
     pub caller: Option<CallerId>,
     /// The caller whose permission is rechecked or, after a failed recheck, the reason for the failure.
     pub held: Held,
@@ -128,7 +104,7 @@ pub(crate) struct WebSocket {
     pub rates: MessageRates,
     leaves: Leaves,
     pub tally: Tally,
-    /// The code of the reason why the connection ended. If there are several causes, the first one is kept. Stored here
+    /// Code of the reason why the connection ended. If there are several causes, the first one is kept. Stored here
     /// because a field in the tally would take a word per connection. The lengths of an oversized message are stored in
     /// the receiver.
     reason: Option<NonZeroU8>,
@@ -139,7 +115,7 @@ pub(crate) struct WebSocket {
     /// Number of frames without effect in the second `idle_second` of the shard's clock. Never 0 after the first.
     idle_frames: u8,
     idle_second: u32,
-    /// Time from the first byte of an incomplete message to `last_frame`, in milliseconds; else [`NO_MESSAGE`].
+    /// Time from the first byte of an incomplete message to `last_frame`, in milliseconds; otherwise [`NO_MESSAGE`].
     since_begin: u16,
     times: Times,
 }
@@ -201,8 +177,7 @@ impl Times {
         Now(now.0.saturating_add_signed(since.into()))
     }
 
-    /// Converts an interval to 32 bits of milliseconds, enough for 49 days. The actual intervals are a few minutes
-    /// long.
+    /// Converts an interval to 32-bit milliseconds, which cover 49 days. Actual intervals are a few minutes long.
     fn span(ms: u64) -> u32 {
         u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
     }
@@ -213,8 +188,8 @@ impl Times {
 pub(crate) enum Due {
     /// Nothing is due before this time.
     At(Now),
-    /// Send a ping, because the connection has been silent in one direction for a while. Middleboxes may drop such a
-    /// connection.
+    /// Send a ping, because the connection has been silent in one direction for a while, and middleboxes may drop such
+    /// a connection.
     Ping,
     /// Send GO_AWAY, because the connection will soon reach its maximum age.
     GoAway,
@@ -333,8 +308,8 @@ impl WebSocket {
         self.tally.answered_ms == NOT_YET && self.role != Role::Master
     }
 
-    /// Records that an SDP_ANSWER was sent on the connection. If this is the first answer to a viewer, returns the time
-    /// since its admission in milliseconds.
+    /// Records that an SDP_ANSWER was sent on the connection. If it is a viewer's first answer, returns the time since
+    /// the viewer's admission, in milliseconds.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         self.awaits_answer().then(|| {
             self.tally.answered_ms = self.tally.span(now);
@@ -342,9 +317,9 @@ impl WebSocket {
         })
     }
 
-    /// Records that bytes were received. If `begun` is set, they end within a message or frame, and the timeout of that
-    /// message runs. Returns `true` if the next deadline may now be earlier. This happens if a message has begun, or if
-    /// a ping has been answered and the next one is due.
+    /// Records that bytes were received. If `begun` is set, they end within a message or frame, and that message's
+    /// timeout is running. Returns `true` if the next deadline may now be earlier, because a message has started, or
+    /// because a ping has been answered and the next one is due.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         let answered = self.times.to_ping != NO_SPAN;
         let began = self.message_began().unwrap_or(now);
@@ -357,8 +332,8 @@ impl WebSocket {
         answered || begun
     }
 
-    /// Prepares for a simulated jump of the clock to `until`. Nothing is read from peers during the jump. A connection
-    /// that reaches its maximum age by then must not be closed earlier for being silent.
+    /// Prepares for a simulated jump of the clock to `until`. Nothing is read from peers during the jump, so a
+    /// connection that reaches its maximum age by then must not be closed earlier for being silent.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {
@@ -385,8 +360,8 @@ impl WebSocket {
         self.tally.messages_in = self.tally.messages_in.saturating_add(1);
     }
 
-    /// Records that a message, or a frame outside a message, is complete. A new timeout starts at the first byte of the
-    /// next message.
+    /// Records that a message, or a frame outside a message, is complete. The next message's timeout starts with its
+    /// first byte.
     pub(crate) fn message_ended(&mut self) {
         self.since_begin = NO_MESSAGE;
     }
@@ -423,7 +398,7 @@ impl WebSocket {
         self.times.pinged().is_some()
     }
 
-    /// Records that GO_AWAY is being sent. Returns `false` if it was sent before or must not be sent.
+    /// Records that GO_AWAY is being sent. Returns `false` if it has already been sent or must not be sent.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let open = self.notices == Notices::Open;
         if open {
@@ -438,16 +413,16 @@ impl WebSocket {
         self.notices != Notices::Never
     }
 
-    /// Schedules the connection to be closed at `at`, so that its client reconnects. If it is already scheduled to be
-    /// closed earlier, does nothing.
+    /// Schedules the connection to be closed at `at`, so that its client reconnects. Does nothing if the connection is
+    /// already scheduled to be closed earlier.
     pub(crate) fn recall(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Recalled);
         }
     }
 
-    /// Schedules the connection to be closed at `at`, unless a permission check approves it first. If it is already
-    /// scheduled to be closed earlier, does nothing.
+    /// Schedules the connection to be closed at `at`, unless a permission check approves it first. Does nothing if the
+    /// connection is already scheduled to be closed earlier.
     pub(crate) fn ask_by(&mut self, at: Now) {
         if at < self.times.ends {
             (self.times.ends, self.leaves) = (at, Leaves::Asked);
@@ -471,8 +446,8 @@ impl WebSocket {
         }
     }
 
-    /// Returns `true` if the shard was not running at the time when the pong was due. The pong may then still be in the
-    /// socket, unread.
+    /// Returns `true` if the shard was not running when the pong was due. The pong may then still be in the socket,
+    /// unread.
     #[must_use]
     pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
@@ -488,8 +463,8 @@ impl WebSocket {
 
     /// Returns the most urgent action that is due at `now`. Superseded connections receive neither pings nor GO_AWAY.
     ///
-    /// Deadlines that depend only on silence are rounded up to whole seconds, so that a single turn handles all clients
-    /// that are due in the same second.
+    /// Deadlines that depend only on silence are rounded up to whole seconds, so that the shard handles all clients
+    /// that are due in the same second in a single turn.
     #[must_use]
     pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
         let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
@@ -534,7 +509,7 @@ fn whole_second(at: Now) -> Now {
 /// The caller of an open connection, or the reason why the caller has lost its permission. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// The connection has no caller, or its reason has been taken. Never rechecked.
+    /// The connection has no caller, or the reason has been taken. Never rechecked.
     Nothing,
     Caller(HeldCaller),
     /// The reason why the caller lost its permission.
@@ -564,7 +539,7 @@ impl Held {
 
 const _: () = assert!(size_of::<Held>() == 16);
 
-// Limits the rates of one connection's messages. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
+// Limits one connection's message rates. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
 // "SendIceCandidate".
 
 /// The token buckets of one connection. Allocated when its first message arrives.

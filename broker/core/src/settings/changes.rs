@@ -1,20 +1,20 @@
-//! Changes to the configuration file while the process runs. SIGHUP applies some of them. The others require a restart.
+//! Changes to the configuration file while the process runs. SIGHUP applies some of them, and the rest need a restart.
 
 use crate::settings::{CLIENTS_MAX, HOOKS_MAX, KEYS, Key, Settings};
 
-/// When a change to a key of the configuration file takes effect.
+/// When a change to a configuration key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// The change takes effect after a restart.
     AtStart,
     /// The change takes effect after a SIGHUP.
     OnSighup,
-    /// The change takes effect without a signal, because the table to which the key belongs is reloaded whenever the
-    /// file changes.
+    /// The change takes effect without a signal, because the key's table is reloaded whenever the file changes.
     WhenChanged,
 }
 
-/// The keys in which two configurations differ, by path. In `[[hook]]` and `[clients]`, entries are listed by name.
+/// The paths of the keys that differ between two configurations. Entries in `[[hook]]` and `[clients]` are listed by
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingChanges {
     /// Keys that SIGHUP applies.
@@ -24,24 +24,22 @@ pub struct SettingChanges {
 }
 
 impl SettingChanges {
-    /// Returns `true` if no keys differ.
+    /// Returns `true` if no key differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.applied.is_empty() && self.restart.is_empty()
     }
 
     fn note(&mut self, path: String, is_applied: bool) {
-        let list = if is_applied {
-            &mut self.applied
-        } else {
-            &mut self.restart
-        };
-        list.push(path);
+        match is_applied {
+            true => self.applied.push(path),
+            false => self.restart.push(path),
+        }
     }
 }
 
 impl Key {
-    /// Returns when a change to this key takes effect. Keys for which nothing else is stated here require a restart.
+    /// Returns when a change to this key takes effect. Keys not listed here require a restart.
     #[must_use]
     pub fn applied(&self) -> Applied {
         match (self.table(), self.path) {
@@ -49,7 +47,7 @@ impl Key {
             ("quotas", _) => Applied::OnSighup,
             ("admin.oidc", _) => Applied::WhenChanged,
             (_, "log_level") => Applied::OnSighup,
-            // Connections keep the message limits with which they were admitted.
+            // Connections keep the message limits that applied when they were admitted.
             (_, "limits.payload_bytes" | "limits.message_bytes" | "limits.wss_message_bytes") => {
                 Applied::OnSighup
             }
@@ -59,10 +57,10 @@ impl Key {
 }
 
 impl Settings {
-    /// Applies a changed configuration file. Returns these settings with the new values of all keys that a running
+    /// Applies a changed configuration file. Returns these settings with the new value of every key that a running
     /// process can change, and the keys that differ.
     ///
-    /// If the profile differs, no key is applied, because the profile changes the meaning of the numbers.
+    /// If the profile differs, nothing is applied, because the profile changes the meaning of the numbers.
     #[must_use]
     pub fn updated(&self, file: &Self) -> (Self, SettingChanges) {
         let (mut next, mut changes) = (self.clone(), SettingChanges::default());
@@ -100,12 +98,12 @@ impl Settings {
             name: |hook| &hook.name,
             most: HOOKS_MAX,
         };
-        // The first hook can only be added by a restart.
+        // Only a restart can add the first hook.
         hooks.update(can_apply && !self.hooks.is_empty(), &mut changes);
         (next, changes)
     }
 
-    /// Returns `true` if the limits on messages, of shards and of client programs, are the same as in `other`.
+    /// Returns `true` if the message limits, for shards and for client programs, are the same as in `other`.
     #[must_use]
     pub fn bounds_messages_as(&self, other: &Self) -> bool {
         let of = |settings: &Self| {
@@ -119,16 +117,16 @@ impl Settings {
         of(self) == of(other) && self.clients == other.clients
     }
 
-    /// Returns `true` if the value of a key in `file` is different. A temporary data directory is ignored, because its
-    /// name differs on each start.
+    /// Returns `true` if `file` has a different value for this key. Ignores a temporary data directory, whose name
+    /// changes on every start.
     fn differs(&self, key: &Key, file: &Self) -> bool {
         let both_end = self.data_dir_ends && file.data_dir_ends;
         key.differs(self, file) && !(key.path == "data_dir" && both_end)
     }
 }
 
-/// Named entries that the running process refers to by index. The indexes must remain stable, so a removed entry is
-/// kept until a restart.
+/// Named entries that the running process refers to by index. The indexes must not change, so a removed entry is kept
+/// until a restart.
 struct NamedEntries<'l, T> {
     table: &'static str,
     own: &'l mut Vec<T>,

@@ -1,4 +1,5 @@
-//! Limits of client programs, by `User-Agent`: the table `[clients]`. See codec/PROTOCOL.md, EVT-5 and AWAY-3.
+//! Limits for client programs, selected by `User-Agent`: the table `[clients]`. See codec/PROTOCOL.md, EVT-5 and
+//! AWAY-3.
 
 use crate::settings::hooks::covers;
 use crate::settings::{GoAway, Settings};
@@ -12,14 +13,14 @@ pub struct Client {
     pub name: String,
     /// The pattern for `User-Agent`, where `*` matches any text.
     pub user_agent: String,
-    /// Maximum length of a frame that the program accepts, in bytes and without the frame header. Longer messages are
-    /// sent in several frames.
+    /// Maximum frame length that the program accepts, in bytes and without the frame header. Longer messages are sent
+    /// in several frames.
     pub frame_bytes: Option<usize>,
-    /// Maximum length of a message that the program accepts, in bytes. Senders of longer messages receive an error.
+    /// Maximum message length that the program accepts, in bytes. Senders of longer messages receive an error.
     pub message_bytes: Option<usize>,
     /// Whether the program handles GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: bool,
-    /// Whether a master of this program connects to the same endpoint path that it signs. If so, the path may contain
+    /// Whether this program, as a master, connects to the same endpoint path that it signs. If so, the path may contain
     /// the role (CON-2).
     pub role_path: bool,
 }
@@ -38,7 +39,7 @@ impl Client {
         }
     }
 
-    /// Returns the built-in rows. A row in the configuration replaces the built-in row with the same name.
+    /// Returns the built-in rows. A configured row replaces the built-in row with the same name.
     #[must_use]
     pub fn built_in() -> Vec<Self> {
         let c_sdk = Self {
@@ -52,8 +53,8 @@ impl Client {
             role_path: false,
             ..Self::new("linux-reference", "AWS-SDK-KVS")
         };
-        // This program treats each part of a frame that it reads as a frame, gathers fragments, and reads
-        // `messagePayload` of every message. Source: `impl/kvs_signaling/kvs_signaling.c` of
+        // This program treats each part of a frame that it reads as a frame, reassembles fragments, and reads
+        // `messagePayload` in every message. Source: `impl/kvs_signaling/kvs_signaling.c` of
         // espressif/esp-webrtc-solution, `create_wss` and `RECEIVED_MSG_BUF_SIZE`.
         let esp32 = Self {
             frame_bytes: Some(4_096),
@@ -71,8 +72,8 @@ impl Client {
     }
 }
 
-/// The program of a client, stored in one byte and determined when the client connects. The byte contains the number of
-/// the matching row, and whether the client offered the subprotocol `wss`.
+/// A client's program, determined when it connects and stored in one byte. The byte contains the number of the matching
+/// row, and whether the client offered the subprotocol `wss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Program(u8);
 
@@ -92,15 +93,14 @@ impl Program {
         self.0 & Self::WSS != 0
     }
 
-    /// Returns `true` if the program's row limits the length of frames. If so, each TLS record contains at most one
-    /// frame.
+    /// Returns `true` if the program's row limits the frame length. Each TLS record then contains at most one frame.
     #[inline]
     #[must_use]
     pub const fn takes_small_records(self) -> bool {
         self.0 & Self::SMALL != 0
     }
 
-    /// Returns this program. If it matches no row, it gets the row of `other`.
+    /// Returns this program, with the row of `other` if it matches none itself.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -109,7 +109,7 @@ impl Program {
         }
     }
 
-    /// Returns `true` if the program matches no row. No limits apply to it then.
+    /// Returns `true` if the program matches no row, so that no limits apply to it.
     #[inline]
     #[must_use]
     pub const fn is_unknown(self) -> bool {
@@ -117,20 +117,20 @@ impl Program {
     }
 }
 
-/// The limits on messages for a client program.
+/// The message limits for a client program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// Maximum length of a frame, in bytes without the header.
+    /// Maximum frame length in bytes, without the header.
     pub frame_bytes: usize,
-    /// Maximum length of a message, in bytes.
+    /// Maximum message length in bytes.
     pub message_bytes: usize,
     /// Whether the program receives GO_AWAY and RECONNECT_ICE_SERVER.
     pub notices: bool,
 }
 
 impl Settings {
-    /// Returns the program for a `User-Agent`. If several rows match, the one with the longest pattern is used. A
-    /// pattern that consists only of stars also matches a missing header.
+    /// Returns the program for a `User-Agent`. Of several matching rows, the one with the longest pattern applies. A
+    /// pattern of only stars also matches a missing header.
     #[must_use]
     pub fn program(&self, user_agent: Option<&str>) -> Program {
         let agent = user_agent.unwrap_or_default().as_bytes();
@@ -145,14 +145,14 @@ impl Settings {
         }))
     }
 
-    /// Returns `true` if the endpoint that discovery returns to a master of this program contains the role in its path.
+    /// Returns `true` if the endpoint that discovery returns to a master with this program has the role in its path.
     #[must_use]
     pub fn says_role(&self, program: Program) -> bool {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// Returns the limits of a program. A row in `[clients]` can only lower the limits of `[limits]` and `[signaling]`.
-    /// Under the strict profile, the rows are ignored.
+    /// Returns the limits of a program. A row in `[clients]` can only lower those of `[limits]` and `[signaling]`.
+    /// Under the strict profile, rows are ignored.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
         let row = self.client(program).filter(|_| !self.strict());
@@ -175,8 +175,7 @@ impl Settings {
         }
     }
 
-    /// Returns the maximum size of the TLS records sent to a program, in bytes. This is the size of one frame with its
-    /// header.
+    /// Returns the maximum size in bytes of the TLS records sent to a program, which fits one frame with its header.
     pub(crate) fn record_bytes(&self, program: Program) -> usize {
         let frame = self.reader(program).frame_bytes;
         frame.saturating_add(codec::ws::header_bytes(frame))
@@ -188,12 +187,12 @@ impl Settings {
     }
 }
 
-/// Maximum number of rows in `[clients]`, including the built-in ones. Row numbers must fit into six bits.
+/// Maximum number of rows in `[clients]`, including the built-in ones. The row number must fit into six bits.
 pub const CLIENTS_MAX: usize = 32;
 const _: () = assert!(CLIENTS_MAX < Program::SMALL as usize);
 
 /// Maximum number of bytes of a `User-Agent` that are matched. Matching takes quadratic time in the worst case, so this
-/// limits the time for a pattern full of `*` wildcards.
+/// bounds the time for a pattern full of `*` wildcards.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,60 +1,60 @@
-//! The settings of this node as part of a cluster, in which several nodes form one service.
+//! Settings for a node of a cluster, in which several nodes form one service.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The settings of a node in a cluster. Outside a cluster, none of them is set.
+/// A node's cluster settings. None of them is set outside a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
-    /// The name of the cluster. All nodes have the same one.
+    /// The name of the cluster, the same on all nodes.
     pub name: Option<String>,
     /// The name of this node in the cluster.
     pub node: Option<String>,
-    /// The file that contains the secret shared by all nodes.
+    /// The file with the secret that all nodes share.
     pub secret_file: Option<PathBuf>,
-    /// The address at which this node accepts links from other nodes.
+    /// The address on which this node accepts links from other nodes.
     pub listen: Option<SocketAddr>,
-    /// The name or address by which other nodes reach this host, if it differs from the host of [`Self::listen`]. Used
+    /// The name or address under which other nodes reach this host, if it is not the host in [`Self::listen`]. Used
     /// with etcd.
     pub advertise: Option<String>,
-    /// The ports on which the shards listen at the advertised host, once they are bound. Empty if all shards share the
-    /// port of [`Self::listen`].
+    /// The ports on the advertised host that the shards listen on, once they are bound. Empty if all shards share the
+    /// port in [`Self::listen`].
     pub ports: Vec<u16>,
     /// The file that assigns slots to nodes.
     pub map_file: Option<PathBuf>,
-    /// Whether the host names returned by discovery contain the name of the node that owns the channel.
+    /// Whether host names returned by discovery identify the node that owns the channel.
     pub direct: bool,
-    /// The configured address at which this node receives messages from other nodes; see [`Self::peers`]. Used with
+    /// The configured address on which this node receives messages from other nodes; see [`Self::peers`]. Used with
     /// etcd.
     pub peers: Option<SocketAddr>,
     /// The etcd cluster through which the nodes agree on the slot map. Used instead of `map_file`.
     pub etcd: Etcd,
-    /// Size limit of etcd's database in bytes, if the members of etcd do not report one.
+    /// Size limit in bytes for etcd's database, used if the etcd members do not report one.
     pub etcd_quota_bytes: usize,
-    /// How long the registration of this node remains valid without a keepalive, in milliseconds. A multiple of 1000.
+    /// How long this node's registration remains valid without a keepalive, in milliseconds. A multiple of 1000.
     pub lease_ms: u64,
 }
 
-/// The members of the etcd cluster, and the certificates for connections to them.
+/// The members of the etcd cluster, and the certificates for connecting to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etcd {
     /// The URL of each member: `http://` or `https://`, a host and an optional port. Empty if etcd is not used.
     pub endpoints: Vec<String>,
     /// PEM file with the certificate authorities for the members' certificates.
     pub ca: Option<PathBuf>,
-    /// PEM file with the certificate of this node, if etcd requires one.
+    /// PEM file with this node's certificate, if etcd requires one.
     pub cert: Option<PathBuf>,
     /// PEM file with the private key of this node's certificate.
     pub key: Option<PathBuf>,
     /// User name, if etcd requires authentication.
     pub user: Option<String>,
-    /// File that contains the user's password.
+    /// File with the user's password.
     pub password_file: Option<PathBuf>,
 }
 
 impl ClusterSettings {
-    /// Returns the address at which this node receives messages from other nodes. Used only with etcd. By default, its
-    /// port is the port of [`Self::listen`] plus one.
+    /// Returns the address on which this node receives messages from other nodes. Used only with etcd. The default port
+    /// is that of [`Self::listen`] plus one.
     #[must_use]
     pub fn peers(&self) -> Option<SocketAddr> {
         let behind = |listen: SocketAddr| match listen.port() {
@@ -66,8 +66,8 @@ impl ClusterSettings {
 
     /// Returns the addresses on which the shards listen for links; `None` if a port number would be too high.
     ///
-    /// With etcd, the first shard listens at [`Self::listen`]. The other shards use the ports that follow the port for
-    /// messages. A fixed map contains only one port per node, so all shards then listen at [`Self::listen`].
+    /// With etcd, the first shard listens on [`Self::listen`], and the others use the ports after the one for messages.
+    /// A fixed map has only one port per node, so all shards then listen on [`Self::listen`].
     #[must_use]
     pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
         let listen = self.listen?;
@@ -99,7 +99,7 @@ impl ClusterSettings {
         }
     }
 
-    /// Returns the name of this node if the host names returned by discovery contain it.
+    /// Returns this node's name if host names returned by discovery identify the node.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
         self.node.as_deref().filter(|_| self.direct)
@@ -114,23 +114,9 @@ impl ClusterSettings {
     /// Returns `true` if all required settings are present.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let Self {
-            name,
-            node,
-            secret_file,
-            listen,
-            advertise: _,
-            ports: _,
-            map_file,
-            direct: _,
-            peers: _,
-            etcd,
-            etcd_quota_bytes: _,
-            lease_ms: _,
-        } = self;
-        let names = name.is_some() && node.is_some();
-        let owners = map_file.is_some() || etcd.is_on();
-        names && owners && secret_file.is_some() && listen.is_some()
+        let names = self.name.is_some() && self.node.is_some();
+        let owners = self.map_file.is_some() || self.etcd.is_on();
+        names && owners && self.secret_file.is_some() && self.listen.is_some()
     }
 }
 
@@ -154,17 +140,17 @@ impl Default for ClusterSettings {
 }
 
 impl Etcd {
-    /// Returns `true` if the nodes use etcd to agree on the owners of slots.
+    /// Returns `true` if the nodes use etcd to agree on slot owners.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.endpoints.is_empty()
     }
 }
 
-/// The default of `cluster.etcd_quota_bytes`. The same as etcd's own default.
+/// The default of `cluster.etcd_quota_bytes`, the same as etcd's own.
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
-/// The default of `cluster.lease` in milliseconds. Determines how fast the loss of a host is detected.
+/// The default of `cluster.lease` in milliseconds, which determines how soon the loss of a host is detected.
 const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]

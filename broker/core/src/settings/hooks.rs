@@ -1,15 +1,14 @@
-//! Receivers of events about channels (`[[hook]]` and `[presence]`), and patterns for the names of channels.
+//! Receivers of channel events (`[[hook]]` and `[presence]`), and patterns for channel names.
 
 use crate::{record::Tags, settings::Settings};
 use std::path::PathBuf;
 
-/// A webhook: a receiver of events about channels. Contains the paths of secret files, but not the secrets.
+/// A webhook that receives channel events. Contains paths of secret files, but no secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// The unique name of the hook.
     pub name: String,
-    /// The URL to which events are posted. If `{channel}` occurs in its path or query, the name of the channel is
-    /// inserted.
+    /// The URL that events are posted to. A `{channel}` in its path or query is replaced with the channel name.
     pub url: String,
     /// Whether the hook receives `channel.wake`.
     pub wakes: bool,
@@ -17,27 +16,26 @@ pub struct Hook {
     pub presence: bool,
     /// Whether the hook receives `node.problem`.
     pub problems: bool,
-    /// The pattern for the names of channels, where `*` matches any text.
+    /// The pattern for channel names, where `*` matches any text.
     pub channels: Option<String>,
-    /// The tag, given as `key=value`, that a channel must have for the hook to watch it.
+    /// The tag (`key=value`) that a channel must have for the hook to watch it.
     pub tag: Option<(String, String)>,
-    /// The file with the secret that signs the events for this hook. During a rotation, its second line contains the
-    /// other secret.
+    /// The file with the secret that signs this hook's events. During a rotation, the second line contains the other
+    /// secret.
     pub secret_file: PathBuf,
     /// The client certificate and key that the broker presents to the hook's server.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// The certificate authorities that may issue the certificate of the hook's server. They replace the system's
-    /// authorities.
+    /// The authorities that may issue the certificate of the hook's server. They replace the system's authorities.
     pub ca: Option<PathBuf>,
-    /// Timeout of a single request, in milliseconds.
+    /// Timeout for a single request, in milliseconds.
     pub timeout_ms: u64,
     /// How long a failed delivery is retried, in milliseconds.
     pub retry_ms: u64,
-    /// Whether events include the address of the master.
+    /// Whether events include the master's address.
     pub include_remote: bool,
     /// Whether events include client ids.
     pub include_client_id: bool,
-    /// Whether to permit plain HTTP to a hook on another machine.
+    /// Whether plain HTTP may be used for a hook on another machine.
     pub allow_plain: bool,
 }
 
@@ -56,7 +54,7 @@ impl Hook {
 }
 
 impl Settings {
-    /// Returns the bitmask of the hooks that watch a channel. Bit n stands for entry n of the list.
+    /// Returns the bitmask of the hooks that watch a channel, where bit n is entry n of the list.
     #[must_use]
     pub fn hooks_of(&self, name: &str, tags: &Tags) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -64,7 +62,7 @@ impl Settings {
         watching.fold(0, |mask, (place, _)| mask | mask_of(place))
     }
 
-    /// Returns the bitmask of the hooks that receive `channel.wake`. Bit n stands for entry n of the list.
+    /// Returns the bitmask of the hooks that receive `channel.wake`, where bit n is entry n of the list.
     #[must_use]
     pub fn waking_hooks(&self) -> u16 {
         let all = self.hooks.iter().enumerate();
@@ -76,18 +74,18 @@ impl Settings {
 /// Presence settings that apply to all hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceRules {
-    /// Delay in milliseconds before the broker reports that a master has left. If the master reconnects within this
-    /// time, nothing is reported.
+    /// Delay in milliseconds before the broker reports that a master has left. If the master reconnects by then,
+    /// nothing is reported.
     pub linger_ms: u64,
-    /// Minimum time for which messages for an absent master are kept, in milliseconds. Applies to channels whose master
-    /// can be woken by a hook.
+    /// Minimum time in milliseconds for which messages for an absent master are kept on channels whose master a hook
+    /// can wake.
     pub wake_ttl_ms: u64,
     /// Whether devices may wait with `GET /wake`.
     pub wake_poll: bool,
-    /// If a master does not acknowledge a message within this many milliseconds, it becomes suspect. It is then woken
-    /// as if it were absent.
+    /// How long a master may leave a message unacknowledged, in milliseconds, before it becomes suspect and is woken as
+    /// if it were absent.
     pub doubt_ms: u64,
-    /// Time in milliseconds after which a suspect master is reported as gone.
+    /// How long a master must have been suspect, in milliseconds, before it is reported as gone.
     pub gone_ms: u64,
 }
 
@@ -97,31 +95,30 @@ pub const fn mask_of(place: usize) -> u16 {
     if place < HOOKS_MAX { 1 << place } else { 0 }
 }
 
-/// Maximum number of `[[hook]]` entries. Each is one bit in the mask of a channel.
+/// Maximum number of `[[hook]]` entries, each of which is one bit in a channel's mask.
 pub const HOOKS_MAX: usize = 16;
 
-// Patterns for names, where `*` matches any text and `?` any single byte. Names are ASCII.
+// Patterns for names, in which `*` matches any text and `?` any single byte. Names are ASCII.
 
 /// A wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Box<[u8]>);
 
 impl Glob {
-    /// Creates a pattern. `*` and `?` are wildcards, and all other characters match themselves.
+    /// Creates a pattern in which `*` and `?` are wildcards and all other characters match themselves.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.as_bytes().into())
     }
 
-    /// Returns the only text that the pattern matches. Returns `None` if the pattern has wildcards.
+    /// Returns the only text that the pattern matches, or `None` if it has wildcards.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         let plain = !self.0.iter().any(|byte| matches!(byte, b'*' | b'?'));
         std::str::from_utf8(&self.0).ok().filter(|_| plain)
     }
 
-    /// Returns `true` if the pattern matches the whole text. The number of steps is at most the product of the two
-    /// lengths.
+    /// Returns `true` if the pattern matches the whole text, in at most as many steps as the product of both lengths.
     #[must_use]
     pub fn covers(&self, text: &str) -> bool {
         covers(&self.0, text.as_bytes())

@@ -1,5 +1,5 @@
-//! The keys of the configuration. For each key, this module defines the permitted values, the default, and the field of
-//! [`Settings`] in which the value is stored.
+//! The configuration keys: for each one, the permitted values, the default, and the field of [`Settings`] that stores
+//! it.
 
 use crate::settings::value::{self, Checked, ConfigSpan};
 use crate::settings::{KEYS, Profile, Rate, Settings};
@@ -8,22 +8,22 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// A key of the configuration file: a row of [`KEYS`](crate::settings::KEYS).
+/// A configuration key: a row of [`KEYS`](crate::settings::KEYS).
 #[derive(Debug)]
 pub struct Key {
     /// The path of the key including its table, for example `limits.payload_bytes`.
     pub path: &'static str,
-    /// The permitted values, and the field in which they are stored.
+    /// The permitted values, and the field that stores them.
     pub kind: Kind,
-    /// The default, written like the value of a flag: the entries of a list are separated by spaces. `None` if there is
-    /// no default or if it is determined at startup.
+    /// The default, in the form of a flag's value: list entries are separated by spaces. `None` if there is no default
+    /// or it is determined at startup.
     pub default: Option<&'static str>,
-    /// The default under the strict profile, if it differs from [`Self::default`]. Takes precedence over the default
-    /// under `--dev`.
+    /// The default under the strict profile, if it differs from [`Self::default`]. Takes precedence over the one under
+    /// `--dev`.
     pub strict: Option<&'static str>,
     /// The default under `--dev`, if it differs from [`Self::default`].
     pub dev: Option<&'static str>,
-    /// The explanation in `deploy/broker.toml`. The range and any other defaults precede it there.
+    /// The explanation in `deploy/broker.toml`, where it follows the range and any other defaults.
     pub doc: &'static str,
     /// The flag that overrides the key.
     pub flag: Option<Flag>,
@@ -34,36 +34,35 @@ pub struct Key {
 pub struct Flag {
     /// The name of the flag including the dashes, for example `--data-dir`.
     pub name: &'static str,
-    /// The name of the value in the help text.
+    /// The value's name in the help text.
     pub value: &'static str,
-    /// The help text without the default.
+    /// The help text, excluding the default.
     pub help: &'static str,
-    /// A description of the default, used if the default is not a fixed value.
+    /// Describes the default if it is not a fixed value.
     pub default: &'static str,
-    /// The path of another key, whose flag must be given together with this one.
+    /// The path of another key whose flag must be given too.
     pub requires: Option<&'static str>,
 }
 
-/// The type and the permitted values of a key, with the functions that read and write its field. Durations are in
-/// milliseconds.
+/// The type and permitted values of a key, with functions that read and write its field. Durations are in milliseconds.
 #[derive(Debug)]
 pub enum Kind {
     /// A count or a size within a range.
     Number(Field<usize>, RangeInclusive<u64>),
-    /// A duration within a range. It may be `off` if the range begins at 0.
+    /// A duration within a range. May be `off` if the range starts at 0.
     Duration(Field<u64>, RangeInclusive<u64>),
     /// `true` or `false`.
     Switch(Field<bool>),
-    /// A table that contains `rate` and `burst`, each up to [`RATE_MAX`].
+    /// A table with `rate` and `burst`, each up to [`RATE_MAX`].
     Rate(Field<Rate>),
-    /// A string that is checked by its own rule. Every rule rejects the empty string.
+    /// A string with its own rule. No rule accepts the empty string.
     Text {
         /// Returns the string, if it is set.
         get: fn(&Settings) -> Option<String>,
         /// Parses and stores the string.
         set: fn(&mut Settings, &str) -> Checked<()>,
     },
-    /// A list of strings that are all checked by the same rule.
+    /// A list of strings that must all follow the same rule.
     List {
         /// The noun for the entries in error messages, for example "channels".
         entries: &'static str,
@@ -71,7 +70,7 @@ pub enum Kind {
         may_be_empty: bool,
         /// Returns the entries.
         get: fn(&Settings) -> Vec<String>,
-        /// Parses all entries and stores them. If any entry is invalid, stores none of them.
+        /// Parses and stores all entries. Stores none if any of them is invalid.
         set: fn(&mut Settings, &[&str]) -> Checked<()>,
     },
     /// The path of a file or directory.
@@ -97,11 +96,11 @@ pub enum Kind {
     },
 }
 
-/// The value of a key. `/config` formats it as JSON. Everywhere else, it is written like the value of a flag.
+/// A key's value. `/config` formats it as JSON, and everything else uses the form of a flag's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// The key has no value and no default.
+    /// Neither a value nor a default.
     Unset,
     /// A count or a size.
     Number(usize),
@@ -185,13 +184,13 @@ impl Key {
         KEYS.iter().find(|key| key.path == path)
     }
 
-    /// Returns the table of the key, for example `limits`; empty at the top level.
+    /// Returns the key's table, for example `limits`; empty at the top level.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(table, _)| table)
     }
 
-    /// Returns the name of the key within its table.
+    /// Returns the key's name within its table.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.path
@@ -199,7 +198,7 @@ impl Key {
             .map_or(self.path, |(_, name)| name)
     }
 
-    /// Returns the default under a profile, with or without `--dev`.
+    /// Returns the default for a profile, with or without `--dev`.
     #[must_use]
     pub fn default_of(&self, profile: Profile, dev: bool) -> Option<&'static str> {
         match (self.strict, self.dev) {
@@ -209,10 +208,10 @@ impl Key {
         }
     }
 
-    /// Stores a value that is written like the value of a flag: a single text, or the entries of a list.
+    /// Stores a value in the form of a flag's value: a single text, or the entries of a list.
     ///
     /// # Errors
-    /// Returns a description of the permitted values. In that case, the settings are unchanged.
+    /// Returns a description of the permitted values, and leaves the settings unchanged.
     pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
         let text = texts.last().copied().unwrap_or_default();
         match &self.kind {
@@ -274,18 +273,18 @@ impl Key {
         }
     }
 
-    /// Returns `true` if the value of the key differs between the two settings.
+    /// Returns `true` if the two settings have different values for the key.
     #[must_use]
     pub fn differs(&self, one: &Settings, other: &Settings) -> bool {
         self.value(one) != self.value(other)
     }
 
-    /// Copies the value of the key from `from` to `to`. Lists and optional keys cannot be changed in a running process.
+    /// Copies the key's value from `from` to `to`. Lists and optional keys cannot change in a running process.
     pub(crate) fn copy(&self, from: &Settings, to: &mut Settings) -> Checked<()> {
         self.put(to, &[&self.value(from).to_string()])
     }
 
-    /// Checks that `text` is a valid value of the key or, for a list, a valid entry.
+    /// Checks that `text` is a valid value for the key or, for a list, a valid entry.
     ///
     /// # Errors
     /// Returns a description of the permitted values.
@@ -298,5 +297,5 @@ fn size(number: u64) -> Checked<usize> {
     usize::try_from(number).map_err(|_| format!("expected at most {}", usize::MAX))
 }
 
-/// The maximum of a rate and of its burst.
+/// Maximum value of a rate and of its burst.
 pub const RATE_MAX: u32 = 1_000_000;

@@ -1,15 +1,15 @@
-//! The table of all keys of the configuration, with one row for each. The configuration file, the flags, the help,
-//! `/config` and the test of `deploy/broker.toml` are derived from this table. A new key needs a row here, a field of
+//! The table of all configuration keys, one per row. The configuration file, the flags, the help, `/config` and the
+//! test of `deploy/broker.toml` are derived from it. A new key needs a row here, a field in
 //! [`Settings`](crate::settings::Settings) and a line in that file.
 //!
-//! The entries of `[[ice]]` and `[[hook]]` are not in the table, because the items of a list of tables have no
-//! defaults. The broker's configuration code parses them.
+//! The entries of `[[ice]]` and `[[hook]]` are missing here, because items in a list of tables have no defaults. The
+//! broker's configuration code parses them.
 
 use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 use crate::settings::keys::{Field, Flag, Key, Kind};
 use crate::settings::value;
 
-/// Creates the functions that read and write a number or a switch.
+/// Creates the functions that read and write a number or switch.
 macro_rules! field {
     ($($name:ident).+) => {
         Field {
@@ -19,7 +19,7 @@ macro_rules! field {
     };
 }
 
-/// Creates the [`Kind`] of a string that `$parse` converts to the type of the field.
+/// Creates the [`Kind`] for a string that `$parse` converts to the field's type.
 macro_rules! text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
@@ -32,7 +32,7 @@ macro_rules! text {
     };
 }
 
-/// Creates the [`Kind`] of a string that `$parse` converts to the type of an optional field.
+/// Creates the [`Kind`] for a string that `$parse` converts to the type of an optional field.
 macro_rules! some_text {
     ($($name:ident).+, $parse:expr) => {
         Kind::Text {
@@ -45,7 +45,7 @@ macro_rules! some_text {
     };
 }
 
-/// Creates the [`Kind`] of a list of strings that `$parse` converts to the entries of the field.
+/// Creates the [`Kind`] for a list of strings that `$parse` converts to the field's entries.
 macro_rules! list {
     ($entries:literal, $($name:ident).+, $parse:expr, may_be_empty: $empty:literal) => {
         Kind::List {
@@ -88,7 +88,7 @@ macro_rules! path {
     };
 }
 
-/// All keys, in the order of error messages. The keys of a table are adjacent.
+/// All keys, in the order of error messages. Keys of the same table are adjacent.
 #[rustfmt::skip] // a table, a key per entry
 pub const KEYS: &[Key] = &[
     Key::new("region", text!(region, value::region)).default("us-west-2")
@@ -253,7 +253,7 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
         .default("10").doc("the next one gets 400 ClientLimitExceededException, or the place of the caller with most: \
               POLICIES.md"),
-    // A shard's table of channels has 2²² slots. A number above the slots of 256 shards would be no limit.
+    // A shard's channel table has 2²² slots. More channels than 256 shards have slots would be no limit at all.
     Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
         .default("100000").strict("5000").dev("0")
         .doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),
@@ -307,7 +307,7 @@ pub const KEYS: &[Key] = &[
               least pending_bytes_per_channel"),
     Key::new("limits.pending_bytes_per_shard", Kind::Number(field!(limits.pending_bytes_per_shard), 0..=1024 * GIB))
         .default("0").doc("instead of that part, at least pending_bytes_per_channel; 0: the part"),
-    // A table of sessions has 2²⁴ slots.
+    // A session table has 2²⁴ slots.
     Key::new("limits.connections", Kind::Number(field!(limits.connections), 1..=1 << 24))
         .default("1000000")
         .doc("of the process, an even part on each shard, 15/16 of it for WebSockets; the descriptor limit may allow \
@@ -369,8 +369,8 @@ pub const KEYS: &[Key] = &[
         .doc("a channel; as describe"),
     Key::new("quotas.change", Kind::Rate(field!(quotas.change))).default("5")
         .doc("a channel, as describe: update, delete, each call about tags and media storage"),
-    // Most servers have a single account, so the limits of the channels are sufficient. Operations that leave lines in
-    // the log are an exception (codec/PROTOCOL.md, RATE-3).
+    // Most servers have a single account, for which the per-channel limits are enough, except for operations that leave
+    // lines in the log (codec/PROTOCOL.md, RATE-3).
     Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create)))
         .default("50:5000").strict("50")
         .doc("an account, like all below"),

@@ -1,4 +1,5 @@
-//! Parsers for single values, shared by the flags and the configuration file. Their errors state the permitted values.
+//! Parsers for single values, used by both the flags and the configuration file. Their errors state the permitted
+//! values.
 
 use crate::settings::{Listen, Scheme};
 use codec::signal::Role;
@@ -10,10 +11,10 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use strum::VariantNames;
 
-/// A parsed value, or the rule that the text violates. The rule is worded to follow `key = value: ` in a message.
+/// A parsed value, or the rule that the text violates, worded to follow `key = value: ` in a message.
 pub type Checked<T> = Result<T, String>;
 
-/// Checks that the length of a text in bytes is in `lengths`, and that the text contains only permitted bytes.
+/// Checks that a text's length in bytes is in `lengths`, and that it contains only permitted bytes.
 ///
 /// # Errors
 /// Returns `rule`, which states the permitted values.
@@ -36,8 +37,7 @@ pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
         .map_err(|_| format!("expected {}", words().collect::<Vec<_>>().join(", ")))
 }
 
-/// Parses the region of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`). The maximum length is specific to
-/// this program.
+/// Parses the region for an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`). The maximum length is our own.
 pub fn region(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     let rule = "expected 1 to 32 of the characters a-z 0-9 -";
@@ -50,7 +50,7 @@ pub fn account_id(text: &str) -> Checked<String> {
     letters(text, 12..=12, is_digit, "expected 12 digits").map(str::to_owned)
 }
 
-/// Parses a path or another text that must not be empty.
+/// Parses a path or other text that must not be empty.
 pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
         return Err("expected a text that is not empty".into());
@@ -73,9 +73,8 @@ pub fn claim_value(text: &str) -> Checked<String> {
 
 /// Parses a scope requested at sign-in. Source: RFC 6749, section 3.3, "Access Token Scope".
 pub fn scope(text: &str) -> Checked<String> {
-    let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     let rule = "expected 1 to 128 printable ASCII characters without space, \" and \\";
-    letters(text, 1..=128, is_allowed, rule).map(str::to_owned)
+    letters(text, 1..=128, needs_no_escape, rule).map(str::to_owned)
 }
 
 /// Parses `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
@@ -112,7 +111,7 @@ pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "expected ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
-/// Parses a network. A single address is parsed as a network that contains only this address.
+/// Parses a network. A single address becomes a network with only that address.
 pub fn network(text: &str) -> Checked<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(alone);
@@ -122,7 +121,7 @@ pub fn network(text: &str) -> Checked<IpNet> {
     })
 }
 
-/// Parses the name of a node or a cluster. Names may be as long as a DNS label.
+/// Parses the name of a node or cluster, which may be as long as a DNS label.
 pub fn node(text: &str) -> Checked<String> {
     let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let rule = "expected 1 to 63 of the characters a-z 0-9 . -";
@@ -130,7 +129,7 @@ pub fn node(text: &str) -> Checked<String> {
 }
 
 /// Parses the host, without a port, under which other nodes reach a node. IPv6 addresses have no brackets. The length
-/// is limited so that the host and the port fit into the cluster's list of nodes.
+/// is limited so that host and port fit into the cluster's list of nodes.
 pub fn node_host(text: &str) -> Checked<String> {
     let is_fine = match text.parse::<IpAddr>() {
         Ok(address) => !address.is_unspecified(),
@@ -157,14 +156,10 @@ fn address(text: &str) -> Checked<SocketAddr> {
     text.parse().map_err(|_| String::new())
 }
 
-/// Parses an endpoint as it is returned to clients: only a scheme, a host and an optional port.
+/// Parses an endpoint in the form that clients receive: just a scheme, a host and an optional port.
 pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
-    let rule = || {
-        format!(
-            "expected {0}://HOST or {0}://HOST:PORT, without a path",
-            schemes[0]
-        )
-    };
+    let [usual, _] = schemes;
+    let rule = || format!("expected {usual}://HOST or {usual}://HOST:PORT, without a path");
     let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
     let (host, _) = authority(rest).ok_or_else(rule)?;
     if schemes.contains(&scheme) && (host.starts_with('[') || is_host(host)) {
@@ -173,8 +168,8 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. `HOST` may contain everything that
-/// resolvers accept in a name, including `_` and a trailing dot.
+/// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT` into host and port. `HOST` may contain anything that resolvers
+/// accept in a name, including `_` and a trailing dot.
 #[must_use]
 pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -197,8 +192,8 @@ pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     is_fine.then_some((host, port))
 }
 
-/// Parses an endpoint that discovery returns, and normalises it as browsers do. A browser sends the normalised host in
-/// `Host`, regardless of what the client signed (RFC 3986 section 6.2.2.1).
+/// Parses an endpoint for discovery, and normalises it as browsers do. Whatever the client signed, a browser sends the
+/// normalised host in `Host` (RFC 3986 section 6.2.2.1).
 pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
     endpoint(text, schemes).map(normal)
 }
@@ -212,8 +207,8 @@ fn normal(endpoint: String) -> String {
     usual.unwrap_or(&endpoint).to_owned()
 }
 
-/// Returns the role that the path of an endpoint states, if any. Clients may append a slash. Endpoints for viewers no
-/// longer state the role, but clients may have stored an endpoint from an older version.
+/// Returns the role in an endpoint's path, if any. Clients may append a slash. Endpoints for viewers no longer contain
+/// the role, but clients may have stored one from an older version.
 #[must_use]
 pub fn role_of_path(path: &str) -> Option<Role> {
     match path.strip_suffix('/').unwrap_or(path) {
@@ -223,8 +218,7 @@ pub fn role_of_path(path: &str) -> Option<Role> {
     }
 }
 
-/// Removes the path that states the role from an endpoint. A URL that was signed in the resulting form is valid for
-/// either role (CON-2).
+/// Removes the role path from an endpoint. A URL signed in the resulting form is valid for either role (CON-2).
 #[must_use]
 pub fn without_role(endpoint: &str) -> &str {
     let bare = |path| endpoint.strip_suffix(path);
@@ -233,8 +227,8 @@ pub fn without_role(endpoint: &str) -> &str {
         .unwrap_or(endpoint)
 }
 
-/// Parses the origin of a page as browsers send it (RFC 6454 section 6.2), without the default port of the scheme.
-/// Custom schemes, such as `capacitor`, are permitted for apps and browser extensions. `file://` has no host.
+/// Parses the origin of a page in the form that browsers send (RFC 6454 section 6.2), without the scheme's default
+/// port. Apps and browser extensions may have custom schemes, such as `capacitor`. `file://` has no host.
 pub fn dev_origin(text: &str) -> Checked<String> {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -260,7 +254,7 @@ pub fn origin(text: &str) -> Checked<String> {
         .map_err(|_| "expected https://HOST or http://HOST, perhaps with :PORT".into())
 }
 
-/// Parses the name or address by which clients reach a server. IPv6 addresses have no brackets.
+/// Parses the name or address under which clients reach a server. IPv6 addresses have no brackets.
 pub fn dev_host(text: &str) -> Checked<String> {
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
         return Ok(text.into());
@@ -268,8 +262,8 @@ pub fn dev_host(text: &str) -> Checked<String> {
     Err("expected a host name or an IP address, such as bench.example or 192.0.2.7".into())
 }
 
-/// Parses a domain under which the broker creates host names by prepending a label. Source: RFC 1035 section 2.3.4,
-/// which allows 253 characters in total and 63 per label. Eleven characters are reserved for the prepended label.
+/// Parses a domain to which the broker prepends a label to create host names. Source: RFC 1035 section 2.3.4, which
+/// allows 253 characters in total and 63 per label. Eleven characters are reserved for the label.
 pub fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.parse::<Ipv4Addr>().is_err() && text.len() <= 253 - "m-01234567.".len()
     {
@@ -278,8 +272,8 @@ pub fn domain(text: &str) -> Checked<String> {
     Err("expected a domain name, such as signaling.example.com".into())
 }
 
-/// Returns `true` if a text is a host name or an IPv4 address. If the last label is a number, the whole text must be an
-/// IPv4 address, because browsers treat it as one (WHATWG URL Standard, "ends in a number checker").
+/// Returns `true` if a text is a host name or an IPv4 address. If its last label is a number, the text must be an IPv4
+/// address, because browsers treat it as one (WHATWG URL Standard, "ends in a number checker").
 fn is_host(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let label = |label: &str| {
@@ -295,8 +289,8 @@ fn is_host(text: &str) -> bool {
     is_fine && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Parses a STUN or TURN URL (RFC 7064, RFC 7065). Browsers throw an exception if any URL in a list is invalid or has a
-/// transport other than udp and tcp. The page then gets no connection at all. Source of the length: C SDK,
+/// Parses a STUN or TURN URL (RFC 7064, RFC 7065). If any URL in a list is invalid or has a transport other than udp
+/// and tcp, browsers throw an exception and the page gets no connection at all. Source of the length: C SDK,
 /// `MAX_ICE_CONFIG_URI_LEN` 127.
 pub fn ice_url(text: &str) -> Checked<String> {
     if ice_parts(text).is_some() && text.len() <= 127 {
@@ -307,8 +301,8 @@ pub fn ice_url(text: &str) -> Checked<String> {
     Err(rule.into())
 }
 
-/// Returns a notice if a STUN or TURN URL is valid for [`ice_url`] but some clients cannot parse it. The C SDK takes
-/// everything before the first colon as the host, and uses port 3478 if there is no colon.
+/// Returns a notice if a STUN or TURN URL is valid for [`ice_url`] but not for some clients. The C SDK takes everything
+/// before the first colon as the host, and uses port 3478 if there is no colon.
 #[must_use]
 pub fn ice_url_notice(text: &str) -> Option<&'static str> {
     match ice_parts(text)? {
@@ -341,7 +335,7 @@ fn ice_parts(text: &str) -> Option<(&str, &str, Option<u16>, Option<&str>)> {
 }
 
 /// Parses a username or password for a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters.
-/// Characters that JSON would escape are rejected, because the C SDK never unescapes.
+/// Rejects characters that JSON would escape, because the C SDK never unescapes.
 pub fn ice_word(text: &str) -> Checked<String> {
     let rule = "expected 1 to 256 printable ASCII characters without space, \" and \\";
     letters(text, 1..=256, needs_no_escape, rule).map(str::to_owned)
@@ -378,41 +372,31 @@ pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     Ok(cpus)
 }
 
-/// The highest CPU number that Linux can be built to support.
+/// The highest CPU number that a Linux kernel can be built for.
 const CPU_MAX: usize = 8191;
 
 /// Parses an integer within a range.
 pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     let digits = text.replace('_', "");
-    match digits.parse::<u64>() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("expected {}", between(range))),
-    }
+    let number = digits.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("expected {}", between(range)))
 }
 
-/// Parses a duration such as `250ms`, `20s`, `1m30s` or `1h` into milliseconds. If the range begins at 0, `off` and any
+/// Parses a duration such as `250ms`, `20s`, `1m30s` or `1h` into milliseconds. If the range starts at 0, `off` and any
 /// zero are parsed as 0.
 pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
-    let or_off = if range.contains(&0) {
-        ", or \"off\""
-    } else {
-        ""
-    };
+    let has_off = range.contains(&0);
+    let or_off = if has_off { ", or \"off\"" } else { "" };
     let rule = || {
-        let (from, to) = ((*range.start()).max(1), *range.end());
-        format!(
-            "expected a duration from \"{}\" to \"{}\"{or_off}",
-            ConfigSpan(from),
-            ConfigSpan(to)
-        )
+        let from = ConfigSpan((*range.start()).max(1));
+        let to = ConfigSpan(*range.end());
+        format!("expected a duration from \"{from}\" to \"{to}\"{or_off}")
     };
-    if text == "off" && range.contains(&0) {
+    if text == "off" && has_off {
         return Ok(0);
     }
-    match milliseconds(text) {
-        Some(ms) if range.contains(&ms) => Ok(ms),
-        Some(_) | None => Err(rule()),
-    }
+    let ms = milliseconds(text).filter(|ms| range.contains(ms));
+    ms.ok_or_else(rule)
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
@@ -437,7 +421,7 @@ fn milliseconds(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// A number of milliseconds that is displayed in the largest unit that divides it.
+/// A number of milliseconds, displayed in the largest unit that divides it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigSpan(pub u64);
 

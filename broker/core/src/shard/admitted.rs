@@ -1,18 +1,19 @@
-//! Tracks the admitted connections of a shard by caller, and chooses the connection to evict when a new one needs its
-//! place. Admitted connections are WebSockets and clients connected through other nodes.
+//! Tracks the connections that a shard has admitted, grouped by caller, and decides which one to evict when a new
+//! connection arrives at a full shard. Admitted connections are WebSockets on this shard, and clients forwarded to
+//! other nodes.
 //!
-//! Some capacity is reserved for connections whose caller is not yet known ([`admitted_most`]), so that the request of
-//! any new connection can be read. Once the rest is taken, a new connection takes a place from the account with the
-//! most connections, unless that would leave this account with fewer connections than the new one's account. The same
-//! rule applies to the callers within an account. A caller's connections are evicted in the order of their
-//! [`Standing`], and the newest first among those of equal standing.
+//! Some capacity is reserved for connections whose caller is not yet known ([`admitted_most`]), so that a full shard
+//! can still read the request on a new connection. Once the rest is used up, a new connection evicts one from the
+//! account with the most connections, unless that account would then have fewer connections than the new connection's
+//! account. The same rule applies to the callers within an account. A caller's connections are evicted in [`Standing`]
+//! order, and among those of equal standing, the newest is evicted first.
 //!
-//! Each account has a *first master*, which is never evicted. This is the current master of one of the account's
-//! channels. When it ends, the longest-serving master of one of the account's callers takes its place.
+//! In each account, the current master of one channel is the *first master*, which is never evicted. When its
+//! connection closes, it is replaced by the longest-serving master of one of the account's callers.
 //!
 //! A connection counts against the limit until its file descriptor is freed or it is evicted. Evicted connections may
 //! perform the closing handshake, but only a few at a time ([`leaving_most`]). This module uses 20 bytes per connection
-//! and about 200 bytes per caller. Operations take time logarithmic in the number of callers.
+//! and about 200 bytes per caller. Each operation takes logarithmic time in the number of callers.
 
 use crate::auth::Caller as AuthCaller;
 use crate::id::{Account, Key, SessionKey};
@@ -22,7 +23,7 @@ use crate::time::Now;
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The caller to which connections are charged, and its account. `caller` is a hash of the caller's
+/// The caller to whom connections are charged, and that caller's account. `caller` is a hash of the
 /// [`identity`](crate::auth::Caller::identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
@@ -33,9 +34,9 @@ pub(crate) struct Holder {
 /// A connection counted against the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// A WebSocket of this shard.
+    /// A WebSocket on this shard.
     Session(SessionKey),
-    /// A client connected through another node. Contains the number that the edge assigned to the client.
+    /// A client that this node forwards to another node, identified by the number that the edge assigned to it.
     OnLink(u32),
 }
 
@@ -45,10 +46,10 @@ impl From<SessionKey> for Member {
     }
 }
 
-/// The status of a connection, which determines when it is evicted. The variants are in the order of eviction.
+/// The status of a connection, which determines how early it is evicted. Variants are listed in eviction order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// The connection has left its channel and is closing, but its file descriptor is still in use.
+    /// The connection has left its channel and is closing. Its file descriptor is still open.
     Ending,
     /// Superseded by a newer connection.
     Superseded,
@@ -69,16 +70,16 @@ pub(crate) struct Admitted {
     taken: usize,
     hasher: RandomState,
     seats: Seats,
-    /// The callers that have connections. A caller's index is its number; `free` lists the unused numbers.
+    /// Callers with at least one connection. A caller's number is its index here; `free` lists unused numbers.
     callers: Vec<CallerShares>,
     free: Vec<u32>,
     numbers: BTreeMap<Holder, u32>,
-    /// The callers that have a connection that is the current master of a channel. `first_masters` contains the first
-    /// master of each account.
+    /// Callers with a connection that is the current master of a channel. `first_masters` contains each account's first
+    /// master.
     masters: BTreeSet<Holder>,
     first_masters: BTreeMap<Account, Member>,
     shares: Shares<Account, Holder>,
-    /// Evicted connections that have not closed yet, oldest first.
+    /// Evicted connections that are still closing, oldest first.
     leaving: VecDeque<SessionKey>,
 }
 
@@ -87,7 +88,7 @@ pub(crate) struct Admitted {
 struct CallerShares {
     holder: Holder,
     count: usize,
-    /// The caller's connections, in one list for each [`Standing`].
+    /// The caller's connections, in one list per [`Standing`].
     lists: [List; STANDINGS],
 }
 
@@ -110,8 +111,8 @@ impl Admitted {
         }
     }
 
-    /// Returns the holder to charge for a connection of `caller` to a channel of `account`. An authenticated caller is
-    /// charged to its own account.
+    /// Returns who is charged for a connection that `caller` opens to one of `account`'s channels. An authenticated
+    /// caller is charged to its own account.
     pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
         let own = caller.is_known().then(|| caller.account());
         Holder {
@@ -125,24 +126,24 @@ impl Admitted {
         &self.shares
     }
 
-    /// Returns the standing of a connection, or `None` if it is not counted.
+    /// Returns the standing of a connection, or `None` if it does not count against the limit.
     pub(crate) fn standing(&self, session: SessionKey) -> Option<Standing> {
         let (_, standing) = self.seats.of(session.into())?;
         Some(standing)
     }
 
-    /// Returns whether the holder may open another connection, if necessary by evicting one.
+    /// Returns whether `holder` may open another connection, possibly by evicting an existing one.
     pub(crate) fn may_enter(&self, holder: Holder) -> bool {
         self.has_place() || self.payer(holder).is_some()
     }
 
-    /// Whether there is free capacity.
+    /// Returns whether there is free capacity.
     pub(crate) fn has_place(&self) -> bool {
         self.taken < self.most
     }
 
-    /// Evicts a connection to make room for a new one of this holder, and returns the evicted connection. Returns
-    /// `None` if there is room already or if no connection may be evicted.
+    /// Evicts a connection to make room for a new one from `holder`, and returns the evicted connection. Returns `None`
+    /// if there is already room or if nothing can be evicted.
     pub(crate) fn make_room(&mut self, holder: Holder) -> Option<Member> {
         if self.has_place() {
             return None;
@@ -152,15 +153,15 @@ impl Admitted {
         Some(victim)
     }
 
-    /// Records that an evicted connection has begun to close. If too many are closing, returns the oldest of them,
-    /// which the caller must abort.
+    /// Records that an evicted connection has started to close. If too many are closing at once, returns the oldest of
+    /// them, which the caller of this method must abort.
     pub(crate) fn closes(&mut self, session: SessionKey) -> Option<SessionKey> {
         self.leaving.push_back(session);
         let too_many = self.leaving.len() > self.leaving_most;
         too_many.then(|| self.leaving.pop_front()).flatten()
     }
 
-    /// Adds a connection of this holder.
+    /// Adds a connection that is charged to `holder`.
     pub(crate) fn enter(&mut self, member: impl Into<Member>, holder: Holder, standing: Standing) {
         let (member, number) = (member.into(), self.number(holder));
         self.taken += 1;
@@ -168,14 +169,14 @@ impl Admitted {
         self.list(member, number, standing);
     }
 
-    /// Changes the standing of a connection. Does nothing if the connection is not counted.
+    /// Changes the standing of a connection. Does nothing if the connection does not count against the limit.
     pub(crate) fn becomes(&mut self, session: SessionKey, standing: Standing) {
         if let Some(number) = self.unlist(session.into()) {
             self.list(session.into(), number, standing);
         }
     }
 
-    /// Removes a connection. Has no effect if the connection is not counted.
+    /// Removes a connection. Does nothing if the connection does not count against the limit.
     pub(crate) fn leave(&mut self, member: impl Into<Member>) {
         let member = member.into();
         if let Some(number) = self.unlist(member) {
@@ -186,9 +187,9 @@ impl Admitted {
         }
     }
 
-    /// Returns the connection to evict so that `holder` can open another. The connection is taken from the caller with
-    /// the most connections. If that caller has only its account's first master, the caller with the second most is
-    /// chosen. Returns `None` if no caller has enough connections.
+    /// Returns the connection to evict so that `holder` can open another one. It belongs to the caller with the most
+    /// connections or, if that caller has only its account's first master, to the caller with the second most. Returns
+    /// `None` if neither has enough connections.
     fn payer(&self, holder: Holder) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
         let payer = self.shares.payer(holder.account, own, 1)?;
@@ -199,10 +200,10 @@ impl Admitted {
         callers.find_map(|(_, caller)| self.first_of(caller))
     }
 
-    /// Returns the viewer to evict from a full channel so that `holder` can add another. The newest viewer of the
-    /// caller with the most viewers is chosen, provided that this caller has at least two more viewers than `holder`.
-    /// Two callers with equal numbers of viewers therefore cannot evict each other's in turn. `viewers` contains all
-    /// viewers of the channel and the time at which each was admitted. Takes time linear in the number of viewers.
+    /// Returns the viewer to evict from a full channel so that `holder` can add one. This is the newest viewer of the
+    /// caller with the most viewers, provided that this caller has at least two more viewers than `holder`. Two callers
+    /// with equally many viewers therefore cannot keep evicting each other's viewers. `viewers` yields every viewer on
+    /// the channel with the time at which it was admitted. Takes linear time in the number of viewers.
     pub(crate) fn viewer_that_pays(
         &self,
         holder: Holder,
@@ -229,11 +230,11 @@ impl Admitted {
         self.callers.get(number as usize)
     }
 
-    /// Returns the connection of `payer` that is evicted first.
+    /// Returns the connection of `payer` that would be evicted first.
     fn first_of(&self, payer: Holder) -> Option<Member> {
         let first = self.first_masters.get(&payer.account);
         let lists = self.caller(payer)?.lists.iter();
-        let mut newest = lists.filter_map(|list| self.seats.newest(*list));
+        let mut newest = lists.filter_map(|list| self.seats.member(list.newest));
         newest.find(|member| Some(member) != first)
     }
 
@@ -286,7 +287,8 @@ impl Admitted {
         }
     }
 
-    /// Removes a connection from its list. Returns its caller's number, or `None` if the connection was not counted.
+    /// Removes a connection from its list. Returns its caller's number, or `None` if the connection was not in any
+    /// list.
     fn unlist(&mut self, member: Member) -> Option<u32> {
         let (number, standing) = self.seats.of(member)?;
         let caller = self.callers.get_mut(number as usize)?;
@@ -302,7 +304,7 @@ impl Admitted {
         Some(number)
     }
 
-    /// Selects a new first master for an account if `former` was its first master until now.
+    /// Picks a new first master for an account if `former` has been its first master until now.
     fn appoint(&mut self, account: Account, former: Member) {
         if self.first_masters.get(&account) != Some(&former) {
             return;
@@ -311,21 +313,20 @@ impl Admitted {
         let next = self.masters.range(of(0)..=of(u64::MAX)).next();
         let caller = next.and_then(|holder| self.caller(*holder));
         let masters = caller.and_then(|caller| caller.lists.last());
-        match masters.and_then(|list| self.seats.oldest(*list)) {
+        match masters.and_then(|list| self.seats.member(list.oldest)) {
             Some(first) => self.first_masters.insert(account, first),
             None => self.first_masters.remove(&account),
         };
     }
 }
 
-// Linked lists of connections, in the order in which they were added. Each session slot and each number of a client on
-// a link takes 20 bytes.
+// Linked lists of connections, in insertion order. Each session slot, and each number of a forwarded client, takes 20
+// bytes.
 //
-// Each node stores its predecessor and successor, so a connection can be removed without a search and without moving
-// others.
+// The lists are doubly linked, so removing a connection requires no search and moves no other connection.
 
-/// The list nodes of all admitted connections: one array for sessions, by index, and one for clients on links, by
-/// number. The arrays grow in chunks and are never freed.
+/// The list nodes of all admitted connections: one array for sessions, indexed by session, and one for forwarded
+/// clients, indexed by number. The arrays grow in chunks and are never freed.
 #[derive(Debug, Default)]
 struct Seats {
     sessions: MemberChunks,
@@ -345,8 +346,8 @@ struct MemberSeat {
     standing: Standing,
 }
 
-/// The first and the last element of a linked list. An element is a session index, or the number of a client on a link
-/// with the bit [`ON_LINK`] set.
+/// The first and last elements of a linked list. An element is a session index, or a forwarded client's number with the
+/// [`ON_LINK`] bit set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     oldest: u32,
@@ -360,11 +361,11 @@ impl List {
     };
 }
 
-/// Marks a missing list node or caller.
+/// Represents a missing list node or caller.
 const NOBODY: u32 = u32::MAX;
 
-/// Distinguishes the number of a client on a link, which has this bit set, from a session index. Indices and numbers
-/// are always smaller than this bit.
+/// The bit that distinguishes a forwarded client's number from a session index. Numbers and indices are always smaller
+/// than this bit.
 const ON_LINK: u32 = 1 << 31;
 
 const CHUNK: usize = 64;
@@ -372,22 +373,12 @@ const CHUNK: usize = 64;
 const _: () = assert!(size_of::<MemberSeat>() == 20);
 
 impl Seats {
-    /// Returns the number of a connection's caller and its standing, or `None` if the connection is not counted.
+    /// Returns the standing of a connection and its caller's number, or `None` if the connection is not in any list.
     pub(crate) fn of(&self, member: Member) -> Option<(u32, Standing)> {
         let (number, generation) = numbers(member);
         let seat = self.seat(number)?;
         let found = seat.generation == generation && seat.caller != NOBODY;
         found.then_some((seat.caller, seat.standing))
-    }
-
-    /// Returns the most recently added connection.
-    pub(crate) fn newest(&self, list: List) -> Option<Member> {
-        self.member(list.newest)
-    }
-
-    /// Returns the connection that was added first.
-    pub(crate) fn oldest(&self, list: List) -> Option<Member> {
-        self.member(list.oldest)
     }
 
     /// Appends a connection that is not in any list.
@@ -418,13 +409,8 @@ impl Seats {
             None => list.oldest = number,
         }
         if let Some(seat) = self.seat_mut(number) {
-            *seat = MemberSeat {
-                generation,
-                caller,
-                older,
-                newer: NOBODY,
-                standing,
-            };
+            (seat.generation, seat.caller, seat.standing) = (generation, caller, standing);
+            (seat.older, seat.newer) = (older, NOBODY);
         }
     }
 

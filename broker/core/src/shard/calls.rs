@@ -1,5 +1,5 @@
 //! Handles API calls on the shard that accepted the connection. Each call becomes a query to the shard that owns the
-//! channel. The answer is then sent as the HTTP response.
+//! channel, and that shard's answer becomes the HTTP response.
 
 pub(crate) mod answers;
 pub(crate) mod channel_pages;
@@ -26,7 +26,7 @@ use codec::control::{Call, ListSignalingChannels, Selector};
 use codec::{identifiers::ChannelArn, policy::KeyName};
 use responses::{Response, unauditable};
 
-/// Starts a call. Refuses the call if its caller is not authorized or if the account has exceeded its rate limit.
+/// Starts a call. Refuses it if the caller is not authorized or the account has exceeded its rate limit.
 pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
     let (_, directory, cx, _) = shard.parts();
     let BegunCall { asked, call, .. } = &mut begun;
@@ -58,13 +58,13 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
 
 /// A call whose signature has been verified.
 pub(crate) struct BegunCall {
-    /// The connection that the call arrived on.
+    /// The connection on which the call arrived.
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) call: Call,
 }
 
-/// Asks the other nodes how many channels the account has on them. The call continues once they have answered.
+/// Asks the other nodes how many channels the account has on each of them. The call continues once they have answered.
 fn ask_nodes(shard: &mut State, begun: BegunCall) {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
@@ -75,7 +75,7 @@ fn ask_nodes(shard: &mut State, begun: BegunCall) {
         return;
     };
     let slots = directory.slots.as_deref_mut();
-    if !slots.is_some_and(|slots| slots.count(caller, account.tenant())) {
+    if !slots.is_some_and(|slots| slots.orders.count(caller, account.tenant())) {
         cx.todo.answer(caller, too_busy());
     }
 }
@@ -99,7 +99,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
         let answer = Response::json(key, Purpose::Api(asked.operation), &body, asked.close);
         return responses::respond(shard, &answer);
     };
-    // The caller has already hung up, so no further EOF would end the offer before its time limit.
+    // The caller has already hung up. No EOF will follow, so nothing else would end the offer before its time limit.
     let ended = sockets.http(key).is_some_and(|http| http.ended);
     if ended && matches!(kind, QueryKind::Offer { .. }) {
         return sockets.close_when_sent(key, cx.at); // earlier responses are still sent
@@ -119,7 +119,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
         remote: sockets.session(key).map(|session| session.remote().ip()),
         kind,
     };
-    let change = query.kind.waits_for_the_store();
+    let change = matches!(query.kind, QueryKind::Create(..) | QueryKind::Change(..));
     // etcd may never report the outcome of a change.
     let within_ms = if change && sockets.owners_change() {
         CHANGE_REPLY_MS_MAX
@@ -132,9 +132,9 @@ fn go_on(shard: &mut State, begun: BegunCall) {
     }
 }
 
-/// Returns the query to send to the shard that owns the channel of a call, and the kind of answer to expect. Returns
-/// `None` for list calls, which do not concern a single channel, and for calls about streams, since no channel has
-/// media storage.
+/// Returns the query to send to the shard that owns a call's channel, and the kind of answer to expect. Returns `None`
+/// for list calls, which are not about a single channel, and for calls about streams, since no channel has media
+/// storage.
 fn question(directory: &Directory, caller: &Caller, call: Call) -> Option<(Expected, QueryKind)> {
     let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
     let select = |channel: Selector| match channel {
@@ -148,7 +148,7 @@ fn question(directory: &Directory, caller: &Caller, call: Call) -> Option<(Expec
             let identity = directory.named(caller, create.name.as_str());
             (Expected::Created, QueryKind::Create(identity, create))
         }
-        Call::Describe(describe) => (Expected::Description, select(describe.channel)),
+        Call::Describe(channel) => (Expected::Description, select(channel)),
         Call::Update(update) => change(
             update.arn,
             Alteration::Update(update.version, update.ttl_seconds),
@@ -161,7 +161,7 @@ fn question(directory: &Directory, caller: &Caller, call: Call) -> Option<(Expec
             Expected::Endpoints(endpoint.protocols, endpoint.role),
             look(endpoint.arn),
         ),
-        Call::MediaStorage(storage) => (Expected::MediaStorage, select(storage.channel)),
+        Call::MediaStorage(channel) => (Expected::MediaStorage, select(channel)),
         Call::UpdateMediaStorage(storage) if storage.enabled => {
             (Expected::NoMediaStorage, look(storage.arn))
         }

@@ -1,5 +1,5 @@
-//! Handles connections until they become WebSockets. Parses the received bytes into request heads and bodies, and these
-//! into calls and upgrades. Upgrades move to the shard that owns their channel and are admitted there.
+//! Handles connections until they become WebSockets. Parses received bytes into request heads and bodies, and turns
+//! those into calls and upgrades. An upgrade moves to the shard that owns its channel and is admitted there.
 
 pub(crate) mod admission;
 mod public_pages;
@@ -19,18 +19,18 @@ use codec::control::ErrorKind;
 use codec::http::{Body, Head};
 use std::net::SocketAddr;
 
-// HTTP on a connection, with keep-alive and pipelining: from heads and bodies to calls and upgrades.
+// HTTP with keep-alive and pipelining: turns request heads and bodies into calls and upgrades.
 
-/// Returns whether the connection closes after the response to this request. If it does, the request body is not read.
+/// Returns whether the connection closes after the response to this request. If so, the request body is not read.
 pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
     !head.keep_alive() || !no_body
 }
 
-// Connections are charged for the request bytes that they hold. At the limit, the memory of the largest is freed first.
+// Memory accounting: each connection is charged for the request bytes it holds. At the limit, the largest pays first.
 
-/// Charges a session for the bytes that it has just received. If the total exceeds the limit, frees the memory of the
-/// sessions that hold the most bytes.
+/// Charges a session for the bytes it has just received. If the total exceeds the limit, frees memory held by the
+/// largest sessions.
 pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     shard.sockets.charge(key);
     for payers in 0.. {
@@ -49,7 +49,7 @@ pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Frees the memory of the sessions that hold the most bytes if the unsent responses exceed the limit.
+/// If unsent responses exceed their limit, frees memory held by the largest sessions.
 pub(crate) fn hold(shard: &mut State) {
     for _ in 0..PAYERS_PER_INPUT {
         let Some(payer) = shard.sockets.largest_payer() else {
@@ -59,7 +59,7 @@ pub(crate) fn hold(shard: &mut State) {
     }
 }
 
-/// Frees the memory that a connection holds. To do so, refuses its current request or aborts the connection.
+/// Frees the memory held by a connection, either by refusing its current request or by aborting the connection.
 fn make_pay(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     sockets.requests.held.refused += 1;
@@ -68,7 +68,8 @@ fn make_pay(shard: &mut State, key: SessionKey) {
     };
     let answers = session.outbox.in_flight();
     let Some(http) = sockets.http(key) else {
-        // A WebSocket holds bytes that its peer does not read, or an unfinished message. Neither can be freed in part.
+        // A WebSocket's memory holds data that its peer has not read, or an incomplete message. Neither can be freed in
+        // part.
         let reason = match sockets.unconfirmed.unproved_of(key) {
             0 => EndReason::SlowMessage,
             _ => EndReason::SlowConsumer,
@@ -77,7 +78,8 @@ fn make_pay(shard: &mut State, key: SessionKey) {
         return abort_at_once(sockets, cx, key);
     };
     let purpose = match &mut http.stage {
-        // The pending answer is still sent, but then the connection closes, and the client repeats its later requests.
+        // The pending answer is still sent. The connection then closes, and the client has to repeat its later
+        // requests.
         HttpStage::AwaitReply(asked, _) if !answers || !http.buffer.is_empty() => {
             asked.close = true;
             http.buffer = Vec::new();
@@ -88,20 +90,18 @@ fn make_pay(shard: &mut State, key: SessionKey) {
             http.buffer = Vec::new();
             return sockets.charge(key);
         }
-        HttpStage::AwaitBody(awaited) => awaited.target.purpose(),
+        HttpStage::AwaitBody(awaited) if !answers => awaited.target.purpose(),
+        HttpStage::AwaitHead if !answers => Purpose::Unknown,
         HttpStage::AwaitHead
+        | HttpStage::AwaitBody(_)
         | HttpStage::AwaitReply(..)
         | HttpStage::AwaitWake(_)
         | HttpStage::AwaitTls
         | HttpStage::AwaitHandover(..)
         | HttpStage::AwaitLink(_)
         | HttpStage::AwaitAdmin(_)
-        | HttpStage::AwaitOwner(_) => Purpose::Unknown,
+        | HttpStage::AwaitOwner(_) => return abort_at_once(sockets, cx, key),
     };
-    let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
-    if answers || !asks {
-        return abort_at_once(sockets, cx, key);
-    }
     let refusal = Refusal::unavailable(Check::RequestsFull, FULL);
     refuse(shard, &Evidence::of(key, purpose), &refusal);
     shard.sockets.charge(key);
@@ -115,10 +115,10 @@ fn abort_at_once(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
 
 const FULL: &str = "The server has reached its limit of unfinished requests. Try again.";
 
-// Connections that ended before a request arrived, counted and logged like other refusals.
+// Connections that were rejected before they sent a request. They are counted and logged like other refusals.
 
-/// Counts and logs a rejected connection. `offer` is the client's TLS offer, if that is why the connection was
-/// rejected. Returns the request id for the response, if a response is sent.
+/// Counts and logs a rejected connection. `offer` is the client's TLS offer, if it caused the rejection. Returns the
+/// request id for the response, if one is to be sent.
 pub(crate) fn turned_away(
     cx: &mut Context,
     remote: SocketAddr,

@@ -6,9 +6,9 @@ use crate::shard::telemetry::Telemetry;
 use crate::shard::todo::TodoList;
 use crate::time::Moment;
 
-/// The context in which the current input is processed. Nearly every step receives it.
+/// The context in which the current input is processed. Passed to nearly every step.
 pub(crate) struct Context {
-    /// When the current input is processed.
+    /// The time at which the current input is processed.
     pub(crate) at: Moment,
     /// Counters, log entries and notes.
     pub(crate) telemetry: Telemetry,
@@ -17,7 +17,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Returns the flight recorder, for making a note about a channel.
+    /// Returns the flight recorder for writing a note about a channel.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey) -> &mut Recorder {
         self.telemetry.note().at(self.at, channel)

@@ -2,10 +2,10 @@
 //! channels.
 //!
 //! Without `--dev`, a shard has no [`Interposer`]. With `--dev`, the interposer runs before the shard's own steps, and
-//! replaces them if a fault requires this. It runs before a connection ([`admit`]) or a call ([`answers_call`]) is
-//! admitted. It also runs after a message has been routed and before the message enters the recipient's outbox
-//! ([`message_faults::on_message`], called by [`with_care`](crate::shard::road::with_care)), and before deferred work
-//! is done ([`act`]). Work that the interposer itself defers or holds back is represented by
+//! replaces them if a fault requires this. It runs before a connection ([`connection_faults::on_connect`]) or a call
+//! ([`answers_call`]) is admitted. It also runs after a message has been routed and before the message enters the
+//! recipient's outbox ([`message_faults::on_message`], called by [`with_care`](crate::shard::road::with_care)), and
+//! before deferred work is done ([`act`]). Work that the interposer itself defers or holds back is represented by
 //! [`Later`](injected::Later). Each tick does the part of this work that is due ([`take_due`]).
 
 pub(crate) mod connection_faults;
@@ -21,7 +21,6 @@ use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::RESET_CHANNELS_PER_STEP;
 pub use crate::settings::Glob;
 use crate::shard::calls::{BegunCall, home, letters::Query};
-use crate::shard::connect::admission::{self, Entrant};
 use crate::shard::context::Context;
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
@@ -39,23 +38,9 @@ use state::Parity;
 pub use state::{AccountUse, Capture, Captured, Fate, StartDev, StrictFinding};
 use std::ops::Bound;
 
-// Actions of the interposer before the shard's steps.
+// What the interposer does before the shard's own steps.
 
-/// Admits a connection to its channel. Returns `false` if the connection was refused or a fault leaves its request
-/// unanswered.
-pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
-    if connection_faults::on_connect(shard, entrant.key, entrant.admission) {
-        return false;
-    }
-    let is_admitted = admission::admit(shard, entrant);
-    if is_admitted {
-        message_faults::leave(&mut shard.cx, Later::Joined(entrant.key));
-    }
-    count_channels(shard);
-    is_admitted
-}
-
-/// Applies faults to a call whose signature has been checked. Returns `true` if a fault has handled the call.
+/// Applies faults to a call whose signature has been verified. Returns `true` if a fault has taken over the call.
 pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     let is_dealt_with = connection_faults::on_call(shard, begun);
     if !is_dealt_with && let Some((own, _, directory, cx)) = shard.interposed() {
@@ -65,7 +50,7 @@ pub(crate) fn answers_call(shard: &mut State, begun: &BegunCall) -> bool {
     is_dealt_with
 }
 
-/// Intercepts deferred work. Returns the work if the shard must do it as usual.
+/// Intercepts deferred work. Returns the work if the shard should do it as usual.
 pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     if let Todo::Deliver(channel, role) = left {
         message_faults::deliver_pending(shard, channel, role);
@@ -84,15 +69,15 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     Some(left)
 }
 
-/// Tells the collector of findings about channels created or removed since the previous call.
+/// Informs the collector of findings about the channels that were created or removed since the previous call.
 pub(crate) fn count_channels(shard: &mut State) {
     if let Some((own, _, directory, cx)) = shard.interposed() {
         own.observe(|it| it.count_channels(directory, cx.at));
     }
 }
 
-/// Answers a query about a channel, and checks the query against the strict profile. If the query contains an offer and
-/// the channel accepts it, copies the offer.
+/// Answers a query about a channel, and checks it against the strict profile. If the query contains an offer and the
+/// channel accepts it, captures a copy of the offer.
 fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if !home::allows(shard, caller, &query) {
         return;
@@ -140,7 +125,7 @@ fn joined(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Takes the next item that a fault has held back and whose time has come.
+/// Takes the next delayed item that is due.
 pub(crate) fn take_due(shard: &mut State) -> Option<Later> {
     let (own, _, _, cx) = shard.interposed()?;
     own.faults.held.take_due(cx.at.now)
@@ -153,9 +138,9 @@ pub(crate) fn unmute_due(shard: &mut State) {
     }
 }
 
-// Operators' requests to the interposer.
+// Operator requests to the interposer.
 
-/// Returns the findings: the violations of the strict profile.
+/// Returns the strict-profile violations found so far.
 pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     let parity = shard
         .interposer
@@ -164,25 +149,15 @@ pub(crate) fn findings(shard: &State) -> Vec<StrictFinding> {
     parity.map(Parity::findings).unwrap_or_default()
 }
 
-/// Adds a fault. Returns `true` if it is a session fault, which must also be applied to the sessions already open.
-pub(crate) fn add_fault(shard: &mut State, rule: SharedRule) -> bool {
-    let Some((own, _, _, cx)) = shard.interposed() else {
-        return false;
-    };
-    let is_of_sessions = rule.act.on_session().is_some();
-    own.faults.add(rule, cx.at.now);
-    is_of_sessions
-}
+// Resets the channels that a test has used under `--dev`: closes their connections, withdraws their pending messages
+// and frees their names.
 
-// Resets channels that a test has used, under `--dev`: closes their connections, withdraws their pending messages and
-// frees their names.
-
-/// Selects the channels that a shard resets.
+/// Selects the channels that a shard should reset.
 #[derive(Clone, Debug)]
 pub struct Reset {
-    /// Prefix of the names of the channels to reset.
+    /// Name prefix of the channels to reset.
     pub prefix: Box<str>,
-    /// The channels that the previous step did not reset. Only these are reset in this step. `None` in the first step.
+    /// The channels that the previous step did not reset; this step resets only these. `None` in the first step.
     pub only: Option<Vec<Identity>>,
 }
 
@@ -193,8 +168,7 @@ pub struct ResetStep {
     pub connections: u64,
     /// Number of channels being deleted.
     pub channels: u64,
-    /// The channels left for the next step, either because a change to the channel was in progress or because this step
-    /// had reached its limit.
+    /// Channels left for the next step, because a change to the channel was in progress or this step reached its limit.
     pub left: Vec<Identity>,
     /// Number of channels whose deletion is not yet durable.
     pub deleting: u64,
@@ -210,8 +184,8 @@ impl Reset {
         })
     }
 
-    /// Discards the findings about the channels to reset. In the first step of a reset of all channels, also ends the
-    /// requests that a fault has left unanswered.
+    /// Discards the findings about the channels to reset. In the first step of a reset of all channels, also aborts the
+    /// requests whose responses a fault has suppressed.
     pub(crate) fn begin(&self, own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
         if self.only.is_none() && self.prefix.is_empty() {
             end_mute_requests(own, sockets, cx);
@@ -219,7 +193,7 @@ impl Reset {
         own.observe(|it| it.forget(&self.prefix));
     }
 
-    /// Returns how many of the channels being reset are still being deleted.
+    /// Returns the number of channels being reset whose deletion is still in progress.
     pub(crate) fn deleting(&self, directory: &Directory) -> u64 {
         let deleting = directory.names_from(Bound::Unbounded);
         let deleting = deleting.filter(|(arn, key)| {
@@ -232,8 +206,8 @@ impl Reset {
 }
 
 impl ResetStep {
-    /// Starts to delete a channel and closes its connections. Returns the channel's key. Returns `None` if the channel
-    /// does not exist, or if it is left for the next step because this step has reached its limit.
+    /// Starts to delete a channel and closes its connections. Returns the channel's key, or `None` if the channel does
+    /// not exist or is left for the next step because this step has reached its limit.
     pub(crate) fn end(&mut self, shard: &mut State, identity: Identity) -> Option<ChannelKey> {
         if self.channels >= RESET_CHANNELS_PER_STEP {
             self.left.push(identity);
@@ -258,7 +232,7 @@ impl ResetStep {
     }
 }
 
-/// Aborts the connections of requests that a fault has left unanswered.
+/// Aborts connections that are waiting for a response suppressed by a fault.
 fn end_mute_requests(own: &mut Interposer, sockets: &mut Sockets, cx: &mut Context) {
     let mut mute = Vec::new();
     for slot in 0..sockets.places() {

@@ -1,10 +1,10 @@
-//! The channels that this shard owns, indexed by key, by name and by account. Includes their pending messages and the
-//! changes in progress.
+//! The channels that this shard owns, indexed by key, by name and by account. Also contains their pending messages and
+//! the changes in progress.
 //!
-//! Invariants, checked by `invariants`: the name of each channel in the table is in `names`, and `holdings` counts the
-//! channel. A channel has at most one change in progress, and only such a change creates or deletes a channel. `kept`
-//! counts exactly the pending messages of the channels, and `waits` counts exactly their calls. Each slot lists the
-//! channels that belong to it.
+//! Invariants, checked by `invariants`: each channel in the table is counted in `holdings` and has its name in `names`.
+//! A channel has at most one change in progress, and channels are created or deleted only by such a change. `kept` and
+//! `waits` are the totals of the channels' pending messages and pending calls. Each slot lists the channels that belong
+//! to it.
 
 mod accounts;
 pub(crate) mod calls;
@@ -39,48 +39,47 @@ use waiting_calls::WaitingCalls;
 /// The channels of a shard.
 pub(crate) struct Directory {
     settings: Arc<Settings>,
-    /// The id of this shard. Together with `placement`, it determines which channels this shard owns.
+    /// The id of this shard. Together with `placement`, it determines which channels the shard owns.
     shard: ShardId,
     placement: Placement,
     hasher: RandomState,
     channels: Table<ChannelKey, Channel>,
-    /// Channels sorted by region, account and name, as needed for the pages that operators request. With a hash map, a
-    /// second index would be needed for this order. With a million channels, a lookup takes about 20 comparisons.
+    /// Channels sorted by region, account and name, the order in which operators page through them. A hash map would
+    /// need a second index for this order. Among a million channels, a lookup takes about 20 comparisons.
     names: BTreeMap<NamedRecord, ChannelKey>,
     /// The records of all shards in the process.
     catalog: Arc<dyn SharedCatalog>,
-    /// The number of channels on this shard and the size of their records in bytes, per account and region.
+    /// Number of channels on this shard and total size of their records in bytes, per account and region.
     holdings: Holdings,
-    /// Channels that were removed while connections were still open. Each entry contains the account and the name,
-    /// which the log lines about these connections need, and the number of connections that are still open.
+    /// Channels that were removed while connections to them were still open. Each entry contains the account and the
+    /// name, which appear in the log lines about these connections, and the number of connections that are still open.
     former: BTreeMap<ChannelKey, (Account, Box<str>, u32)>,
     pub(crate) changes: Changes,
     kept: PendingBudget,
-    /// The bytes of unanswered offers. They are limited to a fraction of the limit on pending bytes.
+    /// Total size of unanswered offers, which is limited to a fraction of the pending-bytes limit.
     offers: OfferBudget,
     /// The Alexa and player calls pending on this shard.
     pub(crate) waits: WaitingCalls,
-    /// The devices waiting on this shard for a client to connect.
+    /// Devices on this shard that are waiting for a client to connect.
     pub(crate) polls: Polls,
     pub(crate) pages: PageTurn,
     pub(crate) lists: Lists,
-    /// Channels on which a connection has been superseded. The entry of a channel is removed when the list is read
-    /// after all superseded connections have closed.
+    /// Channels on which a connection has been superseded. An entry is removed when the list is read after all
+    /// superseded connections of the channel have closed.
     displaced: BTreeSet<ChannelKey>,
     /// Presence changes that have not yet been reported to watchers.
     pub(crate) news: News,
-    /// The presence epoch of channels that do not belong to a slot.
+    /// Presence epoch of channels that do not belong to a slot.
     epoch: u64,
-    /// The hooks that can wake a master, as a bit set.
+    /// Bit set of the hooks that can wake a master.
     waking: u16,
-    /// The table position from which to look up the hooks of channels again. Set after the configured hooks have
-    /// changed.
+    /// Table position of the next channel whose hooks must be looked up again. Set when the configured hooks change.
     rewatch: Option<usize>,
     /// The slots that this shard serves; `None` if slots do not move between nodes.
     pub(crate) slots: Option<Box<DirectorySlots>>,
 }
 
-/// The part of a shard's initial state from which its [`Directory`] is created.
+/// The part of a shard's initial state that is used to create its [`Directory`].
 pub(crate) struct DirectoryStart {
     pub(crate) settings: Arc<Settings>,
     pub(crate) shard: ShardId,
@@ -92,69 +91,65 @@ pub(crate) struct DirectoryStart {
     pub(crate) newest: Wall,
     /// Maximum number of pending Alexa calls.
     pub(crate) waiting_calls: usize,
-    /// Maximum number of devices that may wait for a client at the same time.
+    /// Maximum number of devices that may be waiting for a client at any time.
     pub(crate) wake_polls: usize,
     /// The slots that this shard serves; `None` if slots do not move between nodes.
     pub(crate) slots: Option<Box<DirectorySlots>>,
-    /// Receives the changes of presence on watched channels.
+    /// Receives presence changes of watched channels.
     pub(crate) audience: Box<dyn Audience>,
-    /// The presence epoch of channels that do not belong to a slot.
+    /// Presence epoch of channels that do not belong to a slot.
     pub(crate) epoch: u64,
 }
 
 impl Directory {
     /// Creates a directory with no channels.
     pub(crate) fn new(start: DirectoryStart) -> Self {
-        let DirectoryStart {
-            settings,
-            shard,
-            placement,
-            hasher,
-            store,
-            catalog,
-            newest,
-            waiting_calls,
-            wake_polls,
-            slots,
-            audience,
-            epoch,
-        } = start;
+        let (settings, hasher) = (start.settings, start.hasher);
         Self {
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),
-            catalog,
+            catalog: start.catalog,
             holdings: Holdings::default(),
             former: BTreeMap::new(),
-            changes: Changes::new(store, newest, settings.changes_of_shard(), hasher.clone()),
+            changes: Changes {
+                store: start.store,
+                under_way: HashMap::with_hasher(hasher.clone()),
+                places: Places::of(settings.changes_of_shard()),
+                deleting: 0,
+                last_created: start.newest,
+            },
             offers: OfferBudget {
                 shares: Shares::default(),
                 bytes: 0,
                 most: settings.pending_bytes_of_shard() / UNANSWERED_BYTES_PARTS,
             },
-            kept: PendingBudget::of(&settings),
-            waits: WaitingCalls::new(waiting_calls, hasher.clone()),
-            polls: Polls::new(wake_polls),
+            kept: PendingBudget {
+                shares: Shares::default(),
+                most: settings.pending_bytes_of_shard(),
+            },
+            waits: WaitingCalls::new(start.waiting_calls, hasher.clone()),
+            polls: Polls::new(start.wake_polls),
             pages: PageTurn::default(),
-            lists: Lists::among(settings.shards, slots.is_some()),
+            lists: Lists::among(settings.shards, start.slots.is_some()),
             displaced: BTreeSet::new(),
-            news: News::new(audience),
-            epoch,
+            news: News::new(start.audience),
+            epoch: start.epoch,
             waking: settings.waking_hooks(),
             rewatch: None,
-            slots,
+            slots: start.slots,
             hasher,
-            shard,
-            placement,
+            shard: start.shard,
+            placement: start.placement,
             settings,
         }
     }
 
-    /// Loads the records of the previous process into the empty tables. The names in the records must be unique.
-    /// Records for which there is no room are skipped.
+    /// Loads the previous process's records into the empty tables. The names in the records must be unique. Skips
+    /// records for which there is no room.
     pub(crate) fn load(&mut self, records: Records) {
         let put = |record| self.put(record, Life::Active);
-        // Collecting sorts and bulk-builds the map. Inserting names one by one in ascending order would leave its nodes
-        // half empty.
+        // `collect` sorts the names and builds the map in bulk. Inserting them one by one in ascending order would
+        // leave its nodes half empty.
         self.names = records.into_iter().filter_map(put).collect();
         self.catalog.ask(|catalog| {
             for NamedRecord(record) in self.names.keys() {
@@ -177,24 +172,15 @@ impl Directory {
     }
 }
 
-/// Bytes of pending messages per account and channel, and the limit on the total.
+/// Pending-message bytes per account and channel, and the limit on their total.
 #[derive(Debug)]
 struct PendingBudget {
     shares: Shares,
-    /// Maximum number of bytes of pending messages on this shard.
+    /// Maximum number of pending-message bytes on this shard.
     most: usize,
 }
 
-impl PendingBudget {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            shares: Shares::default(),
-            most: settings.pending_bytes_of_shard(),
-        }
-    }
-}
-
-/// Bytes of unanswered offers, and the limit on the total.
+/// Bytes of unanswered offers per account and channel, and the limit on their total.
 #[derive(Debug)]
 struct OfferBudget {
     shares: Shares,
@@ -203,34 +189,34 @@ struct OfferBudget {
 }
 
 impl OfferBudget {
-    /// Changes the byte count of a channel from `before` to `after`.
+    /// Updates a channel's byte count from `before` to `after`.
     fn change(&mut self, account: Account, channel: ChannelKey, before: usize, after: usize) {
         self.shares.change(account, channel, before, after);
         self.bytes = (self.bytes + after) - before;
     }
 
-    /// If the limit is exceeded, returns the channel that must evict an offer.
+    /// Returns the channel that must evict an offer, if the limit is exceeded.
     fn payer(&self) -> Option<ChannelKey> {
         self.shares.largest().filter(|_| self.bytes > self.most)
     }
 }
 
-// Changes to channels that are in progress.
+// Changes in progress.
 
-/// A change submitted to the store, and the caller waiting for its result.
+/// A change that has been submitted to the store, and the caller waiting for its result.
 #[derive(Debug)]
 pub(crate) struct ChangeUnderWay {
     /// The caller waiting for the result; `None` for a channel created by an upgrade.
     pub(crate) caller: Option<CallRef>,
-    /// The account whose capacity the change takes up, if any. This is the caller's account, or the channel's account
-    /// if there is no caller.
+    /// The account whose capacity the change uses, if any: the caller's account or, if there is no caller, the
+    /// channel's account.
     pub(crate) account: Option<Account>,
     pub(crate) step: ChangeStep,
-    /// Later changes to the same channel, which wait for this one. Each takes up capacity as well.
+    /// Later changes to the same channel, queued behind this one. Each of them uses capacity as well.
     pub(crate) waiting: WaitingQueries,
 }
 
-/// The step to apply once the store has made a change durable.
+/// The step to perform once the store has made a change durable.
 #[derive(Debug)]
 pub(crate) enum ChangeStep {
     Create,
@@ -238,44 +224,31 @@ pub(crate) enum ChangeStep {
     Delete,
 }
 
-/// The changes in progress: at most one per channel.
+/// The changes in progress, at most one per channel.
 pub(crate) struct Changes {
     pub(crate) store: Box<dyn Store>,
     /// Changes whose result the store has not yet reported.
     pub(crate) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
-    /// The capacity for changes, divided among accounts. Both the changes in progress and those that wait for them take
-    /// up capacity.
+    /// The capacity for changes, divided among accounts. Both changes in progress and queued changes use it.
     pub(crate) places: Places<Account>,
-    /// Number of channels whose deletion is in progress.
+    /// Number of channels that are being deleted.
     pub(crate) deleting: u64,
-    /// Creation time of the newest channel. Each new channel gets a later time, so that a channel that is deleted and
-    /// created again never gets the same ARN.
+    /// Creation time of the newest channel. Every new channel gets a later time, so a channel that is deleted and
+    /// created again never reuses its ARN.
     last_created: Wall,
 }
 
-impl Changes {
-    fn new(store: Box<dyn Store>, newest: Wall, most: usize, hasher: RandomState) -> Self {
-        Self {
-            store,
-            under_way: HashMap::with_hasher(hasher),
-            places: Places::of(most),
-            deleting: 0,
-            last_created: newest,
-        }
-    }
-}
-
-/// A change that is about to be submitted to the store, and its channel.
+/// A change to be submitted to the store, and its channel.
 pub(crate) type BegunChange = (ChannelKey, ChangeStep);
 
 // The directory's invariants, checked after every input in debug builds.
 
-/// Maximum number of channels for which a debug build checks every channel after each input. Only tests exceed this
-/// number; the debug build then checks only the totals.
+/// Maximum number of channels that a debug build checks individually after each input. With more channels, which only
+/// tests have, it checks just the totals.
 const LOOKED_AT_MAX: usize = 64;
 
 impl Directory {
-    /// Checks the invariants that hold after each input.
+    /// Checks the invariants that hold after every input.
     ///
     /// # Panics
     /// Panics if an invariant is violated.
@@ -288,7 +261,7 @@ impl Directory {
         }
     }
 
-    /// Checks that each change in progress belongs to a channel and takes up the capacity recorded for it.
+    /// Checks that each change in progress belongs to a channel and uses the capacity recorded for it.
     fn check_changes(&self) {
         let all = &self.changes.under_way;
         let deletes = all
@@ -318,7 +291,7 @@ impl Directory {
         );
     }
 
-    /// Checks that each channel is listed in every table, and that the totals match.
+    /// Checks that every table lists each channel, and that the totals match.
     fn check_channels(&self) {
         let (mut kept, mut calls, mut offers) = (0, 0, 0);
         for (NamedRecord(record), key) in &self.names {
@@ -360,7 +333,7 @@ impl Directory {
         );
     }
 
-    /// Returns the number of channels that an account has on this shard, and the size of their records in bytes.
+    /// Returns an account's number of channels on this shard, and the total size of their records in bytes.
     fn sum_of(&self, tenant: &str) -> Holding {
         let of = |name: &NamedRecord| name.0.arn.identity().starts_with(tenant);
         let own = self.names.iter().filter(|(name, _)| of(name));
@@ -376,7 +349,7 @@ impl Directory {
         holdings.fold(Holding::default(), Holding::and)
     }
 
-    /// Checks that a channel's lifecycle state matches the change in progress on it.
+    /// Checks that a channel's lifecycle state matches its change in progress.
     fn check_life(&self, identity: &str, key: ChannelKey, channel: &Channel) {
         let step = self.step(key);
         let deletes = matches!(step, Some(ChangeStep::Delete));

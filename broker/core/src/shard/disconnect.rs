@@ -1,4 +1,4 @@
-//! Handles deadlines that have passed, and carries out the steps of a drain. The code that closes connections is in
+//! Handles expired deadlines and performs the steps of a drain. The code that closes connections is in
 //! `sockets/ends.rs`.
 
 use crate::channel::members::Members;
@@ -21,9 +21,9 @@ use crate::{check::Check, journal::EndReason};
 use codec::ws::{self, Opcode};
 use std::iter::from_fn;
 
-// Deadlines that have passed: overdue requests, silent and old connections, expired messages and calls.
+// Expired deadlines: overdue requests, silent or old connections, expired messages and calls.
 
-/// How often to check a stalled connection that has no other deadline, in milliseconds.
+/// Interval between checks of a stalled connection that has no other deadline, in milliseconds.
 const STILL_LOOK_MS: u64 = 1000;
 
 pub(crate) fn session_due(shard: &mut State, key: SessionKey) {
@@ -46,8 +46,8 @@ pub(crate) fn session_due(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Handles a request that has not arrived in time. Responds with 408 if part of a head or body has arrived, and
-/// otherwise just closes the connection.
+/// Handles a request that did not arrive in time. Responds with 408 if part of a head or body has arrived, and just
+/// closes the connection otherwise.
 fn request_overdue(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     let Some(http) = sockets.http(key) else {
@@ -70,24 +70,22 @@ fn request_overdue(shard: &mut State, key: SessionKey) {
             let evidence = Evidence::of(key, awaited.target.purpose());
             refuse(shard, &evidence, &refusal)
         }
-        HttpStage::AwaitReply(..) => reply_overdue(sockets, cx, key),
-        HttpStage::AwaitWake(awaited) => {
-            let left_ms = awaited.left_ms;
-            wake::due(shard, key, left_ms)
+        HttpStage::AwaitReply(..) => {
+            // The caller receives a 503 response. If an answer arrives later, it is dropped.
+            sockets.hang_up(cx, key);
+            sockets.note_unanswered(cx, key);
+            if let Some(caller) = sockets.awaiting(key) {
+                cx.todo.push(Todo::Overdue(caller));
+            }
         }
+        HttpStage::AwaitWake(awaited) if awaited.left_ms > 0 => {
+            cx.todo.push(Todo::AskAgain(key));
+        }
+        HttpStage::AwaitWake(_) => wake::over(shard, key),
         HttpStage::AwaitHandover(..) | HttpStage::AwaitLink(_) | HttpStage::AwaitAdmin(_) => {
             sockets.abort(cx, key)
         }
         HttpStage::AwaitOwner(_) => onward::look_again(shard, key),
-    }
-}
-
-/// Times out a call. The caller receives a 503 response. If an answer arrives later, it is dropped.
-fn reply_overdue(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
-    sockets.hang_up(cx, key);
-    sockets.note_unanswered(cx, key);
-    if let Some(caller) = sockets.awaiting(key) {
-        cx.todo.push(Todo::Overdue(caller));
     }
 }
 
@@ -121,7 +119,7 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
                 sockets.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
         }
-        // This process did not read in the meantime, so the missing pong means nothing. The ping's time starts again.
+        // This process was not reading in the meantime, so a missing pong proves nothing. Restart the ping timer.
         Due::Unanswered if paused || web_socket.stood_still(&settings.timeouts, cx.at.now) => {
             web_socket.pinged(cx.at.now);
             if web_socket.role == Role::Master {
@@ -141,8 +139,8 @@ fn open_due(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) {
     sockets.arm_open(key, cx.at.now);
 }
 
-/// Handles the deadline of a channel: drops expired pending messages, ends expired calls, and closes connections that
-/// are due.
+/// Handles a channel's deadline: drops expired pending messages, ends expired calls and closes connections that are
+/// due.
 pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     if directory.channel(key).is_none() {
         return;
@@ -153,7 +151,7 @@ pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: Chan
     });
     cx.todo.push(Todo::RepeatOffers(key));
     directory.expire_calls(cx, key);
-    // A connection that has lost its slot delays its successor until it has accepted the rest of a message.
+    // A connection that has lost its slot must accept the rest of a message before its successor gets the slot.
     let now = cx.at.now;
     let mut members = directory.members_mut(key);
     let mut take = |take: fn(&mut Members, Now) -> Option<SessionKey>| {
@@ -173,29 +171,23 @@ pub(crate) fn channel_due(directory: &mut Directory, cx: &mut Context, key: Chan
     cx.todo.push(Todo::Arm(key));
 }
 
-// The drain at the end of the process. Clients that support GO_AWAY receive it, then all connections are closed. Each
-// phase is spread over time. Finally, the pending calls are answered.
+// The drain on shutdown. Clients that support GO_AWAY receive it first, then all connections are closed. Each phase is
+// spread over time. At the end, pending calls are answered.
 //
 // Waiting devices are answered during the first phase.
 // ```text
 //  0 ─────────── ½ ────── ¾ ────── end
 //  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
 // ```
-// A phase visits the session table in proportion to the elapsed time. The number of positions per step is bounded, and
-// the rest is visited in the next turn. The drain ends once no WebSocket, pending call or change in progress is left.
+// Each phase walks the session table in proportion to the elapsed time. A step visits a bounded number of entries and
+// leaves the rest for the next turn. The drain ends once no WebSocket, pending call or change in progress is left.
 
-/// Starts the shutdown. No connections or calls are accepted afterwards.
-pub(crate) fn begin_drain(shard: &mut State, within_ms: u64) {
-    let (sockets, _, cx, _) = shard.parts();
-    if sockets.begin_drain(within_ms, cx.at.now) {
-        step_drain(shard);
-    }
-}
-
-/// Carries out the steps of the drain that are due.
+/// Performs the steps of the drain that are due.
 pub(crate) fn step_drain(shard: &mut State) {
     let State { sockets, cx, .. } = shard;
-    let Some(step) = sockets.drain_step(cx.at.now) else {
+    let places = sockets.places();
+    let drain = sockets.ends.drain.as_mut();
+    let Some(step) = drain.and_then(|drain| drain.step(places, cx.at.now)) else {
         return;
     };
     for place in step.told {

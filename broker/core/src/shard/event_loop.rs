@@ -1,34 +1,30 @@
-//! Processes everything that a shard receives: frames, requests, messages from other shards, and timers that are due.
+//! Processes everything that a shard receives: frames, requests, messages from other shards, and expired timers.
 //!
-//! Each frame, request or message is processed in a step of its own. The work that a step defers
-//! ([`Todo`](crate::shard::todo::Todo)) is done before the next step, which therefore sees all of its effects. Only the
-//! methods in this file, in `shard.rs`, `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer
-//! (`dev/`) have access to all parts of the state.
+//! Each frame, request or message is processed in its own step. The shard performs the work that a step defers
+//! ([`Todo`](crate::shard::todo::Todo)) before it starts the next step, so the next step sees all of its effects. Only
+//! the methods in this file, in `shard.rs`, `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer
+//! (`dev/`) can access the whole state.
 
 use crate::limits::{
     ASKS_PER_TICK, FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN,
     WAITING_REQUESTS_PER_TICK,
 };
 use crate::session::SessionState;
-use crate::session::http::Admission;
 use crate::shard::calls::letters::Letter;
-use crate::shard::calls::sts::{StsForm, answer_sts};
-use crate::shard::calls::{self, BegunCall, channel_pages, wake};
-use crate::shard::connect::admission::{self, Entrant};
-use crate::shard::connect::requests::{self, HeadStep, SignedBody};
-use crate::shard::dev::observations;
+use crate::shard::calls::{channel_pages, wake};
+use crate::shard::connect::requests;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::road::{Aside, pass, with_care};
 use crate::shard::sockets::{Owner, Part, Step};
 use crate::shard::state::State;
-use crate::shard::{Shard, connect, dev, disconnect, onward, recheck, road, slot_moves};
+use crate::shard::{Shard, connect, dev, disconnect, recheck, road, slot_moves};
 use crate::shard::{evidence::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
-use codec::{sts, ws::Item};
+use codec::ws::Item;
 use std::sync::Arc;
 
-// Received bytes: WebSocket frames, HTTP requests, and requests that had to wait for their turn.
+// Received bytes: WebSocket frames, HTTP requests, and requests that had to wait their turn.
 
 impl Shard {
     pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8]) {
@@ -45,7 +41,7 @@ impl Shard {
         }
     }
 
-    /// Returns the work done since startup, in work units.
+    /// Returns the amount of work done since startup, in work units.
     pub(crate) fn work_done(&self) -> u64 {
         self.state.cx.telemetry.work()
             + self.state.sockets.turns.taken * work_units::REQUEST
@@ -53,11 +49,11 @@ impl Shard {
             + self.state.directory.pages.records * work_units::RECORD
     }
 
-    /// Handles bytes received on an open WebSocket. Processes all complete frames. Returns `false` if the session has
-    /// no open WebSocket.
+    /// Handles bytes received on an open WebSocket by processing all complete frames. Returns `false` if the session
+    /// has no open WebSocket.
     ///
-    /// While this method runs, the session's receiver and the shard's parser are taken out of the state. Both borrow
-    /// from `bytes`, and must not be borrowed from anything that a message may change.
+    /// While it runs, the session's receiver and the shard's parser are moved out of the state. Both borrow from
+    /// `bytes`, and handling a message may change anything left in the state.
     pub(crate) fn receive_frames(&mut self, from: SessionKey, bytes: &mut [u8]) -> bool {
         let now = self.state.cx.at.now;
         let Some((mut receiver, mut reader)) = self.state.sockets.lend(from, now) else {
@@ -103,7 +99,7 @@ impl Shard {
             rest = rest.get_mut(used..).unwrap_or_default();
             match passed {
                 Err(Aside::Ended) => break,
-                // Usually, no bytes follow.
+                // Usually, there is nothing left to read.
                 Ok(()) | Err(Aside::Handled) if rest.is_empty() && receiver.is_idle() => break,
                 Ok(()) | Err(Aside::Handled) => {}
             }
@@ -115,16 +111,16 @@ impl Shard {
         true
     }
 
-    /// Handles bytes received on an HTTP connection. Also called to continue with bytes that were buffered earlier.
+    /// Handles bytes received on an HTTP connection. Also called to resume with bytes that were buffered earlier.
     pub(crate) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let done = self.work_done();
         let allowed = self.state.sockets.turns.visit(done, self.state.cx.at);
         let left = self.take_requests(key, bytes, allowed);
-        self.state.sockets.turns.end_visit(allowed - left);
+        self.state.sockets.turns.fresh += allowed - left;
     }
 
-    /// Parses requests in place. Bytes are copied only if a request is incomplete or must wait. Processes at most
-    /// `visit` heads and bodies, and returns how many of them are left.
+    /// Parses requests in place, copying bytes only if a request is incomplete or must wait. Processes at most `visit`
+    /// heads and bodies, and returns how much of that allowance is left.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.state.sockets.http(key) else {
             return visit;
@@ -156,8 +152,8 @@ impl Shard {
         visit
     }
 
-    /// Processes complete requests, and returns the number of bytes consumed. If a request was pipelined behind a call,
-    /// it waits until the end of the input, when the call is answered.
+    /// Processes complete requests, and returns the number of bytes consumed. A request that was pipelined behind a
+    /// call waits until the end of the input, when that call is answered.
     fn requests(&mut self, key: SessionKey, bytes: &mut [u8], visit: &mut u32) -> usize {
         let mut used = 0;
         loop {
@@ -179,90 +175,36 @@ impl Shard {
         }
     }
 
-    /// Processes the next head or body, if it is complete and need not wait.
+    /// Processes the next head or body if it is complete and need not wait.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
         let waits = *visit == 0 || self.state.sockets.turns.is_over(self.work_done());
         let part = self.state.sockets.next_part(key, rest, waits);
         if let Part::Head(_) | Part::Body(_) = part {
             *visit -= 1;
-            self.state.sockets.turns.take();
+            self.state.sockets.turns.taken += 1;
         }
         let shard = &mut self.state;
         match part {
             Part::None(step) => step,
             Part::Head(end) => {
                 let (head, after) = rest.split_at(end);
-                match &requests::take_head(shard, key, head, after) {
-                    HeadStep::Done(step) => *step,
-                    HeadStep::Call(request) => requests::begin_call(shard, request),
-                    HeadStep::Player(request) => requests::answer_player(shard, request),
-                    HeadStep::Provider(request, shown) => {
-                        requests::answer_provider(shard, request, shown)
-                    }
-                    HeadStep::Stranger(request) => requests::refuse_stranger(shard, request),
-                    HeadStep::Upgrade(_)
-                        if shard.sockets.http(key).is_some_and(|http| http.ended) =>
-                    {
-                        // The peer left while its upgrade waited for a turn. Nobody would use the WebSocket.
-                        shard.sockets.finish(&mut shard.cx, key);
-                        Step::Over
-                    }
-                    HeadStep::Upgrade(request) => {
-                        if shard.interposer.is_some() {
-                            let purpose = requests::upgrade_of(&request.head);
-                            observations::on_signed(shard, key, &request.head, purpose, None);
-                        }
-                        let taken = requests::take_upgrade(shard, request);
-                        if let (Some(device), None) = (&taken, &request.asked) {
-                            wake::begin(shard, key, device);
-                            Step::Used(end)
-                        } else if taken.is_some_and(|client| self.admit(key, client)) {
-                            Step::Frames(end)
-                        } else {
-                            Step::Over
-                        }
-                    }
-                }
+                requests::take_head(shard, key, head, after)
             }
             Part::NoHead(error) => {
                 shard.sockets.note_method(key, rest);
                 let evidence = Evidence::of(key, Purpose::Unknown);
-                requests::refuse_step(&mut self.state, &evidence, error.into())
+                requests::refuse_step(shard, &evidence, error.into())
             }
             Part::Body(bytes) => {
                 let body = rest.get_mut(..bytes).unwrap_or_default();
-                self.request_body(key, body);
+                requests::take_body(shard, key, body);
                 Step::Used(bytes)
             }
         }
     }
 
-    fn request_body(&mut self, key: SessionKey, body: &mut [u8]) {
-        if self.state.interposer.is_some() {
-            observations::on_body(&mut self.state, key, body);
-        }
-        match requests::take_body(&mut self.state, key, body) {
-            Some(SignedBody::Call(begun, whole)) => self.begin_call(begun, whole),
-            Some(SignedBody::Offer(begun, whole)) => {
-                requests::begin_offer(&mut self.state, *begun, whole)
-            }
-            Some(SignedBody::Form(caller, close)) => {
-                let directory = &self.state.directory;
-                let strict = directory.settings().strict();
-                let form = StsForm {
-                    key,
-                    parsed: sts::parse(body, &sts::FormRules { strict }),
-                    close,
-                    rate: directory.federation_rate(),
-                };
-                answer_sts(&mut self.state, &form, caller.as_ref());
-            }
-            None => {}
-        }
-    }
-
-    /// Continues with a connection whose next request had to wait, either for the answer to an earlier call or for the
-    /// peer to read its responses. Returns `false` if there is no such connection.
+    /// Resumes a connection whose next request had to wait, either for the answer to an earlier call or for the peer to
+    /// read its responses. Returns `false` if there is no such connection.
     pub(crate) fn receive_answered(&mut self) -> bool {
         let Some(session) = self.state.sockets.turns.answered.pop_front() else {
             return false;
@@ -271,27 +213,27 @@ impl Shard {
         true
     }
 
-    /// Continues with the connections whose requests are waiting for a turn, visiting each at most once. A visit counts
-    /// as at least one request, since checking an incomplete request takes time too.
+    /// Resumes the connections whose requests are waiting for a turn, visiting each at most once. Each visit is charged
+    /// as at least one request, because checking an incomplete request takes time too.
     fn answer_waiting(&mut self) {
         let mut left = WAITING_REQUESTS_PER_TICK;
-        let done = self.work_done();
-        self.state.sockets.turns.begin_tick(done);
+        self.state.sockets.turns.until = self.work_done() + work_units::TICK;
         for _ in 0..self.state.sockets.turns.waiting.len() {
             if left == 0 || self.state.sockets.turns.is_over(self.work_done()) {
                 return;
             }
-            let Some(key) = self.state.sockets.next_waiting() else {
+            let Some(key) = self.state.sockets.turns.waiting.pop_front() else {
                 return;
             };
-            if self.state.sockets.http(key).is_none() {
+            let Some(http) = self.state.sockets.http(key) else {
                 continue; // the connection is gone
-            }
+            };
+            http.queued = false;
             let allowed = REQUESTS_PER_VISIT.min(left);
             let rest = self.take_requests(key, &mut [], allowed);
             left -= (allowed - rest).max(1);
             self.settle();
-            // The output is sent even if there is no answer, since the edge then checks whether to read on.
+            // Output is sent even if there is no answer, because the edge then checks whether to resume reading.
             self.state.sockets.output(Output::Send(key));
         }
     }
@@ -314,7 +256,7 @@ impl Shard {
             }
             Letter::CallAnswer(from, caller, answer) => {
                 sockets.post(from, Letter::CallOver(caller));
-                // If the call has been withdrawn, nobody waits for the answer.
+                // If the call has been withdrawn, nobody is waiting for the answer.
                 if sockets.end_offer(caller) {
                     cx.todo.push(Todo::Answer(caller, answer));
                 }
@@ -328,13 +270,13 @@ impl Shard {
             Letter::Committed(key, result) => directory.committed(cx, key, result),
             Letter::Slots => {
                 if let Some(slots) = directory.slots.as_deref_mut() {
-                    slots.orders_came();
+                    slots.due = true;
                 }
             }
             Letter::Credentials(credentials) => {
                 let asks_again = sockets.settings().auth_recheck;
                 if gate.replace_credentials(credentials, asks_again, cx.at.now) {
-                    directory.forget_account_rates();
+                    directory.catalog().ask(|catalog| catalog.rates.clear()); // the rates may have changed
                     for waiting in directory.polls.sessions() {
                         wake::rules_changed(sockets, waiting, cx.at.now);
                     }
@@ -345,53 +287,18 @@ impl Shard {
                 sockets.adopt(Arc::clone(&settings));
                 directory.adopt(settings);
             }
-            Letter::Drain(within_ms) => disconnect::begin_drain(&mut self.state, within_ms),
+            Letter::Drain(within_ms) => {
+                if sockets.begin_drain(within_ms, cx.at.now) {
+                    disconnect::step_drain(&mut self.state);
+                }
+            }
         }
     }
 }
 
-// Steps that the `--dev` interposer may intercept, if the shard has one.
+// Deferred work.
 
 impl Shard {
-    /// Admits a connection to its channel. Returns `false` if the connection was refused or a fault leaves it
-    /// unanswered.
-    pub(crate) fn admit(&mut self, key: SessionKey, mut admission: Admission) -> bool {
-        self.state.directory.complete(&mut admission);
-        let Some(holder) = admission::holder(&mut self.state, key, &admission) else {
-            return false;
-        };
-        let entrant = Entrant {
-            key,
-            admission: &admission,
-            holder,
-        };
-        let is_admitted = match self.state.interposer {
-            None => admission::admit(&mut self.state, entrant),
-            Some(_) => dev::admit(&mut self.state, entrant),
-        };
-        if !is_admitted {
-            return false;
-        }
-        if recheck::hold(&mut self.state, key, &admission.caller) {
-            self.state.cx.todo.push(Todo::AskAgain(key));
-        }
-        true
-    }
-
-    /// Starts a call whose signature has been checked. If another node owns the channel, the call is forwarded or
-    /// refused instead.
-    fn begin_call(&mut self, mut begun: BegunCall, whole: Option<Vec<u8>>) {
-        if let Some(whole) = whole
-            && !onward::call_is_here(&mut self.state, &begun, whole)
-        {
-            return;
-        }
-        begun.asked.channel = begun.call.channel_name().map(Into::into);
-        if self.state.interposer.is_none() || !dev::answers_call(&mut self.state, &begun) {
-            calls::begin(&mut self.state, begun);
-        }
-    }
-
     /// Does the work that a step has deferred, and any work that results from it.
     #[inline]
     pub(crate) fn settle(&mut self) {
@@ -424,7 +331,7 @@ impl Shard {
         dev::count_channels(&mut self.state);
     }
 
-    /// Handles the items that faults have held back and whose time has come, up to a limit.
+    /// Handles items that were delayed by faults and are now due, up to a limit.
     fn interposer_due(&mut self) {
         for _ in 0..FAULTS_DUE_PER_TICK {
             let Some(later) = dev::take_due(&mut self.state) else {
@@ -437,14 +344,14 @@ impl Shard {
     }
 }
 
-// Work that is due: deadlines, items held back by faults, pages, slot moves, clients on links, the drain, and requests
-// that wait for their turn.
+// Work that is due: deadlines, items delayed by faults, pages, slot moves, forwarded clients, the drain, and requests
+// waiting for their turn.
 
-/// Maximum number of timers handled per tick. If more are due, the next turn follows immediately.
+/// Maximum number of timers handled per tick. If more are due, the event loop's next turn starts immediately.
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
-    /// Queries what peers have acknowledged, on each connection that is due for such a query.
+    /// On each connection that is due, queries how much the peer has acknowledged.
     pub(crate) fn ask_due(&mut self) {
         for _ in 0..ASKS_PER_TICK {
             let State { sockets, cx, .. } = &mut self.state;
@@ -470,7 +377,7 @@ impl Shard {
             .look_at_drain(quiet, self.state.cx.at.now);
     }
 
-    /// Does all work that is due.
+    /// Performs all work that is due.
     pub(crate) fn tick(&mut self) {
         for _ in 0..DUE_PER_TICK {
             let (sockets, directory, cx, ..) = self.state.parts();
@@ -502,20 +409,15 @@ impl Shard {
         self.answer_waiting();
     }
 
-    /// Does the work that is due for slots: carries out a limited number of orders, delivers merged answers, packs
+    /// Performs the slot work that is due: carries out a limited number of orders, delivers merged answers, packs
     /// messages, and closes connections if the node is isolated.
     fn work_on_slots(&mut self) {
         if self.state.directory.slots.as_deref().is_none() {
             return;
         }
         for _ in 0..SLOT_ORDERS_PER_TURN {
-            let next = self
-                .state
-                .directory
-                .slots
-                .as_deref_mut()
-                .map(DirectorySlots::next_order);
-            let (order, answer) = next.unwrap_or_default();
+            let slots = self.state.directory.slots.as_deref_mut();
+            let (order, answer) = slots.map(DirectorySlots::next_order).unwrap_or_default();
             if order.is_none() && answer.is_none() {
                 break;
             }
@@ -531,24 +433,16 @@ impl Shard {
         }
         let (sockets, directory, cx, ..) = self.state.parts();
         let all = sockets.places();
-        let places = |slots: &mut DirectorySlots| slots.places_to_close(all, cx.at.now);
-        for number in directory
-            .slots
-            .as_deref_mut()
-            .map(places)
-            .unwrap_or_default()
-        {
+        let slots = directory.slots.as_deref_mut();
+        let places = slots.map(|slots| slots.places_to_close(all, cx.at.now));
+        for number in places.unwrap_or_default() {
             if let Some(key) = sockets.session_at(number) {
                 sockets.close(cx, key, EndReason::Drain);
             }
         }
         self.settle();
-        let packing = self
-            .state
-            .directory
-            .slots
-            .as_deref_mut()
-            .map(DirectorySlots::take_packing);
+        let slots = self.state.directory.slots.as_deref_mut();
+        let packing = slots.map(|slots| std::mem::take(&mut slots.packing));
         for packing in packing.unwrap_or_default() {
             let State { directory, cx, .. } = &mut self.state;
             slot_moves::step_packing(directory, cx, packing);
@@ -556,22 +450,18 @@ impl Shard {
         }
     }
 
-    /// Closes queued connections, as many as the limit per turn permits.
+    /// Closes queued connections, up to the per-turn limit.
     fn close_on(&mut self) {
-        self.state
-            .sockets
-            .ends
-            .closings
-            .begin_turn(self.state.cx.at);
-        while let Some((session, reason)) = self.state.sockets.ends.closings.next(self.state.cx.at)
-        {
+        let at = self.state.cx.at;
+        self.state.sockets.ends.closings.begin_turn(at);
+        while let Some((session, reason)) = self.state.sockets.ends.closings.next(at) {
             let State { sockets, cx, .. } = &mut self.state;
             sockets.close(cx, session, reason);
             self.settle();
         }
     }
 
-    /// Starts the next queued list request, if the turn's budget permits. All work that the request defers is done
+    /// Starts the next queued list request if the turn's budget permits. All work deferred by the request is done
     /// before the next one starts.
     pub(crate) fn begin_list(&mut self) {
         if self.state.directory.pages.has_room(self.state.cx.at) {

@@ -1,7 +1,7 @@
-//! The known facts about a refused request, for the log: its parameters, its signer, its time, and the texts from which
+//! Everything known about a refused request, for the log: its parameters, signer and time, and the strings from which
 //! its signature was computed.
 //!
-//! [`Evidence`] only borrows these facts, so that nothing is copied for requests that are served.
+//! [`Evidence`] only borrows this data, so nothing is copied for requests that succeed.
 
 use crate::auth::{Authenticator, Caller, SignIn, certificate_id};
 use crate::event::Purpose;
@@ -16,39 +16,39 @@ use codec::sigv4::{Parameter, Stamp};
 use codec::whep;
 use std::borrow::Cow;
 
-/// The known facts about a refused request, and how to respond to it.
+/// Everything known about a refused request, and how to respond to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
     /// The connection on which the request arrived.
     pub(crate) key: SessionKey,
-    /// The purpose of the request. The response is counted under it.
+    /// The purpose of the request, under which the response is counted.
     pub(crate) purpose: Purpose,
     /// Whether to close the connection after the response.
     pub(crate) close: bool,
-    /// The request id to use in the response, if one has already been generated.
+    /// The request id for the response, if one has already been generated.
     pub(crate) id: Option<&'a str>,
     /// The name of the channel, if it was parsed.
     pub(crate) channel: Option<&'a str>,
     pub(crate) channel_account: Option<Account>,
     /// The client id of the viewer, if it was parsed.
     pub(crate) client_id: Option<&'a str>,
-    /// The session name given in a request for temporary credentials.
+    /// The session name in a request for temporary credentials.
     pub(crate) session: Option<&'a str>,
-    /// The ARN of the role that the caller requested.
+    /// The ARN of the requested role.
     pub(crate) role: Option<&'a str>,
-    /// The certificate and thing, or the token, that the caller presented to sign in. Not verified.
+    /// The credentials with which the caller signed in: a certificate and thing, or a token. Not verified.
     pub(crate) shown: Shown<'a>,
-    /// The caller, if the signature of the request is valid.
+    /// The caller, if the request's signature is valid.
     pub(crate) caller: Option<&'a Caller>,
-    /// The head of the request, while it is available.
+    /// The request head, as long as it is available.
     pub(crate) head: Option<&'a Head<'a>>,
-    /// The number of the fault that caused the refusal.
+    /// The number of the injected fault that caused the refusal.
     pub(crate) fault: Option<u64>,
-    /// Whether the last signature check on this shard is the one that caused the refusal.
+    /// Whether the refusal was caused by the last signature check on this shard.
     pub(crate) by_signature: bool,
 }
 
-/// The proof of identity that a caller presented. May not have been verified.
+/// The credentials with which a caller signed in. They may not have been verified.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shown<'a> {
     /// Fingerprint of the client certificate.
@@ -62,8 +62,8 @@ pub(crate) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Returns the proof of identity that the caller presented to sign in. If the caller uses a session derived from
-    /// that sign-in, the proof is still returned. Returns `None` for callers that did not sign in.
+    /// Returns the credentials with which a caller signed in, even if the caller now uses a session derived from that
+    /// sign-in. Returns `None` for callers that did not sign in.
     fn of(caller: &'a Caller) -> Option<Self> {
         Some(match caller.sign_in()? {
             SignIn::Thing(identity) => Self {
@@ -79,7 +79,7 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// Converts the proof to the form used in log lines.
+    /// Converts the credentials to the form used in log lines.
     fn presented(self) -> Presented {
         let text = |text: Option<&str>| text.map(named);
         Presented {
@@ -92,7 +92,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Converts a caller to the form used in audit entries; `None` if requests are not signed.
+/// Converts a caller to the form used in audit entries. Returns `None` if requests are not signed.
 pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     caller.is_known().then(|| {
         Box::new(AuditCaller {
@@ -105,11 +105,11 @@ pub(crate) fn audit_caller(caller: &Caller) -> Option<Box<AuditCaller>> {
     })
 }
 
-/// The texts and keys from which a signature was computed in order to check it.
+/// The strings and keys used to check a signature.
 #[derive(Clone, Copy)]
 pub(crate) struct SignatureEvidence<'a> {
     pub(crate) authenticator: &'a Authenticator,
-    /// The canonical request; empty if the check failed before it was built.
+    /// The canonical request. Empty if the check failed before it was built.
     pub(crate) canonical_request: &'a [u8],
     pub(crate) string_to_sign: &'a [u8],
 }
@@ -131,7 +131,7 @@ impl SignatureEvidence<'_> {
         Some(limited(&signed.to_string()).into())
     }
 
-    /// Returns the texts against which the signature was checked, in the form used in log lines.
+    /// Returns the strings against which the signature was checked, in the form used in log lines.
     pub(crate) fn explain(&self) -> Option<Box<Explain>> {
         if self.canonical_request.is_empty() {
             return None;
@@ -144,7 +144,7 @@ impl SignatureEvidence<'_> {
     }
 }
 
-/// The claims in a request's head, which have not been verified.
+/// The unverified claims in a request's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claimed<'a> {
     pub(crate) channel: Option<Cow<'a, str>>,
@@ -156,7 +156,7 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Creates evidence for a request about which nothing else is known. The connection is closed after the response.
+    /// Creates evidence for a request about which nothing else is known. The connection closes after the response.
     pub(crate) fn of(key: SessionKey, purpose: Purpose) -> Self {
         Self {
             key,
@@ -184,20 +184,16 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Creates evidence for a request that the shard's last signature check refused.
-    pub(crate) fn of_signature(
-        key: SessionKey,
-        purpose: Purpose,
-        head: Option<&'a Head<'a>>,
-    ) -> Self {
+    /// Creates evidence for a request that failed the shard's last signature check.
+    pub(crate) fn of_signature(key: SessionKey, of: Purpose, head: Option<&'a Head<'a>>) -> Self {
         Self {
             head,
             by_signature: true,
-            ..Self::of(key, purpose)
+            ..Self::of(key, of)
         }
     }
 
-    /// Creates evidence for an upgrade that has been parsed.
+    /// Creates evidence for a parsed upgrade.
     pub(crate) fn of_admission(key: SessionKey, admission: &'a Admission) -> Self {
         Self {
             channel: Some(admission.arn.name()),
@@ -208,7 +204,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Creates evidence for a call that has been parsed.
+    /// Creates evidence for a parsed call.
     pub(crate) fn of_call(key: SessionKey, call: &'a PendingCall) -> Self {
         Self {
             close: call.close,
@@ -218,7 +214,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Returns what the request head claims. Where verified facts are known, they replace the claims.
+    /// Returns what the request head claims, with claims replaced by verified facts where those are known.
     pub(crate) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {
@@ -236,7 +232,7 @@ impl<'a> Evidence<'a> {
         claimed
     }
 
-    /// Returns the account and the source identity of the verified caller.
+    /// Returns the account and source identity of the verified caller.
     pub(crate) fn signer(&self) -> (Option<&'a str>, Option<&'a str>) {
         let known = self.caller.filter(|caller| caller.is_known());
         let source_identity = known.and_then(Caller::source_identity);
@@ -244,7 +240,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Returns the name of the principal that signed the request. If the caller is not known, returns the principal
-    /// that owns the key `key_id`.
+    /// that owns the `key_id` key.
     pub(crate) fn principal<'s>(
         &self,
         key_id: Option<&str>,
@@ -261,8 +257,8 @@ impl<'a> Evidence<'a> {
         known.map(Caller::name).or_else(named)
     }
 
-    /// Returns the proof of identity that the caller presented, and the role that it requested. The proof may not have
-    /// been verified.
+    /// Returns the credentials with which the caller signed in, and the role that it requested. The credentials may not
+    /// have been verified.
     pub(crate) fn presented(&self) -> Option<Box<Presented>> {
         let shown = self.caller.and_then(Shown::of).unwrap_or(self.shown);
         let presented = Presented {
@@ -316,14 +312,14 @@ fn before_slash(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Returns a text from the request, truncated to the number of characters that may be logged.
+/// Truncates a string from the request to the number of characters that may be logged.
 pub(crate) fn named(text: &str) -> Box<str> {
     let end = text.char_indices().nth(NAMED_CHARS_MAX);
     let end = end.map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or_default().into()
 }
 
-/// Formats a canonical request for operators. First truncates each secret in it, then the whole text.
+/// Formats a canonical request for operators. Truncates each secret in it, and then the result as a whole.
 fn shown(canonical_request: &[u8]) -> Box<str> {
     let text = String::from_utf8_lossy(canonical_request);
     let mut out = String::with_capacity(text.len().min(EXPLAINED_BYTES_MAX));
@@ -345,7 +341,7 @@ fn shown(canonical_request: &[u8]) -> Box<str> {
     limited(&out).into()
 }
 
-/// Appends a name and its value. Truncates the value if it is a secret.
+/// Appends a name and its value, truncating the value if it is a secret.
 fn push_cut(out: &mut String, pair: &str, between: char) {
     let name_and_value = pair.split_once(between);
     let secret = name_and_value.filter(|(name, _)| {
@@ -367,7 +363,7 @@ fn push_cut(out: &mut String, pair: &str, between: char) {
     }
 }
 
-/// Truncates a text to the maximum length for log lines.
+/// Truncates a string to the maximum length for log lines.
 fn limited(text: &str) -> &str {
     beginning(text, EXPLAINED_BYTES_MAX)
 }
@@ -385,8 +381,7 @@ const SECRET: [&str; 6] = [
 /// Number of characters of a secret to show: enough to tell two secrets apart, too few to use one.
 const SECRET_CHARS_SHOWN: usize = 8;
 
-/// Index of the query string among the lines of a canonical request. The lines before it contain the method and the
-/// path.
+/// Index of the query string among the lines of a canonical request, after the method and the path.
 const QUERY_LINE: usize = 2;
 
 #[cfg(test)]

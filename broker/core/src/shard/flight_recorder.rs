@@ -1,11 +1,11 @@
 //! The flight recorder: a ring buffer of short notes about events on the shard's channels. New notes overwrite the
 //! oldest.
 //!
-//! A note consists of four words. Their values are at hand when an event occurs: no clock is read, nothing is
-//! allocated, and the contents of messages are not recorded. Names of connections are looked up only when notes are
-//! read ([`crate::shard::trace`]). For an open connection, they are found in its session. For a connection that has
-//! left, they are found in the notes about its departure. The recorder thus needs no memory except for the ring, and
-//! keeps data about a connection only as long as the notes that contain it.
+//! A note consists of four words, whose values are already known when an event occurs: writing one neither reads a
+//! clock nor allocates, and message contents are not recorded. Connection names are looked up only when notes are read
+//! ([`crate::shard::trace`]): for an open connection, in its session, and for one that has left, in the notes about its
+//! departure. The recorder therefore needs no memory besides the ring, and keeps data about a connection only as long
+//! as the notes that contain it.
 
 use crate::channel::Towards;
 use crate::channel::pending::Message;
@@ -13,6 +13,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{EndReason, UNACCEPTED, Unaccepted};
 use crate::session::http::RoleBy;
 use crate::session::web_socket::Role;
+use crate::shard::calls::letters::Query;
 use crate::shard::todo::{MemberEnd, Membership};
 use crate::time::Moment;
 use ahash::RandomState;
@@ -25,21 +26,22 @@ use std::ops::Range;
 
 /// The ring buffer of a shard's notes.
 pub(crate) struct Recorder {
-    /// The buffer, whose size is configured and a power of two. Empty if recording is off.
+    /// The buffer. Its size is configured and a power of two. Empty if recording is off.
     notes: Box<[Words]>,
-    /// The time given to new notes.
+    /// The timestamp of new notes.
     at: Moment,
-    /// The channel given to new notes.
+    /// The channel of new notes.
     channel: ChannelKey,
-    /// Number of notes written since startup, which is also the serial number of the next note.
+    /// Number of notes written since startup. The next note gets this serial number.
     written: u64,
-    /// Serial number of the oldest note that has not been erased on account of its age.
+    /// Serial number of the oldest note that has not been erased because of its age.
     kept_from: u64,
     hasher: RandomState,
 }
 
 impl Recorder {
-    /// Creates a ring buffer for this many notes: 0 or a power of two. Memory is committed only when notes are written.
+    /// Creates a ring buffer for `notes` notes, which is 0 or a power of two. Memory is committed only as notes are
+    /// written.
     pub(crate) fn new(notes: usize, hasher: RandomState) -> Self {
         debug_assert!(notes == 0 || notes.is_power_of_two());
         Self {
@@ -52,14 +54,14 @@ impl Recorder {
         }
     }
 
-    /// Sets the time and the channel of the notes that follow.
+    /// Sets the timestamp and channel of the notes that follow.
     #[inline]
     pub(crate) fn at(&mut self, at: Moment, channel: ChannelKey) -> &mut Self {
         (self.at, self.channel) = (at, channel);
         self
     }
 
-    /// Notes that a message was forwarded from one connection to another.
+    /// Records that a message was forwarded from one connection to another.
     #[inline]
     pub(crate) fn relayed(&mut self, passed: NotedMessage, from: SessionKey, to: SessionKey) {
         let [low, high] = halves(passed.bytes);
@@ -71,7 +73,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that a message was received but not forwarded to a connection. `viewer` is the viewer to which a master
+    /// Records that a message was received but not forwarded to a connection. `viewer` is the viewer to which a master
     /// addressed the message. If it is `None`, the note contains the limit that the message exceeded, if any.
     pub(crate) fn came(&mut self, passed: NotedMessage, from: SessionKey, viewer: Option<&str>) {
         let name = viewer.map_or(0, |id| self.put_name(id));
@@ -85,7 +87,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a later event in the life of a message. `viewer` is the viewer that sent the message or to which it is
+    /// Records a later event in a message's life. `viewer` is the viewer that sent the message or to which it is
     /// addressed. `session` is the connection that received the message, or whose outbox contained it.
     pub(crate) fn went(&mut self, passed: NotedMessage, viewer: &str, session: Option<SessionKey>) {
         let mark = self.mark(viewer);
@@ -98,7 +100,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes a player's call. `id` is the client id to which the master addresses its answer.
+    /// Records a player's call. `id` is the client id to which the master addresses its answer.
     pub(crate) fn called(&mut self, bytes: usize, id: &str) {
         let passed = NotedMessage::new(
             Some(Action::SdpOffer),
@@ -109,7 +111,7 @@ impl Recorder {
         self.came(passed, SessionKey::unpack(NOBODY), Some(id));
     }
 
-    /// Notes that a player's call has ended, with the HTTP status of the response.
+    /// Records that a player's call has ended, with the HTTP status of the response.
     pub(crate) fn call_ended(&mut self, status: u16, id: &str) {
         let passed = NotedMessage::new(
             Some(Action::SdpAnswer),
@@ -120,7 +122,7 @@ impl Recorder {
         self.went(passed, id, None);
     }
 
-    /// Notes that a connection was admitted to its channel.
+    /// Records that a connection was admitted to its channel.
     pub(crate) fn joined(&mut self, session: SessionKey, role: &Role, by: RoleBy) {
         let detail = u8::from(*role != Role::Master) | (by as u8) << 1;
         self.put([
@@ -131,7 +133,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that a connection has left its channel.
+    /// Records that a connection has left its channel.
     pub(crate) fn left(&mut self, who: &Membership, end: &MemberEnd) {
         let name = who.role.client_id();
         let length = name.map_or(0, |id| self.put_name(id));
@@ -159,8 +161,8 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that a newer connection has replaced `older`. `unnamed` is set if the newer one is a master only because
-    /// its request named no role.
+    /// Records that a newer connection has replaced `older`. `unnamed` is set if the newer one is a master only because
+    /// its request did not specify a role.
     pub(crate) fn superseded(&mut self, older: SessionKey, newer: SessionKey, unnamed: bool) {
         self.put([
             micros(self.at),
@@ -170,7 +172,7 @@ impl Recorder {
         ]);
     }
 
-    /// Notes that GO_AWAY was sent on a connection.
+    /// Records that GO_AWAY was sent on a connection.
     pub(crate) fn told_to_go(&mut self, session: SessionKey) {
         self.put([
             micros(self.at),
@@ -180,36 +182,36 @@ impl Recorder {
         ]);
     }
 
-    /// Notes an API call to an existing channel. Only the calls that clients make before they connect are noted.
-    pub(crate) fn api_call(&mut self, call: &NotedCall<'_>) {
-        let operation = NOTED_CALLS.iter().position(|it| *it == call.operation);
+    /// Records an API call to an existing channel. Only the calls that clients make before connecting are recorded.
+    pub(crate) fn api_call(&mut self, remote: IpAddr, query: &Query) {
+        let operation = NOTED_CALLS.iter().position(|it| *it == query.operation);
         let Some(operation) = operation.and_then(|place| u8::try_from(place).ok()) else {
             return;
         };
-        let role = match call.role {
+        let role = match query.endpoint {
             None => 0,
-            Some(SignalRole::Master) => 1,
-            Some(SignalRole::Viewer) => 2,
+            Some((SignalRole::Master, _)) => 1,
+            Some((SignalRole::Viewer, _)) => 2,
         };
         self.put([
             micros(self.at),
             self.channel.pack() | tag(Tag::ApiCall, operation | role << 2),
-            self.address_mark(call.remote),
-            call.client_id.map_or(NOBODY, |id| self.mark(id)),
+            self.address_mark(remote),
+            (query.client_id.as_ref()).map_or(NOBODY, |id| self.mark(id)),
         ]);
     }
 
-    /// Returns the hash that stands for an IP address in notes of API calls.
+    /// Returns the hash that represents an IP address in notes about API calls.
     pub(crate) fn address_mark(&self, address: IpAddr) -> u64 {
         self.hasher.hash_one(address.to_canonical()) >> 16
     }
 
-    /// Returns the 48-bit hash that stands for a client id in notes.
+    /// Returns the 48-bit hash that represents a client id in notes.
     pub(crate) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }
 
-    /// Whether recording is on.
+    /// Returns whether recording is on.
     pub(crate) fn is_on(&self) -> bool {
         !self.notes.is_empty()
     }
@@ -225,7 +227,7 @@ impl Recorder {
         overwritten.max(self.kept_from)
     }
 
-    /// Erases the notes with these serial numbers, unless they have already been overwritten.
+    /// Erases the notes in this range of serial numbers, unless they have already been overwritten.
     pub(crate) fn erase(&mut self, serials: Range<u64>) {
         for serial in serials.start.max(self.oldest())..serials.end.min(self.written) {
             let place = self.place(serial);
@@ -241,15 +243,19 @@ impl Recorder {
         self.kept_from = self.kept_from.max(serial.min(self.written));
     }
 
-    /// Returns the note with this serial number. Returns `None` if the note has been overwritten or not been written
-    /// yet.
+    /// Returns the note with this serial number, or `None` if it has been overwritten or not been written yet.
     pub(crate) fn get(&self, serial: u64) -> Option<Words> {
         let there = serial >= self.oldest() && serial < self.written;
         let note = self.notes.get(self.place(serial));
         note.filter(|_| there).copied()
     }
 
-    /// Writes a client id into as many notes as it needs. Returns the length of the client id in bytes.
+    /// Returns the note before this serial number, if it is still available.
+    pub(crate) fn before(&self, serial: u64) -> Option<Words> {
+        self.get(serial.checked_sub(1)?)
+    }
+
+    /// Writes a client id, using as many notes as needed. Returns the length of the client id in bytes.
     fn put_name(&mut self, id: &str) -> u64 {
         for piece in id.as_bytes().chunks(NAME_BYTES) {
             let mut words = [0; 3];
@@ -287,29 +293,19 @@ impl Recorder {
     }
 }
 
-/// An API call to an existing channel.
-pub(crate) struct NotedCall<'a> {
-    pub(crate) operation: Operation,
-    /// The role given in the call.
-    pub(crate) role: Option<SignalRole>,
-    pub(crate) remote: IpAddr,
-    /// The client id given in the call.
-    pub(crate) client_id: Option<&'a str>,
-}
-
-/// Returns the time of a turn in microseconds since startup. Combines two clocks: the microsecond clock wraps around,
-/// and the millisecond clock does not.
+/// Returns the time of an event loop turn in microseconds since startup, by combining the microsecond clock, which
+/// wraps around, with the millisecond clock, which does not.
 #[inline]
 pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);
     #[expect(clippy::cast_possible_truncation, reason = "as the other clock wraps")]
     let within = at.micros.wrapping_sub(ms as u32);
-    // Both clocks are read together. If their values do not match, only the milliseconds are used.
+    // Both clocks are read together. If they disagree, only the milliseconds are used.
     let within = if within < 1000 { within } else { 0 };
     (ms + u64::from(within)) & LOW
 }
 
-// The contents of a note's four words.
+// Layout of a note's four words.
 //
 // ```text
 //  word 0   time in µs: 48 | length of the name in the notes before: 9 | candidates in a description, plus 1: 7
@@ -317,14 +313,14 @@ pub(crate) fn micros(at: Moment) -> u64 {
 //  word 2   who: 48        | length of the message, low 16 bits
 //  word 3   whom: 48       | high 16 bits
 // ```
-// If an event has no second party, `whom` contains other data: the limit if a message was too long, or the lengths of
-// [`Excess`] if a connection left because of such a message. Notes that hold a name or an address have data in words 0,
-// 2 and 3. They precede the note to which they belong, so a reader that goes backwards finds that note first.
+// If an event involves only one party, `whom` contains other data: the limit if a message was too long, or the
+// [`Excess`] lengths if such a message made a connection leave. Notes that hold a name or an address have their data in
+// words 0, 2 and 3. They precede the note to which they belong, so a reader that moves backwards finds that note first.
 
 /// The four words of a note.
 pub(crate) type Words = [u64; 4];
 
-/// The kinds of notes.
+/// The kind of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tag {
@@ -332,29 +328,29 @@ pub(crate) enum Tag {
     Name = 1,
     /// An IP address and port. The detail is the IP version, 4 or 6.
     Address,
-    /// A connection was admitted. The detail tells whether it is a viewer (1), and how its role was determined.
+    /// A connection was admitted. The detail tells whether it is a viewer (1) and how its role was determined.
     Joined,
-    /// A connection left its channel. The detail is the reason, and the length field is the time since the connection
-    /// was admitted, in milliseconds.
+    /// A connection left its channel. The detail is the reason, and the length field contains the time in milliseconds
+    /// since the connection was admitted.
     Left,
-    /// A newer connection took the slot of this one. The detail is 1 if the newer connection is a master whose request
-    /// named no role.
+    /// A newer connection took over this one's slot. The detail is 1 if the newer connection is a master whose request
+    /// did not specify a role.
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,
-    /// An event in the life of a message. See [`NotedMessage`] for the detail.
+    /// An event in a message's life. See [`NotedMessage`] for the detail.
     Message,
     /// An API call. The detail contains the call's index in [`NOTED_CALLS`] and the role. `who` is the hash of the
     /// caller's IP address, and `whom` is the hash of the client id.
     ApiCall,
 }
 
-/// An event in the life of a message, for the flight recorder.
+/// An event in a message's life, for the flight recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
     /// Put into its recipient's outbox.
     Relayed,
-    /// Became pending, because the recipient is absent.
+    /// Became pending because the recipient was absent.
     Kept,
     /// Accepted as the answer to a pending call.
     AnsweredCall,
@@ -363,35 +359,36 @@ pub enum Passage {
     /// Dropped because it arrived too late. Either a newer connection of the sender had already sent a message, or the
     /// message had expired.
     Late,
-    /// Moved from the pending store into its recipient's outbox.
+    /// Moved from the pending messages to its recipient's outbox.
     Delivered,
-    /// Confirmed by the recipient's host. Noted only for offers and answers, when the confirmation is discovered.
+    /// Confirmed by the recipient's host. Recorded only for offers and answers, once the shard learns of the
+    /// confirmation.
     Confirmed,
-    /// Taken back before it was sent, because the connection closed or lost its slot.
+    /// Taken back before it was sent, because its connection closed or lost its slot.
     Returned,
-    /// Became pending again, because it was sent but the recipient's host did not acknowledge it.
+    /// Became pending again because the recipient's host did not acknowledge it.
     Unconfirmed,
-    /// Sent again to the next master. The message is an offer that the previous master received but did not answer, or
-    /// a candidate for such an offer.
+    /// Sent again, to the next master: an offer that the previous master received but did not answer, or a candidate
+    /// for such an offer.
     Repeated,
     /// Overwritten by a newer message while it was pending.
     Overwritten,
-    /// Expired while it was pending, because no recipient connected in time.
+    /// Expired while pending, because no recipient connected in time.
     Expired,
-    /// Evicted for lack of space, either while it was pending or when it was about to become pending again.
+    /// Evicted for lack of space, either while pending or when it was about to become pending again.
     Evicted,
-    /// Withdrawn while it was pending. The viewer had closed its connection, and the same caller has connected another
+    /// Withdrawn while pending, because the viewer had closed its connection and the same caller connected another
     /// viewer.
     Withdrawn,
-    /// Dropped because the call to which it is addressed cannot use it. An example is a candidate for an Alexa call.
+    /// Dropped because the call to which it is addressed cannot use it, such as a candidate for an Alexa call.
     ForCall,
     /// The offer of a player's call, which arrived over HTTP rather than over a WebSocket.
     Called,
-    /// A candidate that was added to a player's call.
+    /// A candidate that was added to the answer to a player's call.
     Gathered,
     /// A player's call has ended. The length field contains the HTTP status of the response.
     CallEnded,
-    /// Not accepted, for this reason.
+    /// Rejected, for this reason.
     Unaccepted(Unaccepted),
 }
 
@@ -436,16 +433,16 @@ pub(crate) struct NotedMessage {
     pub(crate) action: Option<Action>,
     pub(crate) towards: Towards,
     pub(crate) passage: Passage,
-    /// Length of the frame that the recipient is sent. If the payload is too long, the length of the payload.
+    /// Length of the frame that the recipient is sent. If the payload is too long, the payload length.
     pub(crate) bytes: usize,
-    /// Number of candidates in an offer or answer; `None` for other messages and if the message was not parsed.
+    /// Number of candidates in an offer or answer. `None` for other messages, and for messages that were not parsed.
     pub(crate) candidates: Option<usize>,
-    /// The maximum length, if the message exceeds it; otherwise 0.
+    /// The maximum length, if the message exceeds it. Otherwise 0.
     pub(crate) most: usize,
 }
 
 impl NotedMessage {
-    /// Creates a note that contains no number of candidates.
+    /// Creates a note without a number of candidates.
     #[inline]
     pub(crate) fn new(action: Option<Action>, to: Towards, passage: Passage, bytes: usize) -> Self {
         Self {
@@ -458,7 +455,7 @@ impl NotedMessage {
         }
     }
 
-    /// Creates a note of an event in the life of a pending message.
+    /// Creates a note about an event in a pending message's life.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             candidates: (passage == Passage::Kept)
@@ -468,7 +465,7 @@ impl NotedMessage {
         }
     }
 
-    /// Returns the number of candidates as encoded in a note.
+    /// Returns the number of candidates in the encoding used in notes.
     #[inline]
     fn looked(&self) -> u64 {
         let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);
@@ -509,7 +506,7 @@ pub(crate) fn look_into(action: Action, text: &[u8]) -> Option<usize> {
     (action != Action::IceCandidate).then(|| base64::candidates(text))
 }
 
-/// Decodes the length of a name and the number of candidates from the first word of a note.
+/// Decodes the name length and the number of candidates from the first word of a note.
 pub(crate) fn name_and_candidates(first: u64) -> (u64, Option<u64>) {
     let name = (first & !(u64::MAX << LOOKED_SHIFT)) >> SHIFT;
     (name, (first >> LOOKED_SHIFT).checked_sub(1))
@@ -527,8 +524,7 @@ fn halves(length: usize) -> [u64; 2] {
     [length << SHIFT, length >> 16 << SHIFT]
 }
 
-/// Encodes the actual and the maximum length of a message that was too long, in 24 bits each. Returns 0 for other close
-/// reasons.
+/// Encodes the actual and maximum lengths of an overlong message, in 24 bits each. Returns 0 for other close reasons.
 pub(crate) fn lengths(reason: EndReason) -> u64 {
     let excess = reason.excess();
     u64::from(excess.bytes()) | u64::from(excess.most()) << 24
@@ -553,20 +549,20 @@ const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
 /// Mask of the lower 48 bits of a word.
 pub(crate) const LOW: u64 = (1 << SHIFT) - 1;
 
-/// Value that stands for no connection.
+/// Value that represents no connection.
 pub(crate) const NOBODY: u64 = LOW;
 
-/// Number of bytes of a client id that fit into one note.
+/// Number of client id bytes that fit into one note.
 pub(crate) const NAME_BYTES: usize = 24;
 
-/// The API calls to note. Clients make them before they connect.
+/// The API calls to record: those that clients make before they connect.
 pub(crate) const NOTED_CALLS: [Operation; 3] = [
     Operation::DescribeSignalingChannel,
     Operation::GetSignalingChannelEndpoint,
     Operation::GetIceServerConfig,
 ];
 
-/// All events except [`Passage::Unaccepted`]. The number of an event is its index.
+/// All events except [`Passage::Unaccepted`]. An event is encoded as its index.
 const PASSAGES: [Passage; 18] = [
     Passage::Relayed,
     Passage::Kept,

@@ -1,5 +1,5 @@
 //! Authenticates requests on the shard that accepted the connection, and issues temporary credentials. Also tracks the
-//! progress of rechecks of open connections.
+//! progress of the recheck of open connections.
 
 use crate::address_shares;
 use crate::auth::grant_rates::GrantRates;
@@ -21,35 +21,34 @@ use codec::policy::KeyName;
 use codec::sigv4::{self, Service};
 use std::sync::Arc;
 
-/// The authentication state of a shard: signature checks, session keys, provider keys and rate limits.
+/// A shard's authentication state: signature checks, session keys, provider keys and rate limits.
 ///
-/// Invariant: temporary credentials sealed on this shard can be opened with the same keys.
+/// Invariant: the keys that seal temporary credentials on this shard also open them.
 pub(crate) struct Gate {
-    /// Checks signatures; `None` if signatures are not checked.
+    /// Checks signatures. `None` if signatures are not checked.
     authenticator: Option<Authenticator>,
-    /// The caller of every request if signatures are not checked.
+    /// The caller to which every request is attributed if signatures are not checked.
     anyone: Caller,
     /// The limits on a request head.
     head: HeadLimits,
-    /// The keys with which temporary credentials are sealed.
+    /// The keys that seal temporary credentials.
     session_keys: Arc<SessionKeys>,
     /// The source of nonces for sealing temporary credentials.
     nonces: Nonces,
-    /// The temporary sessions that open connections use, shared with the other shards.
+    /// The temporary sessions used by open connections, shared with the other shards.
     sessions: SharedSessions,
-    /// Progress of the recheck of open connections, which follows a reload of the credentials.
+    /// Progress of the recheck of open connections after a reload of the credentials.
     walk: Option<Walk>,
-    /// Public keys fetched from the OpenID providers.
+    /// Public keys fetched from OpenID providers.
     keyring: Arc<Keyring>,
-    /// Rate limits on unsigned sign-ins, per address.
+    /// Per-address rate limits on unsigned sign-ins.
     sign_ins: KeyedRates<address_shares::Origin>,
-    /// Rate limits on requests for temporary credentials that were refused, per caller.
+    /// Per-caller rate limits on refused requests for temporary credentials.
     refused_grants: KeyedRates<u64>,
 }
 
 impl Gate {
-    /// Creates a gate with these keys. `account` is the account to which all callers belong if signatures are not
-    /// checked.
+    /// Creates a gate with these keys. `account` is the account of all callers if signatures are not checked.
     pub(crate) fn new(keys: StartKeys, account: &str, head: HeadLimits) -> Self {
         let StartKeys {
             authenticator,
@@ -70,17 +69,12 @@ impl Gate {
         }
     }
 
-    /// Whether requests must be signed.
-    pub(crate) fn asks_for_signatures(&self) -> bool {
-        self.authenticator.is_some()
-    }
-
-    /// Parses a request head again from the text that was stored.
+    /// Parses a request head again from its stored text.
     pub(crate) fn reread<'h>(&self, text: &'h [u8]) -> Option<Head<'h>> {
         Head::parse(text, &self.head).ok()
     }
 
-    /// Refuses a request whose head alone is reason enough to refuse it, before the body is read.
+    /// Refuses a request before its body is read, if the head alone is reason enough.
     pub(crate) fn precheck(
         &mut self,
         head: &Head<'_>,
@@ -93,8 +87,8 @@ impl Gate {
         }
     }
 
-    /// Returns the caller that signed a request. Returns the anonymous caller if signatures are not checked. `head` is
-    /// the text of the request head, which has already been parsed once.
+    /// Returns the caller that signed a request, or the anonymous caller if signatures are not checked. `head` is the
+    /// text of the request head, which has already been parsed once.
     pub(crate) fn authenticate(
         &mut self,
         head: Option<&[u8]>,
@@ -111,7 +105,7 @@ impl Gate {
         Ok(with_origin(caller, &head, peer, at))
     }
 
-    /// Returns the caller that signed a player's token. The signature does not cover the body of the request.
+    /// Returns the caller that signed a player's token. The signature does not cover the request body.
     pub(crate) fn authenticate_player(
         &mut self,
         head: &Head<'_>,
@@ -142,13 +136,13 @@ impl Gate {
     }
 }
 
-/// Tells operators why requests of a caller are refused without being parsed.
+/// Tells operators why a caller's requests are refused without being parsed.
 const REFUSED_TOO_OFTEN: &str = "calls of this caller for temporary credentials were refused too often: find out \
                                  why, and let it stop or pause";
 
 impl Gate {
-    /// Issues temporary credentials to an authenticated caller. They expire no later than the principal that is the
-    /// root of the caller's credentials.
+    /// Issues temporary credentials to an authenticated caller. They expire no later than the principal from which the
+    /// caller's credentials are derived.
     ///
     /// # Errors
     /// Fails as described in [`SealError`].
@@ -180,24 +174,23 @@ impl Gate {
         self.session_keys.seal(&nonce, &grant, secret)
     }
 
-    /// Returns the principals and roles in force; `None` if signatures are not checked.
+    /// Returns the current principals and roles, or `None` if signatures are not checked.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.authenticator.as_ref().map(Authenticator::credentials)
     }
 
-    /// Returns whether to accept an unsigned form of this length. The form may sign in with a provider's token.
+    /// Returns whether to accept an unsigned form of this length. Such a form may be a sign-in with a provider's token.
     pub(crate) fn takes_unsigned(&self, length: usize) -> bool {
         self.authenticator.is_some() && length <= UNSIGNED_FORM_BYTES_MAX
     }
 
-    /// Counts an unsigned sign-in from an address. Returns `false` if the address exceeds its rate limit.
+    /// Counts an unsigned sign-in from an address. Returns `false` if the address has exceeded its rate limit.
     pub(crate) fn may_sign_in(&mut self, peer: Peer, at: Moment) -> bool {
         let origin = address_shares::Origin::of(peer.remote.ip());
         self.sign_ins.take(origin, at.now)
     }
 
-    /// Verifies a token of an OpenID provider and returns the caller. If signatures are not checked, the token is not
-    /// verified.
+    /// Verifies an OpenID provider's token and returns the caller. If signatures are not checked, neither is the token.
     ///
     /// # Errors
     /// Fails as described in [`TokenFault`].
@@ -227,11 +220,11 @@ impl Gate {
         Ok(caller.from_origin(Origin::of(peer, now_s)))
     }
 
-    /// Checks whether temporary credentials may be issued to a caller now. There is a rate limit on the account's calls
-    /// and one on the caller's refused calls. `hash` is the hash of the caller.
+    /// Checks whether temporary credentials may be issued to a caller now. One rate limit applies to the account's
+    /// calls, and another to the caller's refused calls. `hash` is the caller's hash.
     ///
     /// # Errors
-    /// Returns an explanation for operators. It is empty if the account exceeds its rate limit.
+    /// Returns an explanation for operators, which is empty if the account has exceeded its rate limit.
     pub(crate) fn may_grant(
         &self,
         caller: &Caller,
@@ -247,29 +240,26 @@ impl Gate {
         if has { Ok(()) } else { Err("") }
     }
 
-    /// Counts that temporary credentials were issued to a caller.
-    pub(crate) fn count_grant(&self, caller: &Caller, hash: u64, rate: Rate, at: Moment) {
-        if let Some(rates) = self.grant_rates(caller) {
-            rates.take(hash, rate, at.now);
+    /// Counts a call for temporary credentials. `ok` tells whether they were issued.
+    pub(crate) fn count_grant(&mut self, to: &Caller, hash: u64, rate: Rate, ok: bool, now: Now) {
+        if !ok {
+            self.refused_grants.take(hash, now);
+        } else if let Some(rates) = self.grant_rates(to) {
+            rates.take(hash, rate, now);
         }
-    }
-
-    /// Counts a refused call for temporary credentials.
-    pub(crate) fn count_refused_grant(&mut self, hash: u64, at: Moment) {
-        self.refused_grants.take(hash, at.now);
     }
 
     fn grant_rates(&self, caller: &Caller) -> Option<&GrantRates> {
         self.credentials()?.grant_rates(caller.account())
     }
 
-    /// Returns how many bytes have been hashed to check signatures since startup.
+    /// Returns the number of bytes hashed since startup to check signatures.
     pub(crate) fn hashed_bytes(&self) -> u64 {
         let authenticator = self.authenticator.as_ref();
         authenticator.map_or(0, Authenticator::hashed_bytes)
     }
 
-    /// Returns the texts that the last signature check compared.
+    /// Returns the strings that the last signature check compared.
     pub(crate) fn signature(&self) -> Option<SignatureEvidence<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         let (canonical_request, string_to_sign) = authenticator.compared();
@@ -297,8 +287,7 @@ impl Gate {
         true
     }
 
-    /// Returns the credentials currently in force, for rechecking callers. Returns `None` if signatures are not
-    /// checked.
+    /// Returns the current credentials for rechecking callers, or `None` if signatures are not checked.
     pub(crate) fn in_force(&mut self, at: Moment) -> Option<InForce<'_>> {
         let authenticator = self.authenticator.as_ref()?;
         Some(InForce {
@@ -337,7 +326,7 @@ impl Gate {
     }
 }
 
-/// Adds the origin of the request to the caller. Headers are copied only if the caller's policies test them.
+/// Adds the request's origin to the caller. Headers are copied only if the caller's policies test them.
 fn with_origin(caller: Caller, head: &Head<'_>, peer: Peer, at: Moment) -> Caller {
     let names_headers = caller.reads(KeyName::UserAgent) || caller.reads(KeyName::Referer);
     let headers = names_headers.then(|| {
@@ -358,7 +347,7 @@ fn service(target: Target) -> Service {
     }
 }
 
-// How all open connections are rechecked after the credentials have changed.
+// The recheck of all open connections after the credentials have changed.
 //
 // ```text
 //  credentials ─► Counting ─► Summing ──────────────► Marking ─► over
@@ -366,8 +355,7 @@ fn service(target: Target) -> Service {
 //                 checked     counted, and 10 s if    closed within the 5 s
 //                             more than half refused
 // ```
-// A connection that has been scheduled to close is checked once more at that time, against the credentials then in
-// force.
+// A connection scheduled to close is checked once more at that time, against the credentials in force by then.
 
 /// A recheck of all open connections.
 #[derive(Debug)]
@@ -376,13 +364,13 @@ pub(crate) struct Walk {
     pub(crate) stage: WalkStage,
 }
 
-/// The stages of a recheck.
+/// The stage of a recheck.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WalkStage {
-    /// Checks connections, starting at this table position. The second value contains the counts so far.
+    /// Checks connections, starting at this table position. The second field contains the counts so far.
     Counting(usize, RecheckSum),
-    /// Waits for the counts of the other shards, or for new credentials. The next check is not before this time. The
-    /// flag is set once the counts of all shards are known.
+    /// Waits for the other shards' counts, or for new credentials. The next check takes place at this time at the
+    /// earliest. The flag is set once all shards' counts are known.
     Summing(Now, bool),
     /// Schedules the closing of the connections that are no longer authorized, starting at this table position. All of
     /// them are closed by this time.
@@ -412,17 +400,17 @@ impl Walk {
         }
     }
 
-    /// Schedules the next attempt to add up the counts of all shards.
+    /// Schedules the next attempt to add up all shards' counts.
     pub(crate) fn looks_again(&mut self, now: Now) {
         self.stage = WalkStage::Summing(now.after(RECHECK_LOOK_MS), false);
     }
 
-    /// Waits for new credentials, because with the current ones more than half of the connections would be closed.
+    /// Waits for new credentials, because the current ones would close more than half of the connections.
     pub(crate) fn waits(&mut self) {
         self.stage = WalkStage::Summing(self.began.after(RECHECK_WAIT_MS), true);
     }
 
-    /// Starts to schedule the closing of connections that are no longer authorized. `waited` is `true` if the recheck
+    /// Starts to schedule the closing of connections that are no longer authorized. `waited` tells whether the recheck
     /// has waited for new credentials.
     pub(crate) fn marks(&mut self, waited: bool) {
         let from = if waited { RECHECK_WAIT_MS } else { 0 };
@@ -430,11 +418,7 @@ impl Walk {
         self.stage = WalkStage::Marking(0, by);
     }
 
-    pub(crate) fn end(&mut self) {
-        self.stage = WalkStage::Over;
-    }
-
-    /// Returns whether another shard may still hand over connections that were accepted under the previous credentials.
+    /// Returns whether other shards may still hand over connections that were accepted under the previous credentials.
     pub(crate) fn is_recent(&self, now: Now) -> bool {
         now.since(self.began) < RECHECK_LATE_MS
     }

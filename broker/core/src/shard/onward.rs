@@ -1,17 +1,17 @@
-//! Handles requests for channels that other nodes own. Finds the owner, forwards the request, and responds to the
+//! Handles requests for channels owned by other nodes: finds the owner, forwards the request, and responds to the
 //! client if the owner does not.
 //!
-//! The node that accepts a connection verifies the signature, for two reasons. A call by name refers to a channel of
-//! the caller's account, so the caller must be known. Also, clients must authenticate before they can cause connections
-//! between nodes. The owner makes all other decisions, and receives the request unchanged. A request that was forwarded
-//! once is never forwarded again, which prevents loops. Only this one request is forwarded, and the session on the
+//! The signature is verified by the node that accepted the connection, for two reasons. A call by name refers to a
+//! channel in the caller's account, so the caller must be known. Also, clients must authenticate before they can make
+//! nodes connect to each other. The owner receives the request unchanged and makes all other decisions. To prevent
+//! loops, a forwarded request is never forwarded again. Only this one request is forwarded, and the session on the
 //! owner ends after the response (`calls/responses.rs`). The client's next request is again handled by the node to
 //! which the client is connected.
 
 use crate::cluster::leads::Lead;
-use crate::event::{Purpose, UpgradeRole};
+use crate::event::Purpose;
 use crate::id::{Identity, NodeId, SessionKey};
-use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS};
+use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
 use crate::machine::{FailedPass, Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, PendingCall};
 use crate::shard::Sockets;
@@ -24,8 +24,9 @@ use crate::{check::Check, placement::Home, refusal::Refusal};
 use codec::control::{Call, Operation};
 use codec::http::{HeadScanner, ends_connection};
 use codec::link::Kind;
+use codec::signal::Role;
 
-/// Prepares an upgrade to be forwarded to another node. `bytes` contains the request head and all bytes that follow it.
+/// Prepares an upgrade for forwarding to another node. `bytes` contains the request head and all bytes that follow it.
 pub(crate) fn of_upgrade(
     sockets: &Sockets,
     admission: Admission,
@@ -50,16 +51,16 @@ pub(crate) fn of_upgrade(
     }
 }
 
-/// Returns `true` if this node must answer a call. Otherwise, the call is forwarded or refused. `whole` is the request
-/// as received.
+/// Returns `true` if this node must answer a call. Otherwise, forwards or refuses the call. `whole` is the request as
+/// received.
 pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>) -> bool {
-    let (sockets, directory, cx, _) = shard.parts();
+    let (sockets, directory, ..) = shard.parts();
     let BegunCall { key, asked, call } = begun;
     let (key, caller) = (*key, &asked.caller);
     let named = || Some(directory.named(caller, call.channel_name()?));
     let identity = call.arn().map(Identity::of).or_else(named);
     let Some(identity) = identity else {
-        // Any node can list all channels, provided that the nodes can query each other.
+        // Any node can list all channels if the nodes can query each other.
         let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
         if !is_here {
             let refusal = Refusal::unavailable(Check::ListIncomplete, LIST);
@@ -71,19 +72,16 @@ pub(crate) fn call_is_here(shard: &mut State, begun: &BegunCall, whole: Vec<u8>)
         }
         return is_here;
     };
-    let home = sockets.placement().home(&identity, cx.at.now);
-    if matches!(home, Home::Here(_)) {
-        return true;
-    }
-    let onward = of_call(sockets, asked, identity, whole);
-    pass_on(shard, key, home, onward);
-    false
+    let purpose = Purpose::Api(asked.operation);
+    is_here(shard, key, purpose, asked, &identity, whole)
 }
 
-/// Returns `true` if a player's channel is on this node. Otherwise, the request is forwarded or refused.
-pub(crate) fn player_is_here(
+/// Returns `true` if the channel of a call, or of a player's request, is on this node. Otherwise, the request is
+/// forwarded or refused. `whole` is the request as received.
+pub(crate) fn is_here(
     shard: &mut State,
     key: SessionKey,
+    purpose: Purpose,
     asked: &PendingCall,
     identity: &Identity,
     whole: Vec<u8>,
@@ -92,105 +90,89 @@ pub(crate) fn player_is_here(
     let home = sockets.placement().home(identity, cx.at.now);
     let is_here = matches!(home, Home::Here(_));
     if !is_here {
-        let identity = identity.clone();
-        let mut onward = of_call(sockets, asked, identity, whole);
-        onward.purpose = Purpose::Whep;
-        onward.client_id.clone_from(&asked.client_id);
+        let onward = Onward {
+            purpose,
+            home: stream_home(sockets, identity),
+            until: None,
+            channel: identity.name().into(),
+            identity: identity.clone(),
+            client_id: asked.client_id.clone(),
+            caller: asked.caller.clone(),
+            call: Some(whole.len()),
+            bytes: whole,
+            record_bytes: usize::MAX,
+            failed: None,
+            counted: sockets.requests.onward.clone(),
+        };
         pass_on(shard, key, home, onward);
     }
     is_here
 }
 
-/// Prepares a call to be forwarded to another node. `whole` is the request as received.
-fn of_call(sockets: &Sockets, asked: &PendingCall, identity: Identity, whole: Vec<u8>) -> Onward {
-    Onward {
-        purpose: Purpose::Api(asked.operation),
-        home: stream_home(sockets, &identity),
-        until: None,
-        channel: identity.name().into(),
-        identity,
-        client_id: None,
-        caller: asked.caller.clone(),
-        call: Some(whole.len()),
-        bytes: whole,
-        record_bytes: usize::MAX,
-        failed: None,
-        counted: sockets.requests.onward.clone(),
-    }
-}
-
 /// Forwards a request to the node that owns its channel. If channels can move between nodes, a request whose channel
-/// has no owner waits for one. A request that was forwarded here also waits if the two nodes disagree about the owner,
-/// since one of them has an outdated map. Otherwise, such requests are refused.
+/// has no owner waits for one. A forwarded request also waits if the two nodes disagree about the owner, since one of
+/// them has an outdated map. If channels cannot move, such requests are refused.
 pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
-    match home {
-        Home::There(node) if !sockets.is_inner(key) => {
-            announce(shard, key, node, onward);
+    let is_inner = sockets.is_inner(key);
+    let failed = onward.failed.filter(|(node, _)| home == Home::There(*node));
+    let is_later = failed.is_some_and(|(_, again)| cx.at.now < again);
+    // A request that has waited until the shutdown is not forwarded any more.
+    let is_over = sockets.drains() && onward.until.is_some();
+    let refusal = match home {
+        Home::There(node) if !is_inner && !is_later && !is_over => {
+            return announce(shard, key, node, onward);
         }
-        Home::There(_) if is_of_next_owner(sockets, home, &onward) => {
+        Home::There(_) if is_inner && is_of_next_owner(sockets, &onward) => {
             sockets.close_when_sent(key, cx.at);
-            sockets.charge(key);
+            return sockets.charge(key);
         }
-        Home::There(_) | Home::Nobody | Home::Here(_) => {
-            let refusal = without_owner(home);
-            wait_for_owner(shard, key, onward, &refusal);
-        }
-    }
+        Home::There(_) if failed.is_some() => unreachable_owner(),
+        Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::Nobody | Home::Here(_) => nobody(),
+    };
+    let onward = Onward { failed, ..onward };
+    wait_for_owner(shard, key, onward, &refusal);
 }
 
-/// Returns whether to close the connection of a forwarded upgrade without a response, because the channel's slot has
-/// moved away from this node. The node that forwarded the upgrade then contacts the new owner. An upgrade whose slot
-/// has yet to arrive here waits instead. A call also waits, since calls must not be repeated.
-fn is_of_next_owner(sockets: &Sockets, home: Home, onward: &Onward) -> bool {
+/// Returns whether to close a forwarded upgrade's connection without a response, because the channel's slot has moved
+/// away from this node. The forwarding node then contacts the new owner. If the slot has yet to arrive here, the
+/// upgrade waits instead. So does a call, because calls must not be repeated.
+fn is_of_next_owner(sockets: &Sockets, onward: &Onward) -> bool {
     let map = sockets.placement().cluster();
     let slot = sockets.placement().slot(&onward.identity);
     let has_left = map.zip(slot).is_some_and(|(map, slot)| map.has_left(slot));
-    matches!(home, Home::There(_)) && has_left && is_upgrade(onward)
+    has_left && is_upgrade(onward)
 }
 
-/// Returns whether a request opens a WebSocket or is a device's poll. Such requests can be repeated.
+/// Returns whether a request is an upgrade to a WebSocket or a device's poll. Such requests can be repeated.
 fn is_upgrade(onward: &Onward) -> bool {
     !matches!(onward.purpose, Purpose::Api(_) | Purpose::Whep)
 }
 
-/// Returns the error for a request whose channel has no owner, or whose owner the nodes disagree about.
-fn without_owner(home: Home) -> Refusal {
-    match home {
-        Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
-        Home::Nobody | Home::Here(_) => nobody(),
-    }
-}
-
-/// Lets a request wait until its channel has an owner that can be reached. The request is refused with `refusal` if
-/// channels cannot move between nodes, if it has waited for too long, or if too many requests are waiting. During
-/// shutdown, the request is always refused.
+/// Makes a request wait until its channel has a reachable owner. Refuses it with `refusal` if channels cannot move
+/// between nodes, if it has waited for too long, or if too many requests are waiting. During shutdown, every such
+/// request is refused.
 fn wait_for_owner(shard: &mut State, key: SessionKey, mut onward: Onward, refusal: &Refusal) {
     let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() {
         return refuse(shard, key, &onward, &shutting_down());
     }
-    let until = *onward
-        .until
-        .get_or_insert_with(|| cx.at.now.after(OWNER_WAIT_MS));
-    if !sockets.owners_change() || cx.at.now >= until || !sockets.requests.may_wait(key) {
+    let until = cx.at.now.after(OWNER_WAIT_MS);
+    let until = *onward.until.get_or_insert(until);
+    let has_room = sockets.requests.without_owner.len() < OWNER_WAITERS_MAX;
+    if !sockets.owners_change() || cx.at.now >= until || !has_room {
         return refuse(shard, key, &onward, refusal);
     }
-    let next = cx.at.now.after(OWNER_LOOK_MS);
-    let Some(http) = sockets.http(key) else {
-        return;
-    };
-    http.stage = HttpStage::AwaitOwner(Box::new(onward));
-    http.deadline = next;
-    sockets.charge(key);
-    sockets.arm(key, next);
+    sockets.requests.without_owner.insert(key);
+    let stage = HttpStage::AwaitOwner(Box::new(onward));
+    sockets.wait_in(key, stage, cx.at.now.after(OWNER_LOOK_MS));
 }
 
-/// Looks up the owner of a waiting request's channel again.
+/// Retries the owner lookup for a waiting request.
 pub(crate) fn look_again(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     sockets.requests.without_owner.remove(&key);
-    let is_inner = sockets.is_inner(key);
     let Some(http) = sockets.http(key) else {
         return;
     };
@@ -198,28 +180,15 @@ pub(crate) fn look_again(shard: &mut State, key: SessionKey) {
     else {
         return;
     };
-    let mut onward = *onward;
     let home = sockets.placement().home(&onward.identity, cx.at.now);
-    onward.failed = onward.failed.filter(|(node, _)| home == Home::There(*node));
-    let failed = onward.failed;
-    let refusal = match home {
-        Home::Here(_) => return ask_again(sockets, key, onward.bytes),
-        Home::There(_) if sockets.drains() && !is_inner => shutting_down(),
-        Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| cx.at.now >= again) => {
-            return announce(shard, key, node, onward);
-        }
-        Home::There(_) if is_inner && is_of_next_owner(sockets, home, &onward) => {
-            sockets.close_when_sent(key, cx.at);
-            return sockets.charge(key);
-        }
-        Home::There(_) if failed.is_some() => unreachable_owner(),
-        Home::There(_) | Home::Nobody => without_owner(home),
-    };
-    wait_for_owner(shard, key, onward, &refusal);
+    if let Home::Here(_) = home {
+        return ask_again(sockets, key, onward.bytes);
+    }
+    pass_on(shard, key, home, *onward);
     shard.sockets.charge(key);
 }
 
-/// Handles a request as if it had just been received, because its channel is now on this node.
+/// Handles a request as if it had just arrived, because its channel is now on this node.
 fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     if let Some(http) = sockets.http(key) {
         bytes.append(&mut http.buffer); // pipelined behind the request
@@ -231,29 +200,21 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
 }
 
 /// Announces that a connection will be handed over to another node once all earlier responses have been sent. If there
-/// is no capacity for it and no other connection can be evicted, refuses the request instead.
+/// is no capacity for it and nothing can be evicted, refuses the request instead.
 fn announce(shard: &mut State, key: SessionKey, node: NodeId, mut onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
     let holder = holder(sockets, &onward);
     if !sockets.admitted.may_enter(holder) {
         return refuse(shard, key, &onward, &no_place());
     }
-    let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
-    onward
-        .until
-        .get_or_insert_with(|| cx.at.now.after(OWNER_WAIT_MS));
-    let Some(http) = sockets.http(key) else {
-        return;
-    };
-    http.stage = HttpStage::AwaitLink(Box::new(onward));
-    http.deadline = deadline;
-    sockets.charge(key);
-    sockets.output(Output::PassOn(key, node));
-    sockets.arm(key, deadline);
+    let until = cx.at.now.after(OWNER_WAIT_MS);
+    onward.until.get_or_insert(until);
+    let stage = HttpStage::AwaitLink(Box::new(onward));
+    sockets.announce(key, stage, Output::PassOn(key, node), cx.at);
 }
 
-/// Returns the request to hand over to another node or to the side thread; `None` if the connection moves to another
-/// shard.
+/// Returns the request to hand over to another node or to the side thread. Returns `None` if the connection moves to
+/// another shard.
 pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     let mut sent = PassedOn {
         peer: parcel.client(),
@@ -285,8 +246,8 @@ pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
     Some(sent)
 }
 
-/// Takes up capacity for a client on a link. Returns `false` if there is no capacity and no other client can be
-/// evicted, or if a WebSocket is requested during shutdown.
+/// Reserves capacity for a client to be forwarded to another node. Returns `false` if there is none and no other client
+/// can be evicted, or if a WebSocket is requested during shutdown.
 pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, NodeId)) -> bool {
     let ParcelLoad::Onward(onward) = &parcel.load else {
         return true; // admin pages have their own limit
@@ -298,7 +259,7 @@ pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, No
     let holder = holder(sockets, onward);
     let enters = sockets.make_room(cx, holder);
     if enters {
-        let is_master = onward.purpose == Purpose::Upgrade(UpgradeRole::Master);
+        let is_master = onward.purpose == Purpose::Upgrade(Role::Master);
         let standing = if is_master {
             Standing::Master
         } else {
@@ -307,19 +268,19 @@ pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, No
         sockets
             .admitted
             .enter(Member::OnLink(place), holder, standing);
-        if let Some(StreamHome { slot, .. }) = onward.home {
+        if let (Some(home), Some(map)) = (onward.home, sockets.shards.placement.cluster()) {
             let lead = Lead {
-                slot,
+                slot: home.slot,
                 node,
                 is_master,
             };
-            sockets.leads_to(place, lead, cx.at.now);
+            sockets.leads.enter(place, lead, map, cx.at.now);
         }
     }
     enters
 }
 
-/// Sends another node's response to the client. Then continues with the requests that were pipelined behind the call.
+/// Sends another node's response to the client, and resumes the requests that were pipelined behind the call.
 pub(crate) fn answered(shard: &mut State, key: SessionKey, answer: &[u8], rest: Vec<u8>) {
     let (sockets, _, cx, _) = shard.parts();
     let close = ends_connection(answer) || sockets.drains();
@@ -331,8 +292,8 @@ pub(crate) fn answered(shard: &mut State, key: SessionKey, answer: &[u8], rest: 
     sockets.await_rest(key, cx.at);
 }
 
-/// Handles a request that another node did not answer, and logs the failure. If `unsent` contains the request, the
-/// request can be repeated, and waits for a node that answers. Otherwise, the client receives a 503 response.
+/// Handles a request that another node did not answer, and logs the failure. If `unsent` contains the request, it can
+/// be repeated and waits for a node that answers. Otherwise, the client receives a 503 response.
 pub(crate) fn bounce(shard: &mut State, mut parcel: Parcel, failed: FailedPass) -> SessionKey {
     let (sockets, _, cx, _) = shard.parts();
     let FailedPass { node, why, unsent } = failed;
@@ -352,7 +313,7 @@ pub(crate) fn bounce(shard: &mut State, mut parcel: Parcel, failed: FailedPass) 
         refuse(shard, key, &onward, &no_room());
         return key;
     }
-    // If the node has lost the channel, it closed the connection on purpose, so that the next owner is contacted.
+    // If the node no longer has the channel, it closed the connection on purpose, so that the next owner is contacted.
     if sockets.placement().home(&onward.identity, cx.at.now) == Home::There(node) {
         let map = sockets.placement().cluster();
         let name = map.map_or("", |map| map.name(node));
@@ -384,8 +345,8 @@ fn refuse(shard: &mut State, key: SessionKey, of: &Onward, why: &Refusal) {
     responses::refuse(shard, &evidence, why);
 }
 
-/// Returns the slot and the account by which a link identifies the stream of a forwarded client. Returns `None` outside
-/// a cluster.
+/// Returns the slot and the account that identify a forwarded client's stream on a link. Returns `None` outside a
+/// cluster.
 fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     let placement = sockets.placement();
     Some(StreamHome {
@@ -394,7 +355,7 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
     })
 }
 
-/// Returns the caller to which a client on a link is charged.
+/// Returns the caller charged for a forwarded client.
 fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
     sockets
         .admitted

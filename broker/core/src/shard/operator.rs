@@ -1,5 +1,5 @@
-//! Operators' queries and requests to a shard, and the shard's replies. They concern channels, connections and their
-//! history, and the import of channels.
+//! Operators' queries and requests to a shard, and its replies. They cover channels, connections, connection history
+//! and the import of channels.
 
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -31,62 +31,64 @@ use std::sync::Arc;
 pub enum Question {
     /// Lists channels, sorted by name and then by identity.
     Page {
-        ///  The prefix that the channel names must have.
+        /// Prefix that channel names must have.
         prefix: Box<str>,
         ///  The last channel of the previous page; `None` for the first page.
         after: Option<Identity>,
         ///  Maximum number of channels to list, at most [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
-        /// A client id. If set, [`ChannelLine::has_viewer`] tells which of the channels have a viewer with this id.
+        /// Client id. If set, [`ChannelLine::has_viewer`] tells which of the channels have a viewer with this id.
         viewer: Option<Box<str>>,
         ///  Whether to fill in [`ChannelLine::presence`] and [`ChannelLine::credential`].
         presence: bool,
     },
     /// Returns the details of one channel.
     Channel(Identity),
-    /// Lists the events of a channel, newest first.
+    /// Lists a channel's events, newest first.
     Trace {
         ///  The channel whose events are listed.
         identity: Identity,
-        /// Where to continue. `None` in the first step; afterwards, the value that the previous step returned.
+        /// Position at which to continue. `None` in the first step; afterwards, the position that the previous step
+        /// returned.
         from: Option<TracePlace>,
         ///  Maximum number of events to return.
         limit: usize,
     },
-    /// Finds the channel and the client id of a connection. The second value is where to continue; `None` in the first
-    /// step.
+    /// Finds a connection's channel and client id. The second field is the position at which to continue, or `None` in
+    /// the first step.
     Session(SessionKey, Option<NonZeroU64>),
     /// Sends RECONNECT_ICE_SERVER to all current connections, or to those of one channel. Connections that do not
-    /// support this message are closed.
+    /// support this message are closed instead.
     ReconnectIce {
         ///  The channel whose connections are notified; `None` for all channels.
         channel: Option<Identity>,
-        /// The table position at which to continue. Each reply contains the position for the next step.
+        /// Table position at which to continue. Each reply contains the position for the next step.
         from: usize,
     },
     /// Closes connections of one channel, including superseded ones.
     Disconnect {
-        /// The channel whose connections are closed.
+        /// The channel whose connections to close.
         channel: Identity,
-        /// Which connections to close.
+        /// The connections to close.
         which: Connections,
     },
-    /// Imports channels. Each shard reserves the names that it owns, provided that they are free.
+    /// Imports channels. Each shard reserves the names it owns, provided that they are free.
     Import(Arc<[Record]>),
     /// Releases the names that were reserved for an import.
     ImportWithdrawn(Arc<[Record]>),
-    /// Lists the connections that have been replaced by a newer one but are still open.
+    /// Lists connections that are still open although a newer connection has replaced them.
     Displaced,
-    /// Returns the usage of each account. The value is the table position at which to continue, which the previous step
-    /// returned.
+    /// Returns the usage per account. The field is the table position at which to continue, as returned by the previous
+    /// step.
     Usage(usize),
     /// Adds a fault on behalf of a test. Available only with `--dev`.
     AddFault(SharedRule),
-    /// Removes everything that a test has created. No effect without `--dev`.
+    /// Removes everything that a test has created. Has no effect without `--dev`.
     Reset(Reset),
-    /// Lists the findings, which are requests that the strict profile would have refused. Empty without `--dev`.
+    /// Lists the findings: requests that the strict profile would have refused. Empty without `--dev`.
     Parity,
-    /// Erases notes of the flight recorder. The second value is where to continue; `None` in the first step.
+    /// Erases flight recorder notes. The second field is the position at which to continue, or `None` in the first
+    /// step.
     Forget(Forget, Option<NonZeroU64>),
 }
 
@@ -99,7 +101,7 @@ pub enum Connections {
     Masters,
     /// Connections of viewers.
     Viewers,
-    /// All connections of viewers with this client id.
+    /// All viewer connections with this client id.
     Viewer(Box<str>),
 }
 
@@ -110,37 +112,37 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The details of the channel, or `None` if the channel is not on this shard.
     Channel(Option<Box<ChannelView>>),
-    /// A step of the channel's trace, or `None` if the channel is not on this shard.
+    /// One step of the channel's trace, or `None` if the channel is not on this shard.
     Trace(Option<Box<TraceStep>>),
-    /// The result of one step of the search for a connection.
+    /// The result of one step of a connection lookup.
     Session(Box<SessionStep>),
-    /// The number of connections that this step has notified, and where to continue. The latter is `None` if there are
-    /// no more connections.
+    /// The number of connections notified by this step, and the position at which to continue, or `None` if no
+    /// connections are left.
     Reconnected(u64, Option<usize>),
     /// Number of connections being closed, or `None` if the channel is not on this shard.
     Disconnected(Option<u64>),
     /// The shard's part of the import.
     Import(Box<ImportPart>),
-    /// The connections that were replaced but are still open, grouped by channel. At most [`DISPLACED_TOLD_MAX`] are
-    /// listed.
+    /// Connections that are still open although they were replaced, grouped by channel. At most [`DISPLACED_TOLD_MAX`]
+    /// are listed.
     Displaced(Vec<DisplacedLine>),
-    /// The usage of the accounts that this step has found, and where to continue. The latter is `None` if there are no
-    /// more connections.
+    /// The usage of the accounts found by this step, and the position at which to continue, or `None` if no connections
+    /// are left.
     Usage(Box<UsageTable>, Option<usize>),
-    /// The request was carried out; there is nothing to return.
+    /// The request was carried out. There is nothing to return.
     Done,
     /// The result of this step of the reset.
     Reset(ResetStep),
     /// The findings.
     Findings(Vec<StrictFinding>),
-    /// The number of events that this step has erased, and where to continue. The latter is `None` if there are no more
-    /// events.
+    /// The number of events erased by this step, and the position at which to continue, or `None` if no events are
+    /// left.
     Forgotten(u64, Option<NonZeroU64>),
 }
 
-// Answers operators' requests: lists channels, shows the details of one, and makes clients fetch the ICE servers again.
+// Answers operators' requests: lists channels, shows a channel's details, and makes clients refetch their ICE servers.
 //
-// Replies are copies made between two turns. Pages and steps are bounded, so that no turn takes long.
+// Replies are copies made between turns. Pages and steps are bounded so that no turn takes long.
 
 /// Sends RECONNECT_ICE_SERVER to all connections of a channel.
 pub(crate) fn reconnect_all(shard: &mut State, of: &Identity) -> Reply {
@@ -152,8 +154,7 @@ pub(crate) fn reconnect_all(shard: &mut State, of: &Identity) -> Reply {
     Reply::Reconnected(notified.count() as u64, None)
 }
 
-/// Sends RECONNECT_ICE_SERVER to connections, starting at table position `from`. The number of connections per step is
-/// limited.
+/// Sends RECONNECT_ICE_SERVER to a limited number of connections, starting at table position `from`.
 pub(crate) fn reconnect_some(sockets: &mut Sockets, cx: &mut Context, from: usize) -> Reply {
     let slots = sockets.places();
     let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
@@ -166,7 +167,7 @@ pub(crate) fn reconnect_some(sockets: &mut Sockets, cx: &mut Context, from: usiz
     Reply::Reconnected(notified as u64, (next < slots).then_some(next))
 }
 
-/// Closes the selected connections of a channel. Returns their number, or `None` if the channel is not on this shard.
+/// Closes the selected connections of a channel. Returns how many, or `None` if the channel is not on this shard.
 pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) -> Option<u64> {
     let (sockets, directory, cx, _) = shard.parts();
     let mut meant = directory.members(directory.key_of(of)?);
@@ -200,12 +201,12 @@ pub struct ChannelLine {
     pub viewers: usize,
     /// Number of pending messages.
     pub pending: usize,
-    /// Whether the viewer with the client id given in the query is connected.
+    /// Whether the viewer whose client id the query specifies is connected.
     pub has_viewer: bool,
-    /// The presence on the channel. Set if the query asks for it and at least one client is connected or waiting.
+    /// The channel's presence. Set if the query asks for it and at least one client is connected or waiting.
     pub presence: Option<Box<Presence>>,
-    /// The name and the access key of the principal that the connected master uses. Set if the query asks for presence
-    /// and the master has a principal.
+    /// The name and access key of the principal used by the connected master. Set if the query asks for presence and
+    /// the master has a principal.
     pub credential: Option<(Box<str>, Box<str>)>,
 }
 
@@ -214,40 +215,40 @@ pub struct ChannelLine {
 pub struct ChannelView {
     /// The channel's record.
     pub record: Arc<Record>,
-    /// The master, if one is connected.
+    /// The connected master, if any.
     pub master: Option<PeerView>,
     /// The connected viewers, sorted by client id.
     pub viewers: Vec<PeerView>,
-    /// The messages that are pending for absent peers, in the order in which the channel accepted them.
+    /// Messages that are pending for absent peers, in the order in which the channel accepted them.
     pub pending: Vec<PendingView>,
-    /// Number of connections that were replaced but are still open.
+    /// Number of connections that are still open although a newer connection replaced them.
     pub superseded: usize,
     /// Number of pending Alexa and player calls.
     pub waiting_calls: usize,
-    /// The presence on the channel; `None` while the channel's slot is moving.
+    /// The channel's presence, or `None` while the channel's slot is moving.
     pub presence: Option<Presence>,
 }
 
-/// A peer connected to a channel, as shown to operators.
+/// A connected peer, as shown to operators.
 #[derive(Clone, Debug)]
 pub struct PeerView {
-    /// The client id; `None` for a master.
+    /// The client id, or `None` for a master.
     pub client_id: Option<Box<str>>,
     /// When the connection was admitted.
     pub connected_at: Wall,
-    /// The address of the peer.
+    /// The peer's address.
     pub remote: SocketAddr,
     /// Whether the connection uses TLS.
     pub tls: bool,
-    /// Number of messages received from the peer, including those that were refused.
+    /// Number of messages received from the peer, including refused ones.
     pub messages_in: u32,
-    /// Number of messages that have been sent to the peer in full.
+    /// Number of messages that were sent to the peer in full.
     pub messages_out: u32,
-    /// Milliseconds since the last bytes were received from the peer.
+    /// Milliseconds since bytes were last received from the peer.
     pub last_frame_age_ms: u64,
-    /// Number of bytes that are queued to be sent to the peer.
+    /// Number of bytes queued for the peer.
     pub outbox_bytes: usize,
-    /// Number of bytes of messages that were sent to the peer and are not yet confirmed.
+    /// Number of message bytes that were sent to the peer but are not yet confirmed.
     pub unconfirmed_bytes: usize,
 }
 
@@ -262,13 +263,13 @@ pub struct PendingView {
     pub action: Action,
     /// Length of the message's frame, in bytes.
     pub bytes: usize,
-    /// Milliseconds since the message was accepted. Derived from the time at which it expires, so changing the
-    /// channel's MessageTtlSeconds in the meantime makes the value wrong.
+    /// Milliseconds since the message was accepted. This is derived from its expiry time, so the value is wrong if the
+    /// channel's MessageTtlSeconds has changed in the meantime.
     pub age_ms: u64,
 }
 
-/// Lists the first `limit` channels that follow `after`. Merges the sorted lists of names that exist for each account
-/// and region.
+/// Lists the first `limit` channels after `after`, by merging the sorted lists of names that exist per account and
+/// region.
 pub(crate) fn inspect_page(
     directory: &mut Directory,
     prefix: &str,
@@ -322,7 +323,7 @@ fn line(directory: &Directory, key: ChannelKey, viewer: Option<&str>) -> Option<
     })
 }
 
-/// Adds the presence to the channels of a page that have connected or waiting clients.
+/// Adds the presence to the listed channels that have connected or waiting clients.
 pub(crate) fn read_presence(shard: &mut State, lines: &mut [ChannelLine]) {
     for line in lines {
         let directory = &shard.directory;
@@ -396,7 +397,7 @@ pub(crate) fn view(shard: &mut State, key: ChannelKey) -> Option<ChannelView> {
     Some(view)
 }
 
-/// Returns where the page starts in the list of names of one account and region.
+/// Returns where the page starts in the list of names for one account and region.
 fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity> {
     let Some(after) = after.filter(|after| after.name() >= prefix) else {
         return Bound::Included(Identity::from_text(&format!("{group}{prefix}")));
@@ -409,26 +410,26 @@ fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity>
     }
 }
 
-/// A connection that was replaced by a newer one but is still open. The connection may send messages but receives none.
+/// A connection that is still open although a newer one replaced it. It may send messages but receives none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplacedLine {
     /// The connection that lost its slot.
     pub session: SessionKey,
     /// The ARN of the channel.
     pub arn: ChannelArn,
-    /// The client id; `None` for a master.
+    /// The client id, or `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// Address of the connection's peer.
+    /// The peer's address.
     pub remote: SocketAddr,
-    /// The address of the client that holds the slot now.
+    /// Address of the client that now holds the slot.
     pub by: SocketAddr,
     /// When the connection lost the slot.
     pub since: Wall,
-    /// Whether any bytes have been received on the connection since it was replaced.
+    /// Whether the connection has received any bytes since it was replaced.
     pub sends: bool,
 }
 
-/// Lists the open connections that were replaced at least [`DISPLACED_MS`] ago.
+/// Lists open connections that were replaced at least [`DISPLACED_MS`] ago.
 pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment) -> Reply {
     let mut lines = Vec::new();
     for channel in directory.displaced() {
@@ -458,7 +459,7 @@ pub(crate) fn displaced(sockets: &Sockets, directory: &mut Directory, at: Moment
     Reply::Displaced(lines)
 }
 
-/// Returns the details of a connection. Returns `None` if the connection was replaced or is closing.
+/// Returns the details of a connection, or `None` if it was replaced or is closing.
 fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     let web_socket = session.open().filter(|web_socket| !web_socket.superseded)?;
     let age_ms = at.now.since(web_socket.opened());
@@ -475,20 +476,20 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     })
 }
 
-// Finds the channel and client of a connection for operators. An open connection is found by its session, and one that
-// has left by the flight recorder's notes. A bounded number of notes is read per step.
+// Looks up a connection's channel and client for operators. An open connection is found through its session, and one
+// that has left through the flight recorder's notes. Each step reads a bounded number of notes.
 
-/// The result of one step of the search for a connection.
+/// The result of one step of a connection lookup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStep {
-    /// The channel, and the client id if the connection belongs to a viewer. `None` if the step has not found the
+    /// The channel, and the client id if the connection belongs to a viewer. `None` if this step did not find the
     /// connection, or if the channel no longer exists.
     pub found: Option<(Identity, Option<Box<str>>)>,
-    /// The note before which the next step continues; `None` if the search is complete.
+    /// The next step reads the notes before this one. `None` if the search is complete.
     pub next: Option<NonZeroU64>,
 }
 
-/// Searches for `of` among the open connections, and then in as many notes as one step may read.
+/// Searches the open connections for `of`, and then as many notes as one step may read.
 pub(crate) fn look_up(shard: &State, of: SessionKey, before: Option<NonZeroU64>) -> SessionStep {
     let (sockets, directory) = (&shard.sockets, &shard.directory);
     let recorder = shard.cx.telemetry.recorder();
@@ -516,22 +517,22 @@ fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>
     }
 }
 
-// Channels that an operator imports at runtime. Each shard reserves the names that it owns, then the store commits all
-// channels at once. When the store reports this, the channels are created ([`Directory::committed`]).
+// Channels that an operator imports at runtime. Each shard reserves the names it owns, then the store commits all
+// channels at once. Once the store has reported this, the channels are created ([`Directory::committed`]).
 
-/// A shard's part of an import, which covers the channels that the shard owns.
+/// One shard's part of an import: the channels that this shard owns.
 #[derive(Clone, Debug, Default)]
 pub struct ImportPart {
-    /// The names that are reserved until the store reports that the channels were created. Each element is the position
-    /// in the imported list and the key of the channel.
+    /// Names that are reserved until the store reports that the channels were created. Each element contains the
+    /// position in the imported list and the channel's key.
     pub kept: Vec<(usize, ChannelKey)>,
-    /// The records of channels in the list that already exist.
+    /// Records of listed channels that already exist.
     pub there: Vec<Arc<Record>>,
-    /// The channels that cannot be created now. Each element is the position in the imported list and the reason.
+    /// Channels that cannot be created now. Each element contains the position in the imported list and the reason.
     pub faults: Vec<(usize, &'static str)>,
 }
 
-/// Reserves the names in the imported list that this shard owns and that are free.
+/// Reserves those names in the imported list that this shard owns and that are free.
 pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
     let (sockets, directory, cx, _) = shard.parts();
     let mut part = ImportPart::default();
@@ -566,8 +567,8 @@ pub(crate) fn withdraw_import(shard: &mut State, records: &[Record]) -> Reply {
     Reply::Done
 }
 
-/// Inserts an imported channel into the tables. The channel remains in the creating state until the store reports that
-/// it was created. Returns `None` if there is no room.
+/// Inserts an imported channel into the tables, in the creating state, where it remains until the store reports that it
+/// was created. Returns `None` if there is no room.
 fn keep_name(directory: &mut Directory, record: &Record, at: Wall) -> Option<ChannelKey> {
     let (identity, more) = (Identity::of(&record.arn), record.holding());
     let (elsewhere, kind) = (Holding::default(), ErrorKind::ServiceUnavailable);

@@ -1,5 +1,4 @@
-//! Operators' requests that need the whole state of a shard. Also reports the presence on watched channels after each
-//! input.
+//! Operator requests that need a shard's whole state. Also reports the presence of watched channels after each input.
 
 use crate::channel::{Channel, Live};
 use crate::id::{Account, CallerId, ChannelKey, Identity, SessionKey};
@@ -12,14 +11,14 @@ use crate::shard::dev::{Reset, ResetStep, SharedRule, connection_faults, message
 use crate::shard::directory::calls::wait_ms;
 use crate::shard::operator::{self, Question, Reply, read_presence, view};
 use crate::shard::state::State;
-use crate::shard::trace::{self, TraceQuestion};
+use crate::shard::trace;
 use crate::shard::usage::{Usage, UsageTable};
 use crate::shard::{Context, Directory, Shard, Sockets, dev};
 use crate::time::{Moment, Now, Wall};
 use codec::signal::Action;
 
 impl Shard {
-    /// Answers an operator's query, or carries out one step of an operator's request.
+    /// Answers an operator's query, or performs one step of an operator's request.
     pub(crate) fn answer_operator(&mut self, question: Question) -> Reply {
         let (sockets, directory, cx, ..) = self.state.parts();
         match question {
@@ -47,12 +46,7 @@ impl Shard {
                 from,
                 limit,
             } => {
-                let wanted = TraceQuestion {
-                    identity,
-                    from,
-                    limit,
-                };
-                let step = trace::step(&self.state, &wanted);
+                let step = trace::step(&self.state, &identity, from, limit);
                 Reply::Trace(step.map(Box::new))
             }
             Question::Session(session, before) => {
@@ -83,12 +77,15 @@ impl Shard {
     }
 }
 
-// Operators' requests to the interposer of `--dev`.
+// Operator requests to the `--dev` interposer.
 
 impl Shard {
-    /// Adds a fault. If it acts on sessions, it is also applied to the sessions that are already open.
+    /// Adds a fault. If it is a session fault, it is also applied to the sessions that are already open.
     fn add_fault(&mut self, rule: SharedRule) -> Reply {
-        let is_of_sessions = dev::add_fault(&mut self.state, rule);
+        let is_of_sessions = rule.act.on_session().is_some();
+        if let Some((own, _, _, cx)) = self.state.interposed() {
+            own.faults.add(rule, cx.at.now);
+        }
         let places = self.state.sockets.places();
         for slot in 0..if is_of_sessions { places } else { 0 } {
             if let Some(key) = self.state.sockets.session_at(slot) {
@@ -120,11 +117,11 @@ impl Shard {
     }
 }
 
-// Usage of accounts, for `GET /usage` and the metrics.
+// Usage per account, for `GET /usage` and the metrics.
 
-/// Answers one step of a query for the usage of all accounts. Each step adds up the messages of a limited number of
-/// open connections, starting at table position `from`. The first step also returns everything else. The messages of a
-/// connection that closes between two steps are missing from the result, and appear in the next query.
+/// Answers one step of a query for all accounts' usage. Each step adds up the messages on a limited number of open
+/// connections, starting at table position `from`. The first step also returns everything else. If a connection closes
+/// between two steps, its messages are missing from the result and appear in the next query.
 fn usage(sockets: &Sockets, directory: &Directory, cx: &Context, from: usize) -> Reply {
     let mut table = UsageTable::default();
     if from == 0 {
@@ -174,7 +171,7 @@ pub(crate) fn usage_gauges(shard: &State, accounts: impl Iterator<Item = Account
 // Reports the presence of watched channels after each input.
 
 impl Shard {
-    /// Reports changes of presence to watchers, if any reports are due.
+    /// Reports presence changes to watchers if any reports are due.
     #[inline]
     pub(crate) fn tell_presence(&mut self) {
         if self.state.directory.news.is_due(self.state.cx.at.now) {
@@ -203,8 +200,8 @@ impl Shard {
     }
 }
 
-/// Returns the presence on a channel because a watcher requests it. The sequence number is greater than that of every
-/// earlier report.
+/// Returns a channel's presence at a watcher's request. Its sequence number is greater than that of every earlier
+/// report.
 pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Presence> {
     let sequence = shard.directory.news.next_sequence();
     let presence = presence(shard, key, PresenceCause::Watched)?;
@@ -214,15 +211,10 @@ pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Pre
     })
 }
 
-/// Returns the presence on a channel. Returns `None` if there is nothing to report.
+/// Returns a channel's presence, or `None` if there is nothing to report.
 fn presence(shard: &State, key: ChannelKey, cause: PresenceCause) -> Option<Presence> {
-    let State {
-        sockets,
-        directory,
-        cx,
-        ..
-    } = shard;
-    let (channel, at) = (directory.channel(key)?, cx.at);
+    let (sockets, directory, at) = (&shard.sockets, &shard.directory, shard.cx.at);
+    let channel = directory.channel(key)?;
     let wall = |now: Now| Wall(at.wall.0.saturating_sub(at.now.since(now)));
     let mut presence = Presence::nobody(&channel.record, channel.hooks, cause);
     let identity = Identity::of(&channel.record.arn);
@@ -282,9 +274,9 @@ impl Waits<'_> {
     }
 }
 
-/// Chooses the waiting clients to report, and sorts them by age, oldest first. If there are too many, the newest client
-/// of each caller takes precedence, followed by the oldest of the rest. One caller can therefore not crowd out the
-/// clients of another.
+/// Selects the waiting clients to report, and sorts them oldest first. If there are too many, the newest client of each
+/// caller takes precedence, followed by the oldest of the rest, so that one caller cannot crowd out another caller's
+/// clients.
 fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all.sort_by_key(|one| one.since);
     if all.len() > WAITERS_TOLD_MAX {
@@ -305,7 +297,7 @@ fn told(mut all: Vec<Waits<'_>>) -> Vec<Waits<'_>> {
     all
 }
 
-/// Lists the clients that wait for a master.
+/// Lists the clients that are waiting for a master.
 fn waiting<'a>(
     (live, doubtful): (&'a Live, Option<&'a Session>),
     channel: &Channel,
@@ -333,8 +325,8 @@ fn waiting<'a>(
         let what = (kept.message.action, kept.caller);
         waits(&**kept.viewer, what, kept.message.expires, kept_ms)
     });
-    // Messages that a doubtful master has not confirmed also wait for the next master. For each viewer, only an offer
-    // is listed or, if there is none, the oldest message.
+    // Messages that a doubtful master has not confirmed are also waiting for the next master. For each viewer, list
+    // only an offer or, if there is none, the oldest message.
     let mut unconfirmed: Vec<Waits<'_>> = Vec::new();
     for (launch, frame) in doubtful.into_iter().flat_map(|it| it.outbox.unconfirmed()) {
         let viewer = viewer_of(&Role::Master, frame, launch.sender_bytes);
@@ -345,7 +337,7 @@ fn waiting<'a>(
             None => unconfirmed.push(waiter),
         }
     }
-    // A master that has received an offer normally still has it. If the master is doubtful, it may not.
+    // A master that has received an offer normally still has it, but a doubtful one may not.
     let master = live.members.master();
     let has = |had: &[SessionKey]| master.is_some_and(|master| had.contains(&master));
     let calls = live.calls.iter().filter(|call| {

@@ -1,4 +1,4 @@
-//! Reauthorizes open connections when the credentials or their channel's tags change. See codec/PROTOCOL.md, CON.
+//! Reauthorizes open connections when the credentials or channel tags change. See codec/PROTOCOL.md, CON.
 
 use crate::auth::{Caller, HeldCaller, Origin, PolicyQuestion, RecheckSum, ResourceTags};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, RECHECK_CLOSE_MS, RECHECKS_PER_TURN};
@@ -12,8 +12,8 @@ use crate::work_units;
 use crate::{id::SessionKey, journal::Forbidden, machine::Peer, record::Record, session::Session};
 use codec::policy::KeyName;
 
-/// Stores the caller of a connection that has just been admitted. Returns `true` if the caller is no longer authorized,
-/// because the credentials changed while the connection moved between shards.
+/// Stores the caller of a newly admitted connection. Returns `true` if the credentials changed while the connection was
+/// moving between shards and the caller is no longer authorized.
 pub(crate) fn hold(shard: &mut State, key: SessionKey, caller: &Caller) -> bool {
     let (sockets, _, cx, gate) = shard.parts();
     if !sockets.settings().auth_recheck {
@@ -35,8 +35,8 @@ pub(crate) fn hold(shard: &mut State, key: SessionKey, caller: &Caller) -> bool 
     is_recent && refuses(shard, key)
 }
 
-/// Checks whether an open connection is still authorized. If it is not, records the reason and returns `true`; the
-/// caller must then close the connection.
+/// Checks whether an open connection is still authorized. If not, records the reason and returns `true`, in which case
+/// the caller of this function must close the connection.
 pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     let answer = ask(shard, key);
     let State { sockets, cx, .. } = shard;
@@ -61,8 +61,8 @@ pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     false
 }
 
-/// Looks up the caller of an open connection in the credentials now in force. Returns the caller, or the reason why it
-/// is no longer authorized. Returns `None` if the session has no open WebSocket or no caller.
+/// Looks up an open connection's caller in the current credentials. Returns the caller, or the reason why it is no
+/// longer authorized. Returns `None` if the session has no open WebSocket or no caller.
 fn ask(shard: &mut State, key: SessionKey) -> Option<Result<HeldCaller, Refused>> {
     let (sockets, directory, cx, gate) = shard.parts();
     let session = sockets.session(key)?;
@@ -77,18 +77,18 @@ fn ask(shard: &mut State, key: SessionKey) -> Option<Result<HeldCaller, Refused>
     judge(&asked, record, cx, gate)
 }
 
-/// The caller of a request that was authorized and is still in progress.
+/// The caller of an authorized request that is still in progress.
 pub(crate) struct AllowedCaller<'a> {
     pub(crate) held: &'a HeldCaller,
-    /// The client id of a viewer; `None` for a master or for a master's device.
+    /// The viewer's client id, or `None` for a master or a master's device.
     pub(crate) client_id: Option<&'a str>,
     /// When the request was made.
     pub(crate) since: Now,
     pub(crate) peer: Peer,
 }
 
-/// Looks up a caller in the credentials now in force. Returns the caller, or the reason why it may no longer connect to
-/// the channel. Returns `None` if signatures are not required.
+/// Looks up a caller in the current credentials. Returns the caller, or the reason why it may no longer connect to the
+/// channel. Returns `None` if signatures are not required.
 pub(crate) fn judge(
     asked: &AllowedCaller<'_>,
     record: &Record,
@@ -119,8 +119,8 @@ pub(crate) fn judge(
     caller.held().map(Ok)
 }
 
-/// Schedules a recheck of each connection of a channel, because the channel's tags have changed. Connections whose
-/// caller has no policies that test tags are skipped. The rechecks are spread over [`RECHECK_CLOSE_MS`].
+/// Schedules a recheck of each connection of a channel whose tags have changed. Skips connections whose caller has no
+/// policies that test tags. The rechecks are spread over [`RECHECK_CLOSE_MS`].
 pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: Moment) {
     for key in members {
         let held = sockets.web_socket(key).map(|it| &it.held);
@@ -131,7 +131,7 @@ pub(crate) fn tags_changed(sockets: &mut Sockets, members: Vec<SessionKey>, at: 
     }
 }
 
-/// Continues the recheck of all open connections if it is due.
+/// Continues the recheck of all open connections, if it is due.
 pub(crate) fn step(shard: &mut State) {
     let (sockets, _, cx, gate) = shard.parts();
     let due = gate.next_walk().filter(|due| *due <= cx.at.now);
@@ -144,8 +144,8 @@ pub(crate) fn step(shard: &mut State) {
     }
 }
 
-/// Checks up to [`RECHECKS_PER_TURN`] more connections, or fewer if the policies are slow to evaluate. After the last
-/// connection, the counts of this shard are complete.
+/// Checks up to [`RECHECKS_PER_TURN`] more connections, or fewer if their policies are slow to evaluate. After the last
+/// connection, this shard's counts are complete.
 fn count(shard: &mut State, from: usize, mut sum: RecheckSum) {
     let (mut place, mut asked, before) = (from, 0, shard.cx.telemetry.work());
     let last = shard.sockets.places();
@@ -192,7 +192,7 @@ fn count(shard: &mut State, from: usize, mut sum: RecheckSum) {
     }
 }
 
-/// Adds up the counts of all shards, and decides whether to close the connections that are no longer authorized.
+/// Adds up all shards' counts, and decides whether to close the connections that are no longer authorized.
 fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
     let shards = sockets.placement().shards().into();
     let recheck = gate.credentials().map(|all| all.recheck());
@@ -205,14 +205,13 @@ fn add_up(sockets: &Sockets, gate: &mut Gate, is_known: bool, at: Moment) {
     };
     match sum {
         None => walk.looks_again(at.now),
-        Some(sum) if sum.forbidden == 0 => walk.end(),
+        Some(sum) if sum.forbidden == 0 => walk.stage = WalkStage::Over,
         Some(sum) if sum.is_most() && !is_known => walk.waits(),
         Some(_) => walk.marks(is_known),
     }
 }
 
-/// Schedules connections that are no longer authorized to be closed. The closes are spread evenly over the time until
-/// `by`.
+/// Schedules the closing of connections that are no longer authorized, spread evenly over the time until `by`.
 fn mark(shard: &mut State, from: usize, by: Now) {
     let (sockets, _, cx, gate) = shard.parts();
     let last = sockets.places();
@@ -236,8 +235,7 @@ fn mark(shard: &mut State, from: usize, by: Now) {
     }
 }
 
-/// Schedules the next check of a connection before `by`. The checks of all connections are spread evenly over that
-/// time.
+/// Schedules a connection's next check before `by`. The checks of all connections are spread evenly over that time.
 fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
     let end = sockets.ends.spread_until(by, at.now);
     if let Some(web_socket) = sockets.web_socket(key) {
@@ -246,7 +244,7 @@ fn ends_by(sockets: &mut Sockets, key: SessionKey, by: Now, at: Moment) {
     }
 }
 
-/// Close reason for a connection whose principal no longer belongs to the account and region of the channel.
+/// Close reason for a connection whose principal no longer belongs to the channel's account and region.
 const HIDDEN: &str = "its caller is of another account or region than the channel";
 
 #[cfg(test)]

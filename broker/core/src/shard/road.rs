@@ -1,5 +1,5 @@
-//! The path of a message from the received frame to the recipient's outbox ([`pass`]). Also updates the counters when
-//! the socket has accepted the bytes ([`sent`]).
+//! Forwards messages, from the received frame to the recipient's outbox ([`pass`]). Also updates the counters once the
+//! socket has accepted the bytes ([`sent`]).
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
@@ -9,15 +9,15 @@
 //!                        delivery::hand_on        → the recipient's outbox; or pending, or the answer to a call
 //!              with_care::pass:                   the same for messages that may be late, or with `--dev`
 //!  sent    ── written: measured, and stored until confirmed (`road/confirmation.rs`); the next request
-//!  left to the shard: the end of a connection, a message that waits for it, a channel's deadline, the answer to a
+//!  deferred to the shard: a closed connection, a message waiting for it, a channel's deadline, the answer to a
 //!                     call, offers of calls, a slot that is released
 //! ```
-//! To close a connection, a step merely marks it as closing. The consequences for its channel are deferred to the
-//! shard, which handles them before the next frame. If a recipient is closed to free memory, the message for it is
-//! copied ([`Deferred`](crate::shard::todo::Deferred)) and forwarded once the shard has handled the close.
+//! A step that closes a connection merely marks it as closing. It leaves the effects on the channel to the shard, which
+//! handles them before the next frame. If a recipient is closed to free memory, its message is copied
+//! ([`Deferred`](crate::shard::todo::Deferred)) and forwarded once the shard has handled the close.
 //!
-//! The functions called by [`pass`] are inlined. Each has a single caller and returns more than fits into registers;
-//! without inlining, forwarding a small message would cost about a fifth more.
+//! All functions that [`pass`] calls are inlined, because each has a single caller and returns more than fits into
+//! registers. Without inlining, forwarding a small message would cost about a fifth more.
 
 pub(crate) mod confirmation;
 pub(crate) mod delivery;
@@ -38,10 +38,10 @@ use codec::signal::Fault;
 use codec::ws::{self, Item, Kind, Opcode};
 use delivery::Unadmitted;
 
-/// Processes one frame. The shard does all work that this defers before it processes the next frame.
+/// Processes one frame. The shard performs all work deferred here before it processes the next frame.
 ///
 /// # Errors
-/// Returns an [`Aside`] if the frame contains no message to forward, or if its sender no longer has an open WebSocket.
+/// Returns an [`Aside`] if the frame contains no message to forward, or its sender no longer has an open WebSocket.
 #[inline(always)]
 pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> Result<(), Aside> {
     let from = reader.from;
@@ -68,15 +68,15 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
     Ok(())
 }
 
-/// Refuses an invalid message and notifies its sender if possible.
+/// Refuses an invalid message, and notifies the sender if possible.
 #[cold]
 pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> Aside {
     service_messages::refuse(shard, from, fault);
     idle_frame(&mut shard.sockets, &mut shard.cx, from)
 }
 
-/// Handles a report that the kernel has accepted the oldest `bytes` of a session's outbox, which took `on_wire` bytes
-/// on the wire. Every message whose last byte is among them counts as written.
+/// Handles a report that the kernel has accepted the oldest `bytes` of a session's outbox, which occupied `on_wire`
+/// bytes on the wire. Every message whose last byte is among them counts as written.
 pub(crate) fn sent(shard: &mut State, key: SessionKey, bytes: usize, on_wire: usize) {
     let (sockets, _, cx, _) = shard.parts();
     let handed = sockets.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
@@ -89,7 +89,7 @@ pub(crate) fn sent(shard: &mut State, key: SessionKey, bytes: usize, on_wire: us
     if let Some(ms) = handed.setup_ms {
         cx.telemetry.count_setup(key, ms, cx.at);
     }
-    // The bytes no longer count as queued, and work that was waiting for them continues.
+    // These bytes are no longer queued, so work that was waiting for them can continue.
     cx.telemetry.unload(handed.freed);
     if handed.released {
         cx.todo.push(Todo::Released(key));
@@ -99,18 +99,17 @@ pub(crate) fn sent(shard: &mut State, key: SessionKey, bytes: usize, on_wire: us
     }
 }
 
-// The sender's side of a message's path: frame → text → message. Control frames and the end of a connection's frames
-// are handled here too.
+// The sender's side: frame → text → message. Also handles control frames and the end of a connection's frames.
 
 /// Why a frame is not processed any further.
 pub(crate) enum Aside {
-    /// The frame was handled; continue with the next one.
+    /// The frame was handled. Continue with the next one.
     Handled,
-    /// The connection processes no more frames. Its remaining bytes are discarded.
+    /// The connection processes no more frames, and its remaining bytes are discarded.
     Ended,
 }
 
-/// Returns the text that a frame contains. Handles control frames, binary messages and empty texts itself.
+/// Returns the text of a frame. Handles control frames, binary messages and empty texts itself.
 ///
 /// # Errors
 /// Returns an [`Aside`] for control frames, binary messages and empty texts.
@@ -127,10 +126,9 @@ pub(crate) fn text<'a>(
             kind: Kind::Text,
             payload,
         } if !payload.is_empty() => Ok(payload),
-        // An empty text. Some clients send these as keepalives.
+        // An empty text, which some clients send as a keepalive.
         Item::Message {
-            kind: Kind::Text,
-            payload: _,
+            kind: Kind::Text, ..
         } => {
             if let Some(web_socket) = sockets.web_socket(key) {
                 web_socket.message_ended();
@@ -138,8 +136,7 @@ pub(crate) fn text<'a>(
             Err(idle_frame(sockets, cx, key))
         }
         Item::Message {
-            kind: Kind::Binary,
-            payload: _,
+            kind: Kind::Binary, ..
         } => {
             sockets.close(cx, key, EndReason::Unsupported);
             Err(Aside::Ended)
@@ -160,17 +157,16 @@ pub(crate) fn text<'a>(
             if !proved {
                 return Err(idle_frame(sockets, cx, key));
             }
-            // A pong shows that the peer is alive, so the peer's deadline is updated before the rest is read.
+            // A pong proves that the peer is alive, so update the peer's deadline before reading the rest.
             if sockets.web_socket(key).is_some_and(WebSocket::answers) {
                 sockets.arm_open(key, cx.at.now);
             }
-            // Messages sent after the ping have not been confirmed by a pong yet.
+            // A pong does not confirm messages that were sent after its ping.
             sockets.ask(cx, key, cx.at.now);
             Err(Aside::Handled)
         }
         Item::Close(frame) => {
-            // RFC 6455 section 5.5.1: the echo carries the peer's status code; after it, the server ends the
-            // connection.
+            // RFC 6455 section 5.5.1: the echo carries the peer's status code; the server then closes the connection.
             let code = frame.map(|frame| frame.code);
             match code {
                 Some(code) => sockets.push_control(cx, key, |out| ws::close_frame(out, code, "")),
@@ -185,8 +181,8 @@ pub(crate) fn text<'a>(
     }
 }
 
-/// Counts a frame that contains no message to forward. The number of such frames is limited, since they cost as much as
-/// messages.
+/// Counts a frame that contains no message to forward. The number of such frames is limited, since they are as
+/// expensive as messages.
 #[cold]
 pub(crate) fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKey) -> Aside {
     let Some(web_socket) = sockets.web_socket(key) else {
@@ -199,8 +195,8 @@ pub(crate) fn idle_frame(sockets: &mut Sockets, cx: &mut Context, key: SessionKe
     Aside::Ended
 }
 
-/// Handles bytes received after a close frame has been sent. Discards everything except the peer's close frame, which
-/// ends the wait.
+/// Handles bytes received after a close frame was sent. Discards everything except the peer's close frame, which ends
+/// the wait.
 pub(crate) fn receive_close_echo(shard: &mut State, key: SessionKey, bytes: &mut [u8]) {
     let (sockets, _, cx, _) = shard.parts();
     let Some(bounds) = sockets.closing_web_socket(key).map(|it| it.bounds()) else {
@@ -218,7 +214,8 @@ pub(crate) fn receive_close_echo(shard: &mut State, key: SessionKey, bytes: &mut
             Err(_) => break Some(false),
             Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
                 cx.telemetry.count_frame();
-                // Some frames may have been in flight when we closed. But a peer that keeps flooding is not waited for.
+                // Some frames may have been in flight when we closed. But do not wait for a peer that keeps flooding
+                // us.
                 if !web_socket.count_idle_frame(cx.at.now) {
                     break Some(false);
                 }

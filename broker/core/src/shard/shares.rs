@@ -1,10 +1,10 @@
 //! Divides a shard's limited resources (bytes, queries, and table entries) fairly among accounts, channels and callers.
-//! Also tracks the shard's queries to other shards, to which such a limit applies.
+//! Also tracks the shard's queries to other shards, which are limited in the same way.
 //!
-//! Accounts share a budget, and the channels of an account share the part that the account uses. As long as there is
-//! room, an account may use any amount. At the limit, the largest channel of the largest account must evict something.
-//! An account that uses less than an equal share of the budget can therefore always get more, and so can a channel that
-//! uses less than an equal share of its account's part.
+//! Accounts share a budget, and an account's channels share the part that the account uses. As long as there is room,
+//! an account may use any amount. At the limit, the largest channel of the largest account must evict something.
+//! Therefore an account below its equal share of the budget can always get more, and so can a channel below its equal
+//! share of what its account uses.
 
 use crate::check::Check;
 use crate::id::{Account, CallRef, ChannelKey, ShardId};
@@ -12,7 +12,7 @@ use crate::limits::{calls_per_pair, changes_per_pair};
 use crate::{placement::Placement, readiness::Readiness, refusal::Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The bytes of a budget that each account and each of its channels use. `A` and `C` can also be other kinds of keys.
+/// The bytes of a budget that each account and each of its channels uses. `A` and `C` can also be other kinds of keys.
 /// Keys that use no bytes are removed.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
@@ -20,7 +20,7 @@ pub struct Shares<A = Account, C = ChannelKey> {
     order: BTreeSet<(usize, A)>,
 }
 
-/// The channels of one account, with the bytes that each uses.
+/// One account's channels, and the bytes that each of them uses.
 #[derive(Debug)]
 struct AccountHolders<C> {
     bytes: usize,
@@ -46,7 +46,7 @@ impl<C> Default for AccountHolders<C> {
 }
 
 impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
-    /// Changes the byte count of a channel from `before` to `after`.
+    /// Updates a channel's byte count from `before` to `after`.
     pub fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
         if before == after {
             return;
@@ -67,17 +67,17 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         }
     }
 
-    /// Returns the channel with the most bytes in the account with the most bytes.
+    /// Returns the largest channel of the largest account, by bytes.
     #[must_use]
     pub fn largest(&self) -> Option<C> {
         let (_, account) = self.order.last()?;
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// Chooses the channel that must evict something so that a channel that holds `own` bytes can get `more`. This is
-    /// the largest channel of an account that would still hold more than `account`. If there is none, it is a channel
-    /// of the same account that is larger. Returns `None` if there is no such channel either: the requesting channel
-    /// already has its fair share.
+    /// Selects the channel that must evict something so that a channel that uses `own` bytes can get `more`. First
+    /// choice is the largest channel of an account that would still use more than `account`, and then a larger channel
+    /// of the same account. Returns `None` if there is neither, since the requesting channel already has its fair
+    /// share.
     #[must_use]
     pub fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.held(account);
@@ -89,13 +89,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         (most > own + more).then_some(channel)
     }
 
-    /// Returns the number of bytes that an account holds.
+    /// Returns the number of bytes that an account uses.
     #[must_use]
     pub fn held(&self, account: A) -> usize {
         self.accounts.get(&account).map_or(0, |own| own.bytes)
     }
 
-    /// Returns each account and the number of bytes it holds, largest first.
+    /// Returns each account and the number of bytes it uses, largest first.
     pub fn accounts(&self) -> impl Iterator<Item = (A, usize)> {
         self.order
             .iter()
@@ -103,13 +103,13 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
             .map(|(bytes, account)| (*account, *bytes))
     }
 
-    /// Returns each channel of an account and the number of bytes it holds, largest first.
+    /// Returns each channel of an account and the number of bytes it uses, largest first.
     pub fn of(&self, account: A) -> impl Iterator<Item = (usize, C)> {
         let holders = self.accounts.get(&account).into_iter();
         holders.flat_map(|holders| holders.order.iter().rev().cloned())
     }
 
-    /// Returns the total number of bytes that all channels hold.
+    /// Returns the total number of bytes in use.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.accounts.values().map(|holders| holders.bytes).sum()
@@ -120,16 +120,16 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
     }
 }
 
-// Queries to other shards that have not been answered yet.
+// Unanswered queries to other shards.
 
-/// The queries from this shard to one other shard that have not been answered yet.
+/// Unanswered queries from this shard to one other shard.
 pub(crate) struct ShareQuestions {
     all: Places<Account>,
     changes: Places<Account>,
 }
 
 impl ShareQuestions {
-    /// Creates an empty set. `shards` is the number of shards of the process.
+    /// Creates an empty set. `shards` is the number of shards in the process.
     pub(crate) fn among(shards: usize) -> Self {
         Self {
             all: Places::of(calls_per_pair(shards)),
@@ -137,7 +137,7 @@ impl ShareQuestions {
         }
     }
 
-    /// Takes up capacity for another query. Returns `false` if the caller's account has used its share.
+    /// Reserves capacity for another query. Returns `false` if the caller's account has used up its share.
     pub(crate) fn begin(&mut self, caller: CallRef) -> bool {
         let account = caller.account;
         if caller.change && !self.changes.take(account) {
@@ -150,7 +150,7 @@ impl ShareQuestions {
         may
     }
 
-    /// Removes a query, because it was answered or because the other shard's mailbox was full.
+    /// Removes a query that was answered, or that could not be sent because the other shard's mailbox was full.
     pub(crate) fn end(&mut self, caller: CallRef) {
         self.all.give_back(caller.account);
         if caller.change {
@@ -163,15 +163,14 @@ impl ShareQuestions {
     }
 }
 
-// Units of capacity that cannot be taken away from a holder. They become free only when the holder returns them.
+// Units of capacity that cannot be revoked. They become free only when their holder returns them.
 //
-// Since nothing can be evicted, some capacity is always kept free: an account may take a unit only while it holds fewer
-// units than are free. A single account therefore gets half of all units, and the next account half of the rest at
-// once. An account that holds more units than are free cannot take any of those that are returned. If `n` accounts take
-// all they can, each ends up with one of `n + 1` equal parts, and the last part stays free for the next account.
+// Because nothing can be evicted, some capacity always stays free: an account may take a unit only while it holds fewer
+// units than are free. A single account can thus take half of all units, and a second one can immediately take half of
+// the rest. An account that holds more units than are free cannot take any that are returned. If `n` accounts take all
+// they can, each ends up with one of `n + 1` equal parts, and the last part stays free for the next account.
 
-/// A fixed number of units, and how many of them each account (or other key) has taken. Keys that have taken none are
-/// removed.
+/// A fixed number of units, and how many of them each account (or other key) has taken. Keys without units are removed.
 #[derive(Debug)]
 pub(crate) struct Places<A> {
     most: usize,
@@ -189,7 +188,7 @@ impl<A: Copy + Ord> Places<A> {
         }
     }
 
-    /// Takes one unit for `holder`. Returns `false` if the holder has already taken at least as many units as are free.
+    /// Takes one unit for `holder`. Returns `false` if it already holds at least as many units as are free.
     pub(crate) fn take(&mut self, holder: A) -> bool {
         let held = self.holders.entry(holder).or_default();
         let may = *held < self.most - self.taken;
@@ -202,7 +201,7 @@ impl<A: Copy + Ord> Places<A> {
         may
     }
 
-    /// Gives back one unit. Has no effect if the holder has taken none.
+    /// Returns one unit. Does nothing if the holder has none.
     pub(crate) fn give_back(&mut self, holder: A) {
         if let Some(held) = self.holders.get_mut(&holder) {
             *held -= 1;
@@ -217,18 +216,29 @@ impl<A: Copy + Ord> Places<A> {
         self.taken
     }
 
-    /// Whether no units are taken.
+    /// Returns whether no units are taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
     }
 }
 
-/// Returns the error for a request that failed because a mailbox or the table of calls was full.
+/// Whether there is room for another call or device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoomFor<T> {
+    /// Capacity is available.
+    Free,
+    /// There is room once this one is evicted, whose account or channel exceeds its share.
+    InPlaceOf(T),
+    /// There is no room, and no other account or channel has more than this one would have.
+    None,
+}
+
+/// Returns the error for a request that failed because a mailbox or the call table was full.
 pub(crate) fn too_busy() -> Refusal {
     Refusal::unavailable(Check::MailboxFull, "The server is busy. Try again.")
 }
 
-/// The id of this shard, the placement of channels on shards, and the queries to other shards.
+/// The shard's id, the placement of channels on shards, and the queries to other shards.
 pub(crate) struct ShardLinks {
     pub(crate) id: ShardId,
     pub(crate) placement: Placement,
@@ -236,7 +246,7 @@ pub(crate) struct ShardLinks {
     pub(crate) readiness: Readiness,
     /// Queries in flight to each shard.
     asking: Vec<ShareQuestions>,
-    /// Number of this shard's connections that wait for a call pending on another shard.
+    /// Number of this shard's connections waiting for a call that is pending on another shard.
     pub(crate) offers_out: usize,
 }
 
@@ -253,14 +263,14 @@ impl ShardLinks {
         }
     }
 
-    /// Takes up capacity for another query to the shard `home`. Returns `false` if the caller's account has used its
+    /// Reserves capacity for another query to the shard `home`. Returns `false` if the caller's account has used up its
     /// share.
     pub(crate) fn begin(&mut self, home: ShardId, caller: CallRef) -> bool {
         let asking = self.asking.get_mut(home.index());
         asking.is_some_and(|asking| asking.begin(caller))
     }
 
-    /// Removes a query to `shard` from those that have not been answered.
+    /// Removes a query from the unanswered queries to `shard`.
     pub(crate) fn end(&mut self, shard: ShardId, caller: CallRef) {
         if let Some(asking) = self.asking.get_mut(shard.index()) {
             asking.end(caller);

@@ -1,4 +1,4 @@
-//! Rate limits per address on unsigned sign-ins, and per caller on refused calls for temporary credentials.
+//! Rate limits on unsigned sign-ins, per address, and on refused requests for temporary credentials, per caller.
 
 use crate::limits::{
     GRANTS_REFUSED_BURST, GRANTS_REFUSED_PER_SECOND, REFUSED_CALLERS_MAX, SIGN_IN_ADDRESSES_MAX,
@@ -8,16 +8,16 @@ use crate::quota::{Bucket, Rate};
 use crate::{address_shares::Origin, time::Now};
 use std::collections::BTreeMap;
 
-/// One rate limit per key, with a limited number of buckets. Each shard has its own rate limits.
+/// A rate limit per key, with a limited number of buckets. Not shared between shards.
 #[derive(Debug)]
 pub(crate) struct KeyedRates<K> {
     rate: Rate,
     /// Maximum number of buckets.
     most: usize,
     buckets: BTreeMap<K, Bucket>,
-    /// The bucket for all keys that have no bucket of their own.
+    /// The bucket shared by all keys without a bucket of their own.
     others: Bucket,
-    /// When the buckets that had become full were last removed.
+    /// When full buckets were last removed.
     swept: Now,
 }
 
@@ -30,7 +30,7 @@ impl KeyedRates<Origin> {
 }
 
 impl KeyedRates<u64> {
-    /// Creates the rate limits on refused calls for temporary credentials. The keys are hashes of callers.
+    /// Creates the rate limits on refused requests for temporary credentials. The keys are hashes of callers.
     pub(crate) fn of_refused_grants() -> Self {
         let (rate, burst) = (GRANTS_REFUSED_PER_SECOND, GRANTS_REFUSED_BURST);
         Self::new(Rate { rate, burst }, REFUSED_CALLERS_MAX)
@@ -57,7 +57,7 @@ impl<K: Ord> KeyedRates<K> {
         bucket.has(self.rate, now)
     }
 
-    /// Takes a token from a key's bucket. Returns `false` if the rate limit is exceeded.
+    /// Takes a token from a key's bucket. Returns `false` if the key has exceeded its rate limit.
     pub(crate) fn take(&mut self, key: K, now: Now) -> bool {
         let rate = self.rate;
         let is_full = self.buckets.len() == self.most;
@@ -76,7 +76,7 @@ impl<K: Ord> KeyedRates<K> {
     }
 }
 
-/// Minimum time between two removals of full buckets, in milliseconds. A removal takes a few hundred microseconds.
+/// Minimum time between two removals of full buckets, in milliseconds. Each removal takes a few hundred microseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Moves slots between nodes, as far as a shard is concerned: serves slots, inserts and drops their channels, and packs
-//! and unpacks their messages.
+//! A shard's part in moving slots between nodes: starts and stops serving slots, inserts and drops their channels, and
+//! packs and unpacks their messages.
 //!
 //! ```text
-//!             Serve: channels come, with messages of a parcel        Pause: connections are closed
+//!             Serve: channels arrive with a parcel's messages        Pause: connections are closed
 //!   Absent ──────────────────────────────────────────────► Served ────────────────────────────────► Still
 //!     ▲                                                     │  ▲                                       │  │
 //!     │          Release: connections are closed            │  │                 Resume                │  │
@@ -10,37 +10,38 @@
 //!     └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!                                                     Release
 //! ```
-//! A slot's messages are *packed* once none of its connections has an incomplete or unconfirmed message. By then,
-//! messages that a peer has not received are pending again, so they move as well.
+//! A slot's messages are *packed* once none of its connections has an incomplete or unconfirmed message. By then, any
+//! message that its recipient did not receive is pending again, so it moves as well.
 
 use crate::channel::members::Members;
 use crate::channel::pending::{KeyName, Message};
 use crate::channel::{Life, Towards};
 use crate::cluster::message::{Held, Packed, ReleaseCause, SlotOrder};
 use crate::event::{Kind, Outcome};
-use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
+use crate::id::{CallRef, ChannelKey, Identity, Slot};
 use crate::limits::{PARCEL_BYTES_MAX, SLOT_LOOK_MS, SLOT_STILL_MS};
 use crate::session::web_socket::Role;
 use crate::shard::calls::responses::nobody;
 use crate::shard::context::Context;
 use crate::shard::directory::slots::{ShardOrder, SlotPacking, Stage};
-use crate::shard::directory::{ChangeStep, ChangeUnderWay, Directory};
+use crate::shard::directory::{ChangeStep, Directory};
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Todo};
-use crate::time::{Moment, Now};
+use crate::time::Moment;
 use crate::wire;
 use crate::{journal::EndReason, record::Record, refusal::Refusal};
 use codec::{identifiers::ChannelArn, signal::Action};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::iter::from_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 
-// Slots that arrive, stay or leave, along with their channels, connections and pending messages.
+// Slots that arrive, stay or leave, together with their channels, connections and pending messages.
 
-/// Carries out a slot order.
+/// Carries out an order concerning slots, such as to serve or release one.
 pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrder) {
-    // If this shard still has channels from an earlier stay of the slot, they are dropped first.
+    // If this shard still has channels from the last time it served the slot, drop them first.
     if let SlotOrder::Serve(held, ..) = &order.order
         && drop_slot(directory, cx, held.slot)
     {
@@ -85,8 +86,8 @@ fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<R
     let whole = records.len();
     let mut came = 0;
     for record in records {
-        // Channels created later must be younger than these. The time is capped in case the clock of the node that
-        // created them is far ahead.
+        // New channels must get a later creation time than these. The time is capped, because the clock of the node
+        // that created them may be far ahead.
         let created = record.created.min(cx.at.wall);
         directory.changes.note_created(created);
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
@@ -99,7 +100,9 @@ fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<R
             format!("{lost} channels of a slot are not served: the shard's limit is reached");
         cx.telemetry.journal().trouble(cx.at.now, text.into());
     }
-    if let Some((bytes, most)) = directory.record_bytes_exceeded() {
+    let most = directory.settings().limits.record_bytes_total;
+    let exceeded = (directory.catalog()).ask(|catalog| catalog.holdings.exceeded(most));
+    if let Some(bytes) = exceeded {
         let text = format!(
             "the channels of this node's slots take {bytes} bytes of memory, and record_bytes_total is {most}: \
              they are served, but no more is taken until it is raised or some are deleted"
@@ -126,8 +129,8 @@ fn resume(directory: &mut Directory, cx: &mut Context, held: Held, packed: Packe
     }
 }
 
-/// Closes the connections of a slot. Schedules the packing of the slot's messages, which starts once no connection has
-/// an incomplete message.
+/// Closes a slot's connections, and schedules its messages to be packed as soon as no connection has an incomplete
+/// message.
 fn pack_when_still(directory: &mut Directory, cx: &mut Context, packing: SlotPacking) {
     let Some(slots) = directory.slots.as_deref_mut() else {
         return;
@@ -138,8 +141,8 @@ fn pack_when_still(directory: &mut Directory, cx: &mut Context, packing: SlotPac
     cx.todo.each(Each::Still(slots.channels(slot).into_iter()));
 }
 
-/// Ends the calls and connections of a channel because its slot may move. The master's connection is closed first, so
-/// that viewers that reconnect find the master already there.
+/// Ends a channel's calls and connections because its slot may move. The master's connection is closed first, so that
+/// viewers find the master already there when they reconnect.
 pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
     directory.fail_calls(cx, key, &nobody());
     let live = directory.live(key);
@@ -150,47 +153,37 @@ pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: Ch
     cx.todo.each(Each::close(all.collect(), EndReason::Drain));
 }
 
-/// Packs the messages of a slot once the fate of every message of its connections is known. Until then, schedules
-/// another check.
+/// Packs a slot's messages if the outcome of every message on its connections is known. Otherwise, schedules another
+/// check.
 pub(crate) fn step_packing(directory: &mut Directory, cx: &mut Context, mut packing: SlotPacking) {
-    let busy = busy(directory, packing.held.slot);
+    let slot = packing.held.slot;
+    // Connections that have incomplete or unconfirmed messages, and those that are not closed yet.
+    let busy =
+        members_of_slot(directory, slot).flat_map(|members| members.holders().chain(members.all()));
+    let busy = Vec::from_iter(busy);
     let is_late = cx.at.now >= packing.until;
     if busy.is_empty() || (is_late && packing.aborted) {
-        let messages = pack(directory, packing.held.slot, cx.at);
+        let messages = pack(directory, slot, cx.at);
         if let Some(slots) = directory.slots.as_deref_mut() {
-            slots.packed(&packing, messages);
+            (slots.orders).packed(packing.held, packing.parcel, messages);
         }
         if packing.releases {
-            drop_slot(directory, cx, packing.held.slot);
+            drop_slot(directory, cx, slot);
         }
         return;
     }
     if is_late {
-        // In the next turn, messages that the aborted connections have not confirmed are pending again.
+        // By the next turn, messages that the aborted connections have not confirmed are pending again.
         packing.aborted = true;
         packing.until = cx.at.now.after(SLOT_STILL_MS / 4);
         cx.todo.each(Each::abort(busy, None));
     }
-    cx.todo
-        .each(Each::Ask(holders(directory, packing.held.slot).into_iter()));
+    let holders = members_of_slot(directory, slot).flat_map(Members::holders);
+    cx.todo.each(Each::Ask(Vec::from_iter(holders).into_iter()));
     packing.look = cx.at.now.after(SLOT_LOOK_MS);
     if let Some(slots) = directory.slots.as_deref_mut() {
         slots.pack(packing);
     }
-}
-
-/// Returns the connections of a slot that must still be waited for: those that have incomplete or unconfirmed messages,
-/// and those that are not closed yet.
-fn busy(directory: &Directory, slot: Slot) -> Vec<SessionKey> {
-    let members = members_of_slot(directory, slot);
-    let busy = members.flat_map(|members| members.holders().chain(members.all()));
-    busy.collect()
-}
-
-/// Returns the connections of a slot that have incomplete or unconfirmed messages.
-fn holders(directory: &Directory, slot: Slot) -> Vec<SessionKey> {
-    let members = members_of_slot(directory, slot);
-    members.flat_map(Members::holders).collect()
 }
 
 fn members_of_slot(directory: &Directory, slot: Slot) -> impl Iterator<Item = &Members> {
@@ -214,37 +207,24 @@ fn drop_slot(directory: &mut Directory, cx: &mut Context, slot: Slot) -> bool {
     has_channels
 }
 
-/// Drops a channel whose slot leaves this node, after answering the callers of its changes.
+/// Drops a channel whose slot leaves this node. First answers the callers of its changes, since this shard can no
+/// longer learn whether the changes succeeded.
 pub(crate) fn drop_channel(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
-    answer_change(directory, cx, key);
+    if let Some(mut change) = directory.changes.take_change(key) {
+        if let ChangeStep::Replace(record) = &change.step {
+            directory.not_replaced(key, record);
+        }
+        let next = || directory.changes.pop_from(&mut change.waiting);
+        let waiting: Vec<CallRef> = from_fn(next).map(|(caller, _)| caller).collect();
+        let refusal = Refusal {
+            message: MOVED.into(),
+            ..nobody()
+        };
+        for caller in change.caller.into_iter().chain(waiting) {
+            cx.todo.answer(caller, refusal.clone());
+        }
+    }
     directory.end_channel(cx, key, EndReason::Drain);
-}
-
-/// Answers the callers of changes to a channel whose slot leaves this node. This shard can no longer learn whether the
-/// changes succeeded.
-fn answer_change(directory: &mut Directory, cx: &mut Context, key: ChannelKey) {
-    let Some(ChangeUnderWay {
-        caller,
-        step,
-        mut waiting,
-        ..
-    }) = directory.changes.take_change(key)
-    else {
-        return;
-    };
-    match &step {
-        ChangeStep::Create | ChangeStep::Delete => {}
-        ChangeStep::Replace(record) => directory.not_replaced(key, record),
-    }
-    let next = || directory.changes.pop_from(&mut waiting);
-    let waiting: Vec<CallRef> = std::iter::from_fn(next).map(|(caller, _)| caller).collect();
-    let refusal = Refusal {
-        message: MOVED.into(),
-        ..nobody()
-    };
-    for caller in caller.into_iter().chain(waiting) {
-        cx.todo.answer(caller, refusal.clone());
-    }
 }
 
 /// Defers the unpacking of a parcel's messages.
@@ -257,15 +237,15 @@ fn unpack_later(cx: &mut Context, held: Held, messages: Option<Arc<[u8]>>) {
 const MOVED: &str =
     "Another server has this channel now. Whether the change was made is not known.";
 
-// Pending messages of a slot, encoded for the node to which the slot moves.
+// A *parcel*: a slot's pending messages, encoded for the node to which the slot moves.
 //
-// Messages are in their channel's order of acceptance, each encoded as a [`PackedMessage`] by [`wire`]. Each shard of
-// the sending node packs its own messages, and the parts are concatenated. Each shard of the receiving node extracts
-// the messages for its own channels. The sending node counts the messages as withdrawn, and the receiving node as
-// received. The message that carries a parcel between nodes identifies this format.
+// Messages appear in the order in which their channel accepted them, each encoded as a [`PackedMessage`] by [`wire`].
+// Each shard of the sending node packs its own messages, and the results are concatenated. Each shard of the receiving
+// node extracts the messages for its own channels. The sending node counts the messages as withdrawn, the receiving
+// node as received. The message that carries the parcel to the other node identifies this format.
 
-/// Packs the pending messages of this shard's channels in a slot. The messages also remain here until it is known which
-/// node owns the slot next.
+/// Packs the pending messages of a slot's channels on this shard. The messages stay here as well until it is known
+/// which node will own the slot.
 pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     let mut out = Vec::new();
     let Some(slots) = directory.slots.as_deref() else {
@@ -301,8 +281,8 @@ pub(crate) fn pack(directory: &Directory, slot: Slot, at: Moment) -> Vec<u8> {
     out
 }
 
-/// Unpacks the message at byte offset `from` of a parcel, and defers the rest. If the message's channel is on this
-/// shard, the message becomes pending, and is delivered if its recipient is connected.
+/// Unpacks the message at byte offset `from` of a parcel, and defers the rest. If this shard has the message's channel,
+/// the message becomes pending, and is delivered if its recipient is connected.
 pub(crate) fn unpack(shard: &mut State, slot: Slot, parcel: Arc<[u8]>, from: usize) {
     let State { directory, cx, .. } = shard;
     let bytes = parcel.get(from..).unwrap_or_default();
@@ -318,7 +298,7 @@ pub(crate) fn unpack(shard: &mut State, slot: Slot, parcel: Arc<[u8]>, from: usi
     cx.todo.push(Todo::Unpack(slot, parcel, next));
 }
 
-/// Makes a message from a parcel pending, if its channel is on this shard.
+/// Makes a message from a parcel pending, if this shard has its channel.
 fn keep_packed(directory: &mut Directory, cx: &mut Context, slot: Slot, packed: PackedMessage<'_>) {
     let identity = Identity::of(&packed.arn);
     if !directory.is_home(&identity, slot) {
@@ -337,7 +317,15 @@ fn keep_packed(directory: &mut Directory, cx: &mut Context, slot: Slot, packed: 
     let Some(order) = directory.next_order(key) else {
         return cx.telemetry.count_ended(kind, Outcome::Withdrawn);
     };
-    let message = packed.message(order, expires);
+    let message = Message {
+        action: packed.action,
+        expires,
+        order,
+        sender_bytes: packed.sender_bytes,
+        from: None,
+        first: true, // the giver has dropped what this message replaced
+        frame: packed.frame.into(),
+    };
     let viewer: Rc<str> = packed.viewer.into();
     let towards = packed.towards;
     let name = KeyName {
@@ -354,7 +342,7 @@ fn keep_packed(directory: &mut Directory, cx: &mut Context, slot: Slot, packed: 
     cx.todo.push(Todo::Arm(key));
 }
 
-/// A message in a parcel. Its size cannot exceed the length of the parcel.
+/// A message in a parcel. Cannot be larger than the parcel.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PackedMessage<'b> {
     towards: Towards,
@@ -365,20 +353,6 @@ struct PackedMessage<'b> {
     viewer: &'b str,
     #[serde(serialize_with = "wire::bytes::serialize")]
     frame: &'b [u8],
-}
-
-impl PackedMessage<'_> {
-    fn message(&self, order: u64, expires: Now) -> Message {
-        Message {
-            action: self.action,
-            expires,
-            order,
-            sender_bytes: self.sender_bytes,
-            from: None,
-            first: true, // the giver has dropped what this message replaced
-            frame: self.frame.into(),
-        }
-    }
 }
 
 #[cfg(test)]

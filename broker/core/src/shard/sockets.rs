@@ -5,15 +5,15 @@
 //! * Each entry of the timer wheel belongs to an existing session or channel.
 //! * The gauges count exactly the sessions in the table.
 //! * A session is charged for the bytes that it holds.
-//! * A connection that has fallen behind is in the backlog with its queued bytes.
-//! * Anything that waits for a turn, for a channel's owner or for another shard is listed or counted exactly once.
-//! * A client on a link is listed under the node that owns its channel, or is due to be closed.
+//! * The backlog contains each connection that has fallen behind, with its number of queued bytes.
+//! * Each wait for a turn, for a channel's owner or for another shard is listed or counted exactly once.
+//! * Each forwarded client is listed under the node that owns its channel, or is due to be closed.
 //!
-//! Only this file and the files in `sockets/` modify the tables. All other code calls the methods of [`Sockets`], which
-//! keep the tables consistent, and may read sessions. The fields `requests`, `turns`, `shards`, `ends` and
-//! `unconfirmed` have methods of their own and may be used directly. The protocol state of an HTTP connection or an
-//! open WebSocket may also be modified ([`Sockets::http`], [`Sockets::web_socket`]). Code that thereby stores or frees
-//! bytes must then call [`Sockets::charge`].
+//! Only this file and the files in `sockets/` modify the tables. Other code may read sessions, but modifies them only
+//! through the methods of [`Sockets`], which keep the tables consistent. The fields `requests`, `turns`, `shards`,
+//! `ends` and `unconfirmed` have their own methods and may be used directly. The protocol state of an HTTP connection
+//! or an open WebSocket may also be modified ([`Sockets::http`], [`Sockets::web_socket`]). Code that thereby stores or
+//! frees bytes must then call [`Sockets::charge`].
 
 mod backlog;
 mod bounds;
@@ -47,16 +47,16 @@ use std::sync::Arc;
 pub(crate) use table::Table;
 use unconfirmed::Unconfirmed;
 
-/// The connections of a shard.
+/// A shard's connections.
 pub(crate) struct Sockets {
     settings: Arc<Settings>,
     rules: Bounds,
     messages: AllMessageBounds,
     sessions: Table<SessionKey, Session>,
-    /// Outputs for the edge, newest last. This is a `Vec` because pushing to a `VecDeque` is not inlined. An output
-    /// would then be written to memory and read back immediately, which stalls the CPU.
+    /// Outputs for the edge, newest last. This is a `Vec` because pushing to a `VecDeque` is not inlined: the output
+    /// would be written to memory and read back immediately, which stalls the CPU.
     outputs: Vec<Output<Letter>>,
-    /// Outputs that the edge is currently taking, oldest last.
+    /// Outputs that the edge is currently draining, oldest last.
     leaving: Vec<Output<Letter>>,
     /// Deadlines of sessions and channels, in a single wheel so that they are handled in order.
     wheel: Wheel<Timer>,
@@ -68,8 +68,11 @@ pub(crate) struct Sockets {
     pub(crate) turns: WorkTurns,
     pub(crate) shards: ShardLinks,
     pub(crate) ends: DueEnds,
-    census: Census,
-    /// WebSockets and clients on links that have been admitted.
+    /// Number of sessions per [`ConnectionRole`](crate::event::ConnectionRole).
+    census: [u64; CONNECTION_ROLES],
+    /// Number of existing connections that were admitted as WebSockets.
+    web_sockets: usize,
+    /// Admitted WebSockets and forwarded clients.
     pub(crate) admitted: Admitted,
     pub(crate) leads: Leads,
     /// When the last clock jump ends (see [`crate::clock_jump`]).
@@ -77,11 +80,11 @@ pub(crate) struct Sockets {
     standstill: Standstill,
 }
 
-/// Memory that is reused between inputs.
+/// Buffers reused between inputs.
 struct Scratch {
     spares: Spares,
-    /// The shard's parser. `None` while it is borrowed to process the bytes of a WebSocket. Boxed because each borrow
-    /// moves it.
+    /// The shard's parser. `None` while the shard processes a WebSocket's bytes with it. Boxed, because it is moved out
+    /// and back each time.
     parser: Option<Box<codec::signal::Parser>>,
 }
 
@@ -90,17 +93,8 @@ struct Scratch {
 pub(crate) struct Standstill {
     pub(crate) since: Now,
     pub(crate) until: Now,
-    /// When all bytes that arrived during this period will have been read.
+    /// The time by which all bytes that arrived during this period will have been read.
     pub(crate) read_by: Now,
-}
-
-/// Number of connections by kind.
-#[derive(Default)]
-struct Census {
-    /// Number of sessions by [`ConnectionRole`](crate::event::ConnectionRole).
-    places: [u64; CONNECTION_ROLES],
-    /// Number of connections that were admitted as WebSockets and still exist.
-    web_sockets: usize,
 }
 
 impl Sockets {
@@ -129,7 +123,8 @@ impl Sockets {
             turns: WorkTurns::default(),
             shards: ShardLinks::new(id, placement, readiness),
             ends: DueEnds::default(),
-            census: Census::default(),
+            census: [0; CONNECTION_ROLES],
+            web_sockets: 0,
             admitted: Admitted::among(connections, hasher),
             leads: Leads::default(),
             leap: Now(0),
@@ -143,7 +138,7 @@ impl Sockets {
         &self.settings
     }
 
-    /// Returns the configured limits in the form that the codec uses.
+    /// Returns the configured limits in the codec's representation.
     #[inline]
     pub(crate) fn rules(&self) -> &Bounds {
         &self.rules
@@ -154,7 +149,7 @@ impl Sockets {
         &self.messages
     }
 
-    /// Replaces the settings. Message limits of connections that are already admitted do not change.
+    /// Replaces the settings. Connections that are already admitted keep their message limits.
     pub(crate) fn adopt(&mut self, settings: Arc<Settings>) {
         self.rules = Bounds::of(&settings);
         self.messages.replace(&settings);
@@ -175,14 +170,14 @@ impl Sockets {
         &self.shards.readiness
     }
 
-    /// Returns the time from which to wait for a peer: now, or the end of a clock jump in progress, since nothing is
-    /// read from peers until then.
+    /// Returns the time from which to wait for a peer: now or, during a clock jump, the end of the jump, since nothing
+    /// is read from peers until then.
     #[inline]
     pub(crate) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)
     }
 
-    /// Records a period during which the shard was not running.
+    /// Records that the shard was not running during this period.
     pub(crate) fn stood_still(&mut self, since: Now, until: Now) {
         self.standstill = Standstill {
             since,
@@ -204,11 +199,11 @@ impl Sockets {
 
 // Entries of the timer wheel.
 
-/// An entry of the timer wheel: the key of a session or channel, packed into a single word.
+/// A timer wheel entry: the key of a session or channel, packed into a single word.
 #[derive(Clone, Copy, Debug)]
 struct Timer(u64);
 
-/// The session or channel that a timer belongs to.
+/// The session or channel to which a timer belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Session(SessionKey),
@@ -233,5 +228,5 @@ impl Timer {
     }
 }
 
-/// The bit that distinguishes the packed key of a channel from that of a session.
+/// The bit that distinguishes a packed channel key from a packed session key.
 const OF_CHANNEL: u64 = 1 << 48;

@@ -10,9 +10,9 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The initial state from which a shard is created.
+/// The state with which a shard is created.
 pub struct Start {
-    /// The configuration, including the actual ports of the listeners.
+    /// The configuration, including the ports to which the listeners are actually bound.
     pub settings: Arc<Settings>,
     /// The shard's id.
     pub id: ShardId,
@@ -20,9 +20,9 @@ pub struct Start {
     pub placement: Placement,
     /// Seeds for the hash tables, and for the generator of request ids and channel versions.
     pub seeds: [u64; 4],
-    /// The records of the channels that this shard owns, left by the previous process.
+    /// Records of the channels that this shard owns, as stored by the previous process.
     pub records: Records,
-    /// Creation time of the newest channel of the previous process, on any shard. New channels are given later times.
+    /// Creation time of the newest channel of the previous process, on any shard. Every new channel gets a later time.
     pub newest: Wall,
     /// The records of all shards in the process.
     pub catalog: Arc<dyn SharedCatalog>,
@@ -30,13 +30,12 @@ pub struct Start {
     pub store: Box<dyn Store>,
     /// Receives log lines and audit entries for operators.
     pub journal: Box<dyn Journal>,
-    /// The authenticator, and the keys with which temporary credentials are issued.
+    /// The authenticator, and the keys for issuing temporary credentials.
     pub keys: StartKeys,
-    /// Maximum number of client connections: this shard's share of the connections for which the process has file
-    /// descriptors.
+    /// Maximum number of client connections: this shard's share of the file descriptors that the process has for them.
     pub connections: usize,
-    /// Maximum number of Alexa calls that may be pending on the shard's channels. Servers use
-    /// [`Settings::waiting_calls_of_shard`]; tests of the limit use a lower number.
+    /// Maximum number of pending Alexa calls on the shard's channels. Servers use [`Settings::waiting_calls_of_shard`];
+    /// tests use a lower number to reach the limit.
     ///
     /// [`Settings::waiting_calls_of_shard`]: crate::settings::Settings::waiting_calls_of_shard
     pub waiting_calls: usize,
@@ -46,23 +45,22 @@ pub struct Start {
     pub wake_polls: usize,
     /// The part of the initial state that exists only with `--dev`.
     pub dev: StartDev,
-    /// Where slot orders come from; `None` if slots do not move between nodes. If they do, records arrive along with
-    /// the orders.
+    /// Source of slot orders, or `None` if slots do not move between nodes. If they do, records arrive with the orders.
     pub slot_orders: Option<Box<dyn SlotOrders>>,
     /// Whether the process is ready to serve clients.
     pub readiness: Readiness,
-    /// Receives the presence on channels that a hook watches.
+    /// Receives the presence of channels that a hook watches.
     pub audience: Box<dyn Audience>,
-    /// The presence epoch of channels that do not belong to a slot, which must be greater than in any earlier process.
-    /// If slots move between nodes, each slot has an epoch of its own.
+    /// Presence epoch of channels that do not belong to a slot. Must be greater than in any earlier process. If slots
+    /// move between nodes, each slot has its own epoch.
     pub epoch: u64,
 }
 
-/// The keys and the authenticator of a shard.
+/// A shard's keys and authenticator.
 pub struct StartKeys {
-    /// Checks signatures; `None` if requests need not be signed.
+    /// Checks signatures, or `None` if requests need not be signed.
     pub authenticator: Option<Authenticator>,
-    /// The keys with which temporary credentials are sealed.
+    /// The keys that seal temporary credentials.
     pub session_keys: Arc<SessionKeys>,
     /// The source of nonces for sealing temporary credentials.
     pub nonces: Nonces,

@@ -6,14 +6,14 @@ use crate::shard::directory::Directory;
 use crate::shard::gate::Gate;
 use crate::shard::sockets::Sockets;
 
-/// The state of a shard, divided into parts. A step that needs one part borrows that part and the context. A step that
+/// A shard's state, divided into parts. A step that needs only one part borrows that part and the context. A step that
 /// needs several parts, or calls one that does, borrows the whole state.
 pub(crate) struct State {
     pub(crate) sockets: Sockets,
     pub(crate) directory: Directory,
     pub(crate) cx: Context,
     pub(crate) gate: Gate,
-    /// The interposer; `None` without `--dev`.
+    /// The interposer, or `None` without `--dev`.
     pub(crate) interposer: Option<Box<Interposer>>,
 }
 
@@ -29,7 +29,7 @@ impl State {
         )
     }
 
-    /// Returns the interposer, if there is one, together with the parts of the state that it observes.
+    /// Returns the interposer, if any, together with the parts of the state that it observes.
     pub(crate) fn interposed(
         &mut self,
     ) -> Option<(&mut Interposer, &mut Sockets, &mut Directory, &mut Context)> {

@@ -1,9 +1,9 @@
-//! Counts messages, writes log lines, measures durations, and generates the random ids that log lines share with
-//! responses.
+//! Counts messages, writes log lines, measures durations, and generates the random ids that appear both in log lines
+//! and in responses.
 
 use crate::event::{
     AuthFailure, CONNECTION_ROLES, Counters, Exemplar, Exemplars, Histogram, Kind, Outcome,
-    PlayerOutcome, Purpose, Requested, UpgradeOutcome, UpgradeRole,
+    PlayerOutcome, Purpose, Requested, UpgradeOutcome,
 };
 use crate::id::{Account, SessionKey};
 use crate::journal::{ConnectionEnd, Journal, LimitedJournal, Unaccepted};
@@ -16,26 +16,25 @@ use crate::work_units;
 use crate::{check::Check, record::Version, refusal::Refusal};
 use codec::{signal::Role, whep::CALL_ID_BYTES};
 
-/// The telemetry of a shard. Except for the gauges of bytes and the reserved audit entries, nothing here influences
-/// what the shard does.
+/// A shard's telemetry. Apart from the byte gauges and the reserved audit entries, nothing here influences what the
+/// shard does.
 ///
-/// Invariant: every message is counted exactly once, and the gauges of messages and of bytes always cover the same
-/// messages.
+/// Invariant: every message is counted exactly once, and message gauges and byte gauges always cover the same messages.
 pub(crate) struct Telemetry {
     counters: Counters,
     journal: LimitedJournal,
-    /// The flight recorder, which notes events on channels for operators. It is here because every step has access to
-    /// the telemetry.
+    /// The flight recorder, which records channel events for operators. It is part of the telemetry because every step
+    /// has access to the telemetry.
     recorder: Recorder,
     /// Samples of slow session setups.
     slow_setups: Exemplars,
-    /// Messages delivered in this turn whose latency has not been recorded yet.
+    /// Messages delivered in this turn of the event loop, whose latency has yet to be recorded.
     delivery_times: DeliveryTimes,
     /// Number of frames received since startup.
     frames: u64,
-    /// Counters per account. Gauges are computed when they are requested.
+    /// Counters per account. Gauges are computed on request.
     usage: UsageTable,
-    /// Generates the versions of channels, and the request ids of all responses except refusals.
+    /// Generates channel versions, and the request ids of all responses except refusals.
     random: fastrand::Rng,
     refusal_ids: RefusalIds,
 }
@@ -60,19 +59,19 @@ impl Telemetry {
         }
     }
 
-    /// Generates a request id: a version 4 UUID from the shard's generator.
+    /// Generates a request id: a version 4 UUID from the shard's random generator.
     pub(crate) fn request_id(&mut self) -> String {
         let bits = self.random.u128(..);
         printed(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
     }
 
-    /// Generates the request id of a refusal. The id encodes the reason; see [`crate::refusal_id`].
+    /// Generates the request id of a refusal, which encodes the reason; see [`crate::refusal_id`].
     pub(crate) fn refusal_id(&mut self, refusal: &Refusal, of: Purpose, at: Wall) -> String {
         let (check, status) = (refusal.check, refusal.status(of));
         printed(self.refusal_ids.next(check, of, status, at))
     }
 
-    /// Generates a new version for a channel's record.
+    /// Generates a new version for a channel record.
     pub(crate) fn version(&mut self) -> Version {
         Version::draw(&mut self.random)
     }
@@ -83,26 +82,26 @@ impl Telemetry {
         &mut self.journal
     }
 
-    /// Returns when the journal must write an entry even if nothing happens.
+    /// Returns when the journal must write its next entry even if nothing happens.
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.journal.next_due()
     }
 
-    /// Returns the flight recorder, for making a note.
+    /// Returns the flight recorder for writing a note.
     #[inline]
     pub(crate) fn note(&mut self) -> &mut Recorder {
         &mut self.recorder
     }
 
-    /// Returns the flight recorder, for reading its notes.
+    /// Returns the flight recorder for reading notes.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
 }
 
 impl Telemetry {
-    /// Records the latency of this turn's deliveries. Called when all sends of the turn have completed; `at` is the
-    /// time of completion.
+    /// Records the latency of this turn's deliveries. Called once all of the turn's sends have completed, at the time
+    /// `at`.
     pub(crate) fn flushed(&mut self, at: Moment) {
         self.delivery_times
             .record_all(at, &mut self.counters.delivery);
@@ -116,12 +115,12 @@ impl Telemetry {
         }
     }
 
-    /// Returns samples of slow session setups: the most recent one in each bucket.
+    /// Returns samples of slow session setups: the most recent one per bucket.
     pub(crate) fn slow_setups(&self) -> Exemplars {
         self.slow_setups
     }
 
-    /// Checks the invariants that hold after each input.
+    /// Checks the invariants that hold after every input.
     ///
     /// # Panics
     /// Panics if an invariant is violated.
@@ -153,7 +152,7 @@ impl Telemetry {
 //
 // ```text
 //  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_confirmed ─┐
-//                     │  ▲  ▲ ◄─ count_taken_back ─┘ ◄──── count_returned ────────────┘      ended: delivered ◄─┘
+//                     │  ▲  ▲ ◄─ count_taken_back ─┘ ◄─── count_taken_back ───────────┘      ended: delivered ◄─┘
 //                     │  │  └─── count_unkept ──── kept ── count_kept_ended ──► ended
 //                     │  └───────────────────────── ▲
 //                     ├── count_kept ───────────────┘
@@ -168,7 +167,7 @@ impl Telemetry {
         self.counters.receive(kind);
     }
 
-    /// Counts the outcome of a message that is neither pending nor in an outbox.
+    /// Counts the outcome of a message that was neither pending nor in an outbox.
     #[inline]
     pub(crate) fn count_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.counters.end(kind, outcome);
@@ -178,8 +177,8 @@ impl Telemetry {
         self.counters.unaccepted(kind, reason);
     }
 
-    /// Counts messages that become pending. These are messages for absent recipients, messages that a fault holds back,
-    /// and the offers of pending calls.
+    /// Counts messages that become pending: messages for absent recipients, messages delayed by a fault, and the offers
+    /// of pending calls.
     pub(crate) fn count_kept(&mut self, messages: usize) {
         self.counters.pending_messages += messages as u64;
     }
@@ -189,34 +188,39 @@ impl Telemetry {
         self.counters.pending_messages -= 1;
     }
 
-    /// Counts the outcome of a pending message, which is then no longer pending.
+    /// Counts the outcome of a pending message, which is no longer pending afterwards.
     pub(crate) fn count_kept_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.count_unkept();
         self.count_ended(kind, outcome);
     }
 
-    /// Counts a message that was put into an outbox and takes up `bytes` bytes there.
+    /// Counts a message that was added to an outbox, where it occupies `bytes` bytes.
     #[inline]
     pub(crate) fn count_queued(&mut self, bytes: usize) {
         self.counters.outbox_messages += 1;
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts a copy of a message that was put into an outbox and takes up `bytes` bytes there. The outcome of the
-    /// original is counted separately.
+    /// Counts a copy of a message that was added to an outbox, where it occupies `bytes` bytes. The original's outcome
+    /// is counted separately.
     pub(crate) fn count_copy_queued(&mut self, bytes: usize) {
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts a message that was taken out of an outbox before it was sent. Its bytes are subtracted by
-    /// [`Telemetry::unload`].
-    pub(crate) fn count_taken_back(&mut self) {
-        self.counters.outbox_messages -= 1;
+    /// Counts a message that was taken out of an outbox: either before it was sent, or because it was `written` but not
+    /// confirmed. Bytes that were not sent are subtracted by [`Telemetry::unload`].
+    pub(crate) fn count_taken_back(&mut self, written: bool) {
+        if written {
+            self.counters.written_messages -= 1;
+            self.counters.returned += 1;
+        } else {
+            self.counters.outbox_messages -= 1;
+        }
     }
 
-    /// Counts a message that the kernel has accepted in full. `bytes` is the size of its frame. The message's bytes are
-    /// subtracted by [`Telemetry::unload`]. The offer of a call counts as delivered immediately, since the call still
-    /// contains the offer for the next master.
+    /// Counts a message that the kernel has accepted in full. `bytes` is its frame size; [`Telemetry::unload`]
+    /// subtracts its bytes from the gauges. A call's offer counts as delivered right away, because the call itself
+    /// still contains it for the next master.
     #[inline]
     pub(crate) fn count_written(&mut self, launch: &mut DeliveryMark, bytes: usize, at: Moment) {
         if launch.counted {
@@ -236,13 +240,13 @@ impl Telemetry {
         }
     }
 
-    /// Counts that a written message was confirmed.
+    /// Counts a written message that was confirmed.
     #[inline]
     pub(crate) fn count_confirmed(&mut self, launch: &DeliveryMark) {
         self.count_proved(launch, Outcome::Delivered);
     }
 
-    /// Counts the outcome of a sent message: it was confirmed, or the wait for a confirmation was abandoned.
+    /// Counts the outcome of a sent message: either it was confirmed, or the broker stopped waiting for a confirmation.
     #[inline]
     pub(crate) fn count_proved(&mut self, launch: &DeliveryMark, outcome: Outcome) {
         if launch.counted {
@@ -251,18 +255,12 @@ impl Telemetry {
         }
     }
 
-    /// Counts a sent message that was taken back because it was not confirmed.
-    pub(crate) fn count_returned(&mut self) {
-        self.counters.written_messages -= 1;
-        self.counters.returned += 1;
-    }
-
-    /// Counts messages that were confirmed after they had already been taken back.
+    /// Counts messages that were confirmed only after they had been taken back.
     pub(crate) fn count_repeated(&mut self, messages: u32) {
         self.counters.repeated += u64::from(messages);
     }
 
-    /// Records the time from a viewer's admission to its first SDP_ANSWER, in milliseconds.
+    /// Records the time in milliseconds from a viewer's admission to its first SDP_ANSWER.
     pub(crate) fn count_setup(&mut self, viewer: SessionKey, ms: u64, at: Moment) {
         self.counters.session_setup.observe(ms * 1000, 1);
         self.slow_setups.note(Exemplar {
@@ -277,21 +275,21 @@ impl Telemetry {
         self.counters.waiting_calls += 1;
     }
 
-    /// Counts that a pending call has ended.
+    /// Counts the end of a pending call.
     pub(crate) fn count_call_over(&mut self) {
         self.counters.waiting_calls = self.counters.waiting_calls.saturating_sub(1);
     }
 }
 
 impl Telemetry {
-    /// Updates the gauge of pending bytes after a channel's pending bytes have changed from `before` to `after`.
+    /// Updates the pending-bytes gauge after a channel's pending bytes have changed from `before` to `after`.
     pub(crate) fn count_kept_bytes(&mut self, before: usize, after: usize) {
         let bytes = &mut self.counters.pending_bytes;
         *bytes = (*bytes + after as u64).saturating_sub(before as u64);
     }
 
-    /// Counts bytes that were put into an outbox and do not belong to a message, for example to a response, a pong or a
-    /// close frame.
+    /// Counts bytes that were added to an outbox but do not belong to a message, such as a response, a pong or a close
+    /// frame.
     #[inline]
     pub(crate) fn count_control_queued(&mut self, bytes: usize) {
         self.counters.control_bytes += bytes as u64;
@@ -305,12 +303,12 @@ impl Telemetry {
         counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
     }
 
-    /// Returns the number of bytes in pending messages.
+    /// Returns the number of pending message bytes.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.counters.pending_bytes
     }
 
-    /// Returns the number of bytes in outboxes that belong to messages.
+    /// Returns the number of message bytes in outboxes.
     #[inline]
     pub(crate) fn outbox_bytes(&self) -> u64 {
         self.counters.outbox_bytes
@@ -321,7 +319,7 @@ impl Telemetry {
         self.counters.control_bytes
     }
 
-    /// Returns whether no outbox contains any bytes and no call is pending.
+    /// Returns whether all outboxes are empty and no call is pending.
     pub(crate) fn is_quiet(&self) -> bool {
         self.counters.waiting_calls == 0
             && self.counters.outbox_bytes == 0
@@ -329,7 +327,7 @@ impl Telemetry {
     }
 }
 
-// Counters of clients, except for messages: requests, upgrades, refusals, closed connections, and the work that these
+// Client counters, except those for messages: requests, upgrades, refusals, closed connections, and the work they
 // cause.
 
 impl Telemetry {
@@ -338,11 +336,11 @@ impl Telemetry {
         self.counters.request(requested, status);
     }
 
-    pub(crate) fn count_upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
+    pub(crate) fn count_upgrade(&mut self, role: Role, outcome: UpgradeOutcome) {
         self.counters.upgrade(role, outcome);
     }
 
-    /// Counts the outcome of a player's call. `ms` is the duration of the call, if it was answered.
+    /// Counts the outcome of a player's call. `ms` is the call's duration, if it was answered.
     pub(crate) fn count_player(&mut self, outcome: PlayerOutcome, ms: Option<u64>) {
         if let Some(count) = self.counters.players.get_mut(outcome.index()) {
             *count += 1;
@@ -352,18 +350,18 @@ impl Telemetry {
         }
     }
 
-    /// Generates an id for a player's call. It consists of letters and digits.
+    /// Generates an alphanumeric id for a player's call.
     pub(crate) fn call_id(&mut self) -> String {
         let letters = std::iter::repeat_with(|| self.random.alphanumeric());
         letters.take(CALL_ID_BYTES).collect()
     }
 
-    /// Counts a call that was answered, under the caller's account.
+    /// Counts an answered call under the caller's account.
     pub(crate) fn count_call(&mut self, account: Account) {
         self.usage.of(Some(account)).calls += 1;
     }
 
-    /// Counts a refused request under the caller's account. `account` is `None` if the caller is not known.
+    /// Counts a refused request under the caller's `account`, which is `None` if the caller is not known.
     pub(crate) fn count_refused(&mut self, account: Option<Account>) {
         self.usage.of(account).refusals += 1;
     }
@@ -383,19 +381,19 @@ impl Telemetry {
         self.counters.auth_failure(failure);
     }
 
-    /// Adds the number of steps that were needed to evaluate policies.
+    /// Counts the steps that were needed to evaluate policies.
     pub(crate) fn count_policy_steps(&mut self, steps: u64) {
         self.counters.policy_steps += steps;
     }
 
-    /// Counts that a WebSocket connection to a channel of `account` has closed.
+    /// Counts a closed WebSocket connection to one of `account`'s channels.
     pub(crate) fn count_connection_end(&mut self, account: Option<Account>, end: &ConnectionEnd) {
         self.usage.of(account).messages += u64::from(end.messages_in);
         self.counters.connection_end(end.reason);
         self.counters.sessions.ended(end);
     }
 
-    /// Counts that a newer connection has superseded a connection with this role.
+    /// Counts a connection with this role that a newer connection has superseded.
     pub(crate) fn count_superseded(&mut self, role: Role) {
         self.counters.sessions.superseded(role);
     }
@@ -405,26 +403,26 @@ impl Telemetry {
         self.frames += 1;
     }
 
-    /// Returns the work done since startup for frames and policies, in work units.
+    /// Returns the amount of work done for frames and policies since startup, in work units.
     pub(crate) fn work(&self) -> u64 {
         self.frames * work_units::FRAME + self.counters.policy_steps * work_units::POLICY_STEP
     }
 }
 
-// Messages delivered in one turn. They are buffered until the turn's sends have completed; then the clock is read and
-// the latencies are recorded.
+// Messages delivered in one turn of the event loop. They are buffered until the turn's sends have completed. Then the
+// clock is read and their latencies are recorded.
 //
-// All messages of one read were accepted at the same time, so a few pairs of time and count represent a whole turn. All
-// sends of a turn are recorded with the time of the last one. Messages that were pending are not measured, since the
-// absence of a recipient says nothing about the broker.
+// All messages from one read have the same acceptance time, so a few (time, count) pairs cover a whole turn. All of a
+// turn's sends are recorded with the time of the last one. Messages that were pending are not measured, because a
+// recipient's absence says nothing about the broker.
 
-/// The deliveries of one turn: the time of acceptance, and the number of messages that were accepted at that time.
+/// The deliveries of one turn, as pairs of an acceptance time and the number of messages accepted at that time.
 #[derive(Debug, Default)]
 struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
     /// Buffers the delivery of a message that was accepted at `accepted_us`. If the buffer is full, first records the
-    /// buffered deliveries with `at` as the time of delivery.
+    /// buffered deliveries with `at` as the delivery time.
     #[inline]
     pub(crate) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
         match self.0.last_mut() {
@@ -438,7 +436,7 @@ impl DeliveryTimes {
         }
     }
 
-    /// Records the buffered deliveries with `at` as the time of delivery.
+    /// Records the buffered deliveries with `at` as the delivery time.
     fn record_all(&mut self, at: Moment, into: &mut Histogram) {
         for (accepted_us, messages) in self.0.drain(..) {
             into.observe(u64::from(at.micros.wrapping_sub(accepted_us)), messages);
@@ -446,13 +444,13 @@ impl DeliveryTimes {
     }
 }
 
-/// Maximum number of different acceptance times among the deliveries of one turn. Each takes up 16 bytes of a buffer
-/// that is never freed.
+/// Maximum number of distinct acceptance times among one turn's deliveries. Each takes 16 bytes of a buffer that is
+/// never freed.
 const MOMENTS_MAX: usize = 64;
 
-// Copies of a shard's counters and gauges, made between two turns, and their sum over all shards.
+// Copies of a shard's counters and gauges, made between turns, and their sum over all shards.
 
-/// The metrics of one shard. A scrape reports the sum over all shards.
+/// One shard's metrics. A scrape reports the sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Number of connections per [`ConnectionRole`](crate::event::ConnectionRole).
@@ -461,33 +459,33 @@ pub struct Snapshot {
     pub channels: u64,
     /// Number of channels whose deletion is not yet durable.
     pub deleting: u64,
-    /// Total bytes of the channels' records; limited by `limits.record_bytes_total`.
+    /// Total size of the channels' records in bytes. Limited by `limits.record_bytes_total`.
     pub record_bytes: u64,
-    /// Number of timers in the wheel. There is at most one for each session and channel.
+    /// Number of timers in the wheel, at most one per session and channel.
     pub timers: u64,
     /// Number of channel records read since startup for pages of ListSignalingChannels and of the inspector.
     pub records_read: u64,
-    /// Number of calls from other shards that take up capacity here, because those shards have not acknowledged yet
-    /// that the call has ended.
+    /// Number of calls from other shards that use capacity here, because those shards have not yet acknowledged that
+    /// the call has ended.
     pub call_places: u64,
-    /// Number of devices that wait on the shard's channels.
+    /// Number of devices waiting on the shard's channels.
     pub waiting_devices: u64,
-    /// Number of connections that are doubtful, which means that a message to them has been unconfirmed for too long.
+    /// Number of doubtful connections: those with a message that has been unconfirmed for too long.
     pub doubtful: u64,
-    /// Number of requests that wait for their channel to have an owner.
+    /// Number of requests that wait until their channel has an owner.
     pub parked: u64,
-    /// Bytes of requests and unread responses on HTTP connections; limited by `limits.request_bytes`.
+    /// Bytes of requests and unread responses on HTTP connections. Limited by `limits.request_bytes`.
     pub request_bytes: u64,
-    /// Number of HTTP connections that were refused or closed because they held the most request bytes.
+    /// Number of HTTP connections refused or closed because they held the most request bytes.
     pub requests_refused: u64,
-    /// Time of the oldest note in the flight recorder, in microseconds since startup. `None` if recording is off.
-    /// Always `None` in the sum over all shards.
+    /// Time of the oldest note in the flight recorder, in microseconds since startup. `None` if recording is off, and
+    /// always `None` in the sum over all shards.
     pub recorded_since_us: Option<u64>,
-    /// Samples of slow session setups. Always empty in the sum over all shards, since session numbers are only
-    /// meaningful within a shard.
+    /// Samples of slow session setups. Always empty in the sum over all shards, since a session number is only
+    /// meaningful within its shard.
     pub slow_setups: Exemplars,
-    /// The gauges of each account in the credentials file, and of all other accounts together. Empty if requests need
-    /// not be signed.
+    /// Gauges of each account in the credentials file, and of all other accounts together. Empty if requests need not
+    /// be signed.
     pub accounts: UsageTable,
     /// All counters.
     pub counters: Counters,

@@ -1,16 +1,16 @@
-//! Work that is deferred while an input is processed.
+//! Work deferred during the processing of an input.
 //!
-//! A step modifies only the parts of the state that it borrows, and defers everything else. For example, it defers what
-//! follows when a WebSocket has left its channel, a call has been answered, or a channel's next deadline has changed.
-//! Only the shard itself does deferred work (`todo_dispatch`), before the next step.
+//! A step modifies only the parts of the state that it borrows, and defers everything else. For example, it defers
+//! follow-up work after a WebSocket has left its channel, a call has been answered, or a channel's next deadline has
+//! changed. Deferred work is done only by the shard itself (`todo_dispatch`), before the next step.
 //!
-//! The list is a queue of small values, and its memory is reused. Large values are boxed. Forwarding a message defers
-//! nothing. At the beginning of each step the list is empty, and it never exceeds [`STEPS_LEFT_MAX`] entries, which
-//! debug builds check. Work on many connections or channels is therefore a single entry ([`Each`]) that is processed
-//! one item at a time. If more connections must be closed than the limit per turn permits, the rest is queued in
+//! The list is a queue of small values that reuses its memory; large values are boxed. Forwarding a message defers
+//! nothing. The list is empty when a step starts, and never exceeds [`STEPS_LEFT_MAX`] entries, which debug builds
+//! check. Work on many connections or channels is therefore a single entry ([`Each`]) that is processed one item at a
+//! time. If more connections must be closed than a turn may close, the rest are queued in
 //! [`Sockets`](crate::shard::sockets::Sockets) until the next turn.
 
-use crate::channel::{Channel, Route, Towards, members};
+use crate::channel::{Channel, Route, Towards};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey, Slot};
 use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
@@ -26,36 +26,36 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-/// An item of work that a step has deferred.
+/// A piece of work that a step has deferred.
 #[derive(Debug)]
 pub(crate) enum Todo {
-    /// Answers the query of a call on this shard about a channel that this shard also owns. The query is treated like
-    /// one from another shard.
+    /// Answers a query about a channel on this shard, made by a call on the same shard. It is handled like a query from
+    /// another shard.
     Query(CallRef, Box<Query>),
-    /// Queues a list request of a caller on this shard.
+    /// Queues a list request from a caller on this shard.
     List(CallRef, Box<PageQuestion>),
-    /// Starts queued list requests, as many as the turn's budget permits.
+    /// Starts as many queued list requests as the turn's budget permits.
     BeginLists,
-    /// Sends the answer to a call to the caller's shard.
+    /// Sends a call's answer to the caller's shard.
     Answer(CallRef, Box<Answer>),
-    /// Ends a device's wait on this channel, which used this connection.
+    /// Ends the wait of the device that is waiting on this channel through this connection.
     PollOver(ChannelKey, SessionKey),
-    /// Sends the final answer to a pending Alexa or player call to the caller's shard.
+    /// Sends the final answer of a pending Alexa or player call to the caller's shard.
     OfferAnswer(CallRef, Box<Answer>),
     /// Answers all pending calls, because the process is shutting down.
     FailCalls,
-    /// Notifies the caller's shard that this call is pending here.
+    /// Notifies the caller's shard that the call is pending here.
     OfferTaken(CallRef),
     /// Times out a call whose caller is on this shard.
     Overdue(CallRef),
-    /// Withdraws a call that is pending on a channel of this shard, because its caller has hung up.
+    /// Withdraws a call that is pending on one of this shard's channels, because its caller has hung up.
     HungUp(CallRef, Box<Identity>),
     /// Closes an open WebSocket for this reason.
     Close(SessionKey, EndReason),
-    /// Checks whether the caller of this connection is still authorized. If it is not, closes the open WebSocket or
-    /// ends the device's wait.
+    /// Checks whether this connection's caller is still authorized. If not, closes the open WebSocket or ends the
+    /// device's wait.
     AskAgain(SessionKey),
-    /// Rechecks the connections and the waiting device of a channel, because the channel's tags have changed.
+    /// Rechecks the connections and the waiting device of a channel whose tags have changed.
     TagsChanged(ChannelKey),
     /// Performs an operation on many connections, calls or channels, one at a time.
     Each(Box<Each>),
@@ -65,45 +65,44 @@ pub(crate) enum Todo {
     Left(Box<Left>),
     /// Handles a WebSocket connection that has closed.
     Gone(Box<Gone>),
-    /// Handles offers of calls that this master has been sent in full. Each is identified by its position in the
-    /// channel's order of acceptance.
+    /// Handles the offers of calls that have been sent to this master in full. Each offer is identified by its position
+    /// in the channel's order of acceptance.
     OffersDelivered(SessionKey, Vec<u64>),
-    /// Sends the offers of pending calls to the master of this channel, except those that it already has.
+    /// Sends the offers of pending calls to this channel's master, except those it already has.
     GiveOffers(ChannelKey),
-    /// Handles a superseded connection whose partly sent message has now been sent in full.
+    /// Handles a superseded connection after the rest of its partly sent message has been sent.
     Released(SessionKey),
     /// Stops waiting for the confirmation of some messages, because there are too many unconfirmed bytes.
     MakeProofRoom,
     /// Stores the offers that a master of this channel has confirmed on this connection.
     OffersConfirmed(ChannelKey, SessionKey, Offers),
-    /// Sends offers to the current master of this channel that a former master did not answer, as far as they are due.
+    /// Sends this channel's current master the offers that a former master did not answer, if they are due.
     RepeatOffers(ChannelKey),
-    /// Handles a sign of life from the peer of this connection.
+    /// Handles evidence that this connection's peer is alive.
     Confirmed(SessionKey),
-    /// Handles a report of what the peer of this connection has acknowledged.
-    Told(SessionKey),
-    /// Continues to deliver a message on this route, after slow connections have been closed to make room.
+    /// Settles the written messages of this connection, now that it is known what its peer has acknowledged.
+    Settle(SessionKey),
+    /// Resumes the delivery of a message on this route, after slow connections were closed to make room.
     HandOn(Box<Deferred>, Route),
     /// Delivers the pending messages for this role to the connection that holds the role's slot.
     Deliver(ChannelKey, Role),
-    /// Arms the timer of this channel again, because its next deadline may have changed.
+    /// Rearms this channel's timer, because its next deadline may have changed.
     Arm(ChannelKey),
     /// Handles a channel that was removed from the tables.
     ChannelWent(Box<(ChannelKey, Channel)>),
-    /// Handles the result of a change that the store reported immediately.
+    /// Handles the result of a change that the store reported synchronously.
     Committed(ChannelKey, Result<(), StoreError>),
     /// Processes changes to this channel that were queued behind another change.
     ServeWaiting(ChannelKey, Box<WaitingQueries>),
-    /// Carries out a slot order, after the channels that were left from the slot's previous stay on this node have been
-    /// dropped.
+    /// Carries out a slot order, now that the channels from the last time this node served the slot have been dropped.
     Obey(Box<ShardOrder>),
     /// Unpacks a parcel's messages into a slot, starting at this byte offset.
     Unpack(Slot, Arc<[u8]>, usize),
-    /// Does work that the interposer of `--dev` has deferred.
+    /// Performs work that the `--dev` interposer has deferred.
     Interposed(Box<Later>),
 }
 
-/// A WebSocket connection, and the slot that it holds or held.
+/// A WebSocket connection, and the slot that it occupies or used to occupy.
 #[derive(Clone, Debug)]
 pub(crate) struct Membership {
     pub(crate) session: SessionKey,
@@ -111,31 +110,23 @@ pub(crate) struct Membership {
     pub(crate) role: Role,
 }
 
-/// Returns the slot that connections with this role compete for.
-pub(crate) fn slot_of(role: &Role) -> members::Slot {
-    match role {
-        Role::Master => members::Slot::Master,
-        Role::Viewer(id) => members::Slot::Viewer(id.clone()),
-    }
-}
-
 /// A WebSocket connection that has left its channel or was replaced.
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) member: Membership,
-    /// How the connection left. `None` if it was only replaced: it then remains a member of the channel, but receives
-    /// nothing.
+    /// How the connection left, or `None` if it was only replaced. In that case, it is still a member of the channel,
+    /// but receives nothing.
     pub(crate) end: Option<MemberEnd>,
-    /// The time at which to start waiting for the peer to return.
+    /// When to start waiting for the peer to return.
     pub(crate) from: Now,
-    /// The messages taken back from the connection; `None` if they were taken back earlier.
+    /// The messages taken back from the connection, or `None` if they were taken back earlier.
     pub(crate) returned: Option<Returned>,
 }
 
 /// How a member left its channel, for the flight recorder.
 #[derive(Debug)]
 pub(crate) struct MemberEnd {
-    /// Address of the peer.
+    /// The peer's address.
     pub(crate) remote: SocketAddr,
     /// When the connection was admitted.
     pub(crate) opened: Now,
@@ -150,11 +141,11 @@ pub(crate) struct MemberEnd {
 /// The messages taken back from a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Returned {
-    /// Messages of which nothing was sent.
+    /// Messages that were not even partly sent.
     pub(crate) unsent: Vec<Unsent>,
-    /// If part of a message was sent, the deadline for sending the rest.
+    /// If a message was partly sent, the deadline for sending the rest.
     pub(crate) begun: Option<Now>,
-    /// Whether some of the messages that were sent are still unconfirmed.
+    /// Whether some of the sent messages are still unconfirmed.
     pub(crate) unconfirmed: bool,
 }
 
@@ -165,15 +156,15 @@ pub(crate) struct Gone {
     pub(crate) peer: Peer,
     /// Statistics of the connection, for the log line.
     pub(crate) tally: Option<Tally>,
-    /// When bytes were last received; `None` if the connection was already closing.
+    /// When bytes were last received, or `None` if the connection was already closing.
     pub(crate) last_frame: Option<Now>,
     /// Why the connection was closed.
     pub(crate) reason: EndReason,
-    /// The policy that denied access, if the connection was closed because it was no longer authorized.
+    /// The policy that denied access, if the connection was closed because its caller was no longer authorized.
     pub(crate) refused_by: Option<Box<str>>,
-    /// Messages that were not sent or were not confirmed.
+    /// Messages that were not sent or not confirmed.
     pub(crate) unsent: Vec<Unsent>,
-    /// Number of messages that were sent but taken back, either now or earlier.
+    /// Number of messages that were sent but then taken back, now or earlier.
     pub(crate) returned: u32,
 }
 
@@ -187,29 +178,28 @@ pub(crate) struct Declined {
     pub(crate) reason: Unaccepted,
     /// Length of the frame that the recipient is sent. If the message is too long, the length of its payload or text.
     pub(crate) bytes: usize,
-    /// The maximum length, if the message exceeds it; otherwise 0.
+    /// The maximum length, if the message exceeds it. Otherwise 0.
     pub(crate) most: usize,
 }
 
-/// An owned copy of a message that is to be delivered after the current step.
+/// An owned copy of a message to be delivered after the current step.
 #[derive(Debug)]
 pub(crate) struct Deferred {
     /// The connection that sent the message.
     pub(crate) from: SessionKey,
     pub(crate) channel: ChannelKey,
-    /// The viewer that sent the message; `None` if a master sent it.
+    /// The viewer that sent the message, or `None` if a master sent it.
     pub(crate) sender: Option<Box<str>>,
     pub(crate) launch: DeliveryMark,
     /// The payload, still base64-encoded.
     pub(crate) payload: Box<[u8]>,
-    /// The viewer to which the message is addressed; empty for the master.
+    /// The viewer to which the message is addressed. Empty for the master.
     pub(crate) recipient: Box<str>,
     /// The id that the sender gave the message.
     pub(crate) correlation_id: Option<Box<str>>,
 }
 
-/// The deferred work, oldest first. Also contains the answers to be handled at the end of the input. Empty between
-/// inputs.
+/// Deferred work, oldest first. Also contains the answers to be handled at the end of the input. Empty between inputs.
 #[derive(Debug, Default)]
 pub(crate) struct TodoList {
     steps: VecDeque<Todo>,
@@ -217,24 +207,24 @@ pub(crate) struct TodoList {
 }
 
 impl TodoList {
-    /// Defers an item to the shard.
+    /// Adds a piece of deferred work.
     pub(crate) fn push(&mut self, todo: Todo) {
         self.steps.push_back(todo);
     }
 
-    /// Answers a call, wherever its caller is connected.
+    /// Answers a call, regardless of which shard its caller is connected to.
     pub(crate) fn answer(&mut self, caller: CallRef, answer: impl Into<Answer>) {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// Defers an operation that is performed on several items, one at a time.
+    /// Defers an operation on several items, which is performed one item at a time.
     pub(crate) fn each(&mut self, each: Each) {
         if !each.is_empty() {
             self.push(Todo::Each(Box::new(each)));
         }
     }
 
-    /// Records that a master has been sent the offer of a call in full. All offers completed by the same send share one
+    /// Records that a call's offer has been sent to a master in full. Offers completed by the same send share one
     /// entry.
     pub(crate) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
         if let Some(Todo::OffersDelivered(same, orders)) = self.steps.back_mut()
@@ -246,8 +236,8 @@ impl TodoList {
         }
     }
 
-    /// Queues an answer for a caller on this shard. The answer is handled at the end of the input, and before any
-    /// requests that were pipelined behind the call.
+    /// Queues an answer for a caller on this shard. It is handled at the end of the input, before any requests that
+    /// were pipelined behind the call.
     pub(crate) fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
         self.answers.push_back((caller, answer));
     }
@@ -262,13 +252,13 @@ impl TodoList {
         self.steps.pop_front()
     }
 
-    /// Returns whether no work remains that must be done before the next step.
+    /// Returns whether all work that must be done before the next step is done.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Returns whether no work and no answers remain that must be handled before the next input.
+    /// Returns whether all work and answers that must be handled before the next input have been handled.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.steps.is_empty() && self.answers.is_empty()
@@ -278,8 +268,8 @@ impl TodoList {
         self.steps.len()
     }
 
-    /// Moves all items except the first `before` to the front. They were deferred by the item that was just processed,
-    /// and must be processed next.
+    /// Moves all items except the first `before` to the front. They were deferred by the item just processed, and must
+    /// be processed next.
     pub(crate) fn newest_first(&mut self, before: usize) {
         let newest = self.steps.len().saturating_sub(before);
         self.steps.rotate_right(newest);
@@ -296,7 +286,7 @@ impl TodoList {
         debug_assert!(answers <= ANSWERS_PER_INPUT_MAX, "{answers} answers wait");
     }
 
-    /// Frees memory if there were unusually many answers.
+    /// Frees memory after an unusually large number of answers.
     pub(crate) fn shrink(&mut self) {
         if self.answers.capacity() > STEPS_LEFT_MAX {
             self.answers.shrink_to(STEPS_LEFT_MAX);
@@ -308,21 +298,20 @@ const _: () = assert!(size_of::<Todo>() <= 48);
 
 // Operations on many connections, calls or channels.
 
-/// An operation that is performed on many items, one at a time. All work that an item defers is done before the next
-/// item.
+/// An operation on many items, performed one at a time. All work that an item defers is done before the next item.
 #[derive(Debug)]
 pub(crate) enum Each {
-    /// Closes open WebSockets for this reason. If this turn may not close all of them, later turns close the rest.
+    /// Closes open WebSockets for this reason. Connections beyond this turn's limit are closed in later turns.
     Close(IntoIter<SessionKey>, EndReason),
     /// Aborts connections. If a reason is given, it is recorded for those that have none yet.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
-    /// Queries what the peers of these connections have acknowledged.
+    /// Queries how much the peers of these connections have acknowledged.
     Ask(IntoIter<SessionKey>),
-    /// Answers all pending calls of these channels, because the process is shutting down.
+    /// Answers all of these channels' pending calls, because the process is shutting down.
     FailCalls(IntoIter<ChannelKey>),
-    /// Ends the calls and connections of these channels, because their slot may move.
+    /// Ends these channels' calls and connections, because their slot may move.
     Still(IntoIter<ChannelKey>),
-    /// Drops these channels, because their slot leaves this node.
+    /// Drops these channels, because their slot is leaving this node.
     Drop(IntoIter<ChannelKey>),
 }
 

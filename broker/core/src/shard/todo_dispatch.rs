@@ -1,4 +1,4 @@
-//! Does the work that steps have deferred. Each kind of work has one arm in a `match`.
+//! Performs the work that steps have deferred. Each kind of work has one arm in a `match`.
 
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
@@ -12,10 +12,10 @@ use crate::shard::{Shard, dev, disconnect, recheck, slot_moves};
 use crate::{journal::EndReason, session::Session};
 
 impl Shard {
-    /// Does all deferred work, including the work that it defers in turn. Then delivers the answers to callers, and
+    /// Performs all deferred work, and any work that this defers in turn. Then delivers the answers to callers, and
     /// starts the requests that were pipelined behind the answered calls.
     ///
-    /// When a message is forwarded, nothing is deferred. Only the checks for this case are inlined into the caller.
+    /// Forwarding a message defers nothing. Only the checks for this case are inlined into the caller.
     #[inline(always)]
     pub(crate) fn work_off(&mut self) {
         let nothing = self.state.cx.todo.is_done()
@@ -41,7 +41,7 @@ impl Shard {
         }
     }
 
-    /// Does the work of one deferred item.
+    /// Performs one piece of deferred work.
     pub(crate) fn act(&mut self, what: Todo) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match what {
@@ -91,7 +91,7 @@ impl Shard {
             }
             Todo::RepeatOffers(channel) => repeats::repeat(&mut self.state, channel),
             Todo::Confirmed(session) => confirmation::confirmed(&mut self.state, session),
-            Todo::Told(session) => confirmation::told(&mut self.state, session),
+            Todo::Settle(session) => confirmation::settle(&mut self.state, session),
             Todo::HandOn(message, route) => {
                 let transit = &message.transit();
                 delivery::hand_on(&mut self.state, route, transit);
@@ -141,7 +141,7 @@ impl Shard {
         }
     }
 
-    /// Handles offers of calls that a master has been sent in full.
+    /// Handles the offers of calls that have been sent to a master in full.
     fn offers_delivered(&mut self, master: SessionKey, orders: &[u64]) {
         let (sockets, directory, cx, _) = self.state.parts();
         let Some(channel) = sockets.session(master).and_then(Session::channel) else {
@@ -153,7 +153,7 @@ impl Shard {
         }
     }
 
-    /// Performs an operation on the next item, and defers the rest.
+    /// Performs an operation on its next item, and defers the rest.
     fn next_of(&mut self, mut each: Box<Each>) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match &mut *each {
@@ -199,7 +199,7 @@ impl Shard {
         }
     }
 
-    /// Rechecks a channel's connections and its waiting device, because the channel's tags have changed.
+    /// Rechecks the connections and the waiting device of a channel whose tags have changed.
     fn tags_changed(&mut self, channel: ChannelKey) {
         let (sockets, directory, cx, _) = self.state.parts();
         recheck::tags_changed(sockets, directory.members(channel), cx.at);
@@ -208,8 +208,8 @@ impl Shard {
         }
     }
 
-    /// Checks whether the caller of a connection is still authorized. If it is not, closes the open WebSocket or ends
-    /// the device's wait.
+    /// Checks whether a connection's caller is still authorized. If not, closes the open WebSocket or ends the device's
+    /// wait.
     fn ask_again(&mut self, session: SessionKey) {
         if recheck::refuses(&mut self.state, session) {
             let State { sockets, cx, .. } = &mut self.state;
@@ -219,8 +219,8 @@ impl Shard {
         }
     }
 
-    /// Handles a WebSocket connection that has left its channel or was replaced. The connection that it had itself
-    /// replaced may regain the slot.
+    /// Handles a WebSocket connection that has left its channel or was replaced. If it had itself replaced a
+    /// connection, that one may regain the slot.
     fn left(&mut self, left: Left) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(returning) = unsent::left(directory, cx, &left)
@@ -245,8 +245,8 @@ impl Shard {
         self.state.directory.connection_went(gone.member.channel);
     }
 
-    /// Handles a superseded connection whose partly sent message has now been sent in full. Queries the connection if
-    /// it has unconfirmed messages. Otherwise, releases its slot.
+    /// Handles a superseded connection after the rest of its partly sent message has been sent. If it has unconfirmed
+    /// messages, queries what the peer has acknowledged; otherwise, releases its slot.
     fn released(&mut self, by: SessionKey) {
         let (sockets, directory, cx, ..) = self.state.parts();
         let Some(session) = sockets.session(by) else {

@@ -1,9 +1,9 @@
-//! Traces: what the flight recorder has noted about one channel, for operators. Each step reads a limited number of
-//! notes, from newest to oldest.
+//! Traces: everything that the flight recorder knows about one channel, for operators. Each step reads a limited number
+//! of notes, from newest to oldest.
 //!
 //! A step returns events, newest first, and the position at which the next step continues. When a connection leaves,
-//! its name is stored just before the note of its departure. Since notes are read from newest to oldest, the name is
-//! known before any other note about the connection is read. The first step also lists the peers that are connected.
+//! its name is stored just before the note about its departure. Since notes are read from newest to oldest, the name is
+//! known before any other note about the connection is read. The first step also lists the connected peers.
 
 use crate::channel::{AwaitedMaster, Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -22,65 +22,63 @@ use codec::signal::{Action, Role};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 
-/// Where the next step of a trace continues.
+/// The position at which the next step of a trace continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracePlace {
-    /// The key of the channel, which the first step has looked up. A channel that is deleted and created again has a
-    /// different key.
+    /// The channel's key, as looked up by the first step. A channel that is deleted and created again gets a different
+    /// key.
     channel: ChannelKey,
-    /// One more than the serial number of the next note to read. This type is chosen to keep the enum of operators'
-    /// queries small, since that determines the size of every message between shards.
+    /// One more than the serial number of the next note to read. This type keeps the enum of operator queries small,
+    /// which determines the size of every message between shards.
     before: NonZeroU64,
 }
 
 /// One step of a trace.
 #[derive(Clone, Debug)]
 pub struct TraceStep {
-    /// When the notes were read, in wall clock time and in microseconds since startup.
+    /// When the notes were read, as wall-clock time and in microseconds since startup.
     pub read: (Wall, u64),
-    /// Time of the oldest note that is still available, in microseconds since startup; `None` if recording is off.
+    /// Time of the oldest note that is still available, in microseconds since startup. `None` if recording is off.
     pub since_us: Option<u64>,
-    /// How long a new master must have been open before it is sent the offers that a former master did not answer, in
-    /// milliseconds. `None` if offers are not sent again.
+    /// How long, in milliseconds, a new master must have been connected before it is sent the offers that a former
+    /// master did not answer. `None` if offers are not sent again.
     pub repeats_after_ms: Option<u64>,
-    /// The peers that are connected, including those that were replaced. Only the first step lists them.
+    /// The connected peers, including those that were replaced. Listed only by the first step.
     pub connected: Vec<TracePeer>,
     /// The events, newest first.
     pub events: Vec<TraceEvent>,
-    /// The position at which the next step continues; `None` if there is nothing more to read.
+    /// The position at which the next step continues, or `None` if there is nothing more to read.
     pub next: Option<TracePlace>,
 }
 
 /// A connection in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracePeer {
-    /// The key of the connection.
+    /// The connection's key.
     pub session: SessionKey,
-    /// The client id of a viewer; `None` for a master.
+    /// The viewer's client id, or `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// The hash of the client id, which also appears in events that do not identify a connection. See
-    /// [`TraceKind::Message`].
+    /// Hash of the client id. It also appears in events that do not identify a connection; see [`TraceKind::Message`].
     pub mark: Option<u64>,
-    /// The address of the peer.
+    /// The peer's address.
     pub remote: SocketAddr,
-    /// The hash of the IP address, which also appears in [`TraceKind::ApiCall`].
+    /// Hash of the IP address. It also appears in [`TraceKind::ApiCall`].
     pub address: u64,
-    /// When the connection was admitted, in microseconds since startup, but only precise to a millisecond.
+    /// When the connection was admitted, in microseconds since startup, accurate to a millisecond.
     pub opened_us: u64,
-    /// Whether a message that was sent a while ago is still unconfirmed. Always `false` if the connection has left.
+    /// Whether a message sent some time ago is still unconfirmed. Always `false` if the connection has left.
     pub unconfirmed: bool,
-    /// Whether messages are confirmed by TCP, which means by the host at the other end of the TCP connection. Always
+    /// Whether messages are confirmed by TCP, that is, by the host at the other end of the TCP connection. Always
     /// `false` if the connection has left.
     pub by_tcp: bool,
-    /// The master to which this viewer's offer will be sent next, if another master received the offer but did not
-    /// answer it.
+    /// The master to which this viewer's offer will be sent next, if another master received it but did not answer.
     pub offer: Option<AwaitedMaster>,
 }
 
 /// An event in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// Serial number of the event's note on this shard. Serial numbers increase in the order of events.
+    /// Serial number of the event's note on this shard. Later events have greater numbers.
     pub serial: u64,
     /// When the event happened, in microseconds since startup.
     pub at_us: u64,
@@ -91,24 +89,24 @@ pub struct TraceEvent {
 /// The event that a note describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceKind {
-    /// A connection was admitted. The last value is how its role was determined.
+    /// A connection was admitted. The last field tells how its role was determined.
     Joined(SessionKey, Role, RoleBy),
-    /// A connection left its channel, for this reason if it is known.
+    /// A connection left its channel. Contains the reason, if it is known.
     Left(Box<TracePeer>, Option<EndReason>),
-    /// The first connection was replaced by the second. The flag is set if the second is a master whose request named
-    /// no role.
+    /// The second connection replaced the first. The flag is set if the second is a master whose request did not
+    /// specify a role.
     Superseded(SessionKey, SessionKey, bool),
     /// GO_AWAY was sent on the connection.
     ToldToGo(SessionKey),
-    /// A client made one of the API calls that precede a connection.
+    /// A client made one of the API calls that precede connecting.
     ApiCall {
         ///  The operation that was called.
         operation: Operation,
-        ///  The role given in the call.
+        /// The role specified in the call.
         role: Option<Role>,
-        ///  The hash of the caller's IP address.
+        /// Hash of the caller's IP address.
         address: u64,
-        ///  The hash of the client id given in the call.
+        /// Hash of the client id specified in the call.
         client: Option<u64>,
     },
     /// Something happened to a message.
@@ -117,49 +115,41 @@ pub enum TraceKind {
         action: Option<Action>,
         ///  The direction of the message.
         towards: Towards,
-        ///  The event in the life of the message.
+        /// The event in the message's life.
         passage: Passage,
         /// Length of the frame that the recipient is sent, or 0 if there is none. If the payload is too long, the
-        /// length of the payload.
+        /// payload length.
         bytes: usize,
-        /// The maximum length of the payload, if the payload exceeds it; otherwise 0.
+        /// The maximum payload length, if the payload exceeds it. Otherwise 0.
         most: usize,
-        /// Number of candidates in an offer or answer; `None` if the message was not parsed.
+        /// Number of candidates in an offer or answer, or `None` if the message was not parsed.
         candidates: Option<usize>,
-        /// The connection that sent the message, if this event is the message's arrival.
+        /// The connection that sent the message, if this event is its arrival.
         from: Option<SessionKey>,
         /// The connection that received the message, or whose outbox contained it.
         to: Option<SessionKey>,
-        /// The hash of the client id of the viewer that sent the message or to which it is addressed, if it was noted.
+        /// Hash of the client id of the viewer that sent the message or to which it is addressed, if it was recorded.
         mark: Option<u64>,
         ///  The client id to which a master addressed the message.
         viewer: Option<Box<str>>,
     },
 }
 
-/// Selects the notes about a channel to read.
-pub(crate) struct TraceQuestion {
-    pub(crate) identity: Identity,
-    /// Where to continue; `None` to start with the newest notes.
-    pub(crate) from: Option<TracePlace>,
-    /// Maximum number of events to return in one step.
-    pub(crate) limit: usize,
-}
-
 /// Selects which notes to erase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// Notes about connections that have this client id or address, and about messages and API calls that contain it.
+    /// Notes about connections with this client id or address, and about messages and API calls that contain it.
     Named(Box<str>),
-    /// Notes made before this time.
+    /// Notes written before this time.
     Before(Wall),
 }
 
-/// Number of events erased, and where the next step continues. The latter is `None` if all notes have been checked.
+/// Number of events erased, and the position at which the next step continues, or `None` if all notes have been
+/// checked.
 pub(crate) type Forgotten = (u64, Option<NonZeroU64>);
 
-/// Erases the selected notes, a limited number per step. To erase notes by name, the notes before `before` are read,
-/// from newest to oldest.
+/// Erases the selected notes, a limited number per step. To erase notes by name, reads the notes before `before`, from
+/// newest to oldest.
 pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Forgotten {
     let (at, recorder) = (cx.at, cx.telemetry.note());
     let text = match meant {
@@ -169,15 +159,10 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
             return forget_old(recorder, micros(at).saturating_sub(age_us));
         }
     };
-    let (mut erased, mut serial) = (
-        0,
-        before.map_or_else(|| recorder.written(), NonZeroU64::get),
-    );
+    let mut serial = before.map_or_else(|| recorder.written(), NonZeroU64::get);
+    let mut erased = 0;
     for _ in 0..INSPECTED_NOTES_PER_STEP {
-        let note = serial
-            .checked_sub(1)
-            .and_then(|serial| recorder.get(serial));
-        let Some(note) = note else {
+        let Some(note) = recorder.before(serial) else {
             return (erased, None);
         };
         serial -= 1;
@@ -193,8 +178,8 @@ pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64
     (erased, NonZeroU64::new(serial))
 }
 
-/// Erases notes made before `least_us`. A note that contains part of a name or an address is erased together with the
-/// note that follows it.
+/// Erases notes written before `least_us`. A note that contains part of a name or an address is erased together with
+/// the note that follows it.
 fn forget_old(recorder: &mut Recorder, least_us: u64) -> Forgotten {
     let (mut erased, first) = (0, recorder.oldest());
     let mut kept_from = first;
@@ -221,7 +206,7 @@ fn forget_old(recorder: &mut Recorder, least_us: u64) -> Forgotten {
     (erased, NonZeroU64::new(kept_from).filter(|_| is_whole_step))
 }
 
-/// Returns whether a note contains part of a name or an address, and thus belongs to the note that follows it.
+/// Returns whether a note contains part of a name or an address, and therefore belongs to the note that follows it.
 fn belongs(recorder: &Recorder, serial: u64) -> bool {
     let note = recorder.get(serial);
     let tag = note.and_then(|note| tag_of(&note));
@@ -245,20 +230,16 @@ fn is_about(recorder: &Recorder, kind: &TraceKind, text: &str) -> bool {
     }
 }
 
-/// Reads a limited number of notes about a channel. Returns `None` if the channel is not on this shard.
-pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
-    let State {
-        sockets,
-        directory,
-        cx,
-        ..
-    } = shard;
-    let (recorder, at) = (cx.telemetry.recorder(), cx.at);
-    let &TraceQuestion {
-        ref identity,
-        from,
-        limit,
-    } = wanted;
+/// Reads a limited number of notes about a channel, and returns at most `limit` events. `from` is where to continue;
+/// `None` to start with the newest notes. Returns `None` if the channel is not on this shard.
+pub(crate) fn step(
+    shard: &State,
+    identity: &Identity,
+    from: Option<TracePlace>,
+    limit: usize,
+) -> Option<TraceStep> {
+    let (directory, at) = (&shard.directory, shard.cx.at);
+    let recorder = shard.cx.telemetry.recorder();
     let key = directory.key_of(identity)?;
     let exists = |channel: &&Channel| channel.state != Life::Creating;
     let channel = directory.channel(key).filter(exists)?;
@@ -277,7 +258,8 @@ pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
     Some(TraceStep {
         read: (at.wall, micros(at)),
         since_us: since(recorder),
-        repeats_after_ms: Some(sockets.settings().signaling.repeat_offers_ms).filter(|ms| *ms > 0),
+        repeats_after_ms: Some(directory.settings().signaling.repeat_offers_ms)
+            .filter(|ms| *ms > 0),
         connected,
         events,
         next: left.map(|before| TracePlace {
@@ -287,7 +269,7 @@ pub(crate) fn step(shard: &State, wanted: &TraceQuestion) -> Option<TraceStep> {
     })
 }
 
-/// Returns the time of the oldest note that is still available. Returns 0, which is startup, if no note has been
+/// Returns the time of the oldest note that is still available. This is 0, the time of startup, if no note has been
 /// overwritten or erased, and `None` if recording is off.
 pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     let oldest = recorder.oldest();
@@ -300,8 +282,8 @@ pub(crate) fn since(recorder: &Recorder) -> Option<u64> {
     Some(timed.next().map_or(0, |[first, ..]| first & LOW))
 }
 
-/// Finds the channel and the client id of a connection that has left. Reads a limited number of notes before `before`,
-/// from newest to oldest. If the connection is not among them, returns where to continue.
+/// Finds the channel and client id of a connection that has left. Reads a limited number of notes before `before`, from
+/// newest to oldest. If none of them is about the connection, returns the position at which to continue.
 pub(crate) fn left(
     recorder: &Recorder,
     session: SessionKey,
@@ -309,10 +291,7 @@ pub(crate) fn left(
 ) -> Result<(ChannelKey, Option<Box<str>>), u64> {
     let mut serial = before;
     for _ in 0..INSPECTED_NOTES_PER_STEP {
-        let note = serial
-            .checked_sub(1)
-            .and_then(|serial| recorder.get(serial));
-        let Some(note) = note else {
+        let Some(note) = recorder.before(serial) else {
             break;
         };
         serial -= 1;
@@ -328,8 +307,8 @@ pub(crate) fn left(
     Err(serial)
 }
 
-/// How long a sent message counts as in transit, in milliseconds. By then, the kernel has been queried once for
-/// acknowledgements.
+/// How long a sent message is considered to be in transit, in milliseconds. By the end of that time, the kernel has
+/// been queried once for acknowledgements.
 const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
 
 fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
@@ -358,14 +337,12 @@ fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
     peers.collect()
 }
 
-/// Returns up to `most` events before a serial number, and where to continue.
+/// Returns up to `most` events before a serial number, and the position at which to continue.
 fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec<TraceEvent>, u64) {
     let mut events = Vec::new();
     let mut serial = before;
     for _ in 0..INSPECTED_NOTES_PER_STEP {
-        let note = serial
-            .checked_sub(1)
-            .and_then(|serial| recorder.get(serial));
+        let note = recorder.before(serial);
         let Some(note) = note.filter(|_| events.len() < most) else {
             break;
         };
@@ -386,7 +363,7 @@ fn notes(recorder: &Recorder, key: ChannelKey, before: u64, most: usize) -> (Vec
     (events, serial)
 }
 
-/// Decodes the event that a note describes. Returns `None` if the note belongs to the note that follows it.
+/// Decodes the event that a note describes. Returns `None` if the note is part of the note that follows it.
 fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     let [first, channel, who, whom] = note;
     let [_, detail] = upper(channel);
@@ -402,7 +379,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
         Tag::ToldToGo => TraceKind::ToldToGo(session),
         Tag::ApiCall => api_call(detail, who & LOW, whom & LOW)?,
         Tag::Left => {
-            let remote = address(recorder.get(serial.checked_sub(1)?)?)?;
+            let remote = address(recorder.before(serial)?)?;
             let client_id = match name_bytes {
                 0 => None,
                 _ => Some(name(recorder, serial - 1, name_bytes)?),
@@ -455,7 +432,7 @@ fn event(recorder: &Recorder, serial: u64, note: Words) -> Option<TraceKind> {
     })
 }
 
-/// Returns whether an event concerns a message that was received but not forwarded to a connection.
+/// Returns whether an event is about a message that was received but not forwarded to a connection.
 fn came(passage: Passage) -> bool {
     matches!(
         passage,
@@ -494,7 +471,7 @@ fn joined(session: SessionKey, detail: u8) -> Option<TraceKind> {
     Some(TraceKind::Joined(session, role, *by))
 }
 
-/// Reads a name from the notes that precede a serial number. Returns `None` if part of the name has been overwritten.
+/// Reads a name from the notes before a serial number. Returns `None` if part of the name has been overwritten.
 fn name(recorder: &Recorder, before: u64, bytes: usize) -> Option<Box<str>> {
     let first = before.checked_sub(bytes.div_ceil(NAME_BYTES) as u64)?;
     let mut text = Vec::with_capacity(bytes);
@@ -521,7 +498,7 @@ fn address([first, channel, low, high]: Words) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::try_from(first).ok()?))
 }
 
-/// Returns the tag and the detail of a note, which are stored in its channel word.
+/// Returns a note's tag and detail, which are stored in its channel word.
 fn upper(channel: u64) -> [u8; 2] {
     let [.., tag, detail] = channel.to_le_bytes();
     [tag, detail]

@@ -1,25 +1,25 @@
 //! Usage per account: connections, calls, messages, refusals, and pending bytes.
 //!
-//! Calls and refusals are counted when they are answered, and the messages of a connection when it closes, because the
-//! account is known then. Each open connection counts its own messages. These are added up on request, in steps.
-//! Forwarding a message therefore requires no lookup of the account.
+//! Calls and refusals are counted when they are answered, and a connection's messages when it closes, because the
+//! account is known at that time. Each open connection counts its own messages, which are added up on request, in
+//! steps. Forwarding a message therefore requires no account lookup.
 
 use crate::id::Account;
 use crate::limits::USAGE_ACCOUNTS_MAX;
 use std::collections::BTreeMap;
 
-/// The usage of one account. Everything except the gauges is counted from startup.
+/// One account's usage. Everything except the gauges is counted since startup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Number of WebSocket connections that are admitted now (a gauge).
+    /// Number of currently admitted WebSocket connections (a gauge).
     pub connections: u64,
-    /// Number of calls that were answered, including those that were refused.
+    /// Number of answered calls, including refused ones.
     pub calls: u64,
-    /// Number of messages received on connections to the account's channels, including those that were refused.
+    /// Number of messages received on connections to the account's channels, including refused ones.
     pub messages: u64,
-    /// Number of requests that were refused.
+    /// Number of refused requests.
     pub refusals: u64,
-    /// Number of bytes of messages that are pending now (a gauge).
+    /// Number of bytes of currently pending messages (a gauge).
     pub queued_bytes: u64,
 }
 
@@ -29,13 +29,13 @@ pub struct Usage {
 pub struct UsageTable(BTreeMap<Option<Account>, Usage>);
 
 impl UsageTable {
-    /// Returns the usage of an account, mutably.
+    /// Returns an account's usage, for updating it.
     pub fn of(&mut self, account: Option<Account>) -> &mut Usage {
         let is_listed = self.0.len() < USAGE_ACCOUNTS_MAX || self.0.contains_key(&account);
         self.0.entry(account.filter(|_| is_listed)).or_default()
     }
 
-    /// Adds the usage that another shard has counted.
+    /// Adds another shard's usage.
     pub fn add(&mut self, other: &Self) {
         for (account, usage) in other.rows() {
             let own = self.of(account);
@@ -47,7 +47,7 @@ impl UsageTable {
         }
     }
 
-    /// Returns the usage of each account, sorted by account, with the entry for `None` first.
+    /// Returns each account's usage, sorted by account. The entry for `None` comes first.
     pub fn rows(&self) -> impl Iterator<Item = (Option<Account>, Usage)> {
         self.0.iter().map(|(account, usage)| (*account, *usage))
     }

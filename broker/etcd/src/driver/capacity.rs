@@ -1,6 +1,6 @@
-//! Monitors how full etcd's database is. A member is queried every [`SIZE_EVERY_MS`]. The process refuses new channels
-//! when the database is nearly full. Once it reaches its quota, etcd refuses all changes from all clients until an
-//! operator frees space.
+//! Monitors how full etcd's database is by querying a member every [`SIZE_EVERY_MS`]. The process refuses new channels
+//! while the database is nearly full. Once the database reaches its quota, etcd refuses all changes from all clients
+//! until an operator frees space.
 //!
 //! Only the space in use counts. Free pages, such as those that a compaction leaves behind, are reused before the
 //! database file grows.
@@ -18,11 +18,12 @@ pub(crate) struct Capacity {
     quota: u64,
     due: Now,
     is_asked: bool,
-    /// The quota that the member reported, and the number of the connection on which it did. The quota is cached
-    /// because it does not change while the member runs, and because a query takes an additional connection before etcd
-    /// 3.6.
+    /// The quota that the member reported, and the number of the connection over which it did. The quota is cached
+    /// because it does not change while the member runs, and because querying it takes an additional connection before
+    /// etcd 3.6.
     said: Option<(u32, Option<u64>)>,
-    fill: Option<(u64, u64)>,
+    /// Bytes in use in etcd's database, and its quota.
+    pub(crate) fill: Option<(u64, u64)>,
 }
 
 impl Capacity {
@@ -36,10 +37,6 @@ impl Capacity {
         }
     }
 
-    pub(crate) fn fill(&self) -> Option<(u64, u64)> {
-        self.fill
-    }
-
     pub(crate) fn measure(&mut self, connection: &EtcdConnection) {
         let Some((generation, lines)) = connection.up() else {
             return;
@@ -50,9 +47,9 @@ impl Capacity {
         self.is_asked = true;
         self.due = now().after(SIZE_EVERY_MS);
         let said = self.said.filter(|(of, _)| *of == generation);
-        let (options, endpoint) = (Arc::clone(connection.options()), connection.endpoint());
+        let (options, endpoint) = (Arc::clone(&connection.options), connection.endpoint());
         let lines = lines.clone();
-        connection.events().spawn(async move {
+        connection.events.spawn(async move {
             let mut told = member::told(&lines).await;
             if let Ok(status) = &mut told
                 && status.quota.is_none()
@@ -66,8 +63,8 @@ impl Capacity {
         });
     }
 
-    /// Handles the report of a member. Ignores a failed query, because the connection code reports the cause. Returns
-    /// news for the process if the database has become nearly full, or is no longer nearly full.
+    /// Handles a member's report. Ignores a failed query, because the connection code reports the cause. Returns news
+    /// for the process if the database has become nearly full, or is no longer nearly full.
     pub(crate) fn measured(
         &mut self,
         generation: u32,
@@ -99,7 +96,7 @@ impl Capacity {
             .is_some_and(|(used, quota)| used >= quota / 100 * 80)
     }
 
-    /// Records a member's report. Returns `true` if the database has become nearly full, or is no longer nearly full.
+    /// Records a member's report. Returns `true` if the database has become nearly full, or no longer is.
     fn learn(&mut self, status: &MemberStatus) -> bool {
         let before = self.is_nearly_full();
         // Members before version 3.4 do not report the space in use.

@@ -1,5 +1,5 @@
-//! One of the node's two connections to etcd, with the attempts to open it and its faults. Also reports faulty messages
-//! from other nodes.
+//! One of the node's two connections to etcd. Opens and reopens the connection, and reports its faults. Also reports
+//! faulty messages from other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
@@ -15,18 +15,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// A connection to etcd, or the attempts to open one. After a failure, the next etcd member is tried.
+/// A connection to etcd that is open or being opened. After a failure, the next etcd member is tried.
 #[derive(Debug)]
 pub(crate) struct EtcdConnection {
     which: Which,
-    options: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     member: usize,
-    /// Number of the current connection. Events from earlier connections carry other numbers and are ignored.
+    /// Number of the current connection. Events from earlier connections have other numbers and are ignored.
     generation: u32,
     state: State,
     failures: u32,
-    trouble: ConnectionTrouble,
-    events: TaskEvents,
+    /// Faults of the connection, and of etcd itself.
+    pub(crate) trouble: ConnectionTrouble,
+    pub(crate) events: TaskEvents,
 }
 
 #[derive(Debug)]
@@ -68,18 +69,10 @@ impl EtcdConnection {
         }
     }
 
-    pub(crate) fn options(&self) -> &Arc<Options> {
-        &self.options
-    }
-
     /// Returns the endpoint of the etcd member to which the node is connected or connecting.
     pub(crate) fn endpoint(&self) -> Box<str> {
         let endpoint = self.options.endpoints.get(self.member);
         endpoint.cloned().unwrap_or_default()
-    }
-
-    pub(crate) fn events(&self) -> &TaskEvents {
-        &self.events
     }
 
     /// Runs a transaction, and reports its outcome with the number of the connection. Does nothing if there is no
@@ -128,8 +121,8 @@ impl EtcdConnection {
         }
     }
 
-    /// Handles a failed call. Returns `true` if the failure ended the connection. Returns `false` if etcd merely
-    /// refused the call, or if the connection had already ended.
+    /// Handles a failed call. Returns `true` if the failure ended the connection, or `false` if etcd merely refused the
+    /// call or the connection had already ended.
     pub(crate) fn failed(&mut self, generation: u32, failure: &CallFailure) -> bool {
         if let CallFailure::Refused(_) = failure {
             self.trouble.begins(&failure.to_string());
@@ -149,7 +142,7 @@ impl EtcdConnection {
     fn down(&mut self, why: &str) {
         self.trouble.begins(&format!("{}: {why}", self.endpoint()));
         self.member = (self.member + 1) % self.options.endpoints.len().max(1);
-        // After a working connection has ended, the first attempt is made immediately.
+        // After a working connection is lost, the first attempt is made immediately.
         let pause = match self.failures {
             0 => Duration::ZERO,
             count => RETRY.saturating_mul(1 << count.min(8)).min(RETRY_MAX),
@@ -158,25 +151,12 @@ impl EtcdConnection {
         let retry_at = Instant::now() + pause;
         self.state = State::Down { retry_at };
     }
-
-    /// Reports a fault of etcd itself, not of the connection.
-    pub(crate) fn trouble_begins(&mut self, why: &str) {
-        self.trouble.begins(why);
-    }
-
-    pub(crate) fn trouble_ends(&mut self) {
-        self.trouble.ends();
-    }
-
-    pub(crate) fn trouble(&self) -> Option<&str> {
-        self.trouble.current()
-    }
 }
 
 // The current faults of a connection to etcd, or of messages from other nodes. Shown in the log and to operators.
 
 #[derive(Debug)]
-struct ConnectionTrouble {
+pub(crate) struct ConnectionTrouble {
     of: &'static str,
     current: Option<Box<str>>,
     /// Faults that have been logged. A fault is not logged again until all faults are resolved.
@@ -196,8 +176,8 @@ impl ConnectionTrouble {
         self.current.as_deref()
     }
 
-    /// Records a fault. Logs it unless it was already logged since the last recovery.
-    fn begins(&mut self, why: &str) {
+    /// Records a fault. Logs it unless it has already been logged since the last recovery.
+    pub(crate) fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
         if !is_logged && self.logged.len() < LINES_MAX {
@@ -206,7 +186,7 @@ impl ConnectionTrouble {
         }
     }
 
-    fn ends(&mut self) {
+    pub(crate) fn ends(&mut self) {
         if self.current.take().is_some() {
             info!("{}: it answers again", self.of);
             self.logged.clear();
@@ -214,7 +194,7 @@ impl ConnectionTrouble {
     }
 }
 
-/// The nodes that sent unreadable messages. For each of them, stores when this was last logged.
+/// The nodes that sent unreadable messages, and when this was last logged for each of them.
 #[derive(Debug, Default)]
 pub(crate) struct Strange(BTreeMap<NodeId, Now>);
 
@@ -233,8 +213,8 @@ impl Strange {
     }
 }
 
-/// Maximum number of distinct faults that are logged before all faults have been resolved. Enough for several faults
-/// per etcd member.
+/// Maximum number of distinct faults logged before all of them have been resolved. Enough for several faults per etcd
+/// member.
 const LINES_MAX: usize = 16;
 
 #[cfg(test)]

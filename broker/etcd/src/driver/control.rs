@@ -1,5 +1,5 @@
 //! The etcd connection over which the node keeps its lease alive, watches the cluster's keys and changes slots. It also
-//! carries requests for the meta key, queries of the database size, and reports on operators' orders.
+//! carries requests for the meta key, database size queries, and reports on operators' orders.
 
 use crate::driver::event::{Event, TaskOutcome};
 use crate::driver::{connection::EtcdConnection, core::Inputs};
@@ -25,18 +25,16 @@ use tracing::{info, warn};
 
 #[derive(Debug)]
 pub(crate) struct Control {
-    connection: EtcdConnection,
-    meta: Meta,
+    pub(crate) connection: EtcdConnection,
+    pub(crate) meta: Meta,
     lease_s: i64,
     lease: Option<EtcdStream<LeaseId>>,
     watch: Option<EtcdStream<WatchId>>,
-    under_way: usize,
-    took: Duration,
+    /// Number of calls that have not been answered.
+    pub(crate) under_way: usize,
+    /// How long etcd took to answer the last keepalive.
+    pub(crate) took: Duration,
 }
-
-/// The error returned if etcd's history shows that it does not belong to the node's cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OtherCluster;
 
 impl Control {
     pub(crate) fn new(connection: EtcdConnection, lease_ms: u64, kept: &Kept) -> Self {
@@ -49,36 +47,6 @@ impl Control {
             under_way: 0,
             took: Duration::ZERO,
         }
-    }
-
-    pub(crate) fn connection(&self) -> &EtcdConnection {
-        &self.connection
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.under_way == 0
-    }
-
-    /// Returns how long etcd took to answer the last keepalive.
-    pub(crate) fn took(&self) -> Duration {
-        self.took
-    }
-
-    pub(crate) fn cluster_id(&self) -> Option<Box<str>> {
-        self.meta.id()
-    }
-
-    /// Returns the key of the hash that maps channels to slots, or `None` until the meta key has been read.
-    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
-        self.meta.slot_key()
-    }
-
-    pub(crate) fn connect(&mut self) {
-        self.connection.connect();
-    }
-
-    pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
-        self.connection.connected(generation, result);
     }
 
     /// Abandons the connection if etcd has stopped responding.
@@ -121,7 +89,7 @@ impl Control {
             }
         };
         self.under_way += 1;
-        self.connection.events().spawn(async move {
+        self.connection.events.spawn(async move {
             let told = calls::ask(lines, ask).await;
             Event::Called(generation, id, told)
         });
@@ -129,34 +97,29 @@ impl Control {
 
     /// Reads the meta key, and writes it if it is absent and this node may do so.
     pub(crate) fn ask_meta(&mut self, keys: &Keys) {
-        if !self.meta.is_due() {
-            return;
-        }
-        if self.connection.up().is_some()
+        if self.meta.is_due()
+            && self.connection.up().is_some()
             && let Some(transaction) = self.meta.request(keys)
         {
             self.connection.transact(transaction, Event::Meta);
         }
     }
 
-    /// Handles the result of reading or writing the meta key.
-    ///
-    /// # Errors
-    /// Returns an error if the key is absent or belongs to another cluster, although the data directory has recorded a
-    /// cluster.
+    /// Handles the result of reading or writing the meta key. Returns whether etcd has another history: the key is
+    /// absent or belongs to another cluster, although the data directory has recorded a cluster.
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
         told: TaskOutcome,
         translator: &mut Translator,
         inputs: &mut Inputs,
-    ) -> Result<(), OtherCluster> {
-        self.meta.answered();
+    ) -> bool {
+        self.meta.is_asked = false;
         let outcome = match told {
             Ok(outcome) => outcome,
             Err(failure) => {
                 self.failed(generation, &failure, inputs);
-                return Ok(());
+                return false;
             }
         };
         self.works(generation);
@@ -166,29 +129,22 @@ impl Control {
             Err(unreadable) => Err(MetaError::Unusable(unreadable.to_string())),
         };
         match learned {
-            Ok(found) => {
-                translator.founded(found);
-                Ok(())
-            }
-            Err(MetaError::Unusable(why)) => {
-                self.connection.trouble_begins(&why);
-                Ok(())
-            }
+            Ok(found) => translator.founded(found),
+            Err(MetaError::Unusable(why)) => self.connection.trouble.begins(&why),
             Err(MetaError::OtherCluster) => {
-                self.connection.trouble_begins(OTHER_CLUSTER);
-                Err(OtherCluster)
+                self.connection.trouble.begins(OTHER_CLUSTER);
+                return true;
             }
         }
+        false
     }
 
     fn keep_alive(&mut self, id: CallId, lease: LeaseId, (generation, lines): (u32, Lines)) {
         if let Some(stream) = self.lease.as_mut().filter(|open| open.is_of(&lease)) {
             return stream.ask(id);
         }
-        let report = self
-            .connection
-            .events()
-            .reporter(move |renewal| Event::Renewal(generation, lease, renewal));
+        let events = &self.connection.events;
+        let report = events.reporter(move |renewal| Event::Renewal(generation, lease, renewal));
         let keep = |requests| streams::keep(lines, lease, requests, report);
         let mut stream = EtcdStream::open(lease, keep);
         // Opening the stream sends the first keepalive, so no further request is needed.
@@ -203,16 +159,14 @@ impl Control {
         from: Revision,
         (generation, lines): (u32, Lines),
     ) {
-        let report = self
-            .connection
-            .events()
-            .reporter(move |seen| Event::Watched(generation, watch, seen));
+        let events = &self.connection.events;
+        let report = events.reporter(move |seen| Event::Watched(generation, watch, seen));
         let follow = |requests| streams::follow(lines, range, from, requests, report);
         self.watch = Some(EtcdStream::open(watch, follow));
     }
 
-    /// Handles a granted lease. etcd may grant a longer lease than requested. A longer lease is accepted, although it
-    /// delays the detection of lost nodes.
+    /// Handles a granted lease. etcd may grant a longer lease than requested. The node accepts it, although a longer
+    /// lease delays the detection of lost nodes.
     fn granted(&self, lease: LeaseId, granted_s: i64) -> Reply {
         if granted_s != self.lease_s {
             let asked_s = self.lease_s;
@@ -241,7 +195,7 @@ impl Control {
                 .map(Reply::Snapshot),
             Ok(EtcdAnswer::Outcome(outcome)) => reply_of(&outcome, translator),
             Err(failure @ CallFailure::Refused(_)) => {
-                self.connection.trouble_begins(&failure.to_string());
+                self.connection.trouble.begins(&failure.to_string());
                 return inputs.delay(NodeInput::Reply(id, Reply::Refused));
             }
             Err(failure @ CallFailure::NotSent(_)) => {
@@ -258,8 +212,8 @@ impl Control {
                 self.works(generation);
                 inputs.push(NodeInput::Reply(id, reply));
             }
-            // An unreadable answer is treated like a missing one.
-            Err(unreadable) => self.connection.trouble_begins(&unreadable.to_string()),
+            // Treats an unreadable answer like a missing one.
+            Err(unreadable) => self.connection.trouble.begins(&unreadable.to_string()),
         }
     }
 
@@ -275,7 +229,8 @@ impl Control {
         };
         match renewal {
             Renewal::Renewed => {
-                self.took = stream.waits_for().unwrap_or(self.took);
+                let asked = stream.asked.front();
+                self.took = asked.map_or(self.took, |(_, asked)| asked.elapsed());
                 if let Some(id) = stream.answered() {
                     inputs.push(NodeInput::Reply(id, Reply::KeptAlive));
                 }
@@ -319,7 +274,7 @@ impl Control {
                     match translator.change(row) {
                         Ok(change) => changes.extend(change),
                         Err(unreadable) => {
-                            self.connection.trouble_begins(&unreadable.to_string());
+                            self.connection.trouble.begins(&unreadable.to_string());
                             return self.end_watch(inputs);
                         }
                     }
@@ -339,13 +294,13 @@ impl Control {
 
     fn end_watch(&mut self, inputs: &mut Inputs) {
         if let Some(stream) = self.watch.take() {
-            inputs.push(NodeInput::WatchEnded(stream.into_id()));
+            inputs.push(NodeInput::WatchEnded(stream.id));
         }
     }
 
     fn works(&mut self, generation: u32) {
         self.connection.works(generation);
-        self.connection.trouble_ends();
+        self.connection.trouble.ends();
     }
 
     fn is_silent(&self, now: Instant) -> bool {
@@ -393,11 +348,11 @@ fn reply_of(outcome: &TxnResponse, translator: &mut Translator) -> Result<Reply,
 const OTHER_CLUSTER: &str = "this etcd was emptied, or its cluster is not the one of this node's data directory: \
                              check [cluster] etcd and name, or restore etcd";
 
-// The meta key contains the constants of a cluster, and the lowest inner version that its nodes may have. All other
-// requests to etcd wait until it is known.
+// The meta key contains the cluster's constants and the lowest inner version (inter-node protocol version) that its
+// nodes may have. All other requests to etcd wait until it is known.
 //
 // The first node of the cluster writes it. A node that has seen etcd before never writes it: if the key is absent or
-// belongs to another cluster, etcd has another history.
+// belongs to another cluster, etcd's history is not the one that the node has seen.
 
 #[derive(Debug)]
 pub(crate) struct Meta {
@@ -435,6 +390,7 @@ impl Meta {
         self.found.is_some()
     }
 
+    /// Returns the key of the hash that maps channels to slots, or `None` until the meta key has been read.
     pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
         self.found.as_ref().and_then(MetaValue::slot_key)
     }
@@ -445,7 +401,7 @@ impl Meta {
 
     /// Returns a transaction that reads the meta key. If the key is absent and this node may create it, the same
     /// transaction creates it. Returns `None` if the system's random number generator fails. Once the transaction has
-    /// ended, [`Self::answered`] must be called.
+    /// ended, `is_asked` must be reset.
     pub(crate) fn request(&mut self, keys: &Keys) -> Option<TxnRequest> {
         let key = keys.meta();
         let read = RequestOp::read(RangeRequest::key(key.as_str()));
@@ -463,12 +419,8 @@ impl Meta {
         })
     }
 
-    pub(crate) fn answered(&mut self) {
-        self.is_asked = false;
-    }
-
-    /// Records the value of the meta key, or `None` if the key is absent. Returns the value if it belongs to this
-    /// node's cluster.
+    /// Records the meta key's value, or `None` if the key is absent. Returns the value if it belongs to this node's
+    /// cluster.
     pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,
@@ -524,10 +476,6 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.id == *id
     }
 
-    fn into_id(self) -> Id {
-        self.id
-    }
-
     /// Sends a request. etcd does not answer every request, so an answer is attributed to the oldest unanswered one.
     pub(crate) fn ask(&mut self, call: CallId) {
         if self.requests.try_send(()).is_ok() {
@@ -535,7 +483,7 @@ impl<Id: PartialEq> EtcdStream<Id> {
         }
     }
 
-    /// Records the request that is sent implicitly when the stream opens.
+    /// Records the request that is implicitly sent when the stream opens.
     pub(crate) fn note(&mut self, call: CallId) {
         self.asked.push_back((call, Instant::now()));
     }
@@ -544,10 +492,6 @@ impl<Id: PartialEq> EtcdStream<Id> {
         self.asked
             .front()
             .is_some_and(|(_, asked)| now.duration_since(*asked) >= SILENT)
-    }
-
-    fn waits_for(&self) -> Option<Duration> {
-        self.asked.front().map(|(_, asked)| asked.elapsed())
     }
 
     /// Returns the oldest unanswered request, to which the received answer is attributed. Forgets all later requests,

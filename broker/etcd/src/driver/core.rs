@@ -1,4 +1,4 @@
-//! The node's core and the queue of its inputs.
+//! The node's core and its input queue.
 //!
 //! The core processes one input at a time. All outputs of an input are handled before the next input is processed, as
 //! in the simulation of the core. If an output causes another input, that input is added to the end of the queue. A
@@ -17,14 +17,15 @@ pub(crate) struct Core {
     /// Number of nodes whose keys have been passed to the state machine.
     named: usize,
     inputs: Inputs,
-    ending: Option<Ending>,
+    pub(crate) ending: Option<Ending>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     queue: VecDeque<NodeInput>,
     delayed: Vec<NodeInput>,
-    stuck: bool,
+    /// Whether a shard is hanging. Each tick reports this to the core.
+    pub(crate) stuck: bool,
 }
 
 impl Core {
@@ -50,8 +51,8 @@ impl Core {
         &mut self.inputs
     }
 
-    /// Passes the nodes' keys to the state machine. The keys are the same on all nodes of the cluster, whereas node
-    /// numbers are local to this process.
+    /// Passes the nodes' keys to the state machine. A node's key is the same throughout the cluster, whereas its number
+    /// is local to this process.
     pub(crate) fn give_keys(&mut self, names: &Names) {
         for (node, name) in names.all().skip(self.named) {
             self.cluster.set_key(node, name.key());
@@ -74,20 +75,11 @@ impl Core {
     }
 
     /// Recreates the state machine because etcd's data does not match what this node saw before. The core reacts as if
-    /// etcd's revision had decreased. No state is lost, since the node has not registered or served any slots yet.
+    /// etcd's revision had gone backwards. No state is lost, since the node has not registered or served any slots yet.
     pub(crate) fn start_with_other_history(&mut self) {
-        let mut memory = self.cluster.memory();
-        memory.other_history = true;
-        self.settings.memory = memory;
+        self.settings.memory = self.cluster.memory();
+        self.settings.memory.other_history = true;
         self.cluster = Cluster::new(&self.settings, now());
-    }
-
-    pub(crate) fn end(&mut self, ending: Ending) {
-        self.ending = Some(ending);
-    }
-
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.ending
     }
 }
 
@@ -98,11 +90,6 @@ impl Inputs {
 
     pub(crate) fn delay(&mut self, input: NodeInput) {
         self.delayed.push(input);
-    }
-
-    /// Records whether a shard is hanging. Each tick reports this to the core.
-    pub(crate) fn set_stuck(&mut self, stuck: bool) {
-        self.stuck = stuck;
     }
 
     pub(crate) fn tick(&mut self) {

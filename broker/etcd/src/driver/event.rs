@@ -1,5 +1,5 @@
-//! Reports from the node's tasks to its main thread. A task has no access to the node's state. It makes a single call
-//! or reads a single stream, and reports the result together with the number of the connection that it used.
+//! Reports from the node's tasks to its main thread. A task cannot access the node's state. It makes a single call or
+//! reads a single stream, and reports the result together with the number of the connection that it used.
 
 use crate::rpc::calls::{CallFailure, EtcdAnswer, Part};
 use crate::rpc::generated::{TxnResponse, WatchResponse};
@@ -19,12 +19,12 @@ pub(crate) enum Event {
     Called(u32, CallId, Result<EtcdAnswer, CallFailure>),
     Renewal(u32, LeaseId, Renewal),
     Watched(u32, WatchId, Result<WatchResponse, CallFailure>),
-    /// A page of a slot's records was read, or the load has ended.
+    /// A page of a slot's records has been read, or the load has ended.
     Loaded(u32, Held, Part),
     Written(u32, usize, Box<Request>, TaskOutcome),
     Meta(u32, TaskOutcome),
-    /// An attempt to write a report on an operator's order has succeeded or failed. Contains the revision of the order,
-    /// or `None` if the attempt failed.
+    /// An attempt to write the report for an operator's order has finished. Contains the revision of the order, or
+    /// `None` if the attempt failed.
     Reported(Option<Revision>),
     LookedUp(Box<str>, Resolved),
     Measured(u32, Result<MemberStatus, Box<str>>),

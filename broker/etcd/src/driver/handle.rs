@@ -3,56 +3,39 @@
 use crate::directory::{Directory, DirectoryError};
 use crate::driver::event::{Event, TaskEvents};
 use crate::driver::inspection::Inspection;
-use crate::driver::{DriverNode, Parts};
-use crate::limits::{INSPECT, LEAVE, MAIL_MAX, NAME_BYTES_MAX, TICK};
+use crate::driver::{DriverNode, Parts, records};
+use crate::limits::{CHANGES_MAX, INSPECT, LEAVE, MAIL_MAX, NAME_BYTES_MAX, TICK};
 use crate::peers::{Inbox, PeerMailbox, Peers};
 use crate::service::{EtcdStore, HostService, Submission};
 use crate::{config::NodeConfig, names::Name, system::random, translate::Translator};
 use broker_core::cluster::message::Parcel;
 use broker_core::id::ShardId;
+use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
-use std::{fmt, io};
+use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// The reason why a node could not start.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum StartError {
     /// The name of the cluster or of the node is invalid.
+    #[error("the name of the {0} must be 1 to {NAME_BYTES_MAX} letters, digits, '-' and '.'")]
     Name(&'static str),
     /// No etcd endpoint is configured.
+    #[error("no member of etcd is configured")]
     NoEndpoint,
     /// The data directory cannot be used.
+    #[error("{0}")]
     Directory(DirectoryError),
     /// The system did not provide random bytes.
+    #[error("the system's random generator failed")]
     Random,
-    /// The system could not create the thread, or the descriptors that the runtime needs.
+    /// The system could not create the thread, or the file descriptors that the runtime needs.
+    #[error("{0}")]
     System(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(what) => write!(
-                f,
-                "the name of the {what} must be 1 to {NAME_BYTES_MAX} letters, digits, '-' and '.'"
-            ),
-            Self::NoEndpoint => f.write_str("no member of etcd is configured"),
-            Self::Directory(error) => error.fmt(f),
-            Self::Random => f.write_str("the system's random generator failed"),
-            Self::System(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<DirectoryError> for StartError {
-    fn from(error: DirectoryError) -> Self {
-        Self::Directory(error)
-    }
 }
 
 #[derive(Debug)]
@@ -66,8 +49,8 @@ pub(crate) enum NodeCommand {
     Inspect(SyncSender<Inspection>),
 }
 
-/// A handle to a running node. Dropping it ends the node as if the process had been killed. [`Self::drain`] shuts the
-/// node down gracefully.
+/// A handle to a running node. Dropping it stops the node abruptly, as if the process had been killed. [`Self::drain`]
+/// shuts the node down gracefully.
 #[derive(Debug)]
 pub struct Handle {
     commands: Option<mpsc::Sender<NodeCommand>>,
@@ -82,7 +65,7 @@ impl Handle {
         self.commands().send(NodeCommand::Drain)
     }
 
-    /// Tells the node whether a shard is hanging. While one is, the node neither renews its registration nor answers
+    /// Tells the node whether a shard is hanging. While one is, the node does not renew its registration or answer
     /// other nodes. Returns `false` if the command cannot be sent, like the methods of [`Commands`].
     pub fn stuck(&self, stuck: bool) -> bool {
         self.commands().send(NodeCommand::Stuck(stuck))
@@ -113,8 +96,8 @@ impl Commands {
         self.send(NodeCommand::Rebalance)
     }
 
-    /// Returns the state of the node. Waits up to [`INSPECT`] for the node's thread, but never for a shard. Returns
-    /// `None` if the node has ended or does not respond in time.
+    /// Returns the node's state. Waits up to [`INSPECT`] for the node's thread, but never for a shard. Returns `None`
+    /// if the node has ended or does not respond in time.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
         let (reply, answer) = sync_channel(1);
@@ -122,7 +105,7 @@ impl Commands {
         is_asked.then(|| answer.recv_timeout(INSPECT).ok())?
     }
 
-    /// Sends another node the pending messages of a slot, as requested by
+    /// Sends a slot's pending messages to another node, as requested by
     /// [`HostService::send`](crate::HostService::send). If the messages are lost or refused, the core requests another
     /// attempt later.
     pub fn parcel(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
@@ -136,7 +119,7 @@ impl Commands {
         self.send(NodeCommand::Inquiry(of, number, inquiry))
     }
 
-    /// Sends another node the reply to its query. The other node receives it through [`crate::HostService::replied`].
+    /// Sends another node the reply to its query. That node receives it through [`crate::HostService::replied`].
     pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
         self.send(NodeCommand::Reply(to, number, reply))
     }
@@ -157,13 +140,13 @@ impl Drop for Handle {
     }
 }
 
-/// Starts nodes, each on a thread of its own.
+/// Starts nodes, each on its own thread.
 #[derive(Debug)]
 pub struct Driver;
 
 impl Driver {
-    /// Starts a node on a thread of its own. `peers` creates the transport for messages. The transport must put
-    /// incoming messages into the mailbox that it is given.
+    /// Starts a node on its own thread. `peers` creates the transport for messages. The transport must put incoming
+    /// messages into the mailbox that it is given.
     ///
     /// etcd need not be reachable. Until it is, the node serves no slots.
     ///
@@ -187,7 +170,7 @@ impl Driver {
         }
         let seed = u64::from_le_bytes(random().ok_or(StartError::Random)?);
         let (commands, inbox) = mpsc::channel(MAIL_MAX);
-        let (changes, submitted) = crate::service::queue();
+        let (changes, submitted) = mpsc::channel(CHANGES_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -211,7 +194,7 @@ impl Driver {
                 run(node, happened, inbox, mail, submitted).await;
             };
             LocalSet::new().block_on(&runtime, running);
-            // A pending name lookup must not delay the end of the process.
+            // A pending name lookup must not delay process exit.
             runtime.shutdown_timeout(LEAVE);
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
@@ -233,12 +216,12 @@ async fn run<S: HostService, P: Peers>(
 ) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while !node.has_ended() {
+    while node.core.ending.is_none() {
         tokio::select! {
             _ = ticks.tick() => node.tick(),
             Some(event) = happened.recv() => node.event(event),
             Some(mail) = mail.recv() => node.mail(mail),
-            Some(change) = changes.recv(), if node.has_room() => node.submit(change),
+            Some(change) = changes.recv(), if node.records.has_room() => node.submit(change),
             command = commands.recv() => match command {
                 Some(command) => node.command(command),
                 None => break,
@@ -248,12 +231,12 @@ async fn run<S: HostService, P: Peers>(
     }
     changes.close();
     while let Ok(change) = changes.try_recv() {
-        node.refuse(&change);
+        records::refuse(&change, &mut node.service);
     }
     let goodbyes = node.close();
-    // Revokes the lease, so that other nodes need not wait until it expires.
+    // Revokes the lease, so that other nodes need not wait for it to expire.
     let last = async {
-        while !node.is_idle() {
+        while node.control.under_way > 0 {
             let Some(event) = happened.recv().await else {
                 return;
             };

@@ -12,11 +12,11 @@ use std::time::Duration;
 /// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Why the node is or is not serving.
+    /// Why the node is serving, or why it is not.
     pub standing: Standing,
     /// Whether etcd has answered recently. If not, no slots are claimed or transferred and no records are written.
     pub has_etcd: bool,
-    /// Whether etcd's data contradicts what this node saw before. If so, etcd is treated as unreachable until the
+    /// Whether etcd's data contradicts what this node saw before. If so, the node treats etcd as unreachable until the
     /// operator confirms that the data is correct.
     pub other_history: bool,
     /// Number of slots owned by this process.
@@ -27,11 +27,11 @@ pub struct Inspection {
     pub slot_changes: u64,
     /// Whether other nodes are registered but none of them answers. If so, this node claims none of their slots.
     pub is_cut_off: bool,
-    /// How long the node may still admit clients if neither etcd nor another node answers, in milliseconds.
+    /// How much longer the node may admit clients if neither etcd nor another node answers, in milliseconds.
     pub valid_ms: u64,
     /// All known nodes, starting with this one.
     pub nodes: Vec<NodeState>,
-    /// The owner and the epoch of each slot, as known to this node. The owner is `None` if the slot has no owner.
+    /// The owner and epoch of each slot, as known to this node. The owner is `None` if nobody owns the slot.
     pub slots: Vec<(Option<Name>, Epoch)>,
     /// Key of the hash that maps channels to slots, or `None` until etcd has answered for the first time.
     pub slot_key: Option<[u8; 16]>,
@@ -79,8 +79,8 @@ impl Inspection {
                 record.epoch,
             )
         });
-        let trouble = control.connection().trouble();
-        let trouble = trouble.or_else(|| records.trouble());
+        let trouble = control.connection.trouble.current();
+        let trouble = trouble.or_else(|| records.connection.trouble.current());
         Self {
             standing: cluster.standing(),
             has_etcd: cluster.has_etcd(now()),
@@ -92,10 +92,10 @@ impl Inspection {
             valid_ms: cluster.valid_until().since(now()),
             nodes: nodes(cluster, core.me().node, translator),
             slots: slots.collect(),
-            slot_key: control.slot_key(),
+            slot_key: control.meta.slot_key(),
             trouble: trouble.map(Into::into),
-            etcd_took: control.took(),
-            etcd_fill: capacity.fill(),
+            etcd_took: control.took,
+            etcd_fill: capacity.fill,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Logs changes of slots and of this node's registration. Also logs registered nodes that belong to other clusters or
-//! do not respond. An entry is not logged again while nothing has changed.
+//! Logs changes to slots and to this node's registration. Also logs registered nodes that belong to other clusters or
+//! do not respond. An entry is logged again only after something has changed.
 
 use crate::names::{Name, Names};
 use crate::system::now;
@@ -38,13 +38,13 @@ impl Journal {
     fn released(&mut self, held: Held, cause: ReleaseCause, cluster: &Cluster) {
         let record = cluster.record(held.slot);
         let giving = match cluster.is_draining() {
-            true => Giving::Drain,
-            false => Giving::Rebalance,
+            true => "drain",
+            false => "rebalance",
         };
         self.slots.released(held, cause, record, giving);
     }
 
-    /// Logs the events of slots since the last tick, and changes in the registration of this node, `me`.
+    /// Logs what happened to slots since the last tick, and changes to the registration of this node, `me`.
     pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
@@ -80,11 +80,11 @@ impl Journal {
 
 // Log lines about slots: their former and next owners, and why they moved.
 //
-// The slots of a tick share one line per transaction, former owner and reason. A transfer takes one transaction per
-// slot, so all transfers of a tick to the same node share a line. The fields are documented in
+// Within a tick, slots share one line per transaction, former owner and reason. A transfer takes one transaction per
+// slot, so all of a tick's transfers to the same node share a line. The fields are documented in
 // `deploy/log-schema.json`.
 
-/// Maximum number of log lines per tick that describe a single transaction each. Further transactions with the same
+/// Maximum number of log lines per tick that each describe a single transaction. Further transactions with the same
 /// owner and reason share a line. Claiming all slots takes 41 transactions, but a node that has been offline for a long
 /// time may learn of thousands at once.
 const LINES_MAX: usize = 64;
@@ -97,17 +97,12 @@ enum SlotEvent {
     Claimed(Taking),
     Received(Option<NodeId>),
     Served,
-    Transferred(Option<NodeId>, Giving),
+    /// The new owner, and why this node gives the slot: `drain` or `rebalance`.
+    Transferred(Option<NodeId>, &'static str),
     /// The slot has a newer epoch, so this process no longer owns it. Contains the new owner, if there is one.
     Superseded(Option<NodeId>),
     NotLoaded,
     Ended,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Giving {
-    Drain,
-    Rebalance,
 }
 
 /// The number of slots in a group, and the range of their epochs.
@@ -133,7 +128,13 @@ impl SlotLog {
     }
 
     /// Records that this process has released a slot. `record` is the new state of the slot.
-    fn released(&mut self, held: Held, cause: ReleaseCause, record: SlotRecord, giving: Giving) {
+    fn released(
+        &mut self,
+        held: Held,
+        cause: ReleaseCause,
+        record: SlotRecord,
+        giving: &'static str,
+    ) {
         let owner = record.owner.map(|owner| owner.node);
         match cause {
             ReleaseCause::Transferred => {
@@ -188,11 +189,7 @@ fn write<'n>(what: SlotEvent, group: SlotGroup, name: impl Fn(Option<NodeId>) ->
             info!(slots, epoch, last_epoch, former_owner, "slots received");
         }
         SlotEvent::Served => info!(slots, epoch, last_epoch, "slots served from here on"),
-        SlotEvent::Transferred(to, giving) => {
-            let reason = match giving {
-                Giving::Drain => "drain",
-                Giving::Rebalance => "rebalance",
-            };
+        SlotEvent::Transferred(to, reason) => {
             let owner = name(to);
             info!(slots, epoch, last_epoch, owner, reason, "slots transferred");
         }
@@ -225,7 +222,7 @@ fn word(reason: ClaimReason) -> &'static str {
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<(NodeId, Kinship)>,
-    /// Time since which no other node has answered. `None` if a node answers, or if no other node is registered.
+    /// When other nodes stopped answering. `None` if a node answers, or if no other node is registered.
     cut_off: Option<Now>,
     is_cut_off: bool,
 }
@@ -389,7 +386,7 @@ mod slots_tests {
         let mut log = SlotLog::default();
         for slot in 0..8 {
             let epoch = 20 + u64::from(slot);
-            let giving = Giving::Drain;
+            let giving = "drain";
             log.released(
                 held(slot, 3),
                 ReleaseCause::Transferred,
@@ -401,7 +398,7 @@ mod slots_tests {
             held(8, 3),
             ReleaseCause::Transferred,
             owned_by(1, 30),
-            Giving::Rebalance,
+            "rebalance",
         );
         for slot in [9, 10] {
             let giver = Incarnation {
@@ -409,24 +406,14 @@ mod slots_tests {
                 start: 1,
             };
             let cause = ReleaseCause::Superseded(Some(ParcelId { giver, number: 1 }));
-            log.released(held(slot, 3), cause, owned_by(2, 40), Giving::Rebalance);
+            log.released(held(slot, 3), cause, owned_by(2, 40), "rebalance");
         }
         let none = SlotRecord {
             owner: None,
             ..owned_by(0, 41)
         };
-        log.released(
-            held(11, 3),
-            ReleaseCause::NotLoaded,
-            none,
-            Giving::Rebalance,
-        );
-        log.released(
-            held(12, 3),
-            ReleaseCause::Ends,
-            owned_by(0, 3),
-            Giving::Drain,
-        );
+        log.released(held(11, 3), ReleaseCause::NotLoaded, none, "rebalance");
+        log.released(held(12, 3), ReleaseCause::Ends, owned_by(0, 3), "drain");
         log.gained(held(13, 50), Gain::Received(Some(NodeId(1))));
         log.serves(held(13, 50));
         assert_eq!(

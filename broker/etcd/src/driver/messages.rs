@@ -1,4 +1,4 @@
-//! Messages to and from other nodes, and the addresses of those nodes' hosts.
+//! Messages to and from other nodes, and the addresses of the hosts on which these nodes run.
 
 use crate::driver::connection::Strange;
 use crate::driver::event::{Event, Resolved, TaskEvents};
@@ -15,13 +15,12 @@ use broker_core::cluster::types::{NodeId, ParcelId};
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use tracing::{info, warn};
 
 pub(crate) struct PeerPost<P> {
-    peers: P,
-    hosts: Hosts,
-    sending: SendingParcels,
+    pub(crate) peers: P,
+    pub(crate) hosts: Hosts,
+    pub(crate) sending: SendingParcels,
     receiving: Receiving,
     strange: Strange,
     events: TaskEvents,
@@ -63,7 +62,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Sends the pending messages of a slot (a parcel), in several parts if they do not fit into one message.
+    /// Sends a slot's pending messages (a parcel), in several parts if they do not fit into one message.
     pub(crate) fn send_parcel(
         &mut self,
         to: &Name,
@@ -82,8 +81,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Resends the lost parts of parcels. Drops parcels that have made no progress for too long, whether they are being
-    /// sent or received.
+    /// Resends lost parts of parcels. Drops parcels, sent or received, that have made no progress for too long.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.sending.again(now()) {
             self.send_to(&to, &Message::Part(part), translator);
@@ -102,10 +100,6 @@ impl<P: Peers> PeerPost<P> {
         if let Some(next) = self.sending.taken(name, id, number, now()) {
             self.send(from, &Message::Part(next), translator);
         }
-    }
-
-    pub(crate) fn forget_parcel(&mut self, id: ParcelId) {
-        self.sending.forget(id);
     }
 
     /// Handles a part of a parcel. After the last part, returns the bytes of the parcel.
@@ -127,11 +121,6 @@ impl<P: Peers> PeerPost<P> {
         whole
     }
 
-    /// Stops accepting messages. The returned future completes once all accepted messages have been delivered or lost.
-    pub(crate) fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
-        self.peers.finish()
-    }
-
     /// Decodes a message and returns it with the number of the node that sent it. Logs unreadable messages.
     pub(crate) fn read(
         &mut self,
@@ -150,8 +139,7 @@ impl<P: Peers> PeerPost<P> {
     }
 
     /// Handles a failed connection to a node by resolving its host names again. Returns the node if its address is an
-    /// IP address. Returns `None` for a host name, because the name may still resolve to a host on which the node no
-    /// longer runs.
+    /// IP address. Returns `None` for a host name, which may still resolve to a host on which the node no longer runs.
     pub(crate) fn unreached(&mut self, name: &Name, translator: &mut Translator) -> Option<NodeId> {
         let node = translator.names.number(name).ok()?;
         let inner = translator.inner(node).map(|inner| &*inner.address);
@@ -161,13 +149,9 @@ impl<P: Peers> PeerPost<P> {
         is_no_name(translator.peers(node)?).then_some(node)
     }
 
-    pub(crate) fn addresses(&self, of: &str) -> Vec<SocketAddr> {
-        self.hosts.at(of)
-    }
-
-    /// Updates the hosts from the roster. Returns whether the address of any node has changed since the previous call.
+    /// Updates the hosts from the roster. Returns whether any node's address has changed since the previous call.
     pub(crate) fn follow(&mut self, translator: &mut Translator) -> bool {
-        let has_moved = translator.take_moved();
+        let has_moved = std::mem::take(&mut translator.moved);
         if has_moved {
             self.hosts.know(translator.of_others());
         }
@@ -185,17 +169,13 @@ impl<P: Peers> PeerPost<P> {
             });
         }
     }
-
-    pub(crate) fn looked_up(&mut self, name: &str, found: Resolved) {
-        self.hosts.answered(name, found, now());
-    }
 }
 
 // The addresses of the nodes' hosts. The roster may contain names instead of addresses.
 //
 // The system's resolver has no time limit, so each lookup runs on a separate thread, and each name is looked up by at
-// most one thread at a time. A lookup that hangs delays only the news about its own name. While a lookup hangs or finds
-// nothing, the last known addresses of the name remain in use, because an outage of DNS must not cut nodes off. The
+// most one thread at a time. A lookup that hangs delays updates only for its own name. While a lookup hangs or finds
+// nothing, the last known addresses of the name remain in use, because a DNS outage must not cut nodes off. The
 // resolver does not report how long an answer is valid. Names are therefore looked up again after a while, and soon
 // after a failed connection.
 //
@@ -203,8 +183,8 @@ impl<P: Peers> PeerPost<P> {
 // to find out which is faster would mean a third connection per link.
 
 #[derive(Debug, Default)]
-struct Hosts {
-    /// The hosts by name. There are at most two per node.
+pub(crate) struct Hosts {
+    /// The hosts by name, at most two per node.
     names: BTreeMap<Box<str>, Host>,
     under_way: usize,
     /// Whether any address has changed since [`Self::take_changed`].
@@ -295,8 +275,8 @@ impl Hosts {
 }
 
 impl Host {
-    /// Stores the resolved addresses. Returns whether the set of addresses has changed. Their order does not matter,
-    /// since resolvers vary it.
+    /// Stores the resolved addresses. Returns whether the set of addresses has changed. Resolvers vary the order, so it
+    /// is ignored.
     fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);
@@ -333,7 +313,7 @@ fn is_no_name(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok()
 }
 
-/// Returns whether the address is invalid. A valid address consists of an IP address or a host name, and a port.
+/// Returns whether the address is invalid. A valid one consists of an IP address or a host name, and a port.
 pub(crate) fn is_none(address: &str) -> bool {
     !is_no_name(address) && name_of(address).is_none()
 }

@@ -1,5 +1,5 @@
-//! Updates about the cluster for the process that contains the node: who owns the slots, and how long this node may
-//! serve its own.
+//! Cluster updates for the process that contains the node: who owns the slots, and how long this node may serve its
+//! own.
 
 use crate::driver::messages::{PeerPost, is_none};
 use crate::names::{Names, shown};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tracing::warn;
 
-/// What has been published so far. Each method publishes only what has changed since its last call.
+/// What has been published so far. Each method publishes only what has changed since it was last called.
 #[derive(Debug, Default)]
 pub(crate) struct NewsSoFar {
     has_slot_key: bool,
@@ -46,7 +46,7 @@ impl NewsSoFar {
             return;
         }
         for (node, inner) in translator.addresses() {
-            let hosts: Box<[SocketAddr]> = post.addresses(&inner.address).into();
+            let hosts: Box<[SocketAddr]> = post.hosts.at(&inner.address).into();
             let is_known = |known: &ReachedAt| known.0 == hosts && known.1 == inner.ports;
             if self.reached.get(&node).is_some_and(is_known) {
                 continue;

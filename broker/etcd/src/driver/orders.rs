@@ -1,7 +1,7 @@
 //! Orders from operators to nodes, stored as keys in etcd. The commands `heliograph cluster drain`, `rebalance` and
-//! `check` write one order per node. Each order is addressed to a process of the node and attached to the lease of its
-//! registration, so it expires with the process and is never carried out by a later one. The process answers by writing
-//! a report under the same lease.
+//! `check` write one order per node. Each order is addressed to one process of the node and attached to the lease of
+//! its registration, so it expires with that process and no later process ever carries it out. The process answers by
+//! writing a report under the same lease.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
@@ -24,14 +24,14 @@ pub(crate) struct Orders {
 struct Reporting {
     order: Revision,
     next: Now,
-    /// When to give up writing the report. `None` while the node is being drained: the report is then updated every
-    /// second until the process ends.
+    /// When to give up writing the report. `None` while the node is being drained, since the report is then updated
+    /// every second until the process exits.
     until: Option<Now>,
 }
 
 impl Orders {
     /// Accepts a new order and returns what the caller must do. Returns `None` if the order is addressed to another
-    /// process or has already been accepted. Reports on an accepted order are requested by [`Self::due`].
+    /// process or has already been accepted. [`Self::due`] requests the reports on an accepted order.
     pub(crate) fn take(
         &mut self,
         revision: Revision,
@@ -55,7 +55,7 @@ impl Orders {
             }
             OrderWord::Report => {}
         }
-        // A draining node continues to report whatever other orders it receives.
+        // A draining node keeps reporting, whatever other orders it receives.
         let is_draining = self.report.is_some_and(|report| report.until.is_none());
         self.report = Some(Reporting {
             order: revision,
@@ -98,7 +98,7 @@ impl Orders {
         });
     }
 
-    /// Handles the completion of a write. `written` is the revision of the order whose report was written, or `None` if
+    /// Handles the completion of a write. `written` is the revision of the order that the report answers, or `None` if
     /// the write failed.
     pub(crate) fn reported(&mut self, written: Option<Revision>) {
         self.is_writing = false;

@@ -24,7 +24,7 @@ use tracing::error;
 
 #[derive(Debug)]
 pub(crate) struct Records {
-    connection: EtcdConnection,
+    pub(crate) connection: EtcdConnection,
     loads: Loads,
     /// Changes that the core has neither permitted nor refused yet.
     asked: HashMap<u32, Submission>,
@@ -59,18 +59,10 @@ impl Records {
         self.writer.has_room()
     }
 
-    pub(crate) fn trouble(&self) -> Option<&str> {
-        self.connection.trouble()
-    }
-
-    pub(crate) fn connect(&mut self) {
-        self.connection.connect();
-    }
-
     pub(crate) fn connected(&mut self, generation: u32, result: Result<Lines, Box<str>>) {
         if self.connection.connected(generation, result) {
-            // The connection may be idle for hours, so a successful connect counts as recovery.
-            self.connection.trouble_ends();
+            // The connection may be idle for hours, so connecting successfully counts as recovery.
+            self.connection.trouble.ends();
         }
     }
 
@@ -79,15 +71,13 @@ impl Records {
             return inputs.delay(NodeInput::Loaded { held, whole: false });
         };
         let range = translator.keys.records(held.slot);
-        let report = self
-            .connection
-            .events()
-            .reporter(move |part| Event::Loaded(generation, held, part));
+        let events = &self.connection.events;
+        let report = events.reporter(move |part| Event::Loaded(generation, held, part));
         tokio::task::spawn_local(calls::load(lines.clone(), range, report));
     }
 
-    /// Asks the core whether a shard's change may be made. Refuses the change immediately if the slot hash key is not
-    /// known yet, since the slot cannot be determined without it.
+    /// Asks the core whether a shard's change may be made. Refuses the change immediately if the slot hash key is
+    /// unknown, since the slot cannot be determined without it.
     pub(crate) fn submit(
         &mut self,
         submission: Submission,
@@ -127,7 +117,7 @@ impl Records {
         }
     }
 
-    /// Refuses a change because this node does not serve its slot or etcd does not answer.
+    /// Refuses a change because this node does not serve the slot or etcd does not answer.
     pub(crate) fn write_refused(&mut self, number: u32, service: &mut impl HostService) {
         if let Some(submission) = self.asked.remove(&number) {
             refuse(&submission, service);
@@ -154,7 +144,7 @@ impl Records {
         settle(late, None, inputs, service);
     }
 
-    /// Refuses all changes whose outcome is not known. Called at shutdown.
+    /// Refuses all changes with an unknown outcome. Called at shutdown.
     pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
@@ -238,7 +228,7 @@ impl Records {
                 self.connection.works(generation);
                 if request.lane.is_some() {
                     // A removal proves nothing about the fault: etcd accepts removals even when it is full.
-                    self.connection.trouble_ends();
+                    self.connection.trouble.ends();
                 }
                 let settled = self
                     .writer
@@ -277,7 +267,9 @@ fn settle(
     for (change, outcome) in settled {
         let result = match outcome {
             Settled::Made(_) => Ok(()),
-            Settled::Fenced(_) => Err(fenced()),
+            Settled::Fenced(_) => Err(StoreError::Failed(
+                "the channel's slot or its record was changed by another node".into(),
+            )),
             Settled::Refused => Err(refused()),
         };
         let reply = match (outcome, etcd) {
@@ -299,10 +291,6 @@ fn outcome_of(committed: bool, revision: Revision, etcd: EtcdId) -> Reply {
     }
 }
 
-fn fenced() -> StoreError {
-    StoreError::Failed("the channel's slot or its record was changed by another node".into())
-}
-
 fn refused() -> StoreError {
     StoreError::Failed(
         "this node does not serve the channel's slot, or etcd takes no changes: try again later"
@@ -310,7 +298,7 @@ fn refused() -> StoreError {
     )
 }
 
-// Converts batches of the [`crate::writer`] to etcd transactions, and etcd's responses to answers.
+// Converts [`crate::writer`] batches to etcd transactions, and etcd's responses to answers.
 
 pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
     let lane = keys.lane(me, lane);
@@ -352,8 +340,8 @@ pub(crate) fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request
     }
 }
 
-/// Converts etcd's response to the answer for a batch. If the batch was not applied, the response contains reads in the
-/// order in which [`transaction`] requested them.
+/// Converts etcd's response to the answer for a batch. For a batch that was not applied, the response contains reads in
+/// the order in which [`transaction`] requested them.
 fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     let (revision, _) = header_of(outcome.header.as_ref());
     let mut rows = outcome.reads().map(<[_]>::first);
@@ -383,7 +371,7 @@ fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     answer
 }
 
-// Loads of slots. Converts etcd's rows to records, and keeps track of loads with unreadable rows.
+// Slot loads. Converts etcd's rows to records, and keeps track of loads with unreadable rows.
 
 #[derive(Debug, Default)]
 struct Loads {
@@ -394,7 +382,7 @@ struct Loads {
 }
 
 impl Loads {
-    /// Decodes the records on a page, whose keys begin with `prefix`. An unreadable row invalidates the load.
+    /// Decodes the records on a page, whose keys start with `prefix`. An unreadable row invalidates the whole load.
     pub(crate) fn page(&mut self, held: Held, prefix: &str, rows: &[KeyValue]) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::with_capacity(rows.len());
         for row in rows {

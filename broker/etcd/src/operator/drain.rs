@@ -1,5 +1,5 @@
-//! Draining a node: the node transfers its slots to the other nodes and shuts down. The order goes through etcd, so it
-//! can be issued from any machine that can reach etcd, by anyone with write access to it.
+//! Draining a node: the node transfers its slots to the other nodes and shuts down. The order goes through etcd, so
+//! anyone with write access to etcd can issue it, from any machine that can reach etcd.
 
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::operator::{CommandError, Picture, Registered, SeenNode, Session, block_on, look, name};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 pub struct DrainProgress {
     /// Number of slots that the node still owns.
     pub slots: usize,
-    /// Number of messages on the node that still wait for their recipients, as last reported.
+    /// Number of messages on the node that are still waiting for their recipients, as last reported.
     pub waiting: Option<u64>,
     /// Time since the order was issued.
     pub after: Duration,
@@ -39,7 +39,7 @@ pub fn drain(
     })
 }
 
-/// Writes the order, if the node can be drained.
+/// Writes the order, provided that the node can be drained.
 async fn ask(session: &mut Session<'_>, node: &Name) -> Result<(Registered, u64), CommandError> {
     // If the node registers again in the meantime, the order is written again.
     for _ in 0..ATTEMPTS {

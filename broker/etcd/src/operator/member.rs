@@ -1,6 +1,6 @@
 //! The status of a single etcd member, as reported by that member.
 //!
-//! Before version 3.6, a member shows its quota only in its metrics, which it serves over HTTP/1 on the client port.
+//! Before version 3.6, a member exposes its quota only in its metrics, which it serves over HTTP/1 on the client port.
 
 use crate::config::Options;
 use crate::limits::{CALL, METRICS_BYTES_MAX};
@@ -43,7 +43,7 @@ pub struct MemberStatus {
     pub used: u64,
     /// Quota of the database in bytes, if the member reports it.
     pub quota: Option<u64>,
-    /// Active alarms of the member, for example about an exceeded quota.
+    /// The member's active alarms, for example about an exceeded quota.
     pub alarms: Vec<Box<str>>,
     /// How far the member's clock is ahead of this machine's, in seconds. Accurate to about a second. `None` unless the
     /// member's metrics were queried.
@@ -105,8 +105,8 @@ fn quota_in(answer: &str) -> Option<u64> {
     lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
 }
 
-/// Returns the number of seconds by which the member's clock is ahead of `now`, according to the `Date` header of a
-/// response that has just been received.
+/// Returns how many seconds the member's clock is ahead of `now`, according to the `Date` header of a response that has
+/// just been received.
 fn ahead_s(answer: &str, now: SystemTime) -> Option<i64> {
     let mut head = answer.lines().take_while(|line| !line.is_empty());
     let date = head.find_map(|line| {
@@ -134,10 +134,7 @@ fn number(text: &str) -> Option<u64> {
 
 async fn metrics(options: &Options, uri: &Uri) -> io::Result<String> {
     let host = uri.host().unwrap_or_default();
-    let bare = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
+    let bare = host.trim_matches(['[', ']']).to_owned();
     let stream = TcpStream::connect((bare.as_str(), uri.port_u16().unwrap_or(2379))).await?;
     // An HTTP/1.0 response ends when the connection is closed.
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
@@ -163,7 +160,7 @@ async fn fetch(
         .take(METRICS_BYTES_MAX)
         .read_to_end(&mut answer)
         .await;
-    // Peers may end TLS without close_notify.
+    // Peers may close a TLS connection without close_notify.
     if let Err(error) = read
         && error.kind() != io::ErrorKind::UnexpectedEof
     {

@@ -1,4 +1,4 @@
-//! Rebalancing: orders every running node to transfer the slots that exceed its equal share, until no node has any.
+//! Rebalancing: orders every running node to transfer the slots beyond its equal share, until no node has any.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};
@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep};
 /// Number of slots owned by each running node.
 pub type Parts = BTreeMap<Box<str>, usize>;
 
-/// Orders the nodes to transfer slots to each other until the numbers of slots of all running nodes are equal or differ
-/// by one. Calls `progress` with each node's number of slots, at the start and whenever something changes, but at most
-/// once per second. Returns the final numbers, and the reason if they still differ by more than one.
+/// Orders the nodes to transfer slots to each other until the slot counts of all running nodes are equal or differ by
+/// one. Calls `progress` with each node's slot count, at the start and whenever something changes, but at most once per
+/// second. Returns the final counts, and the reason if they still differ by more than one.
 ///
 /// # Errors
 /// Returns the reason why the orders cannot be sent.
@@ -37,7 +37,9 @@ async fn until_equal(
     let (mut moved, mut asked) = (began, None);
     loop {
         let picture = session.look().await?;
-        let found = parts_of(&picture);
+        let running = picture.running();
+        let found = running.map(|(name, seen)| (name.as_str().into(), seen.slots()));
+        let found: Parts = found.collect();
         if found.is_empty() {
             return Err(CommandError::refused(operator::NOBODY));
         }
@@ -81,13 +83,6 @@ async fn ask(session: &mut Session<'_>, picture: &Picture) -> Result<(), Command
 
 const STILL: &str = "the slots stopped moving before the parts were equal: see heliograph cluster check, and the \
                      logs of the nodes";
-
-fn parts_of(picture: &Picture) -> Parts {
-    let parts = picture
-        .running()
-        .map(|(name, seen)| (name.as_str().into(), seen.slots()));
-    parts.collect()
-}
 
 fn is_equal(parts: &Parts) -> bool {
     let (most, least) = (parts.values().max(), parts.values().min());

@@ -1,4 +1,4 @@
-//! Collects reports from the nodes. A report contains the node's clock and the other nodes that it can reach.
+//! Collects reports from the nodes. A report contains the node's clock, and the other nodes that the node can reach.
 
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
 use crate::names::{Name, shown};
@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep};
 /// A report from a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
-    /// How far the node's clock is ahead of this machine's, in milliseconds, or behind if negative. This is a minimum,
-    /// since the report may have been written at any time between its request and its receipt. 0 if the reported time
-    /// lies within that interval.
+    /// How far the node's clock is ahead of this machine's, in milliseconds; negative if it is behind. This is a
+    /// minimum, since the report may have been written at any time between its request and its receipt. 0 if the
+    /// reported time lies within that interval.
     pub ahead_ms: i64,
     /// The nodes that recently answered the reporting node.
     pub reaches: BTreeSet<Box<str>>,
-    /// SHA-256 of the node's credentials files in hexadecimal. `None` if it has no such files or its program is older.
+    /// SHA-256 of the node's credentials files in hexadecimal. `None` if it has no such files or runs an older program.
     pub credentials: Option<Box<str>>,
     /// Links with other nodes in both directions, by node name.
     pub links: BTreeMap<Arc<str>, LinkFigures>,
@@ -101,7 +101,7 @@ async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Co
     Ok(reports.collect())
 }
 
-/// Returns by how many milliseconds `moment` lies outside the interval from `first` to `last`. The result is negative
+/// Returns how many milliseconds `moment` lies outside the interval from `first` to `last`. The result is negative
 /// before the interval, 0 within it, and positive after it.
 fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
     let moment = moment.cast_signed();

@@ -64,7 +64,7 @@ pub struct NodeStatus {
     pub stranger: Option<Kinship>,
     /// Number of slots that the node owns.
     pub slots: usize,
-    /// Number of the node's slots that are owned by an earlier or unregistered process of the node.
+    /// Number of the node's slots that are owned by an earlier or unregistered process of the same node.
     pub stale: usize,
 }
 

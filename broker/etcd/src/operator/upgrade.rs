@@ -1,11 +1,11 @@
-//! Completes an upgrade. From then on, nodes that use the previous version of the protocol between nodes can no longer
+//! Completes an upgrade. Afterwards, nodes that use the previous version of the inter-node protocol can no longer
 //! start.
 
 use crate::operator::{CommandError, NOBODY, Picture, Session, answer, block_on, look, name};
 use crate::rpc::generated::{Compare, RequestOp, TxnRequest};
 use crate::{config::Options, schema};
 
-/// The minimum inner version (of the protocol between nodes) before and after an upgrade.
+/// The minimum inner version (the inter-node protocol version) before and after an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raised {
     /// Minimum before the upgrade was completed.
@@ -14,7 +14,7 @@ pub struct Raised {
     pub to: u32,
 }
 
-/// Raises a cluster's minimum version of the protocol between nodes to the version that all of its nodes use.
+/// Raises a cluster's minimum inter-node protocol version to the version that all of its nodes use.
 ///
 /// # Errors
 /// Returns the reason why the minimum cannot be raised.

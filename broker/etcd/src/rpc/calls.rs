@@ -1,4 +1,4 @@
-//! Unary calls to etcd, paged loads of a slot's records, and the three classes of failed calls: not sent, refused, and
+//! Unary calls to etcd, paged loads of a slot's records, and the three kinds of failed calls: not sent, refused, and
 //! unknown.
 
 use crate::limits::{CALL, LOAD_ROWS};
@@ -23,7 +23,7 @@ pub(crate) enum SingleCall {
 
 #[derive(Debug)]
 pub(crate) enum EtcdAnswer {
-    /// A lease was granted. Contains its id, and how many seconds it lives without a keepalive.
+    /// A lease was granted. Contains its id, and how many seconds it lasts without a keepalive.
     Granted(LeaseId, i64),
     Revoked,
     Read(RangeResponse),
@@ -59,19 +59,20 @@ pub(crate) async fn answer<T>(
 
 // What a failed call to etcd means: either nothing was changed, or the outcome is unknown.
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub(crate) enum CallFailure {
     /// etcd refused the call. Nothing was changed, and nothing will be.
     Refused(Box<str>),
     /// The call was not sent because the connection had ended or the user's token had expired. Nothing was changed, and
-    /// nothing will be. The connection is abandoned, and the next one requests its own token.
+    /// nothing will be. The connection is abandoned, and the next one requests a token of its own.
     NotSent(Box<str>),
     /// The call may have been carried out, or may still be carried out later. The connection is abandoned.
     Unknown(Box<str>),
 }
 
-/// The error returned instead of a second connection. The first connection has ended, and the call was not sent.
-/// Contains the reason why the first connection ended, if known.
+/// The error returned when the channel tries to open a second connection. The first one has ended, and the call was not
+/// sent. Contains the reason why the first connection ended, if known.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent(pub(crate) Option<Box<str>>);
 
@@ -94,8 +95,8 @@ impl CallFailure {
 
     /// Classifies the status of a failed call.
     ///
-    /// Only calls that etcd rejects before proposing a change to its members count as refused. A broken connection, a
-    /// leader change or a timeout within etcd leaves the outcome unknown, regardless of the status code.
+    /// A call counts as refused only if etcd rejects it before proposing a change to its members. A broken connection,
+    /// a leader change or a timeout within etcd leaves the outcome unknown, regardless of the status code.
     pub(crate) fn of(status: &Status) -> Self {
         if let Some(spent) = spent(status) {
             return Self::NotSent(spent.to_string().into());
@@ -125,14 +126,6 @@ impl CallFailure {
             Self::Refused(text)
         } else {
             Self::Unknown(text)
-        }
-    }
-}
-
-impl fmt::Display for CallFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(text) | Self::NotSent(text) | Self::Unknown(text) => f.write_str(text),
         }
     }
 }
@@ -181,7 +174,7 @@ fn spent<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Spent> {
 pub(crate) enum Part {
     /// The rows of a page, sorted by key.
     Rows(Vec<KeyValue>),
-    /// The load is complete, and its rows are as of this revision.
+    /// The load is complete. All rows are as of this revision.
     Whole(Revision),
     /// The load failed. The pages received so far must not be used.
     Failed(CallFailure),
@@ -190,8 +183,7 @@ pub(crate) enum Part {
 /// Reads a range page by page. Reports each page, and finally whether the load has succeeded.
 ///
 /// The first page is read linearizably, so it is at least as recent as the claim of the slot. All further pages are
-/// read at the same revision, so that together the pages show a single state, even if channels are removed in the
-/// meantime.
+/// read at the same revision, so together they show a single state, even if channels are removed in the meantime.
 pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: impl AsyncFn(Part)) {
     let mut next = first.into_bytes();
     let mut revision = None;

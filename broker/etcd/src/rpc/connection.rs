@@ -1,6 +1,6 @@
-//! A connection to one etcd member, and the calls over it.
+//! A connection to one etcd member, and the calls made over it.
 //!
-//! The driver selects the member. If a connection does not respond, the driver abandons it together with everything in
+//! The driver selects the member. If a connection stops responding, the driver abandons it together with everything in
 //! flight.
 
 use crate::config::Options;
@@ -52,7 +52,7 @@ async fn connect_to(options: &Options, member: usize) -> Result<Lines, Box<str>>
         .endpoints
         .get(member)
         .ok_or("no member of etcd is configured")?;
-    // tonic's own support for TLS is not used. The connector below sets up TLS if needed.
+    // tonic's own TLS support is not used. The connector below sets up TLS if needed.
     let (plain, tls) = match endpoint.strip_prefix("https://") {
         Some(rest) => {
             let tls = options.tls.clone().ok_or("https:// needs a CA file")?;
@@ -92,8 +92,8 @@ struct Dial {
     fault: Fault,
 }
 
-/// The reason why a connection ended. It may be known only after the handshake, for example if the member rejects the
-/// client's certificate with an alert.
+/// The reason why a connection ended. It may become known only after the handshake, for example if the member rejects
+/// the client's certificate with an alert.
 type Fault = Arc<OnceLock<Box<str>>>;
 
 /// A stream that carries HTTP/2. Either TCP, or TLS over TCP.
@@ -108,7 +108,7 @@ struct Noted {
 
 impl Noted {
     /// Writes to the stream. If this fails, waits for the peer's last bytes, which may state why it closed the
-    /// connection. They can still be read although the peer has closed its socket.
+    /// connection. They can still be read after the peer has closed its socket.
     fn write<T>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -190,10 +190,7 @@ impl Service<Uri> for Dial {
         }
         Box::pin(async move {
             let host = uri.host().unwrap_or_default();
-            let bare = host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned();
+            let bare = host.trim_matches(['[', ']']).to_owned();
             let port = uri.port_u16().unwrap_or(2379);
             let stream = TcpStream::connect((bare.as_str(), port)).await?;
             stream.set_nodelay(true)?;
@@ -204,7 +201,7 @@ impl Service<Uri> for Dial {
                 .with_retries(PROBES);
             let options = SockRef::from(&stream);
             options.set_tcp_keepalive(&keepalive)?;
-            // Few bytes are in flight. Retransmission at equal intervals lets a keepalive arrive in time.
+            // Few bytes are in flight. Retransmitting at equal intervals lets a keepalive arrive in time.
             options.set_tcp_thin_linear_timeouts(true)?;
             let stream: Box<dyn ByteStream> = match tls {
                 None => Box::new(stream),
@@ -338,8 +335,7 @@ impl Interceptor for Headers {
     }
 }
 
-/// The requests of a stream. The first request is sent when the stream opens, and another one each time a signal is
-/// received.
+/// The requests of a stream. The first request is sent when the stream opens, and one more for each signal received.
 pub(crate) struct Questions<R> {
     first: Option<R>,
     each: R,
@@ -347,12 +343,9 @@ pub(crate) struct Questions<R> {
 }
 
 impl<R> Questions<R> {
-    pub(crate) fn new(first: impl Into<R>, each: impl Into<R>, words: mpsc::Receiver<()>) -> Self {
-        Self {
-            first: Some(first.into()),
-            each: each.into(),
-            words,
-        }
+    pub(crate) fn new(first: R, each: R, words: mpsc::Receiver<()>) -> Self {
+        let first = Some(first);
+        Self { first, each, words }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Bidirectional streams: the keepalives of a lease, and a watch.
 //!
-//! Queueing a keepalive does not mean that the lease is alive. The lease is alive if the stream delivers a response
-//! with a remaining time above 0, and has expired if the remaining time is 0.
+//! A queued keepalive does not prove that the lease is alive. The lease is alive if the stream delivers a response with
+//! a remaining time above 0, and has expired if the remaining time is 0.
 
 use crate::rpc::calls::CallFailure;
 use crate::rpc::connection::{Lines, Questions};
+use crate::rpc::generated::watch_request::RequestUnion;
 use crate::rpc::generated::{
-    LeaseKeepAliveRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse,
+    LeaseKeepAliveRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
 use broker_core::cluster::types::{LeaseId, Revision};
 use tokio::sync::mpsc;
@@ -48,13 +49,13 @@ pub(crate) async fn keep(
 
 // A watch of slots, registrations and members, over one stream.
 
-/// Watches a range from a revision on, and reports every response. A response contains changes ordered by revision; a
-/// deleted key has no version. If a response contains no changes, everything up to the revision in its header has been
-/// delivered. For each request that is received, etcd is asked for such a progress notification. The last report is
-/// always a failure: the stream ended, or the requested revision was compacted.
+/// Watches a range, starting at a revision, and reports every response. A response contains changes ordered by
+/// revision; a deleted key has no version. A response without changes means that everything up to the revision in its
+/// header has been delivered. For each request that is received, etcd is asked for such a progress notification. The
+/// last report is always a failure: the stream ended, or the requested revision was compacted.
 ///
 /// etcd splits a large revision into fragments, so that no message exceeds the maximum size. If the stream ends in the
-/// middle of a revision, the missing part is obtained by the full read that precedes the next watch.
+/// middle of a revision, the full read that precedes the next watch supplies the missing part.
 pub(crate) async fn follow(
     lines: Lines,
     (first, end): (String, String),
@@ -68,7 +69,11 @@ pub(crate) async fn follow(
         start_revision: from.0.cast_signed(),
         fragment: true,
     };
-    let questions = Questions::new(create, WatchProgressRequest {}, requests);
+    let request = |request_union| WatchRequest { request_union };
+    let create = request(Some(RequestUnion::CreateRequest(create)));
+    let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
+    let progress = request(Some(progress));
+    let questions = Questions::new(create, progress, requests);
     let mut answers = match lines.watch(questions).await {
         Ok(answers) => answers,
         Err(status) => return report(Err(CallFailure::of(&status))).await,
@@ -89,7 +94,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Returns the failure of a watch. The connection, and everything else on it, remains usable.
+/// Returns the failure of a watch. The connection and everything else on it remain usable.
 fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),

@@ -1,4 +1,4 @@
-//! The framing of the bytes on a connection, within TLS.
+//! How the bytes on a connection are framed, within TLS.
 //!
 //! ```text
 //!  hello, from the connecting node, then from the other one:
@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub(crate) struct Hello {
     pub(crate) from: Name,
     pub(crate) to: Name,
-    /// Whether the sender only wants to send one message and receive its reply, because another process may be using
-    /// the same name.
+    /// Whether the sender only wants to exchange one query and its reply, because another process may be using the same
+    /// name.
     pub(crate) only_asks: bool,
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // For example, the process has run out of descriptors. Waits until some are free.
+                // For example, the process has run out of file descriptors. Waits until some are free.
                 if noted.is_none_or(|at| at.elapsed() >= NOTE_EVERY) {
                     warn!("connections of other nodes cannot be accepted: {error}");
                     noted = Some(Instant::now());
@@ -129,8 +129,8 @@ async fn serve(shared: Rc<NodeShared>, stream: TcpStream, from: SocketAddr, mut 
     }
 }
 
-/// Completes the handshake with a peer that knows the secret and has stated its name. This node answers even if the
-/// peer intended to reach another node.
+/// Completes the handshake with a peer that knows the secret and has stated its name. Answers even if the peer intended
+/// to reach another node.
 async fn greet(
     shared: &NodeShared,
     stream: TcpStream,
@@ -165,7 +165,7 @@ async fn receive(
     stream: &mut TlsStream<TcpStream>,
     from: &Name,
 ) -> io::Result<()> {
-    let counts = shared.notes.counts();
+    let counts = &shared.notes.counts;
     loop {
         // Nodes query each other every second.
         let next = within(PEER_IDLE, "silent", frames::read_length(stream)).await?;

@@ -72,7 +72,7 @@ impl Outgoing {
         self.way.addresses.borrow()
     }
 
-    /// Sets the node's addresses. Returns `false` if there is an open connection and it leads to none of them.
+    /// Sets the node's addresses. Returns `false` if a connection is open but leads to none of these addresses.
     pub(crate) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
         *self.way.addresses.borrow_mut() = at.to_vec();
         self.way.used.get().is_none_or(|used| at.contains(&used))
@@ -116,7 +116,7 @@ struct Line {
     shared: Rc<NodeShared>,
     to: Name,
     way: Rc<Way>,
-    /// Number of consecutive connection attempts after which no message could be sent.
+    /// Number of consecutive connection attempts that ended before any message could be sent.
     failures: u32,
     /// The most recent log line about this node, and when it was logged.
     noted: Option<(String, Instant)>,
@@ -143,7 +143,7 @@ impl Line {
                     self.failed(&error);
                 }
             }
-            // Messages meant for a connection that failed are stale by the time the next one is open.
+            // Messages queued for a failed connection are stale by the time the next one opens.
             while waiting.try_recv().is_ok() {
                 self.lose(1);
             }
@@ -198,11 +198,8 @@ impl Line {
                     self.lose(1);
                     return Err(error);
                 }
-                self.shared
-                    .notes
-                    .counts()
-                    .sent
-                    .fetch_add(1, Ordering::Relaxed);
+                let sent = &self.shared.notes.counts.sent;
+                sent.fetch_add(1, Ordering::Relaxed);
                 self.works();
             }
             // The other side never sends data on this connection, so the stream becomes readable only when the
@@ -220,7 +217,7 @@ impl Line {
     }
 
     fn lose(&self, messages: u64) {
-        let counts = self.shared.notes.counts();
+        let counts = &self.shared.notes.counts;
         counts.lost.fetch_add(messages, Ordering::Relaxed);
     }
 
@@ -265,8 +262,8 @@ pub(crate) async fn connect(
     let connecting = TcpStream::connect(address);
     let stream = within(PEER_CONNECT, "connect timed out", connecting).await?;
     stream.set_nodelay(true)?;
-    // Few bytes are in flight. Retransmission at equal intervals, without back-off, lets an answer arrive in time even
-    // on a bad network. A host that is lost acknowledges nothing, so the kernel closes the connection.
+    // Few bytes are in flight. Retransmitting at equal intervals, without back-off, lets an answer arrive in time even
+    // on a bad network. A lost host acknowledges nothing, so the kernel closes the connection.
     let options = socket2::SockRef::from(&stream);
     options.set_tcp_thin_linear_timeouts(true)?;
     options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
@@ -289,8 +286,8 @@ pub(crate) async fn connect(
     within(PEER_HELLO, "no hello within the time limit", greeting).await
 }
 
-/// Server name that the TLS library requires. It has no effect, since SNI is disabled and nodes issue no session
-/// tickets to each other for these connections.
+/// Server name required by the TLS library. It has no effect, since SNI is disabled and nodes issue no session tickets
+/// to each other for these connections.
 const SERVER: &str = "node";
 
 /// Number of [`NOTE_EVERY`] intervals after which a persistent failure is logged again.

@@ -1,4 +1,4 @@
-//! The table of connections to this node. It contains unauthenticated connections, and those of other nodes.
+//! The table of connections to this node, both unauthenticated ones and those of other nodes.
 //!
 //! An unauthenticated connection has a deadline and takes one of a limited number of entries. Connections from the
 //! known addresses of nodes have their own entries and their own handshake queue, so a flood from elsewhere does not
@@ -19,8 +19,7 @@ use tokio::time::sleep;
 #[derive(Default)]
 pub(crate) struct Places {
     strangers: HashMap<u64, Stranger>,
-    /// Unauthenticated connections from the known addresses of nodes. Those from all other addresses are in
-    /// `elsewhere`.
+    /// Unauthenticated connections from known node addresses. Those from all other addresses are in `elsewhere`.
     at_nodes: Kind,
     elsewhere: Kind,
     /// The current connection from each other node. A new connection replaces the previous one, which may be dead.
@@ -92,8 +91,8 @@ impl Places {
         Some(left.from)
     }
 
-    /// Records that the peer of a connection has been authenticated as the node `name`. Returns `false` if the
-    /// connection is being closed or there are too many nodes.
+    /// Records that a connection's peer has been authenticated as the node `name`. Returns `false` if the connection is
+    /// being closed or there are too many nodes.
     pub(crate) fn prove(&mut self, number: u64, name: &Name) -> bool {
         let Some(Stranger { from, task, .. }) = self.leave(number) else {
             return false;

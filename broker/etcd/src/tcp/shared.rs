@@ -1,4 +1,4 @@
-//! The state shared by all connections of a node: its name, TLS configuration, connection table, byte budgets and
+//! The state that all connections of a node share: its name, TLS configuration, connection table, byte budgets and
 //! rate-limited log lines.
 
 use crate::tcp::places::Places;
@@ -6,11 +6,12 @@ use crate::{limits::NOTE_EVERY, names::Name, peers::PeerMailbox};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use std::{fmt, io};
+use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -39,7 +40,8 @@ pub(crate) async fn within<T>(
 
 // Counts of messages and connections, and rate-limited log lines.
 
-/// Counters of messages between nodes since startup. There is one set per process, updated on the driver's thread.
+/// Counts the messages between nodes since startup. There is one set of counters per process, updated on the driver's
+/// thread.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
     /// Number of messages passed to the kernel.
@@ -48,46 +50,37 @@ pub struct PeerCounts {
     pub received: AtomicU64,
     /// Number of messages lost, either before they were sent or after they arrived.
     pub lost: AtomicU64,
-    /// Number of connections to this node that were refused, because they were not authenticated or sent bytes that no
+    /// Number of connections to this node that were refused because they were not authenticated or sent bytes that no
     /// node would send.
     pub refused: AtomicU64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub(crate) enum Refusal {
-    /// The peer has another secret, or belongs to another cluster.
+    #[error(
+        "it has another secret or cluster name: compare secret_file and name of [cluster] on both nodes"
+    )]
     OtherCluster,
     /// The peer speaks another protocol, or disconnected during the handshake.
+    #[error("it sent no valid hello of this version")]
     NoNode,
+    #[error("it did not identify itself in time")]
     Silent,
+    #[error("it is for another node: the address that the peer has of that node is this one's")]
     OtherNode,
-    /// The peer claims the name of this node.
+    #[error("it has this node's name: give each node a unique name")]
     SameName,
     /// The limit on unauthenticated connections or on nodes has been reached.
+    #[error("there are too many unauthenticated connections")]
     Crowded,
     /// The bytes after the hello are not valid frames.
+    #[error("it sent bytes that no node sends")]
     Garbage,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OtherCluster => {
-                "it has another secret or cluster name: compare secret_file and name of [cluster] on both nodes"
-            }
-            Self::NoNode => "it sent no valid hello of this version",
-            Self::Silent => "it did not identify itself in time",
-            Self::OtherNode => "it is for another node: the address that the peer has of that node is this one's",
-            Self::SameName => "it has this node's name: give each node a unique name",
-            Self::Crowded => "there are too many unauthenticated connections",
-            Self::Garbage => "it sent bytes that no node sends",
-        })
-    }
-}
-
 pub(crate) struct SharedNotes {
-    counts: Arc<PeerCounts>,
-    /// When each kind of refusal was last logged, and how many have been suppressed since.
+    pub(crate) counts: Arc<PeerCounts>,
+    /// When each kind of refusal was last logged, and how many refusals have been suppressed since.
     lines: RefCell<BTreeMap<Refusal, (Instant, u64)>>,
 }
 
@@ -97,10 +90,6 @@ impl SharedNotes {
             counts,
             lines: RefCell::default(),
         }
-    }
-
-    pub(crate) fn counts(&self) -> &PeerCounts {
-        &self.counts
     }
 
     /// Records that a connection from `from` was refused. For each reason, logs at most one line every [`NOTE_EVERY`].
@@ -120,7 +109,7 @@ impl SharedNotes {
         warn!("a connection from {from} is refused: {why}; {left_out} more since the last line");
     }
 
-    /// Returns the reasons for which connections have been refused so far.
+    /// Returns the reasons why connections have been refused so far.
     #[cfg(test)]
     pub(crate) fn reasons(&self) -> Vec<Refusal> {
         self.lines.borrow().keys().copied().collect()

@@ -1,5 +1,5 @@
-//! The devices in a credentials file: the server names for which a client certificate is requested, the certificate
-//! authorities, and the registry of devices.
+//! Devices in a credentials file: the server names for which a client certificate is requested, the certificate
+//! authorities, and the device registry.
 
 use crate::config::credentials::files::Files;
 use crate::config::credentials::roles::{KnownPolicies, policies};
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// The certificate authorities of all tables, once in the form used by the core and once in the form used by the edge.
+/// The certificate authorities of all tables, once as the core needs them and once as the edge needs them.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
@@ -39,9 +39,8 @@ pub(crate) fn things(
     let own = own.unwrap_or_default();
     let max = section.read("max", |value| {
         let number = value.as_integer().and_then(|it| it.as_str().parse().ok());
-        number
-            .filter(|number| (1..=REGISTRY_MAX).contains(number))
-            .ok_or_else(|| format!("expected a number from 1 to {REGISTRY_MAX}"))
+        let number = number.filter(|number| (1..=REGISTRY_MAX).contains(number));
+        number.ok_or_else(|| format!("expected a number from 1 to {REGISTRY_MAX}"))
     });
     let max = max.unwrap_or(REGISTRY_MAX_DEFAULT);
     let registry = section.read_with_faults("registry", |value| {
@@ -158,16 +157,13 @@ pub(crate) fn remarks(things: &Things, devices: &Devices, now_s: u64) -> Vec<Str
             .push("have neither a registry nor an authority, so no device may sign in".to_owned());
     }
     let of_authorities = things.authorities.iter().map(|it| &it.policies);
+    let mut all = of_authorities.chain([&things.policies]);
     let allows = |policies: &[Arc<Policy>]| {
-        let mut actions = policies
-            .iter()
-            .flat_map(|policy| policy.allowed_somewhere());
+        let policies = policies.iter();
+        let mut actions = policies.flat_map(|policy| policy.allowed_somewhere());
         actions.any(|action| action == Action::AssumeRoleWithCertificate)
     };
-    if !std::iter::once(&things.policies)
-        .chain(of_authorities)
-        .any(|it| allows(it))
-    {
+    if !all.any(|it| allows(it)) {
         let remark = "have no policy that allows iot:AssumeRoleWithCertificate, so only devices with a policy of \
                       their own get keys";
         remarks.push(remark.to_owned());
@@ -242,7 +238,7 @@ const AUTHORITIES_MAX: usize = 64;
 
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum size of a file with revocation lists, in bytes. Enough for about a million entries.
+/// Maximum size of a revocation list file in bytes. Enough for about a million entries.
 const CRL_BYTES_MAX: usize = 64 << 20;
 
 const DER_SEQUENCE: u8 = 0x30;
@@ -251,14 +247,14 @@ const GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
 const GRACE_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
-// The registry of devices. The file is read line by line, so only the parsed entries take memory.
+// The device registry. The file is read line by line, so only the parsed entries take up memory.
 //
 // ```text
 // SHA-256 of the DER, thing name[, thing type][, inactive][, policy]      a certificate and one of its things
 // , thing name, , inactive                                                an inactive thing, with all its certificates
 // ```
-// Blank lines are ignored, and so are lines that begin with `#`. The exception is a last line `# lines=N` or
-// `# lines=N sha256=DIGITS`, which states how many lines precede it and their SHA-256.
+// Blank lines and lines that start with `#` are ignored. The exception is a last line `# lines=N` or `# lines=N
+// sha256=DIGITS`, which states how many lines precede it and their SHA-256.
 
 /// Reads a registry of at most `max` lines. The error lists the first [`FAULTS_MAX`] faults with their line numbers.
 pub(crate) fn read(
@@ -271,11 +267,11 @@ pub(crate) fn read(
     let path = at.display();
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let read = read_lines(&mut reader, &path.to_string(), known, max)?;
-    files.closed(&at, reader.into_inner());
+    files.hashed(&at, reader.into_inner().sha256.finish());
     Ok(read)
 }
 
-/// Reads a registry from its text. Error messages refer to it as `path`. For the errors, see [`read`].
+/// Reads a registry from its text. Error messages call it `path`. For the errors, see [`read`].
 pub(crate) fn read_lines(
     reader: &mut impl BufRead,
     path: &str,
@@ -319,7 +315,7 @@ pub(crate) fn read_lines(
     Err(faults)
 }
 
-/// Generates the last line of a registry, with the number of lines in `text` and their SHA-256.
+/// Generates a registry's last line, with the number of lines in `text` and their SHA-256.
 pub(crate) fn last_line(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let (lines, digits) = (text.lines().count(), HEXLOWER.encode(digest.as_ref()));
@@ -411,7 +407,7 @@ const FORM: &str = "expected SHA-256 in 64 hexadecimal digits, thing name[, thin
 
 const TOO_MANY: &str = "expected at most";
 
-/// Maximum length of a line in bytes, four times that of a line with the longest permitted names.
+/// Maximum line length in bytes: four times the length of a line with the longest permitted names.
 const LINE_BYTES_MAX: u64 = 1024;
 
 const FAULTS_MAX: usize = 20;

@@ -1,4 +1,4 @@
-//! Reads the files of the credentials: the main file, policies and secrets. Also limits their sizes and warns about
+//! Reads the credentials' files: the main file, policies and secrets. Also limits their sizes and warns about
 //! permissive file modes.
 //!
 //! Each file is stamped before it is opened, so that no later change is missed. It is also hashed while it is read,
@@ -30,14 +30,14 @@ struct FileRead {
     path: PathBuf,
     /// The file's stamp, for detecting changes. Taken just before the file was opened.
     stamp: FileStamp,
-    /// The SHA-256 of the whole file. `None` until the file has been read to its end.
+    /// SHA-256 of the whole file. `None` until the file has been read to its end.
     sha256: Option<Digest>,
 }
 
 /// A file that is hashed while it is read.
 pub(crate) struct Hashed {
     file: File,
-    sha256: Context,
+    pub(crate) sha256: Context,
 }
 
 impl Read for Hashed {
@@ -46,12 +46,6 @@ impl Read for Hashed {
         self.sha256.update(piece.get(..bytes).unwrap_or_default());
         Ok(bytes)
     }
-}
-
-pub(crate) struct SecretFile {
-    /// The content, without leading and trailing whitespace.
-    pub(crate) content: Zeroizing<String>,
-    pub(crate) path: PathBuf,
 }
 
 impl Files {
@@ -64,14 +58,14 @@ impl Files {
         }
     }
 
-    /// Returns the files and their stamps, beginning with the credentials file.
+    /// Returns the files and their stamps, starting with the credentials file.
     pub(crate) fn stamped(&self) -> (Vec<PathBuf>, Vec<FileStamp>) {
         let each = self.read.iter();
         each.map(|file| (file.path.clone(), file.stamp)).unzip()
     }
 
-    /// Returns the SHA-256 of the concatenated SHA-256 values of the files. Hashing each file separately ensures that
-    /// the result changes if bytes move from one file to another. Paths are not included, since nodes may use different
+    /// Returns the SHA-256 of the files' concatenated SHA-256 hashes. Because each file is hashed separately, the
+    /// result changes if bytes move from one file to another. Paths are not included, since nodes may use different
     /// folders. Returns `None` if a file was not read to its end.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         let mut all = Context::new(&SHA256);
@@ -99,18 +93,18 @@ impl Files {
             .text(&path, POLICY_BYTES_MAX)
             .map_err(|rule| vec![rule])?;
         let path = path.display();
-        let told = |error: &PolicyError| match error.line() {
+        let told = |error: &PolicyError| match error.line {
             0 => format!("{path}: {error}"),
-            line => format!("{path}:{line}:{}: {}", error.column(), error.rule()),
+            line => format!("{path}:{line}:{}: {}", error.column, error.rule),
         };
         parse(&content.content).map_err(|errors| errors.iter().map(told).collect())
     }
 
-    pub(crate) fn secret(&mut self, written: &str) -> Checked<SecretFile> {
+    /// Reads a secret, without leading and trailing whitespace. Also returns the path of its file.
+    pub(crate) fn secret(&mut self, written: &str) -> Checked<(Zeroizing<String>, PathBuf)> {
         let path = self.beside(written)?;
         let content = self.secretive(path.clone(), SECRET_BYTES_MAX)?;
-        let content = Zeroizing::new(content.trim().to_owned());
-        Ok(SecretFile { content, path })
+        Ok((Zeroizing::new(content.trim().to_owned()), path))
     }
 
     pub(crate) fn key_set(&mut self, written: &str) -> Checked<KeySet> {
@@ -143,17 +137,13 @@ impl Files {
         Ok((read.content.to_vec(), path))
     }
 
-    /// Opens a file that is to be read line by line. The caller must call [`Self::closed`] afterwards.
+    /// Opens a file that is to be read line by line. The caller must call [`Self::hashed`] afterwards.
     pub(crate) fn open(&mut self, written: &str) -> Checked<(Hashed, PathBuf)> {
         let path = self.beside(written)?;
         self.note(&path);
         let file = files::open_regular(&path).map_err(|error| told(&path, error))?;
         let sha256 = Context::new(&SHA256);
         Ok((Hashed { file, sha256 }, path))
-    }
-
-    pub(crate) fn closed(&mut self, path: &Path, file: Hashed) {
-        self.hashed(path, file.sha256.finish());
     }
 
     fn secretive(&mut self, path: PathBuf, bytes_max: usize) -> Checked<Zeroizing<String>> {
@@ -190,7 +180,7 @@ impl Files {
         }
     }
 
-    fn hashed(&mut self, path: &Path, sha256: Digest) {
+    pub(crate) fn hashed(&mut self, path: &Path, sha256: Digest) {
         let place = self.known.get(path).copied();
         if let Some(file) = place.and_then(|place| self.read.get_mut(place)) {
             file.sha256.get_or_insert(sha256);
@@ -230,11 +220,11 @@ fn told(path: &Path, error: ReadError) -> String {
     }
 }
 
-/// Maximum size of a credentials file in bytes. Enough for the maximum number of principals at 1 KiB each.
+/// Maximum size of a credentials file in bytes. Enough for the maximum number of principals, at 1 KiB each.
 const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Maximum size of a file with a single secret, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Maximum size in bytes of a file with the certificate authorities of a provider. The content stays in memory.
+/// Maximum size of a provider's certificate authority file in bytes. Its contents stay in memory.
 const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;

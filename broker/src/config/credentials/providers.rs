@@ -1,4 +1,4 @@
-//! The OpenID providers in a credentials file.
+//! OpenID providers in a credentials file.
 
 use crate::config::credentials::files::Files;
 use crate::config::document::{Raw, TableReader, list, text};
@@ -10,7 +10,7 @@ use broker_core::settings::value::{self, Checked, letters};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Reads the provider with this issuer. Returns `None` if the provider is invalid. `account_id` is the default account.
+/// Reads the provider with this issuer. Returns `None` if it is invalid. `account_id` is the default account.
 pub(crate) fn provider(
     section: &mut TableReader<'_, '_>,
     issuer: &str,
@@ -24,11 +24,8 @@ pub(crate) fn provider(
     let ca = section.text("ca", |written| files.certificates(written));
     let hosts = section.read("jwks_hosts", hosts);
     let algorithms = section.read("algorithms", algorithms);
-    let private = section.read("private", |value| {
-        value
-            .as_bool()
-            .ok_or_else(|| "expected true or false".into())
-    });
+    let rule = || "expected true or false".to_owned();
+    let private = section.read("private", |value| value.as_bool().ok_or_else(rule));
     if !section.has("client_ids") {
         section.fault("client_ids needed: the clients whose tokens are accepted");
     }
@@ -94,7 +91,7 @@ pub(crate) fn check(book: &mut CredentialsDraft, findings: &mut Findings) {
     }
 }
 
-/// Calls `remark` for each warning about a role, provider or policy, passing the key to which it refers. `console` is
+/// Calls `remark` with each warning about a role, provider or policy, and with the key that it refers to. `console` is
 /// the OpenID provider of the console's accounts.
 pub(crate) fn remarks(
     book: &CredentialsDraft,
@@ -155,13 +152,11 @@ pub(crate) fn remarks(
 }
 
 fn arn_of(provider: &Provider) -> String {
-    let Provider {
-        account, issuer, ..
-    } = provider;
+    let (account, issuer) = (&provider.account, &provider.issuer);
     format!("arn:aws:iam::{account}:oidc-provider/{issuer}")
 }
 
-/// Returns the claims used in policies and trust policies, in lower case.
+/// Returns the lower-cased claims that policies and trust policies use.
 fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     let policies = book.policies.values().flatten();
     let policies = policies.flat_map(|policy| policy.claims());
@@ -183,19 +178,16 @@ fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
 
 /// Validates an issuer, which is a host with an optional path, written without `https://`.
 fn checked_issuer(text: &str) -> Checked<&str> {
-    let rule = || {
-        format!(
-            "expected an issuer without https://, such as id.example.com/realms/home: a host with a dot and a path, at \
-             most {PROVIDER_BYTES_MAX} bytes"
-        )
-    };
     let host = text.split('/').next().unwrap_or_default();
     let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte);
     let is_host = host.contains('.') && checked_host(host).is_ok();
     if is_host && text.len() <= PROVIDER_BYTES_MAX && text.bytes().all(is_path) {
         return Ok(text);
     }
-    Err(rule())
+    Err(format!(
+        "expected an issuer without https://, such as id.example.com/realms/home: a host with a dot and a path, at \
+         most {PROVIDER_BYTES_MAX} bytes"
+    ))
 }
 
 fn checked_host(text: &str) -> Checked<Box<str>> {
@@ -210,19 +202,16 @@ fn checked_host(text: &str) -> Checked<Box<str>> {
 }
 
 fn client_ids(value: &Raw<'_>) -> Checked<Vec<Box<str>>> {
-    let rule = format!("expected 1 to {CLIENT_IDS_MAX} texts of 1 to 255 visible characters");
-    let one = |entry| {
-        let is_visible = |byte: u8| byte.is_ascii_graphic();
-        text(entry, |id| {
-            letters(id, 1..=255, is_visible, "").map(Box::from)
-        })
-    };
-    let ids = value
-        .as_array()
+    let rule = || format!("expected 1 to {CLIENT_IDS_MAX} texts of 1 to 255 visible characters");
+    let is_visible = |byte: u8| byte.is_ascii_graphic();
+    let one = |id| letters(id, 1..=255, is_visible, "").map(Box::from);
+    let ids = value.as_array().ok_or_else(rule)?;
+    let ids = ids.iter().map(|entry| text(entry.get_ref(), one));
+    let ids: Checked<Vec<Box<str>>> = ids.collect();
+    let ids = ids
+        .ok()
         .filter(|ids| (1..=CLIENT_IDS_MAX).contains(&ids.len()));
-    let ids = ids.map(|ids| ids.iter().map(|entry| one(entry.get_ref())).collect());
-    let ids: Checked<Vec<Box<str>>> = ids.unwrap_or_else(|| Err(String::new()));
-    ids.map_err(|_| rule)
+    ids.ok_or_else(rule)
 }
 
 fn hosts<'d>(value: &'d Raw<'d>) -> Checked<Vec<Box<str>>> {
@@ -239,5 +228,5 @@ fn algorithms<'d>(value: &'d Raw<'d>) -> Checked<Algorithms> {
     Algorithms::of_names(names).ok_or_else(rule)
 }
 
-/// Maximum number of hosts that may serve a provider's keys, not counting the issuer's own.
+/// Maximum number of hosts that may serve a provider's keys, in addition to the issuer's own.
 const HOSTS_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! The roles in a credentials file, their aliases, and the policies and users that they refer to.
+//! Roles in a credentials file, their aliases, and the policies and users that they refer to.
 
 use crate::config::credentials::files::{Files, document};
 use crate::config::document::{Raw, TableReader};
@@ -9,7 +9,7 @@ use codec::sigv4::CLOCK_TOLERANCE_S_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Reads the role with this name. Returns `None` if the role is invalid. `account_id` is the default account.
+/// Reads the role with this name. Returns `None` if it is invalid. `account_id` is the default account.
 pub(crate) fn role(
     section: &mut TableReader<'_, '_>,
     name: &str,
@@ -20,14 +20,8 @@ pub(crate) fn role(
     section.named(user_name(name));
     let account = section.text("account", value::account_id);
     let policies = section.read("policies", |value| policies(value, known));
-    let parse = Trust::parse_with_faults;
-    let trust = document(
-        section,
-        ["trust", "trust_file"],
-        "trust policy",
-        files,
-        parse,
-    );
+    let (keys, parse) = (["trust", "trust_file"], Trust::parse_with_faults);
+    let trust = document(section, keys, "trust policy", files, parse);
     let max_session_ms = section.text("max_session", |text| {
         value::duration(text, SESSION_MS_MIN..=SESSION_MS_MAX)
     });
@@ -62,20 +56,15 @@ pub(crate) fn remarks(role: &Role, arns: &BTreeSet<String>) -> Vec<String> {
         (is_named && !arns.contains(arn)).then_some(arn)
     });
     remarks.extend(absent.map(|arn| format!("trusts {arn}, which is not in this file")));
-    remarks.extend(
-        role.trust
-            .remarks()
-            .map(|remark| format!("has a trust in which {remark}")),
-    );
+    let of_trust = role.trust.remarks();
+    remarks.extend(of_trust.map(|remark| format!("has a trust in which {remark}")));
     if role.trust.denies_sign_ins() {
         let remark = "has a trust with a denial for every principal (\"*\"), which applies to devices and users of \
                       providers as well";
         remarks.push(remark.to_owned());
     }
-    let hangs_on_id = role
-        .policies
-        .iter()
-        .any(|policy| policy.reads(KeyName::UserId));
+    let mut policies = role.policies.iter();
+    let hangs_on_id = policies.any(|policy| policy.reads(KeyName::UserId));
     if hangs_on_id && !role.trust.reads(KeyName::RoleSessionName) {
         let remark = "has a permission that depends on aws:userid, whose last part the caller chooses: add a \
                       condition on sts:RoleSessionName to the trust";
@@ -93,7 +82,7 @@ const SESSION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 /// Default value of `max_session`, in milliseconds. Source: IAM User Guide, "Update a role".
 const SESSION_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
-// Role aliases in a credentials file. Devices use an alias to request a role.
+// Role aliases in a credentials file. Devices request a role by its alias.
 
 pub(crate) fn alias(
     section: &mut TableReader<'_, '_>,
@@ -125,7 +114,7 @@ pub(crate) fn alias(
     })
 }
 
-/// Returns a warning if an alias is valid but every request that uses it would be refused.
+/// Returns a warning if an alias is valid but every request for it would be refused.
 pub(crate) fn remark(alias: &RoleAlias, roles: &[Role]) -> Option<String> {
     let role = roles.iter().find(|role| *role.name == *alias.role)?;
     (alias.duration_s > role.max_session_s).then(|| {
@@ -143,7 +132,7 @@ fn alias_name(text: &str) -> Checked<()> {
     letters(text, 1..=128, is_allowed, rule).map(drop)
 }
 
-/// Minimum lifetime of keys in milliseconds. Source of this constant and the next two: AWS IoT API Reference,
+/// Minimum key lifetime in milliseconds. Source of this constant and the next two: AWS IoT API Reference,
 /// `CreateRoleAlias`, `credentialDurationSeconds`.
 const DURATION_MS_MIN: u64 = 15 * 60 * 1000;
 
@@ -167,11 +156,8 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
     for entry in entries {
         let name = entry.get_ref().as_str().ok_or_else(rule)?;
         let Some(policy) = known.get(name) else {
-            let mut some: Vec<_> = known
-                .keys()
-                .take(NAMES_TOLD_MAX)
-                .map(String::as_str)
-                .collect();
+            let names = known.keys().map(String::as_str);
+            let mut some: Vec<_> = names.take(NAMES_TOLD_MAX).collect();
             if known.len() > some.len() {
                 some.push("…");
             }
@@ -185,7 +171,7 @@ pub(crate) fn policies(value: &Raw<'_>, known: &KnownPolicies) -> Checked<Vec<Ar
     Ok(policies)
 }
 
-/// Reads the clock tolerance of a principal or a role. Returns it in seconds.
+/// Reads a principal's or role's clock tolerance, in seconds.
 pub(crate) fn clock_tolerance_s(section: &mut TableReader<'_, '_>) -> Option<u64> {
     let tolerance_ms = section.text("clock_tolerance", |text| {
         value::duration(text, 1000..=CLOCK_TOLERANCE_S_MAX * 1000)

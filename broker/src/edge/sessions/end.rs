@@ -1,11 +1,11 @@
-//! Ends connections of a shard. A connection is handed over to another shard, passed on to another node or to the side
+//! Ends a shard's connections. A connection is handed over to another shard, passed on to another node or to the side
 //! thread (from which it may return), closed, or aborted.
 //!
 //! A graceful close sends all bytes and the TLS close_notify, shuts down the sending side, and waits for the peer's
-//! FIN. Otherwise, bytes that arrive after close(2) would cause a reset, which may discard data that the peer has not
-//! read. The peer's FIN is not awaited if the protocol implies that the peer sends nothing more. However, the kernel
-//! could hold unacknowledged bytes of such a connection for up to `TCP_USER_TIMEOUT`. If there are many of them, the
-//! connection is reset at its deadline. close(2) is called last, after all armed operations have completed. If a
+//! FIN. Without this wait, bytes that arrive after close(2) would cause a reset, which may discard data that the peer
+//! has not read. If the protocol implies that the peer sends nothing more, the wait is skipped. However, the kernel
+//! could hold the unacknowledged bytes of such a connection for up to `TCP_USER_TIMEOUT`. If there are many of them,
+//! the connection is reset at its deadline. close(2) is called last, after all armed operations have completed. If a
 //! receive were still armed, close(2) would send no FIN and would leave the socket open.
 
 use crate::edge::connection::{Connection, Stage, leaves_orphan, reset_at_close};
@@ -23,17 +23,13 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 impl<M: Machine> Sessions<M> {
-    /// Hands a connection over to another shard once no operation on it is pending in the kernel.
+    /// Hands a connection over to another shard once the kernel has no pending operations on it.
     pub(crate) fn leave(&mut self, session: SessionKey, to: ShardId, io: &mut Io) {
         self.watch(session, io);
         match self.flush(session, io) {
             Flushed::Waiting => return,
-            // A broken connection is handed over as well. The other shard detects that it has ended.
+            // A broken connection is handed over as well. The other shard will notice that it is broken.
             Flushed::All | Flushed::Broken => {}
-        }
-        let connection = self.connections.get(session);
-        if !connection.is_some_and(Connection::at_rest) {
-            return;
         }
         let Some((connection, unread, parcel)) = self.release(session, io) else {
             return;
@@ -46,14 +42,14 @@ impl<M: Machine> Sessions<M> {
         };
         let handover = Handover { parcel, connection };
         if let Some(back) = self.mail.hand_over(to, handover, &mut io.counts) {
-            // The mailbox of the other shard was full, so the machine of this shard responds.
+            // The other shard's mailbox was full, so this shard's state machine responds.
             let session = self.machine.bounce(back.parcel, io.turn.at());
             self.arrive(session, back.connection, io);
         }
     }
 
-    /// Removes a connection from the table once no operation on it is pending in the kernel. Returns the connection,
-    /// the bytes received in the meantime, and the session.
+    /// Removes a connection from the table once the kernel has no pending operations on it. Returns the connection, any
+    /// bytes received in the meantime, and the session.
     pub(crate) fn release(
         &mut self,
         session: SessionKey,
@@ -62,12 +58,13 @@ impl<M: Machine> Sessions<M> {
         self.connections
             .get(session)
             .filter(|connection| connection.at_rest())?;
-        let unread = self.connections.take_unread(session);
+        let unread = self.connections.unread.remove(&session);
         let connection = self.connections.remove(session, &mut io.counts)?;
-        Some((connection, unread, self.machine.release(session)))
+        let parcel = self.machine.release(session);
+        Some((connection, unread.unwrap_or_default(), parcel))
     }
 
-    /// Adds a connection from another shard under the key that the machine has assigned.
+    /// Adds a connection from another shard under the key that the state machine has assigned.
     pub(crate) fn arrive(&mut self, session: SessionKey, connection: Travelling, io: &mut Io) {
         let arrived = Connection::new(session, connection.socket, connection.tls);
         self.connections.insert(session, arrived, io);
@@ -76,27 +73,31 @@ impl<M: Machine> Sessions<M> {
         self.connections
             .note_refused(session, remote, io.turn.at().now);
         self.resume(session, connection.unread, io);
-        // At the end of the turn, the machine's bytes are flushed and the receive is armed.
+        // The end of the loop iteration flushes the state machine's bytes and arms the receive.
         self.connections.touch(session);
     }
 
-    /// Removes a connection that moves to another node or to the side thread, once no operation on it is pending in the
-    /// kernel. Returns the connection with its session and the client's request. If the connection is broken, closes it
-    /// instead.
+    /// Removes a connection that moves to another node or to the side thread, once the kernel has no pending operations
+    /// on it. Returns the connection with its session and the client's request. A broken connection is closed instead.
     pub(crate) fn depart(
         &mut self,
         session: SessionKey,
         io: &mut Io,
     ) -> Option<(Connection, M::Parcel, PassedOn)> {
         self.watch(session, io);
-        let flushed = if self.has_words_of_engine_alone(session) {
-            Flushed::All // // for example, a ticket, which is sent with the response
+        let is_secured_and_free = self
+            .connections
+            .get(session)
+            .is_some_and(|it| it.tls.is_some() && !it.handshaking() && !it.broken && !it.sending);
+        let flushed = if is_secured_and_free && self.machine.unsent(session).is_empty() {
+            // All unsent bytes come from the TLS engine, for example a ticket. They are sent with the response.
+            Flushed::All
         } else {
             self.flush(session, io)
         };
         match flushed {
             Flushed::Waiting => return None,
-            // A broken connection ends immediately, like any other.
+            // A broken connection is shut down immediately, as always.
             Flushed::Broken => {
                 self.connections.cut(session, &mut io.counts);
                 return None;
@@ -125,18 +126,8 @@ impl<M: Machine> Sessions<M> {
         Some((connection, parcel, sent))
     }
 
-    /// Returns whether the handshake of a connection has finished and all of its unsent bytes come from its TLS engine.
-    fn has_words_of_engine_alone(&self, session: SessionKey) -> bool {
-        let Some(connection) = self.connections.get(session) else {
-            return false;
-        };
-        let is_secured = connection.tls.is_some() && !connection.handshaking();
-        let is_free = !connection.broken && !connection.sending;
-        is_secured && is_free && self.machine.unsent(session).is_empty()
-    }
-
-    /// Passes a connection to the side thread once no operation on it is pending in the kernel. If there is no side
-    /// thread, or if it is at capacity, the machine responds to the client instead.
+    /// Passes a connection to the side thread once the kernel has no pending operations on it. If there is no side
+    /// thread, or if it is at capacity, the state machine responds to the client instead.
     pub(crate) fn visit(&mut self, session: SessionKey, take: Option<&TakeAdmin>, io: &mut Io) {
         let Some((mut connection, parcel, sent)) = self.depart(session, io) else {
             return;
@@ -160,8 +151,8 @@ impl<M: Machine> Sessions<M> {
         self.take_back(session, connection, io);
     }
 
-    /// Returns a client to the machine because the other node did not respond to the client's request. If the request
-    /// has not been sent, the machine tries another owner. Otherwise, the machine responds to the client itself.
+    /// Returns a client to the state machine because the other node did not answer its request. If the request was
+    /// never sent, the state machine tries another owner. Otherwise, it responds to the client itself.
     pub(crate) fn return_client(
         &mut self,
         client: Connection,
@@ -181,7 +172,7 @@ impl<M: Machine> Sessions<M> {
         connection.ended = client.ended;
         self.connections.insert(session, connection, io);
         if let Some(remote) = self.remote(session) {
-            // The client may have to wait before it is admitted, so it may be evicted.
+            // The client may be waiting for admission, so it can be evicted.
             let (origin, now) = (Origin::of(remote.ip()), io.turn.at().now);
             self.connections.welcome(session, origin, false, now);
             self.connections.note_first_bytes(session);
@@ -216,8 +207,8 @@ impl<M: Machine> Sessions<M> {
         self.watch(session, io);
     }
 
-    /// Reports to the machine that the peer has closed its sending side or that the connection is broken. Does so at
-    /// most once, and never after the session was released.
+    /// Tells the state machine that the peer has closed its sending side or that the connection is broken. Does so at
+    /// most once, and never after the session has been released.
     pub(crate) fn ended(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
             return;
@@ -243,16 +234,16 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(session);
     }
 
-    /// Returns whether many bytes of the session's messages are unacknowledged. If so, closing waits for the
-    /// acknowledgements until the session's deadline.
+    /// Returns whether many of the session's bytes are unacknowledged. If so, closing waits for acknowledgements until
+    /// the session's deadline.
     fn is_unread(&self, session: SessionKey) -> bool {
         let connection = self.connections.get(session);
         self.machine.is_unconfirmed(session)
             && connection.is_some_and(|it| !it.broken && leaves_orphan(&it.socket))
     }
 
-    /// Closes the descriptor once no operation on it is pending in the kernel, and informs the machine that the session
-    /// is gone.
+    /// Closes the descriptor once the kernel has no pending operations on it, and tells the state machine that the
+    /// session is gone.
     pub(crate) fn close_descriptor(&mut self, session: SessionKey, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|it| it.at_rest()) else {

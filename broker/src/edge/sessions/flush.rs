@@ -1,8 +1,8 @@
-//! Sends the output of sessions. Each connection with bytes to send is flushed once per turn.
+//! Sends the sessions' output. Each connection that has bytes to send is flushed once per loop iteration.
 //!
-//! A single send(2) usually transfers everything. If the socket's buffer is full, the rest is copied (at most 256 KiB
-//! at a time) into a buffer that the ring sends, and the machine is informed that those bytes are in flight. `Sent` is
-//! reported once the kernel has accepted the last byte. With TLS, this is the last byte of the ciphertext.
+//! Usually, a single send(2) transfers everything. If the socket's buffer is full, the rest is copied, at most 256 KiB
+//! at a time, into a buffer that the ring sends, and the state machine is told that those bytes are in flight. `Sent`
+//! is reported once the kernel has accepted the last byte. With TLS, this is the last byte of the ciphertext.
 
 use crate::edge::connection::{Receive, Stage, Written, ring_key, widen};
 use crate::edge::io::Io;
@@ -12,20 +12,20 @@ use broker_core::{id::SessionKey, machine::Machine};
 use socket2::SockRef;
 use std::net::Shutdown;
 
-/// The result of a flush.
+/// The outcome of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// Nothing is left unsent or in flight.
     All,
-    /// The remaining bytes are in flight, or will be sent in the next turn.
+    /// The remaining bytes are in flight, or will be sent in the next loop iteration.
     Waiting,
     /// The connection is broken, so nothing more can be sent.
     Broken,
 }
 
 impl<M: Machine> Sessions<M> {
-    /// Sends all unsent bytes. With TLS, the bytes are encrypted and sent in several pieces. Without TLS, they are sent
-    /// at once.
+    /// Sends all unsent bytes. With TLS, they are encrypted and sent piece by piece. Without TLS, they are sent at
+    /// once.
     pub(crate) fn flush(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         for _ in 0..ENCRYPTS_PER_TURN {
             let Some(connection) = self.connections.get_mut(session) else {
@@ -95,28 +95,19 @@ impl<M: Machine> Sessions<M> {
         self.connections.touch(key);
     }
 
-    /// Handles a broken connection. Bytes that the peer sent earlier are still read, and then the machine is informed
-    /// that the connection has ended.
+    /// Handles a broken connection. Reads any bytes that the peer sent earlier, and then tells the state machine that
+    /// the connection has ended.
     pub(crate) fn sunk(&mut self, session: SessionKey, io: &mut Io) -> Flushed {
         let Some(connection) = self.connections.get_mut(session) else {
             return Flushed::Broken;
         };
         connection.broken = true;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
-        match (connection.stage, connection.receive) {
-            // A paused connection has no armed receive that could complete.
-            (Stage::Open, Receive::Idle) => self.ended(session, io),
-            (
-                Stage::Open,
-                Receive::Listed
-                | Receive::Queued
-                | Receive::Once
-                | Receive::Many
-                | Receive::Cancelling,
-            ) => {}
-            (Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut, _) => {
-                self.connections.touch(session);
-            }
+        if connection.stage != Stage::Open {
+            self.connections.touch(session);
+        } else if connection.receive == Receive::Idle {
+            // A paused connection has no armed receive whose completion could trigger this.
+            self.ended(session, io);
         }
         Flushed::Broken
     }

@@ -1,5 +1,5 @@
-//! Clients whose channels are on other nodes. Each client is moved to a stream of a link. When the stream ends, the
-//! client is returned to the machine or closed.
+//! Clients whose channels are on other nodes. Each one is moved to a stream on a link. When the stream ends, the client
+//! is returned to the state machine or closed.
 
 use crate::edge::connection::{Receive, Stage, has_left, widen};
 use crate::edge::io::Io;
@@ -19,13 +19,11 @@ use socket2::SockRef;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
-/// A list that collects the clients of a failed link, so that they are closed one after another. `None` if the link has
-/// not failed.
+/// Collects the clients of a failed link, so that they are closed one after another. `None` if the link has not failed.
 pub(crate) type Doomed<'a> = Option<&'a mut Vec<u32>>;
 
 impl<M: Machine> Sessions<M> {
-    /// Passes a session on to another node. The client waits for a link to that node, and is then assigned a stream of
-    /// the link.
+    /// Passes a session to another node. The client waits for a link to that node, and then gets a stream on it.
     pub(crate) fn pass_on(&mut self, session: SessionKey, node: NodeId, io: &mut Io) {
         let Some((connection, parcel, sent)) = self.depart(session, io) else {
             return;
@@ -52,7 +50,7 @@ impl<M: Machine> Sessions<M> {
         self.open_stream(place, io);
     }
 
-    /// Returns whether another request may wait for a link. If necessary, evicts a request that is already waiting.
+    /// Returns whether another request may wait for a link. Evicts a waiting request if necessary.
     fn waiting_room(&mut self, origin: Origin, bytes: usize, io: &mut Io) -> bool {
         loop {
             let streams = &mut self.streams;
@@ -69,7 +67,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Opens a stream for a client that is waiting for a link, if the link is available.
+    /// Opens a stream for a waiting client, if the link is available.
     pub(crate) fn open_stream(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get(place) else {
             return;
@@ -77,7 +75,7 @@ impl<M: Machine> Sessions<M> {
         if !matches!(client.on, On::Waiting(_)) {
             return;
         }
-        // A client that has already left must not supersede one that is still connected. Calls are exempt, since their
+        // A client that has already left must not displace one that is still connected. Calls are exempt, since their
         // callers may send EOF after the request.
         if !client.is_call() && has_left(&client.connection.socket) {
             return self.finish_client(place, CloseMode::Cut { reset: false }, io);
@@ -158,8 +156,8 @@ impl<M: Machine> Sessions<M> {
         };
         client.connection.ended = true;
         if let Some((link, id)) = link {
-            // The report must precede further sends, because after a client's reset the kernel reports that nothing is
-            // unacknowledged.
+            // The report must come before any further sends: after the client resets the connection, the kernel reports
+            // that nothing is unacknowledged.
             client.answer_kernel(link, id);
             client.give_unread(link, id);
         }
@@ -183,8 +181,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Exchanges bytes between a client and its stream. Also handles the end of the client's connection, and its
-    /// deadline.
+    /// Exchanges bytes between a client and its stream. Also handles the client's deadline, and the end of its
+    /// connection.
     pub(crate) fn serve_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;
@@ -233,8 +231,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.watch_client(place, io);
     }
 
-    /// Handles the end of a client's stream after all bytes of the stream have been delivered. If the link has failed,
-    /// and the owner has already responded to the client, the client is added to `lost`.
+    /// Handles the end of a client's stream, once all of the stream's bytes have been delivered. If the link has failed
+    /// after the owner had responded to the client, adds the client to `lost`.
     pub(crate) fn end_client(&mut self, place: u32, ending: Ending, lost: Doomed<'_>, io: &mut Io) {
         let Some(client) = self.streams.clients.get(place) else {
             return;
@@ -262,7 +260,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client as specified by `close`, unless its connection is already being aborted.
+    /// Closes a client as specified by `close`, unless its connection is already being aborted.
     pub(crate) fn finish_client(&mut self, place: u32, mut close: CloseMode, io: &mut Io) {
         let Some((client, link)) = self.streams.client(place) else {
             return;
@@ -307,8 +305,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Returns a client to the machine once no operation is armed on its connection. If the client made a call, the
-    /// response received so far is returned with it.
+    /// Returns a client to the state machine once no operation is armed on its connection, together with the response
+    /// received so far if the client made a call.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.remove_client(place, io) else {
             return;
@@ -333,7 +331,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Closes a client's connection once no operation on it is pending in the kernel.
+    /// Closes a client's connection once the kernel has no pending operations on it.
     fn close_client(&mut self, place: u32, io: &mut Io) {
         if let Some((client, Some((link, id)))) = self.streams.client(place)
             && client.connection.at_rest()
@@ -345,7 +343,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Removes a client once no operation on its connection is pending in the kernel.
+    /// Removes a client once the kernel has no pending operations on its connection.
     fn remove_client(&mut self, place: u32, io: &mut Io) -> Option<Splice<M>> {
         let streams = &mut self.streams;
         let client = streams.clients.get(place);
@@ -361,8 +359,8 @@ impl<M: Machine> Sessions<M> {
         Some(client)
     }
 
-    /// Detaches a client from its owner, which can no longer serve it. If the owner has not responded yet, the client
-    /// returns to the machine. Otherwise, the client's WebSocket is closed, with a close frame if possible.
+    /// Detaches a client from an owner that can no longer serve it. If the owner has not responded yet, the client
+    /// returns to the state machine. Otherwise, its WebSocket is closed, with a close frame if possible.
     pub(crate) fn lose_client(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         if let Some((client, Some((link, id)))) = self.streams.client(place) {
             client.why.get_or_insert(why);
@@ -381,7 +379,7 @@ impl<M: Machine> Sessions<M> {
         self.finish_client(place, close, io);
     }
 
-    /// Evicts a client to admit another connection.
+    /// Evicts a client to make room for another connection.
     pub(crate) fn displace_client(&mut self, place: u32, io: &mut Io) {
         io.counts.evicted += 1;
         let client = self.streams.clients.get(place);
@@ -392,9 +390,9 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Ends a client because this node is shutting down. Does nothing for a call, whose response is still awaited. If
-    /// the owner has not responded to an upgrade yet, the client returns to the machine. Otherwise, the client still
-    /// receives the remaining bytes from the owner.
+    /// Detaches a client because this node is shutting down. Does nothing for a call, whose response is still awaited.
+    /// If the owner has not responded to an upgrade, the client returns to the state machine. Otherwise, the client
+    /// still receives the owner's remaining bytes.
     pub(crate) fn leave_with_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.streams.clients.get_mut(place) else {
             return;

@@ -2,14 +2,15 @@
 
 use crate::edge::connection::{Connection, Receive, Stage, Standing, has_left};
 use crate::edge::io::{self, Io, Shaking};
-use crate::edge::{limits::LINGER_BYTES, sessions::Sessions, tls::Read};
+use crate::edge::limits::{LEAVING_BYTES, LINGER_BYTES};
+use crate::edge::{sessions::Sessions, tls::Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Lent, Received};
 
 impl<M: Machine> Sessions<M> {
-    /// Handles the completion of a receive, which remains armed if `more` is set. Returns `received` as an error if the
-    /// session has no connection on this shard.
+    /// Handles a receive's completion. If `more` is set, the receive is still armed. Returns `received` as an error if
+    /// the session has no connection on this shard.
     pub(crate) fn received(
         &mut self,
         session: SessionKey,
@@ -46,11 +47,13 @@ impl<M: Machine> Sessions<M> {
             }
             Received::Cancelled => self.connections.list(session),
         }
+        // In these stages, the connection must wait for all pending operations before it can proceed.
         if !more
-            && self
-                .connections
-                .get(session)
-                .is_some_and(Connection::awaits_rest)
+            && let Some(connection) = self.connections.get(session)
+            && matches!(
+                connection.stage,
+                Stage::Leaving(_) | Stage::Closing | Stage::Shut
+            )
         {
             self.connections.touch(session);
         }
@@ -58,7 +61,7 @@ impl<M: Machine> Sessions<M> {
         Ok(())
     }
 
-    /// Continues a handshake whose bytes were queued.
+    /// Resumes a handshake whose bytes were queued.
     pub(crate) fn step(&mut self, session: SessionKey, io: &mut Io) {
         if let Some(connection) = self.connections.get_mut(session)
             && connection.receive == Receive::Queued
@@ -69,21 +72,21 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Processes bytes that a connection received before it was handed over, or while it was unable to leave.
+    /// Processes bytes that a connection received before it was handed over, or while it was waiting to leave.
     pub(crate) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>, io: &mut Io) {
         let connection = self.connections.get(session);
         let Some(connection) = connection.filter(|connection| connection.is_open()) else {
             return;
         };
         if connection.tls.is_some() {
-            // Called even if there are no further bytes, since complete handshake records may be buffered.
+            // Called even without further bytes, since complete handshake records may be buffered.
             self.decrypt(session, &mut unread, io);
         } else if !unread.is_empty() {
             self.begin(session, unread, io);
         }
     }
 
-    /// Passes the first bytes from a connection's client to the machine.
+    /// Passes the client's first bytes to the state machine.
     pub(crate) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>, io: &mut Io) {
         if self
             .connections
@@ -98,8 +101,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Checks whether a client disconnected right after sending a request that may be a WebSocket upgrade. If so,
-    /// informs the machine. `ended` states whether the client is already known to have disconnected.
+    /// If the client disconnected right after sending what may be a WebSocket upgrade, tells the state machine. `ended`
+    /// is set if the client is already known to have disconnected.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {
@@ -110,7 +113,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes received bytes to the machine or the TLS engine, or drops them.
+    /// Passes received bytes to the state machine or the TLS engine, or drops them.
     fn take(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         io.count_received(lent.len());
         let Some(connection) = self.connections.get_mut(session) else {
@@ -126,7 +129,14 @@ impl<M: Machine> Sessions<M> {
         };
         match connection.stage {
             Stage::Open if connection.ended => {}
-            Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent, io),
+            Stage::Open if connection.tls.is_some() => {
+                let Some(lent) = connection.put_off(lent, Shaking::Session(session), io) else {
+                    self.connections.recharge(session, &mut io.counts);
+                    return self.connections.hold_budgets(io);
+                };
+                let read = connection.read(lent, io);
+                return self.decrypted(session, read, io);
+            }
             Stage::Open => {
                 let bytes = io.ring.bytes(&mut lent);
                 self.look_behind(session, bytes, false);
@@ -136,8 +146,9 @@ impl<M: Machine> Sessions<M> {
                 return self.drain(io);
             }
             Stage::Leaving(_) => {
-                let bytes = io.ring.bytes(&mut lent);
-                if !self.connections.put_aside(session, bytes) {
+                let unread = self.connections.unread.entry(session).or_default();
+                unread.extend_from_slice(io.ring.bytes(&mut lent));
+                if unread.len() > LEAVING_BYTES {
                     self.connections.cut(session, &mut io.counts);
                 }
             }
@@ -153,22 +164,7 @@ impl<M: Machine> Sessions<M> {
         io.ring.give_back(lent);
     }
 
-    /// Passes ciphertext to the TLS engine. If the ciphertext belongs to a handshake and this turn has no handshake
-    /// steps left, queues it for a later turn.
-    fn take_cipher(&mut self, session: SessionKey, lent: Lent, io: &mut Io) {
-        let Some(connection) = self.connections.get_mut(session) else {
-            return io.ring.give_back(lent);
-        };
-        let Some(lent) = connection.put_off(lent, Shaking::Session(session), io) else {
-            self.connections.recharge(session, &mut io.counts);
-            return self.connections.hold_budgets(io);
-        };
-        let read = connection.read(lent, io);
-        self.decrypted(session, read, io);
-    }
-
-    /// Like [`Self::take_cipher`], for owned bytes. If `bytes` is empty, the engine continues with the bytes in its
-    /// buffer.
+    /// Passes ciphertext to the TLS engine. If `bytes` is empty, the engine continues with the bytes in its buffer.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
             .connections
@@ -180,7 +176,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes the output of the TLS engine to the machine, in this order: the end of the handshake, the plaintext, and
+    /// Passes the TLS engine's output to the state machine, in this order: the end of the handshake, the plaintext, and
     /// EOF.
     fn decrypted(&mut self, session: SessionKey, read: Read, io: &mut Io) {
         let Some(connection) = self.connections.get_mut(session) else {
@@ -204,7 +200,7 @@ impl<M: Machine> Sessions<M> {
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
-        // A request on an open connection has its certificate checked again, as if the handshake took place now.
+        // For a request on an open connection, the certificate is checked again, as if the handshake took place now.
         let shown = if kind.is_some() || !io.plain.is_empty() {
             tls.shown(self.devices.as_ref(), io.turn.at().wall.0 / 1000)
         } else {

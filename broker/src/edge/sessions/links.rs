@@ -1,5 +1,4 @@
-//! Operates links: connects them, processes the data that they receive, and performs the steps of a turn that concern
-//! them.
+//! Operates links: connects them, processes the data that they receive, and performs their part of each loop iteration.
 
 use crate::edge::connection::{Receive, has_unread};
 use crate::edge::io::{Io, Shaking};
@@ -37,7 +36,7 @@ impl<M: Machine> Sessions<M> {
         self.fail_link(place, PassFailure::Connect, io);
     }
 
-    /// Handles the completion of a link's receive, which remains armed if `more` is set.
+    /// Handles the completion of a link's receive. If `more` is set, the receive is still armed.
     pub(crate) fn link_received(&mut self, place: u32, got: Received, more: bool, io: &mut Io) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return io.drop_received(got);
@@ -72,7 +71,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place); // // armed again once all buffers of this turn have been returned
     }
 
-    /// Continues a handshake that was queued.
+    /// Resumes a queued handshake.
     pub(crate) fn link_step(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return; // the link has ended, and its number is free
@@ -98,7 +97,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Processes decrypted bytes. The first of them are the peer's hello, followed by frames.
+    /// Processes decrypted bytes: first the peer's hello, then frames.
     fn link_decrypted(&mut self, place: u32, read: Read, io: &mut Io) {
         let wire = self.streams.wires.get(place);
         let shakes = wire.is_some_and(|wire| wire.connection.handshaking());
@@ -120,8 +119,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Performs a step of a link's handshake and sends the output of the TLS engine. At the end of the handshake, the
-    /// connecting side also sends its hello. Returns `false` if the link must end.
+    /// Performs a handshake step and sends the TLS engine's output. Once the handshake is complete, the connecting side
+    /// also sends its hello. Returns `false` if the link must be closed.
     fn link_shook(&mut self, place: u32, io: &mut Io) -> bool {
         let hello = self.streams.own_hello(place);
         let Some(wire) = self.streams.wires.get_mut(place) else {
@@ -147,21 +146,21 @@ impl<M: Machine> Sessions<M> {
         self.streams.accept(socket, origin, io);
     }
 
-    /// Closes an unauthenticated connection to the inner listener to admit another connection. Returns `false` if no
-    /// connection may be closed. Also returns `false` if the machine has no room for another session, since closing a
-    /// connection would not help then.
+    /// Closes an unauthenticated connection on the inner listener to make room for another connection. Returns `false`
+    /// if none may be closed. Also returns `false` if the state machine has no room for another session, since closing
+    /// a connection would not help then.
     pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
         self.machine.has_room() && self.streams.make_room(io)
     }
 
-    /// Takes over a link that another shard has passed on.
+    /// Takes over a link from another shard.
     pub(crate) fn adopt_link(&mut self, arrived: Travelling, io: &mut Io) {
         if let Some(place) = self.streams.enter(arrived, io) {
             self.greet_link(place, io);
         }
     }
 
-    /// Opens a link whose hello is complete, or hands it over to the shard named in the hello.
+    /// Opens a link whose hello is complete, or hands it over to the shard that the hello names.
     fn greet_link(&mut self, place: u32, io: &mut Io) {
         let greeting = match self.streams.read_hello(place) {
             Ok(Some(greeting)) => greeting,
@@ -245,7 +244,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event on the stream of a client.
+    /// Handles an event on a client's stream.
     fn client_event(&mut self, place: u32, event: Event, lost: Doomed<'_>, io: &mut Io) {
         match event {
             Event::Inbox(..) | Event::Room(_) => self.streams.clients.touch(place),
@@ -273,7 +272,7 @@ impl<M: Machine> Sessions<M> {
         if self.streams.link(place).is_none() {
             return self.fail_link(place, why, io);
         }
-        // Bytes received before the link ended still go to the clients, above all the responses to calls.
+        // Bytes received before the link failed still go to the clients, above all the responses to calls.
         self.serve_clients(io);
         self.poll_link(place, io);
         if let Some(link) = self.streams.link(place) {
@@ -291,7 +290,7 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.keep_touched(touched);
     }
 
-    /// Ends a link that has not been opened yet.
+    /// Fails a link that has not been opened yet.
     fn fail_link(&mut self, place: u32, why: PassFailure, io: &mut Io) {
         let clients = self.streams.failed(place);
         self.streams.count_refusal(place, why, io);
@@ -301,8 +300,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Performs the steps of a turn that concern links. Transfers the bytes of clients in both directions. Then ticks
-    /// each touched link and writes its frames.
+    /// Performs the links' part of a loop iteration: transfers the clients' bytes in both directions, then ticks each
+    /// touched link and writes its frames.
     pub(crate) fn serve_links(&mut self, io: &mut Io) {
         self.serve_clients(io);
         let now = io.turn.at().now;
@@ -365,7 +364,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles a link whose node does not respond. Clients whose WebSocket upgrades are unanswered return to the
+    /// Handles a link whose node has stopped responding. Clients with unanswered WebSocket upgrades return to the state
     /// machine. Calls other than Alexa calls get the shorter time limit `LINK_CONNECT_MS`.
     fn lose_unanswered(&mut self, place: u32, io: &mut Io) {
         let Some(wire) = self.streams.wires.get(place) else {
@@ -393,7 +392,7 @@ impl<M: Machine> Sessions<M> {
         self.poll_link(place, io);
     }
 
-    /// Adjusts the timeouts of links so that they do not include a period in which this shard was not running.
+    /// Extends the links' timeouts by a period during which this shard was not running.
     pub(crate) fn links_stood_still(&mut self, span_ms: u64, io: &Io) {
         for place in self.streams.wires.all() {
             if let Some(link) = self.streams.link(place) {

@@ -1,4 +1,4 @@
-//! Connections from proxies. Parses the PROXY protocol header, and processes the bytes that follow it.
+//! Connections from proxies: parses the PROXY protocol header, and processes the bytes after it.
 
 use crate::edge::connection::{Connection, Receive, Standing};
 use crate::edge::io::{self, Io, Shaking};
@@ -25,7 +25,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Processes received bytes of a header.
+    /// Processes received header bytes.
     pub(crate) fn take_header(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
         let added = self
             .connections
@@ -53,14 +53,13 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Returns the address to which a connection is attributed.
+    /// Returns the address that a connection is attributed to.
     pub(crate) fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
         let of_socket = || io::remote(&self.connections.get(session)?.socket);
         self.machine.remote(session).or_else(of_socket)
     }
 
-    /// Processes the bytes after the header as the first bytes of the connection. The address of the client is known
-    /// from now on.
+    /// Processes the bytes after the header as the connection's first bytes, now that the client's address is known.
     pub(crate) fn named(
         &mut self,
         session: SessionKey,

@@ -1,4 +1,4 @@
-//! Sessions on streams of links, for clients that are connected to other nodes.
+//! Sessions on link streams, for clients that are connected to other nodes.
 
 use crate::edge::io::Io;
 use crate::edge::sessions::Sessions;
@@ -48,7 +48,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Handles an event on the stream of a session.
+    /// Handles an event on a session's stream.
     pub(crate) fn session_event(&mut self, session: SessionKey, event: Event, io: &mut Io) {
         let Some(stream) = self.connections.table.stream(session) else {
             return;
@@ -59,7 +59,7 @@ impl<M: Machine> Sessions<M> {
             Event::Confirmed(_, unconfirmed, round_trip_ms) => {
                 stream.round_trip_ms = round_trip_ms;
                 let bytes = u32::try_from(unconfirmed).unwrap_or(u32::MAX);
-                self.told.push_back((session, bytes, round_trip_ms));
+                self.tell_unacknowledged(session, bytes, round_trip_ms, io);
                 self.drain(io);
             }
             Event::Ended(_, Ending::Left(_) | Ending::Slow) => {
@@ -74,8 +74,7 @@ impl<M: Machine> Sessions<M> {
                     .link(link)
                     .is_some_and(|link| link.is_leaving())
                 {
-                    self.told.push_back((session, 0, round_trip_ms));
-                    self.drain(io);
+                    self.tell_unacknowledged(session, 0, round_trip_ms, io);
                 }
                 self.feed(Input::Ended { session }, io);
             }
@@ -93,8 +92,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes up to `most` bytes from a client to its session, unless the machine has paused the session. If the
-    /// machine has released the session, the bytes are discarded.
+    /// Passes up to `most` bytes from a client to its session, unless the state machine has paused the session. If it
+    /// has released the session, discards the bytes.
     fn read_stream(&mut self, session: SessionKey, most: usize, io: &mut Io) {
         let is_paused = self.machine.intake(session) == Intake::Paused;
         let Some(stream) = self.connections.table.stream(session) else {
@@ -121,7 +120,7 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Passes a session's output to its stream. If the session is ending, ends the stream afterwards.
+    /// Passes a session's output to its stream, and then ends the stream if the session is ending.
     pub(crate) fn flush_stream(&mut self, session: SessionKey, io: &mut Io) {
         let Some(stream) = self.connections.table.stream(session) else {
             return;
@@ -153,21 +152,21 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Reports how many bytes of a session's stream are unacknowledged, as far as this node knows. Also asks the
+    /// Reports how many bytes of a session's stream are unacknowledged, as far as this node knows, and asks the
     /// client's node for the current number.
-    pub(crate) fn look_at_stream(&mut self, session: SessionKey) {
+    pub(crate) fn look_at_stream(&mut self, session: SessionKey, io: &Io) {
         let Some(&mut stream) = self.connections.table.stream(session) else {
             return;
         };
         if let Some(link) = self.streams.link(stream.link) {
             link.streams.ask(stream.id);
             let bytes = u32::try_from(link.streams.unconfirmed(stream.id)).unwrap_or(u32::MAX);
-            self.told.push_back((session, bytes, stream.round_trip_ms));
+            self.tell_unacknowledged(session, bytes, stream.round_trip_ms, io);
         }
         self.streams.wires.touch(stream.link);
     }
 
-    /// Aborts the stream of a session at the machine's request.
+    /// Aborts a session's stream at the state machine's request.
     pub(crate) fn abort_stream(&mut self, session: SessionKey) {
         if let Some(stream) = self.connections.table.stream(session) {
             stream.is_closing = true;

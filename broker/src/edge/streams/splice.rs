@@ -1,12 +1,12 @@
-//! The clients of a shard whose channels are on other nodes.
+//! A shard's clients whose channels are on other nodes.
 //!
 //! ```text
 //!  Waiting ──► Link ────────────────────────────────────────► gone
 //!     │           │ ended, by the owner or the link            ▲
 //!     └───────────┴► close: back to the machine, or closed ────┘
 //! ```
-//! A client's connection is in no table. Its bytes are forwarded to its stream. While the stream is full, they are kept
-//! here, and nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
+//! Such a client's connection is in no table. Its bytes are forwarded to its stream. While the stream is full, they are
+//! kept here, and nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Written};
 use crate::edge::io::Io;
@@ -24,61 +24,62 @@ use codec::link::{Client, How, Kind};
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
-/// A client of this node that is served by another node, through a stream of a link.
+/// A client that is connected to this node and served by another node, through a stream on a link.
 pub(crate) struct Splice<M: Machine> {
     pub(crate) connection: Connection,
-    /// The client's session, kept until the owner has responded, in case the client returns to the machine.
+    /// The client's session. Kept until the owner has responded, in case the client returns to the state machine.
     pub(crate) parcel: Option<M::Parcel>,
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
     pub(crate) kind: Kind,
     peer: Peer,
-    /// Maximum size of the TLS records sent to the client, in bytes.
+    /// Maximum size, in bytes, of TLS records sent to the client.
     record_bytes: usize,
     pub(crate) on: On,
-    /// Bytes received from the client that its stream could not accept yet, or that the client sent after a call.
+    /// Bytes from the client that its stream could not accept yet, or that followed a call.
     pub(crate) unread: Vec<u8>,
-    /// The part of the response to the client's call that has been received so far.
+    /// The response to the client's call, as far as it has been received.
     pub(crate) answer: Vec<u8>,
-    /// The reason why this node detached the client from its owner, if it did.
+    /// Why this node detached the client from its owner, if it did.
     pub(crate) why: Option<PassFailure>,
     pub(crate) close: Option<CloseMode>,
-    /// Whether this node is shutting down. If it is, no more data from the client is forwarded.
+    /// Whether this node is shutting down. No more data from the client is forwarded then.
     pub(crate) is_leaving: bool,
-    /// Whether the client made a call on a link whose node does not respond. The time limit of the call is then the
-    /// same as for opening a link.
+    /// Whether the client has made a call on a link whose node has stopped responding. Such a call has only as much
+    /// time as the opening of a link.
     pub(crate) is_doubtful: bool,
-    /// When the client's current stage began.
+    /// When the client entered its current stage.
     pub(crate) since: Now,
 }
 
-/// How a client relates to a link.
+/// A client's relation to a link.
 pub(crate) enum On {
-    /// The client waits for a link on which this request will be sent.
+    /// Waiting for a link on which to send this request.
     Waiting(Vec<u8>),
-    /// The client is on the link and the stream with these numbers.
+    /// On the link and the stream with these numbers.
     Link(u32, u32),
-    /// The client is not on a link, since its stream has ended.
+    /// On no link, since the stream has ended.
     None,
 }
 
-/// How this node ends a client.
+/// How this node closes or returns a client.
 #[derive(Debug)]
 pub(crate) enum CloseMode {
-    /// The link has failed, and the client waits to be closed. It receives a close frame with this code, or a reset if
-    /// there is no code.
+    /// The link has failed, and the client is queued to be closed, with a close frame with this code, or with a reset
+    /// if there is no code.
     Lost(Option<u16>),
-    /// Returns the client to the machine with these bytes of its request. The machine responds, or tries another owner.
+    /// Return the client to the state machine with these bytes of its request. The state machine responds, or tries
+    /// another owner.
     Back(PassFailure, Vec<u8>),
-    /// Sends all other bytes and a close frame with this code, then ends the connection.
+    /// Send all other bytes and a close frame with this code, then close the connection.
     Close(u16),
-    /// Ends the connection after everything has been sent.
+    /// Close the connection after everything has been sent.
     Finish,
-    /// Waits for the client's FIN after sending our own.
+    /// Wait for the client's FIN after sending our own.
     Linger,
-    /// Closes or resets the connection immediately.
+    /// Close or reset the connection immediately.
     Cut {
-        /// Whether to send an RST because the client has received only part of a frame or response.
+        /// Whether to send an RST, because the client has received only part of a frame or response.
         reset: bool,
     },
 }
@@ -90,7 +91,7 @@ impl<M: Machine> AsMut<Connection> for Splice<M> {
 }
 
 impl<M: Machine> Splice<M> {
-    /// Creates a client whose request waits for a link to `node`.
+    /// Creates a client whose request is waiting for a link to `node`.
     pub(crate) fn new(
         connection: Connection,
         parcel: M::Parcel,
@@ -120,7 +121,7 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Returns the description of the client that is sent to the owner when its stream is opened.
+    /// Returns the client's description, which is sent to the owner when the stream is opened.
     pub(crate) fn described(&self) -> Client {
         Client {
             kind: self.kind,
@@ -137,20 +138,20 @@ impl<M: Machine> Splice<M> {
         self.parcel.is_none() || !self.answer.is_empty()
     }
 
-    /// Returns whether the client made a call. The response to a call is collected here and returned to the machine
+    /// Returns whether the client made a call. A call's response is collected here and returned to the state machine
     /// with the client.
     pub(crate) fn is_call(&self) -> bool {
         self.kind != Kind::Upgrade
     }
 
-    /// Returns the time at which the client times out if nothing happens before.
+    /// Returns when the client times out if nothing else happens.
     fn limit(&self) -> Now {
         let span = match (&self.close, &self.on) {
             (Some(CloseMode::Linger), _) => CLIENT_LINGER_MS,
             (Some(CloseMode::Close(_)), _) => CLIENT_STALL_MS,
             (Some(CloseMode::Finish), _) if !self.is_call() => CLIENT_STALL_MS,
-            // No deadline is needed. These modes end when the kernel's completions arrive, or when the client's turn
-            // comes.
+            // These modes need no deadline. They end when the kernel's completions arrive, or when it is the client's
+            // turn.
             (
                 Some(
                     CloseMode::Lost(_)
@@ -172,7 +173,7 @@ impl<M: Machine> Splice<M> {
         self.since.after(span)
     }
 
-    /// Returns the deadline of the client or of its incomplete TLS record, whichever is earlier.
+    /// Returns the client's deadline or that of its incomplete TLS record, whichever is earlier.
     pub(crate) fn due(&self, io: &Io) -> Now {
         self.limit().min(self.connection.record_due(io))
     }
@@ -183,7 +184,7 @@ impl<M: Machine> Splice<M> {
             None => match self.kind {
                 Kind::Upgrade => matches!(self.on, On::Link(..)) && self.unread.is_empty(),
                 Kind::Call => false,
-                // Reading continues in order to detect EOF from the caller.
+                // Keeps reading, in order to detect EOF from the caller.
                 Kind::AlexaCall => self.unread.len() < LEAVING_BYTES,
             },
             Some(CloseMode::Lost(_) | CloseMode::Linger) => true, // only the client's FIN is awaited
@@ -207,8 +208,8 @@ impl<M: Machine> Splice<M> {
         self.connection.write(key, piece, io)
     }
 
-    /// Sends some of the bytes received for the client, and the pending output of its TLS engine. Returns whether there
-    /// was anything to send, or `None` if the connection is broken.
+    /// Sends some of the bytes buffered for the client, and its TLS engine's pending output. Returns whether there was
+    /// anything to send, or `None` if the connection is broken.
     fn send(&mut self, place: u32, link: Option<(&mut Link, u32)>, io: &mut Io) -> Option<bool> {
         let inbox = link.as_ref().map_or(&[][..], |(link, id)| link.inbox(*id));
         let piece = inbox.get(..inbox.len().min(ENCRYPT_BYTES))?;
@@ -227,7 +228,7 @@ impl<M: Machine> Splice<M> {
         Some(on_wire > 0 || self.connection.sending)
     }
 
-    /// Collects a part of a call's response. Returns `false` if the response is too long.
+    /// Collects part of a call's response. Returns `false` if the response is too long.
     fn gather(&mut self, link: &mut Link, id: u32, io: &mut Io) -> bool {
         let inbox = link.inbox(id);
         let length = inbox.len();
@@ -241,7 +242,7 @@ impl<M: Machine> Splice<M> {
         self.answer.len() <= CALL_ANSWER_BYTES_MAX
     }
 
-    /// Continues ending a client after all other bytes have been sent to it. Sends a close frame, and then the TLS
+    /// Continues closing a client that has been sent all other bytes: sends a close frame, and then the TLS
     /// close_notify. Returns whether the kernel has accepted both.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
         let mut frame = Vec::new();
@@ -256,7 +257,7 @@ impl<M: Machine> Splice<M> {
         !self.connection.sending
     }
 
-    /// Forwards as many received bytes as the client's stream accepts, and stores the rest.
+    /// Forwards as many received bytes as the client's stream accepts, and keeps the rest.
     pub(crate) fn push_up(&mut self, link: Option<(&mut Link, u32)>, bytes: &[u8]) {
         match (&mut self.close, link) {
             (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
@@ -270,8 +271,7 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Forwards as many of the client's unread bytes as its stream accepts. Once all of them have been forwarded, also
-    /// forwards EOF.
+    /// Forwards as many of the client's unread bytes as its stream accepts and, once there are none left, EOF.
     pub(crate) fn give_unread(&mut self, link: &mut Link, id: u32) {
         if !self.is_call() && !self.unread.is_empty() {
             if link.streams.is_unconfirmed(id) {
@@ -289,14 +289,14 @@ impl<M: Machine> Splice<M> {
         }
     }
 
-    /// Resets the client's stream after reporting how many bytes the client has not acknowledged.
+    /// Reports how many bytes the client has not acknowledged, and then resets its stream.
     pub(crate) fn reset_stream(&self, link: &mut Link, id: u32) {
         self.answer_kernel(link, id);
         link.streams.end(id, How::Reset);
     }
 
-    /// Reports to the owner how many bytes the client has not acknowledged, unless this side has reset the connection.
-    /// After a reset, the kernel considers all bytes acknowledged, so the report must come first.
+    /// Tells the owner how many bytes the client has not acknowledged, unless this side has reset the connection. After
+    /// a reset, the kernel considers all bytes acknowledged, so the report must come first.
     pub(crate) fn answer_kernel(&self, link: &mut Link, id: u32) {
         if self.connection.stage == Stage::Shut {
             return;
@@ -307,12 +307,12 @@ impl<M: Machine> Splice<M> {
     }
 }
 
-/// A client, with its link and the id of its stream if it is on a link.
+/// A client and, if it is on a link, the link and the stream's id.
 type OnLink<'a, M> = (&'a mut Splice<M>, Option<(&'a mut Link, u32)>);
 
 impl<M: Machine> Streams<M> {
-    /// Returns a client, with its link and the id of its stream if it is on a link. Schedules the link to be served at
-    /// the end of the turn.
+    /// Returns a client and, if it is on a link, the link and the stream's id. Schedules the link to be served at the
+    /// end of the loop iteration.
     pub(crate) fn client(&mut self, place: u32) -> Option<OnLink<'_, M>> {
         let client = self.clients.get_mut(place)?;
         let link = match client.on {
@@ -327,7 +327,7 @@ impl<M: Machine> Streams<M> {
         Some((client, link))
     }
 
-    /// Sends the bytes received for a client. Returns `false` if the client's connection is broken.
+    /// Sends the bytes buffered for a client. Returns `false` if the client's connection is broken.
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some((client, Some((link, id)))) = self.client(place)
             && client.is_call()
@@ -346,7 +346,7 @@ impl<M: Machine> Streams<M> {
         true
     }
 
-    /// Arms the receive of a client if more is to be read, and sets the client's next deadline.
+    /// Arms a client's receive if more should be read, and sets the client's next deadline.
     pub(crate) fn watch_client(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.clients.get_mut(place) else {
             return;

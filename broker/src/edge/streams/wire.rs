@@ -1,4 +1,4 @@
-//! The connection of a link, and its stage.
+//! A link's connection, and its stage.
 
 use crate::edge::connection::{Connection, NEVER, Receive};
 use crate::edge::io::Io;
@@ -17,23 +17,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The local end of a stream.
+/// A stream's local end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Local {
-    /// The client of this node with this number.
+    /// A client connected to this node, by its number.
     Client(u32),
-    /// A session of this node, whose client is connected to another node.
+    /// A session on this node, whose client is connected to another node.
     Session(SessionKey),
 }
 
-/// A connection of a link.
+/// A link's connection.
 pub(crate) struct Wire {
     pub(crate) connection: Connection,
     pub(crate) stage: Stage,
-    /// The node to which this shard opened the link, and the shard of that node. `None` for a link that the other node
-    /// opened.
+    /// The node and the remote shard that this shard opened the link to. `None` if the other node opened the link.
     pub(crate) to: Option<(NodeId, u16)>,
-    /// Name of the other node, once its hello has been read.
+    /// The other node's name, once its hello has been read.
     pub(crate) peer: Arc<str>,
     pub(crate) locals: BTreeMap<u32, Local>,
     pub(crate) began: Now,
@@ -45,16 +44,15 @@ impl AsMut<Connection> for Wire {
     }
 }
 
-/// The stage of a link, named after what the link waits for.
+/// A link's stage, named after what the link is waiting for.
 pub(crate) enum Stage {
-    /// Waits for the connect operation to complete.
+    /// Waiting for the connect operation to complete.
     Connecting,
-    /// Waits for the TLS handshake to complete, and then for the peer's hello. Holds the part of the hello received so
-    /// far.
+    /// Waiting for the TLS handshake, and then for the peer's hello. Contains the part of the hello received so far.
     Hello(Vec<u8>),
-    /// The link is open, and frames are exchanged.
+    /// The link is open and exchanges frames.
     Open(Box<Link>),
-    /// The link has ended. Waits for the final completions of its operations.
+    /// The link has closed. Waiting for its final completions.
     Over,
 }
 
@@ -70,7 +68,7 @@ impl Wire {
         }
     }
 
-    /// Returns the link, once it is open.
+    /// Returns the link, if it is open.
     pub(crate) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.stage {
             Stage::Open(link) => Some(link),
@@ -78,7 +76,7 @@ impl Wire {
         }
     }
 
-    /// Returns the number of bytes buffered for the local ends of streams.
+    /// Returns the number of bytes buffered for the streams' local ends.
     pub(crate) fn held(&self) -> usize {
         match &self.stage {
             Stage::Open(link) => link.streams.held(),
@@ -86,7 +84,7 @@ impl Wire {
         }
     }
 
-    /// Starts the TLS handshake on the established connection. Returns `false` if that fails.
+    /// Starts the TLS handshake on a newly established connection. Returns `false` if that fails.
     pub(crate) fn connected(&mut self, shard: ShardId, links: &Links) -> bool {
         let client = self.to.and_then(|(node, _)| {
             let (config, name) = links.client(shard, node)?;
@@ -121,7 +119,7 @@ impl Wire {
         };
     }
 
-    /// Returns the time by which the connection must be served next.
+    /// Returns when the connection must be served next.
     pub(crate) fn limit(&self, now: Now) -> Now {
         let span = match &self.stage {
             Stage::Open(link) => return link.due(now).unwrap_or(NEVER),
@@ -132,7 +130,7 @@ impl Wire {
         self.began.after(span)
     }
 
-    /// Returns whether the connection timed out before its link was open.
+    /// Returns whether the connection has timed out before its link was open.
     pub(crate) fn is_late(&self, now: Now) -> bool {
         self.begins() && self.limit(now) <= now
     }
@@ -141,7 +139,8 @@ impl Wire {
         matches!(self.stage, Stage::Connecting | Stage::Hello(_))
     }
 
-    /// Encrypts and sends bytes, after any pending output of the engine. Returns `false` if the connection is broken.
+    /// Sends the engine's pending output, and then encrypts and sends `plain`. Returns `false` if the connection is
+    /// broken.
     pub(crate) fn send(&mut self, place: u32, plain: &[u8], io: &mut Io) -> bool {
         let key = link_key(LinkEnd::Link(place));
         let piece = Piece {
@@ -153,7 +152,7 @@ impl Wire {
     }
 }
 
-/// Enables TCP keepalive, which detects that the other host has failed even if the clients on the link are idle.
+/// Enables TCP keepalive, which detects the failure of the other host even if the clients on the link are idle.
 pub(crate) fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(10))

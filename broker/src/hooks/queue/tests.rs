@@ -311,10 +311,10 @@ fn a_receiver_that_is_gone_gets_nothing_until_it_is_switched_on() {
     }
     next(&mut queue, 0);
     queue.done(&key(0), Answer::Gone, 0);
-    assert!(queue.is_off() && queue.len() == 0);
+    assert!(queue.off && queue.len() == 0);
     queue.put(job(1, 2), 0);
     assert!(next(&mut queue, 0).is_none());
-    queue.switch_on();
+    queue.switch_on(queue.retry_ms);
     queue.put(job(1, 3), 0);
     assert_eq!(next(&mut queue, 0).unwrap().number, 3);
     assert!(queue.take_lost());
@@ -327,7 +327,7 @@ fn who_fails_all_the_time_gets_one_request_at_a_time() {
         queue.put(job(channel, 1), 0);
     }
     let mut now = 0;
-    while queue.failures() < HOOK_FAILURES_MAX {
+    while queue.failures < HOOK_FAILURES_MAX {
         match next(&mut queue, now) {
             Some(job) => drop(queue.done(&job.key, Answer::Later(None), now)),
             None => now = queue.next_due().unwrap(),

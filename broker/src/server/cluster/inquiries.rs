@@ -1,5 +1,5 @@
-//! Sends inquiries to other nodes and replies to inquiries from them. An inquiry asks for a page of channels, for the
-//! number of an account's channels, or for a page of the admin listener.
+//! Sends inquiries to other nodes and answers theirs. An inquiry asks for a page of channels, for an account's number
+//! of channels, or for a page of the admin listener.
 //!
 //! ```text
 //!  a shard: list ──► begin: the part of its catalog; an inquiry to each node that owns a slot
@@ -34,7 +34,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) enum Event {
     List(CallRef, PageQuestion),
-    /// A call needs to know how many channels an account has on other nodes. The account is given as `region:account:`.
+    /// A call needs the number of channels that an account has on other nodes. The account is given as
+    /// `region:account:`.
     Count(CallRef, Box<str>),
     Get(String, oneshot::Sender<NodeReplies>),
     /// An operator sends a POST request to a path on the node with this name.
@@ -52,7 +53,7 @@ pub(crate) const PATHS_MAX: usize = 16;
 /// Maximum number of calls that wait for their page to be collected. Further calls get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Maximum number of concurrent requests to other nodes' admin listeners, and of concurrent counts of channels. Further
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of concurrent channel counts. Further
 /// requests are refused. Further counts assume that the other nodes have no channels.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
@@ -61,7 +62,7 @@ const PAGE_MAX: Duration = Duration::from_secs(3);
 const GET_MAX: Duration = Duration::from_secs(2);
 const COUNT_MAX: Duration = Duration::from_millis(500);
 
-/// Time after which a node that has not replied is queried again.
+/// How long a node may take to reply before it is queried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Inquiries {
@@ -72,7 +73,8 @@ pub(crate) struct Inquiries {
     admin: mpsc::Sender<AskedPath>,
     rounds: BTreeMap<u64, Round>,
     waiting: VecDeque<Page>,
-    /// Number of the next inquiry. The first number is random, so replies meant for an earlier process are rejected.
+    /// The next inquiry's number. The first number is random, so that replies meant for an earlier process are
+    /// rejected.
     next: u64,
 }
 
@@ -81,14 +83,14 @@ pub(crate) struct Round {
     inquiry: Vec<u8>,
     missing: Vec<Name>,
     until: Instant,
-    /// The time at which the nodes that have not replied are queried again, or at which a page is restarted.
+    /// When the nodes that have not replied are queried again, or a page is restarted.
     again: Instant,
 }
 
 /// The purpose of a round of inquiries, with the recipient of the result and the replies so far.
 enum RoundQuestion {
     Page(Page),
-    /// The number of an account's channels, according to the replies so far.
+    /// An account's number of channels, according to the replies so far.
     Count(CallRef, Holding),
     Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
 }
@@ -130,7 +132,8 @@ impl Inquiries {
     fn next_due(&self) -> Option<Instant> {
         let rounds = self.rounds.values();
         let rounds = rounds.map(|round| round.again.min(round.until));
-        rounds.chain(self.next_page_due()).min()
+        let page = self.waiting.front().map(|page| page.until);
+        rounds.chain(page).min()
     }
 
     fn take(&mut self, event: Event) {
@@ -195,7 +198,7 @@ impl Inquiries {
 
     fn ask(&mut self, number: u64, round: Round) {
         for name in &round.missing {
-            // A failure is ignored. Unless it has side effects, the inquiry is sent again later.
+            // Ignores failures. The inquiry is sent again later, unless it has side effects.
             let _ = self
                 .others
                 .inquire(name.clone(), number, round.inquiry.clone());
@@ -309,10 +312,10 @@ impl Inquiries {
 }
 
 impl RoundQuestion {
-    /// Adds a reply. Returns `false` if it is not a reply to this question.
+    /// Adds a reply. Returns `false` if it does not answer this question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
-            (Self::Page(page), InquiryReply::Page(part)) => page.add(*part),
+            (Self::Page(page), InquiryReply::Page(part)) => page.parts.push(*part),
             (Self::Count(_, sum), InquiryReply::Count(count)) => *sum = sum.and(count),
             (Self::Get(_, replies), InquiryReply::Admin(status, document)) => {
                 let Ok(body) = serde_json::from_str(&document) else {
@@ -335,8 +338,8 @@ const BUSY: &str = "the admin listener of the node that has the channel is busy,
 const TOO_LONG: &str = "the answer is too long to be forwarded: ask the node that has the channel";
 
 // Pages of channels. A page is complete once every slot is covered by a node that reports having served it since the
-// call arrived. While slots move, the nodes are queried again. A page that stays incomplete is refused; it is never
-// returned with channels missing.
+// call arrived. While slots move, the nodes are queried again. If a page stays incomplete, the call is refused rather
+// than answered with channels missing.
 
 /// Delay before a page is restarted because a slot is moving.
 const MOVED: Duration = Duration::from_millis(100);
@@ -347,14 +350,8 @@ pub(crate) struct Page {
     until: Instant,
     parts: Vec<PagePart>,
     whole: Option<Answer>,
-    /// The owner, if known, of the first slot that none of the replies so far covers.
+    /// The owner, if known, of the first slot that the replies so far do not cover.
     lacking: Option<NodeId>,
-}
-
-impl Page {
-    pub(crate) fn add(&mut self, part: PagePart) {
-        self.parts.push(part);
-    }
 }
 
 impl Inquiries {
@@ -372,11 +369,7 @@ impl Inquiries {
         });
     }
 
-    fn next_page_due(&self) -> Option<Instant> {
-        self.waiting.front().map(|page| page.until)
-    }
-
-    /// Starts collecting waiting pages, up to the limit on concurrent pages. Refuses calls that have waited too long.
+    /// Starts collecting pages for waiting calls, up to the concurrency limit. Refuses calls that have waited too long.
     fn look_at_waiting(&mut self, now: Instant) {
         while let Some(page) = take_due(&mut self.waiting, |page| page.until <= now) {
             self.answer(page.caller, busy());
@@ -413,8 +406,8 @@ impl Inquiries {
         PagePart::of_node(&self.map, &*self.catalog, question, shards_now())
     }
 
-    /// Returns whether a page is complete, and schedules a restart of the page if it is not. Must be called once all
-    /// nodes of the round have replied.
+    /// Returns whether a page is complete, and schedules a restart if it is not. Must be called once all nodes of the
+    /// round have replied.
     pub(crate) fn is_whole(&self, round: &mut Round) -> bool {
         let RoundQuestion::Page(page) = &mut round.what else {
             return true;
@@ -422,14 +415,14 @@ impl Inquiries {
         let parts = std::mem::take(&mut page.parts);
         let found = PagePart::of_nodes(parts, page.question.limit);
         let lacking = found.slots.first_missing();
-        // The next page begins after the last record of this page.
+        // The next page starts after this page's last record, so there must be one.
         let has_no_end = found.records.is_empty() && found.complete_to.is_some();
         if lacking.is_none() && !has_no_end {
             page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));
             return true;
         }
-        // The restarted page keeps these parts. During a drain, there is always some slot that is moving, but each slot
-        // moves only for a short time.
+        // The restarted page keeps these parts. During a drain, some slot is always moving, but each slot moves only
+        // for a short time.
         page.parts = vec![found];
         page.lacking = lacking.and_then(|slot| self.map.owner_of(slot));
         round.again = Instant::now() + MOVED;
@@ -437,18 +430,12 @@ impl Inquiries {
     }
 
     fn end_page(&self, page: Page, missing: &[Name]) {
-        let Page {
-            caller,
-            whole,
-            lacking,
-            ..
-        } = page;
-        let answer = whole.unwrap_or_else(|| {
+        let answer = page.whole.unwrap_or_else(|| {
             let names = missing.iter().map(Name::as_str);
-            let lacking = lacking.map(|node| self.map.name(node));
+            let lacking = page.lacking.map(|node| self.map.name(node));
             incomplete(names.chain(lacking).collect())
         });
-        self.answer(caller, answer);
+        self.answer(page.caller, answer);
     }
 }
 
@@ -487,7 +474,7 @@ impl Inquiry {
         wire::write(self)
     }
 
-    /// Decodes an inquiry. Returns `None` if the inquiry is malformed, or if its kind is unknown to this version.
+    /// Decodes an inquiry. Returns `None` if it is malformed, or of a kind that this version does not know.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut inquiry = wire::read(bytes, BYTES_MAX)?;
         if let Self::Page(question) = &mut inquiry {
@@ -518,11 +505,11 @@ impl InquiryReply {
     }
 }
 
-/// Maximum size of a reply in bytes, large enough for any page of the admin listener. The replying node refuses to send
-/// longer replies. A page of channels takes at most a quarter of this size.
+/// Maximum reply size in bytes: enough for any page of the admin listener. A node refuses to send longer replies. A
+/// page of channels takes at most a quarter of this size.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum size of an inquiry in bytes, large enough for any request to an admin listener.
+/// Maximum inquiry size in bytes: enough for any request to an admin listener.
 const BYTES_MAX: usize = ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
 
 #[cfg(test)]

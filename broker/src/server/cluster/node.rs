@@ -1,4 +1,4 @@
-//! The node of a cluster with etcd: the thread that follows the cluster, and its interface to the shards.
+//! The node in a cluster with etcd: the thread that follows the cluster, and its interface to the shards.
 //!
 //! ```text
 //!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► Shards ──► Desk ──► Letter::Slots
@@ -15,7 +15,7 @@ use crate::etcd_options::{self, EtcdFiles};
 use crate::failure::{Failure, Fallible};
 use crate::registry::ProcessCatalog;
 use crate::server::cluster::inquiries::{self, Event, Inquiries};
-use crate::server::cluster::slot_orders::{Desk, End, Journal, NodeNews, ShardsOfNode, Tallies};
+use crate::server::cluster::slot_orders::{Desk, Journal, NodeNews, ShardsOfNode, Tallies};
 use crate::server::mailboxes::Mailboxes;
 use crate::server::{cluster::EtcdPart, random::seeds};
 use crate::side::{AskedPath, ClusterPage, ClusterView, InForce, NodePages, NodeView, Shared};
@@ -24,43 +24,44 @@ use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::slot_maps::SlotMap;
 use broker_core::cluster::types::Kinship;
-use broker_core::id::{ShardId, Slot};
+use broker_core::id::Slot;
 use broker_core::settings::Settings;
-use broker_core::shard::SlotOrders;
-use broker_core::{placement::Placement, readiness::Readiness, registry::Store};
+use broker_core::{placement::Placement, readiness::Readiness};
 use broker_etcd::{
     Driver, Handle, InnerAddress, Inspection, Name, NodeConfig, NodeState, PeerCounts,
     PeerListener, TcpPeers,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-/// Number of descriptors that a node needs in addition to those of clients and shards.
+/// Descriptors that a node needs in addition to those of clients and shards.
 pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
-/// A running node. If the handle is dropped, the other nodes see the same as if the process had been killed.
+/// Handle to a running node. To the other nodes, dropping it looks as if the process had been killed.
 pub(crate) struct Node {
-    files: EtcdFiles,
-    handle: Handle,
-    catalog: Arc<ProcessCatalog>,
-    desk: Arc<Desk>,
-    map: Arc<SlotMap>,
-    news: Receiver<NodeNews>,
-    tallies: Shared<Tallies>,
-    in_force: Arc<OnceLock<InForce>>,
+    pub(crate) files: EtcdFiles,
+    pub(crate) handle: Handle,
+    pub(crate) catalog: Arc<ProcessCatalog>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) map: Arc<SlotMap>,
+    /// The receiver of the node's reports. The node sends a report when an operator requests a drain, and one last
+    /// report when it ends.
+    pub(crate) news: Receiver<NodeNews>,
+    pub(crate) tallies: Shared<Tallies>,
+    /// The source of the credentials in force, which the node reports to operators.
+    pub(crate) in_force: Arc<OnceLock<InForce>>,
     names: (String, String),
-    /// Counts of the messages sent to and received from other nodes, of lost messages, and of refused connections.
+    /// Counts messages sent to and received from other nodes, lost messages, and refused connections.
     counts: Arc<PeerCounts>,
     pages: NodePages,
 }
 
 impl Node {
-    /// Starts the node's thread without waiting for etcd. No client is served until etcd responds. Fails with
+    /// Spawns the node's thread without waiting for etcd. No client is served until etcd responds. Fails with
     /// [`Failure::Configuration`] if a file is invalid, and with [`Failure::Fatal`] if the system prevents the start.
     pub(crate) fn start(
         settings: &Settings,
@@ -118,11 +119,14 @@ impl Node {
         // Nothing else sets `parcels`, so this cannot fail.
         let _ = desk.parcels.set(handle.commands());
         let (paths, asked_paths) = mpsc::channel(inquiries::PATHS_MAX);
-        let others = (handle.commands(), first_number()?);
+        let [first_inquiry, ..] = seeds()?;
+        let others = (handle.commands(), first_inquiry);
         let catalog = Arc::<ProcessCatalog>::default();
         let read = (Arc::clone(map), catalog.clone() as _);
         let inquiries = Inquiries::new(&desk, read, others, paths);
-        inquire(inquiries, asked).map_err(|error| fatal(&error))?;
+        let thread = Builder::new().name("inquiries".into());
+        let started = thread.spawn(move || inquiries.run(&asked));
+        started.map_err(|error| fatal(&error))?;
         Ok(Self {
             files,
             handle,
@@ -138,46 +142,8 @@ impl Node {
         })
     }
 
-    pub(crate) fn files(&self) -> &EtcdFiles {
-        &self.files
-    }
-
-    pub(crate) fn store(&self, shard: ShardId) -> Box<dyn Store> {
-        Box::new(self.handle.store(shard))
-    }
-
-    pub(crate) fn catalog(&self) -> Arc<ProcessCatalog> {
-        Arc::clone(&self.catalog)
-    }
-
-    pub(crate) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
-        let desk = Arc::clone(&self.desk);
-        Box::new(End { desk, shard })
-    }
-
-    /// Returns the receiver of the node's reports. The node sends a report when an operator requests a drain, and one
-    /// last report when it ends.
-    pub(crate) fn news(&self) -> Receiver<NodeNews> {
-        self.news.clone()
-    }
-
-    pub(crate) fn note(&self, tallies: Tallies) {
-        *self.tallies.lock() = tallies;
-    }
-
-    /// Sets the source of the credentials in force, which the node reports to operators. Must be called only once.
-    pub(crate) fn reports_on(&self, in_force: InForce) {
-        let _ = self.in_force.set(in_force);
-    }
-
-    /// Starts handing all slots over to other nodes. When this is done, the node reports that it has ended. Returns
-    /// `false` if the node has already ended.
-    pub(crate) fn drain(&self) -> bool {
-        self.handle.drain()
-    }
-
-    /// Sets whether a shard hangs. While a shard hangs, the node does not renew its registration. Returns `false` if
-    /// the node's thread does not accept commands.
+    /// Tells the node whether a shard hangs. While one does, the node does not renew its registration. Returns `false`
+    /// if the node's thread does not accept commands.
     pub(crate) fn stuck(&self, stuck: bool) -> bool {
         let taken = self.handle.stuck(stuck);
         if !taken {
@@ -225,10 +191,6 @@ impl Node {
         let slots = (0..SLOTS).map(Slot);
         slots.filter(|slot| self.map.owner_of(*slot) == own).count()
     }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.map.has_owners()
-    }
 }
 
 fn fatal(error: &dyn std::fmt::Display) -> Failure {
@@ -248,11 +210,6 @@ fn carrier(settings: &Settings, part: &EtcdPart) -> Fallible<PeerListener> {
     })
 }
 
-fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
-    let thread = Builder::new().name("inquiries".into());
-    thread.spawn(move || inquiries.run(&asked)).map(drop)
-}
-
 fn pages(
     own: &str,
     asking: Sender<Event>,
@@ -269,8 +226,8 @@ fn pages(
         }),
         post: Arc::new(move |node, path, posted| {
             let (to, replies) = oneshot::channel();
-            // If the queue is full, dropping `to` tells the caller that there will be no reply. The names of all nodes
-            // in the map are valid.
+            // If the queue is full, dropping `to` tells the caller that there will be no reply. All nodes in the map
+            // have valid names.
             if let Some(node) = Name::new(node) {
                 let _ = posting.try_send(Event::Post(node, path, posted, to));
             }
@@ -284,11 +241,6 @@ fn pages(
         }),
         asked: Arc::new(tokio::sync::Mutex::new(asked)),
     }
-}
-
-fn first_number() -> Fallible<u64> {
-    let [number, ..] = seeds()?;
-    Ok(number)
 }
 
 pub(crate) fn view(
@@ -357,7 +309,7 @@ fn of_node(node: &NodeState) -> NodeView {
     }
 }
 
-/// Returns the reason why a node's registration is rejected, or an empty string if the node is a valid peer.
+/// Returns why a node's registration is rejected, or an empty string if the node is a valid peer.
 fn stranger(kinship: Kinship) -> String {
     match kinship {
         Kinship::Peer => String::new(),

@@ -1,5 +1,5 @@
-//! The interface between the node's thread and the shards. The thread sends orders about slots, and the shards report
-//! back. Locks are held only briefly. Messages of clients do not use this interface.
+//! The interface between the node's thread and the shards. The thread sends orders to start or stop serving slots, and
+//! the shards report back. Locks are held only briefly. Client messages do not use this interface.
 
 use crate::edge::turn::shards_now;
 use crate::edge::{Links, Post};
@@ -17,9 +17,8 @@ use broker_core::limits::{KEPT_PARCEL_BYTES_MAX, PARCEL_BYTES_MAX};
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, NodesAnswer, PageQuestion, ShardOrder, SlotOrders};
 use broker_core::{placement::Placement, readiness::Readiness, record::Record, time::Now};
-use broker_etcd::{Commands, HostService, Name, News};
+use broker_etcd::{Commands, HostService, Name, News, boottime};
 use crossbeam_channel::Sender;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -31,7 +30,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// The orders for all shards, and the shards' reports. Each process has one `Desk`.
+/// The orders for all shards, and the shards' reports. There is one `Desk` per process.
 pub(crate) struct Desk {
     map: Arc<SlotMap>,
     mailboxes: Mailboxes,
@@ -42,13 +41,13 @@ pub(crate) struct Desk {
     inquiries: Sender<Event>,
 }
 
-/// The orders for one shard, and the answers to inquiries that calls on this shard started. There are at most a few
-/// orders for each slot of this node.
+/// One shard's orders, and the answers to inquiries that calls on this shard started. There are at most a few orders
+/// for each slot of this node.
 #[derive(Default)]
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// Whether the shard has been notified of orders or of a change to the map and has not finished processing them.
+    /// Whether the shard has been notified of orders or of a map change, and has not finished processing them.
     is_told: bool,
 }
 
@@ -62,9 +61,9 @@ struct Own {
 #[derive(Clone, Copy)]
 enum SlotServing {
     Not,
-    /// The slot is being loaded. Holds the number of shards that have not taken over their channels of the slot yet.
+    /// The slot is being loaded. Contains the number of shards that have not taken over their channels of the slot yet.
     Begins(Epoch, usize),
-    /// All shards serve the slot, and the map shows this.
+    /// All shards serve the slot, and the map says so.
     All,
 }
 
@@ -120,7 +119,7 @@ impl Desk {
         });
     }
 
-    /// Makes every shard check the map. The owner of a slot whose clients arrive through links may have changed.
+    /// Makes every shard check the map, because a slot whose clients are connected through links may have a new owner.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());
@@ -150,36 +149,21 @@ impl Desk {
         let mut own = self.own();
         own.set(slot, SlotServing::Not);
         self.map.assign(slot, None);
-        self.journal.stops(slot);
+        self.journal.line("stops", format_args!("{}", slot.0));
     }
 
     fn packs(&self, slot: Slot, parcel: ParcelId) {
         let missing = self.shards();
-        let (bytes, to) = (Vec::new(), None);
         let packing = Packing {
             parcel,
             missing,
-            bytes,
-            to,
+            bytes: Vec::new(),
+            to: None,
         };
         self.own().packing.insert(slot, packing);
     }
 
-    fn forgets_packing(&self, slot: Slot) {
-        self.own().packing.remove(&slot);
-    }
-
-    pub(crate) fn sends(&self, to: Name, parcel: Parcel) {
-        let mut own = self.own();
-        if let Some(packing) = own.packing.get_mut(&parcel.slot)
-            && packing.parcel == parcel.id
-        {
-            packing.to = Some((to, parcel));
-            self.send_if_packed(&mut own, parcel.slot);
-        }
-    }
-
-    /// Records the owner of a slot. If this node serves the slot, the state of its shards takes precedence.
+    /// Records a slot's owner. If this node is the owner, the map shows it only once all shards serve the slot.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
@@ -259,14 +243,14 @@ impl SlotOrders for End {
             return own.set(held.slot, SlotServing::Begins(epoch, missing - 1));
         }
         own.set(held.slot, SlotServing::All);
-        self.desk.journal.serves(held);
+        self.desk.journal.held("serves", held);
         self.desk.map.assign(held.slot, Some(self.desk.map.own()));
         drop(own);
         self.desk.wake_shards();
     }
 
     fn admitted(&mut self, held: Held) {
-        self.desk.journal.admits(held);
+        self.desk.journal.held("admits", held);
     }
 
     fn packed(&mut self, held: Held, parcel: ParcelId, mut messages: Vec<u8>) {
@@ -294,22 +278,22 @@ impl SlotOrders for End {
     }
 }
 
-/// Locks a mutex and ignores poisoning. This is sound because no thread panics while it holds the lock, and the content
-/// is always consistent.
+/// Locks a mutex and ignores poisoning. This is sound because no thread panics while it holds the lock, and the
+/// contents are always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// Passes orders of the node's thread to the shards, and publishes what that thread learns.
+// Passes orders from the node's thread to the shards, and publishes what that thread learns.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeNews {
     Drain,
-    /// The node has ended. Includes the names of the other nodes that caused this, if any.
+    /// The node has stopped. Contains the names of the other nodes that caused this, if any.
     Ended(Ending, Vec<String>),
 }
 
-/// Statistics of all shards of this node, which may be a few seconds old.
+/// Statistics of all shards of this node, possibly a few seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
     pub(crate) waiting: u64,
@@ -324,8 +308,8 @@ pub(crate) struct ShardsOfNode {
     pub(crate) tallies: Shared<Tallies>,
     pub(crate) in_force: Arc<OnceLock<InForce>>,
     pub(crate) readiness: Readiness,
-    /// Channel records of the slots that are being loaded, by shard. Only a few slots are loaded at a time, so the
-    /// number of records is limited.
+    /// Channel records of the slots that are being loaded, by shard. Only a few slots are loaded at a time, which
+    /// limits the number of records.
     pub(crate) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     pub(crate) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(crate) kept_bytes: usize,
@@ -355,7 +339,7 @@ impl HostService for ShardsOfNode {
     }
 
     fn load(&mut self, held: Held) {
-        self.desk.journal.owns(held);
+        self.desk.journal.held("owns", held);
         let shards = vec![Vec::new(); self.desk.shards()];
         self.loading.insert(held.slot, (held, shards));
     }
@@ -374,8 +358,7 @@ impl HostService for ShardsOfNode {
     }
 
     fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool {
-        let former = self.take_kept(parcel);
-        drop(former);
+        self.discard(parcel);
         if self.kept_bytes + messages.len() > KEPT_PARCEL_BYTES_MAX {
             return false;
         }
@@ -389,7 +372,13 @@ impl HostService for ShardsOfNode {
     }
 
     fn send(&mut self, to: Name, parcel: Parcel) {
-        self.desk.sends(to, parcel);
+        let mut own = self.desk.own();
+        if let Some(packing) = own.packing.get_mut(&parcel.slot)
+            && packing.parcel == parcel.id
+        {
+            packing.to = Some((to, parcel));
+            self.desk.send_if_packed(&mut own, parcel.slot);
+        }
     }
 
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
@@ -431,7 +420,8 @@ impl HostService for ShardsOfNode {
             News::KnowsAbsence(knows) => self.desk.map.set_knows_absence(knows),
             News::NearlyFull(full) => self.readiness.set_store_nearly_full(full),
             News::ValidUntil(until) => {
-                self.desk.journal.valid(until);
+                let journal = &self.desk.journal;
+                journal.line("valid", format_args!("{}", until.0));
                 self.desk.map.set_valid_until(as_shards_count(until));
             }
         }
@@ -448,7 +438,7 @@ impl HostService for ShardsOfNode {
         let _ = self.desk.inquiries.try_send(event);
     }
 
-    // Sending fails only when the process ends and the receiver is gone.
+    // Sending fails only if the process is exiting and the receiver is gone.
     fn drain(&mut self) {
         let _ = self.report.send(NodeNews::Drain);
     }
@@ -483,13 +473,13 @@ impl ShardsOfNode {
     fn release(&mut self, held: Held, cause: ReleaseCause) {
         self.loading.remove(&held.slot);
         match cause {
-            // The process drains like one without a cluster, and serves clients until it ends.
+            // The process drains as it would without a cluster, and serves clients until it exits.
             ReleaseCause::Ends => return,
             ReleaseCause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
             ReleaseCause::Transferred
             | ReleaseCause::Superseded(None)
             | ReleaseCause::NotLoaded => {
-                self.desk.forgets_packing(held.slot);
+                self.desk.own().packing.remove(&held.slot);
             }
         }
         self.desk.map.set_presence(held.slot, 0);
@@ -504,11 +494,10 @@ impl ShardsOfNode {
     }
 }
 
-/// Converts a time of the node's clock to a time of the shards' clock. The shards' clock stops while the machine is
-/// suspended.
+/// Converts a time from the node's clock to the shards' clock, which stops while the machine is suspended.
 ///
-/// A time in the past is converted to 0. The current time would not do, since the current turn may have started before
-/// it.
+/// A time in the past is converted to 0. The current time would not do: the current loop iteration may have started
+/// earlier.
 ///
 /// The shards' clock is read first, so a pause between the two readings can only make the result earlier.
 fn as_shards_count(until: Now) -> Now {
@@ -519,7 +508,7 @@ fn as_shards_count(until: Now) -> Now {
     }
 }
 
-// Slot journal for tests. Each event of a slot is written as a line to the file that an environment variable names. The
+// Slot journal for tests. Each slot event is appended as a line to the file that an environment variable names. The
 // lines of all nodes on a machine show whether two nodes ever admitted clients to a slot at the same time.
 //
 // ```text
@@ -529,9 +518,9 @@ fn as_shards_count(until: Now) -> Now {
 // 81240003 n1/4711 stops 17          no client is admitted from here on
 // 81234599 n1/4711 valid 81242599    no client is admitted from this time on, unless a later line extends it
 // ```
-// Times are in milliseconds of the clock that keeps running while the machine is suspended, which all nodes on a
-// machine share. Each line is one write in append mode. Lines of several threads therefore never mix, and no line is
-// lost if the process dies.
+// Times are milliseconds of the clock that keeps running while the machine is suspended, which all nodes on a machine
+// share. Each line is a single write in append mode, so lines from different threads never mix, and no line is lost if
+// the process dies.
 
 /// The journal of slot events, one per process. Does nothing unless `HELIOGRAPH_SLOT_JOURNAL` is set.
 pub(crate) struct Journal(Option<(File, String)>);
@@ -548,24 +537,8 @@ impl Journal {
         Ok(Self(Some((file, process))))
     }
 
-    fn owns(&self, held: Held) {
-        self.line("owns", format_args!("{} {}", held.slot.0, held.epoch.0));
-    }
-
-    pub(crate) fn serves(&self, held: Held) {
-        self.line("serves", format_args!("{} {}", held.slot.0, held.epoch.0));
-    }
-
-    pub(crate) fn admits(&self, held: Held) {
-        self.line("admits", format_args!("{} {}", held.slot.0, held.epoch.0));
-    }
-
-    pub(crate) fn stops(&self, slot: Slot) {
-        self.line("stops", format_args!("{}", slot.0));
-    }
-
-    pub(crate) fn valid(&self, until: Now) {
-        self.line("valid", format_args!("{}", until.0));
+    fn held(&self, what: &str, held: Held) {
+        self.line(what, format_args!("{} {}", held.slot.0, held.epoch.0));
     }
 
     fn line(&self, what: &str, rest: std::fmt::Arguments<'_>) {
@@ -578,13 +551,6 @@ impl Journal {
             tracing::error!("{SLOT_JOURNAL}: {error}");
         }
     }
-}
-
-fn boottime() -> Now {
-    let time = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
-    Now(seconds * 1_000 + milliseconds)
 }
 
 const SLOT_JOURNAL: &str = "HELIOGRAPH_SLOT_JOURNAL";

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub(crate) struct AccountsFile {
     config: PathBuf,
     listen: Option<SocketAddr>,
-    /// The path of the file from which the client secret was last read successfully.
+    /// Path of the file from which the client secret was last read successfully.
     secret: Option<PathBuf>,
     of_side: watch::Sender<Option<Arc<ConsoleAdmission>>>,
 }
@@ -62,8 +62,7 @@ impl Reloadable for AccountsFile {
             .collect()
     }
 
-    /// Ends the sessions of accounts that have lost access. If the file has no table of accounts, no account has
-    /// access.
+    /// Closes the sessions of accounts that have lost access. If the file has no accounts table, no account has access.
     fn reload(&mut self) -> Result<(), String> {
         let oidc =
             config::accounts_of(&self.config, self.listen).map_err(|error| error.to_string())?;

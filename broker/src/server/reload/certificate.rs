@@ -1,8 +1,7 @@
-//! The certificates of TLS listeners. They are read at startup and on reload. Warnings are logged before certificates
-//! expire.
+//! TLS listener certificates. They are read at startup and on reload. Warnings are logged before they expire.
 //!
-//! The RSA development certificate is generated during startup, on a thread with low priority. It takes effect before
-//! clients can read the certificate of its CA.
+//! The RSA development certificate is generated during startup, on a low-priority thread. It takes effect before
+//! clients can read its CA certificate.
 
 use crate::dev_certificate::{self, DevCertificate, RsaWork};
 use crate::failure::{Failure, Fallible};
@@ -23,27 +22,27 @@ pub(crate) struct Certificate {
     loader: SharedLoader,
     expiries: Vec<Expiry>,
     ends: Vec<(&'static str, u64)>,
-    /// The name, serial number and expiry of each leaf certificate. See [`Presented::leaves`].
+    /// Name, serial number and expiry of each leaf certificate. See [`Presented::leaves`].
     leaves: Vec<[String; 3]>,
     mailboxes: Mailboxes,
 }
 
-/// The loader of the certificates. Shared with the thread that generates the RSA development certificate. Set to `None`
-/// at shutdown, so that this thread writes nothing afterwards.
+/// The certificate loader, shared with the thread that generates the RSA development certificate. Set to `None` at
+/// shutdown, so that this thread writes nothing afterwards.
 type SharedLoader = Shared<Option<TlsLoader>>;
 
 pub(crate) struct InitialCertificate {
     pub(crate) certificate: Certificate,
     pub(crate) config: Arc<ServerConfig>,
-    /// The CA certificate that clients must trust if a development certificate is in use.
+    /// The CA certificate that clients must trust, if a development certificate is in use.
     pub(crate) ca: Option<PathBuf>,
     pub(crate) read: Vec<FileStamp>,
 }
 
 impl Certificate {
     /// Loads the operator's certificate or the development certificate. Returns `None` if there is no TLS listener. In
-    /// a cluster, ticket keys are derived from `ticket_keys`. Fails with [`Failure::Configuration`] if the operator's
-    /// files are invalid.
+    /// a cluster, derives ticket keys from `ticket_keys`. Fails with [`Failure::Configuration`] if the operator's files
+    /// are invalid.
     pub(crate) fn find(
         settings: &Settings,
         data_dir: &DataDir,
@@ -132,7 +131,7 @@ impl Drop for Certificate {
     }
 }
 
-/// Generates the RSA development certificate on a separate thread, which then puts it into effect.
+/// Generates the RSA development certificate on a separate thread, which then installs it.
 fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxes) -> Fallible<()> {
     let work = move || {
         let _ = rustix::process::nice(NICE); // applies to this thread only
@@ -163,8 +162,8 @@ fn make_rsa(rsa: RsaWork, ca: PathBuf, loader: SharedLoader, mailboxes: Mailboxe
         .map_err(|error| Failure::fatal("a thread cannot be started", &error))
 }
 
-/// Niceness of the thread that generates the RSA certificate. On a machine with a single CPU, the thread gets a tenth
-/// of the CPU time during startup. It finishes within seconds even if the machine is busy.
+/// Niceness of the thread that generates the RSA certificate. On a single-CPU machine, the thread gets a tenth of the
+/// CPU time during startup. It finishes within seconds even if the machine is busy.
 const NICE: i32 = 10;
 
 fn files(settings: &Settings, data_dir: &DataDir) -> Fallible<(TlsFiles, Option<DevCertificate>)> {

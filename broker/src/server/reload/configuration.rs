@@ -1,7 +1,7 @@
-//! The configuration file. When it changes, the file is validated and the changed keys are logged. SIGHUP applies all
-//! changes that can be applied at runtime, or none if the file is invalid. Flags given at startup take precedence.
+//! The configuration file. When it changes, it is validated and the changed keys are logged. SIGHUP applies all changes
+//! that can be applied at runtime, or none if the file is invalid. Flags given at startup take precedence.
 //!
-//! Each shard receives the settings as a single value, between two turns. The courier of hooks receives the settings
+//! Each shard receives the settings as a single value, between two loop iterations. The hook courier receives them
 //! first, before any shard starts to report channels according to them.
 
 use crate::config::{self, ServeFlags};
@@ -23,14 +23,13 @@ pub(crate) struct ConfigurationFile {
     flags: ServeFlags,
     path: PathBuf,
     files: Vec<PathBuf>,
-    /// The configuration in force, as specified by the file and the flags. Does not include adjustments such as
-    /// selected ports.
+    /// The current configuration, as specified by the file and the flags. Does not include adjustments such as ports
+    /// chosen by the system.
     in_force: Settings,
-    /// All settings in force since startup that have distinct message limits. Open connections may still use any of
-    /// them.
+    /// All settings since startup that differ in their message limits. Open connections may still use any of them.
     bounds: Vec<Arc<Settings>>,
     applied: String,
-    /// Maximum memory in bytes that the process may use according to the settings at startup.
+    /// Maximum memory, in bytes, that the settings at startup allow the process to use.
     memory: usize,
     status: StatusBoard,
     hooks: Option<Hooks>,
@@ -40,14 +39,14 @@ pub(crate) struct ConfigurationFile {
 struct Checkup {
     sha256: Box<str>,
     in_force: Settings,
-    /// The settings including adjustments made at startup, such as selected ports.
+    /// The settings including adjustments made at startup, such as ports chosen by the system.
     running: Arc<Settings>,
     changes: SettingChanges,
 }
 
 impl ConfigurationFile {
     /// Watches the configuration file used at startup, unless it is a pipe. Must be called before any file that the
-    /// configuration names is watched, so that a SIGHUP applies the configuration before it reads those files.
+    /// configuration names is watched, so that SIGHUP applies the configuration before it reads those files.
     pub(crate) fn start(
         flags: &ServeFlags,
         checked: &CheckedConfiguration,
@@ -234,7 +233,7 @@ fn needs_restart(changes: &SettingChanges) {
 }
 
 /// Returns the files that make up a configuration. Other files that the configuration names are reloaded separately, or
-/// are read only at startup.
+/// read only at startup.
 fn files_of(path: &Path, settings: &Settings) -> Vec<PathBuf> {
     let secrets = settings.ice_files.iter().cloned();
     std::iter::once(path.into()).chain(secrets).collect()

@@ -1,14 +1,15 @@
-//! The credentials file, which contains the principals that may sign requests. The file is read at startup and when it
+//! The credentials file, which contains the principals that may sign requests. It is read at startup and when it
 //! changes. Also creates the task that fetches the keys of the OpenID providers named in the file.
 
 use crate::config::{Loaded, load_credentials};
+use crate::devices::{Devices, unix_s};
 use crate::failure::{Failure, Fallible};
 use crate::providers::{self, Fetcher};
 use crate::server::mailboxes::Mailboxes;
 use crate::server::{mailboxes::post_to_all, reload::Reloadable};
 use crate::side::{InForce, Shows};
 use crate::tls_files::first_end;
-use crate::{devices::Devices, edge::Post, files::FileStamp};
+use crate::{edge::Post, files::FileStamp};
 use broker_core::auth::Credentials;
 use broker_core::auth::provider::{Discovery, KeySource, Provider};
 use broker_core::settings::{Auth, Settings};
@@ -23,10 +24,10 @@ pub(crate) struct CredentialsFile {
     account_id: String,
     console: Option<Box<str>>,
     files: Vec<PathBuf>,
-    /// The devices that may sign in. Used for reminders.
+    /// Devices that may authenticate with a certificate. Used for reminders.
     devices: Option<Arc<Devices>>,
-    /// The principals that shards use or have used. Principals that are no longer used are freed here, since freeing
-    /// them on a shard could stall it.
+    /// Principals that shards use or have used. Unused ones are freed here, since freeing them on a shard could stall
+    /// it.
     in_force: Vec<Arc<Credentials>>,
     of_side: watch::Sender<Arc<Credentials>>,
     mailboxes: Mailboxes,
@@ -40,7 +41,7 @@ pub(crate) struct InitialCredentials {
 }
 
 impl CredentialsFile {
-    /// Loads the principals in the credentials file. Returns `None` if requests need not be signed. Fails with
+    /// Loads the principals from the credentials file. Returns `None` if requests need not be signed. Fails with
     /// [`Failure::Configuration`], which lists all faults in the file.
     pub(crate) fn find(
         settings: &Settings,
@@ -77,7 +78,7 @@ impl CredentialsFile {
         }))
     }
 
-    /// Returns the receiver of the principals in force, for threads other than shards.
+    /// Returns the receiver of the current principals, for threads other than shards.
     pub(crate) fn in_force(&self) -> InForce {
         self.of_side.subscribe()
     }
@@ -134,13 +135,9 @@ impl Reloadable for CredentialsFile {
     }
 
     fn remind(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now_s = now.map_or(0, |since| since.as_secs());
-        for ending in self
-            .devices
-            .iter()
-            .flat_map(|devices| devices.endings(now_s))
-        {
+        let now_s = unix_s(SystemTime::now());
+        let devices = self.devices.iter();
+        for ending in devices.flat_map(|devices| devices.endings(now_s)) {
             tracing::warn!("things have {ending}");
         }
     }
@@ -166,7 +163,7 @@ impl Reloadable for CredentialsFile {
     }
 }
 
-/// Rejects files that seem to have been emptied or truncated by mistake. Accepts such files if the current files are
+/// Rejects a file that seems to have been emptied or truncated by mistake. Accepts such a file if the current one is
 /// just as empty.
 fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String> {
     let is_nobody = |credentials: &Credentials| {
@@ -208,8 +205,8 @@ fn refuse_emptied(former: &Credentials, new: &Credentials) -> Result<(), String>
 
 // The task that fetches the keys of OpenID providers, and how the keys reach the shards.
 
-/// Creates the task that fetches the keys of OpenID providers, which runs on the side thread. Also creates the receiver
-/// of the credentials in force. Returns `None` if requests need not be signed.
+/// Creates the task that fetches the keys of OpenID providers, which runs on the side thread, and the receiver of the
+/// current credentials. Returns `None` if requests need not be signed.
 pub(crate) fn fetcher(
     settings: &Settings,
     who: Option<&InitialCredentials>,

@@ -2,7 +2,6 @@
 
 use crate::etcd_options::{self, EtcdFiles};
 use crate::server::reload::{Reloadable, Reloader};
-use crate::tls_files::Expiry;
 use std::path::PathBuf;
 
 impl EtcdFiles {
@@ -31,9 +30,8 @@ impl Reloadable for EtcdFiles {
     }
 
     fn ends(&self) -> Vec<(&'static str, u64)> {
-        let expiry = etcd_options::expiry(&self.settings());
-        let end = expiry.as_ref().map(Expiry::not_after);
-        end.map(|end| ("etcd", end)).into_iter().collect()
+        let expiry = etcd_options::expiry(&self.settings()).into_iter();
+        expiry.map(|it| ("etcd", it.not_after)).collect()
     }
 
     fn remind(&self) {

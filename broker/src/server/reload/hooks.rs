@@ -1,9 +1,9 @@
-//! The courier of the configured hooks, and the files of the hooks. The files are read at startup and when they change.
+//! The hook courier, and the files of the configured hooks. They are read at startup and when they change.
 
 use crate::failure::{Failure, Fallible};
 use crate::files::FileStamp;
 use crate::hooks::client::{self, Client, HookFault};
-use crate::hooks::{self, Courier, Hooks, Order};
+use crate::hooks::{Courier, Hooks, Order};
 use crate::server::random::seeds;
 use crate::server::reload::{Reloadable, Reloader, stamps};
 use crate::side::{Running, Shows, StatusBoard, Teller};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(crate) struct Started {
     pub(crate) courier: Option<Courier>,
     pub(crate) hooks: Option<Hooks>,
-    /// The files that can be reloaded, with the stamps taken just before they were read.
+    /// The reloadable files, with the stamps taken just before the files were read.
     files: Option<(HookFiles, Vec<FileStamp>)>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn prepare(
     let read = stamps(&client::files_of(settings));
     let clients = clients(settings).map_err(Failure::Configuration)?;
     let [seed, ..] = seeds()?;
-    let (courier, hooks) = hooks::courier(settings, (epoch, slots), clients, seed);
+    let (courier, hooks) = Courier::new(settings, (epoch, slots), clients, seed);
     let files = HookFiles {
         running: running.clone(),
         hooks: hooks.clone(),

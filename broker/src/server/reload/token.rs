@@ -1,4 +1,4 @@
-//! The token file of the admin listener. It is read at startup and when it changes.
+//! The admin listener's token file. It is read at startup and when it changes.
 
 use crate::failure::{Failure, Fallible};
 use crate::files::{self, Token};
@@ -15,7 +15,7 @@ struct TokenFile {
     of_side: watch::Sender<Vec<Token>>,
 }
 
-/// Reads the tokens of the configured file and watches the file, if it is used. Fails with [`Failure::Configuration`]
+/// Reads the tokens from the configured file and watches the file, if it is used. Fails with [`Failure::Configuration`]
 /// if the file cannot be read.
 pub(crate) fn find(settings: &Settings, reloader: &mut Reloader) -> Fallible<Option<Tokens>> {
     let Some(path) = used_token_file(settings) else {
@@ -41,8 +41,7 @@ impl Reloadable for TokenFile {
         vec![self.path.clone()]
     }
 
-    /// Replaces the tokens that requests must carry. Closes the event streams that were opened with a token that is no
-    /// longer valid.
+    /// Replaces the tokens that requests must carry. Closes the event streams that were opened with a revoked token.
     fn reload(&mut self) -> Result<(), String> {
         let refused = |rule| format!("admin.token_file = {}: {rule}", self.path.display());
         let tokens = files::tokens(&self.path).map_err(refused)?;

@@ -6,13 +6,13 @@
 //!  Sec-Fetch-*   no request caused by a page of another site, except a visit to a page of ours
 //!  Authorization with a token: the token, except for public pages; else an account's session (`accounts`)
 //! ```
-//! That a request arrives at a loopback address proves nothing, since behind a proxy all requests do.
+//! Arrival on a loopback address proves nothing, since behind a proxy all requests arrive there.
 
 use crate::files::Token;
 use crate::side::admin::http::Fault;
 use crate::side::admin::tokens::Tokens;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use broker_core::settings;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub(crate) struct Access {
     /// The accepted tokens. Every request that is not public must carry one of them.
     tokens: Option<Tokens>,
     metrics_open: bool,
-    /// Other origins from which the listener's pages may be used, such as the origin of a proxy that browsers connect
-    /// to.
+    /// Additional origins from which the listener's pages may be used, such as the origin of a proxy that browsers
+    /// connect to.
     origins: Arc<[String]>,
     accounts: bool,
 }
@@ -100,14 +100,14 @@ impl Access {
             Some(_) if reads && (is_public(path) || (self.metrics_open && path == METRICS)) => {
                 Ok(())
             }
-            Some(_) if reads && self.accounts && is_of_accounts(path) => Ok(()),
+            Some(_) if reads && self.accounts && ACCOUNT_PAGES.contains(&path) => Ok(()),
             Some(tokens) if tokens.borne(headers).is_some() => Ok(()),
             Some(_) => Err(AccessRefusal::Token),
         }
     }
 
-    /// Returns whether the request comes from one of this listener's origins. Returns `false` only if the browser
-    /// states a different origin.
+    /// Returns whether the request comes from one of this listener's origins. A request without an `Origin` header is
+    /// accepted.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
@@ -115,7 +115,7 @@ impl Access {
             (Some(origin), None) => origin.as_bytes(),
             (Some(_), Some(_)) => return false,
         };
-        let host = the_host(headers).map_or(&b""[..], HeaderValue::as_bytes);
+        let host = sole(headers, header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
         let mut ours = self.origins.iter();
         origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
     }
@@ -124,7 +124,7 @@ impl Access {
     /// browsers would treat the attacker's pages as same-origin with ours. Such pages do not know the token, so a
     /// request that carries the token is accepted under any name.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
-        let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
+        let Some(host) = sole(headers, header::HOST).and_then(|host| host.to_str().ok()) else {
             return false;
         };
         let named = |origin: &String| origin.split_once("://").is_some_and(|(_, it)| it == host);
@@ -132,13 +132,14 @@ impl Access {
     }
 }
 
-/// Returns the `Host` header. Returns `None` if there are several, since a browser or proxy may have used any of them.
-pub(crate) fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    hosts.next().filter(|_| hosts.next().is_none())
+/// Returns the header with this name. Returns `None` if there are several, since a browser or proxy may have used any
+/// of them.
+pub(crate) fn sole(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
-/// Returns whether a page of another site caused the request, according to the browser. Following a link to one of our
+/// Returns whether the browser says that a page of another site caused the request. Following a link to one of our
 /// pages does not count.
 pub(crate) fn is_of_another_site(headers: &HeaderMap, page: bool) -> bool {
     let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
@@ -175,9 +176,7 @@ fn is_public(path: &str) -> bool {
     is_page(path) || matches!(path, "/live" | "/ready") || path.starts_with("/assets/")
 }
 
-fn is_of_accounts(path: &str) -> bool {
-    matches!(path, "/account" | "/account/sign-in" | CALLBACK)
-}
+const ACCOUNT_PAGES: [&str; 3] = ["/account", "/account/sign-in", CALLBACK];
 
 /// Path to which a provider redirects the browser after a sign-in.
 pub(crate) const CALLBACK: &str = "/account/callback";

@@ -1,5 +1,5 @@
-//! Console sessions and pending sign-ins. Both are held only in memory. Each is looked up by the hash of a random value
-//! that the browser holds in a cookie.
+//! Console sessions and pending sign-ins, held only in memory. Each is looked up by the hash of a random value that the
+//! browser stores in a cookie.
 
 use crate::limits::{
     CONSOLE_SESSIONS_MAX, CONSOLE_SESSIONS_OF_ACCOUNT_MAX, CONSOLE_SIGN_INS_MAX, STREAMS_MAX,
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// The issuer of the provider, without `https://`.
+    /// The provider's issuer, without `https://`.
     pub(crate) issuer: Box<str>,
     pub(crate) subject: Box<str>,
     pub(crate) session: Hash,
@@ -40,8 +40,8 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session for an origin and returns the value of its cookie. If the account has too many sessions, its
-    /// oldest session is evicted. If there are too many sessions in total, the oldest of all sessions is evicted.
+    /// Opens a session for an origin and returns the value of its cookie. If the account has too many sessions, evicts
+    /// its oldest. If there are too many sessions in total, evicts the oldest of all.
     pub(crate) fn open(
         &mut self,
         subject: &str,
@@ -75,8 +75,8 @@ impl Sessions {
         Some((text, account))
     }
 
-    /// Returns the account of the session that has this cookie value and origin, and the rule by which the account was
-    /// admitted.
+    /// Finds the session with this cookie value and origin. Returns its account, and the rule that admitted the
+    /// account.
     pub(crate) fn find(
         &self,
         text: &str,
@@ -107,18 +107,11 @@ impl Sessions {
         self.0.retain(|one| one.account.session != account.session);
     }
 
-    /// Ends the sessions that have expired or whose admission rule has changed. Returns the accounts of these sessions.
+    /// Ends the sessions that have expired or whose admission rule has changed, and returns their accounts.
     pub(crate) fn sweep(&mut self, basis: Option<Arc<Basis>>, now: Instant) -> Vec<Account> {
         let stays = |one: &Session| now < one.account.until && Some(&one.basis) == basis.as_ref();
-        let mut ended = Vec::new();
-        self.0.retain(|one| {
-            let stays = stays(one);
-            if !stays {
-                ended.push(one.account.clone());
-            }
-            stays
-        });
-        ended
+        let ended = self.0.extract_if(.., |one| !stays(one));
+        ended.map(|one| one.account.clone()).collect()
     }
 }
 
@@ -131,14 +124,13 @@ impl Drop for Session {
 /// Lifetime of a session: one working day.
 pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// The rule by which an account was admitted. The account's session ends when this rule changes.
+/// The rule that admitted an account. The account's session ends when this rule changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Basis {
-    /// The issuer of the provider, without `https://`.
+    /// The provider's issuer, without `https://`.
     pub(crate) issuer: Box<str>,
     pub(crate) client_id: Box<str>,
-    /// The claim that decides whether an account is admitted. The account is admitted if the claim has the value
-    /// `value`.
+    /// The claim that decides whether an account is admitted: it must have the value `value`.
     pub(crate) claim: Box<str>,
     pub(crate) value: Box<str>,
 }
@@ -147,7 +139,7 @@ pub(crate) struct Basis {
 
 pub(crate) struct SignIn {
     pub(crate) nonce: Zeroizing<String>,
-    /// The PKCE verifier. It proves to the provider that this process requested the code.
+    /// The PKCE verifier, which proves to the provider that this process requested the code.
     pub(crate) verifier: Zeroizing<String>,
     pub(crate) origin: String,
     pub(crate) basis: Arc<Basis>,
@@ -178,8 +170,8 @@ impl SignIn {
 }
 
 impl SignIns {
-    /// Stores a sign-in started from an address, and returns its `state`. If there are too many, evicts the oldest
-    /// sign-in of the address with the most sign-ins.
+    /// Stores a sign-in started from an address, and returns its `state`. If there are too many sign-ins, evicts the
+    /// oldest one from the address that has the most.
     pub(crate) fn begin(
         &mut self,
         sign_in: SignIn,
@@ -189,7 +181,14 @@ impl SignIns {
         let state = random()?;
         self.0.retain(|begun| now < begun.at + SIGN_IN_LIFE);
         if self.0.len() >= CONSOLE_SIGN_INS_MAX {
-            self.0.remove(self.payer());
+            let mut counts = BTreeMap::<Origin, usize>::new();
+            for begun in &self.0 {
+                *counts.entry(begun.from).or_default() += 1;
+            }
+            let most = counts.into_iter().max_by_key(|(_, count)| *count);
+            let is_oldest = |begun: &BegunSignIn| most.is_some_and(|(of, _)| of == begun.from);
+            let oldest = self.0.iter().position(is_oldest);
+            self.0.remove(oldest.unwrap_or_default());
         }
         self.0.push_back(BegunSignIn {
             at: now,
@@ -198,18 +197,6 @@ impl SignIns {
             sign_in: Some(sign_in),
         });
         Some(state)
-    }
-
-    /// Returns the index of the sign-in to evict: the oldest sign-in of the address with the most sign-ins.
-    fn payer(&self) -> usize {
-        let mut counts = BTreeMap::<Origin, usize>::new();
-        for begun in &self.0 {
-            *counts.entry(begun.from).or_default() += 1;
-        }
-        let most = counts.into_iter().max_by_key(|(_, count)| *count);
-        let mut all = self.0.iter();
-        let place = all.position(|begun| most.is_some_and(|(from, _)| from == begun.from));
-        place.unwrap_or_default()
     }
 
     /// Takes the sign-in with this `state`. A sign-in can be taken only once.

@@ -1,5 +1,5 @@
-//! Console accounts: people who may use the console without the admin token, because an OpenID provider authenticates
-//! them.
+//! Console accounts, for people whom an OpenID provider authenticates. They can use the console without the admin
+//! token.
 //!
 //! ```text
 //!  browser ── /account/sign-in ──► SignIns: state, nonce, verifier ── 303, cookie with the state ──► provider's page
@@ -11,18 +11,17 @@
 //! * A sign-in belongs to one browser: the callback must carry the state both in its query and in a cookie. The server
 //!   exchanges the code, together with a verifier that no page ever sees.
 //! * A session ends after eight hours, when the user signs out, when the process exits, or when a reload changes the
-//!   rule by which its account was admitted.
-//! * A session is bound to the origin at which it was opened. A request that changes something must have this origin in
-//!   `Origin`, in addition to the cookie. The event streams of a session end with it.
+//!   rule that admitted its account.
+//! * A session is bound to the origin at which it was opened. A request that changes something must carry this origin
+//!   in `Origin`, in addition to the cookie. When a session ends, its event streams are closed.
 //! * Redirects never depend on data from the browser: the URL of the provider's page comes from the discovery document,
 //!   and the callback, which is at a configured origin or on loopback, redirects to `/`.
 //!
 //! Sources: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); RFC 9207 (`iss`); RFC 9700, "Best Current Practice
 //! for OAuth 2.0 Security"; RFC 6265bis, section 4.1.3 (cookie names).
 
-use crate::side::admin::access::AccessRefusal;
+use crate::side::admin::access::{AccessRefusal, sole};
 use crate::side::admin::account_sessions::{Account, Basis, Sessions, SignIns};
-use crate::side::admin::connection_limits::Line;
 use crate::side::admin::sign_in::{self, BrowserPlace, CookieOf};
 use crate::side::{shared_state::Shared, try_sessions::InForce};
 use crate::{limits::CONSOLE_EXCHANGES_MAX, providers::Knowledge};
@@ -38,7 +37,7 @@ use zeroize::Zeroizing;
 pub struct Console {
     /// The admission rule in force.
     pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
-    /// Whether the URLs of providers may point to loopback.
+    /// Whether provider URLs may point to loopback.
     pub dev: bool,
 }
 
@@ -71,25 +70,26 @@ pub(crate) struct Terms {
 }
 
 impl Accounts {
+    /// Creates the state of the accounts. Returns `None` unless accounts are configured and requests must be signed.
     pub(crate) fn new(
-        console: Console,
-        credentials: InForce,
-        known: Knowledge,
+        console: Option<Console>,
+        credentials: Option<InForce>,
+        known: Option<Knowledge>,
         origins: &[String],
-    ) -> Self {
-        Self(Arc::new(AccountsState {
-            console,
-            credentials,
-            known,
+    ) -> Option<Self> {
+        Some(Self(Arc::new(AccountsState {
+            console: console?,
+            credentials: credentials?,
+            known: known?,
             origins: origins.to_vec(),
             exchanges: Semaphore::new(CONSOLE_EXCHANGES_MAX),
             sign_ins: Shared::default(),
             sessions: Shared::default(),
-        }))
+        })))
     }
 
-    /// Returns the account that made a request. A request that changes something must come from a page of the session's
-    /// origin. Fails if the request does not belong to a valid session, or if it comes from another origin.
+    /// Returns the account that made a request. Fails if the request has no valid session, or if it changes something
+    /// but does not come from a page of the session's origin.
     pub(crate) fn admit(
         &self,
         method: &Method,
@@ -106,7 +106,7 @@ impl Accounts {
             return Err(AccessRefusal::Token); // `watch` ends the session and logs its end
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
-        if !reads && !is_from(headers, &place.origin) {
+        if !reads && sole(headers, header::ORIGIN).is_none_or(|from| *from != place.origin) {
             return Err(AccessRefusal::Origin);
         }
         Ok(account)
@@ -134,12 +134,8 @@ impl Accounts {
         }
     }
 
-    pub(crate) fn holds_stream(&self, account: &Account, stream: Line) {
-        self.0.sessions.lock().hold(account, stream);
-    }
-
-    /// Returns the admission rule in force. Returns `None` if the rule's provider is not in the credentials file, or if
-    /// its client id is unknown.
+    /// Returns the admission rule in force, or `None` if its client id is unknown or the credentials file does not
+    /// contain its provider.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;
         let credentials = Arc::clone(&self.0.credentials.borrow());
@@ -166,13 +162,6 @@ pub(crate) fn client_of<'c>(oidc: &'c Oidc, provider: &'c Provider) -> Option<&'
         (None, [sole]) => Some(sole),
         (None, _) => None,
     }
-}
-
-/// Returns whether, according to the browser, the request was sent by a page of `origin`.
-fn is_from(headers: &HeaderMap, origin: &str) -> bool {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let sole = origins.next().filter(|_| origins.next().is_none());
-    sole.is_some_and(|sole| sole.as_bytes() == origin.as_bytes())
 }
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

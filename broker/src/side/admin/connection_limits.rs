@@ -1,8 +1,7 @@
-//! Connection limits. The number of connections is limited and shared fairly among addresses. The number of unread
-//! response bytes is limited as well.
+//! Limits the number of connections, which is shared fairly among addresses, and the number of unread response bytes.
 //!
-//! When all slots are taken, a connection from the address with the most connections is evicted ([`Crowd`]). The socket
-//! of the evicted connection is shut down. Its task then reads EOF or fails to write, and closes the descriptor.
+//! When all slots are taken, a connection from the address with the most connections is evicted ([`Crowd`]). Its socket
+//! is shut down, so its task reads EOF or fails to write, and then closes the descriptor.
 
 use crate::side::shared_state::Shared;
 use broker_core::address_shares::{Crowd, Origin};
@@ -66,8 +65,8 @@ impl Inside {
     }
 
     /// Reserves a slot for a connection that has not sent anything yet. If all slots are taken, evicts the connection
-    /// chosen by [`Crowd::victim`]. If there is no such connection, evicts the first connection of `origin` in eviction
-    /// order, or the oldest of all connections if `origin` has none.
+    /// chosen by [`Crowd::victim`]. If it chooses none, evicts the first connection of `origin` in eviction order, or
+    /// the oldest of all connections if `origin` has none.
     pub(crate) fn enter(&self, origin: Origin) -> Place {
         let now = self.now();
         let mut all = self.all.lock();
@@ -81,7 +80,7 @@ impl Inside {
     }
 
     /// Reserves a slot for a connection that has sent its request. If all slots are taken, evicts the connection chosen
-    /// by [`Crowd::victim`]. Returns `None` if there is no such connection.
+    /// by [`Crowd::victim`], or returns `None` if it chooses none.
     pub(crate) fn enter_if_fair(&self, origin: Origin) -> Option<Place> {
         let now = self.now();
         let mut all = self.all.lock();
@@ -144,9 +143,9 @@ impl Drop for Place {
     }
 }
 
-// Bytes of responses and events that connections of the admin listener hold until their peers read them.
+// Response and event bytes that admin connections hold until their peers read them.
 //
-// Their total is limited. When the limit is reached, the connection whose bytes have been unread the longest is closed,
+// The total is limited. When the limit is reached, the connection whose bytes have been unread the longest is closed,
 // since its peer has evidently stopped reading.
 
 /// The unread response bytes of all connections. Clones share them.
@@ -177,8 +176,8 @@ pub(crate) struct Hold {
 }
 
 impl Unread {
-    /// Creates a limit on the total of unread bytes. A single connection may exceed the limit while no other connection
-    /// has unread bytes.
+    /// Creates a limit on the total number of unread bytes. A single connection may exceed the limit while no other
+    /// connection has unread bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             holders: Shared::default(),
@@ -193,21 +192,16 @@ impl Unread {
         holders.bytes += bytes;
         let line = line.clone();
         holders.by_age.insert(number, Holder { line, bytes });
-        while holders.bytes > self.most && holders.by_age.len() > 1 {
-            holders.end_oldest();
+        while holders.bytes > self.most
+            && holders.by_age.len() > 1
+            && let Some((_, oldest)) = holders.by_age.pop_first()
+        {
+            holders.bytes -= oldest.bytes;
+            oldest.line.end();
         }
         Hold {
             of: self.clone(),
             number,
-        }
-    }
-}
-
-impl Holders {
-    fn end_oldest(&mut self) {
-        if let Some((_, holder)) = self.by_age.pop_first() {
-            self.bytes -= holder.bytes;
-            holder.line.end();
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The connections of the admin listener. Their number and duration are limited, and each serves one request.
 //!
-//! The descriptors of admin connections are counted separately from those of clients, so neither can use up the
+//! Descriptors for admin connections and for client connections are counted separately, so neither side can exhaust the
 //! other's. When all slots are taken, the oldest connection from the address with the most connections is evicted
-//! ([`Inside`]). Callers without a token cannot be told apart by anything else, and an operator's request takes only
-//! milliseconds.
+//! ([`Inside`]). Without a token, callers can be told apart only by their addresses, and an operator's request takes
+//! only milliseconds.
 //!
-//! Connections of devices on the local network (`--lan`) arrive through the queue [`Visits`]. Shards add each
-//! connection to the queue together with a slot. The slot is released when the connection is closed.
+//! Connections from devices on the local network (`--lan`) arrive through the [`Visits`] queue. A shard reserves a slot
+//! for each connection that it adds to the queue. The slot is released when the connection is closed.
 //!
 //! A connection that becomes an event stream gives up its slot and descriptor, since the number of streams is limited
 //! separately. A stream stays open for as long as its peer reads.
@@ -51,8 +51,8 @@ fn places(open_files: usize) -> usize {
     }
 }
 
-/// Returns the number of descriptors needed for admin connections. This includes event streams and, under `--lan`,
-/// connections from the local network. `open_files` is the limit on descriptors.
+/// Returns the number of descriptors needed for admin connections, including event streams and, under `--lan`,
+/// connections from the local network. `open_files` is the descriptor limit.
 #[must_use]
 pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     let of_lan = if lan {
@@ -63,13 +63,13 @@ pub fn admin_descriptors(open_files: usize, lan: bool) -> usize {
     places(open_files) + LEAVING_MAX + STREAMS_MAX + of_lan
 }
 
-/// Lifetime of a connection. The slowest responses are sent to scrapes that wait for other scrapes while a shard hangs.
-/// Each of these scrapes takes a second.
+/// Lifetime of a connection. The slowest requests are scrapes that wait for other scrapes while a shard hangs, since
+/// each scrape then takes a second.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Number of response bytes that a client must read to extend the deadline of its connection by one second. The
-/// deadline is never more than [`LIFE`] ahead. A large backup may therefore take longer than [`LIFE`] as long as its
-/// client keeps reading.
+/// Number of response bytes that a client must read to extend its connection's deadline by one second. The deadline is
+/// never more than [`LIFE`] ahead. A large backup may therefore take longer than [`LIFE`] as long as its client keeps
+/// reading.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
 /// Pause before the next accept after an error that was not caused by a particular connection.
@@ -103,8 +103,8 @@ pub(crate) struct Visitor {
     streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
-    /// The connection's slot and its permit for a descriptor. `None` for an event stream of the admin listener, since
-    /// the number of such streams is limited separately.
+    /// The connection's slot and descriptor permit. `None` for an event stream of the admin listener, since such
+    /// streams have a separate limit.
     held: Option<(Place, OwnedSemaphorePermit)>,
 }
 
@@ -197,12 +197,7 @@ impl Door {
                 (Arc::new(socket), from, held, None)
             }
             Source::Shards(visits) => match visits.next().await {
-                Some(Visit {
-                    socket,
-                    remote,
-                    secured,
-                    held,
-                }) => (Arc::new(socket), remote, Some(held), Some(secured)),
+                Some((socket, from, held, secured)) => (socket, from, Some(held), Some(secured)),
                 None => pending().await, // all shards have ended, and the process is about to exit
             },
         };
@@ -231,31 +226,23 @@ impl Door {
     }
 }
 
+/// Waits for a connection on any of the sockets, which are polled starting with a different one each turn.
 async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr) {
+    let first = turn % listeners.len().max(1) as u64;
+    let (back, front) = listeners.split_at(usize::try_from(first).unwrap_or(0));
+    let poll = |context: &mut Context<'_>| {
+        let all = front.iter().chain(back);
+        let mut polled = all.map(|listener| listener.poll_accept(context));
+        polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    };
     loop {
-        match poll_fn(|context| poll_next(listeners, turn, context)).await {
+        match poll_fn(poll).await {
             Ok(accepted) => return accepted,
             Err(error) if is_of_the_peer(&error) => {}
-            // Descriptors or memory have run out, so the next attempt is made after a pause.
+            // Descriptors or memory have run out, so pause before the next attempt.
             Err(_) => sleep(ACCEPT_REST).await,
         }
     }
-}
-
-/// Polls all sockets for a new connection, starting with a different socket each time.
-fn poll_next(
-    listeners: &[TcpListener],
-    turn: u64,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-    let first = turn % listeners.len().max(1) as u64;
-    let (back, front) = listeners.split_at(usize::try_from(first).unwrap_or(0));
-    for listener in front.iter().chain(back) {
-        if let Poll::Ready(accepted) = listener.poll_accept(context) {
-            return Poll::Ready(accepted);
-        }
-    }
-    Poll::Pending
 }
 
 /// Returns whether accepting failed because the peer had already closed the connection. The next accept may succeed.
@@ -269,10 +256,6 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 impl Visitor {
-    pub(crate) fn seat(&self) -> Seat {
-        self.seat.clone()
-    }
-
     /// Fails once the deadline of the connection has passed.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
@@ -331,7 +314,7 @@ impl Visitor {
     }
 }
 
-// Bytes on a connection that a shard handed over.
+// I/O on a connection that a shard handed over.
 
 impl Visitor {
     fn poll_secured(
@@ -378,7 +361,7 @@ impl Visitor {
         Poll::Ready(Ok(taken))
     }
 
-    /// Sends encrypted bytes that are pending. Does nothing on a connection that was accepted by the admin listener.
+    /// Sends pending encrypted bytes. Does nothing on a connection that the admin listener accepted.
     fn flush_secured(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.in_time(context)?;
         let unsent = |secured: Option<&Secured>| secured.is_some_and(|it| !it.unsent().is_empty());
@@ -396,7 +379,7 @@ impl Visitor {
 
 const RECEIVED_BYTES: usize = 8 << 10;
 
-/// Maximum number of bytes encrypted at once. This is the maximum size of a TLS record.
+/// Maximum number of bytes to encrypt at once, which is the maximum size of a TLS record.
 const PIECE_BYTES: usize = 16 << 10;
 
 impl AsyncRead for Visitor {
@@ -443,7 +426,7 @@ impl AsyncWrite for Visitor {
         this.write(context, |socket, _| socket.try_write_vectored(parts))
     }
 
-    /// Head and body are sent in a single vectored write, so that memory holds only one copy of a response.
+    /// Head and body are sent in a single vectored write, so only one copy of a response is in memory.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -472,7 +455,7 @@ pub(crate) async fn serve(mut door: Door, routes: Router) {
 }
 
 async fn one(visitor: Visitor, routes: Router) {
-    let seat = visitor.seat();
+    let seat = visitor.seat.clone();
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
@@ -485,18 +468,18 @@ async fn one(visitor: Visitor, routes: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(visitor), service);
-    // A failed connection is not logged, since its peer knows about the failure.
+    // Failures are not logged, since the peer already knows about them.
     let _ = connection.await;
 }
 
 /// Time limit for receiving the request head, measured from when the connection was accepted.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-// Connections that shards hand over under `--lan`. They come from clients of a TLS listener that request pages.
+// Connections that shards hand over under `--lan`. They belong to clients of a TLS listener that request pages.
 //
-// The shard has read the request and hands over the whole connection. The connection holds a slot while it is served.
-// If no slot is free, a connection of the address with the most connections is evicted. If the address of the new
-// connection would then have as many, nothing is evicted and the shard responds with 503.
+// The shard has read the request and hands over the whole connection, which holds a slot while it is served. If no slot
+// is free, a connection from the address with the most connections is evicted. If the new connection's address would
+// then have as many, nothing is evicted and the shard responds with 503.
 
 /// Connections that shards have handed over and that have not been served yet.
 pub struct Visits(Receiver<Passed>);
@@ -507,13 +490,6 @@ struct Passed {
 }
 
 type Held = (Place, OwnedSemaphorePermit);
-
-pub(crate) struct Visit {
-    pub(crate) socket: TcpStream,
-    pub(crate) remote: SocketAddr,
-    pub(crate) secured: Secured,
-    pub(crate) held: Held,
-}
 
 /// Creates the function that shards call to hand over connections, and the queue from which these connections are
 /// served.
@@ -537,19 +513,14 @@ pub fn visits() -> (TakeAdmin, Visits) {
 }
 
 impl Visits {
-    /// Waits for the next connection. Returns `None` once all shards have ended.
-    pub(crate) async fn next(&mut self) -> Option<Visit> {
+    /// Waits for the next connection. Returns `None` once all shards have stopped.
+    async fn next(&mut self) -> Option<(Arc<TcpStream>, SocketAddr, Held, Secured)> {
         loop {
             let Passed { visiting, held } = self.0.recv().await?;
             let socket = std::net::TcpStream::from(visiting.socket);
             let opened = socket.set_nonblocking(true);
             if let Ok(socket) = opened.and_then(|()| TcpStream::from_std(socket)) {
-                return Some(Visit {
-                    socket,
-                    remote: visiting.remote,
-                    secured: visiting.secured,
-                    held,
-                });
+                return Some((Arc::new(socket), visiting.remote, held, visiting.secured));
             }
         }
     }

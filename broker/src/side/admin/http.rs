@@ -1,11 +1,11 @@
-//! Formats of responses (JSON documents, refusals, dates and ids), and request parsers that several pages share.
+//! Response formats (JSON documents, refusals, dates and ids), and request parsers shared by several pages.
 
 use axum::Json;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker_core::time::Wall;
-use codec::http::{decode, pairs};
+use codec::http::{decode, encode, pairs};
 use serde_json::{Value, json as value};
 use std::borrow::Cow;
 use time::OffsetDateTime;
@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 pub(crate) type Answer = Result<Json<Value>, Fault>;
 
-/// The refusal of a request: its status code, and a message for the operator.
+/// A refused request: the status code, and a message for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) StatusCode, pub(crate) Cow<'static, str>);
 
@@ -24,6 +24,18 @@ impl Fault {
 
     pub(crate) const fn bad(text: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    pub(crate) const fn not_found(text: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, text)
+    }
+
+    pub(crate) const fn conflict(text: &'static str) -> Self {
+        Self::new(StatusCode::CONFLICT, text)
+    }
+
+    pub(crate) const fn unavailable(text: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }
 
@@ -47,12 +59,18 @@ pub(crate) fn rfc3339(at: Wall) -> String {
     codec::calendar::rfc3339(at.0)
 }
 
-pub(crate) const SILENT: Fault =
-    Fault::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
+pub(crate) const SILENT: Fault = Fault::unavailable("a shard does not answer");
 
 pub(crate) const JSON: &str = "application/json";
 
-// Request parsers that several pages share.
+/// Percent-encodes a text for the path or the query of a URL.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    encode(&mut out, text);
+    out
+}
+
+// Request parsers shared by several pages.
 
 /// Returns the first parameter with this name, decoded. An empty value counts as absent.
 pub(crate) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {

@@ -18,33 +18,30 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 #[derive(Clone)]
-pub(crate) struct Rules {
+struct Rules {
     access: Access,
     accounts: Option<Accounts>,
     lan: Option<LanAccess>,
 }
 
-impl Rules {
-    pub(crate) const fn new(
-        access: Access,
-        accounts: Option<Accounts>,
-        lan: Option<LanAccess>,
-    ) -> Self {
-        Self {
-            access,
-            accounts,
-            lan,
-        }
-    }
-
-    pub(crate) fn hold_for(self, pages: Router) -> Router {
-        pages
-            .layer(middleware::from_fn_with_state(self, authorise))
-            .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
-            .layer(middleware::map_response(errors_as_json))
-            .layer(middleware::map_response(for_browsers))
-            .layer(middleware::from_fn(last_answer))
-    }
+/// Applies the rules to `pages`.
+pub(crate) fn applied(
+    access: Access,
+    accounts: Option<Accounts>,
+    lan: Option<LanAccess>,
+    pages: Router,
+) -> Router {
+    let rules = Rules {
+        access,
+        accounts,
+        lan,
+    };
+    pages
+        .layer(middleware::from_fn_with_state(rules, authorise))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .layer(middleware::map_response(errors_as_json))
+        .layer(middleware::map_response(for_browsers))
+        .layer(middleware::from_fn(last_answer))
 }
 
 async fn authorise(
@@ -75,7 +72,7 @@ async fn authorise(
         }
     }
     if refusal == AccessRefusal::Unpaired && *method == Method::GET && access::is_page(path) {
-        return lan::unpaired();
+        return lan::shown(StatusCode::UNAUTHORIZED, "needed");
     }
     let fault = refusal.answer();
     let is_token = fault.0 == StatusCode::UNAUTHORIZED;
@@ -107,12 +104,12 @@ async fn for_account(
     }
     drop(change);
     if let Some(stream) = seat.stream() {
-        accounts.holds_stream(&account, stream);
+        accounts.0.sessions.lock().hold(&account, stream);
     }
     response
 }
 
-/// A request by an account that may change something. Logged when the request ends, even if the caller has
+/// A request by an account that may change something. Logged when the request finishes, even if the caller has
 /// disconnected.
 struct AccountChange {
     account: Account,
@@ -166,8 +163,8 @@ async fn errors_as_json(response: Response) -> Response {
     Fault(status, text.into()).into_response()
 }
 
-/// Adds the security headers that the response does not set itself. These headers permit only files and requests of our
-/// own origin, and forbid framing and caching.
+/// Adds the security headers that the response does not set itself. They permit only files and requests of our own
+/// origin, and forbid framing and caching.
 async fn for_browsers(mut response: Response) -> Response {
     for (name, value) in BROWSER_HEADERS {
         let headers = response.headers_mut();
@@ -193,7 +190,7 @@ pub(crate) const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// The path for signing out. Requests to it are logged by the code that ends the session.
+/// The sign-out path. Requests to it are logged by the code that ends the session.
 const SIGN_OUT: &str = "/account/sign-out";
 
 /// The content types of our errors and instruction pages. Refusals by the framework have other content types.

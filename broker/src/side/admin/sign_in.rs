@@ -1,14 +1,14 @@
-//! `/account…`: the current account, sign-in at the provider, and sign-out. Also determines the origin of a browser,
-//! and contains the cookies of sign-ins and the page that explains why a sign-in failed.
+//! `/account…`: the current account, sign-in at the provider, and sign-out. Also determines a browser's origin, and
+//! contains the sign-in cookies and the page that explains why a sign-in failed.
 
 use crate::edge::turn::calendar;
 use crate::providers::SignInEndpoints;
 use crate::providers::exchange::{Code, exchange};
-use crate::side::admin::access::{CALLBACK, the_host};
+use crate::side::admin::access::{CALLBACK, sole};
 use crate::side::admin::account_sessions::{self, Account, SESSION_LIFE, SIGN_IN_LIFE, SignIn};
 use crate::side::admin::accounts::{Accounts, Terms};
 use crate::side::admin::connections::Seat;
-use crate::side::admin::http::Fault;
+use crate::side::admin::http::{Fault, encoded};
 use crate::side::log::line;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use broker_core::address_shares::Origin;
 use broker_core::auth::provider::{AccountFault, KeySource, Unverified, WantedClaims};
-use codec::http::{decode, encode, pairs};
+use codec::http::{decode, pairs};
 use serde_json::{Value, json as value};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) fn routes(accounts: Option<Accounts>) -> Router {
         .with_state(accounts)
 }
 
-/// `GET /account`: returns the provider, and the account whose session made the request.
+/// `GET /account`: returns the provider, and the account of the session that made the request.
 async fn account(State(accounts): State<Accounts>, headers: HeaderMap) -> Json<Value> {
     let now = Instant::now();
     let account = accounts.admit(&Method::GET, &headers, now).ok();
@@ -90,15 +90,12 @@ fn address(
             &*account_sessions::challenge(&sign_in.verifier),
         ),
     ] {
-        to.push('&');
-        to.push_str(name);
-        to.push('=');
-        encode(&mut to, text);
+        to.push_str(&format!("&{name}={}", encoded(text)));
     }
     to
 }
 
-/// `GET /account/callback`: handles the return from the provider. The pending sign-in is removed, whatever the outcome.
+/// `GET /account/callback`: handles the browser's return from the provider. The pending sign-in is removed in any case.
 async fn callback(
     State(accounts): State<Accounts>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -142,7 +139,7 @@ async fn finish(
     }
     let result = subject(accounts, place, query, &terms, &sign_in).await;
     let subject = result.inspect_err(|notice| {
-        let (issuer, reason, remote) = (&terms.basis.issuer, notice.text(), seat.remote());
+        let (issuer, reason, remote) = (&terms.basis.issuer, &notice.text, seat.remote());
         tracing::warn!(%issuer, %remote, "a sign-in to the console failed: {}", cut(reason));
     })?;
     if accounts.terms().is_none_or(|now| now.basis != terms.basis) {
@@ -258,7 +255,7 @@ impl Accounts {
     }
 }
 
-/// Logs that an account is not admitted. Returns a notice that states the requirement of the admission rule.
+/// Logs that an account was not admitted. Returns a notice that states what the admission rule requires.
 fn stranger(terms: &Terms, subject: &str, text: &str) -> Notice {
     let basis = &terms.basis;
     tracing::warn!(issuer = %basis.issuer, subject = cut(subject), "an account was not admitted to the console");
@@ -309,8 +306,7 @@ fn has(query: &str, name: &str) -> bool {
     pairs(query).any(|(other, _)| other == name)
 }
 
-/// Returns whether a value from a query may be displayed. Source of the permitted characters: RFC 6749, section
-/// 4.1.2.1.
+/// Returns whether a query value is safe to display. Source for the permitted characters: RFC 6749, section 4.1.2.1.
 fn is_word(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     (1..=64).contains(&word.len()) && word.bytes().all(plain)
@@ -341,13 +337,13 @@ const OVER: &str = "this sign-in was used already, or has expired: begin again";
 const CHANGED: &str = "the configuration changed meanwhile: begin again";
 const BUSY: &str = "others are signing in at this moment: begin again in some seconds";
 const SILENT: &str = "the provider has not answered yet: try again in a minute, or use the token";
-const NO_SESSION: Fault = Fault::new(StatusCode::CONFLICT, "nobody is signed in with an account");
+const NO_SESSION: Fault = Fault::conflict("nobody is signed in with an account");
 
 const CODE_BYTES_MAX: usize = 4096;
 
 // The page that states why a sign-in failed.
 
-/// The reason why a sign-in failed, in one or two sentences for the user.
+/// The reason for a failed sign-in, in one or two sentences for the user.
 #[derive(Debug)]
 struct Notice {
     code: StatusCode,
@@ -356,7 +352,7 @@ struct Notice {
 }
 
 impl Notice {
-    pub(crate) fn new(code: StatusCode, text: impl Into<String>) -> Self {
+    fn new(code: StatusCode, text: impl Into<String>) -> Self {
         Self {
             code,
             text: text.into(),
@@ -364,14 +360,9 @@ impl Notice {
         }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+    fn with(mut self, name: &'static str, value: &str) -> Self {
         self.facts.push((name, value.into()));
         self
-    }
-
-    /// Returns the text for the log, without the details.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
     }
 }
 
@@ -397,7 +388,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Escaped, since a text must not contain a placeholder of the page.
+            // Escaped so that the text cannot contain any of the page's placeholders.
             '{' => out.push_str("&#123;"),
             // Replaces line breaks and characters that change the direction of text.
             letter if letter.is_control() || is_of_direction(letter) => out.push('\u{fffd}'),
@@ -412,9 +403,7 @@ const fn is_of_direction(letter: char) -> bool {
 }
 
 pub(crate) fn cut(text: &str) -> &str {
-    let end = text.char_indices().nth(TEXT_CHARS_MAX);
-    let end = end.map_or(text.len(), |(at, _)| at);
-    text.get(..end).unwrap_or_default()
+    line::cut(text, TEXT_CHARS_MAX)
 }
 
 const TEXT_CHARS_MAX: usize = 128;
@@ -446,12 +435,12 @@ const PAGE: &str = r#"<!doctype html>
 
 // The origin under which a browser reaches the console: a configured https origin, or loopback.
 
-/// The origin of a request. Determines the names of cookies.
+/// The origin of a request, which determines the cookie names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrowserPlace {
     pub(crate) origin: String,
     pub(crate) secure: bool,
-    /// The port of a loopback host. Part of the names of cookies, since all ports of a host share cookies.
+    /// The port of a loopback host. Cookie names include it, since all ports of a host share cookies.
     port: u16,
 }
 
@@ -459,7 +448,7 @@ impl BrowserPlace {
     /// Determines the origin of a request from its `Host`. Returns `None` if sign-ins are not possible from this
     /// origin.
     pub(crate) fn of(headers: &HeaderMap, origins: &[String]) -> Option<Self> {
-        let host = the_host(headers)?.to_str().ok()?;
+        let host = sole(headers, header::HOST)?.to_str().ok()?;
         let is_named = |origin: &&String| origin.strip_prefix("https://") == Some(host);
         if let Some(origin) = origins.iter().find(is_named) {
             return Some(Self {
@@ -483,8 +472,8 @@ impl BrowserPlace {
         format!("{}{CALLBACK}", self.origin)
     }
 
-    /// Returns the name of a cookie. Browsers accept a `__Host-` cookie only from exactly this host and only over TLS.
-    /// Cookies limited to one path cannot have this prefix, and have the prefix `__Secure-` instead.
+    /// Returns a cookie's name. Browsers accept a `__Host-` cookie only from exactly this host and only over TLS. A
+    /// cookie that is limited to one path cannot have this prefix, and has the prefix `__Secure-` instead.
     pub(crate) fn cookie(&self, of: CookieOf) -> String {
         let (prefix, name) = match of {
             CookieOf::Session => ("__Host-", "heliograph-session"),
@@ -528,8 +517,8 @@ fn is_loopback(host: &str) -> bool {
 
 // Cookies in requests. Source: RFC 6265bis, sections 4.1 and 4.2.
 
-/// Returns the value of the cookie with this name. Returns `None` if there are two such cookies, since one of them may
-/// have been set by another host.
+/// Returns the value of the cookie with this name, or `None` if there are two such cookies, since another host may have
+/// set one of them.
 pub(crate) fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let texts = lines.filter_map(|line| line.to_str().ok());

@@ -1,5 +1,4 @@
-//! The tokens of the admin listener, and the event streams opened with each token. There are two tokens during a
-//! rotation.
+//! The admin listener's tokens, and the event streams opened with each token. During a rotation, there are two tokens.
 
 use crate::files::Token;
 use crate::side::admin::connection_limits::Line;
@@ -49,7 +48,7 @@ impl Tokens {
         streams.push((token, stream));
     }
 
-    /// Closes the event streams of tokens that are removed. Returns when the sender of the watch channel is dropped.
+    /// Closes the event streams of removed tokens. Returns when the sender of the watch channel is dropped.
     pub(crate) async fn watch(mut self) {
         while self.in_force.changed().await.is_ok() {
             let in_force = self.in_force.borrow_and_update();

@@ -1,13 +1,12 @@
 //! `GET /channels/{name}`: details of one channel. All text from clients is escaped by the JSON library.
 
-use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
+use crate::side::admin::http::{Answer, Fault, SILENT, encoded, rfc3339};
 use crate::side::channels::presence::entry;
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, name_node};
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use broker_core::id::{Identity, ShardId};
 use broker_core::shard::{ChannelView, PeerView, PendingView, Question, Reply, Towards};
-use codec::http::encode;
 use serde_json::{Value, json as value};
 
 /// `GET /channels/{name}?region=&account=&scope=`: details of one channel.
@@ -21,13 +20,15 @@ pub(crate) async fn one(
     Ok(Json(document_of(&inspector, &identity, &query).await?))
 }
 
-/// Fetches the document of a channel from the node that serves it. The error states why there is no document.
+/// Fetches a channel's document from the node that serves the channel. The error states why there is no document.
 pub(crate) async fn document(inspector: &Inspector, identity: &Identity) -> Result<Value, Fault> {
-    let mut query = String::from("region=");
-    encode(&mut query, identity.region());
-    query.push_str("&account=");
-    encode(&mut query, identity.account());
-    document_of(inspector, identity, &query).await
+    document_of(inspector, identity, &query_of(identity)).await
+}
+
+/// Returns the query that names the region and the account of a channel.
+pub(crate) fn query_of(identity: &Identity) -> String {
+    let (region, account) = (encoded(identity.region()), encoded(identity.account()));
+    format!("region={region}&account={account}")
 }
 
 async fn document_of(

@@ -1,8 +1,9 @@
 //! Operator actions on the connections of a channel, carried out by the node that serves the channel: closing
-//! connections, making clients fetch ICE servers again, and identifying the client that has a given connection number.
+//! connections, making clients fetch ICE servers again, and looking up the client with a given connection number.
 
 use crate::side::admin::connections::Seat;
 use crate::side::admin::http::{Answer, Fault, SILENT, is_json, parameter};
+use crate::side::channels::channel::query_of;
 use crate::side::inspector::{Inspector, NO_SUCH_CHANNEL, NodePages, Posted, Shards};
 use crate::side::log::line;
 use axum::Json;
@@ -11,10 +12,12 @@ use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::shard::{Connections, Question, Reply, Usage, UsageTable};
-use codec::{http::encode, identifiers::ChannelArn};
+use codec::identifiers::ChannelArn;
 use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 
+/// Closes connections of a channel on this node, or forwards the request to the node that serves the channel. A request
+/// is forwarded only once.
 pub(crate) async fn disconnect(
     State(inspector): State<Inspector>,
     ConnectInfo(seat): ConnectInfo<Seat>,
@@ -30,35 +33,23 @@ pub(crate) async fn disconnect(
         remote: seat.remote(),
     };
     let query = query.unwrap_or_default();
-    let (code, document) = answer(&inspector, (&name, &query), posted).await?;
-    Ok((code, Json(document)))
-}
-
-/// Handles the request on this node, or forwards it to the node that serves the channel. A request is forwarded only
-/// once.
-async fn answer(
-    inspector: &Inspector,
-    (name, query): (&str, &str),
-    posted: Posted,
-) -> Result<(StatusCode, Value), Fault> {
-    let channel = inspector.identity(name, query)?;
-    let Some(nodes) = inspector.scope(query)? else {
-        return Ok((StatusCode::OK, here(inspector, &channel, &posted).await?));
+    let channel = inspector.identity(&name, &query)?;
+    let Some(nodes) = inspector.scope(&query)? else {
+        let document = here(&inspector, &channel, &posted).await?;
+        return Ok((StatusCode::OK, Json(document)));
     };
     let owner = (nodes.owner)(&channel).ok_or(MOVES)?;
     if *owner != *nodes.own {
-        return nodes.post(&owner, path(&channel), posted).await;
+        let path = format!(
+            "/channels/{}/disconnect?{}",
+            channel.name(),
+            query_of(&channel)
+        );
+        let (code, document) = nodes.post(&owner, path, posted).await?;
+        return Ok((code, Json(document)));
     }
-    let document = by_owner(inspector, nodes, &channel, &posted).await?;
-    Ok((StatusCode::OK, document))
-}
-
-fn path(channel: &Identity) -> String {
-    let mut path = format!("/channels/{}/disconnect?region=", channel.name());
-    encode(&mut path, channel.region());
-    path.push_str("&account=");
-    encode(&mut path, channel.account());
-    path
+    let document = by_owner(&inspector, nodes, &channel, &posted).await?;
+    Ok((StatusCode::OK, Json(document)))
 }
 
 /// Closes connections of a channel on behalf of another node. Fails if the channel has moved on to a third node in the
@@ -125,8 +116,7 @@ enum Role {
     All,
 }
 
-const MOVES: Fault = Fault::new(
-    StatusCode::SERVICE_UNAVAILABLE,
+const MOVES: Fault = Fault::unavailable(
     "no node serves the channel's slot at the moment, and nothing was closed: try again, or see /cluster",
 );
 
@@ -176,8 +166,8 @@ pub(crate) async fn reconnect(
 
 // `GET /usage`: how much each account uses on this node.
 
-/// Returns the connections, calls, messages, refusals and queued bytes of each account. The accounts are sorted.
-/// Accounts beyond the limit are added up.
+/// Returns each account's connections, calls, messages, refusals and queued bytes, sorted by account. Accounts beyond
+/// the limit are combined.
 pub(crate) async fn usage(State(shards): State<Shards>) -> Answer {
     let (mut sum, mut from) = (UsageTable::default(), Some(0));
     while let Some(first) = from.take() {
@@ -251,8 +241,7 @@ pub(crate) async fn one(
 const BAD_NUMBERS: Fault = Fault::bad(
     "the path must be /sessions/SHARD/CONNECTION, with two numbers as an exemplar has them",
 );
-const UNKNOWN: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
+const UNKNOWN: Fault = Fault::not_found(
     "no such connection: it left longer ago than the recorder's notes reach, or its channel is gone",
 );
 

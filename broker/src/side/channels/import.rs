@@ -60,8 +60,8 @@ async fn import(
     is_json(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let dry_run = parameter(query, "dry_run")?.is_some_and(|text| text == "true");
-    // Only one import runs at a time, since memory holds its documents, the records read from them, and copies for the
-    // shards and the store.
+    // Only one import runs at a time, since it keeps its documents, the records read from them, and copies for the
+    // shards and the store in memory.
     let _turn = imports.turn.try_acquire().map_err(|_| BUSY)?;
     let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
@@ -93,8 +93,8 @@ async fn import(
     Ok(Json(value!({ "made": made, "there": there })))
 }
 
-/// Makes each shard reserve the names of its new channels. Channels that already exist are compared with the requested
-/// ones. Returns the channels to create.
+/// Makes each shard reserve the names of its new channels, and compares existing channels with the requested ones.
+/// Returns the channels to create.
 async fn keep(
     inspector: &Inspector,
     records: &Arc<[Record]>,
@@ -132,18 +132,13 @@ async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let _ = inspector.shards.ask_all(question).await;
 }
 
-const IN_ETCD: Fault = Fault::new(
-    StatusCode::CONFLICT,
+const IN_ETCD: Fault = Fault::conflict(
     "the channels of this cluster are in etcd: stop its nodes, then heliograph cluster import FILE…",
 );
-const ELSEWHERE: Fault = Fault::new(
-    StatusCode::CONFLICT,
+const ELSEWHERE: Fault = Fault::conflict(
     "some of the channels belong to other nodes by the map: stop each node and import into its data directory",
 );
-const BUSY: Fault = Fault::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "another import is under way: try again",
-);
+const BUSY: Fault = Fault::unavailable("another import is under way: try again");
 const TOO_LONG: Fault = Fault::new(
     StatusCode::PAYLOAD_TOO_LARGE,
     "expected 1 MiB of documents: import them in parts, or stop the broker and name its --data-dir",

@@ -23,23 +23,15 @@ pub(crate) async fn list(State(inspector): State<Inspector>, RawQuery(query): Ra
 }
 
 pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value, Fault> {
-    let PageQuery {
-        prefix,
-        after,
-        limit,
-        presence,
-        filter,
-    } = page_of(query)?;
+    let wanted = page_of(query)?;
+    let (filter, presence) = (wanted.filter, wanted.presence);
+    let by_presence = [Some(ChannelState::Awaited), Some(ChannelState::Doubtful)];
     let search = Search {
-        prefix: &prefix,
-        after,
+        prefix: &wanted.prefix,
+        after: wanted.after,
         viewer: filter.client.as_deref(),
-        presence: presence
-            || matches!(
-                filter.state,
-                Some(ChannelState::Awaited | ChannelState::Doubtful)
-            ),
-        limit,
+        presence: presence || by_presence.contains(&filter.state),
+        limit: wanted.limit,
     };
     let fits: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| filter.fits(line);
     let fits = (filter != ChannelFilter::default()).then_some(fits);
@@ -56,7 +48,7 @@ struct PageQuery {
     filter: ChannelFilter,
 }
 
-/// The conditions of a search. A channel must meet all of them.
+/// Search conditions, all of which a channel must meet.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ChannelFilter {
     /// A substring of the name. Stored in lower case, since case is ignored.
@@ -134,7 +126,14 @@ fn page(
 ) -> Value {
     let last = lines.last().filter(|_| more);
     let channels = lines.iter().map(|(shard, line)| {
-        let mut shown = summary(*shard, line);
+        let mut shown = value!({
+            "name": line.arn.name(),
+            "arn": line.arn.as_str(),
+            "shard": shard.0,
+            "masterConnected": line.master_connected,
+            "viewers": line.viewers,
+            "pending": line.pending,
+        });
         name_node(&mut shown, node);
         if presence {
             let state = line.presence.as_deref();
@@ -147,17 +146,6 @@ fn page(
 
 fn token(identity: &Identity) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.text().as_bytes())
-}
-
-fn summary(shard: ShardId, line: &ChannelLine) -> Value {
-    value!({
-        "name": line.arn.name(),
-        "arn": line.arn.as_str(),
-        "shard": shard.0,
-        "masterConnected": line.master_connected,
-        "viewers": line.viewers,
-        "pending": line.pending,
-    })
 }
 
 const PAGES: Listing = Listing {
@@ -176,7 +164,7 @@ pub(crate) struct Listing {
     pub(crate) path: &'static str,
     pub(crate) entries: &'static str,
     pub(crate) next: &'static str,
-    /// JSON pointer to the object in an entry that contains the `name` and the `arn` of the channel.
+    /// JSON pointer to the object within an entry that contains the channel's `name` and `arn`.
     pub(crate) channel: &'static str,
     /// Encodes the last channel of a page as the token of the next page.
     pub(crate) place: fn(&Identity) -> String,
@@ -209,14 +197,7 @@ impl Listing {
         pages.extend(others.into_iter().map(|(_, page)| page));
         let mut more = pages.iter().any(|page| page[self.next].is_string());
         let lines = pages.iter_mut().map(|page| page[self.entries].take());
-        let lines = lines.filter_map(|lines| match lines {
-            Value::Array(lines) => Some(lines),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Object(_) => None,
-        });
+        let lines = lines.flat_map(serde_json::from_value::<Vec<Value>>);
         let mut lines: Vec<Value> = lines.flatten().collect();
         lines.sort_by_cached_key(|line| (self.text(line, "name"), self.text(line, "arn")));
         // While a slot moves, its channels are listed by two nodes.
@@ -237,7 +218,7 @@ impl Listing {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Search<'a> {
     pub(crate) prefix: &'a str,
     pub(crate) after: Option<Identity>,

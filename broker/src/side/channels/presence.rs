@@ -1,6 +1,5 @@
-//! Presence of channels. Contains `GET /presence`, a paginated list of the channels whose clients are connected or
-//! waiting. Also contains the format of a presence state, and the queue through which shards send states to event
-//! streams.
+//! Channel presence. Contains `GET /presence`, a paginated list of the channels whose clients are connected or waiting,
+//! the format of a presence state, and the queue through which shards send states to event streams.
 
 use crate::hooks::event::ShownState;
 use crate::limits::STATES_TOLD_WAITING_MAX;
@@ -42,11 +41,10 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     let after = parameter(query, "after")?;
     let after = after.map(|after| place(inspector, &after).ok_or(BAD_AFTER));
     let search = Search {
-        prefix: "",
         after: after.transpose()?,
-        viewer: None,
         presence: true,
         limit: limit_of(query)?,
+        ..Search::default()
     };
     let is_used: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| line.presence.is_some();
     let (lines, more) = gather(inspector, search, Some(is_used)).await?;
@@ -58,8 +56,8 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(PAGES.page(entries.collect(), last.map(|(_, line)| &line.identity)))
 }
 
-/// Parses the channel after which a page begins. This is either the `next` of the previous page or the name of a
-/// channel of the configured account.
+/// Parses the channel after which a page starts: either the `next` of the previous page, or the name of a channel of
+/// the configured account.
 fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     match ChannelName::parse(after) {
         Ok(_) => Some(inspector.own(after)),
@@ -77,7 +75,7 @@ const PAGES: Listing = Listing {
 const BAD_AFTER: Fault =
     Fault::bad("after: must be the next of the page before, or a channel's name");
 
-// The format of a presence state, which is that of the hook event `channel.presence`. It always includes addresses and
+// The format of a presence state, the same as in the hook event `channel.presence`. It always includes addresses and
 // client ids, since operators may see them.
 
 pub(crate) fn entry(presence: &Presence, node: Option<&str>) -> Value {
@@ -90,8 +88,7 @@ pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
     event("presence", &told.into())
 }
 
-/// Returns the members of a state that are compared to detect changes. These are all members except its number and its
-/// times.
+/// Returns the members of a state that are compared to detect changes: all of them except its number and times.
 pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);
@@ -145,11 +142,9 @@ impl Readers {
     /// Forwards states from the shards to the streams. Runs for the lifetime of the process. After a slot has moved to
     /// another node, its channels produce no further events on this node. All streams therefore start again with the
     /// current state.
-    pub(crate) async fn feed(self, feed: Arc<Feed>, node: Option<Box<str>>) {
-        self.feed_and_look(feed, node, LOOK_EVERY).await;
-    }
-
-    async fn feed_and_look(mut self, feed: Arc<Feed>, node: Option<Box<str>>, look: Duration) {
+    ///
+    /// Looks for moved slots every `look`, which is [`LOOK_EVERY`] except in tests.
+    pub(crate) async fn feed(mut self, feed: Arc<Feed>, node: Option<Box<str>>, look: Duration) {
         let changes = |slots: &Option<Arc<SlotMap>>| slots.as_ref().map(|it| it.presence_changes());
         let (mut some, mut known) = (Vec::new(), changes(&self.slots));
         let mut every = interval(look);
@@ -166,17 +161,16 @@ impl Readers {
             }
             for told in some.drain(..) {
                 match told {
-                    Told::Presence(presence) => send(&feed, &presence, node.as_deref()),
+                    Told::Presence(presence) => {
+                        if let Ok(arn) = ChannelArn::parse(&presence.arn, false) {
+                            let told = || self::told(&presence, node.as_deref());
+                            feed.send_state(Identity::of(&arn), told);
+                        }
+                    }
                     Told::Lost => feed.lose(),
                 }
             }
         }
-    }
-}
-
-fn send(feed: &Feed, presence: &Presence, node: Option<&str>) {
-    if let Ok(arn) = ChannelArn::parse(&presence.arn, false) {
-        feed.send_state(Identity::of(&arn), || self::told(presence, node));
     }
 }
 
@@ -186,7 +180,7 @@ impl Teller {
         self.is_read.store(is_read, Ordering::Relaxed);
     }
 
-    /// Creates the audience of a shard, which consists of the readers and, if there are any, the hooks.
+    /// Creates a shard's audience: the readers and, if there are any, the hooks.
     #[must_use]
     pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
         Box::new(Ears {
@@ -242,15 +236,15 @@ fn concerns_readers(told: &Told) -> bool {
     }
 }
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Maximum number of states that are sent to the streams per turn.
+/// Maximum number of states sent to the streams per loop iteration.
 const TOLD_PER_TURN: usize = 256;
 
 #[cfg(test)]
 mod readers_tests {
     use super::*;
-    use crate::side::feed::{Bell, Next};
+    use crate::side::feed::{Bell, FeedKind, Next};
     use broker_core::id::Account;
     use broker_core::time::Wall;
 
@@ -326,11 +320,11 @@ mod readers_tests {
             .unwrap();
         let slots = Arc::new(SlotMap::unknown(broker_core::id::NodeId(0)));
         let readers = Readers::new(Some(Arc::clone(&slots)));
-        let feed = Feed::of_channels(&Bell::default());
+        let feed = Feed::of(FeedKind::StatesOfChannels, &Bell::default());
         let mut stream = feed.watch();
         runtime.block_on(async {
             let look = Duration::from_millis(1);
-            tokio::spawn(readers.feed_and_look(Arc::clone(&feed), None, look));
+            tokio::spawn(readers.feed(Arc::clone(&feed), None, look));
             tokio::time::sleep(3 * look).await;
             assert_eq!(stream.next(), Next::Nothing);
             slots.set_presence(broker_core::id::Slot(7), 3);

@@ -90,7 +90,7 @@ pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
 fn serve(path: &str, headers: &HeaderMap) -> Response {
     let found = ASSETS.iter().zip(&*TAGS).find(|(it, _)| it.path == path);
     let Some((asset, tag)) = found else {
-        return Fault::new(StatusCode::NOT_FOUND, "no such file").into_response();
+        return Fault::not_found("no such file").into_response();
     };
     let same = headers.get(header::IF_NONE_MATCH) == Some(tag);
     let mut response = if same {

@@ -19,7 +19,7 @@ use crate::side::console::stream::Body;
 use crate::side::console::topics::{Hub, Sources, Topic};
 use crate::side::{inspector::Inspector, refusals::Refusals, shared_state::Status};
 use axum::extract::{ConnectInfo, RawQuery, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, body};
@@ -63,27 +63,21 @@ pub(crate) async fn feed(sources: Sources) {
             let state = sources.channel_state(&channel).await;
             hub.update(&channel, state);
         }
-        look_at_named(&sources).await;
-    }
-}
-
-/// Publishes the presence of channels that are watched by name but served by other nodes, since the shards of those
-/// nodes do not report to this node.
-async fn look_at_named(sources: &Sources) {
-    let Some(own) = sources.inspector.node() else {
-        return;
-    };
-    for channel in sources.hub.named() {
-        match sources.presence_of(&channel).await {
-            Ok(state) if state["node"] != own => sources.hub.update_presence(&channel, &state),
-            Ok(_) | Err(_) => {}
+        // The shards of other nodes do not report the presence of channels that are watched by name to this node.
+        if let Some(own) = sources.inspector.node() {
+            for channel in hub.named() {
+                match sources.presence_of(&channel).await {
+                    Ok(state) if state["node"] != own => hub.update_presence(&channel, &state),
+                    Ok(_) | Err(_) => {}
+                }
+            }
         }
     }
 }
 
 pub(crate) async fn feed_refusals(hub: Arc<Hub>, refusals: Arc<Refusals>) {
     loop {
-        refusals.noted().await;
+        refusals.recent.noted().await;
         refusals.publish(&hub.refusals);
     }
 }
@@ -103,14 +97,12 @@ async fn events(
         watches.ok_or_else(|| full("16 channels are watched: close a page, or try again"))?;
     seat.becomes_a_stream();
     let events = Body::start(sources, watches, seat, place);
-    let kind = HeaderValue::from_static("text/event-stream");
-    let mut response = body::Body::from_stream(events).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+    Ok((kind, body::Body::from_stream(events)).into_response())
 }
 
 fn full(text: &'static str) -> Response {
-    let fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, text);
+    let fault = Fault::unavailable(text);
     ([(header::RETRY_AFTER, "5")], fault).into_response()
 }
 
@@ -144,7 +136,7 @@ fn topics(inspector: &Inspector, query: &str) -> Result<Vec<Topic>, Fault> {
     Ok(topics)
 }
 
-/// Parses the channel of a topic. A plain `NAME` stands for a channel in the region and account given by the query. Any
+/// Parses the channel of a topic. A plain `NAME` refers to a channel in the region and account given by the query. Any
 /// other channel has the form `REGION/ACCOUNT/NAME`.
 fn channel(inspector: &Inspector, place: &str, query: &str) -> Result<Identity, Fault> {
     let mut parts = place.rsplitn(2, '/');

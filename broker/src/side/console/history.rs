@@ -6,7 +6,7 @@ use crate::hooks::{Hooks, Outcome};
 use crate::side::history::rows::{Row, Tick};
 use crate::side::history::{HistoryStore, REFUSED, rounded};
 use crate::side::process::resident_bytes;
-use crate::side::shared_state::{Shared, Status};
+use crate::side::shared_state::Status;
 use broker_core::check::Check;
 use broker_core::event::{
     self, CONNECTION_ROLES, ConnectionRole, Counters, Histogram, Kind, SessionOutcome,
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub struct ShardLook {
     /// The shard that was sampled.
     pub shard: ShardId,
-    /// The counters of the shard, if the shard responded.
+    /// The shard's counters, if it responded.
     pub answer: Option<Scraped<Snapshot>>,
     /// How long the response has been overdue. `None` if it is not overdue.
     pub silence: Option<Duration>,
@@ -34,7 +34,7 @@ pub struct ShardLook {
 pub(crate) struct Point {
     /// Time of the sample, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Number of connections by role. A shard that does not respond is counted according to its last response.
+    /// Number of connections by role. For a shard that does not respond, the last response is used.
     pub(crate) connections: [u64; CONNECTION_ROLES],
     pub(crate) channels: u64,
     pub(crate) pending_messages: u64,
@@ -42,9 +42,9 @@ pub(crate) struct Point {
     durations: [Histogram; 2],
     counts: [u64; COUNTS.len()],
     refused_of: [u64; REFUSED.len()],
-    /// Refusals per second by check. Checks without refusals are left out.
+    /// Refusals per second by check, omitting checks without refusals.
     pub(crate) refused: BTreeMap<&'static str, f64>,
-    /// Number of accepted and refused sign-ins since startup, by kind. Kinds without sign-ins are left out.
+    /// Number of accepted and refused sign-ins since startup, by kind, omitting kinds without sign-ins.
     pub(crate) sign_ins: BTreeMap<&'static str, [u64; 2]>,
     pub(crate) shards: Vec<ShardPoint>,
 }
@@ -104,7 +104,8 @@ impl Meter {
             for ((_, count), sum) in COUNTS.iter().zip(&mut point.counts) {
                 *sum += count(seen_of).saturating_sub(count(before_of));
             }
-            for (check, count, before) in refusals(seen_of, before_of) {
+            let refusals = seen_of.refusals.each().zip(before_of.refusals.each());
+            for ((check, count), (_, before)) in refusals {
                 if count > before {
                     *point.refused.entry(check.id()).or_default() += rate(count, before, span);
                     point.refused_of[group_of(check)] += count - before;
@@ -134,12 +135,6 @@ impl Meter {
         }
         point
     }
-}
-
-/// Returns the number of refusals by check, both in this sample and in the previous one.
-fn refusals(counters: &Counters, before: &Counters) -> impl Iterator<Item = (Check, u64, u64)> {
-    let both = counters.refusals.each().zip(before.refusals.each());
-    both.map(|((check, count), (_, before))| (check, count, before))
 }
 
 fn group_of(check: Check) -> usize {
@@ -261,23 +256,18 @@ impl Point {
     }
 }
 
-/// Aggregates samples of the shards into rows of the history. Uses the samples that the main thread takes to monitor
-/// the shards.
+/// Aggregates shard samples into rows of the history. The main thread takes these samples to monitor the shards.
 pub struct History {
-    meter: Meter,
+    pub(crate) meter: Meter,
     looks: Vec<ShardLook>,
     store: HistoryStore,
+    /// The hooks whose requests the rows include.
     pub(crate) hooks: Option<Hooks>,
     hooked: [u64; 2],
 }
 
 impl History {
     /// Creates the history of a process with `shards` shards. Rows are written to `store`.
-    #[must_use]
-    pub fn shared(shards: usize, now: Instant, store: HistoryStore) -> Shared<Self> {
-        Shared::new(Self::new(shards, now, store))
-    }
-
     pub(crate) fn new(shards: usize, now: Instant, store: HistoryStore) -> Self {
         let unseen = |shard| ShardLook {
             shard: ShardId(u16::try_from(shard).unwrap_or(u16::MAX)),
@@ -291,12 +281,6 @@ impl History {
             hooks: None,
             hooked: [0; 2],
         }
-    }
-
-    /// Makes all later rows include the requests sent to hooks. Returns the history store.
-    pub fn count_hooks(&mut self, hooks: Option<Hooks>) -> HistoryStore {
-        self.hooks = hooks;
-        self.store()
     }
 
     /// Returns the history store.
@@ -341,7 +325,7 @@ impl History {
         self.store.tick(Tick { row, durations });
     }
 
-    /// Returns how many connections had been superseded by newer ones when the shards last counted them.
+    /// Returns how many connections newer ones had superseded when the shards last counted them.
     pub(crate) fn superseded(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         let counts = last.filter_map(|seen| {
@@ -356,14 +340,10 @@ impl History {
         let last = self.meter.last.iter().flatten();
         last.map(|seen| seen.snapshot.doubtful).sum()
     }
-
-    pub(crate) fn meter(&self) -> Meter {
-        self.meter.clone()
-    }
 }
 
 impl Point {
-    /// Fills a row with all figures except quantiles.
+    /// Fills in all metrics of a row except the quantiles.
     fn fill(&self, row: &mut Row) {
         let of_role = |role: ConnectionRole| self.connections.get(role.index()).copied();
         let masters = whole(of_role(ConnectionRole::Master).unwrap_or_default());
@@ -412,7 +392,7 @@ fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// Minimum interval between rows. The timer that polls the shards fires every two seconds, and may be late.
+/// Minimum interval between rows. The timer that polls the shards fires every two seconds, but may be late.
 const ROW_EVERY: Duration = Duration::from_millis(1900);
 
 #[cfg(test)]

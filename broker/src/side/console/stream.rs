@@ -1,8 +1,8 @@
 //! A single event stream, with its topics, its position in each topic, and its output.
 //!
-//! A stream holds one event at a time and sends it in pieces. The bytes of the event are shared with the feed and all
-//! other streams. If the peer stops reading, the stream stalls. While it is stalled, the stream holds only this event,
-//! whose bytes [`Seat`] counts as unread. After it has resumed, the stream reports that events were missed.
+//! A stream holds one event at a time and sends it in pieces. The event's bytes are shared with the feed and all other
+//! streams. If the peer stops reading, the stream stalls and holds only this event, whose bytes [`Seat`] counts as
+//! unread. When the peer reads again, the stream reports that events were missed.
 
 use crate::limits::EVENT_PIECE_BYTES;
 use crate::side::admin::connections::Seat;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, interval_at};
 
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
-/// The response body of a stream. Frees the slot of the stream when dropped.
+/// The response body of a stream. Frees the stream's slot when dropped.
 pub(crate) struct Body {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     _place: OwnedSemaphorePermit,
@@ -93,8 +93,8 @@ async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
     true
 }
 
-/// Returns the next event of a topic. At the start, returns the current state of the topic. If events were missed,
-/// returns an event that says so, and the current state the next time.
+/// Returns the next event of a topic, starting with the topic's current state. If events were missed, returns an event
+/// that says so, and then the current state on the next call.
 async fn next(sources: &Sources, watch: &mut Watch) -> Option<Event> {
     if !std::mem::replace(&mut watch.begun, true)
         && let Some(state) = sources.state(&watch.topic, &mut watch.position).await

@@ -1,9 +1,9 @@
-//! The topics of event streams, with the feed and the initial state of each. Each watched channel has its own feed.
+//! The topics of event streams, each with its feed and initial state. Every watched channel has its own feed.
 
 use crate::limits::{STREAMS_MAX, WATCHED_CHANNELS_MAX};
 use crate::side::admin::http::Fault;
 use crate::side::channels::presence::{Teller, gist};
-use crate::side::feed::{Bell, End, Event, Feed, Position, event, fitting};
+use crate::side::feed::{Bell, End, Event, Feed, FeedKind, Position, event, fitting};
 use crate::side::log::tail::LogTail;
 use crate::side::shared_state::{Shared, Status, StatusBoard};
 use crate::side::trace::failed_sessions::Troubled;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) struct Hub {
-    /// The bell that every feed rings to wake the streams that wait for events.
+    /// The bell that feeds ring to wake the streams that are waiting for events.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,
@@ -25,7 +25,7 @@ pub(crate) struct Hub {
     pub(crate) notices: Arc<Feed>,
     pub(crate) presence: Arc<Feed>,
     teller: Teller,
-    /// The channels that streams watch by name, with the state of each at the last poll.
+    /// The channels that streams watch by name, each with its state at the last poll.
     named: Shared<Vec<(Weak<Identity>, Value)>>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
@@ -43,12 +43,12 @@ impl Hub {
     pub(crate) fn new(log: Arc<LogTail>, teller: Teller) -> Self {
         let bell = log.bell().clone();
         Self {
-            overview: Feed::of_states(&bell),
+            overview: Feed::of(FeedKind::States, &bell),
             log,
-            refusals: Feed::of_events(&bell),
-            troubled: Feed::of_states(&bell),
-            notices: Feed::of_states(&bell),
-            presence: Feed::of_channels(&bell),
+            refusals: Feed::of(FeedKind::Events, &bell),
+            troubled: Feed::of(FeedKind::States, &bell),
+            notices: Feed::of(FeedKind::States, &bell),
+            presence: Feed::of(FeedKind::StatesOfChannels, &bell),
             teller,
             named: Shared::default(),
             channels: Shared::default(),
@@ -58,7 +58,7 @@ impl Hub {
     }
 
     /// Starts a new second for the rate limits. Also tells the shards whether any stream reads presence, since shards
-    /// report presence only while one does.
+    /// report presence only while it is read.
     pub(crate) fn tick(&self, now: Instant) {
         self.log.tick(now);
         self.refusals.tick(now);
@@ -101,7 +101,7 @@ impl Hub {
             return None;
         }
         let watched = channels.entry(channel.clone()).or_insert_with(|| Watched {
-            feed: Feed::of_states(&self.bell),
+            feed: Feed::of(FeedKind::States, &self.bell),
             sent: None,
             at: Instant::now(),
         });
@@ -169,13 +169,13 @@ impl Hub {
     }
 }
 
-/// Formats the event for the state of a channel. If the channel has too many viewers for one event, includes only the
-/// first ones.
+/// Formats the event for a channel's state. If the channel has too many viewers for one event, includes only the first
+/// of them.
 fn channel_event(state: Value) -> Event {
     fitting("channel", state, "/channel/viewers", End::First)
 }
 
-/// Returns a copy of a document without the members that change even if nothing happens: ages and sequence numbers.
+/// Returns a copy of a document without the members that change even when nothing happens: ages and sequence numbers.
 fn without_ages(document: &Value) -> Value {
     match document {
         Value::Object(members) => {
@@ -191,7 +191,7 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// Interval at which the state of a channel is sent even if unchanged, with its current ages.
+/// Interval at which a channel's state is sent even if it has not changed, to update its ages.
 const REFRESH: Duration = Duration::from_secs(10);
 
 // The topics of streams, and a stream's position in a topic.
@@ -215,7 +215,7 @@ pub(crate) struct Watch {
     pub(crate) begun: bool,
 }
 
-// The current state of each topic. A stream begins with it, and repeats it after events were missed.
+// The current state of each topic. A stream starts with it, and sends it again after events were missed.
 
 /// The data sources of the topics. Clones share them.
 #[derive(Clone)]
@@ -271,7 +271,7 @@ impl Sources {
         })
     }
 
-    /// Fetches the presence of a channel from the node that serves the channel.
+    /// Fetches a channel's presence from the node that serves the channel.
     pub(crate) async fn presence_of(&self, channel: &Identity) -> Result<Value, Fault> {
         let mut document = channel::document(&self.inspector, channel).await?;
         Ok(document["presence"].take())

@@ -3,8 +3,8 @@
 //! ```text
 //!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
-//! Shards never wait: if the queue is full, copies are dropped and counted. A message is copied before it is sent. By
-//! the time the client has received it, its copy is therefore available.
+//! Shards never wait: if the queue is full, copies are dropped and counted. A message is copied before it is sent, so
+//! its copy is available by the time the client has received it.
 
 use broker_core::shard::{Capture, Captured};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -79,7 +79,7 @@ impl Captures {
         use_kept(&mut kept)
     }
 
-    /// Returns how many copies have been dropped because of the rate limit or a full queue.
+    /// Returns how many copies were dropped because of the rate limit or a full queue.
     pub(crate) fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }

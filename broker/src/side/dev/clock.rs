@@ -1,7 +1,7 @@
-//! `/dev/clock`: advances the clocks of all shards, and skews the calendar forward or backward.
+//! `/dev/clock`: advances the clocks of all shards, and shifts the wall clock forward or backward.
 //!
-//! The total shift is stored in this module, and each request changes it. Shards receive the total rather than the
-//! difference, so a shard that missed an update is corrected by the next one.
+//! This module stores the total shift, which each request changes. Shards receive the total rather than the difference,
+//! so a shard that missed an update is corrected by the next one.
 
 use crate::edge::Shift;
 use crate::side::admin::http::{Answer, SILENT, rfc3339};
@@ -19,17 +19,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
 
-/// Shifts the clocks of all shards. Returns the time of each shard once its due timers have run, or `None` for a shard
-/// that does not respond. Blocks for a limited time.
+/// Shifts the clocks of all shards. Returns each shard's time after its due timers have run, or `None` for a shard that
+/// does not respond. Blocks for a limited time.
 pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
 
 #[derive(Clone)]
 pub(crate) struct ClockPage {
-    /// The clocks. Locked while they are moved, so that only one move happens at a time.
+    /// The clocks. Locked during a shift, so that only one shift happens at a time.
     clocks: Arc<Mutex<Clocks>>,
     elapsed: Arc<Elapsed>,
-    /// The view of the recorded refusals. Must be told about each move, since refusal ids contain the time of the
-    /// shards' calendars.
+    /// The view of the recorded refusals. Must be told about each shift, since refusal ids contain the shards'
+    /// wall-clock time.
     refusals: Arc<Refusals>,
 }
 
@@ -51,8 +51,8 @@ impl Clocks {
         }
     }
 
-    /// Applies the total shift to every shard. Returns the shift, and the earliest new time of all shards if every
-    /// shard responded. Blocks while the shards are being moved.
+    /// Applies the total shift to every shard. Returns the shift and, if every shard responded, the earliest of their
+    /// new times. Blocks until the shards have responded or timed out.
     fn apply(&mut self) -> (Shift, Option<Moment>) {
         let moments = (self.shards)(self.shift);
         let all: Option<Vec<Moment>> = moments.into_iter().map(|(_, at)| at).collect();
@@ -68,7 +68,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Removes the skew. The calendar then agrees with the monotonic clock again.
+    /// Removes the skew, so that the wall clock agrees with the monotonic clock again.
     pub(crate) const NO_SKEW: Self = Self {
         advance_ms: 0,
         skew_ms: Some(0),
@@ -96,7 +96,7 @@ async fn change(State(page): State<ClockPage>, body: Bytes) -> Answer {
     page.move_clocks(parse(&body)?).await
 }
 
-/// `DELETE /dev/clock`: removes the skew of the calendar. Clocks that have been advanced stay advanced.
+/// `DELETE /dev/clock`: removes the wall-clock skew. Clocks that have been advanced stay advanced.
 async fn reset(State(page): State<ClockPage>) -> Answer {
     page.move_clocks(Change::NO_SKEW).await
 }
@@ -190,7 +190,7 @@ fn span(ms: i64) -> String {
 }
 
 /// Maximum size of a single step in either direction, in milliseconds. One week exceeds every time limit of the broker
-/// except the lifetimes of certificates.
+/// except certificate lifetimes.
 const ADVANCE_MS_MAX: u64 = 7 * 86_400_000;
 
 const ADVANCED_MS_MAX: u64 = 3650 * 86_400_000;

@@ -1,11 +1,12 @@
-//! `GET /dev/connections`: lists the connections of channels. A request can wait for connections.
+//! `GET /dev/connections`: lists the connections of channels, and can wait for connections.
 //!
-//! A request that waits polls the shards. Shards do not report when clients join, so this page costs nothing in
+//! A waiting request polls the shards. Shards do not report when clients join, so this page costs nothing in
 //! production.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, rfc3339};
 use crate::side::channels::list::{Search, gather};
 use crate::side::dev::request::Parameters;
+use crate::side::log::line::role_word;
 use crate::side::{dev::fault_rule, inspector::Inspector};
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -67,11 +68,8 @@ async fn channels_in_use(
         in_use && pattern.is_none_or(|it| it.covers(line.arn.name()))
     };
     let search = Search {
-        prefix: "",
-        after: None,
-        viewer: None,
-        presence: false,
         limit: LIMIT_MAX,
+        ..Search::default()
     };
     let (lines, _) = gather(inspector, search, Some(fits)).await?;
     Ok(lines.into_iter().map(|(_, line)| line.identity).collect())
@@ -117,13 +115,9 @@ fn role_of(peer: &PeerView) -> Role {
 }
 
 fn row(channel: &str, peer: &PeerView) -> Value {
-    let role = match role_of(peer) {
-        Role::Master => "master",
-        Role::Viewer => "viewer",
-    };
     value!({
         "channel": channel,
-        "role": role,
+        "role": role_word(role_of(peer)),
         "clientId": peer.client_id,
         "connectedAt": rfc3339(peer.connected_at),
         "remote": peer.remote.to_string(),

@@ -1,4 +1,4 @@
-//! Parses and validates fault rules, and lists the permitted values. Errors name the key and its permitted values.
+//! Parses and validates fault rules, and lists the permitted values. Errors state the key and its permitted values.
 
 use crate::side::dev::request::{Body, one_of};
 use crate::terminal::nearest;
@@ -37,12 +37,23 @@ fn on(text: &str) -> Result<On, String> {
         .map_err(|_| one_of(text, On::VARIANTS.iter().copied()))
 }
 
+/// Returns the value with this name. If there is none, returns an error message that lists the names.
+fn named<T>(text: &str, values: impl IntoIterator<Item = (&'static str, T)>) -> Result<T, String> {
+    let mut values: Vec<_> = values.into_iter().collect();
+    match values.iter().position(|(name, _)| *name == text) {
+        Some(place) => Ok(values.swap_remove(place).1),
+        None => Err(one_of(text, values.iter().map(|(name, _)| *name))),
+    }
+}
+
 fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
     let found = FaultMatch {
         channel: body.text("channel", glob)?,
         role: body.text("role", role)?,
         client_id: body.text("clientId", glob)?,
-        operation: body.text("operation", operation)?,
+        operation: body.text("operation", |text| {
+            named(text, Operation::ALL.iter().map(|it| (it.name(), *it)))
+        })?,
         action: body.text("action", action)?,
     };
     let named = [
@@ -62,36 +73,22 @@ fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
 }
 
 fn glob(text: &str) -> Result<Glob, String> {
-    if (1..=256).contains(&text.len()) {
-        Ok(Glob::new(text))
-    } else {
-        Err("expected 1 to 256 characters; * is any text, ? any one character".into())
-    }
+    let rule = "expected 1 to 256 characters; * is any text, ? any one character";
+    checked(text, (1..=256).contains(&text.len()), rule).map(|text| Glob::new(&text))
 }
 
 /// Parses a role. If the role is unknown, returns an error message that lists the valid roles.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
-    let found = ROLES.iter().find(|(name, _)| *name == text);
-    found
-        .map(|(_, role)| *role)
-        .ok_or_else(|| one_of(text, ROLES.map(|(name, _)| name)))
-}
-
-fn operation(text: &str) -> Result<Operation, String> {
-    let mut all = Operation::ALL.iter().copied();
-    all.find(|operation| operation.name() == text)
-        .ok_or_else(|| one_of(text, Operation::ALL.iter().map(|it| it.name())))
+    named(text, ROLES)
 }
 
 /// Parses a message action. If the action is unknown, returns an error message that lists the valid actions.
 pub(crate) fn action(text: &str) -> Result<Action, String> {
-    let mut all = Action::ALL.into_iter();
-    all.find(|action| action.as_str() == text)
-        .ok_or_else(|| one_of(text, Action::ALL.map(Action::as_str)))
+    named(text, Action::ALL.map(|it| (it.as_str(), it)))
 }
 
-/// Parses `do`. The value is either the name of an act, or an object with a single key, which maps the name of the act
-/// to its parameters.
+/// Parses `do`. The value is either the name of an act, or an object with a single key that maps the act's name to its
+/// parameters.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
     let names = on.acts();
     let acts = names.join(", ");
@@ -117,11 +114,11 @@ fn request_act(name: &str, how: &mut Body) -> Result<Option<RequestAct>, String>
         "refuse" => refusal(how)?,
         "throttle" => {
             let message = how.text("message", line)?;
-            refuse(
-                "ClientLimitExceededException",
-                None,
-                message.unwrap_or_else(|| "Rate exceeded.".into()),
-            )?
+            RequestAct::Refuse {
+                error: error("ClientLimitExceededException")?,
+                status: None,
+                message: message.unwrap_or_else(|| "Rate exceeded.".into()),
+            }
         }
         "delay" => RequestAct::Delay(delay(how)?),
         "hang" => RequestAct::Hang,
@@ -131,40 +128,27 @@ fn request_act(name: &str, how: &mut Body) -> Result<Option<RequestAct>, String>
 }
 
 fn refusal(how: &mut Body) -> Result<RequestAct, String> {
-    let name = how.text("error", error_name)?;
+    let given = how.text("error", error)?;
     let status = how.number("status", 400..=599)?;
     let status = status.and_then(|status| u16::try_from(status).ok());
-    let name = match (name, status) {
-        (Some(name), _) => name,
-        (None, Some(500..)) => "InternalFailure",
-        (None, Some(403)) => "AccessDeniedException",
-        (None, Some(404)) => "ResourceNotFoundException",
-        (None, Some(_)) => "InvalidArgumentException",
+    let error = match (given, status) {
+        (Some(given), _) => given,
+        (None, Some(500..)) => error("InternalFailure")?,
+        (None, Some(403)) => error("AccessDeniedException")?,
+        (None, Some(404)) => error("ResourceNotFoundException")?,
+        (None, Some(_)) => error("InvalidArgumentException")?,
         (None, None) => return Err("do.refuse: expected error, status, or both".into()),
     };
     let message = how.text("message", line)?;
-    let message = message.unwrap_or_else(|| "A test had this request refused.".into());
-    refuse(name, status, message)
-}
-
-fn refuse(name: &str, status: Option<u16>, message: Box<str>) -> Result<RequestAct, String> {
-    let error = FaultError::named(name).ok_or_else(|| allowed_errors(name))?;
     Ok(RequestAct::Refuse {
         error,
         status,
-        message,
+        message: message.unwrap_or_else(|| "A test had this request refused.".into()),
     })
 }
 
-fn error_name(text: &str) -> Result<&'static str, String> {
-    let found = FaultError::named(text);
-    found
-        .map(|error| error.name)
-        .ok_or_else(|| allowed_errors(text))
-}
-
-fn allowed_errors(written: &str) -> String {
-    one_of(written, FaultError::names())
+fn error(name: &str) -> Result<&'static FaultError, String> {
+    FaultError::named(name).ok_or_else(|| one_of(name, FaultError::names()))
 }
 
 fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String> {
@@ -199,7 +183,7 @@ fn delivery_act(name: &str, how: &mut Body) -> Result<Option<DeliveryAct>, Strin
         "duplicate" => DeliveryAct::Duplicate,
         "reorder" => DeliveryAct::Reorder,
         "corrupt" => {
-            let part = how.text("", corruption)?;
+            let part = how.text("", |text| named(text, CORRUPTIONS))?;
             DeliveryAct::Corrupt(part.unwrap_or(Corruption::Payload))
         }
         _ => return Ok(session_act(name, how)?.map(DeliveryAct::Session)),
@@ -220,7 +204,7 @@ fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String>
         "halfOpen" => SessionAct::HalfOpen(how.span("for", 1..=DELAY_MS_MAX)?),
         "reconnectIce" => SessionAct::ReconnectIce,
         "send" => how
-            .text("", sent)?
+            .text("", |text| named(text, [("empty", SessionAct::SendEmpty)]))?
             .ok_or("do.send: missing; expected \"empty\"")?,
         "reset" => SessionAct::Reset,
         _ => return Ok(None),
@@ -234,7 +218,9 @@ fn delay(how: &mut Body) -> Result<u64, String> {
 
 fn close_code(how: &mut Body) -> Result<u16, String> {
     let code = how.number("code", 1000..=4999)?.unwrap_or(1001);
-    let code = u16::try_from(code).ok().filter(|code| sendable(*code));
+    // Close frames may not carry the other codes (RFC 6455, section 7.4).
+    let sendable = |code: &u16| !matches!(code, 1004..=1006 | 1015..=2999);
+    let code = u16::try_from(code).ok().filter(sendable);
     code.ok_or_else(|| CODES.into())
 }
 
@@ -246,51 +232,28 @@ fn viewer(text: &str) -> Result<Box<str>, String> {
     id.map_err(|_| "must be a client id: 1 to 256 letters, digits, \"_\", \".\" or \"-\"".into())
 }
 
-fn sent(text: &str) -> Result<SessionAct, String> {
-    match text {
-        "empty" => Ok(SessionAct::SendEmpty),
-        other => Err(one_of(other, ["empty"])),
-    }
-}
-
-fn corruption(text: &str) -> Result<Corruption, String> {
-    let found = CORRUPTIONS.iter().find(|(name, _)| *name == text);
-    found
-        .map(|(_, part)| *part)
-        .ok_or_else(|| one_of(text, CORRUPTIONS.map(|(name, _)| name)))
-}
-
-/// Returns whether a close frame may carry this code (RFC 6455, section 7.4).
-fn sendable(code: u16) -> bool {
-    !matches!(code, 1004..=1006 | 1015..=2999)
+/// Returns the text if it fits, and otherwise the rule that it breaks.
+fn checked(text: &str, fits: bool, rule: &str) -> Result<Box<str>, String> {
+    fits.then(|| text.into()).ok_or_else(|| rule.into())
 }
 
 /// Parses the reason of a close frame, which is at most 123 bytes long.
 fn reason(text: &str) -> Result<Box<str>, String> {
-    if text.len() <= 123 {
-        Ok(text.into())
-    } else {
-        Err("expected 0 to 123 bytes".into())
-    }
+    checked(text, text.len() <= 123, "expected 0 to 123 bytes")
 }
 
 /// Parses a string of 1 to 1,024 characters, none of which needs escaping in JSON.
 fn line(text: &str) -> Result<Box<str>, String> {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    if (1..=1024).contains(&text.len()) && text.bytes().all(plain) {
-        Ok(text.into())
-    } else {
-        Err("expected 1 to 1024 characters of ASCII without quotes and backslashes".into())
-    }
+    let fits = (1..=1024).contains(&text.len()) && text.bytes().all(plain);
+    let rule = "expected 1 to 1024 characters of ASCII without quotes and backslashes";
+    checked(text, fits, rule)
 }
 
 fn word(text: &str) -> Result<Box<str>, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
-    if (1..=256).contains(&text.len()) && text.bytes().all(plain) {
-        Ok(text.into())
-    } else {
-        Err("expected 1 to 256 letters and digits".into())
-    }
+    let fits = (1..=256).contains(&text.len()) && text.bytes().all(plain);
+    checked(text, fits, "expected 1 to 256 letters and digits")
 }
 
 /// Parses the number of matches on which a fault acts. The default is one.
@@ -299,13 +262,11 @@ fn times(body: &mut Body) -> Result<Option<u64>, String> {
     match body.take("times") {
         None => Ok(Some(1)),
         Some(Value::String(text)) if text == "always" => Ok(None),
-        Some(value) => match value
-            .as_u64()
-            .filter(|times| (1..=TIMES_MAX).contains(times))
-        {
-            Some(times) => Ok(Some(times)),
-            None => Err(body.fault("times", &value, rule)),
-        },
+        Some(value) => {
+            let times = value.as_u64().filter(|it| (1..=TIMES_MAX).contains(it));
+            let times = times.ok_or_else(|| body.fault("times", &value, rule))?;
+            Ok(Some(times))
+        }
     }
 }
 
@@ -357,8 +318,8 @@ impl On {
         }
     }
 
-    /// Returns the acts that are permitted in `do`. For messages and deliveries, they include the acts on the session
-    /// of the sender or recipient.
+    /// Returns the acts permitted in `do`. For messages and deliveries, this includes the acts on the sender's or
+    /// recipient's session.
     pub(crate) fn acts(self) -> Vec<&'static str> {
         let (own, session) = match self {
             Self::Connect | Self::Api => (

@@ -1,8 +1,7 @@
 //! `/dev/faults`: creates, lists and removes faults, which are meant for tests.
 //!
-//! All shards share the rule and the counters of a fault. If a shard does not respond when a fault is created, the
-//! request fails with 503, and the rule may reach that shard only after the fault has ended. The shard then ignores the
-//! rule.
+//! All shards share a fault's rule and counters. If a shard does not respond when a fault is created, the request fails
+//! with 503, and the rule may reach that shard only after the fault has ended. The shard then ignores the rule.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, fault_id};
 use crate::side::dev::clock::Elapsed;
@@ -51,7 +50,7 @@ impl FaultPage {
         }
     }
 
-    /// Ends the faults whose channel pattern begins with `prefix`. An empty prefix ends all faults. Returns how many
+    /// Ends the faults whose channel pattern starts with `prefix`, or all faults if `prefix` is empty. Returns how many
     /// faults were ended.
     pub(crate) async fn end(&self, prefix: &str) -> usize {
         let mut list = self.faults.lock().await;
@@ -81,11 +80,13 @@ async fn allowed() -> Json<Value> {
 }
 
 async fn make(State(page): State<FaultPage>, body: Bytes) -> Result<Response, Fault> {
-    let (rule, asked) = (fault_rule::parse(Body::parse(&body)?)?, asked(&body)?);
+    let rule = fault_rule::parse(Body::parse(&body)?)?;
+    let asked = serde_json::from_slice(&body);
+    let asked: Value = asked.map_err(|error| format!("the body is not JSON: {error}"))?;
     let mut list = page.faults.lock().await;
     let now_ms = page.elapsed.ms();
     if list.faults.len() >= FAULTS_MAX {
-        // Faults that have ended stay listed until their places are needed for new ones.
+        // Faults that have ended stay listed until their places are needed for new faults.
         list.faults.retain(|fault| !fault.is_over(now_ms));
     }
     if list.faults.len() >= FAULTS_MAX {
@@ -165,9 +166,4 @@ impl Listed {
     }
 }
 
-const NO_SUCH_FAULT: Fault =
-    Fault::new(StatusCode::NOT_FOUND, "no such fault: see GET /dev/faults");
-
-fn asked(bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("the body is not JSON: {error}"))
-}
+const NO_SUCH_FAULT: Fault = Fault::not_found("no such fault: see GET /dev/faults");

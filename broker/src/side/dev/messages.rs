@@ -5,7 +5,7 @@ use crate::side::dev::captures::{Captures, NewestCopies};
 use crate::side::dev::fault_rule;
 use crate::side::dev::request::Parameters;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 use broker_core::shard::{Captured, Glob, Towards};
 use codec::signal::Action;
@@ -64,7 +64,7 @@ async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     }
 }
 
-/// Formats the response. Returns `None` if there are fewer than `min` messages. Messages are written one at a time,
+/// Formats the response, or returns `None` if there are fewer than `min` messages. Messages are written one at a time,
 /// since a payload of a few KiB may take several MiB once parsed.
 fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
     let after = kept.after(wanted.after);
@@ -73,7 +73,7 @@ fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> 
     if rows.len() < min {
         return None;
     }
-    // The next page begins after the last row if this page is full. Otherwise, it begins after the newest message.
+    // If this page is full, the next page starts after its last row. Otherwise, it starts after the newest message.
     let next = match rows.last() {
         Some((number, _)) if rows.len() == wanted.limit => *number,
         Some(_) | None => kept.last().max(wanted.after),
@@ -157,17 +157,15 @@ fn ends(copy: &Captured) -> (&str, Option<&str>) {
 const PARAMETERS: [&str; 8] = [
     "channel", "action", "from", "to", "after", "limit", "min", "wait",
 ];
-const NOT_KEPT: Fault = Fault::new(
-    StatusCode::CONFLICT,
-    "no messages are kept: dev_capture is false in the configuration",
-);
+const NOT_KEPT: Fault =
+    Fault::conflict("no messages are kept: dev_capture is false in the configuration");
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 const MASTER: &str = "MASTER";
 
-// Summaries of payloads, meant for tests. Payloads are session descriptions or candidates.
+// Payload summaries, meant for tests. Payloads are session descriptions or candidates.
 
-/// Decodes JSON that is encoded in base64. Returns `None` for any other payload.
+/// Decodes base64-encoded JSON. Returns `None` for any other payload.
 pub(crate) fn decoded(payload: &str) -> Option<Value> {
     let bytes = base64_simd::STANDARD.decode_to_vec(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -218,7 +216,7 @@ fn media(sdp: &str) -> Vec<String> {
     sections.iter().map(Section::words).collect()
 }
 
-/// A media section of an SDP. It begins with `m=`.
+/// A media section of an SDP, which starts with an `m=` line.
 struct Section<'a> {
     kind: &'a str,
     format: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! Bodies and parameters of requests to `/dev`. Errors name the key and its permitted values.
+//! Parses the bodies and parameters of requests to `/dev`. Errors state the key and its permitted values.
 
 use crate::terminal::nearest;
 use broker_core::settings::value::duration;
@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A JSON object. Keys are removed from it as they are parsed.
+/// A JSON object whose keys are removed as they are parsed.
 #[derive(Debug)]
 pub(crate) struct Body {
     /// Path of the object within the body, such as `do.refuse.`. Empty for the body itself.
@@ -19,8 +19,8 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Parses a request body, which must be a JSON object. An empty body counts as an empty object. Any other body
-    /// fails with a text for the client.
+    /// Parses a request body, which must be a JSON object. An empty body counts as an empty object. For any other body,
+    /// returns an error message for the client.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Ok(Self::of("", Map::new()));
@@ -56,14 +56,14 @@ impl Body {
                 .map(Some)
                 .map_err(|rule| self.fault(key, &Value::String(text), &rule)),
             Some(other) => {
-                // The error for a number or a list states the same rule as the error for an empty text.
+                // The error for a number or a list states the same rule as the error for an empty string.
                 let rule = read("").err().unwrap_or_else(|| "must be a text".into());
                 Err(self.fault(key, &other, &rule))
             }
         }
     }
 
-    /// Removes a key and returns its value, a time span, in milliseconds. Fails if the value is not a time span or is
+    /// Removes a key and returns its value as a time span in milliseconds. Fails if the value is not a time span or is
     /// out of range.
     pub(crate) fn span(
         &mut self,
@@ -73,7 +73,7 @@ impl Body {
         self.text(key, |text| duration(text, range))
     }
 
-    /// Removes a key and returns its value, an integer. Fails if the value is not an integer or is out of range.
+    /// Removes a key and returns its value as an integer. Fails if the value is not an integer or is out of range.
     pub(crate) fn number(
         &mut self,
         key: &str,
@@ -89,8 +89,8 @@ impl Body {
             .ok_or_else(|| self.fault(key, &value, &rule()))
     }
 
-    /// Removes a key and returns its value, an object. If the key is absent, returns an empty object. Fails if the
-    /// value is not an object.
+    /// Removes a key and returns its value as an object, or an empty object if the key is absent. Fails if the value is
+    /// not an object.
     pub(crate) fn object(&mut self, key: &str) -> Result<Self, String> {
         let path = format!("{}{key}.", self.path);
         match self.take(key) {
@@ -125,7 +125,7 @@ impl Body {
         Ok((name, body))
     }
 
-    /// Checks that all keys have been removed. The error names the first unknown key and the permitted keys.
+    /// Checks that all keys have been removed. The error states the first unknown key and the permitted keys.
     pub(crate) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
@@ -167,7 +167,7 @@ impl Parameters {
             let (name, value) = (decode(name).map_err(bad)?, decode(value).map_err(bad)?);
             if !allowed.contains(&&*name) {
                 let nearest = nearest(&name, allowed);
-                let name: String = name.chars().take(SHOWN_MAX).collect();
+                let name = excerpt(&name);
                 let allowed = allowed.join(", ");
                 return Err(format!(
                     "{name}: unknown parameter; expected {allowed}{nearest}"
@@ -207,7 +207,8 @@ impl Parameters {
         number.map(Some).ok_or_else(rule)
     }
 
-    /// Parses the parameter `wait`. The default is zero. Fails if the value is not a time span or exceeds [`WAIT_MAX`].
+    /// Parses the `wait` parameter, which defaults to zero. Fails if the value is not a time span or exceeds
+    /// [`WAIT_MAX`].
     pub(crate) fn wait(&self) -> Result<Duration, String> {
         let most = u64::try_from(WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let ms = self.text("wait").map(|text| duration(text, 0..=most));
@@ -216,14 +217,12 @@ impl Parameters {
     }
 }
 
-/// Maximum time that a request may wait. It is a few seconds shorter than the deadline of a connection.
+/// Maximum time that a request may wait, a few seconds less than the deadline of a connection.
 const WAIT_MAX: Duration = Duration::from_secs(25);
-
-const SHOWN_MAX: usize = 80;
 
 // Suggestions for misspelt names.
 
-/// Lists the permitted names. If one of them is similar to `written`, suggests that name.
+/// Lists the permitted names and, if one of them is similar to `written`, suggests it.
 pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     format!("expected {}{}", names.join(", "), nearest(written, &names))

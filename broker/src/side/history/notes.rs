@@ -1,8 +1,8 @@
-//! Marks of process events, and causes that have ended. Both are stored as JSON in slots.
+//! Marks for process events, and causes of problems that have ended. Both are stored as JSON in slots.
 //!
-//! If there are too many marks, the oldest one is evicted. If there are too many causes, the oldest one of the account
-//! with the most causes is evicted, so an account cannot crowd out the causes of others. Age is determined by sequence
-//! numbers rather than by times.
+//! When there are too many marks, the oldest one is evicted. When there are too many causes, the oldest one from the
+//! account with the most causes is evicted, so no account can crowd out the causes of others. Age is determined by
+//! sequence numbers rather than by times.
 
 use crate::limits::{
     HISTORY_CAUSES_MAX, HISTORY_CAUSES_SHOWN_MAX, HISTORY_MARKS_MAX, HISTORY_MARKS_SHOWN_MAX,
@@ -21,13 +21,13 @@ use std::io;
 pub enum MarkKind {
     /// The process has started.
     Start,
-    /// The process has ended, either normally or with an error.
+    /// The process has stopped, either normally or with an error.
     Stop,
     /// A previous process ended without recording that it stopped.
     Killed,
     /// Files were reloaded, or a reload was rejected.
     Reload,
-    /// A drain has begun.
+    /// A drain has started.
     Drain,
     /// The node has gained or lost slots of the cluster.
     Slots,
@@ -42,7 +42,7 @@ pub(crate) struct Mark {
     pub(crate) says: String,
 }
 
-/// The cause of a problem. It replaces an earlier cause with the same id.
+/// The cause of a problem. Replaces any earlier cause with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// A stable id of at most about 200 bytes.
@@ -81,22 +81,7 @@ pub struct Blamed {
     pub value: String,
 }
 
-impl Mark {
-    /// Returns the texts that may be truncated to make the note fit into its slot.
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.says]
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        value!({ "at": self.at, "kind": self.kind, "says": self.says })
-    }
-}
-
 impl Cause {
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.says, &mut self.title, &mut self.cause.value]
-    }
-
     pub(crate) fn json(&self) -> Value {
         let moment = |ms: u64| codec::calendar::rfc3339(ms);
         value!({
@@ -142,8 +127,7 @@ pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     newest(slots, &CAUSES, HISTORY_CAUSES_SHOWN_MAX, fits)
 }
 
-/// Reads the notes of a region. `fits` returns the time of each note to include. Returns the newest of these notes,
-/// sorted by time.
+/// Returns the newest notes of a region, sorted by time. `fits` returns a note's time, or `None` to skip the note.
 fn newest<T: for<'b> Deserialize<'b>>(
     slots: &Slots,
     region: &Region,
@@ -221,16 +205,15 @@ impl Notes {
         notes
     }
 
-    /// Returns when an earlier process started, if that process did not record that it ended.
+    /// Returns when an earlier process started, if that process did not record that it stopped.
     pub(crate) fn unended(&self) -> Option<u64> {
         let life = self.life.as_ref()?;
         (life.kind == MarkKind::Start).then_some(life.at)
     }
 
     pub(crate) fn mark(&mut self, slots: &Slots, mark: &Mark) -> io::Result<()> {
-        let Some(body) = fitted(mark.clone(), Mark::texts, MARKS.body_max()) else {
-            return Ok(());
-        };
+        let body = fitted(mark.clone(), |it| vec![&mut it.says], MARKS.body_max());
+        let Some(body) = body else { return Ok(()) };
         let number = self.numbers[0] + 1;
         let place = usize::try_from(number % MARKS.slots as u64).unwrap_or(0);
         slots.write(&MARKS, place, number, &body)?;
@@ -242,9 +225,12 @@ impl Notes {
     }
 
     pub(crate) fn cause(&mut self, slots: &Slots, cause: &Cause) -> io::Result<()> {
-        let Some(body) = fitted(cause.clone(), Cause::texts, CAUSES.body_max()) else {
-            return Ok(());
-        };
+        let body = fitted(
+            cause.clone(),
+            |it| vec![&mut it.says, &mut it.title, &mut it.cause.value],
+            CAUSES.body_max(),
+        );
+        let Some(body) = body else { return Ok(()) };
         let kept = Kept::of(cause);
         let place = self.place(kept);
         slots.write(&CAUSES, place, self.numbers[1] + 1, &body)?;
@@ -253,8 +239,8 @@ impl Notes {
         Ok(())
     }
 
-    /// Selects the slot for a cause: the slot that the cause already has, otherwise a free one. If there is no free
-    /// slot, selects the slot with the oldest cause of the account that has the most causes.
+    /// Selects the slot for a cause: the slot that the cause already has, otherwise a free one. If no slot is free,
+    /// selects the one with the oldest cause from the account that has the most causes.
     fn place(&self, cause: Kept) -> usize {
         let own = self.causes.iter().find(|(_, kept)| kept.id == cause.id);
         if let Some((place, _)) = own {
@@ -275,8 +261,8 @@ impl Notes {
         oldest.map_or(0, |(place, _)| *place)
     }
 
-    /// Erases the marks and causes that `fits` selects by their time and their text. For a cause, the time is when its
-    /// last event occurred. Returns how many were erased.
+    /// Erases the marks and causes for which `fits` returns `true`, given their time and their text. A cause's time is
+    /// the time of its last event. Returns how many were erased.
     pub(crate) fn forget(&mut self, slots: &Slots, fits: &dyn Fn(u64, &str) -> bool) -> usize {
         let mut erased = 0;
         for region in [MARKS, CAUSES] {
@@ -311,7 +297,7 @@ impl Notes {
     }
 }
 
-/// Formats a note as JSON of limited size, truncating its longest texts. Returns `None` if the note cannot be made to
+/// Formats a note as JSON of limited size. Truncates its longest `texts`. Returns `None` if the note cannot be made to
 /// fit.
 fn fitted<T: Serialize>(
     mut note: T,

@@ -1,9 +1,9 @@
 //! Rows of metrics, and the three resolutions at which they are stored. A row covers a time span and has one number per
 //! column.
 //!
-//! The time of a row is the wall-clock time at which it started. If the clock was set back, rows from before and after
-//! the change may have equal times. Neither hides the other, and their counts are added when they are merged. Rows are
-//! evicted by sequence number rather than age, so none is evicted if the clock is briefly set forward.
+//! A row's time is the wall-clock time at which it started. If the clock is set back, rows from before and after the
+//! change may have equal times. Both are kept, and their counts are added when they are merged. Rows are evicted by
+//! sequence number rather than age, so setting the clock forward for a moment evicts none of them.
 
 use crate::side::history::slots::{REGIONS, Region, Slots};
 use broker_core::event::Histogram;
@@ -50,8 +50,8 @@ pub(crate) const COLUMNS: [(&str, Merge); 25] = [
     ("deliveryP99Us", Merge::Most),
 ];
 
-/// Columns that contain quantiles. An entry has the name of the column, the index of a histogram (0: set-up, 1:
-/// delivery), the quantile, and the divisor that converts microseconds to the unit of the column.
+/// Columns that contain quantiles. Each entry consists of the column's name, the index of a histogram (0: set-up, 1:
+/// delivery), the quantile, and the divisor that converts microseconds to the column's unit.
 const QUANTILES: [(&str, usize, f64, f64); 4] = [
     ("setupP50Ms", 0, 0.5, 1e3),
     ("setupP99Ms", 0, 0.99, 1e3),
@@ -171,7 +171,7 @@ const fn step(id: u8, ms: u64, offset: usize, slots: usize) -> Step {
 const FINE: Step = step(1, 2_000, REGIONS, 1800);
 const MINUTES: Step = step(2, 60_000, FINE.region.end(), 24 * 60);
 const QUARTERS: Step = step(3, 900_000, MINUTES.region.end(), 30 * 24 * 4);
-/// The resolutions: rows of two seconds for an hour, of one minute for a day, and of 15 minutes for 30 days.
+/// The resolutions: two-second rows for an hour, one-minute rows for a day, and 15-minute rows for 30 days.
 pub(crate) const STEPS: [Step; 3] = [FINE, MINUTES, QUARTERS];
 
 pub(crate) const RING_BYTES: usize = QUARTERS.region.end();
@@ -192,8 +192,8 @@ pub(crate) struct Open {
     step: &'static Step,
     /// Sequence number of the slot that is being written.
     number: u64,
-    /// The last row of an earlier process. It may be incomplete.
-    before: Option<Row>,
+    /// The last row of an earlier process, which may be incomplete.
+    pub(crate) before: Option<Row>,
     own: Option<Tick>,
 }
 
@@ -213,12 +213,8 @@ impl Open {
         }
     }
 
-    pub(crate) fn before(&self) -> Option<Row> {
-        self.before
-    }
-
     /// Adds the metrics of a tick and writes the row. At the finest resolution, each tick is a row of its own. At the
-    /// others, all ticks of a step share a row.
+    /// other resolutions, all ticks of a step share a row.
     pub(crate) fn add(&mut self, slots: &Slots, tick: &Tick) -> io::Result<()> {
         let step_of = |row: &Row| row.at_ms / self.step.ms;
         let open = self.own.as_ref().map(|own| &own.row);

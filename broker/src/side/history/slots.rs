@@ -1,13 +1,12 @@
-//! A file of fixed-size slots. Each slot has a checksum. Slots are written in place and are not synced.
+//! A file of fixed-size slots, each with a checksum. Slots are written in place and are not synced.
 //!
 //! ```text
 //!  0    head: the name of the format and its version
 //!  4096 regions, each of slots of one size:  checksum 4 | version 1 | region 1 | length 2 | number 8 | body | zeros
 //! ```
 //! All numbers are little-endian. The checksum is a prefix of the SHA-256 of the rest of the slot. Readers skip slots
-//! that were left incomplete when the process was killed or power was lost. The size of a page is a multiple of the
-//! size of each slot. A slot of up to 512 bytes therefore never crosses a sector boundary, at which a disk may tear a
-//! write.
+//! that were left incomplete when the process was killed or power was lost. The page size is a multiple of every slot
+//! size, so a slot of up to 512 bytes never crosses a sector boundary, where a disk may tear a write.
 
 use crate::side::shared_state::Shared;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -40,13 +39,13 @@ impl Region {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot<'b> {
     pub(crate) place: usize,
-    /// The sequence number. It is greater than that of every slot written to this region before.
+    /// The sequence number, which is greater than that of any slot previously written to this region.
     pub(crate) number: u64,
     pub(crate) body: &'b [u8],
 }
 
-/// A file of slots, or its equivalent in memory. A process has one instance per file. One thread writes to it; others
-/// read it.
+/// A file of slots, or its equivalent in memory. A process has one instance per file, which one thread writes and other
+/// threads read.
 #[derive(Debug)]
 pub(crate) struct Slots {
     of: Medium,
@@ -120,7 +119,7 @@ impl Slots {
         self.put(region.offset + place * region.bytes, &slot)
     }
 
-    /// Overwrites a slot with zeros. For errors, see [`Self::write`].
+    /// Overwrites a slot with zeros. Fails in the same cases as [`Self::write`].
     pub(crate) fn erase(&self, region: &Region, place: usize) -> io::Result<()> {
         let zeros = vec![0; region.bytes];
         self.put(region.offset + place * region.bytes, &zeros)
@@ -178,7 +177,7 @@ impl Slots {
         }
     }
 
-    /// Fills `to` with the bytes at `offset`. Returns how many bytes were read. At the end of the file, this may be
+    /// Reads the bytes at `offset` into `to`. Returns how many bytes were read, which at the end of the file may be
     /// fewer than requested.
     fn get(&self, offset: usize, to: &mut [u8]) -> usize {
         match &self.of {
@@ -221,7 +220,7 @@ fn checksum(slot: &[u8]) -> [u8; 4] {
     sum.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
-/// Magic bytes of the file. They include the version.
+/// Magic bytes of the file, including the version.
 const MAGIC: &[u8; 16] = b"heliograph hist1";
 const VERSION: u8 = 1;
 const HEAD: usize = 16;

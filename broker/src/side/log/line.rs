@@ -67,7 +67,7 @@ fn connection_end(end: &ConnectionEnd) {
     let broken = matches!(reason, EndReason::ProtocolError(_));
     info!(
         target: TARGET,
-        role = word(*role),
+        role = role_word(*role),
         client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
         channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
         %remote,
@@ -86,12 +86,8 @@ fn connection_end(end: &ConnectionEnd) {
 }
 
 fn write_forbidden(sum: Forbidden) {
-    let Forbidden {
-        connections,
-        forbidden,
-        waits,
-    } = sum;
-    if waits {
+    let (connections, forbidden) = (sum.connections, sum.forbidden);
+    if sum.waits {
         warn!(target: TARGET,
             forbidden,
             connections,
@@ -126,7 +122,7 @@ fn write_unaccepted(message: &UnacceptedMessage) {
         reason = reason.label(),
         says = &*reason.says(*bytes, *most),
         action = action.map_or("unknown", Action::as_str),
-        role = word(*role),
+        role = role_word(*role),
         client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
         channel = cut(channel, ID_CHARS),
         %remote,
@@ -157,7 +153,7 @@ fn write_superseded(superseded: &Superseded) {
     }
     info!(
         target: TARGET,
-        role = word(*role),
+        role = role_word(*role),
         client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
         channel = cut(channel, ID_CHARS),
         %remote,
@@ -168,7 +164,7 @@ fn write_superseded(superseded: &Superseded) {
     );
 }
 
-fn word(role: Role) -> &'static str {
+pub(crate) fn role_word(role: Role) -> &'static str {
     match role {
         Role::Master => "master",
         Role::Viewer => "viewer",
@@ -335,7 +331,7 @@ pub(crate) fn by_account(
     );
 }
 
-fn cut(text: &str, chars: usize) -> &str {
+pub(crate) fn cut(text: &str, chars: usize) -> &str {
     let end = text
         .char_indices()
         .nth(chars)
@@ -345,10 +341,10 @@ fn cut(text: &str, chars: usize) -> &str {
 
 pub(crate) const TARGET: &str = "broker::journal";
 const ID_CHARS: usize = 64;
-/// Maximum number of characters of an ARN, or of a request's method and path, in a log line. Enough for an ARN with a
-/// channel name of up to 190 characters.
+/// Maximum number of characters that a log line shows of an ARN, or of a request's method and path. Enough for an ARN
+/// with a channel name of up to 190 characters.
 const ARN_CHARS: usize = 256;
-/// Maximum number of characters of the list of policies that refused a connection, in a log line.
+/// Maximum number of characters that a log line shows of the list of policies that refused a connection.
 const REFUSED_BY_CHARS: usize = 256;
 const ERROR_CHARS: usize = 512;
 

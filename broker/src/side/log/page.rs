@@ -1,6 +1,6 @@
-//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches recent log lines, from newest to
-//! oldest. Searches all nodes, unless the scope is `node`. With `before`, returns the next page, which contains only
-//! lines of this node.
+//! `GET /log?level=&since=&until=&search=&channel=&limit=&before=&scope=`: searches recent log lines on all nodes or,
+//! if the scope is `node`, on this node. Lines are sorted from newest to oldest. With `before`, returns the next page,
+//! which contains only this node's lines.
 
 use crate::edge::turn::calendar;
 use crate::limits::LOG_LINES_ANSWERED_MAX;
@@ -66,7 +66,7 @@ impl Wanted {
         })
     }
 
-    /// Returns whether a line matches the search. The caller checks the level and the number of the line.
+    /// Returns whether a line matches the search. The caller checks the line's level and number.
     fn fits(&self, line: &Line) -> bool {
         let is_of = |channel: &String| of_channel(&line.text, channel);
         (self.since..=self.until).contains(&line.at)
@@ -106,7 +106,7 @@ impl Wanted {
     }
 }
 
-/// Returns whether a line, in either log format, has a field that names this channel.
+/// Returns whether a line, in either log format, has a `channel` field with this value.
 fn of_channel(text: &str, channel: &str) -> bool {
     let quoted = Value::from(channel).to_string();
     text.contains(&format!(" channel={quoted}")) || text.contains(&format!("\"channel\":{quoted}"))
@@ -211,7 +211,7 @@ fn field_starts(text: &str) -> Vec<(usize, usize)> {
                 {
                     starts.push((start, place));
                     is_quoted = text.as_bytes().get(place + 1) == Some(&b'"');
-                    // The next byte is the opening quotation mark. It must not count as a closing one.
+                    // The next byte is the opening quotation mark, which must not count as a closing one.
                     is_escaped = is_quoted;
                 }
             }

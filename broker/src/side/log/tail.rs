@@ -2,7 +2,7 @@
 
 use crate::edge::turn::calendar;
 use crate::limits::{LOG_BYTES_KEPT_MAX, LOG_LINES_SHOWN_MAX, LOG_WARNINGS_BYTES_KEPT_MAX};
-use crate::side::feed::{Bell, Feed, Position};
+use crate::side::feed::{Bell, Feed, FeedKind, Position};
 use crate::side::shared_state::Shared;
 use broker_core::time::Wall;
 use serde_json::{Value, json as value};
@@ -51,7 +51,7 @@ impl Default for LogTail {
         };
         Self {
             lines: Shared::new(lines),
-            feed: Feed::of_events(&bell),
+            feed: Feed::of(FeedKind::Events, &bell),
             bell,
         }
     }
@@ -60,16 +60,26 @@ impl Default for LogTail {
 impl LogTail {
     /// Stores a line that has been written. Called only by the log thread.
     pub(crate) fn push(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        let line = line.trim_end();
-        if line.is_empty() {
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end();
+        if text.is_empty() {
             return;
         }
         let mut lines = self.lines.lock();
-        lines.push(line);
-        // The lock is held while the line is sent, so that a watcher gets each line exactly once: either among the
+        let line = Arc::new(Line {
+            seq: lines.next,
+            at: calendar(),
+            level: level(text),
+            text: text.into(),
+        });
+        lines.next += 1;
+        if matches!(line.level, "ERROR" | "WARN") {
+            lines.warnings.push(Arc::clone(&line));
+        }
+        lines.all.push(Arc::clone(&line));
+        // The lock is held while the line is sent, so that a watcher receives each line exactly once: either among the
         // recent lines or as an event.
-        self.feed.send("log", || line_json(level(line), line));
+        self.feed.send("log", || line_json(line.level, text));
     }
 
     /// Returns the bell that wakes the event streams of the process. The log rings it for each new line, and other
@@ -100,7 +110,7 @@ impl LogTail {
         all.map(Arc::clone).collect()
     }
 
-    /// Erases the lines that `fits` selects by their time and text. Returns how many were erased.
+    /// Erases the lines for which `fits` returns `true`, given their time and text. Returns how many were erased.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let before = self.newest_first().len();
         let mut lines = self.lines.lock();
@@ -121,22 +131,6 @@ impl LogTail {
 impl Line {
     fn bytes(&self) -> usize {
         self.text.len() + PLACES_BYTES
-    }
-}
-
-impl Lines {
-    fn push(&mut self, text: &str) {
-        let line = Arc::new(Line {
-            seq: self.next,
-            at: calendar(),
-            level: level(text),
-            text: text.into(),
-        });
-        self.next += 1;
-        if matches!(line.level, "ERROR" | "WARN") {
-            self.warnings.push(Arc::clone(&line));
-        }
-        self.all.push(line);
     }
 }
 
@@ -161,15 +155,15 @@ impl Ring {
     }
 }
 
-/// Memory that a line takes beyond its text, in bytes: its allocation and an entry in each ring. Includes the unused
-/// capacity of the rings, which double when they grow.
+/// Memory that a line takes in addition to its text, in bytes: its allocation and an entry in each ring. Includes the
+/// unused capacity of the rings, which double when they grow.
 const PLACES_BYTES: usize = 128;
 
 fn line_json(level: &str, text: &str) -> Value {
     value!({ "level": level, "text": text })
 }
 
-/// Returns the level of a line in either log format, or `INFO` if the line states none.
+/// Returns the level of a line in either log format, or `INFO` if the line has none.
 pub(crate) fn level(line: &str) -> &'static str {
     let word = match line.split_once("\"level\":\"") {
         Some((_, rest)) if line.starts_with('{') => rest.split('"').next(),

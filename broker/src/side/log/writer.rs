@@ -1,9 +1,9 @@
 //! The log thread, which formats queued items and writes them in batches.
 //!
-//! A batch contains queued lines with a total size of up to [`BATCH_BYTES`], and is written with a single call. After
-//! writing, the thread sleeps for [`GATHER`] while new lines are queued, so shards need not wake it. A line that
-//! follows a quiet period is written at once, while a busy shard needs neither a system call nor a wake-up per line.
-//! Lines are written in the order in which they were queued.
+//! A batch contains up to [`BATCH_BYTES`] of queued lines and is written with a single call. After writing, the thread
+//! sleeps for [`GATHER`] while new lines accumulate in the queue, so shards need not wake it. A line that follows a
+//! quiet period is written at once, while a busy shard needs neither a system call nor a wake-up per line. Lines are
+//! written in the order in which they were queued.
 
 use crate::side::log::line::TARGET;
 use crate::side::log::{Item, LogMemory, Places, line};
@@ -47,16 +47,15 @@ pub(crate) fn write_all(
 /// The lines of one write. Their places in the queue are released once they have been written.
 ///
 /// If the sink accepts only part of a batch (as on a full disk), the audit lines of changes are kept and written again
-/// later. All other lines are dropped and counted. Changes are refused until a retry succeeds. A retry begins with a
+/// later. All other lines are dropped and counted. Changes are refused until a retry succeeds. Each retry starts with a
 /// line that states how many lines were dropped.
 struct Batch<'p, W> {
     bytes: Vec<u8>,
-    /// The offset in `bytes` at which each line ends. For the audit line of a change, also contains the account of the
-    /// change.
+    /// The offset in `bytes` at which each line ends and, for the audit line of a change, the account of the change.
     ends: Vec<(usize, Option<Account>)>,
-    /// Number of bytes at the start of the batch that are left from a failed write.
+    /// Number of bytes at the start of the batch that are left over from a failed write.
     held: usize,
-    /// Number of places in the queue to release after the write, not counting those of audit lines.
+    /// Number of queue places to release after the write, not counting the places of audit lines.
     lines: usize,
     line: Vec<u8>,
     /// Whether the last write ended in the middle of a line.
@@ -179,7 +178,7 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Starts to refuse changes after a failed write. The reason is recorded only in the log's memory, since the sink
+    /// Starts refusing changes after a failed write. The reason is recorded only in the log's memory, since the sink
     /// cannot be written to.
     fn fails(&mut self, taken: usize, error: &io::Error) -> usize {
         if !self.places.failing.swap(true, Ordering::Relaxed) {
@@ -192,8 +191,8 @@ impl<'p, W: Write> Batch<'p, W> {
         taken
     }
 
-    /// Removes the lines within the first `taken` bytes, which have been written. Of the remaining lines, only the
-    /// audit lines of changes are kept.
+    /// Removes the lines within the first `taken` bytes, which have been written. Of the remaining lines, keeps only
+    /// the audit lines of changes.
     fn settle(&mut self, taken: usize) {
         let (mut from, mut held) = (0, 0);
         let bytes = &mut self.bytes;

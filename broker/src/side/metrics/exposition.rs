@@ -22,7 +22,9 @@ impl Format {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
             let weight = parts.find_map(|part| part.strip_prefix("q="));
-            let weight = weight.map_or(1.0, weight_of);
+            // A quality value (RFC 9110, section 12.4.2). An invalid one counts as 0.
+            let weight = weight.map_or(Some(1.0), |text| text.parse().ok());
+            let weight = weight.filter(|it| (0.0..=1.0).contains(it)).unwrap_or(0.0);
             match kind.as_str() {
                 "application/openmetrics-text" => open_metrics = open_metrics.max(weight),
                 "text/plain" | "text/*" | "*/*" => text = text.max(weight),
@@ -44,17 +46,7 @@ impl Format {
     }
 }
 
-/// Parses a quality value (RFC 9110, section 12.4.2). An invalid one counts as 0.
-fn weight_of(text: &str) -> f32 {
-    let weight: f32 = text.parse().unwrap_or_default();
-    if (0.0..=1.0).contains(&weight) {
-        weight
-    } else {
-        0.0
-    }
-}
-
-/// A metric, with a function that reads its samples from a view `V` and writes them.
+/// A metric, with a function that writes the metric's samples from a view `V`.
 pub(crate) struct Row<V> {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
@@ -62,9 +54,9 @@ pub(crate) struct Row<V> {
     pub(crate) samples: fn(&V, &mut Samples<'_>),
 }
 
-/// Defines a table of metrics for a view. Each metric has a type, a name, a help text and samples. The samples are
-/// given by a function of the view and [`Samples`], or by a shorthand. `[counter x]`, `[gauge x]`, `[edge x]` and
-/// `[edge x by label: a b]` stand for sums over all shards, and `[most x]` for the maximum over all shards.
+/// Defines a metrics table for a view. Each metric has a type, a name, a help text and samples. The samples are either
+/// a function of the view and [`Samples`], or a shorthand. `[counter x]`, `[gauge x]`, `[edge x]` and `[edge x by
+/// label: a b]` are sums over all shards, and `[most x]` is the maximum over all shards.
 macro_rules! metrics {
     ($view:ty: $($kind:ident $name:ident $help:literal $samples:tt)*) => {
         &[$(Row::<$view> {
@@ -89,7 +81,7 @@ pub(crate) use metrics;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A number that only increases. The name of the metric ends in `_total`.
+    /// A number that only increases. The metric's name ends in `_total`.
     Counter,
     /// A number that can increase and decrease.
     Gauge,
@@ -115,8 +107,8 @@ impl From<f64> for Number {
     }
 }
 
-/// An exemplar: one of the events counted in a histogram bucket. Has the event's labels, its duration in seconds, and
-/// the time when it ended, in seconds since 1970.
+/// An exemplar: one of the events counted in a histogram bucket, with its labels, its duration in seconds, and the time
+/// when it ended, in seconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Example {
     pub(crate) labels: [(&'static str, String); 2],
@@ -178,25 +170,23 @@ impl Samples<'_> {
             let bound = bound.map_or_else(|| "+Inf".to_owned(), |us| seconds(us).to_string());
             self.sample("_bucket", &[("le", &bound)], below.into());
             if self.format == Format::OpenMetrics
-                && let Some(example) = example(place)
+                && let Some(Example {
+                    labels,
+                    seconds,
+                    at,
+                }) = example(place)
             {
-                self.exemplar(&example);
+                self.text.truncate(self.text.trim_end().len());
+                let [(one, first), (two, second)] = labels.map(|(name, it)| (name, escaped(&it)));
+                let labels = format!("{one}=\"{first}\",{two}=\"{second}\"");
+                put(
+                    self.text,
+                    format_args!(" # {{{labels}}} {seconds} {at:.3}\n"),
+                );
             }
         }
         self.sample("_sum", &[], seconds(histogram.sum_us).into());
         self.sample("_count", &[], below.into());
-    }
-
-    fn exemplar(&mut self, example: &Example) {
-        let [(one, first), (two, second)] = &example.labels;
-        let Example { seconds, at, .. } = example;
-        self.text.truncate(self.text.trim_end().len());
-        let (first, second) = (escaped(first), escaped(second));
-        let labels = format_args!("{one}=\"{first}\",{two}=\"{second}\"").to_string();
-        put(
-            self.text,
-            format_args!(" # {{{labels}}} {seconds} {at:.3}\n"),
-        );
     }
 
     fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], number: Number) {

@@ -21,7 +21,7 @@ use strum::{VariantArray, VariantNames};
 pub struct ProcessState {
     /// The number of lines and entries that the log has dropped.
     pub log_dropped: u64,
-    /// The name of the profile, which sets the limits.
+    /// The name of the profile that sets the limits.
     pub profile: &'static str,
     /// The name of the I/O engine that the shards use.
     pub engine: &'static str,
@@ -45,8 +45,8 @@ pub struct ProcessState {
     pub providers: ProvidersReport,
     /// When the device authorities expire. Empty if none are configured.
     pub authorities: AuthoritiesReport,
-    /// The nodes whose credentials files differ from this node's, each with the number of seconds since they began to
-    /// differ. Also contains this node, with 0 seconds.
+    /// The nodes whose credentials files differ from this node's, each with the number of seconds since the difference
+    /// was first seen. Includes this node, with 0 seconds.
     pub differing: Vec<(String, u64)>,
     /// The results of reloads.
     pub reloads: BTreeMap<&'static str, Reload>,
@@ -113,8 +113,8 @@ impl ProcessState {
     }
 }
 
-/// The metrics of the process, in the order of the output. Metrics of the cluster are 0 without a cluster. Metrics of
-/// hooks, providers and authorities are omitted if none are configured.
+/// The process metrics, in output order. Without a cluster, the cluster metrics are 0. The metrics of hooks, providers
+/// and authorities are omitted if none are configured.
 pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge heliograph_cluster_members "Nodes that belong to the cluster and are expected to run"
         (|it, to| to.one(it.of_cluster(ClusterView::members)))
@@ -278,14 +278,14 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
 
-/// Returns the number of open descriptors according to `/proc`, not counting the one that reads the list. Returns 0 if
-/// there is no `/proc`.
+/// Returns the number of open descriptors listed in `/proc`, not counting the one that reads the list, or 0 if there is
+/// no `/proc`.
 fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
 }
 
-// Device authorities, identified by their subject and the beginning of their key's fingerprint. The subject alone is
-// not enough, since it stays the same when an authority is renewed.
+// Device authorities, identified by their subject and the start of their key's fingerprint. The subject alone is not
+// enough, since it stays the same when an authority is renewed.
 
 /// When the device authorities and their revocation lists expire.
 #[derive(Clone, Debug, Default)]
@@ -298,8 +298,8 @@ struct Ends {
 }
 
 impl AuthoritiesReport {
-    /// Collects the times when the authorities in force expire. Of several certificates with the same key, the one that
-    /// expires last counts.
+    /// Collects the expiry times of the authorities in force. If several certificates have the same key, the latest
+    /// expiry is used.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();
         let authorities = credentials.things().into_iter();

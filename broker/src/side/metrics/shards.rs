@@ -1,12 +1,12 @@
-//! Metrics of the shards. Most are sums over the snapshots of the shards' state machines. The others come from the
-//! edges, which do the I/O of the shards.
+//! Shard metrics. Most are sums over the snapshots of the shards' state machines. The others come from the edges, which
+//! do the shards' I/O.
 
 use crate::edge::{EdgeCounts, Scraped};
 use crate::side::metrics::exposition::{Example, Kind, Row, Samples, metrics, seconds};
 use broker_core::cluster::link::{LinkFigures, PeerLinks};
 use broker_core::event::{
     self, AuthFailure, ConnectionRole, LARGE_FRAMES, Outcome, PlayerOutcome, ROLES, Requested,
-    STATUS, SessionOutcome, UpgradeOutcome, UpgradeRole, sign_ins,
+    STATUS, SessionOutcome, UpgradeOutcome, sign_ins,
 };
 use broker_core::journal::{EndReason, Unaccepted};
 use broker_core::machine::PassFailure;
@@ -121,11 +121,11 @@ pub(crate) const METRICS: &[Row<MetricsView>] = metrics! { MetricsView:
     Counter heliograph_signature_bytes_total "Bytes of canonical requests and bodies hashed to check signatures"
         [counter hashed_bytes]
     Counter heliograph_log_suppressed_total
-        "Refusals that were not logged because there were too many within a second" [counter log_suppressed]
+        "Log entries, mostly refusals, that were not written because of rate limits" [counter log_suppressed]
     Counter heliograph_audit_refused_total "Changes refused because the log had no place for their audit line"
         [counter audit_refused]
     Counter heliograph_upgrades_total "Requests for a WebSocket by role and what became of them" (|it, to| {
-        let labels = [("role", UpgradeRole::LABELS), ("outcome", UpgradeOutcome::LABELS)];
+        let labels = [("role", &ROLES[..]), ("outcome", UpgradeOutcome::LABELS)];
         to.crossed(labels, &it.sum.counters.upgrades);
     })
     Counter heliograph_http_requests_total "HTTP requests by operation and the status of their answer" (|it, to| {

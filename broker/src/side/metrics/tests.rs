@@ -7,8 +7,9 @@ use crate::side::metrics::{process, shards};
 use crate::side::read_files::Reload;
 use crate::side::shared_state::Status;
 use broker_core::cluster::link::{Death, LinkFigures, LinkTable, PeerLinks};
-use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
+use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome};
 use broker_core::id::ShardId;
+use codec::signal::Role;
 use codec::sigv4::Reason;
 
 fn report() -> Report {
@@ -164,7 +165,7 @@ fn has(text: &str, series: &str) {
 fn counters_have_their_labels() {
     let mut snapshot = Snapshot::default();
     let counters = &mut snapshot.counters;
-    counters.upgrade(UpgradeRole::Viewer, UpgradeOutcome::NotFound);
+    counters.upgrade(Role::Viewer, UpgradeOutcome::NotFound);
     counters.request(Requested::Unknown, 404);
     for status in [200, 200, 403] {
         counters.request(Requested::AssumeRole, status);

@@ -1,4 +1,5 @@
-//! `/problems`: the causes on all nodes, the details of one cause, and the operator's mark that a cause is known.
+//! `/problems`: lists the causes on all nodes, shows the details of one cause, and lets operators mark a cause as
+//! known.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -15,7 +16,7 @@ use crate::side::problems::rows::{Known, Row, id_of, network};
 use crate::side::problems::table::Table;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use broker_core::limits::LIST_PAGE_MAX;
@@ -74,7 +75,7 @@ async fn one(State(pages): State<ProblemPages>, Path(id): Path<String>) -> Answe
 
 impl ProblemPages {
     /// Counts the connected cameras that have the same key, principal or network as the members of a cause. Considers
-    /// only the first channels of each shard. User agents are not compared, since shards do not store those of open
+    /// only the first channels of each shard. User agents are not compared, since shards do not store them for open
     /// connections.
     async fn compare(&self, document: &mut Value) {
         let question = Question::Page {
@@ -134,15 +135,14 @@ async fn mark(
     if why.trim().is_empty() || why.chars().count() > PROBLEM_WHY_CHARS_MAX {
         return Err(BAD_MARK);
     }
-    let by = name_of(account.as_ref()).into();
-    let why: Box<str> = why.into();
+    let by = name_of(account.as_ref());
     let known = Known {
         until,
-        by,
-        why: why.clone(),
+        by: by.into(),
+        why: why.as_str().into(),
     };
     let document = pages.problems.row(&id, |row| row.known = Some(known))?;
-    line::marked(&id, name_of(account.as_ref()), Some(&why), seat.remote());
+    line::marked(&id, by, Some(&why), seat.remote());
     Ok(Json(document))
 }
 
@@ -172,23 +172,18 @@ impl Problems {
         let limit = limit(query, PROBLEMS_SHOWN_MAX, PROBLEMS_KEPT_MAX)?;
         let table = self.lock();
         let fits = |row: &&Row| ended.is_none_or(|ended| row.ended.is_some() == ended);
-        let unshown = table
-            .rows
-            .values()
-            .filter(fits)
-            .count()
-            .saturating_sub(limit);
+        let fitting = table.rows.values().filter(fits).count();
         let open = table.rows.values().filter(|row| row.ended.is_none());
         let open = open.count();
         Ok(value!({
             "problems": table.list(limit, fits),
             "open": open,
             "ended": table.rows.len() - open,
-            "leftOut": unshown as u64 + table.left_out,
+            "leftOut": fitting.saturating_sub(limit) as u64 + table.left_out,
         }))
     }
 
-    /// Applies a change to a row. Returns the document of the row with all stored members.
+    /// Applies a change to a row. Returns the row's document with all stored members.
     pub(crate) fn row(&self, id: &str, change: impl FnOnce(&mut Row)) -> Result<Value, Fault> {
         let mut table = self.lock();
         let id = id_of(id).ok_or(NO_SUCH_PROBLEM)?;
@@ -233,10 +228,8 @@ impl Table {
 /// The values of [`Row::look`].
 pub(crate) const LOOKS: [&str; 2] = ["bad", "warn"];
 
-const NO_SUCH_PROBLEM: Fault = Fault::new(
-    StatusCode::NOT_FOUND,
-    "no such problem here: it ended a while ago, or was evicted; see /problems",
-);
+const NO_SUCH_PROBLEM: Fault =
+    Fault::not_found("no such problem here: it ended a while ago, or was evicted; see /problems");
 
 const BAD_MARK: Fault = Fault::bad(
     "the body must be {\"until\":\"…\",\"why\":\"…\"}, with a future moment in UTC, such as 2026-01-02T03:04:05Z, \

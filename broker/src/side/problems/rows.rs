@@ -1,11 +1,11 @@
 //! The incidents that cause problems, the rows of the table, and the documents that represent rows.
 
-use crate::side::admin::http::rfc3339;
+use crate::side::admin::http::{encoded, rfc3339};
+use crate::side::log::line::role_word;
 use crate::side::{Blamed, Cause};
 use broker_core::id::Account;
 use broker_core::journal::Prefix;
 use broker_core::time::Wall;
-use codec::http::encode;
 use codec::limits::beginning;
 use codec::signal::Role;
 use serde_json::{Value, json as value};
@@ -52,9 +52,9 @@ pub(crate) struct Incident<'a> {
     pub(crate) authority: Option<&'a str>,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) remote: Option<SocketAddr>,
-    /// The entity to which a persistent cause is attributed. `None` if it is attributed to a channel.
+    /// The entity to which a persistent cause is attributed, or `None` if it is attributed to a channel.
     pub(crate) thing: Option<(By, Cow<'a, str>)>,
-    /// The account to which the row is charged when the table is full. If there is none, the row is charged to its
+    /// The account to which the row is charged when the table is full. Without an account, the row is charged to its
     /// network.
     pub(crate) account: Option<Account>,
     pub(crate) says: Cow<'a, str>,
@@ -96,8 +96,8 @@ pub(crate) struct Row {
     pub(crate) value: Box<str>,
     /// Hashes of the entities by which the row can be found.
     pub(crate) named: Vec<u64>,
-    /// Hashes of the row's channels, including those whose members are not stored. The row can also be found by these
-    /// hashes.
+    /// Hashes of the row's channels, including channels whose members are not stored. The row can also be found by
+    /// these hashes.
     pub(crate) channels: BTreeSet<u64>,
     pub(crate) share: Share,
     pub(crate) account: Option<Account>,
@@ -106,7 +106,7 @@ pub(crate) struct Row {
     is_mild: bool,
     pub(crate) first: Wall,
     pub(crate) last: Wall,
-    /// When and why the row has ended, if it has.
+    /// When and why the row ended, if it has ended.
     pub(crate) ended: Option<(Wall, &'static str)>,
     pub(crate) events: u64,
     pub(crate) members: BTreeMap<u64, Member>,
@@ -180,7 +180,7 @@ impl Row {
         }
     }
 
-    /// Returns the cause to record in the history, and whether the row has begun or ended since it was last recorded.
+    /// Returns the cause to record in the history, and whether the row has started or ended since it was last recorded.
     /// Returns `None` if the record is up to date. An open row is recorded at most once a minute.
     pub(crate) fn take_changed(&mut self, id: u64) -> Option<(Cause, bool)> {
         let has_ended = self.ended.is_some();
@@ -197,7 +197,7 @@ impl Row {
 
     fn cause(&self, id: u64) -> Cause {
         Cause {
-            id: id_text(id),
+            id: format!("{id:016x}"),
             check: self.check.into(),
             cause: Blamed {
                 by: <&str>::from(self.by).into(),
@@ -215,7 +215,7 @@ impl Row {
         }
     }
 
-    /// Creates the member for an incident. Members with equal keys share the text of the key.
+    /// Creates the member for an incident. Members with the same key share its text.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
         let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
@@ -243,9 +243,9 @@ impl Row {
         }
     }
 
-    /// Returns how the members of the row end. If the flag is set, the members for viewers also end when the camera
-    /// connects. The number is how long a member must go without an event before a connected camera ends it, in
-    /// milliseconds. If the number is 0, the camera must have connected after the last event.
+    /// Returns how the row's members end. If the flag is set, viewer members also end when the camera connects. The
+    /// number is how long, in milliseconds, a member must go without an event before a connected camera ends it. If the
+    /// number is 0, the camera must have connected after the last event.
     pub(crate) fn ends_by(&self) -> (bool, u64) {
         match (self.kind, self.check) {
             (Kind::Session, "unanswered" | "slow" | "no_candidates") => (true, 0),
@@ -296,8 +296,8 @@ impl Row {
         if is_mild { "warn" } else { "bad" }
     }
 
-    /// Returns the key by which the list is sorted: open rows first, then by severity, by number of channels
-    /// (descending) and by onset.
+    /// Returns the sort key for the list: open rows first, then by severity, by number of channels (descending) and by
+    /// start time.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         let is_camera = self
             .members
@@ -343,7 +343,10 @@ impl Row {
         document["endedBy"] = self.ended.map(|(_, by)| by).into();
         document["members"] = order.iter().take(members).map(|it| it.json()).collect();
         document["shared"] = self.shared();
-        document["known"] = self.known.as_ref().map(Known::json).into();
+        let known = self.known.as_ref();
+        let known =
+            known.map(|it| value!({ "until": rfc3339(it.until), "by": it.by, "why": it.why }));
+        document["known"] = known.into();
         document["href"] = self.href().into();
         document
     }
@@ -356,25 +359,17 @@ impl Row {
     }
 
     fn href(&self) -> String {
-        let mut href = String::new();
         match (self.kind, self.by) {
-            (Kind::Standing, By::File) => href.push_str("#/log"),
-            (Kind::Standing, By::Node) => href.push_str("#/cluster"),
-            (_, By::Channel) => {
-                href.push_str("#/channels/");
-                encode(&mut href, &self.value);
-            }
-            (Kind::Refused, _) => {
-                href.push_str("#/why?check=");
-                encode(&mut href, self.check);
-            }
-            (Kind::Session | Kind::Standing, _) => href.push_str("#/"),
+            (Kind::Standing, By::File) => "#/log".into(),
+            (Kind::Standing, By::Node) => "#/cluster".into(),
+            (_, By::Channel) => format!("#/channels/{}", encoded(&self.value)),
+            (Kind::Refused, _) => format!("#/why?check={}", encoded(self.check)),
+            (Kind::Session | Kind::Standing, _) => "#/".into(),
         }
-        href
     }
 
-    /// Returns the values that members share. For each kind of value, this is the most frequent one, if at least two
-    /// members have it. `/problems/{id}` compares these values with those of healthy cameras.
+    /// Returns the values that members share: for each kind of value, the most frequent one, if at least two members
+    /// have it. `/problems/{id}` compares these values with the values of healthy cameras.
     fn shared(&self) -> Value {
         type TextOf = fn(&Member) -> Option<Cow<'_, str>>;
         let kinds: [(&str, TextOf); 4] = [
@@ -452,23 +447,6 @@ impl Member {
     }
 }
 
-impl Known {
-    fn json(&self) -> Value {
-        value!({ "until": rfc3339(self.until), "by": self.by, "why": self.why })
-    }
-}
-
-pub(crate) fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Viewer => "viewer",
-    }
-}
-
-pub(crate) fn id_text(id: u64) -> String {
-    format!("{id:016x}")
-}
-
 pub(crate) fn id_of(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16)
         .ok()
@@ -489,7 +467,7 @@ fn sentence(text: &str) -> String {
     first + letters.as_str() + end
 }
 
-/// Returns the network of an address, which is a /24 for IPv4 and a /48 for IPv6.
+/// Returns the network of an address: a /24 for IPv4, and a /48 for IPv6.
 pub(crate) fn network(remote: SocketAddr) -> String {
     match Prefix::of(remote.ip()) {
         Prefix::V4([a, b, c]) => format!("{}/24", Ipv4Addr::new(a, b, c, 0)),
@@ -510,13 +488,12 @@ pub(crate) fn cut(text: &str) -> Box<str> {
 
 /// Maximum length of a text in a row, in bytes.
 const TEXT_BYTES: usize = 384;
-/// Memory taken by a row, not counting its members, in bytes. Includes its texts and table entries.
+/// Size of a row in bytes, including its texts and table entries, but not its members.
 pub(crate) const ROW_BYTES: usize = size_of::<Row>() + 2 * TEXT_BYTES;
-/// Memory taken by a member's entry in its row, by its ARN (apart from the channel name) and by allocation overhead, in
-/// bytes.
+/// Size, in bytes, of a member's entry in its row, its ARN (apart from the channel name) and the allocation overhead.
 const MEMBER_PLACES_BYTES: usize = 160;
 pub(crate) const CHANNEL_BYTES: usize = 48;
-/// Interval at which a row that has not ended is recorded in the history, in milliseconds.
+/// Interval at which an open row is recorded in the history, in milliseconds.
 const RECORD_EVERY_MS: u64 = 60_000;
-/// How long after the last of several repeated events a member ends if its camera is connected, in milliseconds.
+/// Time from the last repeated event until a member ends if its camera is connected, in milliseconds.
 const REPEATS_MS: u64 = 60_000;

@@ -2,9 +2,10 @@
 
 use crate::limits::{PROBLEM_MEMBERS_MAX, PROBLEMS_BYTES_MAX, PROBLEMS_KEPT_MAX};
 use crate::side::Cause;
+use crate::side::log::line::role_word;
 use crate::side::problems::rows::{
     By, CHANNEL_BYTES, Incident, Kind, Look, Member, MemberState, ROW_BYTES, Row, Seen, Share, cut,
-    network, role_word,
+    network,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use broker_core::journal::{ConnectionEnd, Prefix, RefusalCount, Subject};
@@ -21,7 +22,7 @@ pub(crate) struct Table {
     pub(crate) index: BTreeMap<u64, u64>,
     pub(crate) shares: BTreeMap<Share, usize>,
     pub(crate) bytes: usize,
-    /// Number of causes that were left out because the table was full.
+    /// Number of causes that were dropped because the table was full.
     pub(crate) left_out: u64,
     hasher: RandomState,
     looked: (u64, u64),
@@ -38,8 +39,8 @@ impl Table {
         self.hasher.hash_one((check, by, value))
     }
 
-    /// Returns the key by which a channel is looked up. It includes the account, since channels of different accounts
-    /// may have the same name.
+    /// Returns the lookup key of a channel. The key includes the account, since channels of different accounts may have
+    /// the same name.
     fn of_channel(&self, check: &str, account: Option<Account>, channel: &str) -> u64 {
         self.hash(check, By::Channel, (account, channel))
     }
@@ -49,8 +50,8 @@ impl Table {
         self.rows.get_mut(id)
     }
 
-    /// Records a session that failed. If the viewer got no answer before it left and the camera of its channel was
-    /// refused, the session counts as a consequence of that refusal.
+    /// Records a failed session. If the answer was late or missing and the channel's camera is being refused, the
+    /// session counts as a consequence of that refusal.
     pub(crate) fn session(&mut self, incident: &Incident<'_>) {
         let waits = matches!(incident.check, "unanswered" | "slow");
         let of = incident.channel_account;
@@ -93,7 +94,7 @@ impl Table {
         }
     }
 
-    /// Returns the entities by which a row can be found, beginning with the most specific one.
+    /// Returns the entities by which a row can be found, starting with the most specific one.
     fn places<'a>(&self, incident: &'a Incident<'_>) -> Vec<Place<'a>> {
         let check = incident.check;
         let place = |by, value: &'a str, hash| Place { by, value, hash };
@@ -149,7 +150,7 @@ impl Table {
     }
 
     fn open(&mut self, places: &[Place<'_>], incident: &Incident<'_>) -> Option<u64> {
-        // A row starts with its channel, or with the most specific entity if it has no channel.
+        // A new row concerns its channel, or the most specific entity if it has no channel.
         let own = places
             .iter()
             .find(|place| place.by == By::Channel)
@@ -177,9 +178,9 @@ impl Table {
         Some(id)
     }
 
-    /// Makes room for a row of `share`, which is an account or a network. Evicts the newest row of the share whose rows
-    /// take the most bytes. Returns `false` if this is `share` itself, or if `share` would take as much with one more
-    /// row.
+    /// Makes room for a row of `share`, which is an account or a network, by evicting the newest row of the share whose
+    /// rows take the most bytes. Returns `false` if that is `share` itself, or if `share` would take as many bytes with
+    /// one more row.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
@@ -196,12 +197,11 @@ impl Table {
     }
 
     fn add(&mut self, id: u64, incident: &Incident<'_>) {
-        let &Incident {
-            channel,
-            channel_account: of,
-            client_id,
-            ..
-        } = incident;
+        let (channel, of, client_id) = (
+            incident.channel,
+            incident.channel_account,
+            incident.client_id,
+        );
         let key = match (channel, client_id, incident.remote) {
             (None, None, Some(remote)) => self.hasher.hash_one(remote.ip().to_canonical()),
             (..) => {
@@ -272,20 +272,15 @@ impl Table {
 
     /// Adds refusals that were counted but not logged to existing rows. Does not open or reopen rows.
     pub(crate) fn count(&mut self, counts: &[RefusalCount]) {
-        for RefusalCount {
-            check,
-            subject,
-            refusals,
-        } in counts
-        {
-            let Some(check) = check else { continue };
-            let place = match subject {
+        for count in counts {
+            let Some(check) = count.check else { continue };
+            let place = match &count.subject {
                 Subject::Channel(of, name) => self.of_channel(check.id(), *of, name),
                 Subject::Key(id) => self.hash(check.id(), By::Key, (None::<Account>, &**id)),
                 Subject::Other => continue,
             };
             if let Some(row) = self.row_at(place) {
-                row.events += refusals;
+                row.events += count.refusals;
             }
         }
     }
@@ -339,36 +334,25 @@ impl Table {
         }
     }
 
-    /// Returns up to `most` members to check, beginning after the member that was checked last. Wraps around at the end
+    /// Returns up to `most` members to check, starting after the member that was checked last. Wraps around at the end
     /// of the table.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
-        fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
-            let is_due = row.ended.is_none() && row.kind != Kind::Standing;
-            let members = row
-                .members
-                .iter()
-                .filter(move |(_, it)| is_due && it.ended.is_none());
-            members.filter_map(move |(key, member)| {
-                Some(Look {
-                    place: (*id, *key),
-                    account: member.account,
-                    channel: member.channel.clone()?,
-                    client_id: member.client_id.clone(),
-                })
+        let is_due = |row: &Row| row.ended.is_none() && row.kind != Kind::Standing;
+        let rows = self.rows.iter().filter(|(_, row)| is_due(row));
+        let members = rows.flat_map(|(id, row)| row.members.iter().zip(std::iter::repeat(id)));
+        let looks = members.filter(|((_, member), _)| member.ended.is_none());
+        let looks = looks.map(|((key, member), id)| ((*id, *key), member));
+        let (behind, before): (Vec<_>, Vec<_>) = looks.partition(|(at, _)| *at > self.looked);
+        let looks = behind.into_iter().chain(before);
+        let looks = looks.filter_map(|(place, member)| {
+            Some(Look {
+                place,
+                account: member.account,
+                channel: member.channel.clone()?,
+                client_id: member.client_id.clone(),
             })
-        }
-        let last = self.looked;
-        let behind = self
-            .rows
-            .range(last.0..)
-            .flat_map(|(id, row)| look(id, row));
-        let behind = behind.filter(|look| look.place > last);
-        let before = self
-            .rows
-            .range(..=last.0)
-            .flat_map(|(id, row)| look(id, row));
-        let before = before.filter(|look| look.place <= last);
-        let looks: Vec<Look> = behind.chain(before).take(most).collect();
+        });
+        let looks: Vec<Look> = looks.take(most).collect();
         self.looked = looks.last().map_or((0, 0), |look| look.place);
         looks
     }
@@ -430,7 +414,7 @@ impl Table {
     }
 
     /// Returns up to `most` rows whose records in the history are out of date. For each row, also returns whether it
-    /// has begun or ended since it was last recorded.
+    /// has started or ended since it was last recorded.
     pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(Cause, bool)> {
         let rows = self.rows.iter_mut();
         rows.filter_map(|(id, row)| row.take_changed(*id))
@@ -438,8 +422,8 @@ impl Table {
             .collect()
     }
 
-    /// Erases the rows and members that `fits` selects by the time of their last event and by their texts. Returns how
-    /// many members were erased.
+    /// Erases the rows and members for which `fits` returns `true`, given the time of their last event and their texts.
+    /// Returns how many members were erased.
     pub(crate) fn forget(&mut self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let rows = self.rows.iter().filter(|(_, row)| row.share != Share::Node);
         let ids: Vec<u64> = rows.map(|(id, _)| *id).collect();
@@ -492,7 +476,7 @@ fn value_of(place: &Place<'_>, incident: &Incident<'_>) -> Box<str> {
     }
 }
 
-/// Computes the number in the id of a cause. All processes compute the same number for a cause.
+/// Computes the number in a cause's id. Every process computes the same number for the same cause.
 fn number(incident: &Incident<'_>, by: By, value: &str) -> u64 {
     let (check, of) = (
         incident.check,

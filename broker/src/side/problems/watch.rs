@@ -68,7 +68,7 @@ impl Watch {
                 self.problems.lock().age(calendar());
                 let changed = self.problems.lock().take_changed(PROBLEMS_RECORDED_AT_ONCE);
                 for (cause, is_news) in changed {
-                    let hooks = self.sources.overview.hooks();
+                    let hooks = self.sources.overview.history.lock().hooks.clone();
                     if let Some(hooks) = hooks.filter(|_| is_news) {
                         hooks.order(Order::Problem(cause.json()));
                     }
@@ -78,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// Asks the shards whether members have reconnected. Ends the round early if a shard does not respond.
+    /// Asks the shards whether members have reconnected. Stops early if a shard does not respond.
     async fn look_at_members(&self) {
         let looks = self.problems.lock().due(PROBLEM_LOOKS_PER_SECOND);
         for look in looks {
@@ -122,8 +122,24 @@ impl Watch {
     async fn look_at_node(&self) {
         let now = calendar();
         let mut found = self.files(now);
-        found.extend(self.silent_shards(now).await);
-        found.extend(self.differing_nodes(now));
+        let figures = self.sources.overview.now().await;
+        let shards = figures["shards"].as_array().into_iter().flatten();
+        found.extend(shards.filter_map(|shard| {
+            let since = since(now, shard["silentSeconds"].as_f64()?);
+            let (by, value) = (By::Shard, shard["shard"].to_string());
+            let says = "It does not answer: its connections get nothing.";
+            Some(standing("shard_silent", by, &value, since, says))
+        }));
+        let files = self.agreement.json().unwrap_or_default();
+        let differ = files["differ"].as_array().into_iter().flatten();
+        let differ = differ.filter(|it| it["late"] == true);
+        found.extend(differ.filter_map(|it| {
+            let since = since(now, it["seconds"].as_f64()?);
+            let (by, value) = (By::Node, it["node"].as_str()?);
+            let says = "Its credentials differ from those of this node: callers that were removed from one are still \
+                        accepted by the other.";
+            Some(standing("credentials_differ", by, value, since, says))
+        }));
         if self.sources.status.status() == Status::StoreFailed {
             let says = "The registry takes no changes of channels.";
             found.push(standing("store_failed", By::File, "registry", now, says));
@@ -138,31 +154,6 @@ impl Watch {
                 problems.stand(check, found, now, end);
             }
         }
-    }
-
-    async fn silent_shards(&self, now: Wall) -> Vec<Incident<'static>> {
-        let figures = self.sources.overview.now().await;
-        let shards = figures["shards"].as_array().into_iter().flatten();
-        let silent = shards.filter_map(|shard| {
-            let since = since(now, shard["silentSeconds"].as_f64()?);
-            let (by, value) = (By::Shard, shard["shard"].to_string());
-            let says = "It does not answer: its connections get nothing.";
-            Some(standing("shard_silent", by, &value, since, says))
-        });
-        silent.collect()
-    }
-
-    fn differing_nodes(&self, now: Wall) -> Vec<Incident<'static>> {
-        let files = self.agreement.json().unwrap_or_default();
-        let differ = files["differ"].as_array().into_iter().flatten();
-        let differ = differ.filter(|it| it["late"] == true).filter_map(|it| {
-            let since = since(now, it["seconds"].as_f64()?);
-            let (by, value) = (By::Node, it["node"].as_str()?);
-            let says = "Its credentials differ from those of this node: callers that were removed from one are still \
-                        accepted by the other.";
-            Some(standing("credentials_differ", by, value, since, says))
-        });
-        differ.collect()
     }
 
     async fn silent_nodes(&self, now: Wall) -> Option<Vec<Incident<'static>>> {
@@ -254,15 +245,13 @@ impl Watch {
     /// Returns the channels whose camera does not confirm messages, or `None` if a shard does not respond. Queries the
     /// shards only if the last count found such connections.
     async fn doubtful(&self) -> Option<Vec<ChannelLine>> {
-        if self.sources.overview.doubtful() == 0 {
+        if self.sources.overview.history.lock().doubtful() == 0 {
             return Some(Vec::new());
         }
         let search = Search {
-            prefix: "",
-            after: None,
-            viewer: None,
             presence: true,
             limit: PROBLEMS_SHOWN_MAX,
+            ..Search::default()
         };
         let fits: &(dyn Fn(&ChannelLine) -> bool + Sync) = &|line| {
             let master = line.presence.as_ref().and_then(|it| it.master.as_ref());
@@ -303,7 +292,8 @@ fn standing(
     }
 }
 
-/// Problems of a node that can persist: the check, the remedy, and the message shown once the problem has ended.
+/// The persistent problems that a node can have: the check, the remedy, and the message shown once the problem has
+/// ended.
 const STANDING: [(&str, &str, &str); 7] = [
     (
         "shard_silent",

@@ -24,10 +24,6 @@ impl Zone {
         rfc3339(whole(at + f64::from(self.0) * 60_000.0)).replace('T', " ")
     }
 
-    fn stamp(self, at: f64) -> String {
-        self.date(at).chars().take(19).collect()
-    }
-
     /// Formats the time of day, to the minute, second or millisecond.
     fn clock(self, at: f64, characters: usize) -> String {
         self.date(at).chars().skip(11).take(characters).collect()
@@ -113,7 +109,7 @@ pub(crate) fn is_declined(event: &Value) -> bool {
     ["refused", "throttled", "overflow"].contains(&text(&event["route"]))
 }
 
-/// Groups consecutive sessions that ended with the same outcome. Open sessions, and the sessions of groups that are too
+/// Groups consecutive sessions that ended with the same outcome. Open sessions, and sessions in groups that are too
 /// short, are returned one at a time.
 pub(crate) fn folds(viewers: &[Value]) -> impl Iterator<Item = &[Value]> {
     let alike = |one: &Value, other: &Value| {
@@ -198,7 +194,7 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     };
     let camera = |one| bar(one, 0, "camera", format!("camera {}", text(&one["remote"])));
     let mut bars: Vec<Value> = masters.iter().filter_map(camera).collect();
-    // A row is free once its last session has ended. If too many sessions are simultaneous, they share the last row.
+    // A row is free once its last session has ended. If too many sessions overlap, they share the last row.
     let mut rows: Vec<f64> = Vec::new();
     for (number, viewer) in viewers.iter().enumerate() {
         let Some((joined, left)) = span(viewer) else {
@@ -220,7 +216,7 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
         );
     }
     let height = (rows.len() + 1) as f64 * ROW;
-    let [first, last] = [from, to].map(|at| format!("{} {}", zone.stamp(at), zone.name()));
+    let [first, last] = [from, to].map(|at| format!("{:.19} {}", zone.date(at), zone.name()));
     let runs: Vec<String> = folds(viewers).map(|run| says(run, zone)).collect();
     let label = format!(
         "Sessions from {first} to {last}: {}",
@@ -235,8 +231,8 @@ fn strip(trace: &Value, zone: Zone, now: f64) -> Value {
     value!({ "from": first, "to": last, "height": height, "picture": picture })
 }
 
-/// Draws a session on its own axis, with marks for events. The scale shows round times since the viewer joined, and the
-/// time of day at both ends.
+/// Draws a session on its own axis, with marks for its events. The scale shows round times since the viewer joined, and
+/// the time of day at both ends.
 fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     let at = |event: &&Value| event["ms"].as_f64().unwrap_or_default();
     let mut events: Vec<&Value> = list(&viewer["events"]).iter().collect();
@@ -334,14 +330,11 @@ fn mark(event: &Value, ms: f64, x: f64) -> Value {
         "ICE_CANDIDATE" => "candidate",
         _ => "join",
     };
-    let (y, kept) = (
-        MIDDLE,
-        if event["route"] == "kept" {
-            " mark-kept"
-        } else {
-            ""
-        },
-    );
+    let y = MIDDLE;
+    let kept = match text(&event["route"]) {
+        "kept" => " mark-kept",
+        _ => "",
+    };
     let path = match (kind, up) {
         ("dropped", _) => format!(
             "M{} {}l10 10M{} {}l-10 10",

@@ -1,11 +1,11 @@
 //! Recent sessions that failed or were degraded, for the overview.
 //!
 //! The log thread detects failed sessions in the entries that it writes anyway, so a successful session costs nothing.
-//! Takeovers and short connections of masters count only if they are repeated. The reason for a failure is read from
-//! the recorder's trace shortly afterwards, for a limited number of channels per second.
+//! Takeovers and short master connections count only if they are repeated. Shortly after a failure, its reason is read
+//! from the recorder's trace, for a limited number of channels per second.
 //!
-//! A superseded connection that stays open is reported as the persistent problem `displaced`. Nothing logs that it is
-//! still open, so shards are polled for as long as they report any.
+//! A superseded connection that stays open is reported as the persistent problem `displaced`. No log entry shows that
+//! it is still open, so shards are polled for as long as they report any.
 
 use crate::edge::turn::calendar;
 use crate::limits::{
@@ -14,7 +14,6 @@ use crate::limits::{
 };
 use crate::side::admin::http::rfc3339;
 use crate::side::console::Overview;
-use crate::side::inspector::Shards;
 use crate::side::problems::{Incident, Kind, Problems};
 use crate::side::shared_state::Shared;
 use crate::side::trace::hints::{
@@ -36,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The recent sessions that failed or were degraded. The log thread adds them, and the admin listener reads them.
+/// Recent sessions that failed or were degraded, added by the log thread and read by the admin listener.
 #[derive(Debug, Default)]
 pub struct Troubled(Shared<Ring>);
 
@@ -46,7 +45,7 @@ struct Ring {
     next: u64,
     version: u64,
     takeovers: Repeats,
-    /// Channels whose master disconnected soon after it had connected.
+    /// Channels whose master disconnected soon after connecting.
     short_ends: Repeats,
     /// The displaced connections found by the last check, from oldest to newest.
     displaced: Vec<DisplacedLine>,
@@ -65,7 +64,7 @@ pub(crate) struct Row {
     /// A description in one sentence. Used unless a hint from the trace fits better.
     says: String,
     count: usize,
-    /// The end of the connection. If there were several connections, the end of the last one.
+    /// The end of the connection or, if there were several connections, of the last one.
     end: Option<ConnectionEnd>,
     reason: Option<Unaccepted>,
     /// Hints from the trace of the connection. Empty until the trace has been read, or if the shard no longer has notes
@@ -82,7 +81,7 @@ enum Trouble {
     Slow,
     /// The viewer received an answer and sent candidates, but the master did not send any.
     NoCandidates,
-    /// The broker closed the connection because of how the client behaved.
+    /// The broker closed the connection because of the client's behaviour.
     CutOff,
     Unaccepted,
     Twin,
@@ -124,9 +123,6 @@ impl Trouble {
             None
         }
     }
-}
-
-impl Trouble {
     fn remedy(self, reason: Option<Unaccepted>) -> &'static str {
         match (self, reason) {
             (Self::Unanswered, _) => {
@@ -183,9 +179,9 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Adds the trouble to the problems. There are two exceptions, since a person may be testing: a viewer that
-    /// disconnects soon after its offer, as with *Stop* on `/try`, is not added; and a camera that closes each
-    /// connection itself is added as a mild problem only.
+    /// Records the trouble as a problem, with two exceptions, since a person may be testing. A viewer that disconnects
+    /// soon after its offer, as with *Stop* on `/try`, is not recorded. A camera that closes each connection itself is
+    /// recorded as a mild problem only.
     pub(crate) fn tell(&self, problems: &Problems) {
         let end = self
             .end
@@ -233,12 +229,6 @@ impl Row {
             "answerMs": end.and_then(|end| end.answered_ms),
         })
     }
-
-    fn is_due(&self, now: Wall) -> bool {
-        let age = now.0.saturating_sub(self.at.0);
-        let due = LOOKS_MS.get(self.looks).copied();
-        due.is_some_and(|due| age >= due)
-    }
 }
 
 impl Troubled {
@@ -269,19 +259,14 @@ impl Troubled {
         self.0.lock().displaced.clone()
     }
 
-    /// Erases the rows that `fits` selects by their time and text. Also erases the tracked repetitions that it selects
-    /// by their last event and client id. Returns how many rows were erased.
+    /// Erases the rows for which `fits` returns `true`, given their time and text, and returns how many were erased.
+    /// Also erases the tracked repetitions that `fits` selects by the time of their last event and by their client id.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
-        let mut ring = self.0.lock();
+        let ring = &mut *self.0.lock();
         let before = ring.rows.len();
         ring.rows
             .retain(|row| !fits(row.at, &row.json().to_string()));
-        let Ring {
-            takeovers,
-            short_ends,
-            ..
-        } = &mut *ring;
-        for Repeats(places) in [takeovers, short_ends] {
+        for Repeats(places) in [&mut ring.takeovers, &mut ring.short_ends] {
             places.retain(|it| !fits(it.last, it.client_id.as_deref().unwrap_or_default()));
         }
         let gone = before - ring.rows.len();
@@ -302,8 +287,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may be trouble in itself. Short connections of a master count as
-    /// trouble only if they are repeated, and only if takeovers of that master do not count already.
+    /// Processes the end of a connection, which may itself indicate trouble. Short connections of a master count as
+    /// trouble only if they are repeated, and only if takeovers of that master do not already count.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -327,23 +312,17 @@ impl Ring {
 
     /// Counts a message that was not accepted. The row for its connection and reason becomes the newest row.
     fn count(&mut self, at: Wall, message: &UnacceptedMessage) {
-        let UnacceptedMessage {
-            channel,
-            reason,
-            bytes,
-            most,
-            ..
-        } = message;
+        let (channel, reason) = (&message.channel, message.reason);
         let known = self.take(|row| {
             let same = row.remote == message.remote && row.channel.as_ref() == Some(channel);
-            same && row.reason == Some(*reason)
+            same && row.reason == Some(reason)
         });
-        let says = |count| unaccepted(count, *reason, *bytes, *most);
+        let says = |count| unaccepted(count, reason, message.bytes, message.most);
         let Some(mut row) = known else {
             let (remote, says) = (message.remote, says(1));
             let mut row = Row::new(at, Trouble::Unaccepted, Some(channel), remote, says);
             (row.account, row.role) = (message.account, message.role);
-            (row.client_id, row.reason) = (message.client_id.clone(), Some(*reason));
+            (row.client_id, row.reason) = (message.client_id.clone(), Some(reason));
             return self.push(row);
         };
         row.count += 1;
@@ -353,9 +332,7 @@ impl Ring {
     }
 
     fn taken_over(&mut self, at: Wall, superseded: &Superseded) {
-        let Superseded {
-            channel, client_id, ..
-        } = superseded;
+        let (channel, client_id) = (&superseded.channel, &superseded.client_id);
         let repeated = self.takeovers.count(channel, client_id.as_deref(), at);
         let Some(repeated) = repeated else { return };
         let (older, newer) = (superseded.remote.ip(), superseded.by.ip());
@@ -373,7 +350,7 @@ impl Ring {
         self.renew(row);
     }
 
-    /// Adds a row as the newest. If the same trouble already has a row, the new one replaces it.
+    /// Adds a row as the newest one, replacing any existing row for the same trouble.
     fn renew(&mut self, row: Row) {
         let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
         let own = key(&row);
@@ -403,7 +380,11 @@ impl Ring {
     /// Returns the rows whose traces should be checked now. The newest come first, since notes on older sessions may be
     /// gone.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
-        let due = self.rows.iter_mut().rev().filter(|row| row.is_due(now));
+        let is_due = |row: &&mut Row| {
+            let due = LOOKS_MS.get(row.looks);
+            due.is_some_and(|due| now.0.saturating_sub(row.at.0) >= *due)
+        };
+        let due = self.rows.iter_mut().rev().filter(is_due);
         let due = due.take(TROUBLED_TRACED_PER_SECOND).map(|row| {
             row.looks += 1;
             row.clone()
@@ -426,8 +407,8 @@ impl Ring {
         }
     }
 
-    /// Adds the hints from a trace to its row. Returns the row if it has changed. If the row is about missing
-    /// candidates but the answer contained candidates, the row is removed.
+    /// Adds the hints from a trace to its row. Returns the row if it has changed. If the row reports missing candidates
+    /// although the answer contained candidates, the row is removed.
     fn explain(&mut self, number: u64, hints: Vec<Hint>) -> Option<Row> {
         let place = self.rows.iter().position(|row| row.number == number)?;
         let lacks = hints.iter().any(|hint| hint.kind == HintKind::NoCandidates);
@@ -481,20 +462,6 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     })
 }
 
-/// Asks the shards for displaced connections. If a shard does not respond, the list does not change.
-async fn look_at_displaced(troubled: &Troubled, shards: &Shards) {
-    let Some(replies) = shards.ask_all(Question::Displaced).await else {
-        return;
-    };
-    let mut displaced = Vec::new();
-    for (_, reply) in replies {
-        if let Reply::Displaced(lines) = reply {
-            displaced.extend(lines);
-        }
-    }
-    troubled.0.lock().stand(displaced);
-}
-
 /// Checks traces that are due, and displaced connections. Runs for the lifetime of the process.
 pub(crate) async fn explain(
     troubled: Arc<Troubled>,
@@ -506,9 +473,20 @@ pub(crate) async fn explain(
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u64.. {
         every.tick().await;
-        let stands = overview.superseded() > 0 || !troubled.0.lock().displaced.is_empty();
-        if stands && tick % DISPLACED_EVERY_S == 0 {
-            look_at_displaced(&troubled, &traces.inspector.shards).await;
+        let superseded = overview.history.lock().superseded();
+        let stands = superseded > 0 || !troubled.0.lock().displaced.is_empty();
+        // If a shard does not respond, the list of displaced connections does not change.
+        if stands
+            && tick % DISPLACED_EVERY_S == 0
+            && let Some(replies) = traces.inspector.shards.ask_all(Question::Displaced).await
+        {
+            let mut displaced = Vec::new();
+            for (_, reply) in replies {
+                if let Reply::Displaced(lines) = reply {
+                    displaced.extend(lines);
+                }
+            }
+            troubled.0.lock().stand(displaced);
         }
         let due = troubled.0.lock().take_due(calendar());
         for row in due {
@@ -532,8 +510,8 @@ pub(crate) async fn explain(
     }
 }
 
-/// Minimum time in milliseconds that a viewer must have waited for an answer if its disconnect is to count as trouble.
-/// A viewer that disconnects earlier is assumed to have changed its mind.
+/// Time in milliseconds for which a viewer must have waited for an answer before its disconnect counts as trouble. A
+/// viewer that disconnects earlier is assumed to have changed its mind.
 const PATIENCE_MS: u64 = 2_000;
 
 /// Interval between checks for displaced connections, in seconds. Each check posts a message to every shard.
@@ -610,8 +588,8 @@ impl Repeats {
 
 const TROUBLE: usize = 3;
 
-/// Maximum time between two events of a sequence, in milliseconds. Clients wait for up to half a minute before they
-/// reconnect.
+/// Maximum time between two events of a sequence, in milliseconds. Clients wait up to half a minute before
+/// reconnecting.
 const PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Hints about a connection. Each row of a table has a condition on the facts in the connection's trace, and a sentence
 //! that is shown if the condition holds.
 //!
-//! Each row yields at most one sentence, except that messages that were not accepted yield one sentence per reason.
-//! Rows are in the order in which the events of a session happen. The sentences describe what the broker observes. ICE,
-//! TURN and media cannot be observed, and are not mentioned until signaling is done.
+//! Each row yields at most one sentence, except that unaccepted messages yield one sentence per reason. Rows follow the
+//! order of events in a session. The sentences describe what the broker observes. ICE, TURN and media cannot be
+//! observed, and are not mentioned until signaling is done.
 
 use crate::side::trace::timeline::TraceMessage;
 use crate::terminal::counted;
@@ -26,7 +26,7 @@ pub(crate) struct Facts {
     pub(crate) absent: bool,
     pub(crate) role_by: Option<RoleBy>,
     pub(crate) told_to_go: Option<f64>,
-    /// Messages from or to the connection that were not accepted: for each reason, their number and the last one.
+    /// Unaccepted messages from or to the connection: for each reason, their number and the last one.
     pub(crate) unaccepted: BTreeMap<Unaccepted, (usize, TraceMessage)>,
     /// Length of the longest message in either direction, in bytes.
     pub(crate) longest: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Facts {
     pub(crate) expired: Option<f64>,
     pub(crate) declined: bool,
     pub(crate) newer_offer: bool,
-    /// Whether the offer came back because a master had not confirmed it.
+    /// Whether the offer was requeued because a master had not confirmed it.
     pub(crate) returned: bool,
     /// When an offer was last redelivered to a later master, and how many candidates were sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
@@ -48,7 +48,7 @@ pub(crate) struct Facts {
     pub(crate) early: Option<f64>,
     /// When the first answer arrived while the viewer was not connected.
     pub(crate) missed: Option<f64>,
-    /// Whether the viewer's machine has not confirmed an old message, or an answer that then came back to the broker.
+    /// Whether the viewer's machine failed to confirm an old message, or an answer that then returned to the broker.
     pub(crate) unconfirmed: bool,
     /// Address of the machine that confirms messages by TCP: the viewer's, or a proxy that terminates connections.
     pub(crate) confirmed_by: Option<IpAddr>,
@@ -76,8 +76,8 @@ pub(crate) struct Facts {
     /// When the offer will be redelivered. `Some(None)` if this depends on when the next master connects.
     pub(crate) awaited: Option<Option<f64>>,
     pub(crate) older_offer: bool,
-    /// Messages without a recipient that the masters sent between the arrival of the offer and its answer, and that
-    /// were not accepted. Contains the first one for each reason.
+    /// For each reason, the first unaccepted message without a recipient that a master sent after the offer arrived.
+    /// Empty if the offer was answered.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
     /// When another master took over, and from which address.
@@ -88,7 +88,7 @@ pub(crate) struct Facts {
     pub(crate) rivals: Rivals,
 }
 
-/// The call of a player over HTTP. Times are in milliseconds since its offer.
+/// A player's call over HTTP. Times are in milliseconds since its offer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlayerCall {
     pub(crate) answered: Option<f64>,
@@ -99,7 +99,7 @@ pub(crate) struct PlayerCall {
     pub(crate) status: Option<usize>,
 }
 
-/// Connections of a channel's master that take over from one another, or that end soon after they began.
+/// Connections of a channel's master that take over from one another, or that end soon after connecting.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rivals {
     pub(crate) takeovers: usize,
@@ -280,7 +280,7 @@ impl Facts {
         self.left.unwrap_or(self.now)
     }
 
-    /// If no master has received the offer, returns when it arrived.
+    /// Returns when the offer arrived, or `None` if a master has already received it.
     fn waits(&self) -> Option<f64> {
         self.offer.filter(|_| self.arrived.is_none())
     }
@@ -302,7 +302,7 @@ impl Facts {
         self.call_answered.is_some() || self.call_candidates > 0 || self.player.is_some()
     }
 
-    /// Returns whether the connection ended soon after it had begun, without being taken over.
+    /// Returns whether the connection ended soon after it started, without being taken over.
     pub(crate) fn is_short(&self) -> bool {
         let is_soon = self.left.is_some_and(|left| left <= SHORT_MS as f64);
         is_soon && self.taken_over.is_none()
@@ -485,11 +485,7 @@ fn signaling_done(it: &Facts) -> Option<String> {
 
 /// Describes takeovers: of this master by other connections, or of other connections by this master.
 fn taken_over(it: &Facts) -> Option<String> {
-    let Rivals {
-        takeovers: many,
-        within,
-        ..
-    } = it.rivals;
+    let (many, within) = (it.rivals.takeovers, it.rivals.within);
     let often = match many >= TWINS {
         false => String::new(),
         true => format!(
@@ -545,7 +541,7 @@ const LARGE_BYTES: usize = 10_240;
 
 // Connections that were closed by a proxy.
 
-/// Idle timeouts of proxies, in seconds. The one equal to [`WHOLE_LIFE_S`] limits the age of a connection instead. See
+/// Idle timeouts of proxies, in seconds. The entry with [`WHOLE_LIFE_S`] limits a connection's age instead. See
 /// deploy/PROXY.md.
 const PROXIES: [(u64, &str); 6] = [
     (

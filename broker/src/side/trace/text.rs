@@ -28,7 +28,9 @@ pub(crate) fn whole(trace: &Value, all: bool) -> String {
         } else {
             fold
         } {
-            out += &session(viewer, all);
+            out += &format!("\nviewer {}  {}\n", name(viewer), connection(viewer));
+            out += &events(viewer, all);
+            out.extend(hints(viewer).map(|hint| format!("    * {hint}\n")));
         }
     }
     if viewers.is_empty() {
@@ -40,14 +42,8 @@ pub(crate) fn whole(trace: &Value, all: bool) -> String {
     out
 }
 
-fn session(viewer: &Value, all: bool) -> String {
-    let head = format!("\nviewer {}  {}\n", name(viewer), connection(viewer));
-    let hints = hints(viewer).map(|hint| format!("    * {hint}\n"));
-    head + &events(viewer, all) + &hints.collect::<String>()
-}
-
-/// Renders the events of a session. Consecutive candidates with the same outcome share a line, and so do messages that
-/// were not accepted.
+/// Renders the events of a session. Consecutive candidates with the same outcome share a line, and so do unaccepted
+/// messages.
 pub(crate) fn events(viewer: &Value, all: bool) -> String {
     let mut out = String::new();
     let alike = |one: &Value, other: &Value| !all && folds(one, other);
@@ -76,7 +72,7 @@ fn folds(one: &Value, other: &Value) -> bool {
             .all(same)
 }
 
-/// Prints a trace that is being followed. Each event and each hint is printed once.
+/// Prints a trace that is being followed. Each event and each hint is printed only once.
 #[derive(Default)]
 pub(crate) struct Printer {
     next: Option<u64>,
@@ -84,7 +80,7 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// Returns lines for the events and hints that are new. The first call also returns a header.
+    /// Returns lines for new events and hints. The first call also returns a header.
     pub(crate) fn news(&mut self, trace: &Value) -> String {
         let mut out = self.next.map_or_else(|| head(trace), |_| String::new());
         let mut next = self.next.unwrap_or_default();
@@ -104,7 +100,7 @@ impl Printer {
         for viewer in viewers {
             let before = known.get(&key(viewer)).map_or(&[][..], Vec::as_slice);
             let hints: Vec<String> = hints(viewer).collect();
-            // A hint is not printed again if only its numbers have changed, as in the hint about a wait that continues.
+            // A hint is not printed again if only its numbers have changed, such as the duration of an ongoing wait.
             let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
             for hint in &hints {
                 if !before.iter().any(|other| kind(other) == kind(hint)) {

@@ -1,8 +1,8 @@
 //! Reconstructs the connections of a channel from its events.
 //!
-//! An event names its connection, or else has a mark that identifies a client id. An event with a mark belongs to the
-//! latest connection of this client id that began before the event. If there is none, the event belongs to the next
-//! connection of the client id or, if there is none either, to a client that never connected.
+//! An event either identifies its connection or has a mark that identifies a client id. An event with a mark belongs to
+//! the last connection of this client id that started before the event or, if there is none, to the next one. If the
+//! client id has no connections, the event belongs to a client that never connected.
 
 use crate::side::trace::hints::{Facts, PlayerCall, Rivals, ended_by_proxy};
 use broker_core::journal::{EndReason, Unaccepted};
@@ -14,9 +14,9 @@ use std::net::IpAddr;
 
 #[derive(Debug, Default)]
 pub(crate) struct TimelineReading {
-    /// When the trace was read, by both clocks: calendar time, and microseconds since startup.
+    /// When the trace was read, by both clocks: wall-clock time, and microseconds since startup.
     pub(crate) read: (Wall, u64),
-    /// When the notes begin, in microseconds since startup. `None` if there are no notes.
+    /// When the notes start, in microseconds since startup. `None` if there are no notes.
     pub(crate) since_us: Option<u64>,
     pub(crate) connected: Vec<TracePeer>,
     /// How long a master must have been connected before an offer that an earlier master has already received is
@@ -37,7 +37,7 @@ pub(crate) struct TimelineConnection {
     pub(crate) joined_us: u64,
     /// When and why the connection was closed.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// When the last event before the close occurred. If there were no events, when the connection joined.
+    /// When the last event before the close occurred, or when the connection joined if there were no events.
     last_us: u64,
     pub(crate) events: Vec<TraceEvent>,
     pub(crate) facts: Facts,
@@ -204,17 +204,20 @@ impl Story {
     }
 
     /// Derives the facts about masters. Returns the masters' messages that had no recipient and were not accepted,
-    /// grouped by reason and in order of time.
+    /// grouped by reason and sorted by time.
     fn find_facts_of_masters(
         &mut self,
         now_us: u64,
     ) -> BTreeMap<Unaccepted, Vec<(u64, TraceMessage)>> {
-        let (mut unaccepted, mut taken) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        let (mut unaccepted, mut moments) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        let (mut older, mut newer) = (BTreeMap::new(), BTreeMap::new());
         for one in &mut self.masters {
             one.facts = one.facts(now_us);
             for event in &one.events {
-                if let TraceKind::Superseded(older, newer, is_unnamed) = event.kind {
-                    taken.push((event.at_us, older, newer, is_unnamed));
+                if let TraceKind::Superseded(old, new, is_unnamed) = event.kind {
+                    moments.push(event.at_us);
+                    older.insert(old.pack(), (event.at_us, new.pack()));
+                    newer.insert(new.pack(), is_unnamed);
                 }
                 if let Some(message) = one.message(event)
                     && let Passage::Unaccepted(reason) = message.passage
@@ -230,28 +233,19 @@ impl Story {
         let peers = self.masters.iter().filter_map(|one| one.peer.as_ref());
         let remotes = peers.map(|peer| (peer.session.pack(), peer.remote.ip()));
         let remotes: BTreeMap<u64, IpAddr> = remotes.collect();
-        let older = taken
-            .iter()
-            .map(|(at_us, older, newer, _)| (older.pack(), (*at_us, newer)));
-        let older: BTreeMap<u64, (u64, &SessionKey)> = older.collect();
-        let newer = taken
-            .iter()
-            .map(|(.., newer, unnamed)| (newer.pack(), *unnamed));
-        let newer: BTreeMap<u64, bool> = newer.collect();
         for one in &mut self.masters {
             let session = one.session().map_or(0, SessionKey::pack);
-            let taken_over = older
-                .get(&session)
-                .map(|(at_us, newer)| (one.ms(*at_us), remotes.get(&newer.pack()).copied()));
-            one.facts.taken_over = taken_over;
+            let taken_over = older.get(&session);
+            one.facts.taken_over =
+                taken_over.map(|(at_us, newer)| (one.ms(*at_us), remotes.get(newer).copied()));
             one.facts.unnamed = newer.get(&session).copied().unwrap_or_default();
             one.facts.remote = remotes.get(&session).copied();
         }
         let short = self.masters.iter().filter(|one| one.facts.is_short());
-        let moments = taken.iter().map(|(at_us, ..)| *at_us);
+        let ends = moments.iter().max().zip(moments.iter().min());
         let rivals = Rivals {
             takeovers: older.len(),
-            within: ms_of(moments.clone().max().unwrap_or(0) - moments.min().unwrap_or(0)),
+            within: ms_of(ends.map_or(0, |(last, first)| last - first)),
             short: short.count(),
         };
         (self.masters.iter_mut()).for_each(|one| one.facts.rivals = rivals);
@@ -347,7 +341,11 @@ impl TimelineConnection {
             }),
             ..Facts::default()
         };
-        facts.declined = facts.ended.is_some_and(cut_off);
+        // Whether the broker closed the connection because of what the client had sent.
+        facts.declined = matches!(
+            facts.ended,
+            Some(EndReason::ProtocolError(_) | EndReason::Unsupported | EndReason::SlowMessage)
+        );
         for event in &self.events {
             match event.kind {
                 TraceKind::Joined(_, _, by) => (facts.whole, facts.role_by) = (true, Some(by)),
@@ -376,7 +374,7 @@ const OFFER: Action = Action::SdpOffer;
 const ANSWER: Action = Action::SdpAnswer;
 const CANDIDATE: Action = Action::IceCandidate;
 
-/// The stages of a message at which the broker has received it from its sender.
+/// The stages of a message that the broker has received from its sender.
 const CAME: &[Passage] = &[Passage::Relayed, Passage::Kept];
 const WENT: &[Passage] = &[Passage::Relayed, Passage::Delivered];
 
@@ -467,14 +465,6 @@ fn ms_of(us: u64) -> f64 {
     f64::from(ms) + f64::from(rest) / 1000.0
 }
 
-/// Returns whether the broker closed the connection because of what the client had sent.
-fn cut_off(reason: EndReason) -> bool {
-    matches!(
-        reason,
-        EndReason::ProtocolError(_) | EndReason::Unsupported | EndReason::SlowMessage
-    )
-}
-
 /// Returns the client that an event concerns. For a message, this is the viewer, if the event names one.
 fn whose(kind: &TraceKind) -> Option<Whose> {
     match kind {
@@ -496,7 +486,7 @@ fn whose(kind: &TraceKind) -> Option<Whose> {
             };
             let by_session = viewer.map(Whose::Session);
             let by_mark = mark.map(Whose::Mark);
-            // A message of a master that names no viewer belongs to the master.
+            // A master's message that names no viewer belongs to the master.
             by_session.or(by_mark).or_else(|| from.map(Whose::Session))
         }
     }
@@ -513,8 +503,8 @@ fn nearest(connections: &[TimelineConnection], places: &[usize], at_us: u64) -> 
     before.or_else(|| places.first()).copied()
 }
 
-/// Returns the connection that an API call prepared. This is the next connection from the same address that has the
-/// role and the client id of the call.
+/// Returns the connection that an API call prepared, which is the next connection from the same address with the call's
+/// role and client id.
 fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<usize> {
     let TraceKind::ApiCall {
         role,
@@ -532,7 +522,7 @@ fn prepared(connections: &[TimelineConnection], event: &TraceEvent) -> Option<us
             && role.is_none_or(|role| (role == Role::Master) == is_master)
             && client.is_none_or(|client| peer.mark == Some(client))
     };
-    // Connections are sorted by milliseconds only.
+    // Connections are sorted only to the millisecond.
     let first = connections.partition_point(|one| one.joined_us + 1_000 <= event.at_us);
     let near = connections.iter().enumerate().skip(first);
     let near = near.take(CALLS_PREPARE_MAX);

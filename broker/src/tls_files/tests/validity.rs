@@ -12,7 +12,7 @@ fn tickets_end_with_the_certificate_of_the_server() {
     let case = Case::new();
     let own = make("own", None);
     let presented = case.load(&own.cert, &own.key).unwrap();
-    let end = presented.not_after();
+    let end = presented.expiries[0].not_after;
     let clock = Arc::new(SetClock(AtomicU64::new(end - 60)));
     let keys = tickets(None, &[]).unwrap();
     let until = |not_after| EndingTickets {
@@ -53,7 +53,7 @@ fn tickets_end_with_the_certificate_of_the_client() {
     let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let clock = Arc::new(SetClock(AtomicU64::new(seconds(now))));
-        let not_after = presented.not_after();
+        let not_after = presented.expiries[0].not_after;
         let server = by_clock(&presented.config, not_after, &clock);
         let client = client_of(&authority, &short, version);
         assert_eq!(shake(&server, &client), Ok(HandshakeKind::Full));

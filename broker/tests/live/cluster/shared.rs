@@ -9,7 +9,7 @@ use crate::peer::{Peer, master_query, upgrade_head};
 use crate::signed::service::{Service, credentials};
 use crate::signed::signer::Signer;
 use crate::signed::sts::{EVERYTHING, federate};
-use broker_core::control::node_label;
+use broker_core::control::host_label;
 use serde_json::json;
 use std::fs;
 
@@ -73,7 +73,7 @@ fn discovery_names_the_owner_and_any_name_reaches_it() {
         n2: files.start("n2", 1, more, NONE),
         files,
     };
-    let hosts = ["n1", "n2"].map(|node| format!("m-{}.signal.example", node_label(node)));
+    let hosts = ["n1", "n2"].map(|node| format!("m-{}.signal.example", host_label(node)));
     for (arn, owner) in nodes.channels().iter().zip(&hosts) {
         for node in [&nodes.n1, &nodes.n2] {
             let asked = json!({ "ChannelARN": arn, "SingleMasterChannelEndpointConfiguration":

@@ -6,7 +6,7 @@ use crate::cluster_etcd::nodes::setup::{DOMAIN, Link, NONE, Setup};
 use crate::cluster_etcd::nodes::{Nodes, create, name_of};
 use crate::listeners::tls::{BOTH, Identity};
 use crate::peer::master_query;
-use broker_core::control::node_label;
+use broker_core::control::host_label;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ fn configuration() -> String {
     let each = |text: &str| {
         let of_node = |number: usize| {
             let name = format!("n{number}");
-            let text = text.replace(&node_label("n1"), &node_label(&name));
+            let text = text.replace(&host_label("n1"), &host_label(&name));
             text.replace("n1", &name)
                 .replace("172.30.7.21", &format!("172.30.7.2{number}"))
         };

@@ -60,7 +60,7 @@ fn session(
         source_identity: identity.map(Into::into),
         ..fixtures::role_session(role)
     });
-    Caller::session(fixtures::session(source, scope), None)
+    Caller::session(fixtures::session(source, scope).into(), None)
 }
 
 /// Calls `assume` and ignores the cost of the evaluation.
@@ -281,7 +281,7 @@ fn a_federated_user_assumes_nothing() {
     let parent = Arc::new(fixtures::principal("p", &[MAY]));
     let source = Source::Federated(parent, "federated-user/web".into());
     let session = fixtures::session(source, SessionScope::Within(policies(&[MAY])));
-    let caller = Caller::session(session, None);
+    let caller = Caller::session(session.into(), None);
     assert_eq!(refused(&caller, &file, &asked("r")).1, Check::PolicyNoAllow);
 }
 

@@ -54,7 +54,7 @@ fn session_from(key_id: &str, root: Root) -> Caller {
         key_id: SessionKeyId::of(key_id),
         ..fixtures::session(Source::Role(session), scope)
     };
-    Caller::session(session, None)
+    Caller::session(session.into(), None)
 }
 
 /// Looks the caller up again and returns whether it may connect.

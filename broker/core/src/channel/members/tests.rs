@@ -24,7 +24,7 @@ fn at_once(number: u32) -> Leaver {
 /// Joins with a separate hasher.
 fn join(
     members: &mut Members,
-    slot: Slot,
+    slot: Role,
     session: SessionKey,
     viewers_max: usize,
 ) -> Result<Joined, TableFull> {
@@ -37,7 +37,7 @@ fn the_newest_master_wins_and_the_fifth_older_one_is_evicted() {
     let mut members = Members::default();
     let mut evicted = Vec::new();
     for number in 0..7 {
-        let joined = join(&mut members, Slot::Master, key(number), 10).unwrap();
+        let joined = join(&mut members, Role::Master, key(number), 10).unwrap();
         assert_eq!(joined.superseded, number.checked_sub(1).map(key));
         evicted.extend(joined.evicted);
     }
@@ -52,26 +52,26 @@ fn viewers_are_limited_but_a_known_id_replaces_itself() {
     for number in 0..2 {
         join(
             &mut members,
-            Slot::Viewer(format!("v{number}").into()),
+            Role::Viewer(format!("v{number}").into()),
             key(number),
             2,
         )
         .unwrap();
     }
     assert_eq!(
-        join(&mut members, Slot::Viewer("v2".into()), key(2), 2),
+        join(&mut members, Role::Viewer("v2".into()), key(2), 2),
         Err(TableFull)
     );
-    let joined = join(&mut members, Slot::Viewer("v1".into()), key(3), 2).unwrap();
+    let joined = join(&mut members, Role::Viewer("v1".into()), key(3), 2).unwrap();
     assert_eq!((joined.superseded, members.viewers()), (Some(key(1)), 2));
 }
 
 #[test]
 fn a_slot_is_held_until_its_former_connection_has_ended_what_it_began() {
     let mut members = Members::default();
-    let slot = Slot::Viewer("v".into());
+    let slot = Role::Viewer("v".into());
     join(&mut members, slot.clone(), key(1), 10).unwrap();
-    join(&mut members, Slot::Master, key(2), 10).unwrap();
+    join(&mut members, Role::Master, key(2), 10).unwrap();
     assert_eq!(members.leave(&slot, after_long(1), Now(0)), None);
     members.hold(slot.clone(), key(1), Now(5));
     join(&mut members, slot, key(3), 10).unwrap();
@@ -93,7 +93,7 @@ fn a_slot_is_held_until_its_former_connection_has_ended_what_it_began() {
 #[test]
 fn a_superseded_connection_that_leaves_does_not_free_the_slot() {
     let mut members = Members::default();
-    let slot = Slot::Viewer("v".into());
+    let slot = Role::Viewer("v".into());
     join(&mut members, slot.clone(), key(1), 10).unwrap();
     join(&mut members, slot.clone(), key(2), 10).unwrap();
     assert_eq!(members.leave(&slot, after_long(1), Now(0)), None);
@@ -106,7 +106,7 @@ fn a_superseded_connection_that_leaves_does_not_free_the_slot() {
 #[test]
 fn the_last_one_superseded_is_closed_for_a_slot_that_stays_vacant() {
     let mut members = Members::default();
-    let (slot, other) = (Slot::Master, Slot::Viewer("v".into()));
+    let (slot, other) = (Role::Master, Role::Viewer("v".into()));
     for number in 0..4 {
         join(&mut members, slot.clone(), key(number), 10).unwrap();
         join(&mut members, other.clone(), key(10 + number), 10).unwrap();
@@ -134,14 +134,14 @@ fn the_last_one_superseded_is_closed_for_a_slot_that_stays_vacant() {
 
 #[test]
 fn a_connection_that_ends_at_once_leaves_its_slot_to_the_one_before_it() {
-    for slot in [Slot::Master, Slot::Viewer("v".into())] {
+    for slot in [Role::Master, Role::Viewer("v".into())] {
         let mut members = Members::default();
         for number in 0..3 {
             join(&mut members, slot.clone(), key(number), 10).unwrap();
         }
         let has = |members: &Members| match &slot {
-            Slot::Master => members.master(),
-            Slot::Viewer(id) => members.viewer(id),
+            Role::Master => members.master(),
+            Role::Viewer(id) => members.viewer(id),
         };
         members.hold(slot.clone(), key(1), Now(5));
         let returning = members.leave(&slot, at_once(2), Now(0));
@@ -159,26 +159,26 @@ fn a_connection_that_ends_at_once_leaves_its_slot_to_the_one_before_it() {
 fn the_one_before_several_that_end_at_once_comes_back_whichever_ends_first() {
     let mut members = Members::default();
     for number in 0..4 {
-        join(&mut members, Slot::Master, key(number), 10).unwrap();
+        join(&mut members, Role::Master, key(number), 10).unwrap();
     }
     for number in [2, 1] {
-        assert_eq!(members.leave(&Slot::Master, at_once(number), Now(0)), None);
+        assert_eq!(members.leave(&Role::Master, at_once(number), Now(0)), None);
     }
-    let returning = members.leave(&Slot::Master, at_once(3), Now(0));
+    let returning = members.leave(&Role::Master, at_once(3), Now(0));
     assert_eq!(returning, Some(key(0)));
     // The connection between these two stays.
     for number in 4..6 {
-        join(&mut members, Slot::Master, key(number), 10).unwrap();
+        join(&mut members, Role::Master, key(number), 10).unwrap();
     }
-    assert_eq!(members.leave(&Slot::Master, after_long(4), Now(0)), None);
-    assert_eq!(members.leave(&Slot::Master, at_once(5), Now(0)), None);
+    assert_eq!(members.leave(&Role::Master, after_long(4), Now(0)), None);
+    assert_eq!(members.leave(&Role::Master, at_once(5), Now(0)), None);
     assert_eq!(members.master(), None);
 }
 
 #[test]
 fn a_connection_that_lost_its_slot_is_overtaken_by_newer_ones_that_spoke() {
     let mut members = Members::default();
-    let slot = Slot::Viewer("v".into());
+    let slot = Role::Viewer("v".into());
     for number in 0..4 {
         join(&mut members, slot.clone(), key(number), 10).unwrap();
     }

@@ -7,11 +7,15 @@ fn caller(number: u64) -> Option<CallerId> {
     Some(CallerId::of_hash(number))
 }
 
+fn key(what: Metered, caller: Option<CallerId>) -> RateKey {
+    RateKey { what, caller }
+}
+
 /// Tries to take a token a hundred times. Returns how often it succeeded.
 fn taken(rates: &mut Rates, what: Metered, caller: Option<CallerId>, now: u64) -> usize {
     let quotas = Settings::default().quotas;
     (0..100)
-        .filter(|_| rates.take(what, caller, &quotas, Now(now)))
+        .filter(|_| rates.take(key(what, caller), &quotas, Now(now)))
         .count()
 }
 
@@ -25,7 +29,7 @@ fn each_thing_has_its_own_bucket() {
     let list = Metered::Call(Operation::ListSignalingChannels);
     assert_eq!(taken(rates, list, None, 5), 100);
     let quotas = Settings::default().quotas;
-    assert!(!rates.has(Metered::ConnectAsMaster, None, &quotas, Now(5)));
+    assert!(!rates.has(key(Metered::ConnectAsMaster, None), &quotas, Now(5)));
 }
 
 #[test]
@@ -47,7 +51,7 @@ fn who_is_least_in_debt_is_forgotten_for_the_next_caller() {
     let mut quotas = Settings::default().quotas;
     quotas.ice_server_config.burst = 1000;
     let mut rates = Rates::default();
-    let mut take = |number, now| rates.take(ICE, caller(number), &quotas, Now(now));
+    let mut take = |number, now| rates.take(key(ICE, caller(number)), &quotas, Now(now));
     for _ in 0..500 {
         assert!(take(0, 0));
     }
@@ -64,8 +68,8 @@ fn full_buckets_are_forgotten() {
     let quotas = Settings::default().quotas;
     let mut rates = Rates::default();
     let describe = Metered::Call(Operation::DescribeSignalingChannel);
-    assert!(rates.take(Metered::ConnectAsMaster, None, &quotas, Now(0)));
-    assert!(rates.take(describe, caller(1), &quotas, Now(0)));
+    assert!(rates.take(key(Metered::ConnectAsMaster, None), &quotas, Now(0)));
+    assert!(rates.take(key(describe, caller(1)), &quotas, Now(0)));
     assert_eq!(rates.settle(&quotas, Now(100)), Some(Now(400)));
     assert_eq!((rates.channel.len(), rates.callers.len()), (2, 1));
     assert_eq!(rates.settle(&quotas, Now(334)), Some(Now(400)));
@@ -79,7 +83,7 @@ fn quotas_that_are_off_limit_nothing() {
     let quotas = Settings::new(Profile::Default, true).quotas;
     let mut rates = Rates::default();
     let what = Metered::ConnectAsViewer;
-    assert!((0..1000).all(|_| rates.take(what, caller(1), &quotas, Now(0))));
+    assert!((0..1000).all(|_| rates.take(key(what, caller(1)), &quotas, Now(0))));
     assert!(rates.channel.is_empty() && rates.callers.is_empty());
 }
 
@@ -121,7 +125,7 @@ fn callers_get_their_parts_and_what_one_leaves_is_the_others() {
             let of_all = has_left(&all, rate, 1, now);
             let of_own = has_left(own, rate, 2, now);
             let what = Metered::ConnectAsViewer;
-            let may = rates.take(what, caller(number), &quotas, Now(now));
+            let may = rates.take(key(what, caller(number)), &quotas, Now(now));
             assert_eq!(may, of_all && of_own, "seed {seed}: {of_all} {of_own}");
             if may {
                 all.push(now);
@@ -149,7 +153,7 @@ fn one_caller_alone_never_uses_up_what_another_may_take() {
         let (mut rates, mut patient) = (Rates::default(), 0);
         let mut take = |number, now| {
             let what = Metered::ConnectAsViewer;
-            rates.take(what, caller(number), &quotas, Now(now))
+            rates.take(key(what, caller(number)), &quotas, Now(now))
         };
         for now in 0..20_000 {
             take(0, now);

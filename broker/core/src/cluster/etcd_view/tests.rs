@@ -52,9 +52,9 @@ fn an_older_snapshot_deletes_nothing_that_is_newer() {
     let mut view = View::new(1, Revision(0), None);
     view.apply_changes(&[registered(10)], Now(1));
     view.apply_snapshot(&snapshot(9, Vec::new()), Now(2));
-    assert_eq!(view.registration_at(NODE), Revision(10));
+    assert_eq!(view.at(Key::Registration(NODE)), Revision(10));
     view.apply_snapshot(&snapshot(11, Vec::new()), Now(3));
-    assert_eq!(view.registration_at(NODE), Revision(0));
+    assert_eq!(view.at(Key::Registration(NODE)), Revision(0));
     view.apply_changes(&[registered(10)], Now(4));
     assert_eq!(view.registration(NODE), None);
     assert_eq!(view.complete(), Revision(11));

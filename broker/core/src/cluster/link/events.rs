@@ -19,19 +19,19 @@ pub enum Event {
     /// On the owner: a client has opened a stream. Contains the length of the client's request in bytes. The request
     /// itself follows as [`Event::Inbox`].
     Opened(u32, Box<Client>, u32),
-    /// Additional bytes for the client or session have arrived in [`Link::inbox`](super::Link::inbox). Contains their
-    /// number. On the owner, they must be passed to the session before the next event is handled.
+    /// More bytes for the client or session have arrived in [`Link::inbox`](super::Link::inbox). Contains the number of
+    /// new bytes. On the owner, they must be passed to the session before the next event is handled.
     Inbox(u32, usize),
     /// The local side may push again; see [`LinkStreams::room`](super::LinkStreams::room).
     Room(u32),
-    /// On the client's node: the kernel must be asked how many bytes the client has not acknowledged. The result must
-    /// be reported with [`LinkStreams::unacknowledged`](super::LinkStreams::unacknowledged).
+    /// On the client's node: the caller must ask the kernel how many bytes the client has not acknowledged, and report
+    /// the result with [`LinkStreams::unacknowledged`](super::LinkStreams::unacknowledged).
     Ask(u32),
     /// On the owner: the client's node has reported which bytes the client has acknowledged. Contains the number of
     /// pushed bytes that are still unacknowledged, and the client's round-trip time in milliseconds.
     Confirmed(u32, u64, u32),
-    /// The stream has ended. Either the other side has ended it, or this side has ended it because a limit was
-    /// exceeded. Reported after all buffered bytes. An orderly end may be followed by an abrupt one.
+    /// The other side has ended the stream, or this side has ended it because a limit was exceeded. Reported after all
+    /// buffered bytes. An orderly end may be followed by an abrupt one.
     Ended(u32, Ending),
     /// The stream has been removed. Contains the number of pushed bytes that were not acknowledged.
     Gone(u32, u64),
@@ -59,7 +59,7 @@ pub enum Ending {
     Repeat(Vec<u8>),
     /// On the client's node: the call received no response, but it may have been executed. Respond with 503.
     Unavailable,
-    /// The local side read too slowly, and a limit on buffered bytes was reached.
+    /// The local side read too slowly, and the limit on buffered bytes was reached.
     Slow,
 }
 
@@ -85,11 +85,11 @@ pub enum Death {
 pub enum Fault {
     /// The received bytes are not a valid frame.
     Frame(FrameError),
-    /// The frame is of a kind that only the other role may send.
+    /// Only the other role may send frames of this kind.
     WrongSide,
     /// The frame is for a stream that was never opened.
     NeverOpened,
-    /// The id of a new stream is not greater than all earlier ids.
+    /// The id of a new stream is not greater than every earlier id.
     IdReused,
     /// The other side opened more than [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) streams.
     TooManyStreams,
@@ -111,7 +111,7 @@ pub enum Refused {
     Doubtful,
     /// Either side has stopped opening streams, or all ids have been used.
     Away,
-    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on waiting bytes has been reached.
+    /// [`LINK_STREAMS_MAX`](crate::cluster::limits::LINK_STREAMS_MAX) or the limit on unframed bytes has been reached.
     Full,
 }
 
@@ -119,7 +119,7 @@ pub enum Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Mismatch {
-    /// The inner protocol versions of the two nodes are neither equal nor adjacent; see
+    /// The two nodes' inter-node protocol versions are neither equal nor adjacent; see
     /// [`INNER_VERSION`](crate::cluster::limits::INNER_VERSION).
     Version,
     /// The hello is from another cluster.

@@ -1,26 +1,26 @@
-//! Metrics of links: the number of links, buffered bytes and round-trip times.
+//! Link metrics: the number of links, buffered bytes and round-trip times.
 
 use crate::cluster::link::{Link, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Metrics of a set of links at one end.
+/// Metrics for one end of a set of links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFigures {
     /// Number of open links.
     pub links: u64,
-    /// Number of suspect links. The other side of a suspect link is silent, and no streams are opened on it.
+    /// Number of suspect links. A link is suspect if its other side is silent. No streams are opened on it.
     pub doubtful: u64,
     /// Number of streams, one per client.
     pub streams: u64,
-    /// Bytes for the other node that have not been written, or that may be retried at another node.
+    /// Bytes for the other node that have not been written yet, or that may have to be retried at another node.
     pub waiting_bytes: u64,
     /// Bytes from the other node that the local sides (mostly clients) have not read.
     pub held_bytes: u64,
     /// Bytes for the other node that have not been acknowledged, including those not written yet. On an owner, these
-    /// are the bytes that clients have not acknowledged. Sessions acknowledge late, so a client's node may have up to
-    /// half a window of such bytes per stream even when idle.
+    /// are the bytes that clients have not acknowledged. Sessions delay their acknowledgements, so even an idle stream
+    /// may account for up to half a window of such bytes on the client's node.
     pub unconfirmed_bytes: u64,
     /// The highest of the links' latest round-trip times, in milliseconds; `None` before the first measurement.
     pub round_trip_ms: Option<u64>,
@@ -35,7 +35,7 @@ pub struct PeerLinks {
     pub from: LinkFigures,
 }
 
-/// The links of a shard or node, by the name of the other node.
+/// The links of a shard or node, keyed by the name of the other node.
 pub type LinkTable = BTreeMap<Arc<str>, PeerLinks>;
 
 impl LinkFigures {

@@ -1,4 +1,4 @@
-//! Monitors whether the other node is alive: sends pings on a link and determines when the link is suspect or dead.
+//! Detects whether the other node is alive: sends pings on a link and determines when the link is suspect or dead.
 //!
 //! ```text
 //!   sent          ping          doubtful                            dead
@@ -7,7 +7,7 @@
 //!    ├──────────────────────────── 10 s ──────────────────────────────┤     without any frame of the other side
 //! ```
 //! A frame from the other side restarts the 3 s and 10 s timers, and so does the end of a pause on this side. Only a
-//! PONG proves that everything sent before its PING has arrived. Without that proof, another ping becomes due.
+//! PONG proves that everything sent before its PING has arrived. Without such proof, another ping becomes due.
 
 use crate::cluster::limits::{LINK_DEAD_MS, LINK_DOUBT_MS, LINK_FENCE_MS, LINK_PING_MS};
 use crate::time::Now;
@@ -17,7 +17,7 @@ use crate::time::Now;
 pub(crate) struct Pulse {
     /// When the last frame from the other side was received, or when the last pause ended.
     heard: Now,
-    /// Send time of the oldest frame whose arrival has not been confirmed.
+    /// Send time of the oldest frame whose arrival is unconfirmed.
     sent: Option<Now>,
     /// Send time of the oldest frame that was sent after the ping in flight.
     sent_behind: Option<Now>,
@@ -25,18 +25,19 @@ pub(crate) struct Pulse {
     ping: Option<u64>,
     /// When the last ping was queued.
     pinged: Now,
-    round_trip_ms: Option<u64>,
+    /// Round-trip time of the last answered ping, in milliseconds.
+    pub(crate) round_trip_ms: Option<u64>,
     /// Number of the last ping.
     number: u64,
     /// Whether the next ping is due immediately.
     is_due: bool,
-    /// Number of the PONG frame that ends the fence. Until this frame or a later one arrives, received bytes are held
-    /// back, because they may have been sent before a pause.
-    fence: Option<u64>,
-    is_doubtful: bool,
+    /// Number of the PONG frame that ends the fence. Until this PONG or a later one arrives, the link holds back
+    /// received bytes, because they may have been sent before a pause.
+    pub(crate) fence: Option<u64>,
+    pub(crate) is_doubtful: bool,
 }
 
-/// The result of evaluating whether a link is alive.
+/// The result of a liveness check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing has changed.
@@ -54,19 +55,6 @@ impl Pulse {
             pinged: now,
             ..Self::default()
         }
-    }
-
-    pub(crate) fn is_doubtful(&self) -> bool {
-        self.is_doubtful
-    }
-
-    pub(crate) fn is_fenced(&self) -> bool {
-        self.fence.is_some()
-    }
-
-    /// Returns the round-trip time of the last answered ping, in milliseconds.
-    pub(crate) fn round_trip_ms(&self) -> Option<u64> {
-        self.round_trip_ms
     }
 
     /// Records that a frame was received from the other side.
@@ -94,8 +82,8 @@ impl Pulse {
         place.get_or_insert(now);
     }
 
-    /// Records that this side was paused for `span_ms`, until `now`. The absence of frames during the pause proves
-    /// nothing. After a long pause, the bytes read next may be stale.
+    /// Records that this side was paused for `span_ms`, until `now`. Silence during the pause proves nothing. After a
+    /// long pause, the bytes read next may be stale.
     pub(crate) fn stood_still(&mut self, span_ms: u64, now: Now) {
         self.heard = now;
         self.is_doubtful = false;
@@ -109,7 +97,7 @@ impl Pulse {
         self.fence = Some(self.number + 1);
     }
 
-    /// Evaluates whether the link is alive. Must be called after everything received has been read.
+    /// Checks whether the link is alive. Must be called after all received bytes have been read.
     pub(crate) fn judge(&mut self, now: Now) -> Verdict {
         let Some(since) = self.since() else {
             return Verdict::Same;
@@ -126,7 +114,7 @@ impl Pulse {
         Verdict::Doubtful
     }
 
-    /// Returns the time since which a frame from the other side has been expected; `None` if none is expected.
+    /// Returns when this side started waiting for a frame from the other side; `None` if it is not waiting.
     fn since(&self) -> Option<Now> {
         let waits = self.sent.or_else(|| self.ping.map(|_| self.heard));
         waits.map(|sent| sent.max(self.heard))

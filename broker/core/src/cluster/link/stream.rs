@@ -1,4 +1,4 @@
-//! One end of a stream on a link. Tracks the bytes in both directions by their offsets.
+//! One end of a stream on a link. Tracks the bytes in each direction by their offsets.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -7,7 +7,7 @@
 //!              ├───────────┼─────────────┼───────────┼────── held ───────┤        received ≤ told + window
 //! ```
 //! The *local side* is the client on a front and the session on an owner. `passed` counts the bytes that the local side
-//! has taken. The machine of a client acknowledges the bytes that the front's kernel has sent (`written`). A session
+//! has taken. A client's machine acknowledges the bytes that the front's kernel has sent (`written`), whereas a session
 //! acknowledges the bytes that it has taken.
 
 use crate::cluster::limits::{LINK_SENDS_MAX, LINK_WINDOW_BYTES};
@@ -17,7 +17,7 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// One end of a stream. Takes 350 bytes and no buffers while idle.
+/// One end of a stream. Takes 350 bytes, and has no buffers while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,
@@ -41,7 +41,7 @@ pub(crate) struct Stream {
     pub(crate) owes_ask: bool,
     /// Whether the owner has requested an ACK frame that has not been sent yet.
     pub(crate) is_asked: bool,
-    /// Whether the kernel has been asked how many bytes the client has not acknowledged, and has not answered yet.
+    /// Whether a kernel query for the client's unacknowledged bytes is in flight.
     pub(crate) is_kernel_asked: bool,
     /// Whether the local side is waiting for buffer space.
     pub(crate) is_starved: bool,
@@ -59,12 +59,12 @@ pub(crate) struct Outgoing {
     base: u64,
     /// Offset of the next byte to frame.
     framed: u64,
-    /// Offset up to which the other side has acknowledged the bytes.
+    /// Offset up to which the other side has acknowledged all bytes.
     acked: u64,
     window: u64,
     /// Offset after the last push that completed a WebSocket frame.
     whole: u64,
-    /// Length of the request; `None` once the response has begun. Until then, bytes after the request are not framed,
+    /// Length of the request; `None` once the response has started. Until then, bytes after the request are not framed,
     /// and all bytes are kept so that the request can be retried at another owner.
     request: Option<u64>,
     /// Whether pushed bytes are dropped because the other side accepts no more bytes.
@@ -90,11 +90,11 @@ pub(crate) struct Incoming {
     /// Offset reported in the last ACK frame sent.
     told: u64,
     round_trip_ms: u32,
-    /// When to ask the kernel next how many bytes the client has not acknowledged.
+    /// When to query the kernel next for the client's unacknowledged bytes.
     pub(crate) sweep: Option<Now>,
 }
 
-/// An unacknowledged send to a client: the offset at which it ends, and the time at which it was written.
+/// An unacknowledged send to a client: the offset at which it ends, and when it was written.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     written: u64,
@@ -105,7 +105,8 @@ struct Send {
 const _: () = assert!(size_of::<Stream>() <= 360);
 
 impl Stream {
-    fn new(kind: Kind, account: u64, outgoing: Outgoing) -> Self {
+    /// Creates the stream of a session or client.
+    pub(crate) fn new(kind: Kind, account: u64, outgoing: Outgoing) -> Self {
         Self {
             kind,
             account,
@@ -129,12 +130,7 @@ impl Stream {
         }
     }
 
-    /// Creates the stream of a session that receives a client's request.
-    pub(crate) fn of_session(kind: Kind) -> Self {
-        Self::new(kind, 0, Outgoing::default())
-    }
-
-    /// Creates the stream of a client with the given request.
+    /// Creates a client's stream with the given request.
     pub(crate) fn of_client(id: u32, client: &Client, request: Vec<u8>, account: u64) -> Self {
         let begin = request.get(..client.room()).unwrap_or(&request);
         let open = Open {
@@ -157,8 +153,7 @@ impl Stream {
         }
     }
 
-    /// Returns `true` if the local side accepts bytes. Also returns `true` for a client that has only closed its
-    /// sending side.
+    /// Returns `true` if the local side accepts bytes. A client that has only closed its sending side still does.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
@@ -188,18 +183,18 @@ impl Stream {
     /// Returns how the local side has ended the stream, if its END frame must be sent now. The END frame is sent after
     /// all bytes.
     pub(crate) fn due_end(&self) -> Option<How> {
-        let is_behind = self.opening.is_empty() && self.outgoing.is_flushed();
+        let is_behind = self.opening.is_empty() && self.outgoing.framed == self.outgoing.pushed();
         self.own_end.filter(|_| is_behind && !self.is_end_written)
     }
 
-    /// Returns `true` if the stream is an API call that the owner has answered. In that case, the END frame from the
-    /// client's node is not urgent.
+    /// Returns `true` if the stream is an API call that the owner has answered. The END frame from the client's node is
+    /// then not urgent.
     pub(crate) fn is_answered_call(&self) -> bool {
         self.kind == Kind::Call && self.their_end == Some(How::Finish)
     }
 
-    /// Returns `true` if the stream can be removed. This is the case if both sides have ended it and everything has
-    /// been delivered, or if the other side has never learned of the stream.
+    /// Returns `true` if the stream can be removed. Either both sides have ended it and everything has been delivered,
+    /// or the other side never learned of it.
     pub(crate) fn is_over(&self) -> bool {
         let is_unknown = !self.opening.is_empty() && self.own_end.is_some_and(is_hard);
         let is_told = self.their_end.is_some() && self.incoming.bytes.is_empty();
@@ -226,7 +221,10 @@ impl Stream {
             return Err(Fault::BehindEnd);
         }
         if self.takes() {
-            self.outgoing.answer_begins();
+            // The response has begun: the request can no longer be retried, and bytes that follow it may be sent.
+            if self.outgoing.request.take().is_some() {
+                self.outgoing.trim();
+            }
             let is_in_bounds = self.incoming.push(bytes, whole);
             is_in_bounds.then_some(()).ok_or(Fault::DataBeyond)?;
         }
@@ -268,7 +266,7 @@ impl Stream {
         self.incoming.is_between && self.kind == Kind::Upgrade
     }
 
-    /// Returns how the client or session must react to the end of the stream on the other side. The result is returned
+    /// Returns how the client or session must react now that the other side has ended the stream. Returns the result
     /// only once, after all bytes have been taken.
     pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         let is_due = self.incoming.bytes.is_empty();
@@ -276,7 +274,7 @@ impl Stream {
         ending.filter(|_| self.takes())
     }
 
-    /// Ends the stream, because the link is dead or the OPEN frame was not accepted.
+    /// Ends the stream because the link is dead or the OPEN frame was not accepted.
     pub(crate) fn lose(&mut self, role: Role) {
         self.incoming.bytes = Vec::new();
         let was_sent = self.opening.is_empty();
@@ -292,7 +290,7 @@ impl Stream {
     }
 }
 
-/// Returns `true` if a side that has already ended the stream with `before` may then end it with `how`.
+/// Returns `true` if a side that has ended the stream with `before` may end it again with `how`.
 fn may_follow(before: Option<How>, how: How) -> bool {
     before.is_none_or(|before| !is_hard(before) && is_hard(how))
 }
@@ -357,15 +355,7 @@ impl Outgoing {
         }
     }
 
-    /// Records that the response has begun. Bytes that follow the request may be sent from then on, and the request can
-    /// no longer be retried.
-    fn answer_begins(&mut self) {
-        if self.request.take().is_some() {
-            self.trim();
-        }
-    }
-
-    /// Removes the request and any bytes that follow it, if the response has not begun.
+    /// Removes and returns the request and any bytes that follow it, if the response has not started.
     fn take_request(&mut self) -> Option<Vec<u8>> {
         self.request.take()?;
         let pushed = self.pushed();
@@ -373,12 +363,7 @@ impl Outgoing {
         Some(std::mem::take(&mut self.bytes))
     }
 
-    /// Returns `true` if all pushed bytes have been framed.
-    fn is_flushed(&self) -> bool {
-        self.framed == self.pushed()
-    }
-
-    /// Drops all buffered bytes and all bytes that are pushed later.
+    /// Drops all buffered bytes and all bytes pushed later.
     fn end(&mut self) {
         self.base = self.pushed();
         self.framed = self.base;
@@ -444,7 +429,7 @@ impl Incoming {
         self.confirmed - self.told >= u64::from(window / 2)
     }
 
-    /// Records that the kernel has accepted the next `bytes` bytes for the client. On the wire, they take `wire` bytes.
+    /// Records that the kernel has accepted the next `bytes` bytes for the client, which take `wire` bytes on the wire.
     pub(crate) fn sent(&mut self, bytes: usize, wire: usize, now: Now) {
         self.written = (self.written + bytes as u64).min(self.passed);
         self.wire += wire as u64;
@@ -454,7 +439,8 @@ impl Incoming {
             since: now,
         };
         if self.sends.len() >= LINK_SENDS_MAX {
-            // The merged send is confirmed together with the next one: later than possible, but never too early.
+            // The merged send is confirmed together with the next one, which is later than possible but never too
+            // early.
             self.sends.pop_back();
         }
         self.sends.push_back(send);
@@ -489,7 +475,7 @@ impl Incoming {
         self.confirmed
     }
 
-    /// Returns the ACK frame that must be sent, and records that it has been sent.
+    /// Returns the ACK frame to send, and records that it has been sent.
     pub(crate) fn ack(&mut self, window: u32, now: Now) -> Ack {
         self.told = self.confirmed;
         let oldest_ms = self.oldest().map_or(0, |since| now.since(since));

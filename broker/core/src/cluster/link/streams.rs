@@ -1,39 +1,40 @@
-//! The streams of a link at one end: their total bytes, the order in which they are served, and their events.
+//! All streams at one end of a link: their total bytes, the order in which they are served, and their events.
 
 use crate::cluster::limits::{
     LINK_HELD_BYTES_MAX, LINK_QUIET_MS, LINK_STREAMS_MAX, LINK_SWEEP_MS, LINK_WAITING_BYTES_MAX,
     LINK_WINDOW_BYTES, LINK_WRITE_BYTES,
 };
-use crate::cluster::link::stream::Stream;
+use crate::cluster::link::stream::{Outgoing, Stream};
 use crate::cluster::link::{Ending, Event, Fault, LinkFigures, Role};
 use crate::time::Now;
 use codec::link::{Ack, Client, End, Frame, How, Open, write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The streams of a link at one end. The local side of a stream calls the public methods. These ignore the ids of
+/// All streams at one end of a link. The local side of a stream calls the public methods, which ignore the ids of
 /// streams that have ended.
 #[derive(Debug, Default)]
 pub struct LinkStreams {
     pub(crate) role: Role,
-    /// Maximum number of unacknowledged bytes that the local side of a stream may have sent.
+    /// Maximum number of unacknowledged bytes in flight from the local side of a stream.
     window: u32,
-    /// Streams by id. They are boxed, because increasing ids leave the nodes of the tree half full.
+    /// Streams by id. They are boxed because ids are inserted in increasing order, which leaves the tree's nodes half
+    /// full.
     all: BTreeMap<u32, Box<Stream>>,
     /// Highest stream id used so far.
     pub(crate) newest: u32,
-    /// Queue of streams with control frames. Each stream occurs at most once. A stream that has been removed may still
-    /// be in the queue.
+    /// Queue of streams with control frames to write. Each stream occurs at most once. Streams that have been removed
+    /// may still be in the queue.
     controls: VecDeque<u32>,
-    /// Queue of streams with data to frame. Each stream occurs at most once. A stream that has been removed may still
+    /// Queue of streams with data to frame. Each stream occurs at most once. Streams that have been removed may still
     /// be in the queue.
     pieces: VecDeque<u32>,
-    /// Streams of answered calls that only have an END frame left to send. The frame is sent together with other
-    /// frames, or after [`LINK_QUIET_MS`].
+    /// Streams of answered calls that have only an END frame left to send. It is sent along with other frames, or after
+    /// [`LINK_QUIET_MS`].
     quiet: Vec<u32>,
     quiet_since: Option<Now>,
-    /// Streams with unacknowledged bytes, sorted by the time at which the kernel is queried next.
+    /// Streams with unacknowledged bytes, sorted by the time of their next kernel query.
     sweep: BTreeSet<(Now, u32)>,
-    /// Streams whose local side waits for buffer space that other streams are using.
+    /// Streams whose local side is waiting for buffer space that other streams occupy.
     starved: VecDeque<u32>,
     /// Number of bytes buffered for local sides.
     held: usize,
@@ -89,7 +90,7 @@ impl LinkStreams {
         }
     }
 
-    // The following methods are called by the local side of a stream.
+    // Methods for the local side of a stream.
 
     /// Opens a stream for a client of this node; see [`Link::open`](super::Link::open).
     pub(crate) fn open(&mut self, client: &Client, request: Vec<u8>, account: u64) -> u32 {
@@ -115,15 +116,15 @@ impl LinkStreams {
         room
     }
 
-    /// Pushes bytes from the client or session. There must be at most [`Self::room`] bytes. `whole` states whether they
-    /// complete a WebSocket frame. If [`Self::is_unconfirmed`] returns `true`, the client's node must first report how
-    /// many bytes are unacknowledged according to the kernel. The owner then knows what the client had acknowledged
-    /// when it sent the bytes.
+    /// Pushes at most [`Self::room`] bytes from the client or session. `whole` is `true` if they complete a WebSocket
+    /// frame. While [`Self::is_unconfirmed`] returns `true`, the client's node must first report how many bytes are
+    /// unacknowledged according to the kernel. This tells the owner what the client had acknowledged when it sent the
+    /// bytes.
     pub fn push(&mut self, id: u32, bytes: &[u8], whole: bool) {
         self.change(id, |stream| stream.outgoing.push(bytes, whole));
     }
 
-    /// Returns the bytes that have been received for the local side.
+    /// Returns the bytes received for the local side.
     pub(crate) fn inbox(&self, id: u32) -> &[u8] {
         (self.all.get(&id)).map_or(&[], |stream| stream.incoming.held())
     }
@@ -138,8 +139,8 @@ impl LinkStreams {
         });
     }
 
-    /// Records on the client's node that the kernel has accepted the oldest `bytes` bytes taken from the inbox. On the
-    /// wire, they take `wire` bytes.
+    /// Records, on the client's node, that the kernel has accepted the oldest `bytes` bytes taken from the inbox. They
+    /// take `wire` bytes on the wire.
     pub fn sent(&mut self, id: u32, bytes: usize, wire: usize, now: Now) {
         let Some(stream) = self.all.get_mut(&id).filter(|stream| stream.takes()) else {
             return;
@@ -155,14 +156,14 @@ impl LinkStreams {
         }
     }
 
-    /// Returns `true` if the client has not acknowledged all bytes. Always `false` on the owner.
+    /// Returns `true` if the client has yet to acknowledge some bytes. Always `false` on the owner.
     #[must_use]
     pub fn is_unconfirmed(&self, id: u32) -> bool {
         (self.all.get(&id)).is_some_and(|stream| stream.incoming.oldest().is_some())
     }
 
     /// Sets the number of bytes on the wire that the client has not acknowledged, as reported by the kernel of the
-    /// client's node. It is safe to overestimate this number.
+    /// client's node. Overestimating this number is safe.
     pub fn unacknowledged(&mut self, id: u32, bytes: u64, round_trip_ms: u32) {
         self.change(id, |stream| {
             stream.incoming.confirm_wire(bytes, round_trip_ms);
@@ -171,20 +172,20 @@ impl LinkStreams {
         });
     }
 
-    /// Asks the client's node which bytes the client has acknowledged. Called on the owner. [`Event::Confirmed`]
-    /// follows.
+    /// Asks the client's node which bytes the client has acknowledged. Called on the owner, which later receives
+    /// [`Event::Confirmed`].
     pub fn ask(&mut self, id: u32) {
         self.change(id, |stream| stream.owes_ask = true);
     }
 
     /// Ends this side of the stream. The client's node must first report how many bytes are unacknowledged according to
-    /// the kernel. After [`How::Fin`] and [`How::Finish`], the stream may be ended again in another way, which takes
-    /// effect at once. All other ways are final.
+    /// the kernel. A stream that was ended with [`How::Fin`] or [`How::Finish`] may be ended again in another way,
+    /// which takes effect at once. All other ways are final.
     pub fn end(&mut self, id: u32, how: How) {
         self.change(id, |stream| stream.end(how));
     }
 
-    /// Ends a stream on the client's node, because the channel has moved or this node is shutting down. The client
+    /// Ends a stream on the client's node because the channel has moved or this node is shutting down. The client
     /// receives [`Event::Ended`] as if the link had died, and the owner receives a reset.
     pub fn lose(&mut self, id: u32) {
         let role = self.role;
@@ -198,7 +199,7 @@ impl LinkStreams {
         (self.all.get(&id)).map_or(0, |stream| stream.outgoing.unconfirmed())
     }
 
-    /// Limits the number of bytes from local sides that may wait to be framed. Used when several links share
+    /// Limits the number of unframed bytes buffered from local sides. Used when several links share
     /// [`LINK_WAITING_BYTES_MAX`].
     pub fn bound_waiting(&mut self, bytes: usize) {
         self.waiting_max = bytes.min(LINK_WAITING_BYTES_MAX);
@@ -224,10 +225,10 @@ impl LinkStreams {
         assert!(!self.all.is_empty() || self.sweep.is_empty());
     }
 
-    // The following methods are the steps of a turn.
+    // The steps of a turn.
 
-    /// Queues the END frames of answered calls that have waited long enough, and starts the kernel queries for clients'
-    /// unacknowledged bytes that are due.
+    /// Queues the END frames of answered calls that have waited long enough, and starts kernel queries for clients'
+    /// unacknowledged bytes if they are due.
     pub(crate) fn tick(&mut self, now: Now) {
         if !self.quiet.is_empty()
             && now.since(*self.quiet_since.get_or_insert(now)) >= LINK_QUIET_MS
@@ -252,7 +253,7 @@ impl LinkStreams {
         }
     }
 
-    /// Returns the latest time at which [`Self::tick`] must be called.
+    /// Returns the time by which [`Self::tick`] must be called.
     pub(crate) fn due(&self, now: Now) -> Option<Now> {
         let sweep = self.sweep.first().map(|(at, _)| *at);
         let quiet_since = self.quiet_since.unwrap_or(now);
@@ -271,7 +272,7 @@ impl LinkStreams {
         self.quiet_since = None;
     }
 
-    /// Appends control frames, followed by at most one DATA frame per stream. Stops when the bytes after offset `begin`
+    /// Appends control frames, followed by at most one DATA frame per stream. Stops once the bytes after offset `begin`
     /// reach the limit for one turn.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, begin: usize, now: Now) {
         let is_full = |out: &Vec<u8>| out.len() - begin >= LINK_WRITE_BYTES;
@@ -294,7 +295,7 @@ impl LinkStreams {
         }
     }
 
-    // The following methods handle frames from the other side.
+    // Methods that handle frames from the other side.
 
     /// Applies a frame to its stream. Returns `false` if the stream has ended.
     fn begun(
@@ -321,8 +322,8 @@ impl LinkStreams {
             return Err(Fault::TooManyStreams);
         }
         self.newest = id;
-        self.all
-            .insert(id, Box::new(Stream::of_session(open.client.kind)));
+        let stream = Stream::new(open.client.kind, 0, Outgoing::default());
+        self.all.insert(id, Box::new(stream));
         let opened = Event::Opened(id, Box::new(open.client), open.request_bytes);
         self.events.push_back(opened);
         match open.begin {
@@ -331,7 +332,7 @@ impl LinkStreams {
         }
     }
 
-    /// Buffers bytes for the client or session, which is notified immediately or, if the link is fenced, when the fence
+    /// Buffers bytes for the client or session. It is notified immediately or, if the link is fenced, when the fence
     /// ends.
     pub(crate) fn take_data(
         &mut self,
@@ -368,7 +369,7 @@ impl LinkStreams {
         Ok(())
     }
 
-    /// Asks the kernel which bytes the client has acknowledged, in order to report this to the owner.
+    /// Asks the kernel which bytes the client has acknowledged, so that this can be reported to the owner.
     pub(crate) fn take_ask(&mut self, id: u32) -> Result<(), Fault> {
         let is_open = self.begun(id, |stream| {
             stream.is_asked = true;
@@ -387,7 +388,7 @@ impl LinkStreams {
         Ok(())
     }
 
-    // The following methods change a single stream.
+    // Methods that change a single stream.
 
     /// Changes a stream and updates everything that depends on it: the totals, the queues and the events. Removes the
     /// stream if it is over.
@@ -483,9 +484,9 @@ impl LinkStreams {
         self.events.push_back(Event::Gone(id, unconfirmed));
     }
 
-    /// Frees space when a limit is reached. Selects the account with the most buffered bytes, and closes its largest
-    /// streams until a 64th of the account's bytes is free. Closing many small streams one at a time would require a
-    /// full scan for each further message.
+    /// Frees buffer space when a limit is reached. Closes the largest streams of the account with the most buffered
+    /// bytes, until a 64th of that account's bytes is free. Closing one small stream at a time would require a full
+    /// scan for each further message.
     pub fn end_slowest(&mut self) {
         let held = |stream: &Stream| stream.incoming.held().len();
         let mut accounts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -508,7 +509,7 @@ impl LinkStreams {
         }
     }
 
-    /// Releases the bytes that were held back, because the owner has proved that it has not given up the link.
+    /// Releases the withheld bytes, because the owner has proved that it has not given up the link.
     pub(crate) fn unfence(&mut self) {
         let streams = self.all.iter();
         let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));
@@ -517,7 +518,7 @@ impl LinkStreams {
             .extend(held.map(|(id, bytes)| Event::Inbox(id, bytes)));
     }
 
-    /// Ends the streams whose requests have not been sent on a suspect link, so that the requests are retried
+    /// Ends the streams on a suspect link whose requests have not been sent, so that the requests are retried
     /// elsewhere.
     pub(crate) fn return_unbegun(&mut self) {
         let streams = self.all.iter();
@@ -526,7 +527,7 @@ impl LinkStreams {
         unbegun.into_iter().for_each(|id| self.bury(id));
     }
 
-    /// Ends and removes one of the streams of a dead link.
+    /// Ends and removes one of a dead link's streams.
     pub(crate) fn bury_next(&mut self) {
         if let Some((&id, _)) = self.all.first_key_value() {
             self.bury(id);

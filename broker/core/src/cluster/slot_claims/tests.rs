@@ -94,7 +94,7 @@ impl Refusing {
                 incarnation,
             };
             let (key, _) = transaction.puts[0];
-            self.put(key, owned(owner, None, SlotRecord::default()));
+            self.put(key, owned(Some(owner), None, SlotRecord::default()));
         }
         if !is_claim {
             for &(key, value) in &transaction.puts {
@@ -132,9 +132,9 @@ impl Refusing {
 #[test]
 fn the_lease_that_etcd_grants_counts() {
     let mut node = Refusing::new(false);
-    assert_eq!(node.cluster.times.spans.lease_ms(), 5_000);
+    assert_eq!(node.cluster.spans.lease_ms(), 5_000);
     node.runs_until(2 * TICK_MS);
-    assert_eq!(node.cluster.times.spans, Spans::of_lease(10_000));
+    assert_eq!(node.cluster.spans, Spans::of_lease(10_000));
     let reach = node.cluster.valid_until().since(Now(node.now));
     assert!((7_000..=8_000).contains(&reach), "{reach}");
 }

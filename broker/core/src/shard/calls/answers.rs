@@ -1,4 +1,4 @@
-//! Turns answers from the shards that own channels into HTTP responses.
+//! Turns answers from the shards that own the channels into HTTP responses.
 
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
@@ -15,7 +15,7 @@ use crate::shard::state::State;
 use crate::{check::Check, event::Purpose, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
-/// Handles an answer to a query. Ignores the answer if it belongs to an earlier call on the same connection.
+/// Handles an answer to a query. Ignores answers that belong to an earlier call on the same connection.
 pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
     shard.directory.lists.end(caller);
     if shard.sockets.awaits(caller) {
@@ -23,7 +23,7 @@ pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
     }
 }
 
-/// Delivers an answer to the call that is waiting for it. If the answer only reports what the account holds on other
+/// Delivers an answer to the call that is waiting for it. If the answer only contains the account's usage on other
 /// nodes, the call continues.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
     let (sockets, ..) = shard.parts();
@@ -37,24 +37,25 @@ pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
             let call = *call;
             go_on(shard, BegunCall { key, asked, call });
         }
-        (wanted, answer) => {
-            let answer = refused_where_it_is(&wanted, answer);
-            conclude(shard, &AnsweredCall { key, asked, wanted }, answer);
+        (wanted @ Expected::NoMediaStorage, Answer::Record(..)) => {
+            let refusal = Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED);
+            conclude(shard, &AnsweredCall { key, asked, wanted }, refusal.into());
         }
+        (wanted, answer) => conclude(shard, &AnsweredCall { key, asked, wanted }, answer),
     }
-    // Pipelined requests waited for this answer. They start only after the current step, since one of them may delete
-    // the channel or be a call by the same sender.
+    // Pipelined requests were waiting for this answer. They start after the current step, because one of them may
+    // delete the channel or be a call by the same sender.
     shard.sockets.turns.answered.push_back(key);
 }
 
-/// A call that can now be answered, and the kind of answer it expects.
+/// A call that can now be answered, and the kind of answer that it expects.
 pub(crate) struct AnsweredCall {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) wanted: Expected,
 }
 
-/// Responds to a call. Writes an audit entry if the call was to change something or if a policy denied it.
+/// Responds to a call. Writes an audit entry if the call was meant to change something or was denied by a policy.
 pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     if let Expected::Answer(_, _, Some(_)) | Expected::PlayerServers = call.wanted {
         return whep::conclude(shard, call, answer);
@@ -63,14 +64,10 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     let (key, asked) = (call.key, &call.asked);
     let purpose = Purpose::Api(asked.operation);
     cx.telemetry.count_call(asked.account());
-    let id = match &answer {
-        Answer::Refusal(refusal) => cx.telemetry.refusal_id(refusal, purpose, cx.at.wall),
-        Answer::Record(..)
-        | Answer::Page(..)
-        | Answer::Done
-        | Answer::Holding(_)
-        | Answer::Answer(_)
-        | Answer::Played(_) => cx.telemetry.request_id(),
+    let id = if let Answer::Refusal(refusal) = &answer {
+        cx.telemetry.refusal_id(refusal, purpose, cx.at.wall)
+    } else {
+        cx.telemetry.request_id()
     };
     audit(sockets, cx, call, &id, &answer);
     let written = if let Answer::Refusal(refusal) = answer {
@@ -82,14 +79,13 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
             internal_failure()
         })
     };
+    let id = Some(&*id);
     match written {
         Ok(body) => {
-            let id = Some(&*id);
             let response = Response::json(key, purpose, &body, asked.close);
             responses::respond(shard, &Response { id, ..response });
         }
         Err(refusal) => {
-            let id = Some(&*id);
             let evidence = Evidence {
                 id,
                 ..Evidence::of_call(key, asked)
@@ -99,8 +95,8 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     }
 }
 
-/// Writes an audit entry for a call that was to change something, whether or not it did, and for any call denied by a
-/// policy.
+/// Writes the audit entry for a call that was meant to change something, whether or not it did, or that a policy
+/// denied.
 fn audit(sockets: &Sockets, cx: &mut Context, call: &AnsweredCall, id: &str, answer: &Answer) {
     let asked = &call.asked;
     let (caller, operation) = (&asked.caller, asked.operation.name());
@@ -129,7 +125,7 @@ fn audit(sockets: &Sockets, cx: &mut Context, call: &AnsweredCall, id: &str, ans
     }
 }
 
-/// Writes the response body. Returns `None` if the answer does not match the query, which never happens.
+/// Returns the response body, or `None` if the answer does not match the query, which never happens.
 fn body(sockets: &Sockets, call: &AnsweredCall, answer: &Answer, at: Moment) -> Option<Vec<u8>> {
     let asked = &call.asked;
     let mut written = Vec::with_capacity(ANSWER_BYTES);
@@ -195,15 +191,6 @@ fn body(sockets: &Sockets, call: &AnsweredCall, answer: &Answer, at: Moment) -> 
     Some(written)
 }
 
-/// If the call requires media storage and the channel exists, replaces the answer with a refusal. Returns any other
-/// answer unchanged.
-fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
-    if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
-        return Refusal::invalid(Check::MediaStorageAbsent, MEDIA_STORAGE_REFUSED).into();
-    }
-    answer
-}
-
 fn info(listed: &ListedChannel) -> ChannelInfo<'_> {
     ChannelInfo {
         name: listed.arn.name(),
@@ -215,5 +202,5 @@ fn info(listed: &ListedChannel) -> ChannelInfo<'_> {
     }
 }
 
-/// Initial capacity of a response body in bytes, enough for everything except channel lists and long tag lists.
+/// Initial capacity of a response body in bytes. Large enough for everything except channel lists and long tag lists.
 const ANSWER_BYTES: usize = 512;

@@ -1,4 +1,4 @@
-//! Handles API calls and Alexa calls on the shard that owns their channel.
+//! Handles API calls and Alexa calls on the shard that owns the channel.
 
 use crate::auth::Caller;
 use crate::channel::Life;
@@ -12,27 +12,26 @@ use crate::shard::calls::responses::{nobody, shutting_down};
 use crate::shard::context::Context;
 use crate::shard::directory::calls::NewCall;
 use crate::shard::directory::channels::status;
-use crate::shard::flight_recorder::NotedCall;
 use crate::shard::state::State;
 use crate::shard::{Answer, Directory, Query, QueryKind, Sockets};
-use crate::{session::NEVER, time::Moment, time::Now};
+use crate::{session::NEVER, time::Now};
 use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, policy, signal::Action};
 use std::sync::Arc;
 
-/// Answers a query about a channel. The answer is sent immediately, or once the requested change is durable, or once
-/// the master has answered.
+/// Answers a query about a channel: immediately, once the requested change is durable, or once the master has answered.
 pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
     if allows(shard, caller, &query) {
         answer_allowed(shard, caller, query);
     }
 }
 
-/// Returns whether this shard owns the channel of a query and the caller is authorized. Otherwise, refuses the query.
+/// Returns whether this shard owns the queried channel and the caller is authorized. Otherwise, refuses the query.
 pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool {
     let State { directory, cx, .. } = shard;
     let kind = &query.kind;
-    if !serves(directory, kind, cx.at) {
+    // Where slots do not move, this shard serves every channel that it is asked about.
+    if directory.slots.is_some() && !directory.serves(&kind.identity(), cx.at.now) {
         cx.todo.answer(caller, nobody());
         return false;
     }
@@ -61,44 +60,19 @@ pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool 
     }
 }
 
-/// Answers an authorized query, or refuses it if it exceeds its rate limit.
+/// Answers an authorized query, or refuses it if its rate limit has been exceeded.
 pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
-    match shard.directory.over_rate(&mut shard.cx, &query) {
-        Some(refusal) => shard.cx.todo.answer(caller, refusal),
-        None => {
-            note_call(shard, &query);
-            serve(shard, caller, query);
-        }
-    }
-}
-
-/// Records a call in the trace of its channel.
-fn note_call(shard: &mut State, query: &Query) {
     let State { directory, cx, .. } = shard;
+    if let Some(refusal) = directory.over_rate(cx, &query) {
+        return cx.todo.answer(caller, refusal);
+    }
     if let (Some(remote), Some(key)) = (query.remote, directory.channel_of(&query.kind)) {
-        let call = NotedCall {
-            operation: query.operation,
-            role: query.endpoint.map(|(role, _)| role),
-            remote,
-            client_id: query.client_id.as_deref(),
-        };
-        cx.note(key).api_call(&call);
+        cx.note(key).api_call(remote, &query);
     }
+    serve(shard, caller, query);
 }
 
-/// Returns whether this shard serves the slot of the channel that a query concerns.
-fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
-    match kind {
-        QueryKind::Look(identity, _)
-        | QueryKind::Create(identity, _)
-        | QueryKind::Offer { identity, .. } => directory.serves(identity, at.now),
-        QueryKind::Change(arn, _) => {
-            directory.slots.as_deref().is_none() || directory.serves(&Identity::of(arn), at.now)
-        }
-    }
-}
-
-/// Answers a query after the authorization and rate limit checks.
+/// Answers a query that has passed the authorization and rate limit checks.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let query = match directory.queue(caller, query) {
@@ -128,10 +102,10 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
             payload,
         } => {
             let found = match &arn {
-                Some(arn) => directory.find_active(arn),
-                None => directory.named_active(&identity),
+                Some(arn) => directory.find(arn),
+                None => directory.key_of(&identity),
             };
-            match found {
+            match found.filter(|key| directory.is_active(*key)) {
                 Some(key) if !sockets.drains() => {
                     let new = NewCall {
                         caller,
@@ -152,7 +126,7 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Refuses to create channels while etcd is nearly full.
+/// Returns an error if no channel may be created because etcd is nearly full.
 fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
     if sockets.readiness().store_nearly_full() {
         return Err(Refusal::unavailable(Check::RecordsFull, STORE_FULL));
@@ -160,7 +134,7 @@ fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns the player on whose behalf a query was sent, or `None` if a different kind of caller sent it.
+/// Returns the player on whose behalf a query was sent, or `None` if the query is not a player's.
 fn player(
     directory: &Directory,
     cx: &mut Context,
@@ -205,12 +179,12 @@ fn look(
     Answer::Record(Arc::clone(&channel.record), status)
 }
 
-/// Error message returned when a channel cannot be created because etcd is nearly full.
+/// Error message for a channel that cannot be created because etcd is nearly full.
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
-/// Sends pending offers to the current master, oldest first. Only offers that were accepted before `before` and that
-/// this master has not yet received are sent.
+/// Sends pending offers to the current master, oldest first: those that were accepted before `before` and that this
+/// master has not yet received.
 pub(crate) fn give_offers(shard: &mut State, key: ChannelKey, before: u64) {
     let (sockets, directory, cx, _) = shard.parts();
     let Some((master, calls)) = directory.give_calls(key, before) else {

@@ -1,5 +1,5 @@
-//! The messages that shards send to each other. They carry connections that move to the shard that owns their channel,
-//! queries about channels, and the answers. Also contains the types for listing the channels of all nodes.
+//! The messages that shards send to each other: connections that move to the shard that owns their channel, queries
+//! about channels, and the answers. Also contains the types for listing the channels of all nodes.
 
 use crate::auth::provider::Keyring;
 use crate::auth::{Caller, Credentials};
@@ -17,48 +17,49 @@ use crate::{limits::LIST_PAGE_MAX, machine::Peer, refusal::Refusal, registry::St
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
 use codec::{identifiers::ChannelArn, policy::Action, signal::Role};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A message to a shard.
+/// A message between shards.
 #[derive(Debug)]
 pub enum Letter {
     /// A query that a call sends to the shard that owns its channel.
     Query(CallRef, Box<Query>),
-    /// The answer to a query, and the shard that sends the answer. Each query gets exactly one answer, even if its
-    /// caller is gone.
+    /// The answer to a query, and the shard that sends it. Every query gets exactly one answer, even if its caller is
+    /// gone.
     Answer(ShardId, CallRef, Box<Answer>),
-    /// Reports that an Alexa call is pending; takes the place of [`Letter::Answer`]. The final answer follows in a
-    /// [`Letter::CallAnswer`], which must be acknowledged with [`Letter::CallOver`].
+    /// Reports that an Alexa call is pending, in place of a [`Letter::Answer`]. The final answer follows in a
+    /// [`Letter::CallAnswer`], which must be acknowledged with a [`Letter::CallOver`].
     CallTaken(ShardId, CallRef),
-    /// Withdraws a pending Alexa call because its caller hung up. Has no effect if the call has already ended. Sent at
-    /// most once for each [`Letter::CallTaken`].
+    /// Withdraws a pending Alexa call whose caller has hung up. Has no effect if the call has already ended. Sent at
+    /// most once per [`Letter::CallTaken`].
     CallWithdrawn(CallRef),
-    /// The final answer to a pending Alexa call, and the shard that sends the answer. Sent exactly once for each
+    /// The final answer to a pending Alexa call, and the shard that sends it. Sent exactly once per
     /// [`Letter::CallTaken`], even if the caller is gone.
     CallAnswer(ShardId, CallRef, Box<Answer>),
-    /// Acknowledges a [`Letter::CallAnswer`]. Sent exactly once for each.
+    /// Acknowledges a [`Letter::CallAnswer`]. Sent exactly once per answer.
     CallOver(CallRef),
     /// The result of storing a change to a channel.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Signals that slot orders, or answers merged from those of all nodes, are ready to be taken. See
+    /// Signals that slot orders, or answers merged from those of all nodes, are ready to be fetched; see
     /// [`crate::shard::SlotOrders`]. At most one such message is in flight to each shard.
     Slots,
     /// Replaces the principals and their credentials.
     Credentials(Arc<Credentials>),
-    /// Replaces the keys of the OpenID providers.
+    /// Replaces the OpenID providers' keys.
     Keyring(Arc<Keyring>),
     /// Replaces the settings; see [`Settings::updated`].
     Settings(Arc<Settings>),
-    /// Starts the shutdown of the process, which must complete within this many milliseconds.
+    /// Starts shutting down the process, which must complete within this many milliseconds.
     Drain(u64),
 }
 
 impl Letter {
-    /// Returns whether this message may be rejected when the recipient's mailbox is full. Mailboxes reserve capacity
-    /// for all other messages.
+    /// Returns whether this message may be rejected if the recipient's mailbox is full. For all other messages,
+    /// mailboxes reserve capacity.
     #[must_use]
     pub fn is_refusable(&self) -> bool {
         match self {
@@ -71,24 +72,24 @@ impl Letter {
     }
 }
 
-/// A query that one shard sends to another, with the operation that the client requested.
+/// A query from one shard to another, and the operation that the client requested.
 #[derive(Debug)]
 pub struct Query {
-    /// The operation that the caller requested. The shard that owns the channel counts it against the operation's rate
+    /// The operation that the caller requested. The shard that owns the channel counts it towards the operation's rate
     /// limit.
     pub operation: Operation,
-    /// The number and size of the account's channels on other nodes, if those nodes were asked.
+    /// The number and total size of the account's channels on other nodes, if those nodes were asked.
     pub elsewhere: Holding,
-    /// The caller. `None` if the query does not count against a channel's rate limit. If the request names the channel
-    /// without its ARN, the shard that owns the channel authorizes this caller.
+    /// The caller, or `None` if the query does not count towards a channel's rate limit. If the request specifies the
+    /// channel without an ARN, the shard that owns the channel authorizes this caller.
     pub caller: Option<Caller>,
-    /// The client id given in the call. Needed by policies that are evaluated on the shard that owns the channel.
+    /// The client id specified in the call. Needed by policies that the shard that owns the channel evaluates.
     pub client_id: Option<Box<str>>,
-    /// When a player's request was received; `None` for an API call.
+    /// When a player's request was received, or `None` for an API call.
     pub posted: Option<Now>,
-    /// The role and client program, if the call requests the channel's endpoint.
+    /// The role and client program, if the call requests a channel endpoint.
     pub endpoint: Option<(Role, Program)>,
-    /// The client's IP address, which is recorded in the flight recorder's notes about the channel.
+    /// The client's IP address, for the flight recorder's notes about the channel.
     pub remote: Option<IpAddr>,
     /// The query itself.
     pub kind: QueryKind,
@@ -106,7 +107,7 @@ impl Query {
         both.into_iter().flatten()
     }
 
-    /// Returns the event to count for the query's channel.
+    /// Returns the event to be counted for the query's channel.
     pub(crate) fn metered(&self) -> Metered {
         match (self.posted, &self.kind) {
             (Some(_), QueryKind::Offer { .. }) => Metered::ConnectAsViewer,
@@ -115,7 +116,7 @@ impl Query {
     }
 }
 
-/// A required right, and the error returned to callers that lack it.
+/// A required right, and the error for callers that lack it.
 #[derive(Clone, Copy)]
 pub(crate) struct Right {
     pub(crate) action: Action,
@@ -128,10 +129,10 @@ const CONNECT: Right = Right {
     denied: ErrorKind::AccessDenied,
 };
 
-/// The query that a call sends to the shard that owns the channel.
+/// A query from a call to the shard that owns the channel.
 #[derive(Debug)]
 pub enum QueryKind {
-    /// Looks up the record of a channel. If an ARN is given, the channel must still have this ARN.
+    /// Looks up a channel's record. If an ARN is specified, the channel must still have that ARN.
     Look(Identity, Option<ChannelArn>),
     /// Creates a channel.
     Create(Identity, CreateSignalingChannel),
@@ -140,7 +141,7 @@ pub enum QueryKind {
     /// Sends an offer from Alexa or a player to the master. The answer may take as long as the channel's message
     /// lifetime.
     Offer {
-        /// The channel whose master receives the offer.
+        /// The channel whose master is to receive the offer.
         identity: Identity,
         /// The channel's ARN, if the call contains one.
         arn: Option<ChannelArn>,
@@ -152,22 +153,27 @@ pub enum QueryKind {
 }
 
 impl QueryKind {
-    /// Returns whether the answer must wait until a change is durable.
-    pub(crate) fn waits_for_the_store(&self) -> bool {
-        matches!(self, Self::Create(..) | Self::Change(..))
+    /// Returns the identity of the channel that the query concerns.
+    pub(crate) fn identity(&self) -> Cow<'_, Identity> {
+        match self {
+            Self::Look(identity, _) | Self::Create(identity, _) | Self::Offer { identity, .. } => {
+                Cow::Borrowed(identity)
+            }
+            Self::Change(arn, _) => Cow::Owned(Identity::of(arn)),
+        }
     }
 }
 
 /// A change to an existing channel.
 #[derive(Debug)]
 pub enum Alteration {
-    /// Sets the message lifetime in seconds, if the given version is current.
+    /// Sets the message lifetime in seconds if the specified version is current.
     Update(Box<str>, u32),
     /// Sets tags.
     Tag(Vec<Tag>),
     /// Removes the tags with these keys.
     Untag(Vec<Box<str>>),
-    /// Deletes the channel, if the given version is current or no version is given.
+    /// Deletes the channel if the specified version is current or no version is specified.
     Delete(Option<Box<str>>),
 }
 
@@ -176,13 +182,13 @@ pub enum Alteration {
 pub enum Answer {
     /// The channel's record and its status.
     Record(Arc<Record>, ChannelStatus),
-    /// A page of channels sorted by name, and whether more channels follow.
+    /// A page of channels, sorted by name, and whether more channels follow.
     Page(Vec<ListedChannel>, bool),
     /// Success without a result.
     Done,
-    /// The number and total size of the channels that an account has on other nodes.
+    /// The number and total size of an account's channels on other nodes.
     Holding(Holding),
-    /// The master's answer, or `None` if it did not arrive in time.
+    /// The master's answer, or `None` if none arrived in time.
     Answer(Option<Box<str>>),
     /// The master's answer to a player.
     Played(Box<Played>),
@@ -190,7 +196,7 @@ pub enum Answer {
     Refusal(Refusal),
 }
 
-/// Changes to a channel that wait for the change in progress. They are processed in order.
+/// Changes to a channel that are queued behind the change in progress, in order.
 pub(crate) type WaitingQueries = VecDeque<(CallRef, Box<Query>)>;
 
 impl From<Refusal> for Answer {
@@ -204,14 +210,14 @@ impl From<Refusal> for Answer {
 pub struct Parcel {
     /// The connection's peer.
     pub(crate) peer: Peer,
-    /// The client, if a trusted proxy has reported it.
+    /// The client, if a trusted proxy has reported one.
     pub(crate) forwarded: Option<Box<Forwarded>>,
-    /// The request that the connection carries.
+    /// The request that is handed over with the connection.
     pub load: ParcelLoad,
 }
 
 impl Parcel {
-    /// Returns the client that a trusted proxy has reported, or the peer if there is no such report.
+    /// Returns the client that a trusted proxy has reported, or the peer if there is no report.
     pub(crate) fn client(&self) -> Peer {
         let says = self.forwarded.as_deref();
         let client = says.map(|it| (it.client, it.tls.unwrap_or(self.peer.tls)));
@@ -224,54 +230,54 @@ impl Parcel {
     }
 }
 
-/// The request of a connection that is being handed over.
+/// A request that is handed over with its connection.
 #[derive(Debug)]
 pub enum ParcelLoad {
     /// An upgrade to be admitted by another shard.
     Upgrade {
         /// The parameters parsed from the request head.
         admission: Admission,
-        /// Bytes received after the request head. They are the first WebSocket frames.
+        /// Bytes received after the request head: the first WebSocket frames.
         unread: Vec<u8>,
     },
     /// A request that another node will answer.
     Onward(Onward),
-    /// A request for an admin page. Contains the request and all bytes received after it.
+    /// A request for an admin page, with all bytes received after it.
     Admin(Vec<u8>),
 }
 
-// Pages that list the channels of all nodes, if slots move between nodes. Each node sends a part of the page and states
-// which slots the part covers. A page is complete once its parts cover every slot.
+// Pages that list the channels of all nodes, if slots move between nodes. Each node contributes a part of the page and
+// states which slots it covers. A page is complete once its parts cover every slot.
 //
-// Each node lists the channels of the slots that it serves. While a slot moves, either none or both of its nodes may
-// claim to serve it. If both do, the slot's channels are in two parts, but the page lists them once.
+// Each node lists the channels of the slots that it serves. While a slot is moving, both nodes may claim to serve it,
+// or neither. If both do, two parts contain the slot's channels, but the page lists them once.
 
-/// Requests a page of one account's channels, sorted by name.
+/// A request for a page of one account's channels, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuestion {
-    /// `region:account:` and the name prefix.
+    /// `region:account:` followed by the name prefix.
     pub prefix: Box<str>,
     /// The last channel of the previous page, as `region:account:name`.
     pub after: Option<Box<str>>,
-    /// Maximum number of channels on the page.
+    /// Maximum number of channels per page.
     pub limit: usize,
 }
 
-/// The channels that one node contributes to a page.
+/// One node's part of a page.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PagePart {
     /// The channels, sorted by name.
     #[serde(deserialize_with = "at_most::<_, _, _, LIST_PAGE_MAX>")]
     pub records: Vec<ListedChannel>,
-    /// The channel name up to which this part is complete; `None` if the node has no further channels.
+    /// The channel name up to which this part is complete, or `None` if the node has no further channels.
     pub complete_to: Option<Box<str>>,
     /// The slots covered by this part.
     pub slots: SlotSet,
 }
 
 impl PagePart {
-    /// Creates this node's part of a page from its catalog. Includes only slots that this node served both before and
-    /// after the catalog was read.
+    /// Creates this node's part of a page from its catalog. Covers only slots that this node was serving both before
+    /// and after the catalog was read.
     #[must_use]
     pub fn of_node(
         map: &SlotMap,
@@ -296,7 +302,7 @@ impl PagePart {
         }
     }
 
-    /// Merges the parts of all nodes into one page.
+    /// Merges all nodes' parts into one page.
     #[must_use]
     pub fn of_nodes(parts: Vec<Self>, limit: usize) -> Self {
         let mut slots = SlotSet::default();
@@ -305,7 +311,7 @@ impl PagePart {
         let mut complete_to = ends.min();
         let mut records: Vec<ListedChannel> =
             parts.into_iter().flat_map(|part| part.records).collect();
-        // If two channels have the same name, the older one has ended.
+        // If two channels have the same name, the older one no longer exists.
         records.sort_by(|one, other| {
             let key = |listed: &ListedChannel| Reverse(listed.created);
             let names = one.arn.name().cmp(other.arn.name());

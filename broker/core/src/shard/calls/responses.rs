@@ -1,4 +1,4 @@
-//! Writes responses, and counts and logs them. Also defines the errors that several modules return.
+//! Writes, counts and logs responses. Also defines the errors that several modules return.
 
 use crate::event::{Purpose, Requested};
 use crate::id::{Account, SessionKey};
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 /// A response to an HTTP request.
 pub(crate) struct Response<'a> {
-    /// The connection that the request arrived on.
+    /// The connection on which the request arrived.
     pub(crate) key: SessionKey,
     pub(crate) purpose: Purpose,
     pub(crate) status: u16,
@@ -22,7 +22,7 @@ pub(crate) struct Response<'a> {
     pub(crate) body: &'a [u8],
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// The request id, if the response body or an audit entry already contains it.
+    /// The request id, if it already appears in the response body or in an audit entry.
     pub(crate) id: Option<&'a str>,
     /// Additional header fields, each terminated by CRLF.
     pub(crate) fields: &'a str,
@@ -44,17 +44,16 @@ impl<'a> Response<'a> {
     }
 }
 
-/// Sends a response. The connection then closes or continues with the next request.
+/// Sends a response. Afterwards, the connection closes or continues with the next request.
 pub(crate) fn respond(shard: &mut State, answer: &Response<'_>) {
-    let cx = &mut shard.cx;
     let id = answer.id.map(Cow::from);
-    let id = id.unwrap_or_else(|| cx.telemetry.request_id().into());
+    let id = id.unwrap_or_else(|| shard.cx.telemetry.request_id().into());
     let id = Some(&*id);
     let close = write(shard, &Response { id, ..*answer }, None);
     shard.sockets.next_request(answer.key, close, shard.cx.at);
 }
 
-/// Refuses a request. Sends the error in the format that the client expects, and counts and logs the refusal.
+/// Refuses a request: sends the error in the format that the client expects, and counts and logs the refusal.
 /// Afterwards, the connection closes or continues with the next request.
 pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal) {
     let (sockets, _, cx, _) = shard.parts();
@@ -73,13 +72,13 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
         let id = cx.telemetry.refusal_id(refusal, purpose, cx.at.wall);
         id.into()
     });
-    // In development only: a link that can be clicked in a browser's network panel.
+    // Only in development: a link to click in a browser's network panel.
     let why = sockets.rules().why_url.as_deref();
     let why = why.map(|url| format!("{url}{id}"));
     let error = ErrorHead {
         error_type: refusal.error_type(purpose),
         why: why.as_deref(),
-        // Without `Retry-After`, the client decides when to retry.
+        // Without `Retry-After`, the client itself decides when to retry.
         retry_after_s: RETRIES.iter().find(|row| row.0 == check).map(|row| row.1),
     };
     let (body, content_type) = refusal.body(purpose, &id);
@@ -106,30 +105,25 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
 /// Sends a response and counts it. Returns whether the connection closes afterwards.
 fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>) -> bool {
     let (sockets, _, cx, _) = shard.parts();
-    let &Response {
-        key,
-        purpose,
-        status,
-        body,
-        ..
-    } = answer;
-    // The next request may be for another node. Only the node that the client connected to can determine which one.
+    let (key, status, body) = (answer.key, answer.status, answer.body);
+    // The next request may be for another node, which only the node to which the client is connected can determine.
     let ends = sockets.drains() || sockets.is_inner(key);
-    let close = answer.close || (ends && !sockets.brings_one_call(key));
+    let flags = sockets.http(key).map(|http| (http.one_call, http.bodiless));
+    let (one_call, bodiless) = flags.unwrap_or_default();
+    let close = answer.close || (ends && !one_call);
     let meta = Meta {
         wall_ms: cx.at.wall.0,
         request_id: answer.id.unwrap_or_default(),
         close,
         fields: answer.fields,
     };
-    let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
     sockets.push_control(cx, key, |out| {
         write_response(out, &meta, status, error, answer.content_type, body);
         if bodiless {
             out.truncate(out.len() - body.len());
         }
     });
-    let requested = match purpose {
+    let requested = match answer.purpose {
         Purpose::Api(operation) => Requested::Api(operation),
         Purpose::Sts(requested) => requested,
         Purpose::Wake => Requested::Wake,
@@ -142,8 +136,8 @@ fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>)
     close
 }
 
-/// Counts a refusal and logs it under the request id of the response. If the request was served nevertheless, the log
-/// line is a notice.
+/// Counts a refusal, and logs it under the response's request id. If the request was served nevertheless, the log line
+/// is a notice.
 pub(crate) fn note(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal) {
     let (sockets, _, cx, gate) = shard.parts();
     let (purpose, check) = (evidence.purpose, refusal.check);
@@ -198,32 +192,32 @@ pub(crate) fn note(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refusal
     });
 }
 
-/// The checks whose refusals tell the client when to retry, with the number of seconds to wait.
+/// Checks whose refusals tell the client when to retry, with the number of seconds to wait.
 const RETRIES: [(Check, u32); 2] = [
     (Check::AbsenceUnknown, ABSENCE_RETRY_S),
     (Check::WhepNoMaster, WHEP_RETRY_S),
 ];
 
-/// Header fields of every response to a player.
+/// Header fields for every response to a player.
 pub(crate) const PLAYER_FIELDS: &str =
     "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n";
 
-/// Header fields of the response to a player that used an unsupported method.
+/// Header fields for responses to players that used an unsupported method.
 const PLAYER_METHODS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
                               Allow: OPTIONS, POST, GET, HEAD, DELETE\r\n";
 
-/// Header fields of the response to a player's request other than an offer.
+/// Header fields for responses to players' requests other than offers.
 pub(crate) const PLAYER_OPTIONS: &str = "Access-Control-Expose-Headers: Location,Link,Retry-After\r\n\
      Accept-Post: application/sdp\r\n";
 
-// Refusals that several steps return with the same message.
+// Errors that several steps return with the same message.
 
-/// Returns the error for a change that is refused because the log has no room for its audit entry.
+/// Returns the error for a change that is refused because there is no room in the log for its audit entry.
 pub(crate) fn unauditable() -> Refusal {
     Refusal::unavailable(Check::AuditFull, UNAUDITABLE)
 }
 
-/// Error message for a change that is refused because the log has no room for its audit entry.
+/// Error message for a change that is refused because there is no room in the log for its audit entry.
 pub(crate) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is \
                                                 changed. Try again later.";
 
@@ -233,7 +227,7 @@ pub(crate) fn absent(check: Check) -> Refusal {
     Refusal::new(check, ErrorKind::ResourceNotFound, message)
 }
 
-/// Returns the error for a channel that is not on this node but may exist on another.
+/// Returns the error for a channel that is not on this node but may exist on another node.
 pub(crate) fn absence_unknown() -> Refusal {
     let message = "This server does not have the channel, and cannot tell at the moment whether another server has it. \
                    Try again later.";
@@ -260,8 +254,7 @@ pub(crate) fn nobody() -> Refusal {
     Refusal::unavailable(Check::OwnerNone, message)
 }
 
-/// Returns the error for a connection that is refused because the limit is reached and no other connection can be
-/// evicted.
+/// Returns the error for a connection that is refused because the limit has been reached and nothing can be evicted.
 pub(crate) fn no_place() -> Refusal {
     let message = "The server has as many connections as it may have, and this caller has its share of them: close \
                    some, or try again later.";

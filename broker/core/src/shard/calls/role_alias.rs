@@ -1,9 +1,9 @@
 //! Issues temporary credentials to devices that authenticate with a certificate: `GET /role-aliases/ALIAS/credentials`.
 //! See THING-1 and the rules after it in codec/PROTOCOL.md.
 //!
-//! The broker serves these requests only on connections to the credentials provider's host names, and serves nothing
-//! else there. The order of the checks is part of the protocol: certificate, thing, IoT policy, alias, role, duration.
-//! The response says which check failed; the log also says why.
+//! The broker serves these requests, and nothing else, on connections to the credentials provider's host names. It does
+//! not serve them on any other connection. The order of the checks is part of the protocol: certificate, thing, IoT
+//! policy, alias, role, duration. The response identifies the failed check, and the log also gives the reason.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
 //! provider". The error messages are identical to those of AWS.
@@ -28,10 +28,10 @@ use std::fmt::Write;
 /// A device's request for temporary credentials, parsed from the request head.
 struct AliasRequest<'a> {
     alias: &'a str,
-    /// The thing name in the request, if any.
+    /// The thing name from the request, if any.
     thing: Option<&'a str>,
     region: &'a str,
-    /// The account for aliases that do not exist. If signatures are not checked, the account for all aliases.
+    /// The account for aliases that do not exist or, if signatures are not checked, for all aliases.
     account: &'a str,
     origin: Origin,
     certificate: &'a ShownCertificate,
@@ -40,20 +40,20 @@ struct AliasRequest<'a> {
 /// The credentials issued to a device, or the refusal.
 type Given = Result<DeviceKeys, Refusal>;
 
-/// Keys issued to a device.
+/// The temporary credentials issued to a device.
 struct DeviceKeys {
     temporary: Temporary,
     /// The authenticated caller.
     caller: Caller,
-    /// The role and session, as written to the log.
+    /// The role and the session in the form used in the log.
     session: Box<str>,
-    /// Whether the device requests credentials more often than it would if its clock were correct.
+    /// Whether the device requests credentials more often than it would if its clock were right.
     exceeds: bool,
 }
 
 /// A request on a connection to the credentials provider.
 pub(crate) struct DeviceRequest<'a> {
-    /// The connection that the request arrived on.
+    /// The connection on which the request arrived.
     pub(crate) key: SessionKey,
     /// The server name and certificate from the TLS handshake.
     pub(crate) shown: &'a Shown,
@@ -65,12 +65,7 @@ pub(crate) struct DeviceRequest<'a> {
 /// Answers a request on a connection to the credentials provider.
 pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
     let sockets = &shard.sockets;
-    let &DeviceRequest {
-        key,
-        shown,
-        head,
-        close,
-    } = device;
+    let (key, shown, head) = (device.key, device.shown, device.head);
     let settings = sockets.settings();
     let (region, account) = (settings.region.clone(), settings.account_id.clone());
     let peer = sockets.session(key).map(|session| session.peer());
@@ -90,7 +85,7 @@ pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
         give(shard, &asked, &mut caller)
     });
     match given {
-        Ok(given) => grant(shard, key, &given, close),
+        Ok(given) => grant(shard, key, &given, device.close),
         Err(refusal) => {
             let role = role_of(&shard.gate, head);
             refuse(shard, device, role.as_ref(), caller.as_ref(), &refusal);
@@ -98,7 +93,7 @@ pub(crate) fn answer(shard: &mut State, device: &DeviceRequest<'_>) {
     }
 }
 
-/// Returns the role of the requested alias, which is logged with a refusal.
+/// Returns the requested alias's role, which is logged with a refusal.
 fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     let alias = gate.credentials()?.alias(alias_of(head)?)?;
     RoleArn::parse(&format!(
@@ -107,13 +102,8 @@ fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     ))
 }
 
-/// Returns whether a request is one for credentials, judging by its method and path.
-pub(crate) fn is_asked(head: &Head<'_>) -> bool {
-    alias_of(head).is_some()
-}
-
-/// Returns whether the server requests client certificates on some connections. The server does so if `[things]` is
-/// configured, and in development without signature checks, where the server runs its own CA.
+/// Returns whether the server requests client certificates on some connections. It does if `[things]` is configured,
+/// and in development without signature checks, where it runs its own CA.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
@@ -121,8 +111,8 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     }
 }
 
-/// Refuses a request for credentials on a connection on which the server did not request a certificate. The response is
-/// the error for a missing certificate. A 404 would suggest that the alias does not exist.
+/// Refuses a request for credentials on a connection on which the server did not request a certificate. Responds with
+/// the error for a missing certificate, because a 404 would suggest that the alias does not exist.
 pub(crate) fn refuse_stranger(shard: &mut State, key: SessionKey, head: &Head<'_>, close: bool) {
     let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
                not asked for a certificate";
@@ -140,15 +130,15 @@ pub(crate) fn refuse_stranger(shard: &mut State, key: SessionKey, head: &Head<'_
     refuse(shard, &device, None, None, &refusal);
 }
 
-/// Extracts the role alias from the path of a request for credentials.
-fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
+/// Extracts the role alias from the path of a credentials request.
+pub(crate) fn alias_of<'a>(head: &Head<'a>) -> Option<&'a str> {
     let path = head.path().strip_prefix("/role-aliases/");
     let alias = path.and_then(|rest| rest.strip_suffix("/credentials"));
     let alias = alias.filter(|_| head.method() == "GET");
     alias.filter(|alias| !alias.contains('/'))
 }
 
-/// Returns the role alias named in a request, or a refusal if the host or the path is wrong.
+/// Returns the role alias in a request, or a refusal if the host or path is wrong.
 fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     let host = head.host().unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -166,7 +156,8 @@ fn request<'a>(head: &'a Head<'_>, shown: &Shown) -> Result<&'a str, Refusal> {
     })
 }
 
-/// Issues credentials to a device. Sets `caller` once the device has been identified, even if a later check fails.
+/// Issues credentials to a device. Sets `caller` as soon as the device has been identified, even if a later check
+/// fails.
 fn give(shard: &mut State, asked: &AliasRequest<'_>, caller: &mut Option<Caller>) -> Given {
     let (_, _, cx, gate) = shard.parts();
     let Some(credentials) = gate.credentials() else {
@@ -227,7 +218,7 @@ fn give(shard: &mut State, asked: &AliasRequest<'_>, caller: &mut Option<Caller>
     Ok(DeviceKeys { exceeds, ..given })
 }
 
-/// Issues credentials on a server that does not check signatures. Any device with a certificate of a trusted CA may
+/// Issues credentials on a server that does not check signatures. Any device with a certificate from a trusted CA may
 /// assume any role.
 fn give_to_anybody(gate: &mut Gate, asked: &AliasRequest<'_>) -> Given {
     let certificate = asked.certificate;
@@ -253,7 +244,7 @@ fn give_to_anybody(gate: &mut Gate, asked: &AliasRequest<'_>) -> Given {
 }
 
 impl AliasRequest<'_> {
-    /// Creates the device's identity from its certificate and the requested thing name, with no other attributes.
+    /// Creates a device identity with no attributes other than the certificate and the requested thing name.
     fn identity(&self) -> ThingIdentity {
         ThingIdentity {
             certificate: self.certificate.fingerprint,
@@ -266,7 +257,7 @@ impl AliasRequest<'_> {
         }
     }
 
-    /// Creates the request to assume a role. The role session is named after the certificate id.
+    /// Creates the request to assume the role. The role session is named after the certificate id.
     fn role(&self, account: &str, role: &str, duration_s: Option<u32>) -> Option<AssumeRole> {
         let role = RoleArn::parse(&format!("arn:aws:iam::{account}:role/{role}"))?;
         let name = certificate_id(&self.certificate.fingerprint);
@@ -282,16 +273,16 @@ fn foreign(why: &str) -> Refusal {
     refused(CERTIFICATE, Check::ThingCertificate, why)
 }
 
-/// Returns the error for a rejected certificate or thing name.
+/// Returns the error for a certificate or thing name that is not accepted.
 fn of_identity(refusal: ThingRefusal<'_>) -> Refusal {
     let why = refusal.to_string();
-    if refusal.is_about_name() {
+    if let ThingRefusal::Name(_) = refusal {
         return refused(THING_NAME, Check::ThingName, why);
     }
     refused(CERTIFICATE, Check::ThingCertificate, why)
 }
 
-/// Converts the error of a failed role assumption into the credentials provider's error.
+/// Converts a failure to assume the role into the credentials provider's error.
 fn of_role(refusal: Refusal) -> Refusal {
     let why = refusal.reason().unwrap_or_default();
     if refusal.error == ErrorKind::ValidationError.into() {
@@ -301,7 +292,7 @@ fn of_role(refusal: Refusal) -> Refusal {
     refused(ROLE, refusal.check, why)
 }
 
-/// Issues credentials that expire when the certificate does, or earlier.
+/// Issues credentials that expire no later than the certificate.
 fn issue(gate: &mut Gate, caller: Caller, granted: Assumption, asked: &AliasRequest<'_>) -> Given {
     let Assumption { role, duration_s } = granted;
     let now_s = asked.origin.asked_s;
@@ -320,7 +311,7 @@ fn issue(gate: &mut Gate, caller: Caller, granted: Assumption, asked: &AliasRequ
     })
 }
 
-/// Sends the credentials and writes an audit entry.
+/// Sends the credentials, and writes an audit entry.
 fn grant(shard: &mut State, key: SessionKey, given: &DeviceKeys, close: bool) {
     let (sockets, _, cx, _) = shard.parts();
     let account = Account::of_digits(given.caller.account());
@@ -354,7 +345,7 @@ fn grant(shard: &mut State, key: SessionKey, given: &DeviceKeys, close: bool) {
     responses::respond(shard, &answer);
 }
 
-/// Logs a notice if a device requests credentials long before its previous ones expire.
+/// Logs a notice if a device requests new credentials long before its previous ones expire.
 fn notice_clock(shard: &mut State, key: SessionKey, id: &str, given: &DeviceKeys) {
     let cx = &mut shard.cx;
     let left_s = given
@@ -376,7 +367,7 @@ fn notice_clock(shard: &mut State, key: SessionKey, id: &str, given: &DeviceKeys
     responses::note(shard, &evidence, &noticed);
 }
 
-/// Writes the response body. The values are base64 or digits and need no escaping.
+/// Writes the response body. All values are base64 or digits, so nothing needs escaping.
 fn body(given: &DeviceKeys) -> String {
     let Temporary {
         access_key_id,
@@ -400,9 +391,9 @@ fn body(given: &DeviceKeys) -> String {
 /// Typical length of a response in bytes.
 const BODY_BYTES: usize = 1536;
 
-// Refusals by the credentials provider: messages for clients, and reasons for operators.
+// Refusals by the credentials provider: error messages for clients, and reasons for operators.
 
-/// An error of the credentials provider: HTTP status, error type and message.
+/// An error returned by the credentials provider: HTTP status, error type and message.
 type DeviceError = (u16, &'static str, &'static str);
 
 /// Creates a refusal with a reason for operators.
@@ -415,7 +406,7 @@ fn refused(
     Refusal::new(check, error, message).by_policy(Some(why.into()))
 }
 
-/// Refuses a request and logs what is known about the device. `role`: the role of the alias, if the alias exists.
+/// Refuses a request, and logs what is known about the device. `role` is the alias's role, if the alias exists.
 fn refuse(
     shard: &mut State,
     device: &DeviceRequest<'_>,
@@ -423,12 +414,7 @@ fn refuse(
     caller: Option<&Caller>,
     refusal: &Refusal,
 ) {
-    let &DeviceRequest {
-        key,
-        shown,
-        head,
-        close,
-    } = device;
+    let (shown, head) = (device.shown, device.head);
     let certificate = shown.certificate.as_ref().map(|it| &it.fingerprint);
     let alias = head.path().strip_prefix("/role-aliases/");
     let alias = alias.and_then(|rest| rest.split('/').next());
@@ -442,7 +428,7 @@ fn refuse(
     let session = role.zip(certificate);
     let session = session.map(|(role, it)| format!("{}/{}", role.name(), certificate_id(it)));
     let evidence = Evidence {
-        close,
+        close: device.close,
         session: session.as_deref(),
         role: role.map(RoleArn::as_str),
         shown: evidence::Shown {
@@ -451,7 +437,7 @@ fn refuse(
             ..evidence::Shown::default()
         },
         caller,
-        ..Evidence::of(key, Purpose::RoleAlias)
+        ..Evidence::of(device.key, Purpose::RoleAlias)
     };
     let refusal = refusal.clone().by_policy(Some(why.into()));
     responses::refuse(shard, &evidence, &refusal);
@@ -469,14 +455,14 @@ const DENIED: DeviceError = (403, FORBIDDEN, "Access Denied");
 /// The alias does not exist.
 const NO_ALIAS: DeviceError = (404, NOT_FOUND, "Role alias does not exist");
 
-/// The role does not exist, or its trust policy denies the request.
+/// The role does not exist, or its trust policy denied the request.
 const ROLE: DeviceError = (
     400,
     INVALID,
     "Unable to assume the role, or the role to assume does not exist",
 );
 
-/// The alias's duration exceeds the maximum session duration of the role.
+/// The alias's duration exceeds the role's maximum session duration.
 const DURATION: DeviceError = (
     400,
     INVALID,
@@ -490,7 +476,7 @@ const MISDIRECTED: DeviceError = (
     "The Host header does not match the server name",
 );
 
-/// The request is not a request for keys.
+/// The request is not a credentials request.
 const NO_SUCH_PATH: DeviceError = (
     404,
     NOT_FOUND,

@@ -1,6 +1,6 @@
 //! Issues temporary credentials, like the AWS Security Token Service. See codec/PROTOCOL.md, STS.
 //!
-//! No state is stored. The grant is sealed in the session token, which any shard with the same keys can open.
+//! The broker stores no state: the grant is sealed in the session token, which any shard with the same keys can open.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, PolicyQuestion, RoleGrant, SESSION_TOO_LONG, SealError,
@@ -22,48 +22,62 @@ use codec::sts::{
     assumed_role, caller_identity, federation_token, session_token,
 };
 
-/// The state of an STS call that is being answered.
+/// The state of an STS call in progress.
 struct Granting<'a> {
     form: &'a StsForm,
     caller: &'a Caller,
     requested: Requested,
-    /// The requested session, as written to the log.
+    /// The requested session in the form used in the log.
     session: Option<Box<str>>,
-    /// The access key id of the issued credentials; `None` before they are issued.
+    /// The access key id of the issued credentials, or `None` before they are issued.
     key_id: Option<Box<str>>,
     id: String,
     audited: bool,
 }
 
-/// The body of the response with the credentials, or the refusal.
+/// The body of a response that contains credentials, or a refusal.
 pub(crate) type GrantResponse = Result<Vec<u8>, Refusal>;
 
-/// Issues the temporary credentials for a single call.
+/// Issues temporary credentials for a single call.
 pub(crate) struct Grantor<'a> {
     telemetry: &'a mut Telemetry,
     gate: &'a mut Gate,
     pub(crate) caller: &'a Caller,
     id: &'a str,
     now_s: u64,
-    /// The access key id of the issued credentials; `None` before they are issued.
+    /// The access key id of the issued credentials, or `None` before they are issued.
     key_id: Option<Box<str>>,
 }
 
-/// An STS call, parsed from a form.
+/// An STS call parsed from a form.
 pub(crate) struct StsForm {
-    /// The connection that the request arrived on.
+    /// The connection on which the request arrived.
     pub(crate) key: SessionKey,
     pub(crate) parsed: Result<Request, Error>,
     /// Whether the connection closes after the response.
     pub(crate) close: bool,
-    /// The rate limit on an account's requests for temporary credentials; `None` if unlimited.
+    /// The rate limit on an account's requests for temporary credentials, or `None` if there is no limit.
     pub(crate) rate: Option<Rate>,
 }
 
-/// Answers an STS call. `caller`: the caller that signed it, or `None` for an unsigned form.
-pub(crate) fn answer_sts(shard: &mut State, form: &StsForm, caller: Option<&Caller>) {
+/// Answers an STS call, given as a form. `caller`: the caller that signed it, or `None` for an unsigned form. `close`:
+/// whether the connection closes after the response.
+pub(crate) fn answer_sts(
+    shard: &mut State,
+    key: SessionKey,
+    body: &[u8],
+    close: bool,
+    caller: Option<&Caller>,
+) {
+    let strict = shard.directory.settings().strict();
+    let form = &StsForm {
+        key,
+        parsed: sts::parse(body, &sts::FormRules { strict }),
+        close,
+        rate: shard.directory.federation_rate(),
+    };
     match caller {
-        // A sign-in needs no signature, so any signature on it is ignored.
+        // A sign-in requires no signature, so ignore any signature on it.
         Some(caller) if !matches!(form.parsed, Ok(Request::AssumeRoleWithWebIdentity(_))) => {
             answer_from(shard, form, caller);
         }
@@ -144,7 +158,8 @@ fn who(caller: &Caller, id: &str) -> Vec<u8> {
     out
 }
 
-/// Issues temporary credentials, subject to the account's rate limit, and writes an audit entry. Returns the response.
+/// Issues temporary credentials, subject to the account's rate limit, and writes an audit entry. Returns the response
+/// body.
 ///
 /// # Errors
 /// Returns the refusal; `granting.audited` indicates whether an audit entry was written.
@@ -183,10 +198,8 @@ fn grant(shard: &mut State, granting: &mut Granting<'_>, request: &Request) -> G
         Request::GetCallerIdentity => Ok(who(caller, &granting.id)),
     };
     granting.key_id = grantor.key_id;
-    match (rate, &granted) {
-        (Some(rate), Ok(_)) => gate.count_grant(caller, hash, rate, cx.at),
-        (Some(_), Err(_)) => gate.count_refused_grant(hash, cx.at),
-        (None, _) => {}
+    if let Some(rate) = rate {
+        gate.count_grant(caller, hash, rate, granted.is_ok(), cx.at.now);
     }
     let purpose = Purpose::Sts(granting.requested);
     let refusal = granted.as_ref().err();
@@ -199,7 +212,7 @@ fn grant(shard: &mut State, granting: &mut Granting<'_>, request: &Request) -> G
     granted
 }
 
-/// Writes the audit entry for issued or refused credentials. The space for the entry has been reserved.
+/// Writes the audit entry for issued or refused credentials, for which space has been reserved.
 fn audit_grant(
     sockets: &Sockets,
     cx: &mut Context,
@@ -225,7 +238,7 @@ fn audit_grant(
     }
 }
 
-/// Returns the requested session, as written to the log.
+/// Returns the requested session in the form used in the log.
 pub(crate) fn session_of(request: &Request) -> Option<Box<str>> {
     if let Request::GetFederationToken { name, .. } = request {
         return Some(name.clone());
@@ -251,7 +264,7 @@ fn role_request(request: &Request) -> Option<&AssumeRole> {
     }
 }
 
-/// Parses the session policy in a request, if there is one.
+/// Parses the session policy of a request, if any.
 fn session_policy(text: Option<&str>) -> Result<Option<Policy>, Refusal> {
     let text = text.unwrap_or_default();
     let read = (!text.is_empty()).then(|| Policy::parse_session(text));
@@ -324,7 +337,7 @@ impl Grantor<'_> {
         Ok(out)
     }
 
-    /// Returns the role session granted to the caller. Without signature checks, any role may be assumed.
+    /// Returns the role session to grant to the caller. Without signature checks, any role may be assumed.
     fn allowed(&mut self, request: &AssumeRole) -> Result<Assumption, Refusal> {
         let Some(credentials) = self.gate.credentials() else {
             return Ok(Assumption {
@@ -338,7 +351,7 @@ impl Grantor<'_> {
         assumption
     }
 
-    /// Issues credentials whose validity begins now, and records their access key id.
+    /// Issues credentials that are valid from now on, and records their access key id.
     fn issue(&mut self, holder: GrantHolder, duration_s: u32) -> Result<Temporary, SealError> {
         let until_s = self.now_s + u64::from(duration_s);
         let gate = &mut *self.gate;
@@ -347,7 +360,7 @@ impl Grantor<'_> {
         Ok(temporary)
     }
 
-    /// Returns the name of the policy with this ARN, or a refusal if the role's account has no policy of that name.
+    /// Returns the name of the policy with this ARN, or a refusal if the role's account has no such policy.
     fn named_policy(&self, request: &AssumeRole, arn: &str) -> Result<Box<str>, Refusal> {
         let (owner, name) = arn
             .strip_prefix("arn:aws:iam::")
@@ -368,7 +381,7 @@ impl Grantor<'_> {
     }
 }
 
-// GetFederationToken: some of the caller's rights, for a named user.
+// GetFederationToken: a subset of the caller's rights, for a named user.
 
 impl Grantor<'_> {
     /// Issues credentials for a federated user. They grant what both the caller's policies and the session policy
@@ -405,7 +418,7 @@ impl Grantor<'_> {
     }
 }
 
-/// Returns the size of the policy as a percentage of the maximum.
+/// Returns the policy's size as a percentage of the maximum.
 fn packed_percent(policy: &str) -> u8 {
     let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
     u8::try_from(percent.min(100)).unwrap_or(100)
@@ -430,6 +443,6 @@ impl Grantor<'_> {
     }
 }
 
-/// Explains to operators why GetSessionToken is refused: the caller's credentials are themselves temporary.
+/// Tells operators why GetSessionToken is refused: the caller's own credentials are temporary.
 const WITH_OWN_KEYS: &str = "the caller's keys are temporary, and GetSessionToken takes none but a principal's: sign \
                              with those";

@@ -1,18 +1,19 @@
 //! Serves devices that poll for waiting clients (`GET /wake`). See codec/PROTOCOL.md, WAKE.
 //!
-//! Like an upgrade, the connection moves to the shard that owns the channel. The device waits there, so no other shard
-//! is involved. The channel is checked when the device arrives, and after every input that changes the channel.
+//! As with an upgrade, the connection moves to the shard that owns the channel, and the device waits there without
+//! involving any other shard. The channel is checked when the device arrives, and after every input that changes the
+//! channel.
 
 use crate::id::{Account, ChannelKey, Identity, SessionKey};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::session::Session;
 use crate::session::http::{Admission, Asks, AwaitedWake, HttpStage};
-use crate::shard::calls::responses::shutting_down;
-use crate::shard::calls::responses::{self, Response, absent, nobody, refuse};
+use crate::shard::calls::responses::{self, Response, absent, nobody, refuse, shutting_down};
 use crate::shard::connect::upgrades::refuse_upgrade;
-use crate::shard::directory::waiting_callers::{PollChange, PollRoom};
+use crate::shard::directory::waiting_callers::PollChange;
 use crate::shard::evidence::Evidence;
 use crate::shard::recheck::{self, AllowedCaller};
+use crate::shard::shares::RoomFor;
 use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, Sockets};
@@ -20,18 +21,18 @@ use crate::time::{Now, Wall};
 use crate::{check::Check, event::Purpose, limits::RECHECK_CLOSE_MS};
 use codec::{calendar::rfc3339, control::ErrorKind, identifiers::ChannelArn};
 
-/// The state of a channel, as reported to the device that polls it.
+/// The channel state that is reported to a polling device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// No client is waiting for the device.
     Nothing,
-    /// Messages are pending for the device. Contains the time at which the last of them expires.
+    /// Messages are pending for the device, until this time at the latest.
     Kept(Now),
     /// A master is connected.
     Master,
 }
 
-/// Handles a device's poll on the shard that owns its channel: responds immediately, or lets the device wait.
+/// Handles a device's poll on the shard that owns its channel: responds immediately, or makes the device wait.
 pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
     let Asks::Wake { wait_ms, close } = admission.asks else {
         return debug_assert!(false, "only a device asks here");
@@ -49,40 +50,34 @@ pub(crate) fn begin(shard: &mut State, key: SessionKey, admission: &Admission) {
         Ok(channel) => channel,
         Err(refusal) => return refuse(shard, &evidence, &refusal),
     };
-    if let Some(older) = end_wait(directory, channel) {
-        end(shard, &older, Some(replaced()));
-    }
+    end_wait(shard, channel, Some(replaced()));
     let (sockets, directory, cx, ..) = shard.parts();
     let found = found(directory, sockets, channel, cx.at.now);
     if found != Found::Nothing {
         return answer(shard, key, &admission.arn, found, close);
     }
     let account = Account::of(&admission.arn);
-    let Some(payer) = room_to_wait(directory, account) else {
-        return refuse(shard, &evidence, &full());
-    };
-    if let Some(payer) = payer {
-        end(shard, &payer, Some(full()));
+    match directory.polls.room(account) {
+        RoomFor::Free => {}
+        RoomFor::InPlaceOf(other) => end_wait(shard, other, Some(full())),
+        RoomFor::None => return refuse(shard, &evidence, &full()),
     }
     let (sockets, directory, cx, ..) = shard.parts();
     let until = admission.caller.expires_s();
     let key_ms = until.map_or(u64::MAX, |end| (end * 1000).saturating_sub(cx.at.wall.0));
     let deadline = cx.at.now.after(wait_ms.min(key_ms));
-    let Some(http) = sockets.http(key) else {
-        return;
-    };
-    http.stage = HttpStage::AwaitWake(Box::new(AwaitedWake {
+    let stage = HttpStage::AwaitWake(Box::new(AwaitedWake {
         channel,
         caller: admission.caller.held(),
         left_ms: 0,
         close,
     }));
-    http.deadline = deadline;
-    sockets.arm(key, deadline);
-    directory.polls.begin(account, channel, key);
+    if sockets.wait_in(key, stage, deadline) {
+        directory.polls.begin(account, channel, key);
+    }
 }
 
-/// Checks a channel after a change. The device waiting on it is answered if the channel now has something to report.
+/// Checks a channel after a change, and answers the waiting device if there is now something to report.
 pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange)) {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(session) = directory.polls.of(channel) else {
@@ -94,10 +89,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
             PollChange::Deleted => Some(absent(Check::ChannelDeleting)),
             PollChange::State => None, // the channel is on another node
         };
-        if let Some(waited) = end_wait(directory, channel) {
-            end(shard, &waited, refusal);
-        }
-        return;
+        return end_wait(shard, channel, refusal);
     };
     let found = found(directory, sockets, channel, cx.at.now);
     if found == Found::Nothing {
@@ -110,7 +102,7 @@ pub(crate) fn look(shard: &mut State, (channel, change): (ChannelKey, PollChange
     }
 }
 
-/// Ends a device's wait with a 204 response, because the wait has timed out or the process is shutting down.
+/// Ends a device's wait with a 204 response, because it has timed out or the process is shutting down.
 pub(crate) fn over(shard: &mut State, key: SessionKey) {
     let (sockets, _, cx, _) = shard.parts();
     if let Some(awaited) = sockets.take_awaited_wake(key) {
@@ -120,8 +112,8 @@ pub(crate) fn over(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Schedules an authorization check of a waiting device. Called after the credentials or the tags of the channel have
-/// changed. The checks of all devices are spread over `RECHECK_CLOSE_MS`.
+/// Schedules an authorization check of a waiting device after a change to the credentials or to the channel's tags. The
+/// checks of all devices are spread over `RECHECK_CLOSE_MS`.
 pub(crate) fn rules_changed(sockets: &mut Sockets, waiting: SessionKey, now: Now) {
     let asked = now.after(RECHECK_CLOSE_MS);
     let asked = sockets.ends.spread_until(asked, now);
@@ -137,19 +129,8 @@ pub(crate) fn rules_changed(sockets: &mut Sockets, waiting: SessionKey, now: Now
     }
 }
 
-/// Handles the deadline of a waiting device. If the wait is over, responds to the device. Otherwise, checks its
-/// authorization again.
-pub(crate) fn due(shard: &mut State, key: SessionKey, left_ms: u32) {
-    let cx = &mut shard.cx;
-    if left_ms > 0 {
-        cx.todo.push(Todo::AskAgain(key));
-    } else {
-        over(shard, key);
-    }
-}
-
-/// Checks the authorization of a waiting device again. Returns `true` if the device is no longer authorized. The caller
-/// then responds with 204, and the device learns the reason when its next request is refused.
+/// Rechecks a waiting device's authorization. Returns `true` if the device is no longer authorized. The caller then
+/// responds with 204, and the device learns the reason when its next request is refused.
 pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     let (sockets, directory, cx, gate) = shard.parts();
     let peer = sockets.session(key).map(Session::peer);
@@ -183,23 +164,21 @@ pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     false
 }
 
-/// A device that was removed from the list of waiting devices.
-struct Waited {
-    session: SessionKey,
-    /// The name of the channel; `None` if the channel is no longer on this shard.
-    channel: Option<Box<str>>,
-}
-
-/// Ends a device's wait with a refusal, or with a 204 response if `refusal` is `None`.
-fn end(shard: &mut State, waited: &Waited, refusal: Option<Refusal>) {
-    let sockets = &mut shard.sockets;
-    let session = waited.session;
+/// Ends the wait of the device on a channel, if any, with a refusal, or with a 204 response if `refusal` is `None`.
+fn end_wait(shard: &mut State, channel: ChannelKey, refusal: Option<Refusal>) {
+    let (sockets, directory, ..) = shard.parts();
+    let Some(session) = directory.polls.of(channel) else {
+        return;
+    };
+    directory.polls.end(channel, session);
     let Some(awaited) = sockets.take_awaited_wake(session) else {
         return debug_assert!(false, "a device that waits is connected");
     };
+    let channel = directory.channel(channel);
+    let channel = channel.map(|channel| Box::<str>::from(channel.record.arn.name()));
     let evidence = Evidence {
         close: awaited.close,
-        channel: waited.channel.as_deref(),
+        channel: channel.as_deref(),
         ..Evidence::of(session, Purpose::Wake)
     };
     match refusal {
@@ -209,14 +188,14 @@ fn end(shard: &mut State, waited: &Waited, refusal: Option<Refusal>) {
     shard.sockets.turns.answered.push_back(session);
 }
 
-/// Responds to a device with its channel's state.
+/// Sends a device the state of its channel.
 fn answer(shard: &mut State, key: SessionKey, arn: &ChannelArn, found: Found, close: bool) {
     let cx = &mut shard.cx;
     let Found::Kept(until) = found else {
         return answer_nothing(shard, key, close);
     };
     let until = Wall(cx.at.wall.0 + until.since(cx.at.now));
-    // Neither value contains a character that JSON escapes.
+    // Neither value contains characters that need escaping in JSON.
     let (name, until) = (arn.name(), rfc3339(until.0));
     let body = format!(r#"{{"channel":"{name}","until":"{until}"}}"#);
     let answer = Response::json(key, Purpose::Wake, body.as_bytes(), close);
@@ -233,41 +212,20 @@ pub(crate) fn answer_nothing(shard: &mut State, key: SessionKey, close: bool) {
     responses::respond(shard, &answer);
 }
 
-/// Returns the error for a device that has been replaced by a newer one.
+/// Returns the error for a device that a newer one has replaced.
 fn replaced() -> Refusal {
     let error = ErrorCode::Fixed(409, ErrorKind::ResourceInUse.error_type());
     let message = "A newer request of this channel waits in place of this one.";
     Refusal::new(Check::WakePollReplaced, error, message)
 }
 
-/// Returns the error for a device when the maximum number of devices is already waiting.
+/// Returns the error for a device that may not wait because the maximum number of devices is already waiting.
 fn full() -> Refusal {
     let message = "As many devices of this account wait as may. Try again later.";
     Refusal::limited(Check::WakePollsFull, message)
 }
 
-/// Removes the device waiting on a channel, if any.
-fn end_wait(directory: &mut Directory, channel: ChannelKey) -> Option<Waited> {
-    let session = directory.polls.of(channel)?;
-    directory.polls.end(channel, session);
-    let channel = directory.channel(channel);
-    Some(Waited {
-        session,
-        channel: channel.map(|channel| channel.record.arn.name().into()),
-    })
-}
-
-/// Makes room for another waiting device of this account. Returns `None` if that is impossible. Otherwise, returns the
-/// device that was evicted, if one had to be.
-fn room_to_wait(directory: &mut Directory, account: Account) -> Option<Option<Waited>> {
-    match directory.polls.room(account) {
-        PollRoom::Free => Some(None),
-        PollRoom::InPlaceOf(other) => Some(end_wait(directory, other)),
-        PollRoom::None => None,
-    }
-}
-
-/// Finds the channel that a device polls. Unlike an upgrade, a poll never creates a channel.
+/// Returns the channel that a device polls. Unlike an upgrade, a poll never creates the channel.
 fn polled(directory: &Directory, arn: &ChannelArn, now: Now) -> Result<ChannelKey, Refusal> {
     let identity = Identity::of(arn);
     if !directory.serves(&identity, now) {

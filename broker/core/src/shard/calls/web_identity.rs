@@ -1,5 +1,5 @@
-//! Exchanges the token of an OpenID provider for a role session (AssumeRoleWithWebIdentity). This is the only STS call
-//! that needs no signature, since the token proves the caller's identity.
+//! Exchanges an OpenID provider's token for a role session (AssumeRoleWithWebIdentity). This is the only STS call that
+//! needs no signature, because the token proves the caller's identity.
 
 use crate::auth::provider::{TokenFault, Unverified};
 use crate::event::{Purpose, Requested};
@@ -10,7 +10,7 @@ use crate::shard::state::State;
 use crate::{auth::SignIn, check::Check, refusal::Refusal};
 use codec::sts::{AssumeRoleWithWebIdentity, ErrorKind, Request, WebIdentity, web_identity};
 
-/// Answers an STS call that is not signed. The token is verified before the role is looked up.
+/// Answers an unsigned STS call. Verifies the token before looking up the role.
 pub(crate) fn answer_sign_in(shard: &mut State, form: &StsForm) {
     let (sockets, _, cx, gate) = shard.parts();
     let parsed = &form.parsed;
@@ -56,13 +56,13 @@ impl Grantor<'_> {
     /// Issues a role's credentials to the identity in the token.
     pub(crate) fn sign_in(&mut self, request: &AssumeRoleWithWebIdentity) -> GrantResponse {
         let caller = self.caller;
-        // Without signature checks, the token is unverified, and the response repeats the token's claims.
+        // Without signature checks, the token is not verified, and the response repeats its claims.
         let token = Unverified::read(request.token.reveal()).map_err(|it| refused(it, None))?;
         let (subject, audience) = match caller.sign_in() {
             Some(SignIn::Web(identity)) => (&*identity.subject, &*identity.audience),
             Some(SignIn::Thing(_)) | None => (token.subject().unwrap_or_default(), ""),
         };
-        let claims = token.session_claims();
+        let claims = token.claims.session();
         let claims = claims.map_err(|it| refused(it, Some(&ClaimedToken::of(&token))))?;
         let role = request.role.with_claims(claims);
         self.assume(&role, |out, granted, id| {
@@ -76,7 +76,7 @@ impl Grantor<'_> {
     }
 }
 
-/// The issuer and the subject claimed by a token that has not been verified.
+/// The issuer and subject claimed by an unverified token.
 struct ClaimedToken {
     issuer: Box<str>,
     subject: Option<Box<str>>,
@@ -90,14 +90,14 @@ impl ClaimedToken {
         }
     }
 
-    /// Returns the issuer without `https://`, as used in provider names.
+    /// Returns the issuer without `https://`, which is how providers are named.
     fn provider(&self) -> &str {
         let bare = self.issuer.strip_prefix("https://");
         bare.unwrap_or(&self.issuer)
     }
 }
 
-/// Returns the refusal of a token, along with a reason for operators.
+/// Returns the refusal for a token, with a reason for operators.
 fn refused(fault: TokenFault, claimed: Option<&ClaimedToken>) -> Refusal {
     let invalid = ErrorKind::InvalidIdentityToken;
     let (kind, message) = match fault {

@@ -1,8 +1,9 @@
-//! Serves players that have no SDK, using WHEP. An offer sent over HTTP becomes a call to the channel's master, like an
-//! Alexa call. The response waits for the candidates that follow the master's answer. See codec/PROTOCOL.md, WHEP.
+//! Serves players without an SDK over WHEP. An offer sent over HTTP becomes a call to the channel's master, like an
+//! Alexa call. The response is delayed until the candidates that follow the master's answer have arrived. See
+//! codec/PROTOCOL.md, WHEP.
 //!
 //! ```text
-//!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's home
+//!  POST /whep/NAME ── read_head: type, token, client id ── read_offer ── begin ──► the channel's shard
 //!  201, application/sdp ◄── conclude ◄────────────────────────── the answer with its candidates (`calls/home.rs`)
 //! ```
 
@@ -28,14 +29,14 @@ use codec::http::Head;
 use codec::whep::{self, Fault, Target};
 use std::fmt::Write as _;
 
-/// Returns the channel and the call that a player's request addresses. Returns `None` if WHEP is disabled or if the
-/// path is not one that players use.
+/// Returns the channel and call that a player's request addresses. Returns `None` if WHEP is disabled or if the path is
+/// not one of those that players use.
 pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'a>> {
     let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
     is_on.then(|| Target::parse(head.path()))?
 }
 
-// The head of a request.
+// Request heads.
 
 /// Parses the head of an offer request: its content type, token and client id.
 pub(crate) fn read_head(
@@ -56,7 +57,7 @@ pub(crate) fn read_head(
     authenticated(shard, key, head, target)
 }
 
-/// Verifies the token of a player's request, and determines the player's client id.
+/// Verifies the token of a player's request and determines the player's client id.
 fn authenticated(
     shard: &mut State,
     key: SessionKey,
@@ -81,7 +82,7 @@ fn authenticated(
 
 /// The next step for a player's request that is not an offer.
 pub(crate) enum PlayerStep {
-    /// The request was answered; `true` if the connection stays open.
+    /// The request was answered. The flag tells whether the connection stays open.
     Answered(bool),
     /// The request asks for ICE servers. The caller must look them up by calling [`begin`].
     Asks(Box<BegunOffer>),
@@ -131,9 +132,9 @@ fn no_method() -> Refusal {
     Refusal::of_head(Check::WhepMethod, 405, message)
 }
 
-// Offers, and requests for ICE servers.
+// Offers and requests for ICE servers.
 
-/// Creates the state of a player's request that is waiting for the answer to its call.
+/// Creates the state for a player's request that waits for the answer to its call.
 fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
     PendingCall {
         operation,
@@ -149,16 +150,16 @@ fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall
     }
 }
 
-/// A player's request that is ready to become a call to the channel.
+/// A player's request that can now become a call to the channel.
 pub(crate) struct BegunOffer {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
-    /// For an offer: the call id, the client id to which the master addresses its answer, and the payload. `None` if
-    /// the request asks for ICE servers.
+    /// The call id, the client id to which the master addresses its answer, and the payload. `None` if the request is
+    /// not an offer but asks for ICE servers.
     offer: Option<[Box<str>; 3]>,
 }
 
-/// Parses an offer. If it is invalid, refuses it and returns `None`.
+/// Parses an offer. If the offer is invalid, refuses it and returns `None`.
 pub(crate) fn read_offer(
     shard: &mut State,
     key: SessionKey,
@@ -181,7 +182,7 @@ pub(crate) fn read_offer(
             return None;
         }
     };
-    // Cameras ignore a second offer from a client id that still has a session, so each call uses an id of its own.
+    // Cameras ignore a second offer from a client id that still has a session, so each call uses its own id.
     let (call, id) = (cx.telemetry.call_id(), &player.client_id);
     let shown = id.get(..CLIENT_ID_BYTES_SHOWN).unwrap_or(id);
     let sender = format!("{shown}-{call}");
@@ -192,8 +193,8 @@ pub(crate) fn read_offer(
     })
 }
 
-/// Maximum number of bytes of the client id that are shown to the camera. The limit leaves room for the call id, which
-/// is appended: the result must not exceed 256 characters.
+/// Maximum number of client id bytes that are shown to the camera. This leaves room for the call id, which is appended,
+/// because the result must not exceed 256 characters.
 const CLIENT_ID_BYTES_SHOWN: usize = 200;
 
 fn no_offer(fault: Fault) -> Refusal {
@@ -213,7 +214,7 @@ fn no_offer(fault: Fault) -> Refusal {
 pub(crate) fn begin(shard: &mut State, begun: BegunOffer, identity: Identity) {
     let BegunOffer { key, asked, offer } = begun;
     let (sockets, _, cx, ..) = shard.parts();
-    // The caller has already hung up, so no further EOF would end the offer before its time limit.
+    // The caller has already hung up. No EOF will follow, so nothing else would end the offer before its time limit.
     if sockets.http(key).is_some_and(|http| http.ended) {
         return sockets.close_when_sent(key, cx.at);
     }
@@ -309,7 +310,7 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     responses::refuse(shard, &evidence, &refusal);
 }
 
-/// Adds `Link` headers for the ICE servers, with credentials for the client id.
+/// Adds `Link` headers for the ICE servers, with credentials that are issued for the client id.
 fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: Moment) {
     let name = asked.client_id.as_deref().unwrap_or_default();
     ice_links(fields, &sockets.settings().ice, name, at.wall);
@@ -317,5 +318,5 @@ fn push_links(fields: &mut String, sockets: &Sockets, asked: &PendingCall, at: M
 
 const PRIVATE: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 
-/// The action named in audit entries.
+/// The action that appears in audit entries.
 const CONNECT: &str = "ConnectAsViewer";

@@ -1,5 +1,5 @@
-//! Admits upgrades on the shard that owns their channel. Performs the checks that depend on the channel, and gives the
-//! connection a slot of the channel. See codec/PROTOCOL.md, CON. The checks that depend on the request alone are in
+//! Admits upgrades on the shard that owns their channel: performs the checks that depend on the channel, and assigns a
+//! channel slot to the connection. See codec/PROTOCOL.md, CON. The checks that depend only on the request are in
 //! `connect/upgrades.rs`.
 
 use crate::channel::members::Joined;
@@ -10,19 +10,18 @@ use crate::session::http::{Admission, Asks};
 use crate::session::web_socket::{AdmissionTerms, Role, WebSocket};
 use crate::settings::Program;
 use crate::shard::admitted::{Holder, Standing};
-use crate::shard::calls::responses::{
-    RATE_EXCEEDED, absent, no_place, nobody, refuse, shutting_down,
-};
+use crate::shard::calls::responses::{no_place, no_room, nobody, refuse, shutting_down};
 use crate::shard::connect::upgrades::{no_client_id, refuse_upgrade};
+use crate::shard::dev::injected::Later;
+use crate::shard::dev::{connection_faults, message_faults};
 use crate::shard::directory::ChangeStep;
-use crate::shard::directory::members::{NoSlot, SlotRequest};
+use crate::shard::directory::members::SlotRequest;
 use crate::shard::evidence::Evidence;
 use crate::shard::road::repeats;
 use crate::shard::shares::too_busy;
 use crate::shard::state::State;
-use crate::shard::todo::{Todo, slot_of};
-use crate::shard::{Parcel, ParcelLoad};
-use crate::shard::{connect::public_pages, sockets::Sockets};
+use crate::shard::todo::Todo;
+use crate::shard::{Parcel, ParcelLoad, recheck, sockets::Sockets};
 use crate::time::{Now, Wall};
 use crate::{
     channel::Life,
@@ -35,41 +34,57 @@ use codec::http::{Meta, switching_protocols};
 use codec::{control::ErrorKind, identifiers::ChannelArn};
 use std::rc::Rc;
 
-/// Returns the holder to charge for a connection. If the process is shutting down or at capacity, refuses the
-/// connection and returns `None`.
-pub(crate) fn holder(shard: &mut State, key: SessionKey, admission: &Admission) -> Option<Holder> {
-    let sockets = &mut shard.sockets;
-    let evidence = Evidence::of_admission(key, admission);
-    if sockets.drains() {
-        refuse(shard, &evidence, &shutting_down());
-        return None;
+/// Admits a connection to its channel. Returns `false` if the connection was refused or a fault leaves it unanswered.
+pub(crate) fn enter(shard: &mut State, key: SessionKey, mut admission: Admission) -> bool {
+    let sockets = &shard.sockets;
+    shard.directory.complete(&mut admission);
+    let caller = &admission.caller;
+    let holder = sockets.admitted.holder(caller, admission.arn.account());
+    let full = (!sockets.admitted.may_enter(holder)).then(no_place);
+    let draining = sockets.drains().then(shutting_down);
+    if let Some(refusal) = draining.or(full) {
+        refuse(shard, &Evidence::of_admission(key, &admission), &refusal);
+        return false;
     }
-    let holder = sockets
-        .admitted
-        .holder(&admission.caller, admission.arn.account());
-    if !sockets.admitted.may_enter(holder) {
-        refuse(shard, &evidence, &no_place());
-        return None;
+    if shard.interposer.is_some() && connection_faults::on_connect(shard, key, &admission) {
+        return false;
     }
-    Some(holder)
+    let is_admitted = admit(
+        shard,
+        Entrant {
+            key,
+            admission: &admission,
+            holder,
+        },
+    );
+    if let Some((own, _, directory, cx)) = shard.interposed() {
+        if is_admitted {
+            message_faults::leave(cx, Later::Joined(key));
+        }
+        own.observe(|it| it.count_channels(directory, cx.at));
+    }
+    if is_admitted && recheck::hold(shard, key, &admission.caller) {
+        shard.cx.todo.push(Todo::AskAgain(key));
+    }
+    is_admitted
 }
 
 /// A connection to be admitted to its channel.
 #[derive(Clone, Copy)]
-pub(crate) struct Entrant<'a> {
-    pub(crate) key: SessionKey,
-    pub(crate) admission: &'a Admission,
-    /// The holder charged for the connection.
-    pub(crate) holder: Holder,
+struct Entrant<'a> {
+    key: SessionKey,
+    admission: &'a Admission,
+    /// The caller charged for the connection.
+    holder: Holder,
 }
 
-/// Admits a connection to its channel. Sends the 101 response and then the pending messages. Returns `false` if the
+/// Admits a connection to its channel, and sends the 101 response and then the pending messages. Returns `false` if the
 /// connection was refused.
-pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
+fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     let Entrant { key, admission, .. } = entrant;
     let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(key, admission);
-    // The upgrade may be forbidden by facts that only the shard owning the channel knows.
+    // The upgrade may be forbidden for reasons that only the shard that owns the channel can know.
     let forbidden = if directory.lacks_client_id(sockets, admission) {
         Some(no_client_id())
     } else {
@@ -95,8 +110,8 @@ pub(crate) fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     true
 }
 
-/// Gives a connection a slot of its channel. Fails if no slot is free, or if the channel's rate limit or the caller's
-/// share of it is exceeded. If the channel is full, a viewer may be evicted to free a slot.
+/// Assigns a channel slot to a connection. Fails if no slot is free, or if the channel's rate limit or the caller's
+/// share of it is exceeded. If the channel is full, may evict a viewer to free a slot.
 fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a>, Refusal> {
     let admission = entrant.admission;
     let channel = joinable(shard, &admission.arn)?;
@@ -108,7 +123,7 @@ fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a
             (Role::Viewer(Rc::from(id)), counted_as.caller())
         }
     };
-    let slot = slot_of(&role);
+    let slot = role.clone();
     let viewers = directory.viewers_if_full(channel, &slot);
     let payer = viewers.and_then(|all| sockets.viewer_that_pays(entrant.holder, all));
     let request = SlotRequest {
@@ -118,15 +133,7 @@ fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a
         caller,
         payer,
     };
-    let joined = directory.take_slot(request, cx.at.now);
-    let joined = joined.map_err(|refused| match refused {
-        NoSlot::Gone => absent(Check::ChannelAbsent),
-        NoSlot::Rate => Refusal::limited(Check::RateConnect, RATE_EXCEEDED),
-        NoSlot::Full => {
-            let message = "The channel has reached its limit of viewers.";
-            Refusal::limited(Check::ViewersFull, message)
-        }
-    })?;
+    let joined = directory.take_slot(request, cx.at.now)?;
     cx.todo.push(Todo::Arm(channel));
     if let Some(payer) = payer {
         sockets.close(cx, payer, EndReason::MadeRoom);
@@ -143,24 +150,17 @@ fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a
     })
 }
 
-/// Finds the channel with this ARN. With `--dev`, creates the channel if it does not exist.
+/// Finds the channel with this ARN. Creates it if it does not exist and `--dev` is set.
 fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> {
     let State { directory, cx, .. } = shard;
     let identity = Identity::of(arn);
     if !directory.serves(&identity, cx.at.now) {
         return Err(nobody());
     }
-    if let Some(key) = directory.key_of(&identity) {
-        let found = directory
-            .channel(key)
-            .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
-        return if found {
-            Ok(key)
-        } else {
-            Err(directory.not_found(&identity, Some(arn)))
-        };
+    if let Some(key) = directory.find_active(arn) {
+        return Ok(key);
     }
-    if !directory.settings().dev {
+    if !directory.settings().dev || directory.key_of(&identity).is_some() {
         return Err(directory.not_found(&identity, Some(arn)));
     }
     let record = Record {
@@ -180,7 +180,7 @@ fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> 
     directory
         .changes
         .note_created(record.created.min(cx.at.wall));
-    // The channel is active immediately, before it is known to be durable.
+    // The channel becomes active immediately, before the store has reported that it is durable.
     let key = directory.insert_channel(record, Life::Active);
     let key = key.ok_or_else(|| {
         let message = "The server has as many channels as it may have.";
@@ -190,21 +190,21 @@ fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> 
     Ok(key)
 }
 
-/// A connection that has been given a slot of its channel.
+/// A connection that has been assigned a channel slot.
 struct Newcomer<'a> {
     entrant: Entrant<'a>,
     channel: ChannelKey,
     role: Role,
-    /// The caller whose share of the channel's rate is charged.
+    /// The caller whose share of the channel's rate limit is charged.
     caller: Option<CallerId>,
-    /// The connections that previously held the slot, if any.
+    /// The connections that held the slot before, if any.
     joined: Joined,
 }
 
 impl Newcomer<'_> {
     /// Returns the cause to report to the channel's watchers when this connection is admitted.
     fn cause(&self, sockets: &Sockets) -> PresenceCause {
-        // For watchers, a master that was reported gone has left, so nothing is replaced.
+        // To watchers, a master that was reported gone has already left, so nothing is being replaced.
         let replaced = self
             .joined
             .superseded
@@ -217,14 +217,10 @@ impl Newcomer<'_> {
     }
 }
 
-/// Sends the 101 response and opens the WebSocket. Then sends the messages that the replaced connection did not send,
+/// Sends the 101 response and opens the WebSocket. Then sends the messages that the replaced connection had not sent,
 /// followed by the pending messages.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
-    let Entrant {
-        key,
-        admission,
-        holder,
-    } = newcomer.entrant;
+    let Entrant { key, admission, .. } = newcomer.entrant;
     let (channel, role) = (newcomer.channel, &newcomer.role);
     let Asks::WebSocket {
         ref accept,
@@ -261,16 +257,16 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     for former in newcomer.joined.holders {
         sockets.ask(cx, former, cx.at.now);
     }
-    sockets.make_room(cx, holder);
-    sockets.admitted.enter(key, holder, standing);
+    sockets.make_room(cx, newcomer.entrant.holder);
+    (sockets.admitted).enter(key, newcomer.entrant.holder, standing);
     sockets.arm_open(key, cx.at.now);
-    if *role == Role::Master {
-        let due = repeats::repeats_at(sockets, key, cx.at.now);
-        directory.offers_change(channel, |offers| offers.give_to(key, due));
-        cx.todo.push(Todo::Arm(channel));
-    }
-    if let Role::Viewer(client_id) = role {
-        directory.waits.forget(channel, client_id);
+    match role {
+        Role::Master => {
+            let due = repeats::repeats_at(sockets, key, cx.at.now);
+            directory.offers_change(channel, |offers| offers.give_to(key, due));
+            cx.todo.push(Todo::Arm(channel));
+        }
+        Role::Viewer(client_id) => directory.waits.forget(channel, client_id),
     }
     cx.todo.push(Todo::Deliver(channel, newcomer.role));
 }
@@ -291,7 +287,7 @@ fn switch_protocols(shard: &mut State, key: SessionKey, accept: &[u8; 28], offer
 }
 
 /// Counts and logs that a newer connection has replaced `older`. Returns `true` if the newer connection is a master
-/// only because its request named no role, which `--dev` permits.
+/// only because its request did not specify a role, which `--dev` permits.
 fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bool {
     let (sockets, _, cx, _) = shard.parts();
     let (admission, role) = (by.entrant.admission, &by.role);
@@ -321,11 +317,11 @@ fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bo
     unnamed
 }
 
-/// Returns the terms under which a connection is admitted.
+/// Returns the terms under which to admit a connection.
 ///
-/// Clients that support GO_AWAY disconnect at a moment of their choosing. All others are closed when they reach their
-/// maximum age. Clients that were admitted together would then reconnect together, so their closes are spread over the
-/// last `go_away_grace` of the maximum age.
+/// A client that supports GO_AWAY chooses when to disconnect. Any other connection is closed when it reaches its
+/// maximum age. Clients that were admitted together would then all reconnect at once, so these closes are spread over
+/// the last `go_away_grace` of the maximum age.
 fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
     let notices = sockets.settings().reader(program).notices;
     AdmissionTerms {
@@ -339,9 +335,9 @@ fn terms(sockets: &mut Sockets, program: Program, now: Now) -> AdmissionTerms {
 /// Default MessageTtlSeconds of a channel. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
 
-// Connections that another shard or the side thread did not accept.
+// Connections that another shard or the side thread has returned.
 
-/// Takes back a connection that another shard or the side thread had no capacity for, and refuses its request.
+/// Takes back a connection for which another shard or the side thread had no capacity, and refuses its request.
 pub(crate) fn bounce_parcel(shard: &mut State, mut parcel: Parcel) -> SessionKey {
     let (sockets, _, cx, _) = shard.parts();
     let key = sockets.take_session(&mut parcel, cx.at);
@@ -350,7 +346,10 @@ pub(crate) fn bounce_parcel(shard: &mut State, mut parcel: Parcel) -> SessionKey
             let evidence = Evidence::of_admission(key, &admission);
             refuse(shard, &evidence, &too_busy());
         }
-        ParcelLoad::Admin(_) => public_pages::refuse_admin_page(shard, key),
+        ParcelLoad::Admin(_) => {
+            // The side thread has no capacity for the connection, or closed it without a response.
+            refuse(shard, &Evidence::of(key, Purpose::Unknown), &no_room());
+        }
         ParcelLoad::Onward(_) => {
             unreachable!("what goes to another node passes no other shard")
         }

@@ -1,13 +1,12 @@
 //! Unsigned requests on a client listener: the browser page at `/`, admin pages, and `GET /ping`.
 //!
-//! With `--dev`, the page at `/` shows what is running and what to do next. The page is sent only if the request
-//! accepts HTML. API clients never request `/`, and other tools receive the error for an unknown operation.
+//! With `--dev`, the page at `/` shows what is running and what to do next. It is sent only if the request accepts
+//! HTML. API clients never request `/`, and other tools receive the unknown-operation error.
 
 use crate::event::{Purpose, Requested};
 use crate::machine::{Output, Peer};
 use crate::session::http::HttpStage;
-use crate::shard::calls::responses::shutting_down;
-use crate::shard::calls::responses::{self, Response, no_room};
+use crate::shard::calls::responses::{self, Response, shutting_down};
 use crate::shard::connect::requests::refuse_step;
 use crate::shard::context::Context;
 use crate::shard::evidence::Evidence;
@@ -17,7 +16,7 @@ use crate::{control::host_name, id::SessionKey, settings::Settings};
 use codec::http::{Head, Meta, respond};
 use std::fmt::Write as _;
 
-/// Returns whether a request comes from a browser and is answered with the page at `/`.
+/// Returns whether a request comes from a browser and should be answered with the page at `/`.
 pub(crate) fn is_visit(settings: &Settings, head: &Head<'_>) -> bool {
     let accepts = |accept: &str| accept.contains("text/html");
     settings.dev
@@ -39,7 +38,7 @@ pub(crate) fn answer_visit(shard: &mut State, key: SessionKey, head: &Head<'_>, 
     responses::respond(shard, &answer);
 }
 
-/// Renders the HTML page at `/`. `host`: the request's host, used in links and commands.
+/// Renders the HTML page at `/`. `host` is the request's host, which appears in links and commands.
 fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     let host = if host.bytes().all(is_plain) {
@@ -74,7 +73,7 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     page
 }
 
-/// The beginning of the page at `/`. The page loads no external resources and runs no scripts.
+/// Start of the page at `/`. The page loads no external resources and runs no scripts.
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Heliograph</title>\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">\
@@ -88,13 +87,13 @@ a.main{display:inline-block;padding:.35rem .9rem;border-radius:8px;background:#1
 <p>A signaling service for WebRTC, in development mode. Clients of Amazon Kinesis Video Streams WebRTC signaling use \
 this address as their endpoint.</p>";
 
-// Admin pages on a TLS client listener. Under `--lan`, a phone finds them at the address and port to which it also
+// Admin pages on a TLS client listener. Under `--lan`, a phone opens them at the same address and port to which it
 // connects as a client.
 //
-// The shard examines only the first line of a request, then passes the connection on. The side thread decides who may
-// see a page, and responds. None of these paths belongs to the client API.
+// The shard looks only at the first line of a request and then hands the connection over to the side thread, which
+// decides who may see a page and responds. None of these paths belongs to the client API.
 
-/// Returns whether a request is for a page that the side thread serves on this listener; `false` for upgrades.
+/// Returns whether the side thread serves the requested page on this listener. Returns `false` for upgrades.
 pub(crate) fn is_admin_page(sockets: &Sockets, key: SessionKey, head: &Head<'_>) -> bool {
     let peer = sockets.session(key).map(|session| session.own_peer());
     peer.is_some_and(|peer| peer.tls && !peer.inner && sockets.settings().has_pages(peer.listener))
@@ -112,34 +111,19 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
     }
 }
 
-/// Announces that a connection will move to the side thread. The connection is released once all earlier responses have
-/// been sent.
+/// Announces that a connection will move to the side thread. It is released once all earlier responses have been sent.
 pub(crate) fn pass_on_admin_page(shard: &mut State, key: SessionKey, whole: Vec<u8>) -> Step {
     let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() {
         let evidence = Evidence::of(key, Purpose::Unknown);
         return refuse_step(shard, &evidence, shutting_down());
     }
-    let deadline = cx.at.now.after(sockets.settings().timeouts.head_ms);
-    if let Some(http) = sockets.http(key) {
-        http.stage = HttpStage::AwaitAdmin(whole);
-        http.deadline = deadline;
-        sockets.charge(key);
-        sockets.output(Output::Admin(key));
-        sockets.arm(key, deadline);
-    }
+    sockets.announce(key, HttpStage::AwaitAdmin(whole), Output::Admin(key), cx.at);
     Step::Over
 }
 
-/// Refuses a request for an admin page. Either the side thread has no capacity for the connection, or it closed the
-/// connection without a response.
-pub(crate) fn refuse_admin_page(shard: &mut State, key: SessionKey) {
-    let evidence = Evidence::of(key, Purpose::Unknown);
-    responses::refuse(shard, &evidence, &no_room());
-}
-
-/// Paths of the admin pages and of the resources they load. Other operator endpoints, such as metrics and backups, are
-/// available only on the admin listener.
+/// Paths of the admin pages and of the resources that they load. Other operator endpoints, such as metrics and backups,
+/// are available only on the admin listener.
 const PAGES: [&str; 5] = ["/try", "/overview", "/events", "/channels", "/refusals"];
 const FOLDERS: [&str; 7] = [
     "/try/",
@@ -151,18 +135,19 @@ const FOLDERS: [&str; 7] = [
     "/dev/",
 ];
 
-// `GET /ping` on a client listener: tells load balancers, which cannot reach the admin listener, whether this node is
+// `GET /ping` on a client listener tells load balancers, which cannot reach the admin listener, whether this node is
 // ready for clients.
 //
-// The request needs no signature, and the response has only a status. Requests are counted but not logged, since each
-// load balancer sends one about every second.
+// The request needs no signature, and the response has no body. Requests are counted but not logged, because each load
+// balancer sends one about every second.
 
-/// Returns whether an `OPTIONS` request is a browser's preflight request, which always names the method to follow.
+/// Returns whether an `OPTIONS` request is a browser's preflight request, which always names the method that will
+/// follow.
 pub(crate) fn is_preflight(head: &Head<'_>) -> bool {
     head.header("access-control-request-method").is_some()
 }
 
-/// Returns whether a request is a health probe. `OPTIONS` requests to any path count as probes, since some load
+/// Returns whether a request is a health probe. This includes `OPTIONS` requests to any path, because some load
 /// balancers send them.
 pub(crate) fn is_probe(head: &Head<'_>) -> bool {
     match head.method() {

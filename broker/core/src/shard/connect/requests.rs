@@ -1,85 +1,62 @@
-//! Decides what a complete request head or body is: a call, a form or an upgrade. Refuses everything else.
+//! Classifies each complete request head or body as a call, a form or an upgrade, and refuses everything else.
 
-use crate::event::{Purpose, Requested, UpgradeRole};
+use crate::event::{Purpose, Requested};
 use crate::id::{Identity, SessionKey};
 use crate::machine::{Output, Shown};
 use crate::record::Holding;
 use crate::session::Session;
 use crate::session::http::{Admission, HttpStage, PendingBody, PendingCall, Target};
-use crate::shard::calls::BegunCall;
-use crate::shard::calls::responses::shutting_down;
-use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse};
+use crate::shard::calls::responses::{self, PLAYER_OPTIONS, RATE_EXCEEDED, refuse, shutting_down};
 use crate::shard::calls::role_alias::{self, DeviceRequest};
+use crate::shard::calls::sts::answer_sts;
 use crate::shard::calls::whep::{self, BegunOffer, PlayerStep};
+use crate::shard::calls::{self, BegunCall, wake};
 use crate::shard::connect::upgrades::{self, refuse_upgrade};
-use crate::shard::connect::{ends_with, public_pages};
+use crate::shard::connect::{admission, ends_with, public_pages};
+use crate::shard::dev::{self, observations};
 use crate::shard::evidence::Evidence;
 use crate::shard::sockets::Step;
 use crate::shard::state::State;
 use crate::shard::{Sockets, onward};
 use crate::{auth::Caller, check::Check, placement::Home, refusal::Refusal};
 use codec::control::{ErrorKind, Operation};
-use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade_by};
+use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, upgrade};
+use codec::signal::Role;
 use codec::sigv4::Parameter;
 use codec::sts;
-use std::sync::Arc;
 
 /// A complete request head.
-pub(crate) struct Request<'a> {
+struct Request<'a> {
     key: SessionKey,
-    pub(crate) head: Head<'a>,
+    head: Head<'a>,
     text: &'a [u8],
-    /// Length of the head in bytes.
-    bytes: usize,
-    /// The bytes received after the head.
+    /// The bytes that follow the head.
     after: &'a [u8],
     /// The WebSocket upgrade that the head requests, if any.
-    pub(crate) asked: Option<Upgrade<'a>>,
+    asked: Option<Upgrade<'a>>,
 }
 
-/// The next step after a request head has been parsed.
-pub(crate) enum HeadStep<'a> {
-    /// The request head needs no further handling. Contains the next step for the connection.
-    Done(Step),
-    /// A WebSocket upgrade, or a device's poll.
-    Upgrade(Request<'a>),
-    /// An API call.
-    Call(Request<'a>),
-    /// A player's request other than an offer.
-    Player(Request<'a>),
-    /// A request on a connection to the credentials provider, with the TLS server name and certificate.
-    Provider(Request<'a>, Arc<Shown>),
-    /// A request for credentials on a connection on which the server did not request a certificate.
-    Stranger(Request<'a>),
-}
-
-/// Handles a complete request head. Requests that need no signature are answered immediately.
-pub(crate) fn take_head<'a>(
-    shard: &mut State,
-    key: SessionKey,
-    bytes: &'a [u8],
-    after: &'a [u8],
-) -> HeadStep<'a> {
+/// Handles a complete request head. A call then waits for its body; any other request is answered, refused or admitted.
+pub(crate) fn take_head(shard: &mut State, key: SessionKey, bytes: &[u8], after: &[u8]) -> Step {
     let sockets = &mut shard.sockets;
     sockets.note_method(key, bytes);
-    // A head is large, so it is moved only once.
+    // A head is large, so it is not moved.
     let mut request = Request {
         key,
         head: match Head::parse(bytes, &sockets.rules().head) {
             Ok(head) => head,
             Err(error) => {
                 let evidence = Evidence::of(key, Purpose::Unknown);
-                return HeadStep::Done(refuse_step(shard, &evidence, error.into()));
+                return refuse_step(shard, &evidence, error.into());
             }
         },
         text: bytes,
-        bytes: bytes.len(),
         after,
         asked: None,
     };
     sockets.note_forwarded(key, &request.head);
     if let Some(shown) = sockets.requests.shown(key) {
-        return HeadStep::Provider(request, shown);
+        return answer_provider(shard, &request, &shown);
     }
     if let Some((check, text)) = sockets.rules().origins.refusal(&request.head) {
         let refusal = Refusal::of_head(check, 403, text);
@@ -88,40 +65,39 @@ pub(crate) fn take_head<'a>(
             None => Purpose::Unknown,
         };
         let evidence = Evidence::of_head(key, purpose, &request.head);
-        return HeadStep::Done(refuse_step(shard, &evidence, refusal));
+        return refuse_step(shard, &evidence, refusal);
     }
     let takes_key = match sockets.settings().strict() {
         true => codec::ws::valid_key,
         false => codec::ws::usable_key,
     };
-    match upgrade_by(&request.head, takes_key) {
+    match upgrade(&request.head, takes_key) {
         Ok(None) => {}
         Ok(asked) => {
             request.asked = asked;
-            return HeadStep::Upgrade(request);
+            return answer_upgrade(shard, &request);
         }
-        Err(error) => {
-            let step = refuse_handshake(shard, &request, error);
-            return HeadStep::Done(step);
-        }
+        Err(error) => return refuse_handshake(shard, &request, error),
     }
     if is_wake(&request.head) && sockets.settings().presence.wake_poll {
-        return HeadStep::Upgrade(request);
+        return answer_upgrade(shard, &request);
     }
     if public_pages::is_admin_page(sockets, key, &request.head) {
         let whole = [request.text, request.after].concat();
-        return HeadStep::Done(public_pages::pass_on_admin_page(shard, key, whole));
+        return public_pages::pass_on_admin_page(shard, key, whole);
     }
     if request.head.method() == "POST" {
-        return HeadStep::Call(request);
+        return begin_call(shard, &request);
     }
     if whep::asked(sockets.settings(), &request.head).is_some() {
-        return HeadStep::Player(request);
+        return answer_player(shard, &request);
     }
-    if role_alias::is_asked(&request.head) && sockets.session(key).is_some_and(Session::has_tls) {
-        return HeadStep::Stranger(request);
+    if role_alias::alias_of(&request.head).is_some()
+        && sockets.session(key).is_some_and(Session::has_tls)
+    {
+        return refuse_stranger(shard, &request);
     }
-    HeadStep::Done(answer_head(shard, &request))
+    answer_head(shard, &request)
 }
 
 /// Refuses an invalid WebSocket handshake.
@@ -172,19 +148,45 @@ fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
     }
 }
 
-/// Parses an upgrade or a device's poll. Returns it if this shard owns the channel. Otherwise, moves it to the shard or
-/// node that does, or refuses it.
-pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
+/// Handles an upgrade or a device's poll.
+fn answer_upgrade(shard: &mut State, request: &Request<'_>) -> Step {
+    let key = request.key;
+    if shard.sockets.http(key).is_some_and(|http| http.ended) {
+        // The peer left while its upgrade waited for a turn. Nobody would use the WebSocket.
+        shard.sockets.finish(&mut shard.cx, key);
+        return Step::Over;
+    }
+    if shard.interposer.is_some() {
+        let purpose = upgrade_of(&request.head);
+        observations::on_signed(shard, key, &request.head, purpose, None);
+    }
+    let Some(admission) = take_upgrade(shard, request) else {
+        return Step::Over;
+    };
+    if request.asked.is_none() {
+        wake::begin(shard, key, &admission);
+        return Step::Used(request.text.len());
+    }
+    if admission::enter(shard, key, admission) {
+        Step::Frames(request.text.len())
+    } else {
+        Step::Over
+    }
+}
+
+/// Parses an upgrade or a device's poll, and returns it if this shard owns the channel. Otherwise, moves it to the
+/// owning shard or node, or refuses it.
+fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let State { sockets, cx, .. } = shard;
     let key = request.key;
-    // Closes without a response, so that the forwarding node contacts the channel's next owner.
+    // Close without a response, so that the forwarding node contacts the channel's next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, cx.at);
         return None;
     }
     let admission = read_upgrade(shard, request)?;
     let State { sockets, cx, .. } = shard;
-    // The peer has left: a poll would wait in vain, and a WebSocket would supersede one whose peer is present.
+    // The peer has left. A poll would wait in vain, and a WebSocket would supersede one whose peer is still there.
     if sockets.http(key).is_some_and(|http| http.ends_behind) {
         sockets.close_when_sent(key, cx.at);
         return None;
@@ -196,7 +198,10 @@ pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<A
     let home = sockets.placement().home(&identity, cx.at.now);
     match home {
         Home::Here(shard) if shard == sockets.shard() => return Some(admission),
-        Home::Here(shard) => sockets.hand_over(key, shard, admission, request.after, cx.at),
+        Home::Here(shard) => {
+            let stage = HttpStage::AwaitHandover(Box::new(admission), request.after.to_vec());
+            sockets.announce(key, stage, Output::HandOver(key, shard), cx.at);
+        }
         Home::There(_) | Home::Nobody => {
             let whole = [request.text, request.after].concat();
             let agent = request.head.header("user-agent");
@@ -207,8 +212,8 @@ pub(crate) fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<A
     None
 }
 
-/// Parses an upgrade, or refuses it. The protocol sets the order of checks: duplicate parameters, the signature, the
-/// parameters, the policy, and whether the channel can exist for this caller.
+/// Parses an upgrade or refuses it. The protocol defines the order of the checks: duplicate parameters, the signature,
+/// the parameters, the policy, and whether the channel can exist for this caller.
 fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let (sockets, _, cx, gate) = shard.parts();
     let (key, head, asked) = (request.key, &request.head, request.asked.as_ref());
@@ -260,10 +265,10 @@ fn read_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
 }
 
 /// Answers a player's request other than an offer.
-pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
+fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     let head = &request.head;
     if head.method() == "OPTIONS" && public_pages::is_preflight(head) {
-        // Pages request ICE servers with `OPTIONS`. Its bearer token makes browsers send a preflight request first.
+        // Pages request ICE servers with `OPTIONS`. The bearer token makes browsers send a preflight request first.
         let methods = "POST, DELETE, OPTIONS";
         return answer_preflight(shard, request, methods, PLAYER_OPTIONS);
     }
@@ -279,18 +284,19 @@ pub(crate) fn answer_player(shard: &mut State, request: &Request<'_>) -> Step {
     next(request, !goes_on)
 }
 
-/// Starts a player's call if this node owns the channel. Otherwise, forwards or refuses the request, given as `whole`.
-pub(crate) fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
+/// Starts a player's call if this node owns the channel. Otherwise, forwards or refuses the request in `whole`.
+fn begin_offer(shard: &mut State, begun: BegunOffer, whole: Option<Vec<u8>>) {
     let directory = &mut shard.directory;
     let name = begun.asked.channel.as_deref().unwrap_or_default();
     let identity = directory.named(&begun.asked.caller, name);
     let (key, asked) = (begun.key, &begun.asked);
-    if whole.is_none_or(|whole| onward::player_is_here(shard, key, asked, &identity, whole)) {
+    let purpose = Purpose::Whep;
+    if whole.is_none_or(|whole| onward::is_here(shard, key, purpose, asked, &identity, whole)) {
         whep::begin(shard, begun, identity);
     }
 }
 
-/// Responds to a browser's preflight request with the given methods and additional header lines.
+/// Responds to a browser's preflight request with these methods and additional header lines.
 fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fields: &str) -> Step {
     let State { sockets, cx, .. } = shard;
     let (key, head) = (request.key, &request.head);
@@ -313,9 +319,9 @@ fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fie
     });
     cx.telemetry.count_request(Requested::Unknown, 200);
     sockets.next_request(key, close, cx.at);
-    // A preflight has no body. If one announces a body, the end of the request may not be found.
+    // A preflight request has no body. If it announces one, there may be no way to find the end of the request.
     match head.body() {
-        Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
+        Ok(Body::None | Body::Length(0)) => Step::Used(request.text.len()),
         Ok(Body::Length(_)) | Err(_) => {
             sockets.close_when_sent(key, cx.at);
             Step::Over
@@ -337,7 +343,7 @@ fn unknown_operation(shard: &mut State, request: &Request<'_>) -> Step {
 }
 
 /// Responds to a request on a connection to the credentials provider.
-pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &Shown) -> Step {
+fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &Shown) -> Step {
     let (sockets, _, cx, _) = shard.parts();
     let close = ends_with(&request.head) || sockets.requests.shown_long_ago(request.key, cx.at.now);
     let device = DeviceRequest {
@@ -350,9 +356,9 @@ pub(crate) fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &
     next(request, close)
 }
 
-/// Refuses a request for credentials on a connection on which the server did not request a certificate, because the TLS
-/// server name is missing or wrong. If the credentials provider is disabled, answers the request like any other.
-pub(crate) fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
+/// Refuses a credentials request on a connection on which the server did not request a certificate, because the TLS
+/// server name was missing or wrong. If the credentials provider is disabled, answers it like any other request.
+fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, _, gate) = shard.parts();
     if !role_alias::is_open(sockets, gate) {
         return answer_head(shard, request);
@@ -366,12 +372,12 @@ fn next(request: &Request<'_>, close: bool) -> Step {
     if close {
         Step::Over
     } else {
-        Step::Used(request.bytes)
+        Step::Used(request.text.len())
     }
 }
 
-/// Starts handling a POST request. Determines the operation from the path, and then waits for the body.
-pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
+/// Starts to handle a POST request: determines the operation from the path, then waits for the body.
+fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
     let sockets = &mut shard.sockets;
     let (key, head) = (request.key, &request.head);
     let length = match head.body() {
@@ -412,14 +418,14 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
         Some(Err(refusal)) => return refuse_step(shard, &evidence, refusal),
         None if waits && player.is_none() => {
             if let Err(refusal) = gate.precheck(head, target, cx.at) {
-                // The body is not awaited, so the start of the next request is unknown.
+                // The body is not read, so it is unknown where the next request starts.
                 let evidence = Evidence::of_signature(key, target.purpose(), Some(head));
                 return refuse_step(shard, &evidence, refusal);
             }
         }
         Some(Ok(())) | None => {}
     }
-    // If the request was forwarded, the forwarding node has already sent `100 Continue`.
+    // The node that forwarded a request has already sent `100 Continue`.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
         sockets.push_control(cx, key, |out| out.extend_from_slice(CONTINUE));
     }
@@ -429,7 +435,7 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
         close: !head.keep_alive(),
         length,
         program: sockets.settings().program(head.header("user-agent")),
-        head: (gate.asks_for_signatures()
+        head: (gate.credentials().is_some()
             || sockets.placement().cluster().is_some()
             || sockets.settings().dev)
             .then(|| request.text.into()),
@@ -441,7 +447,7 @@ pub(crate) fn begin_call(shard: &mut State, request: &Request<'_>) -> Step {
     };
     http.stage = HttpStage::AwaitBody(Box::new(awaited));
     http.deadline = deadline;
-    Step::Used(request.bytes)
+    Step::Used(request.text.len())
 }
 
 /// Refuses a POST without reading its body.
@@ -453,7 +459,7 @@ fn refuse_unread(shard: &mut State, request: &Request<'_>, refusal: Refusal) -> 
     refuse_step(shard, &evidence, refusal)
 }
 
-/// Logs that a client has requested an endpoint through an unconfigured proxy, unless this has been logged before.
+/// Logs that a client has requested an endpoint through a proxy that is not configured, unless this was logged before.
 fn notice_proxy(shard: &mut State, key: SessionKey, head: &Head<'_>) {
     let (sockets, _, cx, _) = shard.parts();
     if !sockets.shows_unknown_proxy(key, head) {
@@ -480,120 +486,112 @@ fn is_wake(head: &Head<'_>) -> bool {
     head.method() == "GET" && head.path() == "/wake"
 }
 
-/// Returns the role for which a WebSocket request is counted. Only checks whether the query contains a client id.
-pub(crate) fn upgrade_of(head: &Head<'_>) -> Purpose {
+/// Returns the role under which a WebSocket request is counted. This only checks whether the query contains a client
+/// id.
+fn upgrade_of(head: &Head<'_>) -> Purpose {
     Purpose::Upgrade(if upgrades::names(head, Parameter::ClientId) {
-        UpgradeRole::Viewer
+        Role::Viewer
     } else {
-        UpgradeRole::Master
+        Role::Master
     })
 }
 
 // Request bodies.
 
-/// A request body that has been authenticated, or that needs no signature.
-pub(crate) enum SignedBody {
-    /// An API call. If the call may have to be forwarded to other nodes, also the request as received.
-    Call(BegunCall, Option<Vec<u8>>),
-    /// A player's offer. If the offer may have to be forwarded to other nodes, also the request as received.
-    Offer(Box<BegunOffer>, Option<Vec<u8>>),
-    /// An STS form: its caller, and whether the connection closes after the response. The caller is `None` if the form
-    /// signs in with a provider's token and therefore carries no signature.
-    Form(Option<Caller>, bool),
-}
-
-/// Returns a request as received, if it may have to be forwarded to another node.
+/// Returns a request as received if it may have to be forwarded to another node.
 fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>> {
     let clustered = sockets.placement().cluster().is_some();
     clustered.then(|| [head.unwrap_or_default(), body].concat())
 }
 
-/// Reads the body of a player's offer.
-fn offer(shard: &mut State, key: SessionKey, of: PendingBody, body: &[u8]) -> Option<SignedBody> {
-    let sockets = &mut shard.sockets;
-    let whole = whole(sockets, of.head.as_deref(), body);
-    let begun = whep::read_offer(shard, key, of.close, *of.player?, body)?;
-    Some(SignedBody::Offer(Box::new(begun), whole))
-}
-
-/// Processes a complete body. Returns `None` if the request was refused.
-pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) -> Option<SignedBody> {
-    let (sockets, _, cx, gate) = shard.parts();
-    let peer = sockets.session(key)?.peer();
-    let http = sockets.http(key)?;
-    let HttpStage::AwaitBody(awaited) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
-    else {
-        return None;
-    };
-    if awaited.player.is_some() {
-        return offer(shard, key, *awaited, body);
+/// Handles a complete request body. Refuses the request if it is not authenticated.
+pub(crate) fn take_body(shard: &mut State, key: SessionKey, body: &mut [u8]) {
+    if shard.interposer.is_some() {
+        observations::on_body(shard, key, body);
     }
-    let PendingBody {
-        target,
-        host,
-        close,
-        program,
-        head,
-        ..
-    } = *awaited;
-    let caller = match gate.authenticate(head.as_deref(), body, (target, peer), cx.at) {
-        Ok(caller) => caller,
+    let (sockets, _, cx, gate) = shard.parts();
+    let peer = sockets.session(key).map(Session::peer);
+    let http = sockets.http(key);
+    let stage = http.map(|http| std::mem::replace(&mut http.stage, HttpStage::AwaitHead));
+    let (Some(peer), Some(HttpStage::AwaitBody(mut awaited))) = (peer, stage) else {
+        return;
+    };
+    let (target, close) = (awaited.target, awaited.close);
+    if let Some(player) = awaited.player.take() {
+        let whole = whole(sockets, awaited.head.as_deref(), body);
+        if let Some(begun) = whep::read_offer(shard, key, close, *player, body) {
+            begin_offer(shard, begun, whole);
+        }
+        return;
+    }
+    match gate.authenticate(awaited.head.as_deref(), body, (target, peer), cx.at) {
+        Ok(caller) => take_call(shard, key, *awaited, caller, body),
         Err(refusal)
             if target == Target::Sts
                 && refusal.is_unsigned()
                 && gate.takes_unsigned(body.len())
                 && sts::is_web_identity(body) =>
         {
-            return Some(SignedBody::Form(None, close));
+            answer_sts(shard, key, body, close, None);
         }
         Err(refusal) => {
-            let head = head.as_deref();
+            let head = awaited.head.as_deref();
             let head = head.and_then(|text| gate.reread(text));
             let evidence = Evidence {
                 close,
                 ..Evidence::of_signature(key, target.purpose(), head.as_ref())
             };
             refuse(shard, &evidence, &refusal);
-            return None;
         }
+    }
+}
+
+/// Starts an API call, or answers an STS call. If another node owns the channel of an API call, forwards or refuses the
+/// call instead.
+fn take_call(shard: &mut State, key: SessionKey, of: PendingBody, caller: Caller, body: &mut [u8]) {
+    let (sockets, close) = (&shard.sockets, of.close);
+    let Target::Api(operation) = of.target else {
+        return answer_sts(shard, key, body, close, Some(&caller));
     };
-    let operation = match target {
-        Target::Api(operation) => operation,
-        Target::Sts | Target::Whep => return Some(SignedBody::Form(Some(caller), close)),
-    };
-    // Parsing modifies the body, but another node needs it as received.
-    let whole = whole(sockets, head.as_deref(), body);
-    match codec::control::parse(operation, body, &sockets.rules().calls) {
-        Ok(call) => {
-            let asked = PendingCall {
-                operation,
-                host,
-                close,
-                caller,
-                program,
-                client_id: None,
-                channel: None,
-                subject: None,
-                place_kept: false,
-                elsewhere: Holding::default(),
-            };
-            Some(SignedBody::Call(BegunCall { key, asked, call }, whole))
-        }
+    // Parsing modifies the body, but another node would need it as received.
+    let whole = whole(sockets, of.head.as_deref(), body);
+    let call = match codec::control::parse(operation, body, &sockets.rules().calls) {
+        Ok(call) => call,
         Err(error) => {
             let evidence = Evidence {
                 close,
                 caller: Some(&caller),
                 ..Evidence::of(key, Purpose::Api(operation))
             };
-            refuse(shard, &evidence, &error.into());
-            None
+            return refuse(shard, &evidence, &error.into());
         }
+    };
+    let asked = PendingCall {
+        operation,
+        host: of.host,
+        close,
+        caller,
+        program: of.program,
+        client_id: None,
+        channel: call.channel_name().map(Into::into),
+        subject: None,
+        place_kept: false,
+        elsewhere: Holding::default(),
+    };
+    let begun = BegunCall { key, asked, call };
+    if let Some(whole) = whole
+        && !onward::call_is_here(shard, &begun, whole)
+    {
+        return;
+    }
+    if shard.interposer.is_none() || !dev::answers_call(shard, &begun) {
+        calls::begin(shard, begun);
     }
 }
 
 // Unsigned STS forms: sign-ins with a provider's token.
 
-/// Decides, before the body is read, whether a request may be an unsigned sign-in. Returns a refusal if the client's
+/// Decides whether a request may be an unsigned sign-in, before its body is read. Returns a refusal if the client's
 /// address has exceeded its rate limit, and `None` if the request cannot be a sign-in.
 fn unsigned_form(
     shard: &mut State,

@@ -1,8 +1,8 @@
-//! Parses upgrade requests on the shard that accepted the connection: the parameters, the caller, and the checks that
-//! depend on the request alone. See codec/PROTOCOL.md, CON.
+//! Parses upgrade requests on the shard that accepted the connection: determines the parameters and the caller, and
+//! makes the checks that depend only on the request. See codec/PROTOCOL.md, CON.
 //!
-//! The checks follow the order of the table in the protocol. The shard that owns the channel makes the checks that
-//! depend on the channel; see `connect/admission.rs`.
+//! The checks are in the order of the protocol's table. The shard that owns the channel makes the checks that depend on
+//! the channel; see `connect/admission.rs`.
 
 use crate::auth::{PolicyQuestion, ResourceTags, Ruling};
 use crate::limits::{WAKE_WAIT_S, WAKE_WAIT_S_DEFAULT};
@@ -21,11 +21,11 @@ use codec::sigv4::Parameter;
 use codec::{control::ErrorKind, policy::Action};
 use std::borrow::Cow;
 
-/// The parameters of an upgrade, still percent-encoded, indexed by parameter number.
+/// The parameters of an upgrade, still percent-encoded and indexed by parameter number.
 type UpgradeParameters<'h> = [Option<&'h str>; Parameter::COUNT];
 
-/// Parses the channel and the role from the target of an upgrade. If `asked` is `None`, the request is a device's poll.
-/// `path` is the path that was signed.
+/// Determines the channel and role that an upgrade requests. If `asked` is `None`, the request is a device's poll.
+/// `path` is the signed path.
 pub(crate) fn target(
     settings: &Settings,
     head: &Head<'_>,
@@ -44,8 +44,8 @@ pub(crate) fn target(
     Ok((target, asks))
 }
 
-/// Refuses an upgrade if the caller's policies deny it. Defers the decision if it depends on facts that only the shard
-/// that owns the channel knows.
+/// Refuses an upgrade that the caller's policies deny. Leaves the decision to the shard that owns the channel if it
+/// depends on facts that only that shard knows.
 pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(), Refusal> {
     let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
     let mut may = |client_id: Option<&str>| {
@@ -61,8 +61,8 @@ pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(
     let ruling = may(client_id);
     let sees = caller.sees(&admission.arn);
     if ruling.denied.is_some() {
-        // Only the shard that owns the channel knows whether the client is a master, or a viewer that lacks its client
-        // id. That shard evaluates the policies again.
+        // Only the shard that owns the channel knows whether the client is a master, or a viewer without its client id.
+        // That shard evaluates the policies again.
         let may_be_master = admission.role_by == RoleBy::LastRequest && may(None).denied.is_none();
         let may_be_viewer = admission.may_lack_client_id() && sees;
         if !may_be_master
@@ -79,7 +79,7 @@ pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(
     Ok(())
 }
 
-/// Returns the refusal of an upgrade, if `ruling` denies it.
+/// Returns the refusal of an upgrade if `ruling` denies it.
 pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusal> {
     let (check, action) = (ruling.denied?, action_of(admission.client_id.as_deref()));
     let message = admission.caller.denial(action, admission.arn.as_str());
@@ -88,11 +88,11 @@ pub(crate) fn denial_of(admission: &Admission, ruling: &Ruling) -> Option<Refusa
 }
 
 /// Returns the values of the query parameters that the protocol defines. Refuses requests with duplicate parameters,
-/// since two parsers might disagree about which value counts.
+/// because two parsers might disagree about which value applies.
 pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refusal> {
     let mut found = [const { None::<(Cow<'_, str>, &str)> }; Parameter::COUNT];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
-        // Decoded as for the signature, since `X-Amz%2DClientId` names the same parameter.
+        // Decoded in the same way as for the signature, since `X-Amz%2DClientId` is the same parameter.
         let name = decode(name).map_err(|_| {
             let message = "A query parameter's name is not percent-encoded UTF-8.";
             Refusal::invalid(Check::QueryMalformed, message)
@@ -112,7 +112,7 @@ pub(crate) fn single<'h>(head: &Head<'h>) -> Result<UpgradeParameters<'h>, Refus
     Ok(found.map(|it| it.map(|(_, value)| value)))
 }
 
-/// Returns the kind of a request: a WebSocket, or a device's poll.
+/// Returns whether a request asks for a WebSocket or is a device's poll.
 fn asks(
     settings: &Settings,
     head: &Head<'_>,
@@ -122,8 +122,8 @@ fn asks(
     if let Some(asked) = asked {
         return Ok(Asks::WebSocket {
             accept: codec::ws::accept_key(asked.key),
-            // If the request names no client program, the caller or a row of the settings that matches all clients
-            // does.
+            // If the request does not name a client program, use that of the caller, or of a settings row that matches
+            // all clients.
             program: (head.header("user-agent").filter(|agent| !agent.is_empty()))
                 .map(|agent| settings.program(Some(agent)))
                 .unwrap_or_default()
@@ -150,14 +150,14 @@ fn asks(
     })
 }
 
-/// Returns whether the query contains this parameter of the protocol.
+/// Returns whether the query contains this protocol parameter.
 pub(crate) fn names(head: &Head<'_>, parameter: Parameter) -> bool {
     let mut all = pairs(head.query().unwrap_or_default());
     all.any(|(name, _)| Parameter::of(name.as_bytes()) == Some(parameter))
 }
 
-/// Lists the names of a query's parameters, to show operators why the query names no channel. Long names are omitted,
-/// since they may be secrets.
+/// Lists a query's parameter names, so that operators can see why the query does not name a channel. Omits long names,
+/// which may be secrets.
 fn names_seen(head: &Head<'_>) -> Box<str> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let all = pairs(head.query().unwrap_or_default()).map(|(name, _)| name);
@@ -177,10 +177,10 @@ pub(crate) const fn action_of(client_id: Option<&str>) -> Action {
     }
 }
 
-/// The channel, the client id of a viewer, and how the client's role was determined.
+/// The channel, the viewer's client id, and how the client's role was determined.
 type UpgradeTarget = (ChannelArn, Option<Box<str>>, RoleBy);
 
-/// Returns the channel and the client id named in an upgrade, or an error. `of_endpoint` is the role implied by the
+/// Returns the channel and client id that an upgrade specifies, or an error. `of_endpoint` is the role implied by the
 /// signed host and path.
 fn parameters(
     settings: &Settings,
@@ -213,11 +213,11 @@ fn parameters(
     Ok((arn, client_id, role_by))
 }
 
-/// A client id that masters may send as well as viewers. If neither the host nor the path implies a role, the client
-/// has the role of the endpoint that the caller last requested.
+/// A client id that both masters and viewers may send. If neither the host nor the path implies a role, the client gets
+/// the role of the endpoint that the caller last requested.
 const MASTER_ID: &str = "MASTER";
 
-/// Returns the role implied by the host name: `m-` or `v-` below the advertised domain (CON-2).
+/// Returns the role implied by the host name, which is `m-` or `v-` below the advertised domain (CON-2).
 fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     let domain = settings.advertise.domain.as_deref()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -237,7 +237,7 @@ fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     }
 }
 
-/// Refuses an upgrade that is well-formed. If the caller's policies deny the upgrade, writes an audit entry.
+/// Refuses a well-formed upgrade. If the caller's policies denied it, writes an audit entry.
 pub(crate) fn refuse_upgrade(
     shard: &mut State,
     evidence: &Evidence<'_>,
@@ -276,7 +276,7 @@ pub(crate) fn no_client_id() -> Refusal {
     Refusal::invalid(Check::RoleHostMismatch, message)
 }
 
-/// Maximum number of parameter names to log, and maximum length of each name in bytes. Longer names may be tokens.
+/// Maximum number of parameter names to log, and maximum length of a name in bytes. Longer names may be tokens.
 const NAMES_SHOWN: usize = 16;
 const NAME_BYTES_SHOWN: usize = 24;
 

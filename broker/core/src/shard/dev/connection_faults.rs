@@ -1,33 +1,38 @@
-//! Faults that affect connections and requests. Connections fall silent or close; requests are refused or left
-//! unanswered.
+//! Faults that affect connections and requests: connections fall silent or close, and requests are refused or never
+//! answered.
 
 use crate::machine::Output;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::session::http::Admission;
-use crate::session::{NEVER, Session};
+use crate::session::{NEVER, SendState, Session};
 use crate::shard::calls::responses::refuse;
 use crate::shard::dev::faults::{FaultAct, FaultSubject, RequestAct, SessionAct};
+use crate::shard::dev::injected::take_over;
 use crate::shard::dev::state::Interposer;
 use crate::shard::evidence::Evidence;
 use crate::shard::state::State;
 use crate::shard::{calls::BegunCall, sockets::Sockets};
 use crate::time::{Moment, Now};
-use crate::{check::Check, id::SessionKey, journal::EndReason, limits::FAULTS_DUE_PER_TICK};
+use crate::{check::Check, id::SessionKey, journal::EndReason};
 use codec::control::{Call, Selector};
 use codec::signal::Role;
 use codec::ws::{self, Opcode, close};
 
-/// Mutes a connection until `until`, or for longer if another fault requires it.
+/// Mutes a connection until `until`, or longer if another fault requires it.
 fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now) {
     let held = &mut own.faults.held;
     held.forget_gone(|session| sockets.session(session).is_some());
-    if sockets.session(key).is_some() {
-        let until = held.mute(key, until);
-        sockets.withhold(key, until == NEVER);
+    if let Some(session) = sockets.session_mut(key) {
+        // After a temporary hold, the bytes must be announced again.
+        session.sending = match held.mute(key, until) {
+            NEVER => SendState::WithheldForGood,
+            _ => SendState::Withheld,
+        };
     }
 }
 
-/// Unmutes a connection: sends the data queued meanwhile, resumes its queued requests, and restarts its deadlines.
+/// Unmutes a connection: sends the data queued while it was muted, resumes its queued requests, and restarts its
+/// deadlines.
 fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     sockets.show(key);
     let timeouts = &sockets.settings().timeouts;
@@ -53,24 +58,15 @@ fn unmute(sockets: &mut Sockets, key: SessionKey, at: Moment) {
     }
 }
 
-/// Ends faults that have expired, a limited number per call. Sending resumes on muted connections, and reading resumes
-/// on half-open ones.
+/// Ends expired faults, a limited number per call. Resumes sending on muted connections, and reading on half-open ones.
 pub(crate) fn unmute_due(own: &mut Interposer, sockets: &mut Sockets, at: Moment) {
     let held = &mut own.faults.held;
-    for _ in 0..FAULTS_DUE_PER_TICK {
-        match held.take_unmuted(at.now) {
-            Some(key) => unmute(sockets, key, at),
-            None => break,
-        }
+    for key in take_over(&mut held.mutes, at.now) {
+        unmute(sockets, key, at);
     }
-    for _ in 0..FAULTS_DUE_PER_TICK {
-        match held.take_mended(at.now) {
-            Some(key) => {
-                sockets.half_open(key, false);
-                sockets.output(Output::Send(key));
-            }
-            None => break,
-        }
+    for key in take_over(&mut held.half_open, at.now) {
+        sockets.half_open(key, false);
+        sockets.output(Output::Send(key));
     }
 }
 
@@ -95,7 +91,7 @@ pub(crate) fn on_session(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Performs `act` on an open WebSocket. Has no effect on a connection that has been superseded.
+/// Performs `act` on an open WebSocket. Does nothing if the connection has been superseded.
 pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAct) {
     let Some((own, sockets, _, cx)) = shard.interposed() else {
         return;
@@ -125,7 +121,7 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
             mute(own, sockets, key, until);
         }
         SessionAct::HalfOpen(ms) => {
-            held.half_open(key, ms.map_or(NEVER, |ms| cx.at.now.after(ms)));
+            (held.half_open).insert(key, ms.map_or(NEVER, |ms| cx.at.now.after(ms)));
             sockets.half_open(key, true);
             sockets.output(Output::Send(key)); // the edge then checks whether to read on
         }
@@ -143,9 +139,9 @@ pub(crate) fn act_on_session(shard: &mut State, key: SessionKey, act: &SessionAc
     }
 }
 
-// Faults of requests: API calls and upgrades.
+// Request faults: API calls and upgrades.
 
-/// Applies a fault to a WebSocket request. Returns `true` if the fault has handled the request.
+/// Applies a fault to a WebSocket request. Returns `true` if the fault has taken over the request.
 pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admission) -> bool {
     let client_id = admission.client_id.as_deref();
     let role = client_id.map_or(Role::Master, |_| Role::Viewer);
@@ -159,7 +155,7 @@ pub(crate) fn on_connect(shard: &mut State, key: SessionKey, admission: &Admissi
     disturb(shard, FaultAct::on_connect, &subject, evidence)
 }
 
-/// Applies a fault to an API call. Returns `true` if the fault has handled the call.
+/// Applies a fault to an API call. Returns `true` if the fault has taken over the call.
 pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     let BegunCall { key, asked, call } = begun;
     let subject = FaultSubject {
@@ -171,12 +167,11 @@ pub(crate) fn on_call(shard: &mut State, begun: &BegunCall) -> bool {
     disturb(shard, FaultAct::on_call, &subject, evidence)
 }
 
-/// Returns the name of the channel that a call refers to, if any.
+/// Returns the name of the channel to which a call refers, if any.
 fn channel_of(call: &Call) -> Option<&str> {
     match call {
         Call::Create(create) => Some(create.name.as_str()),
-        Call::Describe(describe) => Some(selected(&describe.channel)),
-        Call::MediaStorage(storage) => Some(selected(&storage.channel)),
+        Call::Describe(channel) | Call::MediaStorage(channel) => Some(selected(channel)),
         Call::List(_) | Call::MappedResource(_) => None,
         Call::Update(_)
         | Call::Delete(_)
@@ -199,7 +194,7 @@ fn selected(channel: &Selector) -> &str {
     }
 }
 
-/// Applies a fault to a request. Returns `true` if the fault has handled the request.
+/// Applies a fault to a request. Returns `true` if the fault has taken over the request.
 fn disturb(
     shard: &mut State,
     kind: fn(&FaultAct) -> Option<&RequestAct>,

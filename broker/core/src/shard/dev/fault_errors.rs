@@ -5,21 +5,13 @@ use codec::control::{ErrorKind, Family, Operation};
 /// An error that a fault can return.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FaultError {
-    /// The error type without a prefix, as used in `x-amzn-ErrorType`.
+    /// The error type without a prefix, as it appears in `x-amzn-ErrorType`.
     pub name: &'static str,
-    /// The HTTP status. For AccessDeniedException, the status depends on the operation instead.
+    /// The HTTP status. For AccessDeniedException, the status instead depends on the operation.
     status: u16,
-    /// The field of the response body that contains the error message.
-    text: ErrorText,
-}
-
-/// The name of the field of the response body that contains the error message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ErrorText {
-    /// The same field as for the operation's own errors.
-    AsOperation,
-    /// The member `message`, for every operation.
-    Common,
+    /// Whether the error message is in the member `message` of the response body for every operation. Otherwise, it is
+    /// in the same field as for the operation's own errors.
+    is_common: bool,
 }
 
 impl FaultError {
@@ -34,7 +26,7 @@ impl FaultError {
         ALL.iter().map(|error| error.name)
     }
 
-    /// Returns the HTTP status of a response to an operation, or to a WebSocket request.
+    /// Returns the HTTP status of the response to an operation or to a WebSocket request.
     pub(crate) fn status(&self, operation: Option<Operation>) -> u16 {
         let family = operation.map_or(Family::WebSocket, Operation::family);
         let denied = ErrorKind::AccessDenied;
@@ -45,27 +37,32 @@ impl FaultError {
         }
     }
 
-    /// Returns the operation whose error format the response body uses. Returns `None` for the format that all
-    /// operations share.
+    /// Returns the operation whose error format the response body uses, or `None` for the format common to all
+    /// operations.
     pub(crate) fn form(&self, operation: Option<Operation>) -> Option<Operation> {
-        operation.filter(|_| self.text == ErrorText::AsOperation)
+        operation.filter(|_| !self.is_common)
     }
 }
 
 const fn as_operation(name: &'static str, status: u16) -> FaultError {
-    let text = ErrorText::AsOperation;
-    FaultError { name, status, text }
+    FaultError {
+        name,
+        status,
+        is_common: false,
+    }
 }
 
 const fn common(name: &'static str, status: u16) -> FaultError {
-    let text = ErrorText::Common;
-    FaultError { name, status, text }
+    FaultError {
+        name,
+        status,
+        is_common: true,
+    }
 }
 
-/// The errors defined in the service's models, and the errors common to all AWS services. The latter are listed as
-/// "Common Error Types" in each service's API reference, or are sent by the service's front end. According to the
-/// models, InvalidClientException and SessionExpiredException have a `message` member, unlike the other errors of their
-/// service.
+/// The errors defined in the service's models, and those common to all AWS services. The latter are listed as "Common
+/// Error Types" in each service's API reference, or are sent by the service's front end. According to the models,
+/// InvalidClientException and SessionExpiredException have a `message` member, unlike other errors of their service.
 const ALL: &[FaultError] = &[
     as_operation("AccessDeniedException", 403),
     as_operation("AccountChannelLimitExceededException", 400),

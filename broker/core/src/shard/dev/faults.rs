@@ -3,13 +3,13 @@
 //!
 //! Faults act at four points: when a connection or a call is admitted (`on_connect`, `on_call`), when a message is
 //! routed (`on_message`), when a pending message is delivered (`deliver_pending`), and when a WebSocket is opened or a
-//! fault is created (`on_session`). The first matching rule that is not exhausted acts. The message counters remain
-//! consistent. A dropped message counts as withdrawn, and a message that is held back counts as pending. The second
-//! copy of a duplicated message is not counted.
+//! fault is created (`on_session`). The first matching rule that is not exhausted acts. Message counters stay
+//! consistent: a dropped message counts as withdrawn, a delayed one as pending, and the second copy of a duplicated
+//! message does not count.
 //!
-//! A rule is shared by all shards, so its counts apply to the whole process. `injected` contains a shard's rules and
-//! the messages that they hold back, `fault_errors` contains the errors that they return, and `connection_faults` and
-//! `message_faults` implement their effects.
+//! All shards share a rule, so its counts are those of the whole process. `injected` contains a shard's rules and the
+//! messages that they delay, and `fault_errors` the errors that they return. `connection_faults` and `message_faults`
+//! implement their effects.
 
 use crate::shard::Glob;
 use crate::shard::dev::fault_errors::FaultError;
@@ -21,63 +21,63 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A scripted fault.
 #[derive(Debug)]
 pub struct FaultRule {
-    /// The number of the fault; part of the fault's id.
+    /// The fault's number, which is part of its id.
     pub number: u64,
-    /// The requests, messages or connections that the rule applies to.
+    /// The requests, messages or connections to which the rule applies.
     pub matches: FaultMatch,
     /// The action to take on a match.
     pub act: FaultAct,
     /// Number of matches to skip before acting.
     pub skip: u64,
-    /// Maximum number of times to act; `None` if unlimited.
+    /// Maximum number of times to act, or `None` if unlimited.
     pub times: Option<u64>,
-    /// Probability of acting on a match; `None` to act on every match.
+    /// Probability of acting on a match, or `None` to act on every match.
     pub chance: Option<Chance>,
-    /// How long the rule stays in force, in milliseconds; `None` if unlimited.
+    /// How long the rule is in force, in milliseconds, or `None` if unlimited.
     pub lasts_ms: Option<u64>,
-    /// The number of matches, and how often the rule has acted on a match.
+    /// How often the rule has matched, and how often it has acted on a match.
     pub counts: FaultCounts,
 }
 
-/// Selects what a fault applies to. Every criterion that is set must match.
+/// Selects the requests, messages or connections that a fault affects. Every criterion that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatch {
-    /// Pattern for the name of the channel.
+    /// Pattern for the channel name.
     pub channel: Option<Glob>,
     /// The role of the client that connects, sends or receives.
     pub role: Option<Role>,
-    /// Pattern for the client id of the client that calls, connects, sends or receives. Never matches a master, since
+    /// Pattern for the client id of the client that calls, connects, sends or receives. Never matches a master, because
     /// masters have no client id.
     pub client_id: Option<Glob>,
-    /// The operation that is called.
+    /// The operation being called.
     pub operation: Option<Operation>,
-    /// The action field of the message.
+    /// The message's action field.
     pub action: Option<Action>,
 }
 
-/// The action of a fault, and the point at which it is taken.
+/// The effect of a fault, and the point at which it occurs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAct {
     /// Act on a WebSocket request.
     Connect(RequestAct),
     /// Act on an API call.
     Api(RequestAct),
-    /// Act on a message when it is received.
+    /// Act on a received message.
     Message(MessageAct),
-    /// Act on a message that is about to be delivered to a connected recipient.
+    /// Act on a message just before it is delivered to a connected recipient.
     Delivery(DeliveryAct),
     /// Act on an open WebSocket.
     Session(SessionAct),
 }
 
-/// An action on a request.
+/// The effect of a fault on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestAct {
     /// Refuse the request.
     Refuse {
         /// The error to return.
         error: &'static FaultError,
-        /// The HTTP status; `None` for the usual status of the error.
+        /// The HTTP status, or `None` for the error's usual status.
         status: Option<u16>,
         /// The error message.
         message: Box<str>,
@@ -90,32 +90,32 @@ pub enum RequestAct {
     Reset,
 }
 
-/// An action on a message when it is received.
+/// The effect of a fault on a received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageAct {
     /// Drop the message.
     Drop,
     /// Delay the delivery by this many milliseconds.
     Delay(u64),
-    /// Refuse the message with a status response, if it has a correlation id.
+    /// Refuse the message with a status response if it has a correlation id.
     Status {
         /// The error type, without a prefix.
         error_type: Box<str>,
         /// The status code.
         status_code: u16,
-        /// The text of the description.
+        /// The description text.
         description: Box<str>,
     },
-    /// Expire the message immediately.
+    /// Make the message expire immediately.
     Expire,
-    /// Replace the viewer of the message. A message from a master is delivered to the given viewer instead. A message
-    /// from a viewer is delivered as if the given viewer had sent it.
+    /// Replace the message's viewer. A message from a master is delivered to this viewer instead, and a message from a
+    /// viewer is delivered as if this viewer had sent it.
     Misdirect(Box<str>),
-    /// Forward the message as usual, then act on the WebSocket of its sender.
+    /// Forward the message as usual, then act on its sender's WebSocket.
     Session(SessionAct),
 }
 
-/// An action on a message that is about to be delivered to a connected recipient.
+/// The effect of a fault on a message just before it is delivered to a connected recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryAct {
     /// Drop the message.
@@ -128,25 +128,25 @@ pub enum DeliveryAct {
     Reorder,
     /// Send the message with one part corrupted.
     Corrupt(Corruption),
-    /// Queue the message for its recipient. Before any of it is sent, act on the recipient's WebSocket.
+    /// Queue the message for its recipient, but act on the recipient's WebSocket before any of it is sent.
     Session(SessionAct),
 }
 
-/// The part of a message to corrupt. The message keeps its length.
+/// The part of a message to corrupt. The message's length does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
     /// Replace the payload with base64-encoded zero bytes, which are not JSON.
     Payload,
     /// Make the payload invalid base64.
     Base64,
-    /// Make the text of the message invalid JSON.
+    /// Make the message text invalid JSON.
     Message,
 }
 
-/// An action on an open WebSocket.
+/// The effect of a fault on an open WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionAct {
-    /// Send GO_AWAY, then a close frame some time later.
+    /// Send GO_AWAY, followed by a close frame some time later.
     GoAway {
         ///  Delay between GO_AWAY and the close frame, in milliseconds.
         grace_ms: u64,
@@ -160,30 +160,30 @@ pub enum SessionAct {
         /// Delay before closing, in milliseconds.
         after_ms: u64,
     },
-    /// Keep the connection open but send nothing on it, not even pongs. Ends after this many milliseconds; if `None`,
-    /// when the connection closes.
+    /// Keep the connection open but send nothing on it, not even pongs. Ends after this many milliseconds or, if
+    /// `None`, when the connection closes.
     Stall(Option<u64>),
     /// Make the peer appear unreachable: read nothing from it, and acknowledge nothing that was sent to it. Ends after
-    /// this many milliseconds; if `None`, when the connection closes.
+    /// this many milliseconds or, if `None`, when the connection closes.
     HalfOpen(Option<u64>),
     /// Send RECONNECT_ICE_SERVER.
     ReconnectIce,
     /// Send an empty text message, as the cloud service has been observed to do.
     SendEmpty,
-    /// Reset the TCP connection. Since there is no close frame, the client reports code 1006.
+    /// Reset the TCP connection. Without a close frame, the client reports code 1006.
     Reset,
 }
 
-/// The probability of acting on a match. Runs with equal seeds act on the same matches.
+/// The probability of acting on a match. Runs with the same seed act on the same matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
     /// The seed that determines which matches to act on.
     pub seed: u64,
-    /// The number of matches to act on, out of 2³².
+    /// How many out of 2³² matches to act on.
     pub of_2_32: u64,
 }
 
-/// Counters of a fault's matches and acts.
+/// Counts how often a fault has matched and acted.
 #[derive(Debug, Default)]
 pub struct FaultCounts {
     seen: AtomicU64,
@@ -192,7 +192,7 @@ pub struct FaultCounts {
     ended: AtomicBool,
 }
 
-/// A request, message or connection that may match a fault.
+/// A request, message or connection to be compared with the faults' criteria.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FaultSubject<'a> {
     pub(crate) channel: Option<&'a str>,
@@ -202,7 +202,7 @@ pub(crate) struct FaultSubject<'a> {
     pub(crate) action: Option<Action>,
 }
 
-/// Accessors for the action of each kind of fault.
+/// Accessors for each kind of fault action.
 impl FaultAct {
     pub(crate) fn on_connect(&self) -> Option<&RequestAct> {
         if let Self::Connect(act) = self {
@@ -246,7 +246,7 @@ impl FaultAct {
 }
 
 impl<'a> FaultSubject<'a> {
-    /// Creates the subject for a message that a client sends or receives. `name` is the name of the channel.
+    /// Creates the subject for a message that a client sends or receives. `name` is the channel's name.
     pub(crate) fn of_client(name: &'a str, client_id: Option<&'a str>, action: Action) -> Self {
         Self {
             channel: Some(name),
@@ -261,23 +261,20 @@ impl<'a> FaultSubject<'a> {
 impl FaultMatch {
     /// Returns whether every criterion that is set matches.
     pub(crate) fn covers(&self, subject: &FaultSubject<'_>) -> bool {
-        fn same<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
-            wanted.is_none_or(|wanted| is == Some(wanted))
-        }
         let glob = |wanted: &Option<Glob>, is: Option<&str>| {
             let covers = |glob: &Glob| is.is_some_and(|text| glob.covers(text));
             wanted.as_ref().is_none_or(covers)
         };
         glob(&self.channel, subject.channel)
-            && same(self.role.as_ref(), subject.role.as_ref())
+            && (self.role.is_none() || self.role == subject.role)
             && glob(&self.client_id, subject.client_id)
-            && same(self.operation.as_ref(), subject.operation.as_ref())
-            && same(self.action.as_ref(), subject.action.as_ref())
+            && (self.operation.is_none() || self.operation == subject.operation)
+            && (self.action.is_none() || self.action == subject.action)
     }
 }
 
 impl FaultRule {
-    /// Counts a match. Returns `true` if the fault must act on this match.
+    /// Counts a match. Returns `true` if the fault has to act on it.
     pub(crate) fn hit(&self) -> bool {
         let counts = &self.counts;
         let number = counts.seen.fetch_add(1, Ordering::Relaxed);
@@ -299,7 +296,7 @@ impl FaultRule {
 }
 
 impl Chance {
-    /// Creates a probability from the fraction of matches to act on, which must be above 0 and at most 1.
+    /// Creates a probability from the fraction of matches to act on, which must be greater than 0 and at most 1.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -311,7 +308,7 @@ impl Chance {
         Self { seed, of_2_32 }
     }
 
-    /// Returns whether to act on the match with this number, according to the output function of SplitMix64.
+    /// Decides whether to act on the match with this number, using the output function of SplitMix64.
     fn takes(self, number: u64) -> bool {
         let mut bits = self
             .seed
@@ -323,19 +320,19 @@ impl Chance {
 }
 
 impl FaultCounts {
-    /// Returns the number of matches acted on.
+    /// Returns the number of matches that the fault acted on.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of matches, whether acted on or not.
+    /// Returns the number of matches, whether or not the fault acted on them.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of messages that could not be held back because there was no capacity.
+    /// Returns the number of messages that could not be delayed for lack of capacity.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
@@ -351,7 +348,7 @@ impl FaultCounts {
     }
 }
 
-/// A rule that all shards share.
+/// A rule shared by all shards.
 pub type SharedRule = Arc<FaultRule>;
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
-//! The active faults of a shard, and what they hold back: messages, close frames, and the data of muted connections.
+//! A shard's active faults and what they delay: messages, close frames, and the data of muted connections.
 
 use crate::id::{ChannelKey, SessionKey};
-use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_MAX};
+use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX, FAULTS_DUE_PER_TICK, FAULTS_MAX};
 use crate::shard::dev::faults::{FaultAct, FaultCounts, FaultSubject, SessionAct, SharedRule};
 use crate::shard::todo::Deferred;
 use crate::{session::NEVER, time::Now};
 use std::collections::BTreeMap;
 
-/// A shard's active faults, and the messages and actions that they hold back.
+/// A shard's active faults, and the messages and actions that they delay.
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
-    /// Rules in the order of their creation, each with its expiry time.
+    /// Rules in order of creation, each with its expiry time.
     pub(crate) rules: Vec<(Now, SharedRule)>,
     pub(crate) held: Held,
 }
 
 impl InjectedFaults {
-    /// Adds a rule. There is always room, since the side thread creates at most [`FAULTS_MAX`] rules.
+    /// Adds a rule. There is always room, because the side thread creates at most [`FAULTS_MAX`] rules.
     pub(crate) fn add(&mut self, rule: SharedRule, now: Now) {
         self.rules
             .retain(|(end, rule)| *end > now && !rule.is_spent());
@@ -26,8 +26,8 @@ impl InjectedFaults {
         }
     }
 
-    /// Finds the first rule with this kind of action that matches and must act. Returns the action and the rule. Counts
-    /// a match for every matching rule up to this one.
+    /// Finds the first matching rule that has this kind of action and must act, and returns the action and the rule.
+    /// Counts a match for every matching rule up to this one.
     pub(crate) fn pick<Act: Clone>(
         &self,
         kind: fn(&FaultAct) -> Option<&Act>,
@@ -45,18 +45,18 @@ impl InjectedFaults {
 /// A message whose delivery is delayed.
 #[derive(Debug)]
 pub(crate) struct HeldMessage {
-    /// The message that is held back. If the message was pending before, its `from` refers to no session. Only its
-    /// delivery mark then identifies the sender's connection.
+    /// The delayed message. If it was pending before, its `from` does not refer to a session, and only its delivery
+    /// mark identifies the sender's connection.
     pub(crate) message: Deferred,
-    /// A connection to which the message is sent right after the next message. If the delay ends earlier, the message
-    /// is sent then.
+    /// If set, the message is sent right after the next message to this connection, or when the delay ends, whichever
+    /// is earlier.
     pub(crate) behind: Option<SessionKey>,
 }
 
-/// Work that the interposer defers, either to the end of the current step or to a given time.
+/// Work that the interposer defers, either to the end of the current step or to a specific time.
 #[derive(Debug)]
 pub(crate) enum Later {
-    /// Forwards a message that a fault has held back.
+    /// Forwards a message that a fault has delayed.
     Message(HeldMessage),
     /// Sends a close frame to a connection.
     Close {
@@ -68,28 +68,26 @@ pub(crate) enum Later {
     Joined(SessionKey),
     /// Sends a second copy of a message to this connection.
     SendAgain(Deferred, SessionKey),
-    /// Performs an action on a connection. The action was requested by a fault that matched a message.
+    /// Performs an action on a connection, as requested by a fault that matched a message.
     Act(SessionKey, SessionAct),
 }
 
-/// Everything that faults hold back on a shard, in the order in which it becomes due.
+/// Everything that faults delay on a shard, in the order in which it becomes due.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     later: BTreeMap<(Now, u64), Later>,
-    /// Sequence number of the newest item. Items that become due at the same time are ordered by their sequence
-    /// numbers.
+    /// Sequence number of the newest item. Items with the same due time are ordered by sequence number.
     serial: u64,
     messages: usize,
     bytes: usize,
-    /// Muted connections, each with the time at which sending to it resumes.
-    mutes: BTreeMap<SessionKey, Now>,
-    /// Connections whose peers appear unreachable, each with the time at which this ends.
-    half_open: BTreeMap<SessionKey, Now>,
+    /// Muted connections, each with the time at which sending resumes.
+    pub(crate) mutes: BTreeMap<SessionKey, Now>,
+    /// Connections whose peers appear unreachable, each with the time at which they become reachable again.
+    pub(crate) half_open: BTreeMap<SessionKey, Now>,
 }
 
 impl Held {
-    /// Holds back a message until `until`. If there is no room for it, counts the message as overflowed and returns
-    /// `false`.
+    /// Delays a message until `until`. If there is no room for it, counts it as overflowed and returns `false`.
     pub(crate) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
         let bytes = message.bytes();
         if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
@@ -104,14 +102,12 @@ impl Held {
 
     /// Schedules a close frame for a connection.
     pub(crate) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
-        self.put(
-            at,
-            Later::Close {
-                session,
-                code,
-                reason,
-            },
-        );
+        let close = Later::Close {
+            session,
+            code,
+            reason,
+        };
+        self.put(at, close);
     }
 
     fn put(&mut self, at: Now, what: Later) {
@@ -127,12 +123,12 @@ impl Held {
         self.take((at, serial))
     }
 
-    /// Takes the message that is held back until another message is sent to this connection.
+    /// Takes the message that is delayed until another message has been sent to this connection.
     pub(crate) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
         self.take_message(|held| held.behind == Some(session))
     }
 
-    /// Takes one of the held messages of a channel.
+    /// Takes one of a channel's delayed messages.
     pub(crate) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
         self.take_message(|held| held.message.channel == channel)
     }
@@ -156,41 +152,20 @@ impl Held {
         Some(what)
     }
 
-    /// Mutes a connection until `until`, or for longer if another fault requires it. Returns when sending resumes.
+    /// Mutes a connection until `until`, or longer if another fault requires it. Returns when sending resumes.
     pub(crate) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
         let mute = self.mutes.entry(session).or_insert(until);
         *mute = until.max(*mute);
         *mute
     }
 
-    /// Makes the peer of a connection appear unreachable until `until`.
-    pub(crate) fn half_open(&mut self, session: SessionKey, until: Now) {
-        self.half_open.insert(session, until);
-    }
-
-    /// Takes the next connection whose peer must become reachable again.
-    pub(crate) fn take_mended(&mut self, now: Now) -> Option<SessionKey> {
-        let over = self.half_open.iter().find(|(_, until)| **until <= now);
-        let session = over.map(|(session, _)| *session)?;
-        self.half_open.remove(&session);
-        Some(session)
-    }
-
-    /// Takes a muted connection to which sending must now resume.
-    pub(crate) fn take_unmuted(&mut self, now: Now) -> Option<SessionKey> {
-        let over = self.mutes.iter().find(|(_, until)| **until <= now);
-        let session = over.map(|(session, _)| *session)?;
-        self.mutes.remove(&session);
-        Some(session)
-    }
-
-    /// Forgets connections that no longer exist.
+    /// Removes connections that no longer exist.
     pub(crate) fn forget_gone(&mut self, is_there: impl Fn(SessionKey) -> bool) {
         self.mutes.retain(|session, _| is_there(*session));
         self.half_open.retain(|session, _| is_there(*session));
     }
 
-    /// Forgets a connection that has closed or is no longer affected by faults.
+    /// Removes a connection that has closed or is no longer affected by faults.
     pub(crate) fn forget(&mut self, session: SessionKey) {
         self.mutes.remove(&session);
         self.half_open.remove(&session);
@@ -204,6 +179,14 @@ impl Held {
         let next = later.into_iter().chain(mutes).chain(half_open).min();
         next.filter(|next| *next != NEVER)
     }
+}
+
+/// Takes the connections whose mute, or other fault, has ended by `now`. Their number is limited.
+pub(crate) fn take_over(faults: &mut BTreeMap<SessionKey, Now>, now: Now) -> Vec<SessionKey> {
+    let over = faults.iter().filter(|(_, until)| **until <= now);
+    let over = Vec::from_iter(over.map(|(key, _)| *key).take(FAULTS_DUE_PER_TICK));
+    faults.retain(|key, _| !over.contains(key));
+    over
 }
 
 impl HeldMessage {
@@ -274,9 +257,9 @@ mod tests {
         held.mute(other, NEVER);
         assert_eq!(held.mute(one, Now(3)), Now(5), "the longer one counts");
         assert_eq!(held.next(), Some(Now(5)));
-        assert_eq!(held.take_unmuted(Now(4)), None);
-        assert_eq!(held.take_unmuted(Now(5)), Some(one));
-        assert_eq!((held.take_unmuted(Now(5)), held.next()), (None, None));
+        let over = [4, 5, 5].map(|now| take_over(&mut held.mutes, Now(now)));
+        assert_eq!(over, [vec![], vec![one], vec![]]);
+        assert_eq!(held.next(), None);
         assert_eq!(held.mute(other, Now(9)), NEVER);
         held.forget(other);
         assert_eq!(held.mute(other, Now(9)), Now(9));

@@ -1,5 +1,5 @@
-//! Faults that affect messages. They act after a message has been routed and before it enters the recipient's outbox,
-//! or when the recipient of a pending message connects. Also contains the code that corrupts messages.
+//! Faults that affect messages. They act either after a message has been routed but before it enters the recipient's
+//! outbox, or when the recipient of a pending message connects. Also contains the code that corrupts messages.
 
 use crate::channel::{Route, pending::Message};
 use crate::event::{Kind, Outcome};
@@ -22,8 +22,8 @@ use crate::{journal::Unaccepted, limits::FAULT_REORDER_MS};
 use codec::signal::{Delivery, status_response};
 use std::collections::VecDeque;
 
-/// Applies faults to a routed message, and passes a copy of the message to tests. Returns `true` if a fault has handled
-/// the message.
+/// Applies faults to a routed message, and passes a copy of the message to tests. Returns `true` if a fault has taken
+/// over the message.
 pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return false;
@@ -79,12 +79,12 @@ pub(crate) fn on_message(shard: &mut State, transit: &InTransit<'_>, route: Rout
     true
 }
 
-/// Defers work of the interposer until the shard has done all other work deferred by the current step.
+/// Defers interposer work until the shard has done all other work deferred by the current step.
 pub(crate) fn leave(cx: &mut Context, later: Later) {
     cx.todo.push(Todo::Interposed(Box::new(later)));
 }
 
-/// Forwards a message with a different viewer as its sender or recipient. Returns `true` if the message was handled.
+/// Forwards a message with a different viewer as its sender or recipient. Returns `true` if the message was taken over.
 fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     let (sender, recipient) = match transit.delivery.sender {
         Some(_) => (Some(viewer), transit.recipient),
@@ -118,7 +118,7 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     true
 }
 
-/// Applies delivery faults to a message. Returns `true` if a fault has handled the message.
+/// Applies delivery faults to a message. Returns `true` if a fault has taken over the message.
 fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
     let Some((own, _, directory, cx)) = shard.interposed() else {
         return false;
@@ -168,7 +168,7 @@ fn on_route(shard: &mut State, transit: &InTransit<'_>, route: Route) -> bool {
             DeliveryAct::Session(act) => then = Some(Later::Act(to, act)),
         }
     }
-    // This may be the message for which another one was held back, to be sent after it.
+    // An earlier message may have been delayed until after this one.
     let behind = own.faults.held.take_behind(to).map(Later::Message);
     if behind.is_none() && then.is_none() {
         return false;
@@ -185,7 +185,7 @@ pub(crate) fn name_of(directory: &Directory, channel: ChannelKey) -> &str {
     channel.map_or("", |channel| channel.record.arn.name())
 }
 
-/// Forwards a held message to its recipient's current connection, or to the pending store.
+/// Forwards a delayed message to its recipient's current connection or, if there is none, makes it pending.
 pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let (_, directory, cx, _) = shard.parts();
     cx.telemetry.count_unkept();
@@ -194,7 +194,7 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let accepted = directory.accept(held.channel, (by, held.sender.as_deref()), asked, cx.at.now);
     let launch = DeliveryMark {
         accepted_us: None, // an injected delay says nothing about the broker
-        // Wherever the message is stored now, it must follow the messages accepted in the meantime.
+        // Wherever the message is stored now, it must come after the messages accepted in the meantime.
         order: accepted.map_or(held.launch.order, |accepted| accepted.order),
         follows: accepted.is_some_and(|accepted| accepted.follows),
         ..held.launch
@@ -210,7 +210,7 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     delivery::follow(&mut shard.cx, held.channel, accepted.releases);
 }
 
-/// Withdraws a channel's messages that are held back by faults.
+/// Withdraws a channel's messages that faults have delayed.
 pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: ChannelKey) {
     while let Some(held) = own.faults.held.take_of(channel) {
         let kind = Kind::Known(held.message.launch.action);
@@ -218,10 +218,9 @@ pub(crate) fn withdraw_held(own: &mut Interposer, cx: &mut Context, channel: Cha
     }
 }
 
-// Pending messages whose recipient has connected. Delivery faults apply to them as well.
+// Pending messages whose recipient has connected. Delivery faults affect these as well.
 
-/// Moves a role's pending messages into the outbox of its current connection, except for those that faults drop or hold
-/// back.
+/// Moves a role's pending messages to the outbox of its current connection, except those that faults drop or delay.
 pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role) {
     let Some(recipient) = unsent::current(shard, channel, role) else {
         return;
@@ -272,7 +271,7 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
         }
         push_kept(shard, &recipient, (rank, going));
     }
-    // If no other message followed a message to be reordered, the message is held until the next one arrives.
+    // If no other message follows the message to be reordered, it waits until the next one arrives.
     let until = now.after(FAULT_REORDER_MS);
     behind.retain(|(message, rule)| {
         let held = HeldMessage::of_kept(message, &recipient, Some(to));
@@ -304,7 +303,7 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
 }
 
 impl HeldMessage {
-    /// Copies a routed message that is to be held back. The caller must count the copy as pending.
+    /// Copies a routed message so that it can be delayed. The caller must count the copy as pending.
     fn of(transit: &InTransit<'_>, behind: Option<SessionKey>) -> Self {
         let message = Deferred {
             correlation_id: None,
@@ -313,8 +312,8 @@ impl HeldMessage {
         Self { message, behind }
     }
 
-    /// Copies a pending message that is to be held back although its recipient has connected. The message continues to
-    /// count as pending.
+    /// Copies a pending message so that it can be delayed although its recipient has connected. The message still
+    /// counts as pending.
     fn of_kept(message: &Message, to: &Membership, behind: Option<SessionKey>) -> Self {
         let viewer = viewer_of(&to.role, &message.frame, message.sender_bytes);
         let message = Deferred {
@@ -332,10 +331,10 @@ impl HeldMessage {
 
 // Messages with one part corrupted.
 //
-// Corruption does not change the length of a frame, nor the offsets of its payload and sender id. A message returned
-// from an outbox can therefore become pending and be sent again like any other.
+// Corrupting a frame changes neither its length nor the offsets of its payload and sender id. A message taken back from
+// an outbox can therefore become pending and be sent again like any other.
 
-/// Appends a message with one part corrupted to its recipient's outbox. If the outbox is full, the original is
+/// Appends a message to its recipient's outbox with one part corrupted. If the outbox is full, the original is
 /// delivered as usual.
 fn deliver_corrupted(shard: &mut State, transit: &InTransit<'_>, to: SessionKey, part: Corruption) {
     let (sockets, _, cx, _) = shard.parts();

@@ -1,7 +1,8 @@
-//! The interposer's observations with `--dev`. Violations of the strict profile are recorded as findings, and messages
-//! are copied for tests.
+//! What the `--dev` interposer observes: it records violations of the strict profile as findings, and copies messages
+//! for tests.
 
-use crate::channel::{Towards, rates::Metered};
+use crate::channel::Towards;
+use crate::channel::rates::{Metered, RateKey};
 use crate::event::Purpose;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::end_reasons::grouped;
@@ -12,7 +13,7 @@ use crate::settings::Settings;
 use crate::shard::calls::responses;
 use crate::shard::dev::message_faults::name_of;
 use crate::shard::dev::signatures::WouldRefuse;
-use crate::shard::dev::state::{Captured, Fate, Interposer, Parity, rate_rule};
+use crate::shard::dev::state::{Captured, Fate, Interposer, Parity};
 use crate::shard::evidence::Evidence;
 use crate::shard::road::in_flight::InTransit;
 use crate::shard::state::State;
@@ -26,8 +27,8 @@ use codec::http::Head;
 use codec::signal::{Action, Request};
 
 impl Parity {
-    /// Counts the channels that were created or removed since the previous call. Checks the account's number of
-    /// channels against the strict profile.
+    /// Counts the channels created or removed since the previous call, and checks the account's number of channels
+    /// against the strict profile.
     pub(crate) fn count_channels(&mut self, directory: &Directory, at: Moment) {
         let Some(account) = self.account_use.clone() else {
             return;
@@ -52,7 +53,7 @@ impl Parity {
         self.channels_counted = channels;
     }
 
-    /// Checks the call rate of an account in a region against the strict profile. Called for each authenticated call.
+    /// Checks an account's call rate in a region against the strict profile. Called for each authenticated call.
     pub(crate) fn on_call(&mut self, account: &Identity, operation: Operation, at: Moment) {
         let quotas = &self.strict.quotas;
         let used = (self.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -71,7 +72,7 @@ impl Parity {
         self.note("rate_account", "", at, says);
     }
 
-    /// Checks how long a closed connection was open, and how long it had been silent when it closed.
+    /// Checks how long a closed connection was open, and how long it had been silent by the time it closed.
     pub(crate) fn on_gone(&mut self, directory: &Directory, gone: &Gone, at: Moment) {
         let (ours, name) = (
             directory.settings(),
@@ -99,7 +100,7 @@ impl Parity {
         }
     }
 
-    /// Checks how long a connection was silent. Called when the connection sends something or has closed.
+    /// Checks how long a connection was silent. Called when the connection sends something or after it has closed.
     fn on_silence(&mut self, ours: &Settings, name: &str, last_frame: Now, at: Moment) {
         let most = self.strict.timeouts.idle_ms;
         let silent = at.now.since(last_frame);
@@ -115,7 +116,7 @@ impl Parity {
         }
     }
 
-    /// Checks a valid message against the strict profile. `name` is the name of its channel.
+    /// Checks a valid message against the strict profile. `name` is the channel's name.
     pub(crate) fn on_message(
         &mut self,
         sockets: &mut Sockets,
@@ -144,7 +145,7 @@ impl Parity {
             let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
             self.note("master_offer", name, at, || says.into());
         }
-        // If quotas are off, the session's own buckets are not used for anything else.
+        // If quotas are off, nothing else uses the session's own buckets.
         let lends = sockets.settings().quotas.off;
         let buckets = match sockets.web_socket(transit.from).filter(|_| lends) {
             Some(web_socket) => &mut web_socket.rates,
@@ -154,9 +155,11 @@ impl Parity {
         if is_allowed {
             return;
         }
-        let rate = match action {
-            Action::SdpOffer | Action::SdpAnswer => self.strict.quotas.sdp.rate,
-            Action::IceCandidate => self.strict.quotas.ice.rate,
+        let quotas = &self.strict.quotas;
+        let (rule, rate) = match action {
+            Action::SdpOffer => ("rate_offer", quotas.sdp.rate),
+            Action::SdpAnswer => ("rate_answer", quotas.sdp.rate),
+            Action::IceCandidate => ("rate_candidate", quotas.ice.rate),
         };
         let says = || {
             let action = action.as_str();
@@ -164,7 +167,7 @@ impl Parity {
                 "{action} of one connection faster than {rate} a second: the cloud service refuses it"
             )
         };
-        self.note(rate_rule(action), name, at, says);
+        self.note(rule, name, at, says);
     }
 
     /// Checks an admitted connection against the strict profile.
@@ -186,7 +189,7 @@ impl Parity {
         }
     }
 
-    /// Notes that a connection without a client id has replaced the connected master of the channel `name`.
+    /// Records that a connection without a client id has replaced the connected master of the channel `name`.
     pub(crate) fn on_unnamed(&mut self, name: &str, at: Moment) {
         let says =
             "connected as master: no X-Amz-ClientId; it took the place of a connected master";
@@ -210,7 +213,8 @@ impl Parity {
             self.channels.clear(); // clearing loses findings, but never adds any
         }
         let buckets = self.channels.entry(key).or_default();
-        if buckets.take(what, None, &self.strict.quotas, at.now) {
+        let shared = RateKey { what, caller: None };
+        if buckets.take(shared, &self.strict.quotas, at.now) {
             return;
         }
         let (rule, call) = match what {
@@ -231,8 +235,7 @@ impl Parity {
 }
 
 /// Checks a signature that this server accepts without verifying it. If a production server would refuse the request,
-/// the request is listed among the refused ones, once for each key and check. `body` is the body of a call, or `None`
-/// for an upgrade.
+/// it is listed among the refused ones, once per key and check. `body` is the body of a call, or `None` for an upgrade.
 pub(crate) fn on_signed(
     shard: &mut State,
     key: SessionKey,
@@ -264,7 +267,7 @@ pub(crate) fn on_signed(
     responses::note(shard, &Evidence { id, ..evidence }, &noticed);
 }
 
-/// Checks the signature of a call whose body is complete.
+/// Checks the signature of a call whose body has been received in full.
 pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     let (sockets, _, _, gate) = shard.parts();
     let Some(HttpStage::AwaitBody(awaited)) = sockets.http(key).map(|http| &http.stage) else {
@@ -279,9 +282,9 @@ pub(crate) fn on_body(shard: &mut State, key: SessionKey, body: &[u8]) {
     }
 }
 
-// Copies of messages for tests of clients, made only under `--dev`.
+// Copies of messages for client tests, made only under `--dev`.
 
-/// The parts of a message from which a copy is made. The name of the message's channel is passed separately.
+/// The parts of a message that are copied. The channel's name is passed separately.
 pub(crate) struct CopySource<'a> {
     pub(crate) towards: Option<Towards>,
     pub(crate) viewer: &'a str,
@@ -291,7 +294,7 @@ pub(crate) struct CopySource<'a> {
 }
 
 impl Interposer {
-    /// Copies a message and passes the copy on, if copies are enabled. `channel` is the name of the channel.
+    /// Copies a message and passes the copy to tests, if copies are enabled. `channel` is the channel's name.
     pub(crate) fn take_copy(&mut self, source: &CopySource<'_>, channel: &str, at: Moment) {
         let copy = || Captured {
             at: at.wall,
@@ -307,7 +310,7 @@ impl Interposer {
         }
     }
 
-    /// Passes on a copy of a message, along with how the message was treated. `channel` is the name of the channel.
+    /// Passes a copy of a message to tests, together with how the message was handled. `channel` is the channel's name.
     pub(crate) fn copy(&mut self, transit: &InTransit<'_>, channel: &str, fate: Fate, at: Moment) {
         let (towards, viewer) = match transit.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
@@ -324,8 +327,8 @@ impl Interposer {
     }
 }
 
-/// Passes on a copy of a refused message. `request` is the message if its sender exceeded the rate limit, or `None` if
-/// the message was invalid.
+/// Passes a copy of a refused message to tests. `request` is the message if its sender has exceeded the rate limit, or
+/// `None` if the message was invalid.
 pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<&Request<'_>>) {
     let Some((own, sockets, directory, cx)) = shard.interposed() else {
         return;
@@ -343,8 +346,8 @@ pub(crate) fn copy_refused(shard: &mut State, from: SessionKey, request: Option<
     own.take_copy(&source, name_of(directory, web_socket.channel), cx.at);
 }
 
-/// Copy of an Alexa call's offer that is about to be queued. Also contains the position of the pending call from the
-/// same sender, if there is one.
+/// Copy of an Alexa call's offer that is about to be queued. Also contains the position of the same sender's pending
+/// call, if any.
 pub(crate) struct OfferCopy {
     identity: Identity,
     sender: Box<str>,
@@ -353,7 +356,7 @@ pub(crate) struct OfferCopy {
 }
 
 impl OfferCopy {
-    /// Returns a copy of the offer in a query, if the query contains one.
+    /// Returns a copy of the offer in a query, if any.
     pub(crate) fn of(directory: &Directory, kind: &QueryKind) -> Option<Self> {
         let QueryKind::Offer {
             identity,
@@ -372,7 +375,7 @@ impl OfferCopy {
         })
     }
 
-    /// Passes on the copy of the offer, if the call was queued.
+    /// Passes the copy of the offer to tests if the call was queued.
     pub(crate) fn take(self, own: &mut Interposer, directory: &Directory, at: Moment) {
         let waits = waiting(directory, &self.identity, &self.sender);
         if waits.is_none() || waits == self.older {
@@ -394,7 +397,7 @@ impl OfferCopy {
     }
 }
 
-/// Returns the position of a sender's pending call among the messages that the channel has accepted.
+/// Returns the position of a sender's pending call in the channel's order of acceptance.
 fn waiting(directory: &Directory, identity: &Identity, sender: &str) -> Option<u64> {
     let channel = directory.channel(directory.key_of(identity)?)?;
     channel.live()?.calls.of(sender).map(|call| call.order)

@@ -1,9 +1,9 @@
-//! Checks signatures on a `--dev` server that does not verify them. The checks find signatures that a production server
-//! would refuse, as far as this is possible without knowing the principals' secrets.
+//! Checks signatures on a `--dev` server that does not verify them. This finds signatures that a production server
+//! would refuse, as far as is possible without knowing the principals' secrets.
 //!
-//! The format, the scope and the time of a signature can be checked without a secret. A signature that was made for a
-//! different path or host, or with different escaping, is detected by trying two likely secrets. One is the secret in
-//! the quick start guide. The other is the key id itself, which tests often use as the secret.
+//! A signature's format, scope and time can be checked without a secret. Signatures made for a different path or host,
+//! or with different escaping, are detected by trying two likely secrets: the one in the quick start guide, and the key
+//! id itself, which tests often use as the secret.
 
 use crate::limits::DEV_SIGNATURES_PER_SECOND_MAX;
 use crate::settings::{Auth, Settings};
@@ -13,16 +13,16 @@ use codec::http::Head;
 use codec::sigv4::{AccessKey, Refusal, RequestRules, Service, SignedAs, SigningKeys, Verifier};
 use std::sync::Arc;
 
-/// Checks the signatures of requests to a shard with `--dev`.
+/// Checks the signatures of requests to a `--dev` shard.
 pub(crate) struct Signatures {
     region: Box<str>,
     clock_tolerance_s: u64,
     empty_token_is_none: bool,
     verifier: Verifier,
     keys: SigningKeys,
-    /// The current second, and the number of signatures that were checked in this second.
+    /// The current second, and the number of signatures checked in it.
     looks: (u64, u32),
-    /// Signatures that have already been noted, shared by all shards.
+    /// Signatures that have already been reported, shared by all shards.
     pub(crate) noted: Option<Arc<AccountUse>>,
 }
 
@@ -42,7 +42,7 @@ impl From<Refusal> for WouldRefuse {
 }
 
 impl Signatures {
-    /// Creates the checks, or returns `None` if the server verifies signatures anyway.
+    /// Creates the signature checks, or returns `None` if the server already verifies signatures itself.
     pub(crate) fn of(settings: &Settings, noted: Option<&Arc<AccountUse>>) -> Option<Self> {
         let rules = settings.signature_rules();
         (settings.auth == Auth::None).then(|| Self {
@@ -57,7 +57,7 @@ impl Signatures {
     }
 
     /// Checks the signature of an upgrade, or of a call with this body. Returns the refusal that a production server
-    /// would send, if any. Only a limited number of signatures is checked per second.
+    /// would send, if any. The number of signatures checked per second is limited.
     pub(crate) fn look(
         &mut self,
         head: &Head<'_>,
@@ -85,7 +85,7 @@ impl Signatures {
             let claim = match self.verifier.read(head, &rules) {
                 Ok(claim) if body.is_none() => claim.of_upgrade(),
                 Ok(claim) => claim,
-                // A client that does not sign its requests at all does so on purpose.
+                // A client that does not sign its requests at all does so deliberately.
                 Err(Refusal::Missing) => return None,
                 Err(refusal) => return Some(refusal.into()),
             };
@@ -102,7 +102,7 @@ impl Signatures {
             };
             match claim.verify(Some(&key), body.unwrap_or_default(), &mut self.keys) {
                 Ok(_) => return None,
-                // The client's clock is wrong, whatever secret it uses.
+                // The client's clock is wrong, regardless of its secret.
                 Err(refusal @ (Refusal::Expired { .. } | Refusal::Early { .. })) => {
                     return Some(refusal.into());
                 }
@@ -119,7 +119,7 @@ impl Signatures {
     }
 }
 
-/// The secret given in the quick start guide and in the line that the server prints when it is ready.
+/// The secret that appears in the quick start guide and in the line that the server prints when it is ready.
 const DEV_SECRET: &str = "test";
 
 #[cfg(test)]

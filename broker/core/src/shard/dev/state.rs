@@ -1,4 +1,4 @@
-//! The state of the interposer: the findings, the usage of the server's account, and where copies of messages are sent.
+//! The interposer's state: the findings, the usage of the server's account, and the receiver of message copies.
 
 use crate::channel::rates::Rates;
 use crate::channel::{Route, Towards};
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The part of a shard's initial state that exists only with `--dev`.
 #[derive(Default)]
 pub struct StartDev {
-    /// Receives copies of messages; `None` if no test has requested them.
+    /// Receives copies of messages, or `None` if no test has requested them.
     pub copies: Option<Box<dyn Capture>>,
     /// Usage of the server's account, counted across all shards.
     pub account_use: Option<Arc<AccountUse>>,
@@ -32,16 +32,16 @@ pub struct StartDev {
 /// Shard state that exists only with `--dev`.
 pub(crate) struct Interposer {
     pub(crate) faults: InjectedFaults,
-    /// Checks signatures; `None` if the server verifies them anyway.
+    /// Checks signatures, or `None` if the server already verifies them itself.
     pub(crate) signatures: Option<Signatures>,
-    /// Collects findings; `None` if the server enforces the strict profile.
+    /// Collects findings, or `None` if the server enforces the strict profile.
     pub(crate) parity: Option<Parity>,
-    /// Passes on copies of messages; `None` if no test has requested them.
+    /// Passes copies of messages to tests, or `None` if no test has requested them.
     pub(crate) copies: Option<Copies>,
 }
 
 impl Interposer {
-    /// Creates the interposer of a shard, given the shard's channels. Returns `None` without `--dev`.
+    /// Creates a shard's interposer, given the shard's channels. Returns `None` without `--dev`.
     pub(crate) fn begin(of: &Directory, dev: StartDev, hasher: &RandomState) -> Option<Box<Self>> {
         let settings = of.settings();
         if !settings.dev {
@@ -65,7 +65,7 @@ impl Interposer {
         }
     }
 
-    /// Removes a connection from all faults. Called when the connection has closed or is no longer subject to faults.
+    /// Removes a connection from all faults. Called when it has closed or faults no longer affect it.
     pub(crate) fn forget(&mut self, sockets: &mut Sockets, key: SessionKey) {
         self.faults.held.forget(key);
         sockets.half_open(key, false);
@@ -73,19 +73,18 @@ impl Interposer {
     }
 }
 
-// Findings are requests that the strict profile would have refused. They are collected under `--dev`, for tests that
-// run without the strict profile.
+// Findings are requests that the strict profile would have refused. They are collected under `--dev` for tests that do
+// not enable the strict profile.
 //
-// The limits are those that the settings table lists for the strict profile, and the buckets have the type that
-// enforces limits elsewhere. A client that passes its tests without a finding stays within the limits that AWS
-// documents.
+// The limits are those of the strict profile in the settings table, and the buckets are of the same type that enforces
+// limits elsewhere. If a client's tests produce no finding, the client stays within the limits documented by AWS.
 
 /// A violation of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrictFinding {
     /// The name of the violated rule.
     pub rule: &'static str,
-    /// The name of the channel, or empty if too many channels have findings.
+    /// The channel's name. Empty if too many channels have findings.
     pub channel: Box<str>,
     /// How often the rule was violated.
     pub count: u64,
@@ -95,24 +94,24 @@ pub struct StrictFinding {
     pub says: Box<str>,
 }
 
-/// The findings of a shard, and the rate buckets that detect violations.
+/// A shard's findings, and the rate buckets that detect violations.
 #[derive(Debug)]
 pub(crate) struct Parity {
     pub(crate) strict: Settings,
-    /// Findings by channel name; each channel has at most one per rule.
+    /// Findings by channel name. Each channel has at most one per rule.
     pub(crate) found: HashMap<Box<str>, Vec<StrictFinding>, RandomState>,
-    /// The message rate buckets of sessions. Used only if quotas are enforced. Otherwise, the buckets in the sessions
-    /// serve the same purpose.
+    /// The sessions' message rate buckets. Used only if quotas are enforced, since otherwise the buckets in the
+    /// sessions serve the same purpose.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
     /// Usage of the server's account, shared with the other shards.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-    /// The number of this shard's channels that have been added to the account's usage.
+    /// Number of this shard's channels that have been added to the account's usage.
     pub(crate) channels_counted: u64,
 }
 
 impl Parity {
-    /// Creates the state for a server in this region, without findings.
+    /// Creates the state for a server in this region, with no findings.
     pub(crate) fn new(
         region: &str,
         hasher: &RandomState,
@@ -130,8 +129,8 @@ impl Parity {
         }
     }
 
-    /// Counts a violation. The description is formatted only for the first violation of a rule, since a client under
-    /// load may violate the rule with every message.
+    /// Counts a violation. The description is formatted only for a rule's first violation, because a client under load
+    /// may violate the rule with every message.
     pub(crate) fn note(
         &mut self,
         rule: &'static str,
@@ -159,7 +158,7 @@ impl Parity {
             });
     }
 
-    /// Counts another violation of a rule on a channel. Returns `false` if the rule has no finding for this channel
+    /// Counts another violation of a rule on a channel. Returns `false` if the channel has no finding for this rule
     /// yet.
     fn count(&mut self, rule: &'static str, channel: &str) -> bool {
         let of_channel = self.found.get_mut(channel);
@@ -177,40 +176,31 @@ impl Parity {
         found
     }
 
-    /// Discards the findings of channels whose names begin with `prefix`.
+    /// Discards the findings of channels whose names start with `prefix`.
     pub(crate) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
     }
 }
 
-/// Returns the rule that a connection violates when it sends messages with this action too fast.
-pub(crate) fn rate_rule(action: Action) -> &'static str {
-    match action {
-        Action::SdpOffer => "rate_offer",
-        Action::SdpAnswer => "rate_answer",
-        Action::IceCandidate => "rate_candidate",
-    }
-}
-
-// Usage of the server's account, counted across all shards for findings, only under `--dev`. This is separate from the
+// Usage of the server's account, counted across all shards for findings, only under `--dev`. It is separate from the
 // quotas that the strict profile enforces ([`crate::shard::directory::accounts`]).
 
 /// Usage of one account in one region, shared by all shards. Other accounts are not tracked.
 #[derive(Debug)]
 pub struct AccountUse {
-    /// The prefix of the identities of all channels of the account.
+    /// Prefix of the identities of all the account's channels.
     pub(crate) tenant: Box<str>,
     /// One rate bucket per operation.
     buckets: [SharedBucket; Operation::ALL.len()],
     channels: AtomicU64,
-    /// Hashes of the signatures that have been noted, each made from the key and the check. A value of 0 marks an
-    /// unused element. `signatures_of_hour` combines the current hour and the number of signatures noted in it.
+    /// Hashes of the reported signatures, each computed from the key and the check. A value of 0 marks an unused
+    /// element. `signatures_of_hour` combines the current hour and the number of signatures reported in it.
     signatures: [AtomicU64; DEV_SIGNATURES_NOTED_MAX],
     signatures_of_hour: AtomicU64,
 }
 
 impl AccountUse {
-    /// Creates the usage of an account that has no channels.
+    /// Creates the usage of an account without channels.
     #[must_use]
     pub fn new(region: &str, account: &str) -> Self {
         Self {
@@ -227,7 +217,7 @@ impl AccountUse {
         identity.tenant() == &*self.tenant
     }
 
-    /// Takes a token for a call from the operation's rate bucket. Returns `false` if none is left.
+    /// Takes a token for a call from the operation's rate bucket. Returns `false` if the bucket is empty.
     pub(crate) fn take(&self, operation: Operation, quotas: &Quotas, now: Now) -> bool {
         let bucket = self.buckets.get(operation.index());
         let (Some((_, rate)), Some(bucket)) = (quotas.account_rate(operation), bucket) else {
@@ -236,8 +226,8 @@ impl AccountUse {
         bucket.take(rate, now)
     }
 
-    /// Returns whether to note a signature. Only the first signature for each key and check is noted, and only a
-    /// limited number per hour.
+    /// Returns whether to report a signature. Only the first one per key and check is reported, and only a limited
+    /// number per hour.
     pub(crate) fn is_first(&self, key_id: &str, check: Check, now: Now) -> bool {
         let bytes = key_id.bytes().chain([0, check as u8]);
         let hash = bytes.fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
@@ -264,7 +254,7 @@ impl AccountUse {
         })
     }
 
-    /// Counts a new channel. Returns the account's number of channels.
+    /// Counts a new channel. Returns the account's new number of channels.
     pub(crate) fn channel_came(&self) -> u64 {
         self.channels.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -275,59 +265,58 @@ impl AccountUse {
     }
 }
 
-// Copies of messages for tests of clients, made only under `--dev`. Production shards have no destination for copies.
+// Copies of messages for client tests, made only under `--dev`. Production shards have no receiver for them.
 
-/// Receives copies of messages. Implementations must not block. If they have no room for a copy, they drop and count
-/// it.
+/// Receives copies of messages. Implementations must not block. If there is no room for a copy, they drop and count it.
 pub trait Capture: Send {
     /// Receives a copy of a message that has been processed.
     fn take(&mut self, copy: Captured);
 
-    /// Reports the number of messages that were not copied because the limit per second was reached.
+    /// Reports the number of messages that were not copied because the per-second limit was reached.
     fn missed(&mut self, messages: u64);
 }
 
-/// A copy of a message, and how the message was treated.
+/// A copy of a message, and how the message was handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
     /// When the message was received.
     pub at: Wall,
-    /// The name of the channel.
+    /// The channel's name.
     pub channel: Box<str>,
-    /// The direction of the message. `None` if the message was refused before its direction was determined.
+    /// The message's direction, or `None` if the message was refused before its direction was known.
     pub towards: Option<Towards>,
-    /// The viewer that sent the message or to which the message is addressed. For a refused message, always the sender;
-    /// empty if the sender is a master.
+    /// The viewer that sent the message or to which it is addressed. For a refused message, always the sender. Empty if
+    /// the sender is a master.
     pub viewer: Box<str>,
-    /// The action of the message; `None` if the message was malformed.
+    /// The message's action, or `None` if the message was malformed.
     pub action: Option<Action>,
     /// The payload as received, base64-encoded.
     pub payload: Box<str>,
-    /// How the message was treated on arrival.
+    /// How the message was handled on arrival.
     pub fate: Fate,
 }
 
-/// How a message is treated on arrival.
+/// How a message is handled on arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Forwarded to its connected recipient.
     Delivered,
-    /// Stored until its recipient connects.
+    /// Pending until its recipient connects.
     Kept,
     /// Dropped by a fault.
     Dropped,
-    /// Expired because of a fault.
+    /// Made to expire by a fault.
     Expired,
-    /// The message is addressed to an Alexa call or a player's call. The call accepts it, or has already ended.
+    /// Addressed to an Alexa call or a player's call, which accepts it or has already ended.
     Call,
-    /// Refused because the message violates a rule, or because of a fault.
+    /// Refused because it violates a rule, or by a fault.
     Refused,
-    /// Refused because the sender exceeds its rate limit.
+    /// Refused because its sender has exceeded the rate limit.
     Throttled,
 }
 
 impl Fate {
-    /// Returns how a message that takes this route is treated.
+    /// Returns how a message that takes this route is handled.
     pub(crate) const fn of(route: Route) -> Self {
         match route {
             Route::To(_) => Self::Delivered,
@@ -351,7 +340,7 @@ impl Fate {
     }
 }
 
-/// The receiver of a shard's copies, and a counter that limits the number of copies per second.
+/// The receiver of a shard's copies, and a counter that limits copies per second.
 pub(crate) struct Copies {
     to: Box<dyn Capture>,
     second: u64,
@@ -376,10 +365,8 @@ impl Copies {
         self.taken = self.taken.saturating_add(1);
         self.taken <= CAPTURES_PER_SECOND_MAX
     }
-}
 
-impl Copies {
-    /// Passes on a copy, unless the limit for the current second has been reached.
+    /// Passes a copy to the receiver, unless this second's limit has been reached.
     pub(crate) fn take(&mut self, copy: impl FnOnce() -> Captured, at: Moment) {
         if self.has_room(at) {
             self.to.take(copy());

@@ -1,24 +1,23 @@
-//! Account quotas. RATE-3 of codec/PROTOCOL.md defines the rates. The usage of rates and the holdings of accounts are
-//! kept in the catalog, which all shards of the process share. The shard that accepts a call counts it against the
-//! account's rate limit. The shard that owns the channel reserves the bytes that a change needs. The quota check and
-//! the reservation are one atomic step, so that two changes cannot use the same capacity.
+//! Account quotas. RATE-3 of codec/PROTOCOL.md defines the rates. Each account's rate usage, channels and record bytes
+//! are tracked in the catalog, which all shards of the process share. The shard that accepts a call counts it towards
+//! the account's rate limit, and the shard that owns the channel reserves the bytes that a change needs. Checking the
+//! quota and reserving bytes is one atomic step, so two changes cannot use the same capacity.
 //!
-//! In a cluster, the calls of an account are spread over the nodes that serve its channels. Each node therefore
-//! enforces an equal share of the rate limit, but permits at least one call per second. Before a channel is created or
-//! tags are set, the channels that the account has on other nodes are counted too if the account may be near its quota.
-//! A node that does not answer within half a second is not counted: losing one node is no reason to refuse calls that
-//! the other nodes can serve.
+//! In a cluster, an account's calls are spread over the nodes that serve its channels. Each node therefore enforces an
+//! equal share of the rate limit, but permits at least one call per second. If the account may be near its quota, its
+//! channels on other nodes are counted too before a channel is created or tags are set. A node that does not answer
+//! within half a second is not counted, because losing one node is no reason to refuse calls that the other nodes can
+//! serve.
 //!
-//! To decide whether an account may be near its quota, this node extrapolates from its own holdings. Channels are
+//! To decide whether an account may be near its quota, this node extrapolates from what it holds itself. Channels are
 //! placed uniformly and unpredictably (`placement.rs` uses a keyed hash), so this node holds about `1 / nodes` of the
-//! total. The other nodes are queried once the holdings here exceed half of this node's share of the quota. If half a
-//! share is less than [`SAMPLE`] pieces of maximum size, the sample is too small, and the other nodes are always
-//! queried.
+//! total. It queries the other nodes once it holds at least half of its own share of the quota. If half a share is less
+//! than [`SAMPLE`] pieces of maximum size, the sample is too small, and the other nodes are always queried.
 //!
-//! The estimate can be wrong. A node may happen to hold less than half of its share (with a probability below e^-16).
-//! It then permits calls until it reaches half. If nearly all channels of an account are on one node, the account can
-//! exceed its quota by up to half by using the other nodes. Channels that are created on several nodes at the same time
-//! are not counted against each other.
+//! The estimate can be wrong. With a probability below e^-16, a node happens to hold less than half of its share
+//! although the quota is used up, and permits calls until it reaches half. If nearly all of an account's channels are
+//! on one node, the account can exceed its quota by up to half through the other nodes. Channels that are created on
+//! several nodes at the same time are not counted against each other.
 
 use crate::catalog::{Catalog, Shortage};
 use crate::shard::calls::responses::RATE_EXCEEDED;
@@ -29,16 +28,16 @@ use codec::control::{ErrorKind, Operation};
 use std::borrow::Cow;
 
 impl Directory {
-    /// Returns the rate at which an account may request temporary credentials from this node; `None` if unlimited.
+    /// Returns the rate at which an account may request temporary credentials from this node, or `None` if unlimited.
     pub(crate) fn federation_rate(&self) -> Option<Rate> {
         let quotas = &self.settings.quotas;
         let rate = quotas.account_federation;
         (!quotas.off && rate.rate > 0).then(|| self.part_of(rate))
     }
 
-    /// Returns this node's share of a rate limit that applies to the whole cluster.
+    /// Returns this node's share of a cluster-wide rate limit.
     fn part_of(&self, rate: Rate) -> Rate {
-        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
+        let nodes = self.slots.as_ref().map_or(1, |slots| slots.map.nodes());
         let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
         Rate {
             rate: part(rate.rate),
@@ -46,7 +45,7 @@ impl Directory {
         }
     }
 
-    /// Counts a call against the account's rate limit. Returns the refusal if the limit is exceeded.
+    /// Counts a call towards the account's rate limit. Returns the refusal if the limit is exceeded.
     pub(crate) fn over_account_rate(
         &self,
         operation: Operation,
@@ -70,16 +69,11 @@ impl Directory {
         Some(Refusal::limited(Check::RateAccount, message))
     }
 
-    /// Resets the rate usage of all accounts, because the rates may have changed.
-    pub(crate) fn forget_account_rates(&self) {
-        self.catalog.ask(Catalog::forget_rates);
-    }
-
-    /// Refuses a new channel if the account has reached its quota. `elsewhere` is the account's holdings on other
+    /// Refuses a new channel if the account has reached its quota. `elsewhere` is what the account holds on other
     /// nodes.
     ///
     /// # Errors
-    /// Returns the refusal if the quota is reached.
+    /// Returns the refusal if the quota has been reached.
     pub(crate) fn may_create(&self, tenant: &str, elsewhere: Holding) -> Result<(), Refusal> {
         let most = self.settings.limits.channels_per_account;
         let held = self.catalog.ask(|catalog| catalog.held_by(tenant));
@@ -90,8 +84,8 @@ impl Directory {
     }
 
     /// Reserves record bytes for an account, if the limits permit. For a call that creates a channel (`kind` is
-    /// [`ACCOUNT_FULL`]), also checks the account's channel quota. Channels created by operators or by upgrades are
-    /// exempt from this quota.
+    /// [`ACCOUNT_FULL`]), also checks the account's channel quota, from which channels created by operators or by
+    /// upgrades are exempt.
     ///
     /// # Errors
     /// Returns the refusal. Its kind is `kind` if one of the account's own limits is exceeded.
@@ -135,17 +129,17 @@ impl Directory {
         }
     }
 
-    /// Returns whether the account's holdings on other nodes must be queried before this operation.
+    /// Returns whether to ask the other nodes what the account holds before this operation.
     pub(crate) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let Some(slots) = self.slots.as_ref().filter(|_| grows(operation)) else {
             return false;
         };
         let held = self.catalog.ask(|catalog| catalog.held_by(tenant));
-        may_be_near(operation, held, slots.nodes(), &self.settings.limits)
+        may_be_near(operation, held, slots.map.nodes(), &self.settings.limits)
     }
 }
 
-/// Returns whether an account that has these holdings on one of `nodes` nodes may be near its quota.
+/// Returns whether an account that holds this much on one of `nodes` nodes may be near its quota.
 fn may_be_near(operation: Operation, held: Holding, nodes: u16, limits: &Limits) -> bool {
     let is_near = |held: u64, most: usize, piece: usize| {
         let half = most as u64 / u64::from(nodes.max(1)) / 2;
@@ -161,7 +155,7 @@ fn may_be_near(operation: Operation, held: Holding, nodes: u16, limits: &Limits)
         )
 }
 
-/// Whether an operation may enlarge records.
+/// Returns whether an operation may enlarge records.
 fn grows(operation: Operation) -> bool {
     matches!(
         operation,
@@ -169,14 +163,14 @@ fn grows(operation: Operation) -> bool {
     )
 }
 
-/// The error of a call that would exceed the account's channel quota.
+/// The error for a call that would exceed the account's channel quota.
 const ACCOUNT_FULL: ErrorKind = ErrorKind::AccountChannelLimitExceeded;
 
 /// Error message for a change that would exceed `record_bytes_total`.
 const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
                             channels or tags that are not used, or try again later.";
 
-/// Minimum number of pieces on this node from which the holdings on all nodes can be estimated.
+/// Minimum number of pieces on this node for estimating the total over all nodes.
 const SAMPLE: u64 = 64;
 
 #[cfg(test)]

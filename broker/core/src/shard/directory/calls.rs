@@ -1,15 +1,15 @@
-//! Handles Alexa calls and players' calls on the shard that owns their channel. The calls are offered to the master,
-//! and are answered, expire or are withdrawn. See codec/PROTOCOL.md, ALEXA and WHEP.
+//! Handles Alexa calls and players' calls on the shard that owns their channel. A call is offered to the master, and
+//! then answered, expired or withdrawn. See codec/PROTOCOL.md, ALEXA and WHEP.
 //!
-//! Each call is stored in its channel, and counted for its account in [`WaitingCalls`]. Only the methods in this file
-//! modify the two. The message counters count a call as one SDP_OFFER. The offer counts as received when the query
-//! arrives, as pending until it is in the outbox of a master, and as delivered once it has been sent to that master. If
-//! it is sent to another master later, this is not counted.
+//! Each call is stored in its channel, and counted towards its account in [`WaitingCalls`]. Only the methods in this
+//! file modify either of them. In the message counters, a call is one SDP_OFFER. The offer counts as received when the
+//! query arrives, as pending until it is in a master's outbox, and as delivered once it has been sent to that master.
+//! Sending it to another master later is not counted.
 //!
 //! [`WaitingCalls`]: crate::shard::directory::waiting_calls::WaitingCalls
 
 use crate::channel::Live;
-use crate::channel::alexa_calls::{CallKind, Calls, Waiting};
+use crate::channel::alexa_calls::{CallKind, Waiting};
 use crate::channel::players::Player;
 use crate::check::Check;
 use crate::event::{Kind, Outcome, PlayerOutcome, Purpose};
@@ -20,18 +20,18 @@ use crate::presence::PresenceCause;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::session::outbox::{DeliveryMark, Unsent};
 use crate::shard::context::Context;
-use crate::shard::directory::waiting_calls::{Call, CallRoom, EndedCall};
-use crate::shard::shares::too_busy;
+use crate::shard::directory::waiting_calls::{Call, EndedCall};
+use crate::shard::shares::{RoomFor, too_busy};
 use crate::shard::todo::{Membership, Todo};
 use crate::shard::{Answer, Directory};
-use crate::time::{Moment, Now};
+use crate::time::Moment;
 use codec::base64;
 use codec::signal::{Action, Delivery};
 use codec::whep::Fault;
 
 impl Directory {
-    /// Queues a call on its channel. Returns `false` if the channel no longer exists. A call from another shard takes
-    /// up capacity until that shard acknowledges that the call has ended.
+    /// Queues a call on its channel. Returns `false` if the channel no longer exists. A call from another shard uses
+    /// capacity until that shard acknowledges that the call has ended.
     fn add_call(&mut self, key: ChannelKey, new: NewCall, at: Moment) -> bool {
         let Some(channel) = self.channels.get_mut(key) else {
             return false;
@@ -71,14 +71,10 @@ impl Directory {
         true
     }
 
-    /// Removes the call selected by `take` from a channel.
-    fn take_call(
-        &mut self,
-        key: ChannelKey,
-        take: impl FnOnce(&mut Calls) -> Option<Waiting>,
-    ) -> Option<Waiting> {
+    /// Removes the first call that `is` selects from a channel.
+    fn take_call(&mut self, key: ChannelKey, is: impl FnMut(&Waiting) -> bool) -> Option<Waiting> {
         let channel = self.channels.get_mut(key)?;
-        let call = take(&mut channel.live_mut()?.calls)?;
+        let call = channel.live_mut()?.calls.take_first(is)?;
         let arn = &channel.record.arn;
         self.waits
             .end(call.kind(), arn.account(), (key, call.order));
@@ -99,27 +95,8 @@ impl Directory {
         Some(call)
     }
 
-    /// Adds an answer or a candidate to a player's call. Returns `None` if no player with this id is waiting.
-    /// Otherwise, the first value tells whether the message was accepted. The second value tells whether the call is
-    /// now complete, or what is wrong with the answer.
-    fn gather(&mut self, message: &ForCall<'_>, now: Now) -> Option<(bool, Result<bool, Fault>)> {
-        let channel = self.channels.get_mut(message.channel)?;
-        let call = channel.live_mut()?.calls.of_mut(message.sender)?;
-        let player = call.player.as_deref_mut()?;
-        let kept = match player.take(message.from, message.action, message.payload, now) {
-            Ok(kept) => kept,
-            Err(fault) => return Some((false, Err(fault))),
-        };
-        call.expires = player.ends(&self.settings.whep);
-        if player.has_answer() {
-            call.frame = Box::default(); // no further master receives the offer
-        }
-        Some((kept, Ok(call.expires <= now)))
-    }
-
-    /// Returns the current master of a channel, and the calls whose offers this master has not received yet, oldest
-    /// first. Only calls that were accepted before `before` are included. When the iterator yields a call, the call is
-    /// assigned to the master.
+    /// Returns a channel's current master, and the calls accepted before `before` whose offers this master has not
+    /// received yet, oldest first. When the iterator yields a call, the call is assigned to the master.
     pub(crate) fn give_calls(
         &mut self,
         key: ChannelKey,
@@ -132,7 +109,7 @@ impl Directory {
         if is_watched && live.calls.iter().any(Waiting::awaits_master) {
             self.news.changed(key, (PresenceCause::Served, None));
         }
-        let calls = live.calls.all();
+        let calls = live.calls.iter_mut();
         let left = calls.filter(move |call| call.awaits_master() && call.order < before);
         let given = left.filter_map(move |call| {
             call.given = Some(master);
@@ -150,7 +127,7 @@ impl Directory {
         };
         let Live { calls, members, .. } = live;
         let stays = members.gave_way(master);
-        for call in calls.all().filter(|call| call.delivered) {
+        for call in calls.iter_mut().filter(|call| call.delivered) {
             let order = call.order;
             let comes_back = |one: &Unsent| one.launch.call && one.launch.order == order;
             let had = call.given.take_if(|given| *given == master).is_some();
@@ -161,17 +138,8 @@ impl Directory {
         self.changed(key, (PresenceCause::Waiting, None));
     }
 
-    /// Removes the record of which offers a connection has received. Called when the connection no longer holds the
-    /// master's slot.
-    pub(crate) fn forget_master(&mut self, key: ChannelKey, master: SessionKey) {
-        if let Some(live) = self.live_mut(key) {
-            let calls = live.calls.all();
-            calls.for_each(|call| call.had.retain(|had| *had != master));
-        }
-    }
-
-    /// Records that the whole offer has been sent to `master`. Returns `true` if `master` was replaced in the meantime.
-    /// The next master must then receive the offer too.
+    /// Records that an offer has been sent to `master` in full. Returns `true` if `master` was replaced in the
+    /// meantime, in which case the next master must receive the offer too.
     pub(crate) fn offer_sent(&mut self, key: ChannelKey, master: SessionKey, order: u64) -> bool {
         let Some(live) = self.live_mut(key) else {
             return false;
@@ -182,7 +150,7 @@ impl Directory {
             return false;
         };
         call.delivered = true;
-        // By now, the offer may have been assigned to another master.
+        // By now, the offer may be assigned to another master.
         let returns = !current && call.given == Some(master);
         if returns {
             call.given = None;
@@ -200,15 +168,15 @@ impl Directory {
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
 impl Directory {
-    /// Adds a call to its channel, or refuses it. A new call replaces an older one from the same sender. If there is no
-    /// capacity, the new call can evict one of an account or channel that exceeds its share.
+    /// Adds a call to its channel, or refuses it. A new call replaces the same sender's older one. If there is no
+    /// capacity, the new call can evict a call of an account or channel that exceeds its share.
     pub(crate) fn take_offer(&mut self, cx: &mut Context, key: ChannelKey, new: NewCall) {
         let caller = new.caller;
         match self.room_for_offer(key, &new) {
             Err(refused) => return cx.todo.answer(caller, refused),
             Ok(Some(other)) => self.end_for_another(cx, other),
             Ok(None) => {
-                if let Some(call) = self.take_call(key, |calls| calls.take(&new.sender)) {
+                if let Some(call) = self.take_call(key, |call| call.sender == new.sender) {
                     close_call(cx, &call, Outcome::Overwritten);
                     answer_offer(cx, key, call, Answer::Answer(None));
                 }
@@ -231,8 +199,8 @@ impl Directory {
         cx.todo.push(Todo::Arm(key));
     }
 
-    /// Checks whether a call can be added to its channel. Returns the call to evict for this, if any, or the refusal.
-    /// The limits on pending calls do not apply to a call that replaces an older one from the same sender.
+    /// Checks whether a call can be added to its channel. Returns the call to evict for it, if any, or the refusal. A
+    /// call that replaces the same sender's older one is exempt from the limits on pending calls.
     fn room_for_offer(&self, key: ChannelKey, new: &NewCall) -> Result<Option<Call>, Answer> {
         let (sender, kind) = (&*new.sender, CallKind::of(&new.player));
         if new.caller.shard != self.shard() && !self.waits.has_place() {
@@ -249,14 +217,14 @@ impl Directory {
             return Err(over_limit(kind, CHANNEL_FULL));
         }
         match self.waits.room(kind, channel.record.arn.account(), key) {
-            CallRoom::Free => Ok(None),
-            CallRoom::InPlaceOf(other) => Ok(Some(other)),
-            CallRoom::None => Err(over_limit(kind, SHARD_FULL)),
+            RoomFor::Free => Ok(None),
+            RoomFor::InPlaceOf(other) => Ok(Some(other)),
+            RoomFor::None => Err(over_limit(kind, SHARD_FULL)),
         }
     }
 
-    /// Takes back an offer that was not sent from a master's outbox. If the call is still pending, the next master
-    /// receives the offer.
+    /// Takes an unsent offer back from a master's outbox. If the call is still pending, the next master receives the
+    /// offer.
     pub(crate) fn offer_returns(&mut self, cx: &mut Context, of: &Membership, mark: &DeliveryMark) {
         let live = self.live_mut(of.channel);
         let call = live.and_then(|live| live.calls.by_order(mark.order));
@@ -287,14 +255,14 @@ const CHANNEL_FULL: &str =
 const SHARD_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
 
-// How a call ends: it is answered, evicted, expired, withdrawn or failed. A player's call that already has an answer
-// returns that answer, whatever ends the call.
+// The end of a call: it is answered, evicted, expired, withdrawn or failed. A player's call that already has an answer
+// returns that answer, however it ends.
 
 impl Directory {
-    /// Ends the pending call that a master's message answers. Returns `false` if there is no such call.
+    /// Ends the pending call that a master's message answers. Returns `false` if there is none.
     pub(crate) fn answer_call(&mut self, cx: &mut Context, message: &ForCall<'_>) -> bool {
         let key = message.channel;
-        let Some(call) = self.take_call(key, |calls| calls.take(message.sender)) else {
+        let Some(call) = self.take_call(key, |call| *call.sender == *message.sender) else {
             return false;
         };
         close_call(cx, &call, Outcome::Withdrawn);
@@ -306,14 +274,24 @@ impl Directory {
     /// Adds an answer or a candidate to a player's call, which may complete the call. Returns whether the message was
     /// accepted, or `None` if no player with this id is waiting.
     pub(crate) fn gather_for(&mut self, cx: &mut Context, message: &ForCall<'_>) -> Option<bool> {
-        let (kept, ends) = self.gather(message, cx.at.now)?;
-        let answer = match ends {
-            Err(fault) => Some(unusable(fault).into()),
-            Ok(ends) => ends.then_some(Answer::Answer(None)),
-        };
         let (key, sender) = (message.channel, message.sender);
+        let channel = self.channels.get_mut(key)?;
+        let mut calls = channel.live_mut()?.calls.iter_mut();
+        let call = calls.find(|call| *call.sender == *sender)?;
+        let player = call.player.as_deref_mut()?;
+        let kept = player.take(message.from, message.action, message.payload, cx.at.now);
+        let answer = match kept {
+            Err(fault) => Some(unusable(fault).into()),
+            Ok(_) => {
+                call.expires = player.ends(&self.settings.whep);
+                if player.has_answer() {
+                    call.frame = Box::default(); // no further master receives the offer
+                }
+                (call.expires <= cx.at.now).then_some(Answer::Answer(None))
+            }
+        };
         let ended = answer.and_then(|answer| {
-            let call = self.take_call(key, |calls| calls.take(sender))?;
+            let call = self.take_call(key, |call| *call.sender == *sender)?;
             Some((call, answer))
         });
         match ended {
@@ -323,12 +301,12 @@ impl Directory {
             }
             None => cx.todo.push(Todo::Arm(key)),
         }
-        Some(kept)
+        Some(kept == Ok(true))
     }
 
-    /// Ends all expired calls of a channel. Their callers receive an empty answer.
+    /// Ends all of a channel's expired calls. Their callers receive an empty answer.
     pub(crate) fn expire_calls(&mut self, cx: &mut Context, key: ChannelKey) {
-        while let Some(call) = self.take_call(key, |calls| calls.take_expired(cx.at.now)) {
+        while let Some(call) = self.take_call(key, |call| call.expires <= cx.at.now) {
             close_call(cx, &call, Outcome::Expired);
             answer_offer(cx, key, call, Answer::Answer(None));
         }
@@ -336,7 +314,7 @@ impl Directory {
 
     /// Withdraws a call whose caller has hung up. If the caller is on another shard, sends an empty answer there.
     pub(crate) fn withdraw_call(&mut self, cx: &mut Context, key: ChannelKey, caller: CallRef) {
-        let call = self.take_call(key, |calls| calls.take_of_caller(caller));
+        let call = self.take_call(key, |call| call.caller == caller);
         self.rest(key);
         let Some(call) = call else { return };
         close_call(cx, &call, Outcome::Withdrawn);
@@ -348,18 +326,19 @@ impl Directory {
         }
     }
 
-    /// Ends all calls of a channel with `refusal`, because the channel has ended or the process is shutting down.
+    /// Ends all of a channel's calls with `refusal`, because the channel no longer exists or the process is shutting
+    /// down.
     pub(crate) fn fail_calls(&mut self, cx: &mut Context, key: ChannelKey, refusal: &Refusal) {
-        while let Some(call) = self.take_call(key, Calls::take_any) {
+        while let Some(call) = self.take_call(key, |_| true) {
             close_call(cx, &call, Outcome::Withdrawn);
             answer_offer(cx, key, call, Answer::Refusal(refusal.clone()));
         }
     }
 
-    /// Evicts a call to make room for another. The new call belongs to an account with fewer calls, or to a channel of
-    /// the same account with fewer calls.
+    /// Evicts a call to make room for a new one, which belongs to an account with fewer calls, or to a channel of the
+    /// same account with fewer calls.
     fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
-        if let Some(call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+        if let Some(call) = self.take_call(key, |call| call.order == order) {
             cx.telemetry.count_call_over();
             if call.never_left() {
                 cx.telemetry.count_unkept();
@@ -371,10 +350,10 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Ends a player's call because the offer is too long for the master.
+    /// Ends a player's call because its offer is too long for the master.
     pub(crate) fn end_too_long(&mut self, cx: &mut Context, call: Call) {
         let (key, order) = call;
-        if let Some(mut call) = self.take_call(key, |calls| calls.take_of_order(order)) {
+        if let Some(mut call) = self.take_call(key, |call| call.order == order) {
             call.given = None; // the offer was never sent
             close_call(cx, &call, Outcome::Withdrawn);
             let refusal = Refusal::of_head(Check::BodyTooLarge, 413, OFFER_TOO_LONG);
@@ -383,8 +362,8 @@ impl Directory {
     }
 }
 
-/// Counts that a call has ended. If the offer is or was in an outbox, its outcome is counted when its delivery ends.
-/// Otherwise, `outcome` is counted here.
+/// Counts a call that has ended. If the offer is or was in an outbox, its outcome is counted when its delivery ends.
+/// Otherwise, this method counts `outcome`.
 fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     cx.telemetry.count_call_over();
     if call.never_left() {
@@ -392,7 +371,7 @@ fn close_call(cx: &mut Context, call: &Waiting, outcome: Outcome) {
     }
 }
 
-/// Answers the caller of a call that was pending. A player receives the description of its session, or an error.
+/// Answers the caller of a call that was pending. A player receives its session description, or an error.
 fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer) {
     let was_given = call.given.is_some() || call.delivered;
     let answer = match (call.player.map(|player| player.end()), answer) {
@@ -416,7 +395,7 @@ fn answer_offer(cx: &mut Context, key: ChannelKey, call: Waiting, answer: Answer
         .push(Todo::OfferAnswer(call.caller, Box::new(answer)));
 }
 
-/// Returns the error for a player whose call was not answered in time.
+/// Returns the error for a player whose call received no answer in time.
 fn not_answered(was_given: bool) -> Refusal {
     let (check, status, message) = if was_given {
         (Check::WhepSilent, 504, "The camera did not answer in time.")
@@ -458,7 +437,7 @@ pub(crate) struct ForCall<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// A call to be queued on its channel.
+/// A call to queue on its channel.
 pub(crate) struct NewCall {
     pub(crate) caller: CallRef,
     /// The client id to which the master will address its answer.
@@ -468,8 +447,8 @@ pub(crate) struct NewCall {
     pub(crate) player: Option<Box<Player>>,
 }
 
-/// Returns how long a call waits for its answer, in milliseconds. This is the channel's message lifetime or the
-/// configured maximum, whichever is shorter.
+/// Returns how long a call waits for its answer, in milliseconds: the channel's message lifetime or the configured
+/// maximum, whichever is shorter.
 pub(crate) fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     let ttl_ms = u64::from(ttl_seconds) * 1000;
     if most_ms == 0 {

@@ -1,4 +1,4 @@
-//! Changes to the records of channels. A change is committed to the store first, then applied to the tables, and then
+//! Changes to channel records. A change is first committed to the store, then applied to the tables, and finally
 //! answered.
 //!
 //! ```text
@@ -6,8 +6,8 @@
 //!               │                                                              │
 //!               └ a change to this channel is in progress: queued after it     └ the next queued change
 //! ```
-//! A change (creation or update) is invisible until it is durable. Only one change per channel is in progress at a
-//! time, so concurrent read-modify-write cycles cannot interleave.
+//! A creation or update is invisible until it is durable. At most one change per channel is in progress at a time, so
+//! concurrent read-modify-write cycles cannot interleave.
 
 use crate::id::{Account, CallRef, ChannelKey, Identity};
 use crate::limits::CHANGES_WAITING_PER_CHANNEL_MAX;
@@ -23,7 +23,7 @@ use crate::shard::todo::{Each, Todo};
 use crate::shard::{Alteration, Answer, Query, QueryKind};
 use crate::time::Wall;
 use crate::{channel::Life, check::Check, journal::EndReason, refusal::Refusal};
-use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, TAGS_MAX, Tag};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, TAGS_MAX};
 use codec::identifiers::{ChannelArn, ChannelName};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -72,8 +72,8 @@ impl Directory {
         Ok((key, ChangeStep::Create))
     }
 
-    /// Queues a change if another change to the same channel is in progress. If there is none, or if the query is not a
-    /// change, returns the query.
+    /// Queues a change if another change to the same channel is in progress. Returns the query if there is none, or if
+    /// the query is not a change.
     ///
     /// # Errors
     /// Returns the refusal if the channel's queue is full or the account's capacity for changes is exhausted.
@@ -100,7 +100,7 @@ impl Directory {
     }
 
     /// Starts a change to a channel that has no change in progress. If the new record is longer than the old one,
-    /// reserves the difference immediately. For `elsewhere`, see [`Query::elsewhere`].
+    /// immediately reserves the difference. For `elsewhere`, see [`Query::elsewhere`].
     pub(crate) fn alter(
         &mut self,
         cx: &mut Context,
@@ -123,7 +123,7 @@ impl Directory {
                     let (channels, bytes) = (0, (after - before) as u64);
                     let more = Holding { channels, bytes };
                     self.reserve(identity.tenant(), more, elsewhere, kind)?;
-                    self.reserve_record(&record, before);
+                    (self.holdings).change(identity.tenant(), before, after);
                 }
                 ChangeStep::Replace(record)
             }
@@ -135,8 +135,8 @@ impl Directory {
         Ok((key, step))
     }
 
-    /// Deletes a channel without a caller to report the result to. Returns `false` if another change to the channel is
-    /// in progress or if the store refuses the change.
+    /// Deletes a channel without reporting the result to a caller. Returns `false` if another change to the channel is
+    /// in progress or the store refuses the change.
     pub(crate) fn delete(&mut self, cx: &mut Context, key: ChannelKey) -> bool {
         if self.changes.is_changing(key) {
             return false;
@@ -148,7 +148,7 @@ impl Directory {
         self.submit(cx, (key, ChangeStep::Delete), None)
     }
 
-    /// Submits a change to the store. The change is then in progress, and `caller` will receive the result. Returns
+    /// Submits a change to the store. The change is then in progress, and `caller` will receive its result. Returns
     /// `false` if the store refuses the change or the channel no longer exists.
     pub(crate) fn submit(
         &mut self,
@@ -191,10 +191,10 @@ impl Directory {
     }
 }
 
-/// The partition used in the ARNs of channels created here.
+/// The partition in the ARNs of channels created here.
 const PARTITION: &str = "aws";
 
-// Changes in progress, from their submission until the store reports the result, and the changes queued behind them.
+// Changes in progress, from submission until the store reports the result, and the changes queued behind them.
 
 impl Changes {
     /// Returns whether a change to this channel is in progress.
@@ -207,8 +207,8 @@ impl Changes {
         !self.under_way.is_empty()
     }
 
-    /// Returns the creation time for a channel created at `at`. The time is later than that of every earlier channel,
-    /// even within the same millisecond or after the clock was set back.
+    /// Returns the creation time for a channel created at `at`. It is later than that of every earlier channel, even
+    /// within the same millisecond or after the clock has been set back.
     pub(crate) fn creation_time(&self, at: Wall) -> Wall {
         at.max(Wall(self.last_created.0.saturating_add(1)))
     }
@@ -218,7 +218,7 @@ impl Changes {
         self.last_created = self.last_created.max(created);
     }
 
-    /// Queues changes behind the one in progress on a channel. Returns `false` if no change is in progress.
+    /// Queues changes behind the change in progress on a channel. Returns `false` if there is none.
     pub(crate) fn wait_on(&mut self, key: ChannelKey, waiting: &mut WaitingQueries) -> bool {
         let Some(next) = self.under_way.get_mut(&key) else {
             return false;
@@ -227,15 +227,14 @@ impl Changes {
         true
     }
 
-    /// Takes the next change from a channel's queue and frees the capacity that it occupied.
+    /// Takes the next change from a channel's queue and frees the capacity that it used.
     pub(crate) fn pop_from(&mut self, queue: &mut WaitingQueries) -> Option<(CallRef, Box<Query>)> {
         let (caller, query) = queue.pop_front()?;
         self.places.give_back(caller.account);
         Some((caller, query))
     }
 
-    /// Marks the creation of a channel as in progress. The creation is submitted to the store later, as part of a
-    /// batch.
+    /// Marks a channel's creation as in progress. The creation is submitted to the store later, in a batch.
     pub(crate) fn creation_is_kept(&mut self, key: ChannelKey) {
         let kept = ChangeUnderWay {
             caller: None,
@@ -246,8 +245,8 @@ impl Changes {
         self.under_way.insert(key, kept);
     }
 
-    /// Returns whether the channel's creation is in progress and was started by [`Self::creation_is_kept`], which means
-    /// that it has no caller and is part of a batch.
+    /// Returns whether the channel's creation is in progress and was started by [`Self::creation_is_kept`], that is,
+    /// without a caller and as part of a batch.
     pub(crate) fn is_name_kept(&self, key: ChannelKey) -> bool {
         let change = self.under_way.get(&key);
         change.is_some_and(|it| {
@@ -255,7 +254,7 @@ impl Changes {
         })
     }
 
-    /// Removes the change to a channel from those in progress, whether it succeeded or failed.
+    /// Removes a channel's change from those in progress, whether it succeeded or failed.
     pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changing = self.under_way.remove(&key)?;
         if let Some(account) = changing.account {
@@ -269,8 +268,8 @@ impl Changes {
 }
 
 impl Directory {
-    /// Marks a channel as being deleted, so that clients can no longer connect. The deletion itself is submitted by
-    /// [`Directory::submit`].
+    /// Marks a channel as being deleted, so that clients can no longer connect. [`Directory::submit`] submits the
+    /// deletion itself.
     fn begin_deletion(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.state = Life::Deleting;
@@ -280,10 +279,10 @@ impl Directory {
     }
 }
 
-// The result of a change. A durable change is applied and any other is reverted; then the caller is answered.
+// The result of a change. A durable change is applied, and any other is reverted. Then the caller is answered.
 
 impl Directory {
-    /// Applies or reverts a change once the store has reported the result, and answers the caller.
+    /// Applies or reverts a change after the store has reported its result, and answers the caller.
     pub(crate) fn committed(
         &mut self,
         cx: &mut Context,
@@ -293,28 +292,23 @@ impl Directory {
         let Some(changing) = self.changes.take_change(key) else {
             return;
         };
-        let ChangeUnderWay {
-            caller,
-            step,
-            waiting,
-            ..
-        } = changing;
         let answer = match result {
-            Ok(()) => self.make(cx, key, step),
+            Ok(()) => self.make(cx, key, changing.step),
             Err(error) => {
                 let refusal = not_durable(&error);
                 if let StoreError::Failed(text) = error {
                     cx.telemetry.journal().trouble(cx.at.now, text);
                 }
-                self.unmake(cx, key, &step);
+                self.unmake(cx, key, &changing.step);
                 refusal.into()
             }
         };
-        if let Some(caller) = caller {
+        if let Some(caller) = changing.caller {
             cx.todo.answer(caller, answer);
         }
-        if !waiting.is_empty() {
-            cx.todo.push(Todo::ServeWaiting(key, Box::new(waiting)));
+        if !changing.waiting.is_empty() {
+            let waiting = Box::new(changing.waiting);
+            cx.todo.push(Todo::ServeWaiting(key, waiting));
         }
     }
 
@@ -358,9 +352,9 @@ impl Directory {
         }
     }
 
-    /// Removes a channel that was deleted or whose slot moves to another node. The channel's calls are refused, its
-    /// pending messages are withdrawn, and its name becomes free. Its connections are closed with `reason`, a limited
-    /// number per turn. See codec/PROTOCOL.md, CHAN-5.
+    /// Removes a channel that was deleted or whose slot is moving to another node. Refuses the channel's calls,
+    /// withdraws its pending messages, and frees its name. Its connections are closed with `reason`, a limited number
+    /// per turn. See codec/PROTOCOL.md, CHAN-5.
     pub(crate) fn end_channel(&mut self, cx: &mut Context, key: ChannelKey, reason: EndReason) {
         let (refusal, change) = if reason == EndReason::ChannelDeleted {
             (absent(Check::ChannelDeleting), PollChange::Deleted)
@@ -395,9 +389,9 @@ fn not_durable(error: &StoreError) -> Refusal {
     Refusal::unavailable(check, message)
 }
 
-// How an alteration changes a channel's record.
+// The effect of an alteration on a channel's record.
 
-/// Returns the record after the alteration, or `None` if the alteration deletes the channel.
+/// Returns the altered record, or `None` if the alteration deletes the channel.
 fn altered(record: &Record, by: Alteration, cx: &mut Context) -> Result<Option<Record>, Refusal> {
     let mut next = record.clone();
     match by {
@@ -409,7 +403,10 @@ fn altered(record: &Record, by: Alteration, cx: &mut Context) -> Result<Option<R
         Alteration::Tag(tags) => {
             let mut all = next.tags.into_vec();
             for tag in tags {
-                set_tag(&mut all, tag);
+                match all.iter_mut().find(|old| old.key == tag.key) {
+                    Some(old) => old.value = tag.value,
+                    None => all.push(tag),
+                }
             }
             next.tags = all.into();
             if next.tags.len() > TAGS_MAX {
@@ -429,13 +426,6 @@ fn altered(record: &Record, by: Alteration, cx: &mut Context) -> Result<Option<R
         }
     }
     Ok(Some(next))
-}
-
-fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
-    match tags.iter_mut().find(|old| old.key == tag.key) {
-        Some(old) => old.value = tag.value,
-        None => tags.push(tag),
-    }
 }
 
 fn check_version(record: &Record, version: Option<&str>) -> Result<(), Refusal> {

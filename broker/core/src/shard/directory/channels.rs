@@ -4,7 +4,7 @@ use crate::catalog::SharedCatalog;
 use crate::channel::Live;
 use crate::channel::alexa_calls::CallKind;
 use crate::channel::endpoint_requests::EndpointRequests;
-use crate::channel::rates::Metered;
+use crate::channel::rates::{Metered, RateKey};
 use crate::channel::{Channel, Life, Route, Towards, unanswered::Unanswered};
 use crate::check::Check;
 use crate::id::{Account, ChannelKey, Identity, SessionKey, ShardId, Slot, TimerId};
@@ -16,7 +16,6 @@ use crate::settings::Settings;
 use crate::shard::calls::responses::{RATE_EXCEEDED, absence_unknown, absent};
 use crate::shard::context::Context;
 use crate::shard::directory::permissions::CallerRole;
-use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::todo::Todo;
 use crate::shard::{Directory, PageQuestion, Query, QueryKind};
 use crate::time::Now;
@@ -30,7 +29,7 @@ impl Directory {
         &self.settings
     }
 
-    /// Returns the catalog, which holds the records of all shards in the process.
+    /// Returns the catalog, which contains the records of all shards in the process.
     pub(crate) fn catalog(&self) -> &dyn SharedCatalog {
         &*self.catalog
     }
@@ -56,13 +55,13 @@ impl Directory {
         self.channels.get(key)
     }
 
-    /// Returns the live state of a channel, or `None` if the channel has none because it is idle.
+    /// Returns a channel's live state, or `None` if the channel is idle and has none.
     #[inline]
     pub(crate) fn live(&self, key: ChannelKey) -> Option<&Live> {
         self.channels.get(key)?.live()
     }
 
-    /// Returns the live state of a channel mutably, or `None` if the channel has none because it is idle.
+    /// Returns a mutable reference to a channel's live state, or `None` if the channel is idle and has none.
     pub(crate) fn live_mut(&mut self, key: ChannelKey) -> Option<&mut Live> {
         self.channels.get_mut(key)?.live_mut()
     }
@@ -76,8 +75,8 @@ impl Directory {
         self.channel(self.key_of(identity)?)
     }
 
-    /// Returns the channel whose ARN is exactly this one, including the creation time. A channel that is still being
-    /// created is not found.
+    /// Returns the channel with exactly this ARN, including the creation time. Does not find a channel that is still
+    /// being created.
     pub(crate) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let key = self.key_of(&Identity::of(arn))?;
         let found =
@@ -90,17 +89,12 @@ impl Directory {
         self.find(arn).filter(|key| self.is_active(*key))
     }
 
-    /// Returns the active channel with this name, if any.
-    pub(crate) fn named_active(&self, identity: &Identity) -> Option<ChannelKey> {
-        self.key_of(identity).filter(|key| self.is_active(*key))
-    }
-
-    fn is_active(&self, key: ChannelKey) -> bool {
+    pub(crate) fn is_active(&self, key: ChannelKey) -> bool {
         let channel = self.channel(key);
         channel.is_some_and(|channel| channel.state == Life::Active)
     }
 
-    /// Returns the channel to which a query refers, if it exists.
+    /// Returns the channel to which a query refers, if that channel exists.
     pub(crate) fn channel_of(&self, kind: &QueryKind) -> Option<ChannelKey> {
         match kind {
             QueryKind::Look(identity, None)
@@ -116,17 +110,14 @@ impl Directory {
         }
     }
 
-    /// Returns the error for a channel that does not exist or is not active. The error is the same in both cases. `arn`
-    /// is the ARN in the request, if there is one.
+    /// Returns the error for a channel that does not exist or is not active, which is the same in both cases. `arn` is
+    /// the ARN in the request, if any.
     ///
-    /// SDKs create a channel when they are told that it does not exist. If the channel may exist on another node, the
-    /// error therefore asks the client to try again.
+    /// SDKs create a channel when told that it does not exist. Therefore, if the channel may exist on another node, the
+    /// error asks the client to try again.
     pub(crate) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Refusal {
-        if !self
-            .slots
-            .as_deref()
-            .is_none_or(DirectorySlots::knows_absence)
-        {
+        let slots = self.slots.as_deref();
+        if slots.is_some_and(|slots| !slots.map.knows_absence()) {
             return absence_unknown();
         }
         let channel = self.named_channel(identity);
@@ -157,12 +148,12 @@ impl Directory {
         self.channels.len()
     }
 
-    /// Returns the number of channels that an account has on this shard, and the size of their records in bytes.
+    /// Returns an account's number of channels on this shard, and the total size of their records in bytes.
     pub(crate) fn held_by(&self, tenant: &str) -> Holding {
         self.holdings.of_tenant(tenant)
     }
 
-    /// Returns the `region:account:` prefixes of the accounts that have channels on this shard, sorted.
+    /// Returns the `region:account:` prefixes of all accounts with channels on this shard, sorted.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.holdings.tenants()
     }
@@ -171,16 +162,8 @@ impl Directory {
         self.holdings.bytes()
     }
 
-    /// Returns the total size of all records of the process and the limit on it, if the limit has been exceeded since
-    /// the last call.
-    pub(crate) fn record_bytes_exceeded(&mut self) -> Option<(u64, usize)> {
-        let most = self.settings.limits.record_bytes_total;
-        let exceeded = self.catalog.ask(|catalog| catalog.holdings.exceeded(most));
-        Some((exceeded?, most))
-    }
-
-    /// Counts a call against the rate limit of its channel, and against the caller's share of that limit. Returns the
-    /// refusal if either limit is exceeded. Calls to a channel that does not exist are not limited.
+    /// Counts a call towards its channel's rate limit and the caller's share of it. Returns the refusal if either is
+    /// exceeded. Calls to a channel that does not exist are not limited.
     pub(crate) fn over_rate(&mut self, cx: &mut Context, query: &Query) -> Option<Refusal> {
         let what = query.metered();
         what.rate(&self.settings.quotas)?;
@@ -195,7 +178,8 @@ impl Directory {
             (_, what) => what,
         };
         let channel = self.channels.get_mut(key)?;
-        if channel.count(what, role.caller(), &self.settings.quotas, cx.at.now) {
+        let caller = role.caller();
+        if channel.count(RateKey { what, caller }, &self.settings.quotas, cx.at.now) {
             cx.todo.push(Todo::Arm(key));
             return None;
         }
@@ -207,13 +191,13 @@ impl Directory {
         Some(Refusal::limited(check, RATE_EXCEEDED))
     }
 
-    /// Returns the recent requests for a channel's endpoint, grouped by caller.
+    /// Returns the recent requests for a channel's endpoint, by caller.
     pub(crate) fn endpoint_requests(&mut self, key: ChannelKey) -> Option<&mut EndpointRequests> {
         let channel = self.channels.get_mut(key);
         channel.map(|channel| &mut **channel.endpoint_requests.get_or_insert_default())
     }
 
-    /// Returns the timer of a channel and the next deadline for which to arm it.
+    /// Returns a channel's timer and the next deadline for which to arm it.
     pub(crate) fn timer_of(
         &mut self,
         key: ChannelKey,
@@ -224,7 +208,7 @@ impl Directory {
         Some((&mut channel.timer, next))
     }
 
-    /// Calls `each` with the timer and next deadline of every channel.
+    /// Calls `each` with every channel's timer and next deadline.
     #[cfg(feature = "testing")]
     pub(crate) fn each_timer(&mut self, now: Now, mut each: impl FnMut(&TimerId, Option<Now>)) {
         for number in 0..self.channels.slots() {
@@ -237,8 +221,8 @@ impl Directory {
 }
 
 impl Directory {
-    /// Inserts a record into the tables. The name must be free, and the catalog must already count the record. Returns
-    /// `None` if the table is full; the record is then no longer counted.
+    /// Inserts a record into the tables. The name must be free, and the catalog must already count the record. If the
+    /// table is full, returns `None`, and the catalog no longer counts the record.
     pub(crate) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let (whose, bytes) = (Identity::of(&record.arn), record.bytes());
         let Some((name, key)) = self.put(record, state) else {
@@ -283,14 +267,14 @@ impl Directory {
         self.publish(key);
     }
 
-    /// Replaces a channel's record. From then on, only the bytes of the new record are counted.
+    /// Replaces a channel's record. From then on, only the new record's bytes are counted.
     pub(crate) fn replace_record(&mut self, key: ChannelKey, next: Record) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
         let (before, after) = (channel.record.bytes(), next.bytes());
         channel.record = Arc::new(next);
-        // The record is also the map's key, so the entry must be replaced.
+        // The map's key contains the record, so the entry must be replaced.
         let name = NamedRecord(Arc::clone(&channel.record));
         self.names.remove(&name);
         self.names.insert(name, key);
@@ -299,12 +283,13 @@ impl Directory {
         self.recount(key, before.max(after), after);
     }
 
-    /// Returns when [`Self::rewatch_step`] is due: immediately if there are channels left to look up, otherwise never.
+    /// Returns when [`Self::rewatch_step`] is due: immediately if there are channels left to look up, and otherwise
+    /// never.
     pub(crate) fn rewatch_due(&self) -> Option<Now> {
         self.rewatch.map(|_| Now(0))
     }
 
-    /// Looks up the hooks of the next batch of channels. Needed after the configured hooks have changed.
+    /// Looks up the hooks of the next batch of channels, after the configured hooks have changed.
     pub(crate) fn rewatch_step(&mut self) {
         let Some(from) = self.rewatch else { return };
         let to = self.channels.slots().min(from + REWATCHED_PER_TURN);
@@ -316,8 +301,8 @@ impl Directory {
         self.rewatch = (to < self.channels.slots()).then_some(to);
     }
 
-    /// Looks up the hooks that watch a channel. Needed after the channel's record or the configured hooks have changed.
-    /// A hook that no longer watches the channel receives a last report.
+    /// Looks up the hooks that watch a channel, after its record or the configured hooks have changed. A hook that no
+    /// longer watches the channel receives one last report.
     fn watch_again(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -337,14 +322,7 @@ impl Directory {
         }
     }
 
-    /// Adds the additional bytes of a channel's future record to the account's holdings on this shard. The catalog
-    /// already counts them.
-    pub(crate) fn reserve_record(&mut self, next: &Record, before: usize) {
-        let identity = Identity::of(&next.arn);
-        (self.holdings).change(identity.tenant(), before, next.bytes());
-    }
-
-    /// Releases the bytes that were reserved for a new record, because the record will not be used.
+    /// Releases the bytes reserved for a new record that will not be used.
     pub(crate) fn not_replaced(&mut self, key: ChannelKey, next: &Record) {
         if let Some(channel) = self.channels.get(key) {
             let own = channel.record.bytes();
@@ -352,7 +330,7 @@ impl Directory {
         }
     }
 
-    /// Changes the size of a channel's record from `before` to `after`, both on this shard and in the catalog.
+    /// Updates the counted size of a channel's record from `before` to `after`, both on this shard and in the catalog.
     fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
         let channel = self.channels.get(key).filter(|_| before != after);
         if let Some(channel) = channel {
@@ -363,8 +341,8 @@ impl Directory {
         }
     }
 
-    /// Removes a channel from all tables. Its name becomes free, and its pending messages are withdrawn. Its account
-    /// and name remain available until its connections have closed.
+    /// Removes a channel from all tables, which frees its name and withdraws its pending messages. Its account and name
+    /// remain available until its connections have closed.
     pub(crate) fn remove_channel(&mut self, cx: &mut Context, key: ChannelKey) -> Option<Channel> {
         let channel = self.channels.remove(key)?;
         self.parted(key, &channel);
@@ -391,11 +369,10 @@ impl Directory {
 
 impl Directory {
     /// Reports to watchers that a channel that is being removed has no clients. Reports nothing if the channel moves
-    /// with its slot, since the next owner of the slot reports the presence.
+    /// with its slot, because the slot's next owner reports the presence.
     fn parted(&mut self, key: ChannelKey, channel: &Channel) {
         let had_anybody = channel.live().is_some() || channel.connections > 0;
-        // An earlier report that nobody is connected may still be unsent. Watchers may therefore believe that somebody
-        // is connected.
+        // An earlier report that nobody is connected may still be unsent, so watchers may believe that somebody is.
         let is_untold = self.news.is_untold(key);
         if (had_anybody || is_untold) && self.news.is_watched(channel.hooks) {
             let last = Presence::nobody(&channel.record, channel.hooks, PresenceCause::Deleted);
@@ -413,8 +390,8 @@ impl Directory {
         }
     }
 
-    /// Returns the presence epoch of a channel, and its slot if slots can move between nodes. Returns `None` if the
-    /// slot is not on this shard.
+    /// Returns a channel's presence epoch, and its slot if slots can move between nodes. Returns `None` if the slot is
+    /// not on this shard.
     pub(crate) fn presence_epoch(&self, identity: &Identity) -> Option<(Option<Slot>, u64)> {
         match &self.slots {
             None => Some((None, self.epoch)),
@@ -423,23 +400,23 @@ impl Directory {
     }
 }
 
-/// How a channel accepted a message.
+/// The result of accepting a message on a channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    /// The message's position among the messages that the channel has accepted.
+    /// The message's position in the channel's order of acceptance.
     pub(crate) order: u64,
     /// When the message expires.
     pub(crate) expires: Now,
     pub(crate) route: Route,
-    /// Whether other messages were held back because of an offer that this message answers or replaces. They can now be
-    /// delivered.
+    /// Whether other messages were held back because of an offer that this message answers or replaces. These can now
+    /// be delivered.
     pub(crate) releases: bool,
     /// See [`crate::session::outbox::DeliveryMark`].
     pub(crate) follows: bool,
 }
 
 impl Directory {
-    /// Accepts a message from a member of a channel. The sender is the viewer `viewer`, or the master if `viewer` is
+    /// Accepts a message from a member of a channel: from the viewer `viewer`, or from the master if `viewer` is
     /// `None`. Returns `None` if the channel no longer exists. See [`crate::shard::road`].
     #[inline(always)]
     pub(crate) fn accept(
@@ -458,14 +435,14 @@ impl Directory {
             None => (Role::Master, recipient),
             Some(id) => (Role::Viewer, id),
         };
-        // The route must be determined first. A newer offer is routed behind messages held back because of the older
+        // The route must be determined first: a newer offer is routed behind messages held back because of the older
         // offer, even if that offer has since ended.
         let mut route = live.route(role, action, viewer);
         if route == Route::Keep(Towards::Viewer)
             && action != Action::SdpOffer
             && live.members.viewer(viewer).is_none()
         {
-            // A viewer may use the same client id as an Alexa call did, so an answer may be meant for that viewer. No
+            // A viewer may use the same client id that an Alexa call used, so an answer may be for that viewer. No
             // viewer has a player's id.
             let ended = self.waits.ended_kind(key, viewer, now);
             if ended == Some(CallKind::Player) || ended.is_some() && action == Action::IceCandidate
@@ -494,14 +471,14 @@ impl Directory {
         })
     }
 
-    /// Returns the next position in a channel's order of acceptance. Used for messages transferred from another node.
+    /// Returns the next position in a channel's order of acceptance. Used for messages that another node transferred.
     pub(crate) fn next_order(&mut self, key: ChannelKey) -> Option<u64> {
         let channel = self.channels.get_mut(key)?;
         Some(channel.wake().next_order())
     }
 }
 
-/// Returns a channel's status as clients see it, or `None` while the channel is being created.
+/// Returns a channel's status from the clients' point of view, or `None` while the channel is being created.
 pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
@@ -510,10 +487,10 @@ pub(crate) fn status(channel: &Channel) -> Option<ChannelStatus> {
     }
 }
 
-// Pages of channel names.
+// Paging through channel names.
 
 impl Directory {
-    /// Returns a page of the channels of all shards, and whether more channels follow.
+    /// Returns a page of all shards' channels, and whether more channels follow.
     pub(crate) fn page(&mut self, question: &PageQuestion) -> (Vec<ListedChannel>, bool) {
         let PageQuestion {
             prefix,

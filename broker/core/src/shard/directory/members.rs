@@ -1,45 +1,35 @@
-//! The members of channels: how connections obtain, keep and give up the slots of a channel. A channel has one slot for
-//! the master and one for each viewer. See invariant 3 of `ARCHITECTURE.md`.
+//! Channel members: how connections take, keep and release the slots of a channel. A channel has one slot for the
+//! master and one for each viewer. See invariant 3 of `ARCHITECTURE.md`.
 
-use crate::channel::members::{Joined, Leaver, Members, Slot, TableFull};
-use crate::channel::rates::Metered;
+use crate::channel::members::{Joined, Leaver, Members, TableFull};
+use crate::channel::rates::{Metered, RateKey};
 use crate::channel::{Channel, Towards};
-use crate::id::{Account, CallerId, ChannelKey, SessionKey};
+use crate::id::{Account, CallerId, ChannelKey, Role, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::{BRIEF_MS, CLOSED_VIEWER_MS, DISPLACED_CHANNELS_MAX};
 use crate::presence::{Change, PresenceCause};
+use crate::shard::calls::responses::{RATE_EXCEEDED, absent};
 use crate::shard::directory::Directory;
 use crate::shard::directory::waiting_callers::PollChange;
-use crate::shard::todo::{Left, Membership, slot_of};
-use crate::time::Now;
+use crate::shard::todo::{Left, Membership};
+use crate::{check::Check, refusal::Refusal, time::Now};
 
-/// The reason why a connection is not given a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoSlot {
-    /// The channel no longer exists.
-    Gone,
-    /// The rate limit of the channel, or the caller's share of it, is exceeded.
-    Rate,
-    /// The channel already has the maximum number of viewers.
-    Full,
-}
-
-/// A connection's request for a slot of a channel.
+/// A connection's request for a channel slot.
 pub(crate) struct SlotRequest {
     pub channel: ChannelKey,
     pub session: SessionKey,
-    /// The slot that the connection requests.
-    pub slot: Slot,
+    /// The requested slot.
+    pub slot: Role,
     /// The caller whose share of the channel's rate limit is charged, if any.
     pub caller: Option<CallerId>,
-    /// The viewer to evict if the channel has reached its maximum number of viewers.
+    /// The viewer to evict if the channel already has the maximum number of viewers.
     pub payer: Option<SessionKey>,
 }
 
 impl Directory {
-    /// Returns all viewers of a channel if the channel is full and `slot` is not among their slots. One of them can
-    /// then be evicted.
-    pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Slot) -> Option<Vec<SessionKey>> {
+    /// Returns all viewers of a channel if it is full and `slot` is not the slot of one of them. In that case, one
+    /// viewer can be evicted.
+    pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Role) -> Option<Vec<SessionKey>> {
         let most = self.settings.limits.viewers_per_channel;
         let members = &self.channel(key)?.live()?.members;
         let may_pay = !self.settings.strict() && members.is_full_for(slot, most);
@@ -50,33 +40,30 @@ impl Directory {
     /// permit this. If the connection is refused, nothing is charged.
     ///
     /// # Errors
-    /// Fails as described in [`NoSlot`].
-    pub(crate) fn take_slot(&mut self, request: SlotRequest, now: Now) -> Result<Joined, NoSlot> {
-        let settings = &self.settings;
-        let SlotRequest {
-            channel: key,
-            session,
-            slot,
-            caller,
-            payer,
-        } = request;
+    /// Returns the refusal if the channel is gone or full, or if a rate limit is exceeded.
+    pub(crate) fn take_slot(&mut self, request: SlotRequest, now: Now) -> Result<Joined, Refusal> {
+        let (settings, key) = (&self.settings, request.channel);
         let Some(channel) = self.channels.get_mut(key) else {
-            return Err(NoSlot::Gone);
+            return Err(absent(Check::ChannelAbsent));
         };
-        let what = match slot {
-            Slot::Master => Metered::ConnectAsMaster,
-            Slot::Viewer(_) => Metered::ConnectAsViewer,
+        let what = match request.slot {
+            Role::Master => Metered::ConnectAsMaster,
+            Role::Viewer(_) => Metered::ConnectAsViewer,
         };
-        let caller = caller.filter(|_| !settings.strict());
-        if !channel.may(what, caller, &settings.quotas, now) {
-            return Err(NoSlot::Rate);
+        let caller = request.caller.filter(|_| !settings.strict());
+        let key_of_rate = RateKey { what, caller };
+        if !channel.may(key_of_rate, &settings.quotas, now) {
+            return Err(Refusal::limited(Check::RateConnect, RATE_EXCEEDED));
         }
-        let viewers_max = settings.limits.viewers_per_channel + usize::from(payer.is_some());
+        let more = usize::from(request.payer.is_some());
+        let bounds = (settings.limits.viewers_per_channel + more, &self.hasher);
         let members = &mut channel.wake().members;
-        let joined = members
-            .join(slot, session, (viewers_max, &self.hasher), now)
-            .map_err(|TableFull| NoSlot::Full)?;
-        channel.count(what, caller, &settings.quotas, now);
+        let joined = members.join(request.slot, request.session, bounds, now);
+        let joined = joined.map_err(|TableFull| {
+            let message = "The channel has reached its limit of viewers.";
+            Refusal::limited(Check::ViewersFull, message)
+        })?;
+        channel.count(key_of_rate, &settings.quotas, now);
         channel.connections += 1;
         if joined.superseded.is_some() && self.displaced.len() < DISPLACED_CHANNELS_MAX {
             self.displaced.insert(key);
@@ -87,10 +74,10 @@ impl Directory {
     /// Frees the slot of a connection that has left its channel. Returns the connection that regains the slot, if any.
     pub(crate) fn leave_slot(&mut self, left: &Left, now: Now) -> Option<SessionKey> {
         let end = left.end.as_ref()?;
-        let (key, slot) = (left.member.channel, &slot_of(&left.member.role));
+        let (key, slot) = (left.member.channel, &left.member.role);
         let leaver = Leaver {
             session: left.member.session,
-            // After an eviction, the slot stays free: no earlier connection regains it.
+            // After an eviction, the slot stays free. No earlier connection regains it.
             brief: !end.heard
                 && now.since(end.opened) <= BRIEF_MS
                 && end.reason != EndReason::MadeRoom,
@@ -101,7 +88,7 @@ impl Directory {
         let live = channel.live_mut()?;
         let had = live.members.of(slot);
         let returning = live.members.leave(slot, leaver, left.from);
-        if let Slot::Viewer(id) = slot
+        if let Role::Viewer(id) = slot
             && had == Some(leaver.session)
         {
             let closed = end.reason == EndReason::PeerClosed && !self.settings.strict();
@@ -109,25 +96,25 @@ impl Directory {
             (live.pending).set_closed(Towards::Master, id, until);
         }
         self.change_offers(key, |offers| match slot {
-            Slot::Master => offers.take_from(leaver.session),
-            Slot::Viewer(_) if end.reason == EndReason::PeerClosed => {
+            Role::Master => offers.take_from(leaver.session),
+            Role::Viewer(_) if end.reason == EndReason::PeerClosed => {
                 offers.end_of(leaver.session);
             }
-            Slot::Viewer(_) => {}
+            Role::Viewer(_) => {}
         });
         if is_watched && had == Some(leaver.session) {
             let cause = match (slot, returning) {
-                (Slot::Master, None) => PresenceCause::MasterLeft,
-                (Slot::Master, Some(_)) => PresenceCause::MasterReplaced,
-                (Slot::Viewer(_), None) => PresenceCause::ViewerLeft,
-                (Slot::Viewer(_), Some(_)) => PresenceCause::ViewerJoined,
+                (Role::Master, None) => PresenceCause::MasterLeft,
+                (Role::Master, Some(_)) => PresenceCause::MasterReplaced,
+                (Role::Viewer(_), None) => PresenceCause::ViewerLeft,
+                (Role::Viewer(_), Some(_)) => PresenceCause::ViewerJoined,
             };
             self.news.changed(key, (cause, Some(end.reason.into())));
         }
         returning
     }
 
-    /// Returns the channels that still have open superseded connections. Removes all other channels from the list.
+    /// Returns the channels on which superseded connections are still open. Removes all other channels from the list.
     pub(crate) fn displaced(&mut self) -> impl Iterator<Item = &Channel> {
         let channels = &self.channels;
         let live = |key: &ChannelKey| channels.get(*key).and_then(Channel::live);
@@ -136,21 +123,21 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// Keeps a slot reserved for a connection that has been sent part of a message. The reservation ends when the rest
-    /// has been sent, or at `until`.
+    /// Reserves a slot for a connection that has been sent part of a message, until the rest has been sent or until
+    /// `until`, whichever is earlier.
     pub(crate) fn hold_slot(&mut self, by: &Membership, until: Now) {
         if let Some(channel) = self.channels.get_mut(by.channel) {
             let members = &mut channel.wake().members;
-            members.hold(slot_of(&by.role), by.session, until);
+            members.hold(by.role.clone(), by.session, until);
         }
     }
 
-    /// Returns the members of a channel, mutably; `None` if the channel is idle.
+    /// Returns a mutable reference to a channel's members, or `None` if the channel is idle.
     pub(crate) fn members_mut(&mut self, key: ChannelKey) -> Option<&mut Members> {
         Some(&mut self.channels.get_mut(key)?.live_mut()?.members)
     }
 
-    /// Returns the connections of a channel, including superseded ones.
+    /// Returns a channel's connections, including superseded ones.
     pub(crate) fn members(&self, key: ChannelKey) -> Vec<SessionKey> {
         let live = self.live(key);
         live.map_or_else(Vec::new, |live| live.members.all())
@@ -164,8 +151,8 @@ impl Directory {
         self.rest(key);
     }
 
-    /// Returns the account and the name of a channel that was removed before this connection closed. Forgets them when
-    /// the last connection of the channel closes.
+    /// Returns the account and name of a channel that was removed before this connection closed. Drops them when the
+    /// channel's last connection closes.
     pub(crate) fn former_channel(&mut self, channel: ChannelKey) -> Option<(Account, Box<str>)> {
         let (account, name, connections) = self.former.get_mut(&channel)?;
         let former = (*account, name.clone());
@@ -176,7 +163,7 @@ impl Directory {
         Some(former)
     }
 
-    /// Records a change to a channel, and reports it to the channel's watchers.
+    /// Records a change to a channel, and reports it to the watchers of the channel.
     pub(crate) fn changed(&mut self, key: ChannelKey, change: Change) {
         self.polls.note(key, PollChange::State);
         let channel = self.channel(key);
@@ -185,8 +172,8 @@ impl Directory {
         }
     }
 
-    /// Returns the minimum expiry of messages that are pending for a master, if the master is woken at `now`. Returns 0
-    /// if no hook wakes the master of this channel.
+    /// Returns the earliest time at which messages pending for a master may expire if the master is woken at `now`.
+    /// Returns 0 if no hook can wake this channel's master.
     pub(crate) fn wake_expiry(&self, key: ChannelKey, now: Now) -> Now {
         let channel = self.channel(key);
         let wakes = channel.is_some_and(|channel| channel.hooks & self.waking != 0);
@@ -197,7 +184,7 @@ impl Directory {
         }
     }
 
-    /// Frees the live state of a channel if the channel is idle.
+    /// Frees a channel's live state if the channel is idle.
     pub(crate) fn rest(&mut self, key: ChannelKey) {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();

@@ -17,16 +17,16 @@ use codec::signal::Action;
 use std::collections::VecDeque;
 
 impl Directory {
-    /// Returns the bytes of pending messages per account and channel.
+    /// Returns the pending-message bytes per account and channel.
     pub(crate) fn queued(&self) -> &Shares {
         &self.kept.shares
     }
 
-    /// Stores a message as pending, if there is room. Messages that the new one overwrites or evicts are dropped. The
-    /// caller must count the new message in the gauge of pending messages, before or after this call.
+    /// Stores a message as pending, if there is room. Drops messages that the new one overwrites or evicts. The caller
+    /// must count the new message in the pending-messages gauge, before or after this call.
     ///
     /// # Errors
-    /// Returns [`Full`] if the channel is full, or if the shard is full and the channel already has its share.
+    /// Returns [`Full`] if the channel is full, or if the shard is full and the channel has used up its share.
     pub(crate) fn store(
         &mut self,
         cx: &mut Context,
@@ -76,8 +76,8 @@ impl Directory {
         kept.map(|_| ())
     }
 
-    /// Stores messages that were taken back from an outbox. They precede all pending messages that are newer. If
-    /// messages for `name` are already pending, the caller recorded with them does not change.
+    /// Stores messages that were taken back from an outbox, ahead of all newer pending messages. If messages for `name`
+    /// are already pending, keeps the caller recorded with them.
     pub(crate) fn put_back(
         &mut self,
         cx: &mut Context,
@@ -113,9 +113,9 @@ impl Directory {
         }
     }
 
-    /// Returns whether to tell a channel's watchers that a message is waiting for an absent master. This is so for
-    /// offers and for the first message of a viewer. If a hook can wake the master, extends the message's lifetime to
-    /// the configured minimum.
+    /// Returns whether to tell a channel's watchers that a message is waiting for an absent master: they are told about
+    /// offers, and about a viewer's first message. If a hook can wake the master, extends the message's lifetime to the
+    /// configured minimum.
     pub(crate) fn begins_to_wait(
         &self,
         key: ChannelKey,
@@ -138,16 +138,16 @@ impl Directory {
         message.action == Action::SdpOffer || waiting.all(|kept| **kept.viewer != *viewer)
     }
 
-    /// Drops a channel's pending messages that have expired.
+    /// Drops a channel's expired pending messages.
     pub(crate) fn expire_kept(&mut self, cx: &mut Context, key: ChannelKey) {
         let now = cx.at.now;
         let is_over = |_: Towards, _: &str, message: &Message| message.expires <= now;
         self.drop_over(cx, key, is_over, Lost::Expired);
     }
 
-    /// Drops the pending messages of a viewer that are older than its offer at position `order`, which the master has
-    /// received. If the offer is repeated, messages that return because their confirmation came too late must not
-    /// follow it.
+    /// Drops a viewer's pending messages that are older than its offer at position `order`, which the master has
+    /// received. Messages that were taken back because their confirmation arrived too late must not follow the offer if
+    /// it is repeated.
     pub(crate) fn drop_older(&mut self, cx: &mut Context, key: ChannelKey, id: &str, order: u64) {
         let is_older = |towards: Towards, viewer: &str, message: &Message| {
             towards == Towards::Master && *viewer == *id && message.order < order
@@ -173,8 +173,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Drops the pending messages of viewers whose connections have closed, if the same caller has connected another
-    /// viewer since. Otherwise, a user who reloads a page ten times would leave ten stale offers for the camera.
+    /// Drops the pending messages of viewers whose connections have closed, if the same caller has since connected
+    /// another viewer. Otherwise, a user who reloads a page ten times would leave ten stale offers for the camera.
     pub(crate) fn drop_closed(&mut self, cx: &mut Context, key: ChannelKey, sockets: &Sockets) {
         let Some(live) = self.live_mut(key) else {
             return;
@@ -198,8 +198,8 @@ impl Directory {
         self.kept_changed(cx, key, before);
     }
 
-    /// Takes the pending messages for a member of a channel, oldest first. Messages for a master are grouped, and each
-    /// group has a position relative to the pending calls. Expired messages are dropped.
+    /// Takes the pending messages for a channel member, oldest first, and drops expired ones. Messages for a master are
+    /// grouped, and each group has a position relative to the pending calls.
     pub(crate) fn take_kept(&mut self, cx: &mut Context, to: &Membership) -> Vec<KeptGroup> {
         let key = to.channel;
         self.expire_kept(cx, key);
@@ -241,7 +241,7 @@ impl Directory {
         cx.telemetry.count_kept_bytes(before, after);
     }
 
-    /// Withdraws the pending messages of a channel that has been removed from the table.
+    /// Withdraws the pending messages of a channel that was removed from the table.
     pub(crate) fn kept_withdrawn(&mut self, cx: &mut Context, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
@@ -255,8 +255,8 @@ impl Directory {
         cx.telemetry.count_kept_bytes(bytes, 0);
     }
 
-    /// Modifies the unanswered offers of a channel with `change`. Then, while their total size exceeds the limit, a
-    /// channel of the account with the most bytes drops its oldest offer.
+    /// Applies `change` to a channel's unanswered offers. Then, while the total size of all offers exceeds its limit,
+    /// makes a channel of the account with the most bytes drop its oldest offer.
     pub(crate) fn offers_change(&mut self, key: ChannelKey, change: impl FnOnce(&mut Unanswered)) {
         self.change_offers(key, change);
         while let Some(payer) = self.offers.payer() {
@@ -266,7 +266,7 @@ impl Directory {
         }
     }
 
-    /// Modifies the unanswered offers of a channel with `change`, but does not enforce the limit on their total size.
+    /// Applies `change` to a channel's unanswered offers without enforcing the limit on the total size of all offers.
     /// Returns `None` if the channel is idle.
     pub(crate) fn change_offers<T>(
         &mut self,
@@ -283,7 +283,7 @@ impl Directory {
         Some(changed)
     }
 
-    /// Withdraws all pending messages of a channel.
+    /// Withdraws all of a channel's pending messages.
     pub(crate) fn withdraw(&mut self, cx: &mut Context, key: ChannelKey) {
         self.change_offers(key, |offers| while offers.evict() {});
         let Some(channel) = self.channels.get_mut(key) else {
@@ -303,7 +303,7 @@ impl Directory {
 
     /// Makes room on the shard for `more` bytes of a channel by evicting messages of larger channels or accounts.
     /// Returns `false` if there is no room and no channel or account is larger. Each iteration evicts one message, so
-    /// the number of iterations is bounded by the ratio of the largest to the smallest message size.
+    /// the ratio of the largest to the smallest message size bounds the number of iterations.
     fn make_room(&mut self, cx: &mut Context, key: ChannelKey, more: usize) -> bool {
         let most = self.kept.most as u64;
         while cx.telemetry.pending_bytes() + more as u64 > most {
@@ -345,22 +345,21 @@ impl Directory {
 /// acceptance.
 pub(crate) type KeptGroup = (u64, VecDeque<Message>);
 
-/// Why a pending message is dropped.
+/// Why a pending message was dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lost {
     /// Overwritten by a newer message.
     Overwritten,
     /// Expired before its recipient connected.
     Expired,
-    /// Evicted to make room for a message of another channel or viewer.
+    /// Evicted to make room for another channel's or viewer's message.
     Evicted,
-    /// Withdrawn because the viewer that sent it closed its connection, and another viewer of the same caller has
-    /// connected.
+    /// Withdrawn because the viewer that sent it has closed its connection, and the same caller has connected another
+    /// viewer.
     Withdrawn,
 }
 
-/// Counts and records that a pending message was dropped. `viewer` is the viewer that sent the message or was to
-/// receive it.
+/// Counts and records a dropped pending message. `viewer` is the viewer that sent it or was to receive it.
 fn drop_kept(
     cx: &mut Context,
     (channel, towards, viewer): (ChannelKey, Towards, &str),

@@ -19,9 +19,9 @@ use codec::signal::Role;
 
 impl Directory {
     /// Refuses a call if the caller is not authorized or must not see the channel. Returns `None` if the call is
-    /// permitted. If the call identifies its channel by name, the shard that owns the channel authorizes it instead
-    /// ([`Directory::forbids_named`]). If the call contains an ARN and the caller's policies test tags of the channel,
-    /// that shard checks the call again ([`Directory::forbids_tagged`]).
+    /// permitted. A call that identifies its channel by name is instead authorized by the shard that owns the channel
+    /// ([`Directory::forbids_named`]). That shard also rechecks a call with an ARN if the caller's policies test the
+    /// channel's tags ([`Directory::forbids_tagged`]).
     pub(crate) fn forbids(&self, cx: &mut Context, by: &Caller, call: &Call) -> Option<Refusal> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
@@ -54,8 +54,8 @@ impl Directory {
         denial(cx, by, operation.denied(), &question)
     }
 
-    /// Refuses a call that identifies its channel by name, if the caller's policies deny it. The resource is the
-    /// channel's ARN, or an ARN without a creation time if the channel does not exist.
+    /// Refuses a call that identifies its channel by name if the caller's policies deny it. The policies are evaluated
+    /// for the channel's ARN or, if the channel does not exist, for an ARN without a creation time.
     pub(crate) fn forbids_named(
         &self,
         cx: &mut Context,
@@ -78,8 +78,8 @@ impl Directory {
         denial(cx, caller, denied, &question)
     }
 
-    /// Refuses a call that identifies its channel by ARN, if the caller's policies deny it because of the channel's
-    /// tags. A channel that does not exist counts as one without tags.
+    /// Refuses a call that identifies its channel by ARN if the caller's policies deny it because of the channel's
+    /// tags. A channel that does not exist is treated as one without tags.
     pub(crate) fn forbids_tagged(&self, cx: &mut Context, query: &Query) -> Option<Refusal> {
         let caller = query.caller.as_ref();
         let caller = caller.filter(|caller| caller.reads(KeyName::ResourceTag))?;
@@ -87,7 +87,11 @@ impl Directory {
             QueryKind::Look(_, Some(arn)) | QueryKind::Offer { arn: Some(arn), .. } => {
                 (arn, RequestTags::None)
             }
-            QueryKind::Change(arn, alteration) => (arn, tags_of_alteration(alteration)),
+            QueryKind::Change(arn, Alteration::Tag(tags)) => (arn, RequestTags::Set(tags)),
+            QueryKind::Change(arn, Alteration::Untag(keys)) => (arn, RequestTags::Removed(keys)),
+            QueryKind::Change(arn, Alteration::Update(..) | Alteration::Delete(_)) => {
+                (arn, RequestTags::None)
+            }
             QueryKind::Look(_, None)
             | QueryKind::Offer { arn: None, .. }
             | QueryKind::Create(..) => return None,
@@ -101,8 +105,8 @@ impl Directory {
         denial(cx, caller, query.operation.denied(), &question)
     }
 
-    /// Refuses an upgrade that the caller's policies deny. The policies are evaluated here only if they test the
-    /// channel's tags, or if the role of the connection was determined by this shard.
+    /// Refuses an upgrade that the caller's policies deny. Evaluates the policies only if they test the channel's tags,
+    /// or if this shard determined the connection's role.
     pub(crate) fn forbids_upgrade(&self, cx: &mut Context, upgrade: &Admission) -> Option<Refusal> {
         let (caller, client_id) = (&upgrade.caller, upgrade.client_id.as_deref());
         if !caller.reads(KeyName::ResourceTag) && upgrade.role_by != RoleBy::LastRequest {
@@ -118,7 +122,7 @@ impl Directory {
         denial_of(upgrade, &ruling)
     }
 
-    /// Records that a caller requested the endpoint of a channel, if the channel exists.
+    /// Records that a caller requested a channel's endpoint, if the channel exists.
     pub(crate) fn note_endpoint(
         &mut self,
         cx: &mut Context,
@@ -152,8 +156,7 @@ impl Directory {
         }
     }
 
-    /// Returns whether to refuse an upgrade that has no client id, because the caller last requested an endpoint for
-    /// viewers.
+    /// Returns whether to refuse an upgrade without a client id because its caller last requested a viewer endpoint.
     pub(crate) fn lacks_client_id(&mut self, sockets: &Sockets, admission: &Admission) -> bool {
         if !admission.may_lack_client_id() {
             return false;
@@ -168,9 +171,8 @@ impl Directory {
         })
     }
 
-    /// Completes an upgrade with facts that only the shard that owns the channel knows. These are the role, if it
-    /// depends on the endpoint that the caller last requested, and the client's program, if the upgrade does not name
-    /// one.
+    /// Fills in the parts of an upgrade that only the shard that owns the channel knows: the role, if it depends on the
+    /// endpoint that the caller last requested, and the client's program, if the upgrade does not name one.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
         let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());
@@ -192,7 +194,7 @@ impl Directory {
         CallerId::of_hash(identity.map_or(0, |identity| self.hasher.hash_one(identity)))
     }
 
-    /// Returns a channel's tags; empty if this shard does not have the channel.
+    /// Returns a channel's tags, or no tags if this shard does not have the channel.
     fn tags(&self, arn: &ChannelArn) -> &[Tag] {
         let channel = self.find(arn).and_then(|key| self.channel(key));
         channel.map_or(&[], |channel| &channel.record.tags)
@@ -204,10 +206,10 @@ impl Directory {
     }
 }
 
-/// How a caller is counted when all callers of a channel share a limit.
+/// How a caller is counted for a limit that all callers of a channel share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallerRole {
-    /// The caller was not identified by a signature. All such callers are counted together.
+    /// The caller is not identified by a signature. All such callers are counted together.
     Anyone,
     /// The caller may connect as the channel's master, and is counted as such.
     Master,
@@ -226,8 +228,8 @@ impl CallerRole {
 }
 
 impl Directory {
-    /// Returns a caller's role on this channel. The role depends on what the caller's key permits, not on the
-    /// parameters of the request. Masters that use the C SDK send a ClientId just like viewers.
+    /// Returns a caller's role on this channel. It depends on what the caller's key permits rather than on the
+    /// request's parameters, because masters that use the C SDK send a ClientId just like viewers.
     pub(crate) fn role(&self, cx: &mut Context, caller: &Caller, arn: &ChannelArn) -> CallerRole {
         if caller.identity().is_none() {
             return CallerRole::Anyone;
@@ -245,7 +247,7 @@ impl Directory {
     }
 }
 
-/// Returns the client id given in a call, for the evaluation of policies.
+/// Returns the client id specified in a call, for evaluating policies.
 pub(crate) fn named_client_id(call: &Call) -> Option<&str> {
     let Call::Ice(ice) = call else {
         return None;
@@ -265,14 +267,6 @@ fn tags_of_call(call: &Call) -> RequestTags<'_> {
     }
 }
 
-fn tags_of_alteration(alteration: &Alteration) -> RequestTags<'_> {
-    match alteration {
-        Alteration::Tag(tags) => RequestTags::Set(tags),
-        Alteration::Untag(keys) => RequestTags::Removed(keys),
-        Alteration::Update(..) | Alteration::Delete(_) => RequestTags::None,
-    }
-}
-
 fn denial(
     cx: &mut Context,
     caller: &Caller,
@@ -287,8 +281,8 @@ fn denial(
     Some(refusal.by_policy(caller.ground_of(&ruling)))
 }
 
-/// Returns the resource name of a channel or stream that does not exist yet. Its form is `channel/NAME/*`, which
-/// policies can match.
+/// Returns the resource name of a channel or stream that does not exist yet: `channel/NAME/*`, which policies can
+/// match.
 fn unborn(identity: &Identity, what: &str) -> String {
     let (region, account, name) = (identity.region(), identity.account(), identity.name());
     format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")

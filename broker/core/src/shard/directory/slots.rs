@@ -1,4 +1,4 @@
-//! The slots of a shard, and the work to be done for them.
+//! A shard's slots, and the work to do for them.
 
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::SlotMap;
@@ -12,15 +12,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A slot order that a shard must carry out, with the records and messages that it needs for this.
+/// A slot order for a shard to carry out, with the records and messages that it needs.
 #[derive(Debug)]
 pub struct ShardOrder {
-    /// The order, as issued by the rules of the cluster.
+    /// The order issued by the cluster's rules.
     pub order: SlotOrder,
     /// For [`SlotOrder::Serve`], the records of the slot's channels on this shard.
     pub records: Vec<Record>,
-    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the pending messages that the slot's former owner has sent,
-    /// if available.
+    /// For [`SlotOrder::Serve`] and [`SlotOrder::Merge`], the pending messages sent by the slot's former owner, if
+    /// available.
     pub messages: Option<Arc<[u8]>>,
 }
 
@@ -36,43 +36,43 @@ impl From<SlotOrder> for ShardOrder {
 }
 
 /// The answer to a query that was sent to all nodes, merged from their answers, and the call that is waiting for it.
-/// There is exactly one answer for each query that was accepted.
+/// Every accepted query gets exactly one.
 pub type NodesAnswer = (CallRef, Box<Answer>);
 
-/// Connects a shard to the part of the process that follows the cluster's decisions. Methods never block.
+/// Connects a shard to the part of the process that carries out the cluster's decisions. Methods never block.
 pub trait SlotOrders: Send {
-    /// Returns the oldest order and the oldest answer that are queued. Once both queues are empty, a
+    /// Returns the oldest queued order and the oldest queued answer. Once both queues are empty, a
     /// [`crate::shard::Letter::Slots`] announces the next entry.
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
-    /// Reports that this shard now admits connections to channels of a slot.
+    /// Reports that this shard now admits connections to a slot's channels.
     fn served(&mut self, held: Held);
 
     /// Reports that a connection was admitted to a channel in a slot.
     fn admitted(&mut self, held: Held);
 
-    /// Passes on this shard's pending messages of a slot. They become part of the parcel that is sent to the slot's
-    /// next owner.
+    /// Hands over this shard's pending messages of a slot, for the parcel that is sent to the slot's next owner.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
-    /// Requests a page of the channels of all nodes on behalf of a call. [`Self::next`] returns the page later. Returns
+    /// Requests a page of all nodes' channels on behalf of a call. [`Self::next`] returns the page later. Returns
     /// `false` if too many requests are in flight.
     fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
 
-    /// Requests the number and size of an account's channels on the other nodes on behalf of a call. `tenant` has the
-    /// form `region:account:`. [`Self::next`] returns the result later. Returns `false` if too many requests are in
+    /// Requests the number and total size of an account's channels on the other nodes on behalf of a call. `tenant` has
+    /// the form `region:account:`. [`Self::next`] returns the result later. Returns `false` if too many requests are in
     /// flight.
     fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }
 
-/// The state of all slots on one shard.
+/// The state of all slots on a shard.
 pub(crate) struct DirectorySlots {
-    map: Arc<SlotMap>,
-    orders: Box<dyn SlotOrders>,
+    pub(crate) map: Arc<SlotMap>,
+    pub(crate) orders: Box<dyn SlotOrders>,
     places: Vec<Place>,
-    packing: Vec<SlotPacking>,
-    /// Whether to check in the next turn for orders and answers.
-    due: bool,
+    /// The slots whose messages are to be packed.
+    pub(crate) packing: Vec<SlotPacking>,
+    /// Whether to check for orders and answers in the event loop's next turn.
+    pub(crate) due: bool,
     closing: Option<Closing>,
 }
 
@@ -80,15 +80,15 @@ pub(crate) struct DirectorySlots {
 #[derive(Debug, Default)]
 struct Place {
     stage: Stage,
-    /// The epoch in which the slot is served, or was served most recently.
+    /// The epoch in which the slot is being served, or was most recently served.
     epoch: Epoch,
-    /// The presence epoch of the slot's channels.
+    /// Presence epoch of the slot's channels.
     presence: u64,
     /// The slot's channels on this shard.
     channels: Vec<ChannelKey>,
 }
 
-/// Whether the channels of a slot can be used.
+/// Whether a slot's channels can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The channels are on another node.
@@ -100,17 +100,17 @@ pub(crate) enum Stage {
     Still,
 }
 
-/// A slot whose pending messages must be packed into a parcel.
+/// A slot whose pending messages are to be packed into a parcel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotPacking {
     pub(crate) held: Held,
     pub(crate) parcel: ParcelId,
     /// When to check again whether the messages can be packed.
     pub(crate) look: Now,
-    /// When to abort the connections that still have incomplete messages.
+    /// When to abort connections that still have incomplete messages.
     pub(crate) until: Now,
     pub(crate) aborted: bool,
-    /// Whether to drop the slot's channels after their messages have been packed.
+    /// Whether to drop the slot's channels once their messages have been packed.
     pub(crate) releases: bool,
 }
 
@@ -128,16 +128,16 @@ impl SlotPacking {
     }
 }
 
-/// Progress of closing all connections.
+/// Progress of closing all of the shard's connections.
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     began: Now,
-    /// Number of positions in the session table that the walk has visited.
+    /// Number of session table positions visited so far.
     looked: usize,
 }
 
 impl DirectorySlots {
-    /// Creates the state in which no slots are served yet.
+    /// Creates the state in which no slot is served yet.
     pub(crate) fn new(map: Arc<SlotMap>, orders: Box<dyn SlotOrders>) -> Self {
         let places = (0..crate::cluster::limits::SLOTS).map(|_| Place::default());
         Self {
@@ -172,12 +172,11 @@ impl DirectorySlots {
         self.places.get_mut(slot.index())
     }
 
-    fn stage(&self, slot: Slot) -> Stage {
-        let place = self.places.get(slot.index());
-        place.map_or(Stage::Absent, |place| place.stage)
+    fn place(&self, identity: &Identity) -> Option<&Place> {
+        self.places.get(self.map.slot(identity)?.index())
     }
 
-    /// Moves a slot to the given stage.
+    /// Sets a slot's stage.
     pub(crate) fn enter(&mut self, slot: Slot, stage: Stage) {
         if let Some(place) = self.places.get_mut(slot.index()) {
             place.stage = stage;
@@ -198,34 +197,13 @@ impl DirectorySlots {
         (place.stage != Stage::Absent).then_some((Some(slot), place.presence))
     }
 
-    /// Starts admitting connections to channels of a slot.
+    /// Starts to admit connections to a slot's channels.
     pub(crate) fn begin(&mut self, held: Held) {
         if let Some(place) = self.places.get_mut(held.slot.index()) {
             place.stage = Stage::Served;
             place.epoch = held.epoch;
         }
         self.orders.served(held);
-    }
-
-    /// Requests a page of all nodes' channels for a call. Returns `false` if too many requests are in flight.
-    pub(crate) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
-        self.orders.list(caller, question)
-    }
-
-    /// Requests the holdings that an account has on the other nodes, for a call. Returns `false` if too many requests
-    /// are in flight.
-    pub(crate) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
-        self.orders.count(caller, tenant)
-    }
-
-    /// Returns whether a channel that does not belong to this node's slots is known not to exist.
-    pub(crate) fn knows_absence(&self) -> bool {
-        self.map.knows_absence()
-    }
-
-    /// Returns the number of nodes over which an account's calls are spread.
-    pub(crate) fn nodes(&self) -> u16 {
-        self.map.nodes()
     }
 
     pub(crate) fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
@@ -238,16 +216,15 @@ impl DirectorySlots {
         self.places.iter().map(|place| place.channels.len()).sum()
     }
 
-    /// Returns whether the slot to which this name belongs lists the channel.
+    /// Returns whether the slot to which this name belongs contains the channel.
     pub(crate) fn lists(&self, identity: &Identity, key: ChannelKey) -> bool {
-        let place = self.map.slot(identity).map(Slot::index);
-        let place = place.and_then(|place| self.places.get(place));
+        let place = self.place(identity);
         place.is_some_and(|place| place.channels.contains(&key))
     }
 }
 
 impl DirectorySlots {
-    /// Returns the next order and the next merged answer. Both are `None` when none are left.
+    /// Returns the next order and the next merged answer, each `None` if none is left.
     pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
             return (None, None);
@@ -257,7 +234,7 @@ impl DirectorySlots {
         (order, answer)
     }
 
-    /// Schedules the messages of a slot for packing. An earlier request for the same slot is replaced.
+    /// Schedules the packing of a slot's messages. Replaces an earlier request for the same slot.
     pub(crate) fn pack(&mut self, packing: SlotPacking) {
         self.stop_packing(packing.held.slot);
         self.packing.push(packing);
@@ -268,26 +245,14 @@ impl DirectorySlots {
         self.packing.retain(|packing| packing.held.slot != slot);
     }
 
-    /// Takes the slots whose messages are to be packed.
-    pub(crate) fn take_packing(&mut self) -> Vec<SlotPacking> {
-        std::mem::take(&mut self.packing)
-    }
-
-    /// Passes on this shard's pending messages of a slot. They become part of the parcel that is sent to the slot's
-    /// next owner.
-    pub(crate) fn packed(&mut self, packing: &SlotPacking, messages: Vec<u8>) {
-        self.orders.packed(packing.held, packing.parcel, messages);
-    }
-
-    /// Starts closing all connections at `now`, unless this is already in progress.
+    /// Starts to close all connections at `now`, unless this is already in progress.
     pub(crate) fn close_all(&mut self, now: Now) {
         let (began, looked) = (now, 0);
         self.closing.get_or_insert(Closing { began, looked });
     }
 
     /// Returns the table positions of the sessions to close by `now`. `all` is the size of the session table. An
-    /// isolated node closes all of its connections over a period of [`ALONE_CLOSE_MS`], and at most [`CLOSES_PER_TURN`]
-    /// per turn.
+    /// isolated node closes all of its connections within [`ALONE_CLOSE_MS`], and at most [`CLOSES_PER_TURN`] per turn.
     pub(crate) fn places_to_close(&mut self, all: usize, now: Now) -> Range<usize> {
         let Some(mut closing) = self.closing else {
             return 0..0;
@@ -306,8 +271,8 @@ impl DirectorySlots {
 impl DirectorySlots {
     /// Returns whether this node may use the channel with this name at `now`.
     pub(crate) fn serves(&self, identity: &Identity, now: Now) -> bool {
-        let stage = self.map.slot(identity).map(|slot| self.stage(slot));
-        stage == Some(Stage::Served) && self.map.is_valid(now)
+        let place = self.place(identity);
+        place.is_some_and(|place| place.stage == Stage::Served) && self.map.is_valid(now)
     }
 
     /// Reports that a connection was admitted to a channel.
@@ -320,11 +285,6 @@ impl DirectorySlots {
         }
     }
 
-    /// Records that orders or answers may be available.
-    pub(crate) fn orders_came(&mut self) {
-        self.due = true;
-    }
-
     /// Returns when the next work is due. `sessions` is the size of the session table.
     pub(crate) fn next_due(&self, sessions: usize) -> Option<Now> {
         let orders = self.due.then_some(Now(0));
@@ -335,7 +295,7 @@ impl DirectorySlots {
 }
 
 impl Closing {
-    /// Returns when the next connection must be closed. `sessions` is the size of the session table.
+    /// Returns when the next connection is due to be closed. `sessions` is the size of the session table.
     fn next(&self, sessions: usize) -> Now {
         let slots = sessions.max(1) as u64;
         let looked = self.looked as u64 + 1;

@@ -1,36 +1,36 @@
-//! Callers that wait on a shard: those whose list requests are queued, and devices that wait for a client.
+//! Callers that wait on a shard: those whose list requests are queued, and devices waiting for a client.
 
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
 use crate::limits::{LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, lists_under_way, lists_waiting};
 use crate::shard::PageQuestion;
-use crate::shard::shares::Shares;
+use crate::shard::shares::{RoomFor, Shares};
 use crate::time::Moment;
 use std::collections::{BTreeMap, VecDeque};
 
 // List requests of a shard's callers. Each account has one list in progress at a time and accounts take turns, so a
 // list waits for at most one list of each other account, however many lists those accounts request. If several nodes
-// serve channels, an account may have a few lists in progress, since a list spends most of its time waiting for other
-// nodes. If the caller has hung up, its list is dropped when its turn comes, before any work is done. Once other nodes
-// have been queried, a list stays in progress until they answer.
+// serve channels, an account may have a few lists in progress, because a list spends most of its time waiting for other
+// nodes. If a caller has hung up by the time its list could start, the list is dropped without doing any work. Once
+// other nodes have been queried, a list stays in progress until they answer.
 
-/// The list requests of a shard's callers, both queued and in progress.
+/// The queued and the running list requests of a shard's callers.
 #[derive(Debug)]
 pub(crate) struct Lists {
     under_way_max: usize,
-    /// Maximum number of list requests of one account that may be in progress.
+    /// Maximum number of list requests per account that may be in progress.
     of_account_max: usize,
     waiting_max: usize,
-    /// List requests in progress. They are few enough for a linear search.
+    /// List requests in progress. There are few enough of them for a linear search.
     under_way: Vec<CallRef>,
     waiting: BTreeMap<Account, VecDeque<(CallRef, PageQuestion)>>,
-    /// Accounts that have queued list requests and may start another one, in round-robin order.
+    /// Accounts that have queued list requests and may start another, in round-robin order.
     turns: VecDeque<Account>,
     shares: Shares<Account, Account>,
     waits: usize,
 }
 
 impl Lists {
-    /// Creates an empty set for a process with this many shards. `of_nodes` is `true` if several nodes serve channels.
+    /// Creates an empty set for a process with this many shards. `of_nodes` is set if several nodes serve channels.
     pub(crate) fn among(shards: usize, of_nodes: bool) -> Self {
         Self {
             under_way_max: lists_under_way(shards),
@@ -44,8 +44,8 @@ impl Lists {
         }
     }
 
-    /// Queues a list request. If too many requests are queued, rejects the newest request of the account that has the
-    /// most. Returns the caller of the rejected request, which may be `caller` itself.
+    /// Queues a list request. If too many are queued, rejects the newest request of the account with the most. Returns
+    /// the caller of the rejected request, which may be `caller` itself.
     pub(crate) fn ask(&mut self, caller: CallRef, question: PageQuestion) -> Option<CallRef> {
         let account = caller.account;
         let mut displaced = None;
@@ -65,12 +65,12 @@ impl Lists {
         displaced.map(|(caller, _)| caller)
     }
 
-    /// Whether [`Self::next`] would return a list.
+    /// Returns whether [`Self::next`] would return a list.
     pub(crate) fn due(&self) -> bool {
         self.under_way.len() < self.under_way_max && !self.turns.is_empty()
     }
 
-    /// Starts the next queued list request and returns it, if the limit on requests in progress permits.
+    /// Starts and returns the next queued list request, if the limit on requests in progress permits.
     pub(crate) fn next(&mut self) -> Option<(CallRef, PageQuestion)> {
         if self.under_way.len() >= self.under_way_max {
             return None;
@@ -82,7 +82,7 @@ impl Lists {
         Some((caller, question))
     }
 
-    /// Removes a list request from those in progress, because its call has been answered. Has no effect on other calls.
+    /// Removes a list request whose call has been answered from those in progress. Has no effect on other calls.
     pub(crate) fn end(&mut self, caller: CallRef) {
         let place = self.under_way.iter().position(|list| *list == caller);
         if let Some(place) = place {
@@ -91,7 +91,7 @@ impl Lists {
         }
     }
 
-    /// Appends an account to the round-robin queue, unless it is already queued or must not start another list request.
+    /// Appends an account to the round-robin queue, unless it is already queued or may not start another list request.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
         let all = self.under_way.iter();
@@ -119,13 +119,13 @@ impl Lists {
     }
 }
 
-// The share of a turn that may be spent on pages.
+// How much of an event loop turn may be spent on pages.
 
-/// Limits the records read for pages in one turn to [`RECORDS_PER_TURN`]. The last page of a turn may exceed this
+/// Limits the number of records read for pages in one turn to [`RECORDS_PER_TURN`]. A turn's last page may exceed this
 /// limit.
 #[derive(Debug, Default)]
 pub(crate) struct PageTurn {
-    /// The time of the current turn, which is the same for all of its inputs.
+    /// Time of the event loop's current turn, which is the same for all inputs of that turn.
     at: Moment,
     /// The value of `records` when the turn started.
     before: u64,
@@ -143,40 +143,29 @@ impl PageTurn {
     }
 }
 
-// Devices waiting on one shard. Each waits on its channel until a client wants to connect to the device.
+// Devices waiting on one shard, each on its own channel until a client wants to connect to it.
 //
-// Accounts share the capacity. When it is exhausted, a device of the account that has the most is evicted to admit a
-// device of an account that has fewer.
+// Accounts share the capacity. When it is exhausted, a device of the account with the most devices is evicted to admit
+// one of an account with fewer.
 
-/// The devices that wait on the channels of one shard. At most one device waits on a channel.
+/// The devices waiting on one shard's channels. At most one device waits on each channel.
 #[derive(Debug)]
 pub(crate) struct Polls {
     waiting: BTreeMap<ChannelKey, (SessionKey, Account)>,
     shares: Shares,
     /// Maximum number of waiting devices.
     most: usize,
-    /// Channels that the current input has changed and on which a device is waiting. A subset of `waiting`.
+    /// Channels with a waiting device that the current input has changed. A subset of `waiting`.
     changed: BTreeMap<ChannelKey, PollChange>,
 }
 
-/// How a channel with a waiting device has changed.
+/// The kind of change to a channel with a waiting device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollChange {
     /// A message may have become pending, a master may have connected, or the channel may have moved to another node.
     State,
-    /// The channel is deleted.
+    /// The channel is being deleted.
     Deleted,
-}
-
-/// Whether another device may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PollRoom {
-    /// Capacity is available.
-    Free,
-    /// Another device may wait once the wait of the device on this channel has ended.
-    InPlaceOf(ChannelKey),
-    /// No more devices may wait, and no other account has more waiting devices than this one would have.
-    None,
 }
 
 impl Polls {
@@ -208,17 +197,18 @@ impl Polls {
         self.waiting.values().map(|(session, _)| *session)
     }
 
-    /// Checks whether there is capacity for another device of an account.
-    pub(crate) fn room(&self, account: Account) -> PollRoom {
+    /// Checks whether there is capacity for another device of an account, or whether the device on a channel of another
+    /// account must be evicted.
+    pub(crate) fn room(&self, account: Account) -> RoomFor<ChannelKey> {
         if self.waiting.len() < self.most {
-            return PollRoom::Free;
+            return RoomFor::Free;
         }
         let payer = self.shares.payer(account, 0, 1);
-        payer.map_or(PollRoom::None, PollRoom::InPlaceOf)
+        payer.map_or(RoomFor::None, RoomFor::InPlaceOf)
     }
 
-    /// Adds a waiting device. No device may be waiting on the channel; the caller must first end the wait of the
-    /// previous one.
+    /// Adds a waiting device. The channel must have no waiting device; the caller must first end the previous one's
+    /// wait.
     pub(crate) fn begin(&mut self, account: Account, channel: ChannelKey, session: SessionKey) {
         let before = self.waiting.insert(channel, (session, account));
         debug_assert!(before.is_none(), "two devices wait on one channel");
@@ -229,7 +219,7 @@ impl Polls {
         self.shares.change(account, channel, 0, 1);
     }
 
-    /// Removes the device that waits on a channel, if it uses this connection. Returns `false` otherwise.
+    /// Removes the device waiting on a channel if it uses this connection. Returns `false` otherwise.
     pub(crate) fn end(&mut self, channel: ChannelKey, session: SessionKey) -> bool {
         if self.of(channel) != Some(session) {
             return false;
@@ -241,7 +231,7 @@ impl Polls {
         true
     }
 
-    /// Notes that a channel has changed. If a device is waiting on the channel, the channel is checked after the
+    /// Records that a channel has changed. If a device is waiting on the channel, the channel is checked after the
     /// current input.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey, change: PollChange) {
@@ -258,7 +248,7 @@ impl Polls {
         self.changed.pop_first()
     }
 
-    /// Whether any channel has changed.
+    /// Returns whether any channel has changed.
     #[inline]
     pub(crate) fn has_changed(&self) -> bool {
         !self.changed.is_empty()
@@ -409,11 +399,11 @@ mod polls_tests {
     fn the_account_with_most_makes_room_for_one_with_fewer() {
         let mut polls = Polls::new(3);
         for number in 0..3 {
-            assert_eq!(polls.room(Account(1)), PollRoom::Free);
+            assert_eq!(polls.room(Account(1)), RoomFor::Free);
             polls.begin(Account(1), channel(number), session(number));
         }
-        assert_eq!(polls.room(Account(1)), PollRoom::None, "all of one account");
-        let PollRoom::InPlaceOf(payer) = polls.room(Account(2)) else {
+        assert_eq!(polls.room(Account(1)), RoomFor::None, "all of one account");
+        let RoomFor::InPlaceOf(payer) = polls.room(Account(2)) else {
             panic!("who has none finds room");
         };
         let of = polls.of(payer).unwrap();
@@ -421,7 +411,7 @@ mod polls_tests {
         polls.begin(Account(2), channel(7), session(7));
         assert_eq!(
             polls.room(Account(2)),
-            PollRoom::None,
+            RoomFor::None,
             "two and one of three"
         );
         polls.invariants();

@@ -1,16 +1,16 @@
 //! Calls waiting for the master's answer, counted by account. When capacity is exhausted, a call may be evicted to
-//! admit another. If a call came from another shard, that shard must acknowledge that the call has ended:
+//! admit another. If a call arrived from another shard, that shard must acknowledge the end of the call:
 //! ```text
-//!  the caller's shard          the channel's home
-//!    QueryKind ───────────────────►  taken in
-//!    ◄─────────── CallTaken    the capacity per pair of shards is free again; that of this table is held
-//!    CallWithdrawn ─────────►  only when the caller hangs up: the call ends, if it still waits
-//!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, wanted or not
-//!    CallOver ──────────────►  the capacity of this table is free
+//!  the caller's shard          the channel's shard
+//!    QueryKind ───────────────────►  accepted
+//!    ◄─────────── CallTaken    frees the capacity per pair of shards; that of this table stays in use
+//!    CallWithdrawn ─────────►  only if the caller hangs up: ends the call, if it is still waiting
+//!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, even if unwanted
+//!    CallOver ──────────────►  frees the capacity of this table
 //! ```
-//! A call holds its capacity until `CallOver` has been read. The mailboxes therefore never hold more answers than the
-//! total capacity of all shards, nor more `CallWithdrawn` and `CallOver` messages than the capacity of the shard that
-//! reads them.
+//! A call uses capacity until `CallOver` has been read. Therefore mailboxes never contain more answers than the total
+//! capacity of all shards, nor more `CallWithdrawn` and `CallOver` messages than the capacity of the shard that reads
+//! them.
 
 use crate::channel::alexa_calls::CallKind;
 use crate::id::{Account, CallRef, ChannelKey};
@@ -18,29 +18,30 @@ use crate::limits::{
     CALL_PLACES_PER_WAITING_CALL, ENDED_CALLS_MAX, ENDED_CALLS_PER_CHANNEL_MAX,
     WAITING_CALLS_PER_PLAYER,
 };
+use crate::shard::shares::RoomFor;
 use crate::time::{Now, take_due};
 use ahash::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// Identifies a call by its channel and by its position among the messages that the channel has accepted.
+/// Identifies a call by its channel and its position in the channel's order of acceptance.
 pub(crate) type Call = (ChannelKey, u64);
 
-/// The pending calls of one shard's channels.
+/// The pending calls on one shard's channels.
 #[derive(Debug)]
 pub(crate) struct WaitingCalls {
     alexa: CallShares,
     players: CallShares,
-    /// Calls that came from other shards, and the channel and position of each. An entry is removed when the other
-    /// shard acknowledges that the call has ended.
+    /// Calls from other shards, each with its channel and position. An entry is removed when the other shard
+    /// acknowledges that the call has ended.
     places: HashMap<CallRef, Call, RandomState>,
-    /// Calls that have ended, oldest first. They are remembered because the master may still send messages to them.
+    /// Ended calls, oldest first. They are remembered because the master may still send messages to them.
     ended: VecDeque<EndedCall>,
 }
 
 /// Calls of one kind, grouped by account.
 #[derive(Debug)]
 struct CallShares {
-    /// The calls of each account. The account is the one that owns the channel.
+    /// The calls of each account, which is the account that owns the channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
     /// Maximum number of pending calls.
@@ -51,26 +52,14 @@ struct CallShares {
 #[derive(Debug)]
 pub(crate) struct EndedCall {
     pub(crate) channel: ChannelKey,
-    /// The account that owns the channel.
+    /// The channel owner's account.
     pub(crate) account: Account,
     /// The client id to which the master addresses its answer.
     pub(crate) sender: Box<str>,
-    /// The kind of call. A message that is addressed to a player must not reach a viewer that happens to have the same
-    /// id.
+    /// The kind of call. A message addressed to a player must not reach a viewer that happens to have the same id.
     pub(crate) kind: CallKind,
     /// When this entry is dropped.
     pub(crate) until: Now,
-}
-
-/// Whether another call may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallRoom {
-    /// Capacity is available.
-    Free,
-    /// Another call may be added if this one is evicted. Its account or channel exceeds its share.
-    InPlaceOf(Call),
-    /// No more calls may be added, and no other account or channel has more calls than this one would have.
-    None,
 }
 
 impl WaitingCalls {
@@ -83,9 +72,9 @@ impl WaitingCalls {
         }
     }
 
-    /// Remembers a call that has ended. If too many calls of its channel are remembered, forgets the oldest of them. If
-    /// too many calls are remembered in total, forgets the oldest of the account that has the most. A message for a
-    /// forgotten call becomes pending, like a message for a viewer.
+    /// Remembers an ended call. If too many of its channel's calls are remembered, forgets the oldest of these. If too
+    /// many are remembered in total, forgets the oldest call of the account with the most. A message for a forgotten
+    /// call becomes pending, like a message for a viewer.
     pub(crate) fn remember(&mut self, ended: EndedCall) {
         self.forget(ended.channel, &ended.sender);
         let on_channel = |call: &EndedCall| call.channel == ended.channel;
@@ -109,13 +98,13 @@ impl WaitingCalls {
         self.ended.push_back(ended);
     }
 
-    /// Forgets a call that has ended. `sender` is the client id to which the master addressed its answer.
+    /// Forgets an ended call. `sender` is the client id to which the master addressed its answer.
     pub(crate) fn forget(&mut self, channel: ChannelKey, sender: &str) {
         let is_it = |call: &EndedCall| call.channel == channel && *call.sender == *sender;
         self.ended.retain(|call| !is_it(call));
     }
 
-    /// Returns the kind of a call that has ended. `id` is the client id to which the master addressed its answer.
+    /// Returns the kind of an ended call. `id` is the client id to which the master addressed its answer.
     #[cold]
     pub(crate) fn ended_kind(&mut self, key: ChannelKey, id: &str, now: Now) -> Option<CallKind> {
         while take_due(&mut self.ended, |call| call.until <= now).is_some() {}
@@ -129,7 +118,7 @@ impl WaitingCalls {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.alexa.most
     }
 
-    /// Returns the number of calls from other shards that take up capacity.
+    /// Returns the number of calls from other shards that are using capacity.
     pub(crate) fn places(&self) -> usize {
         self.places.len()
     }
@@ -138,14 +127,14 @@ impl WaitingCalls {
         self.alexa.waiting + self.players.waiting
     }
 
-    /// Returns the number of calls pending on a channel of `account`.
+    /// Returns the number of pending calls on one of `account`'s channels.
     pub(crate) fn on_channel(&self, account: &str, channel: ChannelKey) -> usize {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.filter_map(|kind| kind.accounts.get(account));
         calls.map(|calls| of(calls, channel).count()).sum()
     }
 
-    /// Returns the calls of one kind.
+    /// Returns the pending calls of this kind.
     fn kind(&mut self, kind: CallKind) -> &mut CallShares {
         match kind {
             CallKind::Alexa => &mut self.alexa,
@@ -153,9 +142,9 @@ impl WaitingCalls {
         }
     }
 
-    /// Checks whether there is capacity for another call of this kind on a channel of `account`. See
+    /// Checks whether there is capacity for another call of this kind on one of `account`'s channels. See
     /// [`CallShares::room`].
-    pub(crate) fn room(&self, kind: CallKind, account: &str, channel: ChannelKey) -> CallRoom {
+    pub(crate) fn room(&self, kind: CallKind, account: &str, channel: ChannelKey) -> RoomFor<Call> {
         match kind {
             CallKind::Alexa => self.alexa.room(account, channel),
             CallKind::Player => self.players.room(account, channel),
@@ -172,24 +161,23 @@ impl WaitingCalls {
         self.kind(kind).end(account, call);
     }
 
-    /// Takes up capacity for a call from another shard. [`Self::free`] gives it back when that shard acknowledges that
-    /// the call has ended.
+    /// Reserves capacity for a call from another shard. [`Self::free`] releases it once that shard has acknowledged the
+    /// end of the call.
     pub(crate) fn hold(&mut self, caller: CallRef, call: Call) {
         self.places.insert(caller, call);
     }
 
-    /// Returns the call of a caller on another shard.
+    /// Returns the call made by a caller on another shard.
     pub(crate) fn of(&self, caller: CallRef) -> Option<Call> {
         self.places.get(&caller).copied()
     }
 
-    /// Gives back the capacity that a call took up, because the caller's shard has acknowledged that the call has
-    /// ended.
+    /// Releases a call's capacity, because the caller's shard has acknowledged the end of the call.
     pub(crate) fn free(&mut self, caller: CallRef) {
         self.places.remove(&caller);
     }
 
-    /// Returns the channels that have pending calls.
+    /// Returns the channels with pending calls.
     pub(crate) fn channels(&self) -> BTreeSet<ChannelKey> {
         let kinds = [&self.alexa, &self.players].into_iter();
         let calls = kinds.flat_map(|kind| kind.accounts.values().flatten());
@@ -207,14 +195,14 @@ impl CallShares {
         }
     }
 
-    /// Checks whether there is capacity for another call on a channel of `account`. At the limit, an account can evict
-    /// a call of the account that has the most calls, if that account has more calls. Within one account, a channel can
-    /// evict a call of the channel that has the most calls, if that channel has more.
+    /// Checks whether there is capacity for another call on one of `account`'s channels. At the limit, a call of the
+    /// account with the most calls can be evicted if `account` has fewer calls. Within one account, the same applies to
+    /// channels.
     ///
-    /// Visits every account and every call of one account, which takes at most twice as many steps as the limit.
-    fn room(&self, account: &str, channel: ChannelKey) -> CallRoom {
+    /// Visits every account and every call of one account. The number of steps is at most twice the limit.
+    fn room(&self, account: &str, channel: ChannelKey) -> RoomFor<Call> {
         if self.waiting < self.most {
-            return CallRoom::Free;
+            return RoomFor::Free;
         }
         let own = self.accounts.get(account);
         let own_calls = own.map_or(0, BTreeSet::len);
@@ -223,11 +211,11 @@ impl CallShares {
             let here = own.map_or(0, |calls| of(calls, channel).count());
             let most = own.and_then(fullest_channel);
             return match most {
-                Some((calls, newest)) if calls > here + 1 => CallRoom::InPlaceOf(newest),
-                Some(_) | None => CallRoom::None,
+                Some((calls, newest)) if calls > here + 1 => RoomFor::InPlaceOf(newest),
+                Some(_) | None => RoomFor::None,
             };
         };
-        fullest_channel(fullest).map_or(CallRoom::None, |(_, newest)| CallRoom::InPlaceOf(newest))
+        fullest_channel(fullest).map_or(RoomFor::None, |(_, newest)| RoomFor::InPlaceOf(newest))
     }
 
     /// Adds a pending call.
@@ -257,7 +245,7 @@ fn of(calls: &BTreeSet<Call>, channel: ChannelKey) -> impl Iterator<Item = &Call
     calls.range((channel, 0)..=(channel, u64::MAX))
 }
 
-/// Returns the newest call on the channel that has the most calls, and the number of calls on that channel.
+/// Returns the newest call on the channel with the most calls, and the number of calls on that channel.
 fn fullest_channel(calls: &BTreeSet<Call>) -> Option<(usize, Call)> {
     let mut counts: BTreeMap<ChannelKey, (usize, Call)> = BTreeMap::new();
     for call in calls {
@@ -289,17 +277,17 @@ mod tests {
         for order in 0..4 {
             waits.begin(KIND, "greedy", (channel(1), order));
         }
-        assert_eq!(waits.room(KIND, "greedy", channel(1)), CallRoom::Free);
+        assert_eq!(waits.room(KIND, "greedy", channel(1)), RoomFor::Free);
         waits.begin(KIND, "greedy", (channel(2), 9));
         waits.begin(KIND, "other", (channel(3), 1));
         // The account with five of the six calls loses the newest call on its fullest channel.
-        let newest = CallRoom::InPlaceOf((channel(1), 3));
+        let newest = RoomFor::InPlaceOf((channel(1), 3));
         assert_eq!(waits.room(KIND, "third", channel(4)), newest);
         assert_eq!(waits.room(KIND, "other", channel(3)), newest);
         // The same rule applies between the channels of one account.
         assert_eq!(waits.room(KIND, "greedy", channel(5)), newest);
         assert_eq!(waits.room(KIND, "greedy", channel(2)), newest);
-        assert_eq!(waits.room(KIND, "greedy", channel(1)), CallRoom::None);
+        assert_eq!(waits.room(KIND, "greedy", channel(1)), RoomFor::None);
     }
 
     #[test]
@@ -308,16 +296,16 @@ mod tests {
         for (account, number) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
             waits.begin(KIND, account, (channel(number), 1));
         }
-        assert_eq!(waits.room(KIND, "a", channel(1)), CallRoom::None);
-        assert_eq!(waits.room(KIND, "b", channel(9)), CallRoom::None);
+        assert_eq!(waits.room(KIND, "a", channel(1)), RoomFor::None);
+        assert_eq!(waits.room(KIND, "b", channel(9)), RoomFor::None);
         assert_eq!(
             waits.room(KIND, "c", channel(5)),
-            CallRoom::InPlaceOf((channel(4), 1)),
+            RoomFor::InPlaceOf((channel(4), 1)),
             "who has none is below its share"
         );
         waits.end(KIND, "b", (channel(3), 1));
         waits.end(KIND, "b", (channel(3), 1));
-        assert_eq!(waits.room(KIND, "a", channel(1)), CallRoom::Free);
+        assert_eq!(waits.room(KIND, "a", channel(1)), RoomFor::Free);
         assert_eq!(waits.channels().len(), 3);
     }
 

@@ -1,19 +1,19 @@
-//! Determines whether written messages have reached their recipient. Either the recipient's host confirms a message, or
-//! the message is taken back and delivered to the next connection that holds the slot.
+//! Determines whether written messages have reached their recipient. If the recipient's host does not confirm a
+//! message, the message is taken back and delivered to the next connection that holds the slot.
 //!
 //! ```text
-//!  sent ──► written ──► queried: after a second, then every second; after much was written, preferably when the peer
-//!                       sends something; when it sends no more; when another connection takes its slot; when the
+//!  sent ──► written ──► queried: after a second, then every second; after many bytes, preferably when the peer
+//!                       sends something; on EOF from the peer; when another connection takes its slot; when the
 //!                       connection is gone
 //!                         │
 //!                         ├─ confirmed ──► delivered
-//!                         ├─ the slot's own connection ──► queried again
-//!                         ├─ one that lost its slot, or is closing while another has it ──► after two round trips and
+//!                         ├─ it still holds its slot ──► queried again
+//!                         ├─ it lost its slot, or is closing while another has the slot ──► after two round trips and
 //!                         │                                                         the receiver's delay: taken back
-//!                         └─ the peer sends no more, or the connection is gone ──► taken back
+//!                         └─ EOF from the peer, or the connection is gone ──► taken back
 //! ```
 //! The slot is held until it is known which messages its former connection received. Until then, new messages for the
-//! slot become pending, so that messages that are taken back can precede them.
+//! slot become pending, so that any messages that are taken back can be delivered first.
 
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
@@ -22,14 +22,14 @@ use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::road::unsent;
 use crate::shard::state::State;
-use crate::shard::todo::{Each, Membership, Todo, slot_of};
+use crate::shard::todo::{Each, Membership, Todo};
 use crate::shard::{Directory, Sockets, connect};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
-/// Reduces the number of unconfirmed bytes if it exceeds the limit. In the account with the most bytes, the connections
-/// with the oldest messages are queried again. Messages that are still unconfirmed afterwards count as delivered
-/// without confirmation. Each pass visits all connections, and therefore frees a fraction of all bytes at once.
+/// Reduces the number of unconfirmed bytes if it exceeds the limit. In the account with the most bytes, queries the
+/// connections with the oldest messages again. Messages that are still unconfirmed afterwards count as delivered
+/// without confirmation. Each pass visits all connections, so it frees a fixed fraction of the limit at once.
 pub(crate) fn make_proof_room(shard: &mut State) {
     let (sockets, directory, cx, ..) = shard.parts();
     if !sockets.too_much_unconfirmed() {
@@ -61,24 +61,24 @@ pub(crate) fn make_proof_room(shard: &mut State) {
     cx.todo.each(Each::Ask(asked.into_iter()));
 }
 
-/// Handles the kernel's report of how many bytes a connection's peer has not acknowledged.
+/// Handles the kernel's report on how many bytes a connection's peer has not acknowledged.
 pub(crate) fn unacknowledged(shard: &mut State, key: SessionKey, bytes: u32, round_trip_ms: u32) {
     let (sockets, _, cx, _) = shard.parts();
-    // Where pongs confirm messages, they also measure the round-trip time.
+    // If messages are confirmed by pongs, these also measure the round-trip time.
     if sockets.confirm_by_tcp(cx, key, bytes) {
         if let Some(session) = sockets.session_mut(key) {
             session.outbox.measured(round_trip_ms);
         }
         if !has_confirmed_all(sockets, key) {
-            cx.todo.push(Todo::Told(key));
+            cx.todo.push(Todo::Settle(key));
         }
     }
     sockets.note_unread(key, bytes, cx.at.now);
     connect::hold(shard);
 }
 
-/// Returns whether nothing remains to be done for a connection after a query: it holds its slot, has no outstanding
-/// ping, and has confirmed everything.
+/// Returns whether a connection needs no further work after a query: it holds its slot, has no outstanding ping, and
+/// has confirmed everything.
 fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
     sockets.session(key).is_some_and(|session| {
         let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
@@ -88,9 +88,9 @@ fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
     })
 }
 
-/// Handles a report of what a connection's peer has acknowledged. Messages that were not acknowledged are taken back,
-/// or the connection is queried again later.
-pub(crate) fn told(shard: &mut State, key: SessionKey) {
+/// Settles a connection's written messages, now that it is known what its peer has acknowledged. Messages that were not
+/// acknowledged are taken back, or the connection is queried again later.
+pub(crate) fn settle(shard: &mut State, key: SessionKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let ends_doubt = sockets.take_room(cx, key);
     let Some(session) = sockets.session(key) else {
@@ -135,8 +135,8 @@ pub(crate) fn told(shard: &mut State, key: SessionKey) {
     release(shard, &of, by.map(|_| missing_ms));
 }
 
-/// Decides how to treat the connection that holds a slot, depending on how long it has confirmed nothing. First, the
-/// connection is marked as doubtful. Later, if it is a master, it is reported as gone.
+/// Decides what to do with the connection that holds a slot, depending on how long it has gone without confirming
+/// anything. It is first marked as doubtful and, if it is a master, later reported as gone.
 fn judge(shard: &mut State, of: &Membership) {
     let &Membership {
         session: key,
@@ -156,8 +156,8 @@ fn judge(shard: &mut State, of: &Membership) {
             }
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else if sockets.has_shown_nothing(key) {
-            // The ping's time was restarted, or the messages were dropped to free memory. In both cases, the master is
-            // still gone.
+            // Either the ping timer was restarted, or the messages were dropped to free memory. In both cases, the
+            // master is still gone.
             sockets.ask_again(key, cx.at.now.after(ASK_AFTER_MS));
         } else {
             comes_back(shard, key, channel); // if reported gone, and then back for long enough
@@ -166,7 +166,8 @@ fn judge(shard: &mut State, of: &Membership) {
     };
     let round_trip_ms = u64::from(session.outbox.round_trip_ms());
     let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
-    // If this process stood still, the bytes that arrived in the meantime are read before any decision.
+    // After a period in which this process was not running, read the bytes that arrived in the meantime before
+    // deciding.
     let standstill = sockets.standstill();
     let is_judged = standstill.read_by <= cx.at.now || standstill.until < since;
     let mut next = doubt;
@@ -192,8 +193,8 @@ fn judge(shard: &mut State, of: &Membership) {
     sockets.ask_again(key, next);
 }
 
-/// Handles bytes or an acknowledgement from a connection's peer. If the peer is a master, the channel's watchers learn
-/// that the master is back, or that no viewer is waiting any longer.
+/// Handles bytes or an acknowledgement from a connection's peer. If the peer is a master, tells the channel's watchers
+/// that it is back, or that no viewer is waiting any longer.
 pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     let Some(session) = shard.sockets.session(key) else {
         return;
@@ -210,8 +211,8 @@ pub(crate) fn confirmed(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// Reports that a master that counted as gone is back. Returns `false` if the master was not gone or does not count as
-/// back yet.
+/// Reports that a master that was considered gone is back. Returns `false` if it was not gone, or is not yet considered
+/// back.
 fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let Some(since) = sockets.comes_back(key, cx.at.now) else {
@@ -227,8 +228,9 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
     true
 }
 
-/// Releases the slot that a connection holds, once it is known what became of all messages. Otherwise, if another
-/// connection is waiting for the slot, schedules another query for when the missing acknowledgements are overdue.
+/// Releases the slot held for a connection once the outcome of all its messages is known. Until then, if another
+/// connection is waiting for the slot, schedules another query for the time at which the missing acknowledgements are
+/// overdue.
 fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
     let (key, channel) = (of.session, of.channel);
     let (sockets, directory, cx, ..) = shard.parts();
@@ -248,13 +250,13 @@ fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
     }
 }
 
-/// Returns how long, in milliseconds, a message may remain unacknowledged before it counts as lost.
+/// Returns how long a message may remain unacknowledged before it is considered lost, in milliseconds.
 fn missing_after_ms(session: &Session) -> u64 {
     let round_trip_ms = session.outbox.round_trip_ms();
     (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
 }
 
-/// Reports a connected master as gone, because it has not confirmed any messages for a while.
+/// Reports a connected master as gone, because it has not confirmed any messages for some time.
 fn master_went(directory: &mut Directory, channel: ChannelKey) {
     directory.changed(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
 }
@@ -262,5 +264,5 @@ fn master_went(directory: &mut Directory, channel: ChannelKey) {
 /// Returns whether a client with this role is connected to a channel.
 fn has_member(directory: &Directory, channel: ChannelKey, role: &Role) -> bool {
     let live = directory.live(channel);
-    live.is_some_and(|live| live.members.of(&slot_of(role)).is_some())
+    live.is_some_and(|live| live.members.of(role).is_some())
 }

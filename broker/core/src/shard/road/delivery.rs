@@ -1,5 +1,5 @@
-//! Delivers a message to its recipient. The message enters the recipient's outbox, becomes pending, is refused, or is
-//! dropped because it is late. If the recipient is connected, nothing is allocated.
+//! Delivers a message to its recipient: appends it to the recipient's outbox, makes it pending, refuses it, or drops it
+//! because it is late. If the recipient is connected, nothing is allocated.
 
 use crate::channel::pending::{Full, KeyName};
 use crate::channel::{Route, Towards};
@@ -24,15 +24,15 @@ use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-/// The reason why a valid message is not forwarded.
+/// Why a valid message is not forwarded.
 pub(crate) enum Unadmitted {
-    /// The sender exceeds its rate limit.
+    /// The sender has exceeded its rate limit.
     TooFast(Sender),
-    /// The sender has no open WebSocket anymore.
+    /// The sender no longer has an open WebSocket.
     Ended,
 }
 
-/// Counts a valid message, looks up its sender, and charges the message to the sender's rate limit.
+/// Counts a valid message, looks up its sender, and counts the message towards the sender's rate limit.
 ///
 /// # Errors
 /// Returns [`Unadmitted`] if the message must not be forwarded.
@@ -70,8 +70,8 @@ pub(crate) fn admit(
     Err(Unadmitted::TooFast(sender))
 }
 
-/// Refuses a message whose sender exceeds its rate limit. The message is counted, and the sender gets a status response
-/// if possible.
+/// Refuses a message whose sender has exceeded its rate limit. Counts the message, and sends the sender a status
+/// response if possible.
 #[cold]
 pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>) -> Aside {
     let (bytes, viewer) = undelivered(sender, request);
@@ -93,7 +93,7 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
     idle_frame(&mut shard.sockets, &mut shard.cx, sender.session)
 }
 
-/// For a message that was refused before routing, returns the length that its frame would have had, and the viewer to
+/// Returns, for a message that was refused before routing, the length that its frame would have had, and the viewer to
 /// which a master addressed it.
 pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
@@ -107,11 +107,11 @@ pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize,
     (delivery.frame_bytes(), named)
 }
 
-/// Determines the route of a message. The second value tells whether other messages were held back because of an offer
-/// that this message answers or replaces. They must be delivered after this one.
+/// Determines a message's route. The flag tells whether other messages were held back because of an offer that this
+/// message answers or replaces, in which case they must be delivered after this message.
 ///
 /// # Errors
-/// Returns an [`Aside`] if the channel is gone.
+/// Returns an [`Aside`] if the channel no longer exists.
 #[inline(always)]
 pub(crate) fn route<'a>(
     directory: &mut Directory,
@@ -160,7 +160,7 @@ pub(crate) fn route<'a>(
 }
 
 /// If `waited` is set, schedules the delivery of messages that were held back because of an offer. They follow the
-/// message that has answered or replaced the offer.
+/// message that answered or replaced the offer.
 #[inline(always)]
 pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     if waited {
@@ -168,7 +168,7 @@ pub(crate) fn follow(cx: &mut Context, channel: ChannelKey, waited: bool) {
     }
 }
 
-/// Forwards a message on the given route: to the recipient's outbox, to the pending store, or to a call.
+/// Forwards a message on this route: to the recipient's outbox, to the pending messages, or to a call.
 #[inline(always)]
 pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) {
     match route {
@@ -186,28 +186,12 @@ pub(crate) fn hand_on(shard: &mut State, route: Route, transit: &InTransit<'_>) 
 /// Appends a message to the recipient's outbox. If the outbox is full, disconnects the recipient.
 #[inline]
 pub(crate) fn deliver(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
-    if shard.sockets.too_far_behind() {
-        return deliver_after_shedding(shard, to, transit);
-    }
-    push(shard, to, transit);
-}
-
-/// Frees memory because slow connections hold too many bytes. Closes the slowest connection and tries to deliver the
-/// message again. This repeats until the slow connections no longer hold too many bytes. If there is no connection to
-/// close, the message is appended at once.
-#[cold]
-fn deliver_after_shedding(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
-    if shard.sockets.shed(&mut shard.cx) {
-        let deferred = Box::new(transit.deferred());
-        shard.cx.todo.push(Todo::HandOn(deferred, Route::To(to)));
-    } else {
-        push(shard, to, transit);
-    }
-}
-
-#[inline(always)]
-fn push(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     let (sockets, _, cx, _) = shard.parts();
+    // Slow connections that hold too many bytes are closed first, one by one.
+    if sockets.too_far_behind() && sockets.shed(cx) {
+        let deferred = Box::new(transit.deferred());
+        return cx.todo.push(Todo::HandOn(deferred, Route::To(to)));
+    }
     let bytes = transit.delivery.frame_bytes();
     let room = (bytes, cx.telemetry.outbox_bytes());
     let write = |out: &mut Vec<u8>| transit.delivery.write(out);
@@ -231,7 +215,7 @@ fn push(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     cx.telemetry.count_queued(queued);
 }
 
-/// Counts the candidates in the first offer of a viewer, and in the first answer to it. Other messages are not parsed.
+/// Counts the candidates in a viewer's first offer and in the first answer to it. Other messages are not parsed.
 #[cold]
 fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -> Option<usize> {
     let launch = &transit.launch;
@@ -241,8 +225,8 @@ fn look_into_first(sockets: &Sockets, to: SessionKey, transit: &InTransit<'_>) -
     is_first.then(|| look_into(launch.action, transit.delivery.payload))?
 }
 
-/// Closes the recipient's connection because its outbox is full. The message becomes pending, after the messages that
-/// were not sent to the recipient. Another connection may hold the slot by the time these are delivered.
+/// Closes the recipient's connection because its outbox is full. The message becomes pending, behind the messages that
+/// were not sent to the recipient. By the time these are delivered, another connection may hold the slot.
 #[cold]
 fn deliver_after_cutting(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
     let (sockets, _, cx, _) = shard.parts();
@@ -257,10 +241,10 @@ fn deliver_after_cutting(shard: &mut State, to: SessionKey, transit: &InTransit<
     cx.todo.push(Todo::Deliver(transit.channel, role));
 }
 
-/// Stores a message as pending, because its recipient is absent.
+/// Makes a message pending because its recipient is absent.
 ///
 /// # Errors
-/// Returns [`Full`] if there is no room. The caller must then count the outcome of the message.
+/// Returns [`Full`] if there is no room, in which case the caller must count the message's outcome.
 fn keep(shard: &mut State, transit: &InTransit<'_>) -> Result<(), Full> {
     let (sockets, directory, cx, _) = shard.parts();
     let sender = sockets.session(transit.from).and_then(Session::open);
@@ -292,30 +276,38 @@ fn keep(shard: &mut State, transit: &InTransit<'_>) -> Result<(), Full> {
     Ok(())
 }
 
-/// Drops a message for which there is no room, either in the outbox or in the pending store.
+/// Drops a message for which there is no room in the outbox or among the pending messages.
 #[cold]
 fn overflow(shard: &mut State, transit: &InTransit<'_>) {
-    transit.decline(&mut shard.cx, Unaccepted::NoRoom);
+    let declined = transit.declined(Unaccepted::NoRoom);
+    decline(&mut shard.cx, declined, transit.viewer());
     let fault = StatusFault::TooManyUndelivered;
     status(shard, transit.status_of(), fault);
 }
 
-/// Drops a message that is too long for its recipient. The recipient would close its connection if it received the
-/// message.
+/// Drops a message that is too long for its recipient, since receiving it would make the recipient close its
+/// connection.
 #[cold]
 fn too_long(shard: &mut State, to: SessionKey, transit: &InTransit<'_>) {
-    let frame_bytes = transit.delivery.frame_bytes();
+    let (bytes, frame_bytes) = (
+        transit.delivery.text_bytes(),
+        transit.delivery.frame_bytes(),
+    );
     let excess = shard.sockets.excess_for(to, frame_bytes);
-    transit.decline_too_long(&mut shard.cx, excess);
+    let declined = Declined {
+        bytes,
+        most: bytes.saturating_sub(excess),
+        ..transit.declined(Unaccepted::TooLongForRecipient)
+    };
+    decline(&mut shard.cx, declined, transit.viewer());
     let fault = StatusFault::Payload {
         payload_bytes: transit.delivery.payload.len().saturating_sub(excess),
     };
     status(shard, transit.status_of(), fault);
 }
 
-/// Handles a message that is addressed to a pending call. For an Alexa call, an answer is returned to the caller. For a
-/// player's call, an answer or a candidate is added to the call. An answer that exceeds the limit of the strict profile
-/// is refused.
+/// Handles a message to a pending call. An answer to an Alexa call is returned to the caller. An answer or a candidate
+/// for a player's call is added to the call. An answer that exceeds the limit of the strict profile is refused.
 fn answer_call(shard: &mut State, transit: &InTransit<'_>) {
     let (_, directory, cx, _) = shard.parts();
     let payload = transit.delivery.payload;
@@ -338,42 +330,36 @@ fn answer_call(shard: &mut State, transit: &InTransit<'_>) {
         action: transit.launch.action,
         payload,
     };
-    if let Some(kept) = directory.gather_for(cx, &message) {
-        if kept {
-            transit.end(cx, Outcome::Delivered);
-            let passage = match message.action {
-                Action::IceCandidate => Passage::Gathered,
-                Action::SdpAnswer | Action::SdpOffer => Passage::AnsweredCall,
-            };
-            transit.note(cx, passage);
-        } else {
-            transit.drop(cx, Passage::ForCall);
+    let (outcome, passage) = match directory.gather_for(cx, &message) {
+        Some(true) if message.action == Action::IceCandidate => {
+            (Outcome::Delivered, Passage::Gathered)
         }
-    } else if directory.answer_call(cx, &message) {
-        transit.end(cx, Outcome::Delivered);
-        transit.note(cx, Passage::AnsweredCall);
-    } else {
-        transit.drop(cx, Passage::TooLateForCall);
-    }
+        Some(true) => (Outcome::Delivered, Passage::AnsweredCall),
+        Some(false) => (Outcome::Withdrawn, Passage::ForCall),
+        None if directory.answer_call(cx, &message) => (Outcome::Delivered, Passage::AnsweredCall),
+        None => (Outcome::Withdrawn, Passage::TooLateForCall),
+    };
+    transit.end(cx, outcome);
+    transit.note(cx, passage);
 }
 
-/// Maximum length of an answer to an Alexa call under the strict profile, in characters. See the AWS page
+/// Maximum length in characters of an answer to an Alexa call under the strict profile. See the AWS page
 /// SendAlexaOfferToMaster, "Answer".
 const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 
-// Late messages. They were delayed because a node that had received them, or this process itself, stood still. They
-// must not arrive after newer messages that the same sender has sent on its next connection.
+// Late messages. They were delayed because a node that had received them, or this process, was not running for a while.
+// They must not arrive after newer messages that the same sender has sent on its next connection.
 //
 // ```text
 //  a connection that lost its slot:  | sends as before |  late from here on
 //                                    lost             + LATE_AFTER_MS
-//  one that lives through a standstill of the shard:
-//                                    | nothing is read |  late what is read |  as before
+//  a connection open while the shard is not running:
+//                                    | nothing is read |  late when read    |  as before
 //                                    since           until               + HELD_READ_MS
 // ```
-// A late message is dropped as *withdrawn* if a newer connection of its sender has sent a message since. It is dropped
-// as *expired* if its time to live, counted from the start of the delay, has passed. Otherwise, it is forwarded. Only
-// this shard's clock is used.
+// A late message is dropped as *withdrawn* if a newer connection of its sender has since sent a message, or as
+// *expired* if its time to live, counted from the start of the delay, has passed. Otherwise, it is forwarded. This
+// involves no clock other than the shard's own.
 
 /// Counts and records a message that was dropped because it arrived too late.
 #[cold]
@@ -387,7 +373,7 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
     note.came(passed, sender.session, viewer);
 }
 
-/// Returns the outcome of a message from this sender if the message is late and must be dropped.
+/// Returns the outcome of a message from this sender if it is late and must be dropped.
 #[cold]
 pub(crate) fn late_outcome(shard: &State, sender: &Sender) -> Option<Outcome> {
     let (sockets, directory, now) = (&shard.sockets, &shard.directory, shard.cx.at.now);

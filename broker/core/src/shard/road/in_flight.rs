@@ -1,5 +1,5 @@
-//! A message in transit: its sender, its direction, and what is noted about it. Also defines an owned copy of such a
-//! message.
+//! A message in transit: its sender, its direction, and the data recorded about it. Also defines an owned copy of such
+//! a message.
 
 use crate::channel::pending::Message;
 use crate::event::{Kind, Outcome};
@@ -7,7 +7,7 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::session::{outbox::DeliveryMark, web_socket::Role};
 use crate::shard::context::Context;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
-use crate::shard::road::service_messages::{StatusOf, decline};
+use crate::shard::road::service_messages::StatusOf;
 use crate::shard::todo::{Declined, Deferred};
 use crate::{channel::Towards, journal::Unaccepted};
 use codec::{
@@ -20,7 +20,7 @@ pub(crate) struct Sender {
     pub(crate) session: SessionKey,
     pub(crate) channel: ChannelKey,
     pub(crate) role: Role,
-    /// Whether this is the first offer of a viewer.
+    /// Whether this is a viewer's first offer.
     pub(crate) first: bool,
 }
 
@@ -35,13 +35,13 @@ pub(crate) struct InTransit<'a> {
 }
 
 impl InTransit<'_> {
-    /// Creates a note of this message for the flight recorder.
+    /// Creates a flight recorder note about this message.
     #[inline]
     pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
         NotedMessage::new(Some(self.launch.action), self.towards(), passage, bytes)
     }
 
-    /// Returns what a status response to the sender needs to know about the message.
+    /// Returns the data about the message that a status response to its sender requires.
     pub(crate) fn status_of(&self) -> StatusOf<'_> {
         StatusOf {
             sender: self.from,
@@ -57,14 +57,14 @@ impl InTransit<'_> {
         }
     }
 
-    /// Records what became of a message that was not forwarded to another connection.
+    /// Records the outcome of a message that was not forwarded to another connection.
     pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
         let mut passed = self.passed(passage, self.delivery.frame_bytes());
         passed.candidates = look_into(self.launch.action, self.delivery.payload);
         cx.note(self.channel).came(passed, self.from, self.viewer());
     }
 
-    /// Creates the record of a message that the broker did not accept.
+    /// Creates the record of a message that was not accepted.
     pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
         Declined {
             from: self.from,
@@ -77,31 +77,18 @@ impl InTransit<'_> {
         }
     }
 
-    /// Declines the message for this reason.
-    pub(crate) fn decline(&self, cx: &mut Context, reason: Unaccepted) {
-        decline(cx, self.declined(reason), self.viewer());
-    }
-
-    /// Declines the message because it is too long for its recipient by `excess` bytes.
-    pub(crate) fn decline_too_long(&self, cx: &mut Context, excess: usize) {
-        let mut declined = self.declined(Unaccepted::TooLongForRecipient);
-        declined.bytes = self.delivery.text_bytes();
-        declined.most = declined.bytes.saturating_sub(excess);
-        decline(cx, declined, self.viewer());
-    }
-
     /// Returns the viewer to which a master's message is addressed.
-    fn viewer(&self) -> Option<&str> {
+    pub(crate) fn viewer(&self) -> Option<&str> {
         Some(self.recipient).filter(|_| self.delivery.sender.is_none())
     }
 
-    /// Counts this outcome of the message.
+    /// Counts the message with this outcome.
     pub(crate) fn end(&self, cx: &mut Context, outcome: Outcome) {
         cx.telemetry
             .count_ended(Kind::Known(self.launch.action), outcome);
     }
 
-    /// Drops a message that is addressed to a call, because the call does not accept it.
+    /// Drops a message to a call that does not accept it.
     pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
         self.end(cx, Outcome::Withdrawn);
         self.note(cx, passage);
@@ -141,9 +128,9 @@ impl Deferred {
     }
 }
 
-// Directions of messages, and their conversion to and from pending messages.
+// Message directions, and conversions to and from pending messages.
 
-/// Returns the direction of messages that are sent to this role.
+/// Returns the direction of messages to this role.
 pub(crate) fn towards(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Master,
@@ -151,7 +138,7 @@ pub(crate) fn towards(role: &Role) -> Towards {
     }
 }
 
-/// Returns the direction of messages that are sent by this role.
+/// Returns the direction of messages from this role.
 pub(crate) fn away_from(role: &Role) -> Towards {
     match role {
         Role::Master => Towards::Viewer,

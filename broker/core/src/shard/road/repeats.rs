@@ -1,4 +1,4 @@
-//! Sends offers again to the next master if the previous one received them but did not answer. See
+//! Sends an offer again, to the next master, if the previous master received it but did not answer. See
 //! [`crate::channel::unanswered`].
 
 use crate::channel::Towards;
@@ -14,10 +14,10 @@ use crate::shard::todo::Todo;
 use crate::time::Now;
 use codec::signal::Action;
 
-/// Stores the offers that a master has received on this connection, and the candidates that may belong to them.
+/// Stores the offers that a master has received on this connection, with the candidates that may belong to them.
 pub(crate) fn remember(shard: &mut State, channel: ChannelKey, master: SessionKey, offers: Offers) {
     let (sockets, directory, cx, ..) = shard.parts();
-    // A connection that has lost the master's slot may have left without answering.
+    // A connection that has lost the master slot may have left without answering.
     let now_master = (directory
         .live(channel)
         .and_then(|live| live.members.master()))
@@ -27,7 +27,12 @@ pub(crate) fn remember(shard: &mut State, channel: ChannelKey, master: SessionKe
         let order = launch.order;
         if launch.action == Action::IceCandidate {
             let viewer = viewer_of(&Role::Master, &frame, launch.sender_bytes).to_owned();
-            let is_senders = |offer: &Offer| is_sender(sockets, offer, launch.from);
+            let is_open = |from| sockets.session(from).and_then(Session::open).is_some();
+            let is_senders = |offer: &Offer| {
+                launch.from.is_some_and(|from| {
+                    from == offer.from || is_open(from) && caller_of(sockets, from) == offer.caller
+                })
+            };
             directory.offers_change(channel, |offers| {
                 offers.followed(&viewer, Candidate { order, frame }, is_senders);
             });
@@ -47,8 +52,8 @@ pub(crate) fn remember(shard: &mut State, channel: ChannelKey, master: SessionKe
     cx.todo.push(Todo::Arm(channel));
 }
 
-/// Sends unanswered offers to the current master of a channel if they are due. Each offer is followed by its
-/// candidates, and then by the other messages of the same viewer.
+/// Sends the unanswered offers that are due to a channel's current master. Each offer is followed by its candidates,
+/// and then by the same viewer's other messages.
 pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     let (sockets, directory, cx, ..) = shard.parts();
     let live = directory.live(channel);
@@ -75,7 +80,6 @@ pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
         for (action, order, frame) in std::iter::once(first).chain(candidates) {
             let launch = DeliveryMark {
                 from: Some(offer.from),
-                counted: false,
                 ..DeliveryMark::new(action, order, offer.expires, offer.viewer.len())
             };
             let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
@@ -93,8 +97,9 @@ pub(crate) fn repeat(shard: &mut State, channel: ChannelKey) {
     cx.todo.push(Todo::Arm(channel));
 }
 
-/// Returns when a new master is sent the offers that its predecessor did not answer. The new connection must have been
-/// open for a while by then. Otherwise, a program that crashes on an offer would receive that offer at every start.
+/// Returns when a new master is sent the offers that its predecessor did not answer. By then, it must have been
+/// connected for a while. Otherwise, a program that crashes on an offer would receive that offer again each time it
+/// starts.
 pub(crate) fn repeats_at(sockets: &Sockets, master: SessionKey, now: Now) -> Now {
     let opened = sockets
         .session(master)
@@ -104,25 +109,15 @@ pub(crate) fn repeats_at(sockets: &Sockets, master: SessionKey, now: Now) -> Now
     opened.unwrap_or(now).after(after_ms).max(now)
 }
 
-/// Returns whether a viewer is still waiting for the answer to its offer. The viewer may be connected through the
-/// connection that sent the offer. Or the same caller may have opened a newer connection that has not sent an offer
-/// itself.
+/// Returns whether a viewer is still waiting for the answer to its offer. It may be using the connection that sent the
+/// offer, or a newer connection that has the same caller and has not sent an offer itself.
 fn awaits_answer(sockets: &Sockets, offer: &Offer, viewer: SessionKey) -> bool {
     let now = sockets.session(viewer).and_then(Session::open);
     let is_newer = now.is_some_and(|it| it.tally.offered_ms().is_none());
     viewer == offer.from || is_newer && caller_of(sockets, viewer) == offer.caller
 }
 
-/// Returns whether a candidate from this connection can belong to an offer: either the connection sent the offer, or it
-/// is open and has the same caller.
-fn is_sender(sockets: &Sockets, offer: &Offer, from: Option<SessionKey>) -> bool {
-    let is_open = |from| sockets.session(from).and_then(Session::open).is_some();
-    from.is_some_and(|from| {
-        from == offer.from || is_open(from) && caller_of(sockets, from) == offer.caller
-    })
-}
-
-/// Returns the caller of a viewer's connection, if this caller is counted individually.
+/// Returns the caller of a viewer's connection if that caller is counted individually.
 fn caller_of(sockets: &Sockets, viewer: SessionKey) -> Option<CallerId> {
     sockets.session(viewer).and_then(Session::open)?.caller
 }

@@ -15,15 +15,10 @@ use codec::signal::{Action, Fault, FaultKind, StatusFault};
 /// Counts an invalid message, and sends a status response if possible.
 pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) {
     let (sockets, _, cx, _) = shard.parts();
-    let kind = match fault.kind {
-        FaultKind::MasterOffer => Kind::Known(Action::SdpOffer),
-        FaultKind::Malformed
-        | FaultKind::UnsupportedAction
-        | FaultKind::NoPayload
-        | FaultKind::PayloadTooLong(_)
-        | FaultKind::PayloadAlphabet
-        | FaultKind::Recipient
-        | FaultKind::NotJson => Kind::Unknown,
+    let kind = if fault.kind == FaultKind::MasterOffer {
+        Kind::Known(Action::SdpOffer)
+    } else {
+        Kind::Unknown
     };
     cx.telemetry.count_received(kind);
     let bounds = sockets
@@ -60,20 +55,20 @@ pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) {
 pub(crate) struct StatusOf<'a> {
     /// The connection that sent the message.
     pub(crate) sender: SessionKey,
-    /// The correlation id that the sender gave the message. Without one, no STATUS_RESPONSE is sent.
+    /// The message's correlation id. Without one, no STATUS_RESPONSE is sent.
     pub(crate) correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Sends a STATUS_RESPONSE to the sender of a refused message, if the message has a usable correlation id.
+/// Sends a STATUS_RESPONSE to the sender of a refused message if the message has a usable correlation id.
 pub(crate) fn status(shard: &mut State, of: StatusOf<'_>, why: StatusFault) {
     if let Some(id) = answerable(shard, of) {
         (shard.sockets).push_control(&mut shard.cx, of.sender, |out| why.write(out, id));
     }
 }
 
-/// Returns the correlation id of a message if a STATUS_RESPONSE can be sent to its sender. A closing connection cannot
-/// receive one, since no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its
-/// responses is disconnected.
+/// Returns a message's correlation id if its sender can be sent a STATUS_RESPONSE. A closing connection cannot, since
+/// no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its responses is
+/// disconnected.
 pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<CorrelationId<'a>> {
     let (sockets, _, cx, _) = shard.parts();
     let is_open = sockets.web_socket(of.sender).is_some();
@@ -85,11 +80,11 @@ pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<Corr
     None
 }
 
-// Messages that are not accepted. They are counted by reason, recorded for operators, and logged within the limit of
-// their account.
+// Messages that are not accepted. They are counted by reason, recorded for operators, and logged, subject to a limit
+// per account.
 
-/// Counts and records a message that is not accepted. The shard logs the message later. `viewer` is the viewer to which
-/// a master addressed the message.
+/// Counts and records a message that is not accepted, which the shard logs later. `viewer` is the viewer to which a
+/// master addressed the message.
 #[cold]
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry
@@ -104,7 +99,7 @@ pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>
     cx.todo.push(Todo::Unaccepted(Box::new(declined)));
 }
 
-/// Logs a message that was not accepted, unless its sender or channel is gone.
+/// Logs a message that was not accepted, unless its sender or channel no longer exists.
 pub(crate) fn log_declined(shard: &mut State, declined: &Declined) {
     let (sockets, directory, cx, _) = shard.parts();
     let channel = directory.channel(declined.channel);

@@ -9,7 +9,7 @@ use crate::journal::ConnectionEnd;
 use crate::presence::PresenceCause;
 use crate::session::NEVER;
 use crate::session::outbox::Unsent;
-use crate::session::web_socket::{Role, Tally, viewer_of};
+use crate::session::web_socket::{Role, viewer_of};
 use crate::shard::Directory;
 use crate::shard::calls::home;
 use crate::shard::context::Context;
@@ -30,8 +30,10 @@ pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> 
     if let Some(end) = end {
         cx.note(key).left(member, end);
         returning = directory.leave_slot(left, cx.at.now);
-        if is_master {
-            directory.forget_master(key, member.session);
+        if is_master && let Some(live) = directory.live_mut(key) {
+            // It no longer matters which offers the connection has received.
+            let calls = live.calls.iter_mut();
+            calls.for_each(|call| call.had.retain(|had| *had != member.session));
         }
     }
     cx.todo.push(Todo::Arm(key));
@@ -47,8 +49,8 @@ pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> 
     returning
 }
 
-/// Releases the slot that a connection has held until the fate of its messages was known. Messages that became pending
-/// in the meantime are delivered to the new holder of the slot.
+/// Releases the slot that was held for a connection until the outcome of its messages was known. Delivers the messages
+/// that became pending in the meantime to the slot's new holder.
 pub(crate) fn release_slot(directory: &mut Directory, cx: &mut Context, by: &Membership) {
     let members = directory.members_mut(by.channel);
     if members.is_some_and(|members| members.release(by.session)) {
@@ -58,16 +60,10 @@ pub(crate) fn release_slot(directory: &mut Directory, cx: &mut Context, by: &Mem
     }
 }
 
-/// Handles a WebSocket connection that has closed: counts and logs this, and releases its slot.
+/// Counts and logs a WebSocket connection that has closed, and releases its slot.
 pub(crate) fn gone(directory: &mut Directory, cx: &mut Context, gone: &mut Gone) {
-    if let Some(tally) = gone.tally {
-        note_end(directory, cx, gone, &tally);
-    }
     release_slot(directory, cx, &gone.member);
-}
-
-/// Counts and logs that a WebSocket connection has closed.
-fn note_end(directory: &mut Directory, cx: &mut Context, gone: &mut Gone, tally: &Tally) {
+    let Some(tally) = gone.tally else { return };
     let known = match directory.channel(gone.member.channel) {
         Some(channel) => {
             let arn = &channel.record.arn;
@@ -92,12 +88,11 @@ fn note_end(directory: &mut Directory, cx: &mut Context, gone: &mut Gone, tally:
         refused_by: gone.refused_by.take(),
     };
     cx.telemetry.count_connection_end(account, &end);
-    let account = account.unwrap_or(Account(0));
-    cx.telemetry.journal().ended(cx.at.now, account, end);
+    cx.telemetry.journal().ended(cx.at.now, end.account, end);
 }
 
-/// Counts and records the messages that were taken back from a connection. Returns the messages that become pending
-/// again, each with its viewer.
+/// Counts and records the messages taken back from a connection. Returns those that become pending again, each with its
+/// viewer.
 fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<str>, Message)> {
     let (from, key, role) = (of.session, of.channel, &of.role);
     let State { directory, cx, .. } = shard;
@@ -108,16 +103,14 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
         frame,
     } in unsent
     {
-        match written {
-            true if launch.counted => cx.telemetry.count_returned(),
-            false if launch.counted => cx.telemetry.count_taken_back(),
-            true | false => {}
-        }
-        if launch.call && written {
-            continue; // the call gives its offer to the next master
+        if launch.counted {
+            cx.telemetry.count_taken_back(written);
         }
         if launch.call {
-            directory.offer_returns(cx, of, &launch);
+            // If it was written, the call gives its offer to the next master.
+            if !written {
+                directory.offer_returns(cx, of, &launch);
+            }
             continue;
         }
         if !launch.counted {
@@ -139,8 +132,8 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
     messages
 }
 
-/// Makes the messages that were taken back from a connection pending again. If another connection holds the slot, they
-/// are delivered to it.
+/// Makes the messages taken back from a connection pending again. If another connection holds the slot, delivers them
+/// to it.
 pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) {
     let (key, role) = (of.channel, &of.role);
     if unsent.is_empty() {
@@ -162,19 +155,15 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
             .into_iter()
             .partition(|(other, _)| *other == viewer);
         messages = others;
-        // Returns a viewer's caller, if the viewer is still connected.
-        let caller_of = |viewer: &str| {
-            let live = directory.live(key)?;
-            let session = sockets.session(live.members.viewer(viewer)?)?;
-            session.open()?.caller
+        // The caller of the viewer that has sent the messages, if it is still connected.
+        let caller = || {
+            let session = directory.live(key)?.members.viewer(&viewer)?;
+            sockets.session(session)?.open()?.caller
         };
         let name = KeyName {
             towards,
             viewer: &viewer,
-            caller: match towards {
-                Towards::Viewer => None,
-                Towards::Master => caller_of(&viewer),
-            },
+            caller: (towards == Towards::Master).then(caller).flatten(),
         };
         let mine = mine.into_iter().map(|(_, message)| message).collect();
         directory.put_back(cx, key, name, mine);
@@ -186,11 +175,11 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
     cx.todo.push(Todo::Arm(key));
 }
 
-/// Moves all pending messages for a role into the outbox of the connection that holds the role's slot, oldest first. If
-/// the role is the master, the offers of pending calls are sent as well.
+/// Moves all pending messages for a role to the outbox of the connection that holds the role's slot, oldest first. For
+/// the master, also sends the offers of pending calls.
 ///
-/// No limit is checked, since everything that may be pending fits into an empty outbox. If the peer does not read, the
-/// next message disconnects it.
+/// No limit is checked, because an empty outbox has room for all messages that may be pending. If the peer does not
+/// read them, the next message disconnects it.
 pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
     if let Some(to) = current(shard, channel, role) {
         for group in shard.directory.take_kept(&mut shard.cx, &to) {
@@ -200,8 +189,7 @@ pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
     }
 }
 
-/// Finishes delivering the pending messages for a role. Appends the offers of calls that remain, and flushes the
-/// outbox.
+/// Completes the delivery of a role's pending messages: appends the remaining call offers, and flushes the outbox.
 pub(crate) fn end_kept(shard: &mut State, to: &Membership) {
     push_kept(shard, to, LAST_OFFERS);
     let (sockets, _, cx, _) = shard.parts();
@@ -209,7 +197,7 @@ pub(crate) fn end_kept(shard: &mut State, to: &Membership) {
     sockets.touch(to.session);
 }
 
-/// An empty group whose position is after the offers of all calls.
+/// An empty group positioned after all call offers.
 const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
 /// Returns the connection that currently holds a role's slot, if it is open.
@@ -227,8 +215,8 @@ pub(crate) fn current(shard: &State, channel: ChannelKey, role: Role) -> Option<
     })
 }
 
-/// Moves a group of pending messages into the recipient's outbox. If the recipient is a master, first sends the offers
-/// of calls that precede the group.
+/// Moves a group of pending messages to the recipient's outbox. If the recipient is a master, first sends the call
+/// offers that precede the group.
 pub(crate) fn push_kept(shard: &mut State, to: &Membership, (rank, messages): KeptGroup) {
     let &Membership {
         session: to,

@@ -1,5 +1,5 @@
-//! The path of messages that need extra checks: those that may be late and, with `--dev`, all messages, since faults,
-//! findings and copies for tests may apply to them. Otherwise, the steps are those of [`road::pass`].
+//! Processes messages that need extra checks: those that may be late and, with `--dev`, all messages, because faults,
+//! findings and copies for tests may apply to them. The other steps are those of [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
 use crate::shard::road::delivery::{self, Unadmitted};
@@ -8,8 +8,8 @@ use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
 use codec::ws::Item;
 
-/// Processes one frame like [`road::pass`], but also checks whether the message is late and runs the interposer of
-/// `--dev`.
+/// Processes one frame like [`road::pass`], but also checks whether the message is late, and runs the `--dev`
+/// interposer.
 ///
 /// # Errors
 /// Fails like [`road::pass`].

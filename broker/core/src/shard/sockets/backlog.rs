@@ -1,11 +1,11 @@
-//! Counts the bytes queued for peers that read slowly, and chooses the connection to close when there are too many.
+//! Counts the bytes queued for slow readers, and selects the connection to close when there are too many.
 //!
-//! A connection whose socket accepts all bytes immediately never appears here, since its outbox is empty after each
-//! turn. A connection has fallen *behind* once the edge must copy bytes that the socket did not accept
-//! ([`crate::machine::Machine::launched`]), and until its outbox is empty again. All connections that are behind may
-//! together use three quarters of the shard's outbox bytes. Above that, the slowest one is closed. This is the
+//! Connections whose sockets accept all bytes immediately never appear here, because their outboxes are empty after
+//! each turn. A connection has fallen *behind* as soon as the edge has to copy bytes that the socket did not accept
+//! ([`crate::machine::Machine::launched`]), and stays behind until its outbox is empty again. Together, these
+//! connections may use three quarters of the shard's outbox bytes. Beyond that, the slowest one is closed: the
 //! connection with the most bytes, on the channel with the most bytes, of the account with the most bytes. The last
-//! quarter thus remains available to peers that read.
+//! quarter therefore remains available to peers that read.
 
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::shard::shares::Shares;
@@ -15,23 +15,23 @@ use std::ops::RangeInclusive;
 /// A connection that has fallen behind: its channel, the number of bytes queued for it, and its key.
 type SlowConnection = (ChannelKey, u32, SessionKey);
 
-/// The bytes queued for connections that have fallen behind, including connections that were closed for that reason.
+/// Bytes queued for connections that have fallen behind, including connections that were closed for that reason.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) bytes: usize,
-    /// The channels of connections that have fallen behind. For each channel, its account and the number of bytes
+    /// Channels with connections that have fallen behind. Contains each channel's account, and the number of bytes
     /// queued for those connections.
     channels: BTreeMap<ChannelKey, (Account, usize)>,
     /// Connections that have fallen behind, sorted by channel and then by queued bytes.
     sessions: BTreeSet<SlowConnection>,
     shares: Shares,
-    /// Bytes queued for connections that are being closed because their peer does not read.
+    /// Bytes queued for connections that are being closed because their peers do not read.
     pub(crate) cut: usize,
 }
 
 impl Backlog {
-    /// Starts to track a channel because one of its connections has fallen behind. The bytes of the connection are
-    /// added by [`Self::change`].
+    /// Starts to track a channel because one of its connections has fallen behind. [`Self::change`] adds the
+    /// connection's bytes.
     pub(crate) fn admit(&mut self, channel: ChannelKey, account: Account) {
         self.channels.entry(channel).or_insert((account, 0));
     }
@@ -69,7 +69,7 @@ impl Backlog {
         Some(*session)
     }
 
-    /// Removes a channel that has ended, even if its connections are still open.
+    /// Removes a channel that no longer exists, even if connections to it are still open.
     pub(crate) fn withdraw(&mut self, channel: ChannelKey) {
         if let Some((account, waiting)) = self.channels.remove(&channel) {
             self.shares.change(account, channel, waiting, 0);
@@ -79,18 +79,18 @@ impl Backlog {
         }
     }
 
-    /// Returns whether `channel` has connections that have fallen behind.
+    /// Returns whether any connection to `channel` has fallen behind.
     pub(crate) fn has(&self, channel: ChannelKey) -> bool {
         self.channels.contains_key(&channel)
     }
 
-    /// Returns whether `session` is listed as behind on `channel`, with `bytes` bytes queued.
+    /// Returns whether `session` is listed as having fallen behind on `channel`, with `bytes` bytes queued.
     pub(crate) fn lists(&self, channel: ChannelKey, bytes: u32, session: SessionKey) -> bool {
         self.sessions.contains(&(channel, bytes, session))
     }
 
-    /// Checks that the bytes of each channel are the sum over its connections, and that the shares are the sums over
-    /// the channels. Returns the total number of bytes and the number of connections.
+    /// Checks that each channel's bytes are the sum over its connections, and that the shares are the sums over the
+    /// channels. Returns the total number of bytes and the number of connections.
     ///
     /// # Panics
     /// Panics if a sum does not match.
@@ -108,7 +108,7 @@ impl Backlog {
     }
 }
 
-/// Returns the range of one channel's entries among the connections that have fallen behind.
+/// Returns the range that contains all entries of one channel in the set of connections that have fallen behind.
 fn all_of(channel: ChannelKey) -> RangeInclusive<SlowConnection> {
     let (first, last) = (SessionKey::unpack(0), SessionKey::unpack(u64::MAX));
     (channel, 0, first)..=(channel, u32::MAX, last)

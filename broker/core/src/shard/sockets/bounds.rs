@@ -1,5 +1,5 @@
-//! The configured limits on connections, in the form that the codec uses. Also determines which web pages may connect
-//! to a server that does not require signatures.
+//! The configured connection limits in the codec's representation. Also determines which web pages may connect to a
+//! server that does not require signatures.
 
 use crate::check::Check;
 use crate::limits::MESSAGE_BOUNDS_MAX;
@@ -10,24 +10,17 @@ use codec::{signal::MessageRules, ws::FrameRules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Returns the URL of the page that explains a refusal, without the refusal's id, which the caller appends. Returns
-/// `None` without `--dev` or without an admin listener.
-fn why_url(settings: &Settings) -> Option<Box<str>> {
-    let url = settings.admin_url("localhost")?;
-    settings.dev.then(|| format!("{url}/#/why/").into())
-}
-
-/// The configured limits in the form that the codec uses.
+/// The configured limits in the codec's representation.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
     pub(crate) calls: codec::control::BodyRules,
-    /// Share of `limits.request_bytes` available to this shard.
+    /// The shard's share of `limits.request_bytes`.
     pub(crate) request_bytes: usize,
     pub(crate) origins: Origins,
-    /// Maximum number of bytes queued for the connections of this shard.
+    /// Maximum number of bytes queued for this shard's connections.
     pub(crate) outbox_bytes: usize,
-    /// Maximum number of unconfirmed bytes sent to the connections of this shard.
+    /// Maximum number of unconfirmed bytes on this shard's connections.
     pub(crate) unconfirmed_bytes: usize,
     /// URL of the page that explains a refusal, without the refusal's id. `None` without `--dev` or without an admin
     /// listener.
@@ -38,6 +31,7 @@ impl Bounds {
     pub(crate) fn of(settings: &Settings) -> Self {
         let limits = &settings.limits;
         let strict = settings.strict();
+        let admin = settings.admin_url("localhost").filter(|_| settings.dev);
         Self {
             head: HeadLimits {
                 head_bytes: limits.head_bytes,
@@ -48,23 +42,23 @@ impl Bounds {
             origins: Origins::of(settings),
             outbox_bytes: settings.outbox_bytes_of_shard(),
             unconfirmed_bytes: settings.unconfirmed_bytes_of_shard(),
-            why_url: why_url(settings),
+            why_url: admin.map(|url| format!("{url}/#/why/").into()),
         }
     }
 }
 
-// Message limits. A reload may change them, but connections keep the limits with which they were admitted.
+// Message limits. A reload may change them, but each connection keeps the limits with which it was admitted.
 
 /// The message limits of one version of the settings.
 #[derive(Debug)]
 pub(crate) struct MessageBounds {
     pub(crate) frames: FrameRules,
     pub(crate) messages: MessageRules,
-    /// The settings that define these limits and those of client programs.
+    /// The settings that define these limits, and those for client programs.
     settings: Arc<Settings>,
 }
 
-/// The message limits in force, and the earlier ones that apply to connections that are still open. There are at most
+/// The current message limits, and earlier ones that still apply to open connections. There are at most
 /// [`MESSAGE_BOUNDS_MAX`] versions.
 #[derive(Debug)]
 pub(crate) struct AllMessageBounds {
@@ -88,7 +82,7 @@ impl MessageBounds {
         }
     }
 
-    /// Returns the message limits of a client program.
+    /// Returns a client program's message limits.
     #[inline]
     pub(crate) fn reader(&self, program: Program) -> Reader {
         self.settings.reader(program)
@@ -103,7 +97,7 @@ impl AllMessageBounds {
         }
     }
 
-    /// Puts the limits of new settings in force. Has no effect if there are too many versions already, which the
+    /// Makes the limits of new settings the current ones. Has no effect if there are too many versions, which the
     /// process prevents.
     pub(crate) fn replace(&mut self, settings: &Arc<Settings>) {
         let known = self
@@ -130,27 +124,27 @@ impl AllMessageBounds {
     }
 }
 
-// Which browser pages may use a server without signatures.
+// Which browser pages may use a server that does not require signatures.
 //
-// A browser lets any page send requests and open WebSockets to loopback, and names the page in `Origin` (RFC 6454
+// A browser lets any page send requests and open WebSockets to loopback, and identifies the page in `Origin` (RFC 6454
 // section 7). If requests are signed, a page can do nothing without keys, so any page may try, as with AWS. Without
-// signatures (`--dev`, auth none), only loopback pages and pages named by the operator may. `Host` is checked as well:
-// a page whose host name was made to resolve to loopback (DNS rebinding) has our origin, but sends its own name in
+// signatures (`--dev`, auth none), only loopback pages and pages named by the operator are accepted. `Host` is checked
+// too: a page whose host name was made to resolve to loopback (DNS rebinding) has our origin, but sends its own name in
 // `Host`.
 
-/// Determines which values of the `Origin` and `Host` headers are accepted.
+/// Determines which `Origin` and `Host` values are accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    /// Whether the requirements are enforced.
+    /// Whether these checks are enforced.
     guarded: bool,
-    /// Origins that the operator has configured, in the form that browsers send.
+    /// Origins configured by the operator, in the form in which browsers send them.
     named: Vec<String>,
-    /// Host names by which clients may address this server, in addition to loopback names and IP addresses.
+    /// Host names under which clients may reach this server, in addition to loopback names and IP addresses.
     hosts: Vec<String>,
-    /// The hosts among `hosts` whose pages may connect from any port. This is needed for the server's own pages, since
-    /// the admin listener has a different port.
+    /// The `hosts` whose pages may connect from any port. The server's own pages need this, because the admin listener
+    /// has a different port.
     own: Vec<String>,
-    /// A domain that is accepted as a host along with all of its subdomains, in addition to `hosts`.
+    /// A domain that is accepted as a host, with all of its subdomains, in addition to `hosts`.
     domain: Option<String>,
 }
 
@@ -179,7 +173,7 @@ impl Origins {
         }
     }
 
-    /// Returns the check that a request fails, and the error message. Returns `None` if the request passes.
+    /// Returns the check that a request fails and the error message, or `None` if it passes.
     pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;
@@ -203,7 +197,7 @@ impl Origins {
     }
 
     fn takes(&self, origin: &str) -> bool {
-        // Some clients send the URL of their WebSocket as the origin, which no web page can have.
+        // Some clients send the URL of their WebSocket as the origin. No web page can have such an origin.
         if let Some(origin) = of_web_socket(origin) {
             return self.takes(&origin);
         }
@@ -220,7 +214,7 @@ impl Origins {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        // Unlike a name, an address cannot be made to resolve to another machine.
+        // Unlike a name, an address cannot be made to resolve to a different machine.
         if is_loopback(host) || address(host).is_some() {
             return true;
         }
@@ -233,8 +227,8 @@ impl Origins {
     }
 }
 
-/// Converts an origin that was written as a WebSocket URL into the origin of a web page. The URL has the form
-/// `wss://HOST` or `ws://HOST`, optionally with a port.
+/// Converts an origin that was written as a WebSocket URL (`wss://HOST` or `ws://HOST`, optionally with a port) into
+/// the corresponding web page's origin.
 fn of_web_socket(origin: &str) -> Option<String> {
     let ws = origin
         .strip_prefix("ws://")

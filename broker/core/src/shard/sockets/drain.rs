@@ -1,5 +1,5 @@
-//! Schedules the connections that the shard closes of its own accord. In a drain, these are all connections. At other
-//! times, closes are spread over a period, or deferred because of the limit per turn.
+//! Schedules the connections that the shard closes on its own initiative: during a drain, all of them, and otherwise
+//! those whose closing is spread over a period or deferred because of the per-turn limit.
 
 use crate::id::SessionKey;
 use crate::journal::EndReason;
@@ -8,20 +8,20 @@ use crate::time::{Moment, Now};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Schedules the connections that the shard closes of its own accord.
+/// Schedules the connections that the shard closes on its own initiative.
 #[derive(Default)]
 pub(crate) struct DueEnds {
     pub(crate) drain: Option<Drain>,
     /// The position that [`Self::next_in_spread`] last returned, as a fraction of 2³².
     spread: u32,
-    /// Connections whose closing was deferred because of the limit per turn.
+    /// Connections whose closing was deferred because of the per-turn limit.
     pub(crate) closings: Closings,
-    /// When the last of the connections that an operator has recalled is due to be closed.
+    /// When the last of the connections that an operator has asked to reconnect is due to be closed.
     recalled: Now,
 }
 
 impl DueEnds {
-    /// Returns when to close the next connection that an operator has recalled. This is [`RECALL_STEP_MS`] after the
+    /// Returns when to close the next connection that an operator has asked to reconnect: [`RECALL_STEP_MS`] after the
     /// previous one, or `now` if that is later.
     pub(crate) fn next_recall(&mut self, now: Now) -> Now {
         self.recalled = self.recalled.after(RECALL_STEP_MS).max(now);
@@ -29,13 +29,14 @@ impl DueEnds {
     }
 
     /// Returns the position of the next close within a period, as a fraction of 2³². Successive positions differ by
-    /// [`GOLDEN`], so each is as far as possible from all earlier ones.
+    /// [`GOLDEN`], which places each of them as far as possible from all earlier ones.
     pub(crate) fn next_in_spread(&mut self) -> u32 {
         self.spread = self.spread.wrapping_add(GOLDEN);
         self.spread
     }
 
-    /// Returns a time between `now` and `by`. Successive calls spread their times evenly over that period.
+    /// Returns a time between `now` and `by`. The times returned by successive calls are spread evenly over that
+    /// period.
     pub(crate) fn spread_until(&mut self, by: Now, now: Now) -> Now {
         let left = u128::from(by.since(now));
         let part = (left * u128::from(self.next_in_spread())) >> u32::BITS;
@@ -46,12 +47,12 @@ impl DueEnds {
 /// 2³² divided by the golden ratio, rounded to an odd number.
 const GOLDEN: u32 = 0x9e37_79b9;
 
-// Progress of a drain, and the connections left over when a turn has closed as many as it may.
+// Progress of a drain, and connections left over after a turn has closed as many as it may.
 
 /// A drain in progress.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Drain {
-    /// When the drain began.
+    /// When the drain started.
     began: Now,
     ends: Now,
     next: Now,
@@ -61,14 +62,14 @@ pub(crate) struct Drain {
     over: bool,
 }
 
-/// A step of a drain: which sessions to act on. Each range contains at most [`CLOSES_PER_TURN`] table positions.
+/// The sessions to act on in one step of a drain. Each range contains at most [`CLOSES_PER_TURN`] table positions.
 #[derive(Debug)]
 pub(crate) struct DrainStep {
-    /// Table positions of the sessions to send GO_AWAY to.
+    /// Table positions of the sessions that are sent GO_AWAY.
     pub(crate) told: Range<usize>,
     /// Table positions of the sessions to close.
     pub(crate) closed: Range<usize>,
-    /// Whether to answer all pending calls now. Only one step of the drain sets this.
+    /// Whether to answer all pending calls now. Set in only one step of the drain.
     pub(crate) ends_calls: bool,
 }
 
@@ -78,10 +79,7 @@ impl Drain {
             began,
             ends,
             next: began,
-            told: 0,
-            closed: 0,
-            calls_ended: false,
-            over: false,
+            ..Self::default()
         }
     }
 
@@ -90,7 +88,7 @@ impl Drain {
         (!self.over).then_some(self.next)
     }
 
-    /// Returns the next step if it is due. `places` is the number of positions in the session table.
+    /// Returns the next step, if it is due. `places` is the size of the session table.
     pub(crate) fn step(&mut self, places: usize, now: Now) -> Option<DrainStep> {
         if self.over || self.next > now {
             return None;
@@ -116,15 +114,15 @@ impl Drain {
         Some(step)
     }
 
-    /// Ends the drain once its time is up or `empty` is `true`. Returns `true` if this call has ended the drain.
+    /// Ends the drain if its time is up or `empty` is set. Returns `true` if this call has ended the drain.
     pub(crate) fn end(&mut self, empty: bool, now: Now) -> bool {
         let ends = !self.over && (empty || now >= self.ends);
         self.over |= ends;
         ends
     }
 
-    /// Returns how many of `places` table positions a walk should have visited by `now`. `quarters` is when the walk
-    /// starts and ends, in quarters of the drain's duration.
+    /// Returns how many of `places` table positions should have been visited by `now`. `quarters` contains the start
+    /// and end of the walk, in quarters of the drain's duration.
     fn share(&self, places: usize, quarters: (u64, u64), now: Now) -> usize {
         let span = self.ends.since(self.began).max(1);
         let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
@@ -133,21 +131,21 @@ impl Drain {
     }
 }
 
-/// The queue of connections to close in later turns, and the number of connections closed in this turn. Only open
-/// WebSockets are queued.
+/// The queue of connections to close in later turns, and the number closed in this turn. Only open WebSockets are
+/// queued.
 #[derive(Debug, Default)]
 pub(crate) struct Closings {
-    /// The time of the current turn, which is the same for all of its inputs.
+    /// Time of the event loop's current turn, which is the same for all inputs of that turn.
     at: Moment,
     /// Number of connections closed in the current turn.
     closed: usize,
-    /// The queued WebSockets and their close reasons. Masters are closed first, so that they have reconnected by the
+    /// The queued WebSockets with their close reasons. Masters are closed first, so that they have reconnected by the
     /// time their viewers do.
     waiting: BTreeMap<(bool, SessionKey), EndReason>,
 }
 
 impl Closings {
-    /// Starts a new turn.
+    /// Starts a new turn of the event loop.
     pub(crate) fn begin_turn(&mut self, at: Moment) {
         (self.at, self.closed) = (at, 0);
     }
@@ -165,7 +163,7 @@ impl Closings {
         self.closed += 1;
     }
 
-    /// Queues a connection to be closed for `reason`. Has no effect if it is already queued.
+    /// Queues a connection to be closed for `reason`. Does nothing if it is already queued.
     pub(crate) fn wait(&mut self, is_viewer: bool, session: SessionKey, reason: EndReason) {
         self.waiting.entry((is_viewer, session)).or_insert(reason);
     }
@@ -175,12 +173,12 @@ impl Closings {
         self.waiting.remove(&(is_viewer, session));
     }
 
-    /// Whether any connection is queued.
+    /// Returns whether any connection is queued.
     pub(crate) fn has_more(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Takes the next connection to close from the queue, if the turn at `at` may close another one.
+    /// Takes the next connection to close from the queue, if the turn at `at` may close another.
     pub(crate) fn next(&mut self, at: Moment) -> Option<(SessionKey, EndReason)> {
         if !self.has_room(at) {
             return None;
@@ -190,11 +188,11 @@ impl Closings {
         Some((session, reason))
     }
 
-    /// Returns the queued sessions, each with a flag that is `true` for viewers.
+    /// Returns the queued sessions. The flag is `true` for viewers.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (bool, SessionKey)> {
         self.waiting.keys().copied()
     }
 }
 
-/// How long the answers of pending calls may take to reach their callers, in milliseconds.
+/// How long the answers to pending calls may take to reach the callers, in milliseconds.
 const LAST_CALL_MS: u64 = 500;

@@ -1,26 +1,27 @@
-//! Closes connections. A connection is closed immediately, with a closing handshake, or after its queued bytes have
-//! been sent; or it is evicted to make room for another.
+//! Closes connections: immediately, with a closing handshake, once their queued bytes have been sent, or by evicting
+//! them to make room for others.
 
 use crate::event::ConnectionRole;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::ALONE_CLOSE_MS;
 use crate::machine::Output;
+use crate::session::outbox::Load;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{NEVER, SendState, SessionState};
 use crate::shard::Sockets;
 use crate::shard::admitted::{Holder, Member, Standing};
 use crate::shard::context::Context;
-use crate::shard::sockets::drain::{Drain, DrainStep};
+use crate::shard::sockets::drain::Drain;
 use crate::shard::todo::{Gone, Left, MemberEnd, Membership, Returned, Todo};
 use crate::time::{Moment, Now};
 use codec::signal::RECONNECT_ICE_SERVER;
 
 impl Sockets {
-    /// Asks a client to reconnect. If the client does not support the notice, schedules its connection to be closed.
-    /// Returns `false` if the connection was replaced or its client does not read.
+    /// Asks a client to reconnect. If the client does not support such notices, schedules its connection to be closed.
+    /// Returns `false` if the connection was replaced or the client does not read.
     ///
-    /// Each reconnect costs up to four calls and an upgrade. Connections are therefore closed one by one,
+    /// A client that reconnects makes up to four calls and an upgrade. Connections are therefore closed one at a time,
     /// [`RECALL_STEP_MS`](crate::limits::RECALL_STEP_MS) apart.
     pub(crate) fn reconnect(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let has_room = self.has_control_room(cx, key);
@@ -41,9 +42,8 @@ impl Sockets {
         true
     }
 
-    /// Starts a drain that lasts `within_ms`. A server that is not part of a cluster keeps its clients connected until
-    /// the last [`ALONE_CLOSE_MS`], since no other node can serve them. Returns `false` if a drain is already in
-    /// progress.
+    /// Starts a drain that lasts `within_ms`. A server outside a cluster keeps its clients connected until the last
+    /// [`ALONE_CLOSE_MS`], because no other node can serve them. Returns `false` if a drain is already in progress.
     pub(crate) fn begin_drain(&mut self, within_ms: u64, now: Now) -> bool {
         let begins = self.ends.drain.is_none();
         if begins {
@@ -56,32 +56,24 @@ impl Sockets {
         begins
     }
 
-    /// Whether the process is shutting down.
+    /// Returns whether the process is shutting down.
     pub(crate) fn drains(&self) -> bool {
         self.ends.drain.is_some()
     }
 
-    /// Returns the next drain step, if due.
-    pub(crate) fn drain_step(&mut self, now: Now) -> Option<DrainStep> {
-        let places = self.places();
-        self.ends.drain.as_mut()?.step(places, now)
-    }
-
-    /// Reports that the drain is complete, but only once. The drain is complete when its time is up, or when no
-    /// WebSockets, queries, clients on links or forwarded requests remain. `quiet` tells whether the other parts of the
-    /// shard have finished too.
+    /// Reports once that the drain is complete: either its time is up, or there are no more WebSockets, queries,
+    /// forwarded clients or forwarded requests. `quiet` tells whether the other parts of the shard have finished too.
     pub(crate) fn look_at_drain(&mut self, quiet: bool, now: Now) {
         let passes_nothing = self.leads.is_empty() && !self.requests.onward.any();
-        let empty =
-            quiet && self.census.web_sockets == 0 && self.shards.is_idle() && passes_nothing;
+        let empty = quiet && self.web_sockets == 0 && self.shards.is_idle() && passes_nothing;
         let drain = self.ends.drain.as_mut();
         if drain.is_some_and(|drain| drain.end(empty, now)) {
             self.output(Output::Drained);
         }
     }
 
-    /// Counts a connection that is about to be closed against the limit per turn. Returns `false` if the connection has
-    /// no open WebSocket anymore.
+    /// Counts a connection that is about to be closed towards the per-turn limit. Returns `false` if it no longer has
+    /// an open WebSocket.
     pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
         let is_open = self.web_socket(session).is_some();
         if is_open {
@@ -90,8 +82,7 @@ impl Sockets {
         is_open
     }
 
-    /// Queues connections to be closed in later turns for the reason `why`. Connections without an open WebSocket are
-    /// skipped.
+    /// Queues connections to be closed for the reason `why` in later turns. Skips those without an open WebSocket.
     pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
         for session in keys {
             if let Some(web_socket) = self.web_socket(session) {
@@ -103,13 +94,13 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// Starts the closing handshake of an open WebSocket: sends a close frame, then waits for the peer's echo.
+    /// Starts an open WebSocket's closing handshake: sends a close frame, then waits for the peer's echo.
     pub(crate) fn close(&mut self, cx: &mut Context, key: SessionKey, reason: EndReason) {
         let (code, text) = reason.close();
         self.close_with(cx, key, (reason, code, text));
     }
 
-    /// Starts the closing handshake of an open WebSocket with the given code and reason phrase.
+    /// Starts an open WebSocket's closing handshake with this code and reason phrase.
     pub(crate) fn close_with(
         &mut self,
         cx: &mut Context,
@@ -124,7 +115,14 @@ impl Sockets {
         self.push_control(cx, key, |out| codec::ws::close_frame(out, code, text));
         let wait_ms = self.settings().timeouts.close_ms;
         let deadline = self.waits_from(cx.at).after(wait_ms);
-        self.await_close_echo(key, deadline);
+        if let Some(session) = self.sessions.get_mut(key) {
+            let ending = SessionState::AwaitGone(Box::default());
+            let state = std::mem::replace(&mut session.state, ending);
+            if let SessionState::Open(web_socket) = state {
+                session.state = SessionState::AwaitCloseEcho(Box::new(web_socket), deadline);
+            }
+        }
+        self.arm(key, deadline);
     }
 
     /// Disconnects a recipient that does not read. Sends a close frame with code 1008, which may never arrive, and
@@ -132,18 +130,22 @@ impl Sockets {
     pub(crate) fn cut_slow(&mut self, cx: &mut Context, key: SessionKey) {
         if self.web_socket(key).is_some() {
             self.close(cx, key, EndReason::SlowConsumer);
-            self.cut_off(cx, key);
+            // The close frame and any partly sent message stay in the outbox until the peer reads. If such outboxes
+            // hold too many bytes together, the connection is aborted.
+            if self.note_cut(key) {
+                self.abort(cx, key);
+            }
         }
     }
 
-    /// Closes a connection after the edge has sent its queued bytes. If it is a WebSocket, it leaves its channel now.
+    /// Closes a connection once the edge has sent its queued bytes. A WebSocket leaves its channel immediately.
     pub(crate) fn finish(&mut self, cx: &mut Context, key: SessionKey) {
         self.depart(cx, key);
         self.close_when_sent(key, cx.at);
     }
 
-    /// Closes a connection once its queued bytes are sent. The connection must not be in a channel or waiting for the
-    /// answer to a call.
+    /// Closes a connection once its queued bytes have been sent. The connection must not be in a channel or waiting for
+    /// the answer to a call.
     pub(crate) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let deadline = self.waits_from(at).after(self.settings().timeouts.close_ms);
         let session = self.session(key);
@@ -156,7 +158,7 @@ impl Sockets {
         }
     }
 
-    /// Aborts a connection immediately. Has no effect if it was already aborted.
+    /// Aborts a connection immediately. Does nothing if it was already aborted.
     pub(crate) fn abort(&mut self, cx: &mut Context, key: SessionKey) {
         let state = self.session(key).map(|session| &session.state);
         if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
@@ -176,8 +178,8 @@ impl Sockets {
         let answers_wait = session.answers_wait();
         match &session.state {
             SessionState::Http(_) => self.sends_no_more(cx, key, answers_wait),
-            // The forwarding node may be shutting down. Its client still gets any message already begun, and a close
-            // frame.
+            // The forwarding node may be shutting down. Its client should still receive any partly sent message, and a
+            // close frame.
             SessionState::Open(_) if session.peer().inner => {
                 self.close(cx, key, EndReason::PeerGone);
                 self.finish(cx, key);
@@ -192,8 +194,8 @@ impl Sockets {
         self.take_leave(cx, key);
     }
 
-    /// Handles EOF on an HTTP connection. Aborts the connection if it is waiting for the answer to an Alexa call or
-    /// carries a device's poll. Otherwise, closes it after its last response.
+    /// Handles EOF on an HTTP connection. Aborts the connection if it is waiting for the answer to an Alexa call or is
+    /// used for a device's poll, and otherwise closes it after its last response.
     fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
         let Some(http) = self.http(key) else {
             return;
@@ -209,7 +211,7 @@ impl Sockets {
     }
 
     /// Removes a connection that the edge has closed. `unacknowledged` is the number of bytes that the peer had not
-    /// acknowledged by then.
+    /// acknowledged by that time.
     pub(crate) fn gone(&mut self, cx: &mut Context, key: SessionKey, unacknowledged: u32) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
             self.confirm_by_tcp(cx, key, unacknowledged);
@@ -245,8 +247,8 @@ impl Sockets {
         })));
     }
 
-    /// Stops sending to `older`, which a newer connection has replaced. Messages that were not sent are delivered to
-    /// the newer one.
+    /// Stops sending to `older`, which a newer connection has replaced. Messages that were not sent go to the newer
+    /// connection.
     pub(crate) fn supersede(&mut self, cx: &mut Context, older: SessionKey) {
         self.place(older, ConnectionRole::Superseded);
         self.admitted.becomes(older, Standing::Superseded);
@@ -269,8 +271,7 @@ impl Sockets {
         self.ask(cx, older, cx.at.now);
     }
 
-    /// Makes a connection that was replaced a member of its channel again. Returns `false` if the connection is
-    /// closing.
+    /// Makes a replaced connection a member of its channel again. Returns `false` if the connection is closing.
     pub(crate) fn takes_place_again(&mut self, session: SessionKey, at: Moment) -> bool {
         let Some(web_socket) = self.web_socket(session) else {
             return false;
@@ -289,7 +290,7 @@ impl Sockets {
         true
     }
 
-    /// Removes a connection from its channel, and ends the call or poll that it is waiting for, if any.
+    /// Removes a connection from its channel, and ends the call or poll for which it is waiting, if any.
     fn depart(&mut self, cx: &mut Context, key: SessionKey) {
         self.leave(cx, key);
         self.hang_up(cx, key);
@@ -297,7 +298,7 @@ impl Sockets {
         self.note_unanswered(cx, key);
     }
 
-    /// Removes an open WebSocket from its channel. From then on, its client counts as offline.
+    /// Removes an open WebSocket from its channel. From then on, its client is considered offline.
     fn leave(&mut self, cx: &mut Context, key: SessionKey) {
         self.stops_being_behind(key);
         let Some(session) = self.session(key) else {
@@ -331,25 +332,35 @@ impl Sockets {
         self.ends.closings.forget(is_viewer, key);
     }
 
-    /// Takes back the messages that a connection has not sent, because it has left its channel or was replaced. A
-    /// partly sent message stays in the outbox.
+    /// Takes back the messages that a connection had not sent when it left its channel or was replaced. A partly sent
+    /// message stays in the outbox.
     fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
-        let until = self
-            .waits_from(cx.at)
-            .after(self.settings().timeouts.close_ms);
-        let Some(taken) = self.take_unsent(key) else {
+        let wait_ms = self.settings.timeouts.close_ms;
+        let until = self.waits_from(cx.at).after(wait_ms);
+        let Some(session) = self.sessions.get_mut(key) else {
             return Returned::default();
         };
-        cx.telemetry.unload(taken.freed);
-        Returned {
-            unsent: taken.unsent,
-            begun: taken.begun.then_some(until),
-            unconfirmed: taken.unconfirmed,
+        let before = session.outbox.load().messages;
+        let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
+        // An edge that finds nothing to send reports nothing, so bytes queued later must be announced again.
+        if session.outbox.unsent().is_empty() {
+            session.was_taken();
         }
+        let returned = Returned {
+            unsent,
+            begun: session.outbox.has_messages().then_some(until),
+            unconfirmed: session.outbox.unconfirmed_since().is_some(),
+        };
+        cx.telemetry.unload(Load {
+            messages: before - session.outbox.load().messages,
+            control: 0,
+        });
+        self.weigh(key);
+        returned
     }
 
-    /// Returns the close reason for a connection that the edge has closed. Either the process is shutting down, or the
-    /// socket has failed.
+    /// Returns the close reason for a connection that the edge has closed: either the process is shutting down, or the
+    /// socket failed.
     fn cut_off_reason(&self) -> EndReason {
         if self.drains() {
             EndReason::Drain
@@ -358,25 +369,19 @@ impl Sockets {
         }
     }
 
-    /// Closes the slowest connection if the connections that have fallen behind hold too many bytes. Returns whether a
+    /// Closes the slowest connection if connections that have fallen behind hold too many bytes. Returns whether a
     /// connection was closed.
+    #[cold]
     pub(crate) fn shed(&mut self, cx: &mut Context) -> bool {
-        let slowest = self.slowest().filter(|_| self.too_far_behind());
+        let slowest = self.backlog.slowest();
+        let slowest = slowest.filter(|_| self.too_far_behind());
         if let Some(slowest) = slowest {
             self.cut_slow(cx, slowest);
         }
         slowest.is_some()
     }
 
-    /// Marks a connection as disconnected because its peer does not read. The close frame and any partly sent message
-    /// wait until the peer reads. If all such connections together hold too many bytes, aborts the connection.
-    fn cut_off(&mut self, cx: &mut Context, key: SessionKey) {
-        if self.note_cut(key) {
-            self.abort(cx, key);
-        }
-    }
-
-    /// Sends GO_AWAY to a client that supports it, unless the client has already received it.
+    /// Sends GO_AWAY to a client that supports it and has not received it yet.
     pub(crate) fn go_away(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
@@ -389,9 +394,9 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// Evicts connections until there is room for one of `holder`. An open WebSocket is sent a close frame; any other
-    /// connection is aborted. Only a few evicted WebSockets may be closing at the same time: beyond that, the oldest of
-    /// them is aborted. Returns `false` if there is no room even so.
+    /// Evicts connections until `holder` may open another one. An open WebSocket is sent a close frame, and any other
+    /// connection is aborted. Only a few evicted WebSockets may be closing at a time, and beyond that, the oldest of
+    /// them is aborted. Returns `false` if there is still no room.
     pub(crate) fn make_room(&mut self, cx: &mut Context, holder: Holder) -> bool {
         while let Some(victim) = self.admitted.make_room(holder) {
             let victim = match victim {
@@ -413,8 +418,8 @@ impl Sockets {
         self.admitted.has_place()
     }
 
-    /// Returns when a connection that was opened at `opened` must close because of its age. Clients that do not support
-    /// `notices` are closed up to the GO_AWAY grace period earlier, so that their closes are spread over time.
+    /// Returns when a connection opened at `opened` has to close because of its age. Clients that do not support
+    /// `notices` are closed up to the GO_AWAY grace period earlier, which spreads these closes over time.
     pub(crate) fn age_end(&mut self, notices: bool, opened: Now) -> Now {
         let timeouts = &self.settings().timeouts;
         let (mut age, grace_ms) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);

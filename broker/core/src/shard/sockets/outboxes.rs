@@ -1,9 +1,9 @@
-//! Queues bytes for a session's socket. Appends them to the outbox, announces them to the edge, and counts them if the
+//! Queues bytes for a session's socket: appends them to the outbox, announces them to the edge, and counts them if the
 //! connection has fallen behind.
 
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
-use crate::session::outbox::{DeliveryMark, Load, Unsent};
+use crate::session::outbox::{DeliveryMark, Load};
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::session::{NEVER, SendState, Session, SessionState};
 use crate::settings::{Proof, Reader};
@@ -46,7 +46,7 @@ impl Sockets {
         }
     }
 
-    /// Appends bytes other than messages (a response, a pong, a status or a close frame) to a session's outbox.
+    /// Appends non-message bytes (a response, a pong, a status or a close frame) to a session's outbox.
     pub(crate) fn push_control(
         &mut self,
         cx: &mut Context,
@@ -65,10 +65,10 @@ impl Sockets {
         self.touch(key);
     }
 
-    /// Appends the output of `write` to the outbox of an open WebSocket, as one message of `bytes` bytes, and announces
-    /// it. `waiting` is the number of message bytes queued on the whole shard. Returns the number of bytes appended,
-    /// which exceeds `bytes` if the message is sent in fragments. The second value tells whether a ping must follow
-    /// immediately, so that its pong confirms the message.
+    /// Appends the output of `write` to an open WebSocket's outbox, as one message of `bytes` bytes, and announces it.
+    /// `waiting` is the number of message bytes queued on the whole shard. Returns the number of bytes appended, which
+    /// exceeds `bytes` if the message is sent in fragments, and whether a ping must follow immediately so that its pong
+    /// confirms the message.
     ///
     /// # Errors
     /// Returns [`NoRoom`] if nothing was appended.
@@ -106,7 +106,7 @@ impl Sockets {
                 || reader.is_some_and(|reader| pushed > bytes && bytes > reader.frame_bytes),
             "a message is as long as it says"
         );
-        // A candidate gets a ping of its own only if the client is connected through another node.
+        // A candidate gets its own ping only if the client is connected through another node.
         let has_ping = launch.action != Action::IceCandidate || session.is_inner();
         let by_pong = has_ping && self.settings.signaling.proof == Proof::Pong;
         let behind = session.behind;
@@ -119,14 +119,14 @@ impl Sockets {
         Ok((pushed, by_pong))
     }
 
-    /// Returns the number of bytes by which a frame of `bytes` bytes is too long for the client of an open WebSocket.
+    /// Returns by how many bytes a frame of `bytes` bytes is too long for an open WebSocket's client.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
         let reader = web_socket.and_then(|it| reader_of(&self.messages, it));
         bytes.saturating_sub(longest_for(reader))
     }
 
-    /// Appends a pending frame as one message, no matter how much is already queued. Returns the number of bytes
+    /// Appends a pending frame as one message, regardless of how much is already queued. Returns the number of bytes
     /// appended, or `None` if the session no longer exists. The caller must announce the frame with [`Sockets::touch`].
     pub(crate) fn push_kept(
         &mut self,
@@ -145,7 +145,7 @@ impl Sockets {
         Some(pushed)
     }
 
-    /// Records that the socket was full and the edge had to copy `bytes` bytes. On an HTTP connection, starts the
+    /// Records that the socket was full and the edge had to copy `bytes` bytes. On an HTTP connection, this starts the
     /// timeout for reading responses.
     pub(crate) fn launched(&mut self, key: SessionKey, bytes: usize) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -160,9 +160,9 @@ impl Sockets {
         }
     }
 
-    /// Records that the kernel has accepted the oldest `bytes` of a session's outbox, which take up `on_wire` bytes on
-    /// the wire. For each message that ends within these bytes, calls `written` with the size of the message's frame.
-    /// Returns `None` if the session no longer exists.
+    /// Records that the kernel has accepted the oldest `bytes` of a session's outbox, which occupy `on_wire` bytes on
+    /// the wire. Calls `written` with the frame size of each message that ends within these bytes. Returns `None` if
+    /// the session no longer exists.
     #[inline]
     pub(crate) fn handed_over(
         &mut self,
@@ -193,7 +193,7 @@ impl Sockets {
             }
             much = session.outbox.is_to_be_asked(ASK_BYTES_UNHEARD);
         }
-        // The kernel is queried for messages only if TCP confirms them.
+        // The kernel is queried about messages only if TCP confirms them.
         let by_pong = self.settings.signaling.proof == Proof::Pong;
         let unread = (messages == 0 || by_pong) && session.asking.took(on_wire);
         if session.outbox.unsent().is_empty() {
@@ -227,8 +227,8 @@ impl Sockets {
         })
     }
 
-    /// Handles the sending of bytes on a connection without an open WebSocket. On an HTTP connection, it shows that the
-    /// peer reads responses.
+    /// Handles sent bytes on a connection without an open WebSocket. On an HTTP connection, they show that the peer is
+    /// reading responses.
     fn answers_went(&mut self, key: SessionKey, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -247,29 +247,7 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Takes back the messages of a connection that has left its channel or was replaced. A partly sent message stays.
-    pub(crate) fn take_unsent(&mut self, key: SessionKey) -> Option<TakenBack> {
-        let session = self.sessions.get_mut(key)?;
-        let before = session.outbox.load().messages;
-        let unsent = session.outbox.take_unsent(&mut self.scratch.spares);
-        // An edge that finds nothing to send reports nothing, so bytes queued later must be announced again.
-        if session.outbox.unsent().is_empty() {
-            session.was_taken();
-        }
-        let taken = TakenBack {
-            unsent,
-            freed: Load {
-                messages: before - session.outbox.load().messages,
-                control: 0,
-            },
-            begun: session.outbox.has_messages(),
-            unconfirmed: session.outbox.unconfirmed_since().is_some(),
-        };
-        self.weigh(key);
-        Some(taken)
-    }
-
-    /// Sends a copy of a message, written by `write`, if there is room. The copy is not counted as a message.
+    /// Sends a copy of a message, written by `write`, if there is room. The copy does not count as a message.
     pub(crate) fn push_copy(
         &mut self,
         cx: &mut Context,
@@ -289,26 +267,14 @@ impl Sockets {
         }
     }
 
-    /// Withholds the bytes queued for a session, either temporarily or for good. After a temporary hold, they must be
-    /// announced again.
-    pub(crate) fn withhold(&mut self, key: SessionKey, for_good: bool) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.sending = if for_good {
-                SendState::WithheldForGood
-            } else {
-                SendState::Withheld
-            };
-        }
-    }
-
-    /// Makes the peer of a session appear unreachable, or reachable again. Used to inject faults.
+    /// Makes a session's peer appear unreachable, or reachable again, as part of a fault.
     pub(crate) fn half_open(&mut self, key: SessionKey, half_open: bool) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.asking.set_half_open(half_open);
         }
     }
 
-    /// Returns whether the peer of a session currently appears unreachable because of a fault.
+    /// Returns whether a fault currently makes a session's peer appear unreachable.
     #[inline]
     pub(crate) fn is_half_open(&self, key: SessionKey) -> bool {
         self.sessions
@@ -325,8 +291,8 @@ impl Sockets {
         }
     }
 
-    /// Returns whether another pong may be queued. A peer that causes responses but does not read them is not sent any
-    /// more. Bytes of messages do not count.
+    /// Returns whether another pong may be queued. A peer that triggers responses without reading them gets no more of
+    /// them. Message bytes are not taken into account.
     pub(crate) fn has_control_room(&self, cx: &Context, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
@@ -341,25 +307,25 @@ impl Sockets {
     }
 }
 
-/// The state needed to read the frames in a batch of received bytes.
+/// The state needed to process the frames in a batch of received bytes.
 pub(crate) struct Frames {
     /// The connection that sent the frames.
     pub(crate) from: SessionKey,
-    /// Role of the sender.
+    /// The sender's role.
     pub(crate) role: Role,
     pub(crate) parser: Box<Parser>,
     /// Index of the connection's message limits.
     pub(crate) bounds: BoundsPlace,
     /// Number of pings among the frames.
     pub(crate) pings: u32,
-    /// Whether the messages in these frames may have been delayed before they reached the shard. See
+    /// Whether the messages in these frames may have been delayed on their way to the shard. See
     /// [`delivery::late_outcome`](crate::shard::road::delivery::late_outcome).
     pub(crate) may_be_late: bool,
 }
 
-/// Lends the receiver and the parser while a WebSocket's bytes are being processed.
+/// Lending the receiver and the parser while a WebSocket's bytes are being processed.
 impl Sockets {
-    /// Takes a session's receiver and the shard's parser, which [`Self::take_lent`] gives back. Returns `None` if the
+    /// Takes a session's receiver and the shard's parser, which [`Self::take_lent`] puts back. Returns `None` if the
     /// session has no open WebSocket.
     #[inline]
     pub(crate) fn lend(&mut self, from: SessionKey, now: Now) -> Option<(Receiver, Frames)> {
@@ -378,7 +344,7 @@ impl Sockets {
         Some((receiver, reader))
     }
 
-    /// Gives back the receiver and the parser, and records that the peer is active. Returns `false` if the session no
+    /// Puts back the receiver and the parser, and records that the peer is active. Returns `false` if the session no
     /// longer exists.
     #[inline(always)]
     pub(crate) fn take_lent(&mut self, receiver: Receiver, reader: Frames, now: Now) -> bool {
@@ -397,7 +363,7 @@ impl Sockets {
                     self.arm_open(key, now);
                 }
             }
-            // A receiver that found an error is not used again. Any other keeps looking for the peer's close frame.
+            // A receiver that found an error is not used again. Any other continues to look for the peer's close frame.
             SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
             SessionState::Http(_) | SessionState::AwaitGone(_) => {}
         }
@@ -415,20 +381,20 @@ pub(crate) enum NoRoom {
     Gone,
     /// The recipient has no open WebSocket, or its outbox is full.
     Connection,
-    /// The limit on bytes queued for all connections of the shard is reached.
+    /// The shard has reached its limit on bytes queued for all connections.
     Shard,
     /// The message is too long for the recipient.
     TooLong,
 }
 
-/// Returns the limits of a connection's client program; `None` if the program is unknown.
+/// Returns the limits of a connection's client program, or `None` if the program is unknown.
 #[inline]
 fn reader_of(messages: &AllMessageBounds, web_socket: &WebSocket) -> Option<Reader> {
     let program = web_socket.program();
     (!program.is_unknown()).then(|| messages.at(web_socket.bounds()).reader(program))
 }
 
-/// Returns the maximum size of a single-frame message to a reader, in bytes. The frame's header is included.
+/// Returns the maximum size in bytes of a single-frame message to a reader, including the frame header.
 #[inline]
 fn longest_for(reader: Option<Reader>) -> usize {
     let most = reader.map_or(usize::MAX, |reader| reader.message_bytes);
@@ -446,32 +412,21 @@ fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOn
     }
 }
 
-/// The result of passing queued bytes to the kernel.
+/// The result of handing queued bytes to the kernel.
 pub(crate) struct HandedOver {
     /// Bytes that are no longer queued.
     pub(crate) freed: Load,
-    /// If the first answer to a viewer is among the bytes, the time since the viewer was admitted, in milliseconds.
+    /// Milliseconds since the viewer was admitted, if the first answer to it is among the bytes.
     pub(crate) setup_ms: Option<u64>,
     /// Whether the connection has left its channel or was replaced, and has now sent its last message.
     pub(crate) released: bool,
 }
 
-/// The messages taken back from an outbox.
-pub(crate) struct TakenBack {
-    pub(crate) unsent: Vec<Unsent>,
-    /// Bytes that are no longer queued.
-    pub(crate) freed: Load,
-    /// Whether part of a message has been sent and the rest remains in the outbox.
-    pub(crate) begun: bool,
-    /// Whether there are still unconfirmed messages.
-    pub(crate) unconfirmed: bool,
-}
-
-// Connections that have fallen behind. The backlog counts their bytes: see [`crate::shard::sockets`].
+// Connections that have fallen behind. The backlog counts their bytes; see [`crate::shard::sockets`].
 
 impl Sockets {
-    /// Handles a full socket. An open WebSocket now counts as having fallen behind. `account` is the account that owns
-    /// the channel, if the channel exists.
+    /// Handles a full socket. If it belongs to an open WebSocket, that connection has now fallen behind. `account` is
+    /// the channel's account, if the channel exists.
     pub(crate) fn begin_behind(&mut self, key: SessionKey, account: Option<Account>) {
         let session = self.sessions.get_mut(key);
         let Some(session) = session.filter(|session| session.open().is_some()) else {
@@ -484,7 +439,7 @@ impl Sockets {
         self.weigh(key);
     }
 
-    /// Updates the backlog with a connection's outbox size. Does nothing unless the connection has fallen behind.
+    /// Updates a connection's outbox size in the backlog. Does nothing unless the connection has fallen behind.
     #[inline]
     pub(crate) fn weigh(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -516,20 +471,15 @@ impl Sockets {
         self.backlog.change(channel, key, (before, after));
     }
 
-    /// Returns whether the connections that have fallen behind hold more than their share of the outbox bytes.
+    /// Returns whether connections that have fallen behind hold more than their share of the outbox bytes.
     #[inline]
     pub(crate) fn too_far_behind(&self) -> bool {
         let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
     }
 
-    /// Returns the connection to close first if those that have fallen behind hold too many bytes.
-    pub(crate) fn slowest(&self) -> Option<SessionKey> {
-        self.backlog.slowest()
-    }
-
     /// Records that a connection is being closed because its peer does not read. Returns `true` if all such connections
-    /// together hold too many bytes, and this one must be aborted.
+    /// together hold too many bytes, in which case the caller must abort this one.
     pub(crate) fn note_cut(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;

@@ -1,19 +1,19 @@
-//! Tracks the queries that this shard's connections send to other shards, and the Alexa calls that are pending there.
-//! Also writes audit entries for calls.
+//! Tracks the queries that this shard's connections have sent to other shards, and the Alexa calls that are pending
+//! there. Also writes audit entries for calls.
 
 use crate::auth::Caller;
-use crate::id::{CallRef, Identity, SessionKey, ShardId};
+use crate::id::{CallRef, SessionKey, ShardId};
 use crate::journal::Audit;
 use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::context::Context;
 use crate::shard::evidence::audit_caller;
 use crate::shard::shares::too_busy;
 use crate::shard::todo::Todo;
-use crate::shard::{Letter, Query, QueryKind, Sockets};
-use crate::time::{Moment, Now};
+use crate::shard::{Letter, Query, Sockets};
+use crate::time::Now;
 
 impl Sockets {
-    /// Returns the call whose answer a session is awaiting.
+    /// Returns the call whose answer a session is waiting for.
     pub(crate) fn awaiting(&mut self, key: SessionKey) -> Option<CallRef> {
         let shard = self.shards.id;
         let http = self.http(key)?;
@@ -29,43 +29,14 @@ impl Sockets {
         })
     }
 
-    /// Records that an Alexa call is pending on another shard. Returns `false` if the caller is no longer waiting for
-    /// it.
-    pub(crate) fn begin_offer(&mut self, caller: CallRef) -> bool {
-        let Some(taken) = self.awaited_offer(caller) else {
-            return false;
-        };
-        if !std::mem::replace(taken, true) {
-            self.shards.offers_out += 1;
-        }
-        true
-    }
-
     /// Records that an Alexa call on another shard has ended. Returns `false` if the caller is no longer waiting for
-    /// the call, or if the call was never recorded as pending.
+    /// it, or if it was never recorded as pending.
     pub(crate) fn end_offer(&mut self, caller: CallRef) -> bool {
         let taken = self.awaited_offer(caller).is_some_and(std::mem::take);
         if taken {
             self.shards.offers_out -= 1;
         }
         taken
-    }
-
-    /// Abandons the Alexa call of a caller that has hung up. If an answer arrives later, it is dropped. Returns the
-    /// call, its channel, and whether it is pending on another shard. Returns `None` if the session is not waiting for
-    /// an Alexa call.
-    pub(crate) fn give_up_offer(&mut self, key: SessionKey) -> Option<(CallRef, Identity, bool)> {
-        let caller = self.awaiting(key)?;
-        let http = self.http(key)?;
-        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken, _)) = &mut http.stage else {
-            return None;
-        };
-        let (identity, taken) = (identity.clone(), std::mem::take(taken));
-        http.serial = http.serial.wrapping_add(1);
-        if taken {
-            self.shards.offers_out -= 1;
-        }
-        Some((caller, identity, taken))
     }
 
     /// Returns the flag that records whether a caller's Alexa call is pending on another shard. Returns `None` if the
@@ -81,11 +52,10 @@ impl Sockets {
             None
         }
     }
-}
-impl Sockets {
-    /// Sends a query to the shard that answers it, which may be this one.
+
+    /// Sends a query to the shard that will answer it, which may be this one.
     pub(crate) fn send_query(&mut self, cx: &mut Context, caller: CallRef, query: Query) {
-        let home = self.home_of(&query.kind);
+        let home = self.placement().shard(&query.kind.identity());
         if home == self.shard() {
             return cx.todo.push(Todo::Query(caller, Box::new(query)));
         }
@@ -109,63 +79,57 @@ impl Sockets {
         self.awaiting(key)
     }
 
-    /// Drops a call whose caller has hung up. Responses to earlier requests on the connection are still sent.
-    pub(crate) fn drop_call(&mut self, key: SessionKey, at: Moment) {
-        if let Some(http) = self.http(key) {
-            http.stage = HttpStage::AwaitHead;
-        }
-        self.close_when_sent(key, at);
-    }
-
-    /// Returns whether the caller is still waiting for the answer to this call.
+    /// Returns whether the caller is still waiting for this call's answer.
     pub(crate) fn awaits(&mut self, caller: CallRef) -> bool {
         let http = self.http(caller.session);
         http.is_some_and(|http| http.serial == caller.serial && http.awaits_reply())
     }
 
-    /// Returns the shard that answers a query.
-    fn home_of(&self, ask: &QueryKind) -> ShardId {
-        match ask {
-            QueryKind::Look(identity, _)
-            | QueryKind::Create(identity, _)
-            | QueryKind::Offer { identity, .. } => self.placement().shard(identity),
-            QueryKind::Change(arn, _) => self.placement().shard(&Identity::of(arn)),
-        }
-    }
-
-    /// Abandons the Alexa call of a caller that has hung up, and withdraws it from the shard that owns the channel.
-    /// Returns `false` if the connection is not waiting for an Alexa call.
+    /// Abandons the Alexa call of a caller that has hung up, and withdraws it from the shard that owns the channel. If
+    /// an answer arrives later, it is dropped. Returns `false` if the connection is not waiting for an Alexa call.
     pub(crate) fn hang_up(&mut self, cx: &mut Context, key: SessionKey) -> bool {
-        let Some((caller, identity, taken)) = self.give_up_offer(key) else {
+        let (Some(caller), Some(http)) = (self.awaiting(key), self.http(key)) else {
             return false;
         };
+        let HttpStage::AwaitReply(_, Expected::Answer(identity, taken, _)) = &mut http.stage else {
+            return false;
+        };
+        let (identity, taken) = (identity.clone(), std::mem::take(taken));
+        http.serial = http.serial.wrapping_add(1);
+        if taken {
+            self.shards.offers_out -= 1;
+        }
         let home = self.placement().shard(&identity);
         if home == caller.shard {
             cx.todo.push(Todo::HungUp(caller, Box::new(identity)));
         } else if taken {
             self.post(home, Letter::CallWithdrawn(caller));
         }
-        // Otherwise, the owning shard has not reported yet that it queued the call. The call is withdrawn when it does.
+        // Otherwise, the owning shard has not reported yet that it queued the call. Withdraw the call once it does.
         true
     }
 
-    /// Records that an Alexa call is pending on the shard `home`. If the caller has hung up in the meantime, withdraws
-    /// the call.
+    /// Records that an Alexa call is pending on the shard `home`, or withdraws the call if the caller has hung up in
+    /// the meantime.
     pub(crate) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
-        if !self.begin_offer(caller) {
-            self.post(home, Letter::CallWithdrawn(caller));
+        let Some(taken) = self.awaited_offer(caller) else {
+            return self.post(home, Letter::CallWithdrawn(caller));
+        };
+        if !std::mem::replace(taken, true) {
+            self.shards.offers_out += 1;
         }
     }
 
     /// Answers a query that failed because the other shard's mailbox was full.
     pub(crate) fn refused(&mut self, cx: &mut Context, letter: Letter) {
         if let Letter::Query(caller, query) = letter {
-            self.shards.end(self.home_of(&query.kind), caller);
+            let home = self.placement().shard(&query.kind.identity());
+            self.shards.end(home, caller);
             cx.todo.answer(caller, too_busy());
         }
     }
 
-    /// Takes the call that a session is waiting for, because its answer has arrived. Returns `None` if the session is
+    /// Takes the call for which a session is waiting, because its answer has arrived. Returns `None` if the session is
     /// not waiting for a call.
     pub(crate) fn answered(&mut self, key: SessionKey) -> Option<(PendingCall, Expected)> {
         let http = self.http(key)?;
@@ -177,7 +141,7 @@ impl Sockets {
         Some((asked, wanted))
     }
 
-    /// Writes the audit entry of a change whose caller stops waiting before the outcome is known.
+    /// Writes the audit entry for a change whose caller stops waiting before the outcome is known.
     pub(crate) fn note_unanswered(&mut self, cx: &mut Context, key: SessionKey) {
         let Some(http) = self.http(key) else {
             return;
@@ -201,8 +165,8 @@ impl Sockets {
         }
     }
 
-    /// Creates the audit entry of a successful request. The caller adds the channel. Returns `None` if the connection
-    /// no longer exists.
+    /// Creates the audit entry for a successful request, to which the caller adds the channel. Returns `None` if the
+    /// connection no longer exists.
     pub(crate) fn audit_of(
         &self,
         key: SessionKey,

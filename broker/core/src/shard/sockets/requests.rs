@@ -1,21 +1,22 @@
-//! Manages the requests on HTTP connections: when each is answered, which of them wait for their channel to have an
-//! owner, and how many bytes they take up.
+//! Manages the requests on HTTP connections: when each of them is answered, which of them wait until their channel has
+//! an owner, and how many bytes they use.
 
 use crate::control::port_of;
-use crate::id::{SessionKey, ShardId};
+use crate::id::SessionKey;
 use crate::limits::{
     FRESH_REQUESTS_PER_TURN, PROVIDER_AGE_MS, PROVIDER_AGE_SPREAD_MS, REQUESTS_PER_VISIT,
 };
 use crate::machine::{Output, Shown};
-use crate::session::http::{Admission, AwaitedWake, HttpStage, OnwardCount};
+use crate::session::http::{AwaitedWake, HttpStage, OnwardCount};
 use crate::session::{Forwarded, NEVER, SendState, Session};
+use crate::shard::Letter;
 use crate::shard::context::Context;
 use crate::shard::shares::Shares;
 use crate::shard::sockets::Sockets;
 use crate::shard::todo::Todo;
 use crate::time::Now;
 use crate::work_units;
-use crate::{address_shares::Origin, limits::OWNER_WAITERS_MAX, time::Moment};
+use crate::{address_shares::Origin, time::Moment};
 use codec::http::HeadError;
 use codec::{http::Head, proxy};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,23 +26,23 @@ use std::sync::Arc;
 /// Unanswered requests on HTTP connections.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// The bytes of requests that have not been answered.
+    /// Bytes of unanswered requests.
     pub(crate) held: RequestBytes,
-    /// Sessions that wait for their channel to have an owner. Also contains sessions that have been answered meanwhile
-    /// and are closing. At most [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX) sessions.
+    /// Sessions that wait until their channel has an owner, and sessions that were answered in the meantime and are
+    /// closing. At most [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX) sessions.
     pub(crate) without_owner: BTreeSet<SessionKey>,
-    /// Number of sessions whose request was forwarded to another node and has not been answered yet.
+    /// Number of sessions whose request was forwarded to another node and is still unanswered.
     pub(crate) onward: OnwardCount,
-    /// Whether to log the first request for an endpoint that arrives through an unconfigured proxy. Cleared once such a
-    /// request has arrived.
+    /// Whether to log the next endpoint request that arrives through an unconfigured proxy. Cleared once such a request
+    /// has arrived.
     unadvertised: bool,
-    /// The connections to the credentials provider. For each, the server name and certificate, and when the connection
-    /// began.
+    /// Connections to the credentials provider. Contains each connection's TLS server name and certificate, and the
+    /// time at which it started.
     shown: BTreeMap<SessionKey, (Arc<Shown>, Now)>,
 }
 
 impl Requests {
-    /// Creates an empty set. `unadvertised` is `true` if no public address is configured.
+    /// Creates an empty set. `unadvertised` is set if no public address is configured.
     pub(crate) fn new(unadvertised: bool) -> Self {
         Self {
             unadvertised,
@@ -49,25 +50,16 @@ impl Requests {
         }
     }
 
-    /// Lets a request wait for its channel to have an owner. Returns `false` if too many requests are waiting.
-    pub(crate) fn may_wait(&mut self, key: SessionKey) -> bool {
-        let has_room = self.without_owner.len() < OWNER_WAITERS_MAX;
-        if has_room {
-            self.without_owner.insert(key);
-        }
-        has_room
-    }
-
-    /// Returns the server name and certificate of a connection to the credentials provider; `None` for any other
+    /// Returns the TLS server name and certificate of a connection to the credentials provider, or `None` for any other
     /// connection.
     pub(crate) fn shown(&self, key: SessionKey) -> Option<Arc<Shown>> {
         let (shown, _) = self.shown.get(&key)?;
         Some(Arc::clone(shown))
     }
 
-    /// Returns whether a connection to the credentials provider has reached its maximum age, and must close after the
-    /// next response. The maximum age depends on the certificate, so that connections that were opened together do not
-    /// close together.
+    /// Returns whether a connection to the credentials provider has reached its maximum age and must close after the
+    /// next response. The maximum age depends on the certificate, so that connections opened together do not close
+    /// together.
     pub(crate) fn shown_long_ago(&self, key: SessionKey, now: Now) -> bool {
         self.shown.get(&key).is_some_and(|(shown, since)| {
             let certificate = shown.certificate.as_ref();
@@ -77,7 +69,7 @@ impl Requests {
         })
     }
 
-    /// Removes all data of a session that is leaving the table.
+    /// Removes all data about a session that is leaving the table.
     pub(crate) fn forget(&mut self, key: SessionKey) {
         self.without_owner.remove(&key);
         self.shown.remove(&key);
@@ -85,7 +77,7 @@ impl Requests {
 }
 
 impl Sockets {
-    /// Defers the processing of this connection's requests to a later turn.
+    /// Defers the processing of this connection's requests to a later turn of the event loop.
     pub(crate) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
@@ -94,16 +86,7 @@ impl Sockets {
         }
     }
 
-    /// Takes the connection that has waited longest for a turn. The connection may have been removed meanwhile.
-    pub(crate) fn next_waiting(&mut self) -> Option<SessionKey> {
-        let key = self.turns.waiting.pop_front()?;
-        if let Some(http) = self.http(key) {
-            http.queued = false;
-        }
-        Some(key)
-    }
-
-    /// Records the server name and the certificate of a connection to the credentials provider.
+    /// Records the TLS server name and certificate of a connection to the credentials provider.
     pub(crate) fn showed(&mut self, key: SessionKey, shown: Shown, now: Now) {
         if self.sessions.get_mut(key).is_some() {
             let since = self
@@ -115,12 +98,7 @@ impl Sockets {
         }
     }
 
-    /// Returns whether this connection is used for a single call and closes after the response.
-    pub(crate) fn brings_one_call(&mut self, key: SessionKey) -> bool {
-        self.http(key).is_some_and(|http| http.one_call)
-    }
-
-    /// Returns whether another node has forwarded this connection.
+    /// Returns whether this connection was forwarded by another node.
     pub(crate) fn is_inner(&self, key: SessionKey) -> bool {
         self.session(key)
             .is_some_and(|session| session.peer().inner)
@@ -133,9 +111,9 @@ impl Sockets {
     }
 
     /// Records what a trusted proxy says about the client in a request head. If another node forwarded the connection,
-    /// that node has already reported the client's address. Then only `X-Forwarded-Proto` counts, and only if it does
-    /// not contradict what that node reported about TLS. Endpoints in the response then name the host and the scheme of
-    /// the proxy.
+    /// that node has already reported the client's address. In that case, only `X-Forwarded-Proto` applies, and only if
+    /// it agrees with what that node reported about TLS. Endpoints in the response then contain the proxy's host and
+    /// scheme.
     pub(crate) fn note_forwarded(&mut self, key: SessionKey, head: &Head<'_>) {
         let networks = &self.settings.proxy.forwarded_from;
         let is_proxy = |address: IpAddr| networks.iter().any(|it| it.contains(&address));
@@ -165,7 +143,7 @@ impl Sockets {
     }
 
     /// Returns whether this endpoint request is the first to show that an unconfigured proxy terminates TLS or listens
-    /// on a different port. Until that proxy is configured, clients are given the address of this listener instead.
+    /// on a different port. Until that proxy is configured, clients are given this listener's address instead.
     pub(crate) fn shows_unknown_proxy(&mut self, key: SessionKey, head: &Head<'_>) -> bool {
         if !self.requests.unadvertised {
             return false;
@@ -187,9 +165,9 @@ impl Sockets {
 pub(crate) enum Step {
     /// Nothing can be processed until more bytes arrive or a call is answered.
     Wait,
-    /// Number of bytes that were consumed. Unprocessed input may remain.
+    /// The number of bytes consumed. There may be more input to process.
     Used(usize),
-    /// The connection became a WebSocket; its frames begin at this byte offset.
+    /// The connection became a WebSocket, whose frames start at this byte offset.
     Frames(usize),
     /// The connection is closing or has been handed over. No more bytes are processed.
     Over,
@@ -197,7 +175,7 @@ pub(crate) enum Step {
 
 /// The next part of the input on an HTTP connection, if it is complete.
 pub(crate) enum Part {
-    /// Nothing can be processed. Contains the step to return.
+    /// Nothing can be processed. Contains the step to be returned.
     None(Step),
     /// A request head of this many bytes.
     Head(usize),
@@ -220,7 +198,7 @@ impl Sockets {
         self.place(key, crate::event::ConnectionRole::Http);
     }
 
-    /// Starts the timeout for more input on an HTTP connection. If none is expected, closes the connection.
+    /// Starts the timeout for further input on an HTTP connection, or closes the connection if no input is expected.
     pub(crate) fn await_rest(&mut self, key: SessionKey, at: Moment) {
         let head_ms = self.settings().timeouts.head_ms;
         let Some(session) = self.session(key) else {
@@ -243,7 +221,7 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Finds the next part of the input in `rest`. If `waits` is set, the part is left for a later turn.
+    /// Finds the next part of the input in `rest`. If `waits` is set, leaves the part for a later turn.
     pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
         let limits = self.rules().head;
         let session = self.session(key);
@@ -261,7 +239,7 @@ impl Sockets {
             | HttpStage::AwaitAdmin(_)
             | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
             HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
-            // No response could be sent, so no further request is processed.
+            // No response could be sent, so process no further requests.
             HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
             HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
                 self.wait_for_turn(key);
@@ -277,7 +255,7 @@ impl Sockets {
         }
     }
 
-    /// Records whether the response to a request may have a body. The request head need not be valid.
+    /// Records whether the response to a request may have a body. The request head may be invalid.
     pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
         //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
@@ -287,8 +265,8 @@ impl Sockets {
         }
     }
 
-    /// Prepares an HTTP connection for its next request after a response has been queued. If `close` is set, closes the
-    /// connection instead. An EOF takes effect once all received requests have been answered.
+    /// Prepares an HTTP connection for its next request after a response has been queued or, if `close` is set, closes
+    /// it. An EOF takes effect once all received requests have been answered.
     pub(crate) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings().timeouts;
         let from = self.waits_from(at);
@@ -304,7 +282,7 @@ impl Sockets {
         }
     }
 
-    /// Ends the wait of the device that uses this connection. Returns `None` if the connection has no waiting device.
+    /// Ends the wait of the device that is using this connection. Returns `None` if there is no such device.
     pub(crate) fn take_awaited_wake(&mut self, key: SessionKey) -> Option<AwaitedWake> {
         let http = self.http(key)?;
         let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
@@ -315,7 +293,7 @@ impl Sockets {
         None
     }
 
-    /// Ends the wait of a device that has hung up. Returns `false` if the connection has no waiting device.
+    /// Ends the wait of a device that has hung up. Returns `false` if no device is waiting on this connection.
     pub(crate) fn leave_wait(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         let awaited = self.take_awaited_wake(key);
         if let Some(awaited) = &awaited {
@@ -324,52 +302,57 @@ impl Sockets {
         awaited.is_some()
     }
 
-    /// Announces that a connection will be handed over to the shard `home`, which owns the channel.
-    /// [`Self::release_parcel`] follows.
+    /// Announces with `output` that a connection will be handed over to another shard, to another node or to the side
+    /// thread. `stage` contains its request. [`Self::release_parcel`] follows.
     ///
     /// The connection is handed over once all earlier responses have been sent. If the peer does not read them in time,
     /// it is disconnected.
-    pub(crate) fn hand_over(
+    pub(crate) fn announce(
         &mut self,
         key: SessionKey,
-        home: ShardId,
-        admission: Admission,
-        unread: &[u8],
+        stage: HttpStage,
+        output: Output<Letter>,
         at: Moment,
     ) {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
+        if self.wait_in(key, stage, deadline) {
+            self.output(output);
+        }
+    }
+
+    /// Lets an HTTP connection wait in this stage until `deadline`. Returns `false` if it is none.
+    pub(crate) fn wait_in(&mut self, key: SessionKey, stage: HttpStage, deadline: Now) -> bool {
         let Some(http) = self.http(key) else {
-            return;
+            return false;
         };
-        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
-        http.deadline = deadline;
+        (http.stage, http.deadline) = (stage, deadline);
         self.charge(key);
-        self.output(Output::HandOver(key, home));
         self.arm(key, deadline);
+        true
     }
 }
 
-// Bytes held by HTTP connections (unfinished requests, waiting requests, unread responses) and by WebSockets
-// (unfinished messages), charged to the client's address within a single budget.
+// Bytes held by HTTP connections (incomplete requests, waiting requests, unread responses) and by WebSockets
+// (incomplete messages). They share a single budget and are charged to the client's address.
 //
-// While there is room, no address has a fixed share. At the limit, the largest connection of the address that holds the
-// most receives 503 if it is still sending a request, and is closed otherwise. An address that holds less than an equal
-// part of the budget is therefore always served, however much others hold.
+// As long as there is room, an address may use any amount. At the limit, the largest connection of the address with the
+// most bytes receives 503 if it is still sending a request, and is closed otherwise. An address below its equal share
+// of the budget is therefore always served, however much others use.
 
-/// The bytes that requests take up in memory, by client address and by connection.
+/// Memory used by requests in bytes, by client address and by connection.
 #[derive(Debug, Default)]
 pub(crate) struct RequestBytes {
     /// Bytes by client address.
     pub(crate) shares: Shares<Origin, SessionKey>,
     pub(crate) bytes: usize,
-    /// The bytes of each connection that has any.
+    /// Bytes of each connection that uses any.
     pub(crate) charges: BTreeMap<SessionKey, usize>,
-    /// Number of connections that were refused or closed to free memory for the requests of others.
+    /// Number of connections refused or closed to free memory for other connections' requests.
     pub(crate) refused: u64,
 }
 
 impl RequestBytes {
-    /// Changes the charge of a connection to `after` bytes.
+    /// Updates a connection's charge to `after` bytes.
     fn change(&mut self, key: SessionKey, origin: Origin, after: usize) {
         if after == 0 && self.charges.is_empty() {
             return; // the usual case
@@ -397,7 +380,7 @@ impl RequestBytes {
 }
 
 impl Sockets {
-    /// Changes a session's charge to the number of bytes that it holds now.
+    /// Updates a session's charge to the number of bytes that it currently holds.
     pub(crate) fn charge(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get(key) {
             let held = session.held() + self.unconfirmed.unproved_of(key);
@@ -406,7 +389,7 @@ impl Sockets {
         }
     }
 
-    /// Removes the charge of a session, because it is about to be removed or its memory is about to be freed.
+    /// Removes a session's charge, because the session is about to be removed or its memory is about to be freed.
     pub(crate) fn discharge(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get(key) {
             let origin = Origin::of(session.origin().ip());
@@ -414,9 +397,9 @@ impl Sockets {
         }
     }
 
-    /// Returns the connection whose memory to free after `key` has received more bytes than the limit permits. This is
-    /// `key`, unless a different address, or a different connection of the same address, holds more. Returns `None` if
-    /// the limit is not exceeded or if `key` holds no bytes.
+    /// Returns the connection whose memory must be freed after `key` has received more bytes than the limit permits.
+    /// This is `key` itself, unless another address, or another connection of the same address, holds more. Returns
+    /// `None` if the limit is not exceeded or `key` holds no bytes.
     pub(crate) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
         let held = &self.requests.held;
         if held.bytes <= self.rules.request_bytes {
@@ -427,7 +410,7 @@ impl Sockets {
         Some(held.shares.payer(origin, own, 0).unwrap_or(key))
     }
 
-    /// If the limit is exceeded, returns the connection with the most bytes, of the address with the most bytes.
+    /// Returns the largest connection of the address with the most bytes, if the limit is exceeded.
     pub(crate) fn largest_payer(&self) -> Option<SessionKey> {
         let held = &self.requests.held;
         let too_much = held.bytes > self.rules.request_bytes;
@@ -435,34 +418,34 @@ impl Sockets {
     }
 }
 
-// Decides which requests are answered now and which wait. The number answered on arrival is bounded, both per
-// connection and in total. Waiting requests are answered by ticks that are due immediately, in the order in which their
-// connections were queued.
+// Decides which requests are answered now and which have to wait. The number of requests answered on arrival is
+// bounded, both per connection and in total. The others are answered by ticks that are due immediately, in the order in
+// which their connections were queued.
 
-/// The work budget of the current turn, and the connections waiting for the next turn. Each shard has its own.
+/// The work budget of the event loop's current turn, and the connections waiting for the next turn. Not shared between
+/// shards.
 #[derive(Debug, Default)]
 pub(crate) struct WorkTurns {
-    /// The time of the current turn, which is the same for all of its inputs.
+    /// Time of the event loop's current turn, which is the same for all inputs of that turn.
     at: Moment,
-    /// Number of heads and bodies processed in this turn as soon as they arrived.
-    fresh: u32,
-    /// Newly arriving requests must wait once the shard has done this much work in total.
+    /// Number of heads and bodies that were processed in this turn as soon as they arrived.
+    pub(crate) fresh: u32,
+    /// Once the shard has done this much work in total, newly arriving requests must wait.
     fresh_until: u64,
-    /// All further requests must wait once the shard has done this much work in total.
-    until: u64,
+    /// Once the shard has done this much work in total, all further requests must wait.
+    pub(crate) until: u64,
     /// Number of heads and bodies processed since startup.
     pub(crate) taken: u64,
-    /// Connections whose buffered bytes may contain complete requests. Contains no duplicates, but may contain
-    /// connections that no longer exist.
+    /// Connections whose buffers may contain complete requests. There are no duplicates, but some of the connections
+    /// may no longer exist.
     pub(crate) waiting: VecDeque<SessionKey>,
-    /// Connections to continue with, because a call was answered or the peer has read its responses. Empty between
-    /// inputs.
+    /// Connections to resume because a call was answered or the peer has read its responses. Empty between inputs.
     pub(crate) answered: VecDeque<SessionKey>,
 }
 
 impl WorkTurns {
-    /// Starts a visit to a connection. Returns the number of heads and bodies that may be processed as they arrive.
-    /// `done` is the work that the shard has done so far.
+    /// Starts a visit to a connection. Returns how many heads and bodies may be processed as they arrive. `done` is the
+    /// amount of work that the shard has done so far.
     pub(crate) fn visit(&mut self, done: u64, at: Moment) -> u32 {
         if self.at != at {
             (self.at, self.fresh, self.fresh_until) = (at, 0, done + work_units::RECEIVES);
@@ -471,24 +454,8 @@ impl WorkTurns {
         REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
     }
 
-    /// Starts to process the requests that have waited for this turn. `done` is the work that the shard has done so
-    /// far.
-    pub(crate) fn begin_tick(&mut self, done: u64) {
-        self.until = done + work_units::TICK;
-    }
-
-    /// Returns whether the next request must wait. `done` is the work that the shard has done so far.
+    /// Returns whether the next request has to wait. `done` is the amount of work that the shard has done so far.
     pub(crate) fn is_over(&self, done: u64) -> bool {
         done >= self.until
-    }
-
-    /// Ends a visit during which `answered` requests were processed.
-    pub(crate) fn end_visit(&mut self, answered: u32) {
-        self.fresh += answered;
-    }
-
-    /// Counts a head or body that was processed.
-    pub(crate) fn take(&mut self) {
-        self.taken += 1;
     }
 }

@@ -1,7 +1,7 @@
-//! The sessions of a shard. Inserts sessions, looks them up, changes their state, handles their timeouts, and removes
-//! them with everything that belongs to them.
+//! A shard's sessions: inserts them, looks them up, changes their state, handles their timeouts, and removes them with
+//! everything that belongs to them.
 
-use crate::cluster::leads::{CloseCause, Lead};
+use crate::cluster::leads::CloseCause;
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey, TimerId};
 use crate::limits::{LEADS_PER_TICK, PIPELINED_BYTES_MAX};
@@ -9,7 +9,7 @@ use crate::machine::{Intake, Output, Peer};
 use crate::session::http::{Expected, Http, HttpStage};
 use crate::session::web_socket::{Role, WebSocket};
 use crate::session::{Ending, NEVER, Session, SessionState, Wait};
-use crate::shard::admitted::{Holder, Member, Standing};
+use crate::shard::admitted::{Holder, Standing};
 use crate::shard::context::Context;
 use crate::shard::sockets::{Owner, Sockets, Timer};
 use crate::shard::{Parcel, ParcelLoad};
@@ -19,9 +19,7 @@ use crate::{
     journal::EndReason,
     settings::{Program, Settings},
 };
-use codec::link::Kind;
 use std::iter;
-use std::net::SocketAddr;
 
 impl Sockets {
     #[inline]
@@ -45,7 +43,7 @@ impl Sockets {
         self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
-    /// Returns an open WebSocket, with the settings that define its deadlines and rates.
+    /// Returns an open WebSocket, and the settings that define its deadlines and rates.
     #[inline]
     pub(crate) fn web_socket_and_settings(
         &mut self,
@@ -55,7 +53,7 @@ impl Sockets {
         Some((session.open_mut()?, &self.settings))
     }
 
-    /// Returns a session's WebSocket while it waits for the peer's close frame.
+    /// Returns a session's WebSocket if it is waiting for the peer's close frame.
     pub(crate) fn closing_web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         match &mut self.sessions.get_mut(key)?.state {
             SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket),
@@ -68,18 +66,17 @@ impl Sockets {
         self.sessions.has_room()
     }
 
-    /// Returns the number of allocated table positions. [`Sockets::session_at`] returns `None` for this position and
-    /// above.
+    /// Returns the number of allocated table positions. From this position on, [`Sockets::session_at`] returns `None`.
     pub(crate) fn places(&self) -> usize {
         self.sessions.slots()
     }
 
-    /// Returns the session at a table position. Used to iterate over the table in steps.
+    /// Returns the session at this table position. Used to iterate over the table in steps.
     pub(crate) fn session_at(&self, place: usize) -> Option<SessionKey> {
         self.sessions.at(place)
     }
 
-    /// Returns how the edge must read from a session's socket: repeatedly, once, or not at all.
+    /// Returns how the edge should read from a session's socket: repeatedly, once, or not at all.
     pub(crate) fn intake_of(&self, key: SessionKey) -> Intake {
         let Some(session) = self.session(key).filter(|it| !it.asking.is_half_open()) else {
             return Intake::Paused;
@@ -110,9 +107,9 @@ impl Sockets {
         }
     }
 
-    /// Returns the number of connections by [`ConnectionRole`].
+    /// Returns the number of connections per [`ConnectionRole`].
     pub(crate) fn connections(&self) -> [u64; CONNECTION_ROLES] {
-        self.census.places
+        self.census
     }
 }
 
@@ -134,13 +131,6 @@ impl Sockets {
         Some(key)
     }
 
-    /// Sets the client address that a session has received in a PROXY protocol header.
-    pub(crate) fn comes_from(&mut self, key: SessionKey, client: SocketAddr) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.comes_from(client);
-        }
-    }
-
     pub(crate) fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
         let place = session.place;
         let added = if anyway {
@@ -153,7 +143,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Removes a session, its timer, its admission and its charges.
+    /// Removes a session with its timer, its admission and its charges.
     pub(crate) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
         self.requests.forget(key);
@@ -165,13 +155,13 @@ impl Sockets {
         }
         self.forget_doubt(&session, key);
         if session.channel().is_some() {
-            self.census.web_sockets = self.census.web_sockets.saturating_sub(1);
+            self.web_sockets = self.web_sockets.saturating_sub(1);
             self.admitted.leave(key);
         }
         Some(session)
     }
 
-    /// Handles a channel that was removed from the tables. Drops its timer and its backlog entries.
+    /// Drops the timer and the backlog entries of a channel that was removed from the tables.
     pub(crate) fn channel_went(&mut self, key: ChannelKey, channel: &mut Channel) {
         self.wheel.forget(&mut channel.timer);
         self.backlog.withdraw(key);
@@ -188,7 +178,7 @@ impl Sockets {
     }
 
     fn count_place(&mut self, place: ConnectionRole, comes: bool) {
-        if let Some(gauge) = self.census.places.get_mut(place.index()) {
+        if let Some(gauge) = self.census.get_mut(place.index()) {
             *gauge = if comes {
                 *gauge + 1
             } else {
@@ -199,7 +189,7 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// Creates a session for a connection that another shard handed over, or that was handed back to this shard.
+    /// Creates a session for a connection that another shard has handed over, or that was handed back to this shard.
     pub(crate) fn take_session(&mut self, parcel: &mut Parcel, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings().timeouts.head_ms);
         let mut session = Session::accepted(parcel.peer, deadline);
@@ -211,7 +201,7 @@ impl Sockets {
         key
     }
 
-    /// Removes a session whose connection is handed over to another shard, to another node or to the side thread.
+    /// Removes a session whose connection is being handed over to another shard, to another node or to the side thread.
     pub(crate) fn release_parcel(&mut self, cx: &mut Context, key: SessionKey) -> Box<Parcel> {
         let mut session = self
             .remove_session(key)
@@ -250,31 +240,18 @@ impl Sockets {
     }
 }
 
-/// State transitions of a session.
+/// Session state transitions.
 impl Sockets {
-    /// Turns an HTTP connection that was admitted into a WebSocket.
+    /// Turns an admitted HTTP connection into a WebSocket.
     pub(crate) fn begin_web_socket(&mut self, key: SessionKey, web_socket: WebSocket) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = SessionState::Open(web_socket);
-            self.census.web_sockets += 1;
+            self.web_sockets += 1;
         }
         self.charge(key);
     }
 
-    /// Waits until `deadline` for the peer's close frame. A close frame has already been queued for the peer.
-    pub(crate) fn await_close_echo(&mut self, key: SessionKey, deadline: Now) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let ending = SessionState::AwaitGone(Box::default());
-        let state = std::mem::replace(&mut session.state, ending);
-        if let SessionState::Open(web_socket) = state {
-            session.state = SessionState::AwaitCloseEcho(Box::new(web_socket), deadline);
-        }
-        self.arm(key, deadline);
-    }
-
-    /// Waits for the edge to close a session's connection. Returns `false` if the session is already waiting for that.
+    /// Waits for the edge to close a session's connection. Returns `false` if the session is already waiting for this.
     pub(crate) fn await_gone(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -301,8 +278,8 @@ impl Sockets {
         true
     }
 
-    /// Postpones the deadline for the edge to close a connection. Returns `false` if the edge is not about to close it,
-    /// or if it was aborted.
+    /// Postpones the deadline by which the edge must close a connection. Returns `false` if the edge is not about to
+    /// close it, or if it was aborted.
     pub(crate) fn put_off_end(&mut self, key: SessionKey, deadline: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -320,7 +297,7 @@ impl Sockets {
         }
     }
 
-    /// Records why a connection is closing. The first reason recorded takes precedence.
+    /// Records why a connection is closing. Only the first reason is kept.
     pub(crate) fn because(&mut self, key: SessionKey, reason: EndReason) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.because(reason);
@@ -328,7 +305,7 @@ impl Sockets {
     }
 }
 
-/// Admits WebSockets and clients on links. See [`Admitted`](crate::shard::admitted::Admitted).
+/// Admission of WebSockets and forwarded clients. See [`Admitted`](crate::shard::admitted::Admitted).
 impl Sockets {
     /// Returns the viewer to evict from a full channel so that `holder` can be admitted.
     pub(crate) fn viewer_that_pays(
@@ -341,28 +318,8 @@ impl Sockets {
         self.admitted.viewer_that_pays(holder, viewers)
     }
 
-    /// Records that a new session is a stream of a link. Unless it carries an upgrade, it closes after the response.
-    pub(crate) fn comes_by_link(&mut self, key: SessionKey, kind: Kind) {
-        if let Some(http) = self.http(key) {
-            http.one_call = kind != Kind::Upgrade;
-        }
-    }
-
-    /// Records that the stream of a client on a link leads to the node that owns the client's channel.
-    pub(crate) fn leads_to(&mut self, place: u32, lead: Lead, now: Now) {
-        if let Some(map) = self.shards.placement.cluster() {
-            self.leads.enter(place, lead, map, now);
-        }
-    }
-
-    /// Removes a client on a link.
-    pub(crate) fn left_link(&mut self, place: u32) {
-        self.admitted.leave(Member::OnLink(place));
-        self.leads.leave(place);
-    }
-
-    /// Closes clients on links whose channel has moved to another node, or that must disconnect because this node is
-    /// shutting down.
+    /// Closes forwarded clients whose channel has moved to another node, or that have to disconnect because this node
+    /// is shutting down.
     pub(crate) fn end_leads(&mut self, now: Now) {
         if let Some(map) = self.shards.placement.cluster() {
             self.leads.follow(map, now);
@@ -379,10 +336,10 @@ impl Sockets {
     }
 }
 
-// Deadlines of sessions and channels in the wheel of their shard.
+// Deadlines of sessions and channels in their shard's timer wheel.
 
 impl Sockets {
-    /// Returns the owner of the next timer that is due by `now`.
+    /// Returns the owner of the next timer due by `now`.
     pub(crate) fn next_due(&mut self, now: Now) -> Option<Owner> {
         self.wheel.pop(now).map(Timer::owner)
     }
@@ -392,12 +349,12 @@ impl Sockets {
         self.wheel.next()
     }
 
-    /// Returns the number of timers. A session or channel has at most one.
+    /// Returns the number of timers, at most one per session or channel.
     pub(crate) fn timers(&self) -> usize {
         self.wheel.places()
     }
 
-    /// Arms the timer of a session for `deadline`. Has no effect if it is already armed for an earlier time.
+    /// Arms a session's timer for `deadline`. Has no effect if it is already armed for an earlier time.
     #[inline]
     pub(crate) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -409,7 +366,7 @@ impl Sockets {
         }
     }
 
-    /// Arms the timer of a session for the deadline of its current state.
+    /// Arms a session's timer for the deadline of its current state.
     #[inline]
     pub(crate) fn arm_open(&mut self, key: SessionKey, now: Now) {
         let session = self.sessions.get(key);
@@ -418,7 +375,7 @@ impl Sockets {
         }
     }
 
-    /// Arms the timer of a channel for `next`. If `next` is `None`, disarms it.
+    /// Arms a channel's timer for `next`, or disarms it if `next` is `None`.
     pub(crate) fn arm_channel(&mut self, key: ChannelKey, timer: &mut TimerId, next: Option<Now>) {
         match next {
             Some(next) => self.wheel.call_by(timer, next, Timer::channel(key)),
@@ -433,7 +390,7 @@ impl Sockets {
             return false;
         };
         match session.waits(&self.settings.timeouts, now) {
-            // Announced bytes are sent or given a deadline before the turn ends.
+            // Before the turn ends, announced bytes are either sent or given a deadline.
             Wait::Until(next) => {
                 session.sending != crate::session::SendState::Announced
                     && !session.stands_still()
@@ -451,17 +408,18 @@ impl Sockets {
     }
 }
 
-// Invariants of [`Sockets`] that hold between two inputs: the tables agree with each other and with the sessions.
+// Invariants of [`Sockets`] between inputs: the tables agree with each other and with the sessions.
 
 /// Sums over all sessions.
 #[derive(Default)]
 struct Sums {
     places: [u64; CONNECTION_ROLES],
     web_sockets: usize,
-    /// Bytes queued for connections that have fallen behind. `behind` counts those whose channel is in the backlog.
+    /// Bytes queued for connections that have fallen behind. `behind` counts those connections whose channel is in the
+    /// backlog.
     weight: usize,
     behind: usize,
-    /// Bytes queued for connections that have been cut off.
+    /// Bytes queued for connections that were cut off because they do not read.
     cut: usize,
     unconfirmed: (usize, usize),
     /// Number of connections charged for request bytes.
@@ -473,10 +431,10 @@ struct Sums {
 }
 
 impl Sockets {
-    /// Checks that the tables are consistent. Each gauge must equal what it counts. Each index must refer to a session
-    /// that refers back to it. No data about removed sessions may remain.
+    /// Checks that the tables are consistent: each gauge equals what it counts, each index refers to a session that
+    /// refers back to it, and no data about removed sessions remains.
     ///
-    /// Takes time linear in the number of sessions, and does not allocate.
+    /// Takes linear time in the number of sessions, and does not allocate.
     ///
     /// # Panics
     /// Panics if the tables are inconsistent.
@@ -487,8 +445,8 @@ impl Sockets {
             let session = self.session(key).expect("a place that is taken");
             self.agrees(key, session, &mut sums);
         }
-        assert_eq!(sums.places, self.census.places, "connections by role");
-        assert_eq!(sums.web_sockets, self.census.web_sockets, "WebSockets");
+        assert_eq!(sums.places, self.census, "connections by role");
+        assert_eq!(sums.web_sockets, self.web_sockets, "WebSockets");
         let (bytes, entries) = self.backlog.invariants();
         assert_eq!(sums.behind, entries, "connections that are behind");
         assert_eq!(sums.weight, bytes, "bytes that are behind");
@@ -516,7 +474,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that the tables agree with the state of one session, and adds the session to `sums`.
+    /// Checks that the tables agree with one session's state, and adds the session to `sums`.
     fn agrees(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         if let Some(gauge) = sums.places.get_mut(session.place.index()) {
             *gauge += 1;
@@ -563,7 +521,7 @@ impl Sockets {
         }
     }
 
-    /// Checks that a connection is in the backlog with its queued bytes if it has fallen behind.
+    /// Checks that a connection that has fallen behind is in the backlog with its queued bytes.
     fn weighs(&self, key: SessionKey, session: &Session, sums: &mut Sums) {
         let (weight, waiting) = (session.weight as usize, session.outbox.bytes());
         let expected = if session.behind { waiting } else { 0 };
@@ -705,8 +663,8 @@ mod invariants_tests {
     fn broken_promises_about_sessions_are_noticed() {
         assert_eq!(fault_of(|_, _, _| {}), None);
         are_noticed(&[
-            ("connections by role", |it, _, _| it.census.places[0] += 1),
-            ("WebSockets", |it, _, _| it.census.web_sockets = 0),
+            ("connections by role", |it, _, _| it.census[0] += 1),
+            ("WebSockets", |it, _, _| it.web_sockets = 0),
             ("the timer of", |it, http, master| {
                 let place = it.sessions.get(http).unwrap().timer.place().unwrap();
                 it.sessions.get_mut(master).unwrap().timer = TimerId::at(place);

@@ -1,12 +1,11 @@
-//! A table with generational keys. A key does not find a value that was later inserted into the same slot.
+//! A table with generational keys: a key never finds a value that was inserted into the same slot later.
 //!
-//! Slots are allocated in chunks of fixed size, so that a growing table never copies its contents or doubles its
-//! memory.
+//! Slots are allocated in fixed-size chunks, so a growing table neither copies its contents nor doubles its memory.
 
 use crate::id::{Key, SLOTS_MAX};
 use std::marker::PhantomData;
 
-/// A table of values with generational keys, which holds at most `capacity` values.
+/// A table of at most `capacity` values with generational keys.
 #[derive(Debug)]
 pub(crate) struct Table<K, T> {
     chunks: Vec<Box<[Slot<T>]>>,
@@ -66,8 +65,8 @@ impl<K: Key, T> Table<K, T> {
         Ok(key)
     }
 
-    /// Inserts a value even if the table is full. Used when a connection is handed back to this shard. Fails only if
-    /// all [`SLOTS_MAX`] slots are in use.
+    /// Inserts a value even if the table is full, for a connection that is handed back to this shard. Fails only if all
+    /// [`SLOTS_MAX`] slots are in use.
     pub(crate) fn insert_anyway(&mut self, value: T) -> Result<K, T> {
         let capacity = std::mem::replace(&mut self.capacity, SLOTS_MAX);
         let result = self.insert(value);
@@ -109,7 +108,7 @@ impl<K: Key, T> Table<K, T> {
         }
     }
 
-    /// Returns the number of allocated slots. For a greater or equal number, [`Table::at`] returns `None`.
+    /// Returns the number of allocated slots. From this number on, [`Table::at`] returns `None`.
     #[must_use]
     pub(crate) fn slots(&self) -> usize {
         self.chunks.len() * CHUNK

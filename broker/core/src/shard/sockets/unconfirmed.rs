@@ -1,9 +1,8 @@
-//! Tracks the connections that have unconfirmed messages: when to query each of them, and how many unconfirmed bytes
-//! each has.
+//! Tracks connections with unconfirmed messages: when to query each of them, and how many unconfirmed bytes each has.
 //!
-//! Each connection is listed once its first unconfirmed message has been written. It is queried a second later, and
-//! then every second until all messages are confirmed. A query takes place sooner if much has been written since the
-//! previous one.
+//! A connection is added when its first unconfirmed message is written. It is queried a second later, and then every
+//! second until all messages are confirmed. If many bytes have been written since the last query, the next one takes
+//! place sooner.
 
 use crate::channel::Towards;
 use crate::event::Outcome;
@@ -25,15 +24,15 @@ use codec::signal::Action;
 use codec::ws::{self, Opcode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The connections of a shard that have unconfirmed messages.
+/// A shard's connections with unconfirmed messages.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed {
     /// Connections that have not been queried yet, each with the time at which its first unconfirmed message was
     /// written.
     pub(crate) fresh: VecDeque<(Now, SessionKey)>,
-    /// Connections to be queried again, each with the time of the next query.
+    /// Connections to query again, each with the time of its next query.
     again: BTreeSet<(Now, SessionKey)>,
-    /// Masters that were sent a ping, each with the time by which its pong must arrive.
+    /// Masters that were sent a ping, each with the time at which its pong is due.
     pinged: VecDeque<(Now, SessionKey)>,
     /// Bytes of unconfirmed messages.
     pub(crate) bytes: usize,
@@ -42,25 +41,25 @@ pub(crate) struct Unconfirmed {
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
-    /// Offers that were confirmed, and the candidates that belong to them. Empty between inputs.
+    /// Confirmed offers and the candidates that belong to them. Empty between inputs.
     offers: Offers,
 }
 
-/// Bytes that the kernel still holds for a connection, because the peer has not acknowledged them.
+/// Bytes that the kernel still holds for a connection because the peer has not acknowledged them.
 #[derive(Clone, Copy, Debug)]
 struct UnreadBytes {
     bytes: usize,
-    /// The part of `bytes` that does not belong to a stored message. Such bytes belong to responses, to control frames,
-    /// or to messages that were abandoned or taken back.
+    /// How many of the `bytes` do not belong to a stored message. They belong to responses, to control frames, or to
+    /// messages that were abandoned or taken back.
     unproved: usize,
 }
 
-/// Records which messages a connection confirms.
+/// Records the messages that a connection confirms.
 struct ConfirmationNotes<'c> {
     cx: &'c mut Context,
     key: SessionKey,
     member: Option<(ChannelKey, Role)>,
-    /// Confirmed offers and the candidates that belong to them; `None` if they are not collected.
+    /// Confirmed offers and the candidates that belong to them, or `None` if they are not being collected.
     offers: Option<Offers>,
 }
 
@@ -72,7 +71,7 @@ impl ConfirmationNotes<'_> {
         self.collect(launch, frame);
     }
 
-    /// Collects a viewer's offer, or a candidate for an offer that has not been answered.
+    /// Collects a viewer's offer, or a candidate that belongs to an unanswered offer.
     fn collect(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         let is_meant = launch.action == Action::SdpOffer || launch.follows;
         let is_viewers = is_meant && launch.from.is_some() && launch.counted;
@@ -81,8 +80,8 @@ impl ConfirmationNotes<'_> {
         }
     }
 
-    /// Records in the trace that an offer or answer was confirmed. Candidates are not recorded, since there are too
-    /// many.
+    /// Records the confirmation of an offer or answer in the trace. Candidates are not recorded, because there are too
+    /// many of them.
     fn trace(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         let is_noted = launch.counted && launch.action != Action::IceCandidate;
         let Some((channel, role)) = self.member.as_ref().filter(|_| is_noted) else {
@@ -107,24 +106,24 @@ impl ConfirmationNotes<'_> {
 /// A connected master that was reported gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
-    /// When the master was reported gone; `None` if it is back.
+    /// When the master was reported gone, or `None` if it is back.
     since: Option<Now>,
-    /// How many times the master was reported gone within [`GONE_WINDOW_MS`] of the first time.
+    /// How often the master was reported gone within [`GONE_WINDOW_MS`] of the first time.
     times: u32,
     first: Now,
-    /// When the master resumed confirming messages; `None` if it has not, or if it is back.
+    /// When the master resumed confirming messages, or `None` if it has not, or is already back.
     confirms: Option<Now>,
 }
 
-/// Returns when to query a connection for the first time. `since` is when its first message was written. The result is
-/// rounded up so that several connections can be queried together.
+/// Returns when to query a connection for the first time, given the time `since` at which its first message was
+/// written. The result is rounded up so that several connections are queried together.
 fn first_ask(since: Now) -> Now {
     let due = since.after(ASK_AFTER_MS);
     Now(due.0.next_multiple_of(ASK_STEP_MS))
 }
 
 impl Unconfirmed {
-    /// Returns when the next connection is due to be queried.
+    /// Returns when the next query is due.
     #[inline]
     pub(crate) fn next_due(&self) -> Option<Now> {
         let fresh = self.fresh.front().map(|(since, _)| first_ask(*since));
@@ -133,8 +132,8 @@ impl Unconfirmed {
         fresh.into_iter().chain(again).chain(pinged).min()
     }
 
-    /// Returns the number of bytes that the kernel held for a connection when it was last queried. Returns 0 if the
-    /// number is too small to be charged.
+    /// Returns the number of bytes that the kernel held for a connection at the last query, or 0 if there were too few
+    /// to be charged.
     #[inline]
     pub(crate) fn unread_of(&self, key: SessionKey) -> usize {
         let unread = &self.unread;
@@ -144,13 +143,13 @@ impl Unconfirmed {
         unread.get(&key).map_or(0, |unread| unread.bytes)
     }
 
-    /// Returns the number of bytes held by the kernel for a connection that do not belong to a stored message.
+    /// Returns how many of the bytes that the kernel holds for a connection do not belong to a stored message.
     pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
         let unread = self.unread.get(&key);
         unread.map_or(0, |unread| unread.unproved)
     }
 
-    /// Takes the offers that were confirmed since the previous call, and the candidates that belong to them.
+    /// Takes the offers confirmed since the previous call, and the candidates that belong to them.
     pub(crate) fn take_offers(&mut self) -> Offers {
         std::mem::take(&mut self.offers)
     }
@@ -161,13 +160,13 @@ impl Unconfirmed {
         take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
     }
 
-    /// Returns whether a master currently counts as gone.
+    /// Returns whether a master is currently considered gone.
     pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
         let gone = self.gone.get(&key);
         gone.is_some_and(|gone| gone.since.is_some())
     }
 
-    /// Records that a master was reported gone. Returns `false` if it already counts as gone.
+    /// Records that a master was reported gone. Returns `false` if it was already considered gone.
     pub(crate) fn goes(&mut self, key: SessionKey, now: Now) -> bool {
         let gone = self.gone.entry(key).or_insert(Gone {
             since: None,
@@ -188,13 +187,13 @@ impl Unconfirmed {
 }
 
 impl Sockets {
-    /// Returns whether messages are confirmed by TCP acknowledgements. These are reported by the kernel of this node,
-    /// or by that of the node that forwards the client.
+    /// Returns whether messages are confirmed by TCP acknowledgements, as reported by the kernel of this node or of the
+    /// node that forwards the client.
     pub(crate) fn proves_by_tcp(&self) -> bool {
         self.settings.signaling.proof == Proof::Tcp
     }
 
-    /// Removes and returns the next connection due to be queried by `now`.
+    /// Removes and returns the next connection that is due to be queried by `now`.
     pub(crate) fn next_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         loop {
             let list = &mut self.unconfirmed;
@@ -215,7 +214,7 @@ impl Sockets {
         }
     }
 
-    /// Schedules another query of a connection at `due`, unless one is already scheduled.
+    /// Schedules another query about a connection at `due`, unless one is already scheduled.
     pub(crate) fn ask_again(&mut self, key: SessionKey, due: Now) {
         if let Some(session) = self.sessions.get_mut(key)
             && !session.asking.list(true)
@@ -224,7 +223,7 @@ impl Sockets {
         }
     }
 
-    /// Makes the edge query how many bytes of a connection are unread. Returns `false` if the connection has no
+    /// Makes the edge query how many of a connection's bytes are unread. Returns `false` if the connection has no
     /// unconfirmed messages, or if messages are not confirmed by TCP.
     pub(crate) fn ask_kernel(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.session(key) else {
@@ -237,9 +236,8 @@ impl Sockets {
         asks
     }
 
-    /// Records the number of unread bytes that the kernel holds for a connection. The connection is charged for those
-    /// that do not belong to stored messages. If there are more than [`UNREAD_BYTES_FREE`], another query follows
-    /// later.
+    /// Records how many unread bytes the kernel holds for a connection, and charges the connection for those that do
+    /// not belong to stored messages. If there are more than [`UNREAD_BYTES_FREE`], schedules another query.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -257,8 +255,8 @@ impl Sockets {
         self.charge(key);
     }
 
-    /// Applies `act` to the outbox of a connection, and updates the totals of unconfirmed bytes and of doubtful
-    /// connections. Returns `true` if the connection has stopped being doubtful.
+    /// Applies `act` to a connection's outbox, and updates the totals of unconfirmed bytes and doubtful connections.
+    /// Returns `true` if the connection has stopped being doubtful.
     fn follow(&mut self, key: SessionKey, act: impl FnOnce(&mut Outbox, &mut Spares)) -> bool {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
@@ -273,8 +271,8 @@ impl Sockets {
         ends
     }
 
-    /// Confirms messages. `unread` is the number of bytes that the peer has not acknowledged. Returns `true` if the
-    /// connection has stopped being doubtful.
+    /// Confirms all messages but those in the last `unread` bytes, which the peer has not acknowledged. Returns `true`
+    /// if the connection has stopped being doubtful.
     pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u64) -> bool {
         let mut notes = self.notes(cx, key);
         let ends = self.follow(key, |outbox, spares| {
@@ -287,8 +285,8 @@ impl Sockets {
         ends
     }
 
-    /// Handles a pong. The first value tells whether it answers the ping that confirms messages; if so, everything sent
-    /// before that ping is confirmed. The second value tells whether the connection has stopped being doubtful.
+    /// Handles a pong. The first flag tells whether it answers the ping that confirms messages; if so, everything sent
+    /// before that ping is confirmed. The second flag tells whether the connection has stopped being doubtful.
     pub(crate) fn pong(&mut self, cx: &mut Context, key: SessionKey, bytes: &[u8]) -> (bool, bool) {
         let (mut proved, now) = (false, cx.at.now);
         let mut notes = self.notes(cx, key);
@@ -303,8 +301,8 @@ impl Sockets {
         (proved, ends)
     }
 
-    /// Prepares to record which messages a connection confirms. Offers are collected if they may have to be sent again
-    /// to another master.
+    /// Prepares to record the messages that a connection confirms. Offers are collected if they may have to be sent
+    /// again, to another master.
     fn notes<'c>(&self, cx: &'c mut Context, key: SessionKey) -> ConfirmationNotes<'c> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let member = self.session(key).and_then(Session::membership);
@@ -317,8 +315,7 @@ impl Sockets {
         }
     }
 
-    /// Sends a ping on an open connection if messages are confirmed by pongs. Has no effect if a ping is already in
-    /// flight.
+    /// Sends a ping on an open connection if pongs confirm messages. Has no effect if a ping is already in flight.
     pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         let Some(session) = self.session(key) else {
             return;
@@ -335,7 +332,7 @@ impl Sockets {
         self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Abandons the unconfirmed messages of a connection, if the connection was marked for that. Returns `true` if the
+    /// Abandons a connection's unconfirmed messages if the connection was marked for that. Returns `true` if the
     /// connection has stopped being doubtful.
     pub(crate) fn take_room(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
@@ -363,8 +360,8 @@ impl Sockets {
         self.unconfirmed.bytes > self.rules.unconfirmed_bytes
     }
 
-    /// Returns the connections that have unconfirmed messages. For each, returns the time of its first such message,
-    /// the connection, the number of unconfirmed bytes, and the channel.
+    /// Returns each connection with unconfirmed messages, as the time of its first such message, its key, its number of
+    /// unconfirmed bytes, and its channel.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         keys.filter_map(|key| {
@@ -379,7 +376,7 @@ impl Sockets {
         })
     }
 
-    /// Takes back the unconfirmed messages of a connection that were written before `by`.
+    /// Takes back a connection's unconfirmed messages that were written before `by`.
     pub(crate) fn take_unconfirmed(&mut self, key: SessionKey, by: Now) -> Vec<Unsent> {
         let mut taken = Vec::new();
         self.follow(key, |outbox, spares| {
@@ -392,14 +389,14 @@ impl Sockets {
 // Connected masters that are reported gone because they have been doubtful for too long.
 
 impl Sockets {
-    /// Schedules a check of whether a master has answered a ping. If it has not, it is reported gone.
+    /// Schedules a check of whether a master has answered a ping. If it has not, the master is reported gone.
     pub(crate) fn await_pong_of_master(&mut self, key: SessionKey, now: Now) {
         let due = now.after(self.settings.presence.gone_ms);
         self.unconfirmed.pinged.push_back((due, key));
     }
 
-    /// Schedules an immediate check of a connection that has become its channel's master again. Has no effect unless
-    /// its pong became overdue in the meantime.
+    /// Schedules an immediate check of a connection that has become its channel's master again, if its pong became
+    /// overdue in the meantime.
     pub(crate) fn judge_silence(&mut self, key: SessionKey, now: Now) {
         let session = self.session(key);
         if session.is_some_and(|session| self.is_silent(session, now)) {
@@ -407,14 +404,14 @@ impl Sockets {
         }
     }
 
-    /// Returns whether a ping has remained unanswered for so long that a master would be reported gone.
+    /// Returns whether a ping has been unanswered for so long that a master would be reported gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
         pinged.is_some_and(|pinged| pinged.after(gone_ms) <= now)
     }
 
-    /// Returns whether a master has sent nothing and confirmed nothing since it was reported gone.
+    /// Returns whether a master has neither sent nor confirmed anything since it was reported gone.
     pub(crate) fn has_shown_nothing(&self, key: SessionKey) -> bool {
         let gone = self.unconfirmed.gone.get(&key);
         let gone = gone.filter(|gone| gone.confirms.is_none());
@@ -423,8 +420,8 @@ impl Sockets {
             .is_some_and(|since| web_socket.is_some_and(|it| it.last_frame() < since))
     }
 
-    /// Handles a confirmation from a master that counts as gone. If the master now counts as back, returns when it was
-    /// reported gone. A master that was reported gone repeatedly must first confirm messages for a while.
+    /// Handles a confirmation from a master that is considered gone. If the master is now considered back, returns when
+    /// it was reported gone. A master that was repeatedly reported gone must first confirm messages for a while.
     pub(crate) fn comes_back(&mut self, key: SessionKey, now: Now) -> Option<Now> {
         let gone = self.unconfirmed.gone.get_mut(&key)?;
         let since = gone.since?;
@@ -437,7 +434,7 @@ impl Sockets {
         Some(since)
     }
 
-    /// Removes what is recorded about the confirmations of a connection that is about to be removed.
+    /// Removes all data about the confirmations of a connection that is about to be removed.
     pub(crate) fn forget_doubt(&mut self, session: &Session, key: SessionKey) {
         self.unconfirmed.bytes -= session.outbox.unconfirmed_bytes();
         self.unconfirmed.doubtful -= usize::from(session.outbox.doubtful_since().is_some());
@@ -446,7 +443,7 @@ impl Sockets {
     }
 }
 impl Sockets {
-    /// Determines what the peer of a connection has received, either by querying the kernel or from the last pong.
+    /// Determines what a connection's peer has received, either by querying the kernel or from the last pong.
     /// `road/confirmation.rs` handles the result.
     pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
         if !self.ask_kernel(key) {
@@ -454,15 +451,15 @@ impl Sockets {
                 self.output(Output::Ask(key));
             }
             self.prove(cx, key, now);
-            cx.todo.push(Todo::Told(key));
+            cx.todo.push(Todo::Settle(key));
         }
     }
 
-    /// Handles EOF from the peer of a connection. The peer's program will read nothing beyond what it has confirmed by
-    /// now. The kernel is queried before this side closes the connection; [`Self::take_leave`] follows once the session
-    /// has left its channel. `closed` tells whether the peer sent a close frame. If a stream from another node ends
-    /// without one, that node may be shutting down. Its client continues to read, and the link reports what the
-    /// client's host has received until the stream closes.
+    /// Handles EOF from a connection's peer, whose program will read nothing beyond what it has confirmed by now. The
+    /// kernel is queried before this side closes the connection, and [`Self::take_leave`] follows once the session has
+    /// left its channel. `closed` tells whether the peer sent a close frame. If a stream from another node ends without
+    /// one, that node may be shutting down. Its client then continues to read, and the link reports what the client's
+    /// host has received until the stream closes.
     pub(crate) fn peer_is_over(&mut self, key: SessionKey, closed: bool) {
         let Some(session) = self.session_mut(key) else {
             return;
@@ -473,11 +470,11 @@ impl Sockets {
         self.ask_kernel(key);
     }
 
-    /// Schedules the evaluation of the last pong, if messages are confirmed by pongs.
+    /// Schedules the evaluation of the last pong if pongs confirm messages.
     pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
         let session = self.session(key).filter(|it| it.outbox.is_over());
         if session.is_some() && !self.proves_by_tcp() {
-            cx.todo.push(Todo::Told(key));
+            cx.todo.push(Todo::Settle(key));
         }
     }
 

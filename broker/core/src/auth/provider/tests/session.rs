@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 fn session(changes: Value) -> Result<SessionClaims, TokenFault> {
     let token = Signer::es256().token(&claims(changes), json!({}));
-    Unverified::read(&token)?.session_claims()
+    Unverified::read(&token)?.claims.session()
 }
 
 fn tags(of: &SessionClaims) -> Vec<(&str, &str)> {
