@@ -6,18 +6,21 @@ use crate::sim::wire::Item;
 use crate::sim::world::{Cause, World};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Output};
+use std::collections::BTreeMap;
 
 impl World {
     /// After an input: its outputs are obeyed, and the checkers look.
     pub(crate) fn after(&mut self, shard: usize, cause: Cause) {
         self.step += 1;
         let (mut ends, mut refused) = (Vec::new(), Vec::new());
-        let mut drained = 0;
+        let (mut drained, mut sends) = (0, BTreeMap::new());
         while let Some(output) = self.shards[shard].poll_output() {
             match output {
                 Output::Send(key) => {
                     let conn = self.conn(shard, key);
                     self.sockets[conn].asked_to_send = true;
+                    let place = sends.len();
+                    sends.entry(conn).or_insert(place);
                 }
                 Output::HandOver(key, to) => {
                     let conn = self.conn(shard, key);
@@ -42,8 +45,12 @@ impl World {
         }
         self.read_store(shard);
         let mut conns: Vec<ConnId> = self.keys[shard].values().copied().collect();
-        // What came behind an upgrade may be answered on other connections.
-        conns.sort_by_key(|conn| self.sockets[*conn].ws.is_some() || !self.is_upgraded(*conn));
+        // What came behind an upgrade may be answered on other connections. Upgrades are read in the order in which the
+        // shard answered them: of two for one slot, the later one has it.
+        conns.sort_by_key(|conn| {
+            let reads_later = self.sockets[*conn].ws.is_some() || !self.is_upgraded(*conn);
+            (reads_later, sends.get(conn).copied())
+        });
         let added: Vec<_> = conns.iter().map(|conn| self.scan(*conn)).collect();
         for (conn, aborted) in ends {
             self.must_end(conn, aborted);
