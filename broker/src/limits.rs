@@ -226,7 +226,7 @@ pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
 /// Maximum total size of the events in one half of a hook's queue, in bytes. Beyond that, events of the account with
-/// the most bytes are evicted, and the receiver is told to read all states again.
+/// the most bytes are evicted, and the next event asks the receiver to read all states again.
 pub(crate) const HOOK_BYTES_MAX: usize = 8 << 20;
 
 /// Maximum number of concurrent requests to a hook. Up to half of them may be wake calls. Further requests wait.

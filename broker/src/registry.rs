@@ -118,7 +118,7 @@ impl SharedCatalog for ProcessCatalog {
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// Returns what a shard is told about a change that could not be made durable.
+/// Returns the error that a shard receives for a change that could not be made durable.
 #[must_use]
 pub fn not_kept(error: &CommitError) -> StoreError {
     StoreError::Failed(error.to_string().into())

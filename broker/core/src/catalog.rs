@@ -247,7 +247,7 @@ impl Catalog {
 ///
 /// A channel uses the size of its record, or that of a replacement that is not durable yet if this is larger, so a
 /// change still fits once it is durable. Records that are already stored or that arrive with a slot are always counted.
-/// They can push the total above the limit, in which case only growth is refused.
+/// Such records can push the total above the limit, in which case only growth is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     tenants: BTreeMap<Box<str>, Holding>,

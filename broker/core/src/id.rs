@@ -36,7 +36,7 @@ impl NodeId {
     }
 }
 
-/// One of the slots that the channels of a cluster are divided into. Always below the cluster's `SLOTS`.
+/// The number of a slot. A cluster's channels are divided among slots, whose numbers are below `SLOTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u16")]
 pub struct Slot(pub u16);

@@ -345,7 +345,7 @@ pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX
 pub const WAITERS_TOLD_MAX: usize = 16;
 
 /// Maximum number of final states of deleted channels that a shard keeps until it can report them. Beyond it, the
-/// oldest is dropped, and each watcher is told that reports were lost.
+/// shard drops the oldest, and reports the loss to each watcher.
 pub const PARTING_MAX: usize = 1024;
 
 /// Delay in milliseconds before a shard retries a presence report that did not fit into the receiver's queue.

@@ -135,7 +135,7 @@ fn wrap(now: Now) -> u32 {
     u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// One token, in thousandths. A burst has at most a million tokens (`[quotas]`), which are 10⁹ thousandths and fit into
+/// A token in thousandths. A burst has at most a million tokens (`[quotas]`), which are 10⁹ thousandths and fit into
 /// a `u32`.
 const TOKEN: u32 = 1000;
 

@@ -45,7 +45,7 @@ pub struct MessageDesk {
     pub sessions: Sessions,
     /// Latencies of each kind.
     pub latencies: Latencies,
-    /// Setup latencies in the current interval. Whoever adds them to the log also clears them.
+    /// Setup latencies in the current interval, cleared when they are added to the log.
     pub recent: Latency,
     /// Number of failures of each kind.
     pub errors: ErrorCounts,

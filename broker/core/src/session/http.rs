@@ -35,7 +35,7 @@ pub(crate) struct Http {
     /// Whether the peer has sent EOF. If so, the connection is closed after the last response.
     pub ended: bool,
     /// Whether the peer has sent an EOF that the session has not reached yet, because further bytes may precede it.
-    /// Such a peer will not wait for a WebSocket.
+    /// A peer that has sent EOF will not wait for a WebSocket.
     pub ends_behind: bool,
     /// Whether the session serves a single call that another node forwarded. The session ends with the response to the
     /// call.

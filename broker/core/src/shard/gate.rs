@@ -240,13 +240,16 @@ impl Gate {
         if has { Ok(()) } else { Err("") }
     }
 
-    /// Counts a call for temporary credentials. `ok` tells whether they were issued.
-    pub(crate) fn count_grant(&mut self, to: &Caller, hash: u64, rate: Rate, ok: bool, now: Now) {
-        if !ok {
-            self.refused_grants.take(hash, now);
-        } else if let Some(rates) = self.grant_rates(to) {
+    /// Counts that temporary credentials were issued to a caller.
+    pub(crate) fn count_grant(&self, caller: &Caller, hash: u64, rate: Rate, now: Now) {
+        if let Some(rates) = self.grant_rates(caller) {
             rates.take(hash, rate, now);
         }
+    }
+
+    /// Counts a refused call for temporary credentials.
+    pub(crate) fn count_refused_grant(&mut self, hash: u64, now: Now) {
+        self.refused_grants.take(hash, now);
     }
 
     fn grant_rates(&self, caller: &Caller) -> Option<&GrantRates> {

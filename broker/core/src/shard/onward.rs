@@ -115,7 +115,9 @@ pub(crate) fn is_here(
 pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
     let is_inner = sockets.is_inner(key);
+    // A failure counts only against the node that failed.
     let failed = onward.failed.filter(|(node, _)| home == Home::There(*node));
+    let onward = Onward { failed, ..onward };
     let is_later = failed.is_some_and(|(_, again)| cx.at.now < again);
     // A request that has waited until the shutdown is not forwarded any more.
     let is_over = sockets.drains() && onward.until.is_some();
@@ -131,7 +133,6 @@ pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: On
         Home::There(_) => Refusal::unavailable(Check::OwnerElsewhere, ELSEWHERE),
         Home::Nobody | Home::Here(_) => nobody(),
     };
-    let onward = Onward { failed, ..onward };
     wait_for_owner(shard, key, onward, &refusal);
 }
 

@@ -112,7 +112,7 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The details of the channel, or `None` if the channel is not on this shard.
     Channel(Option<Box<ChannelView>>),
-    /// One step of the channel's trace, or `None` if the channel is not on this shard.
+    /// A step of the channel's trace, or `None` if the channel is not on this shard.
     Trace(Option<Box<TraceStep>>),
     /// The result of one step of a connection lookup.
     Session(Box<SessionStep>),
@@ -520,7 +520,7 @@ fn found(directory: &Directory, channel: ChannelKey, client_id: Option<Box<str>>
 // Channels that an operator imports at runtime. Each shard reserves the names it owns, then the store commits all
 // channels at once. Once the store has reported this, the channels are created ([`Directory::committed`]).
 
-/// One shard's part of an import: the channels that this shard owns.
+/// A shard's part of an import: the channels that this shard owns.
 #[derive(Clone, Debug, Default)]
 pub struct ImportPart {
     /// Names that are reserved until the store reports that the channels were created. Each element contains the

@@ -20,7 +20,7 @@ pub struct Shares<A = Account, C = ChannelKey> {
     order: BTreeSet<(usize, A)>,
 }
 
-/// One account's channels, and the bytes that each of them uses.
+/// The channels of an account, and the bytes that each of them uses.
 #[derive(Debug)]
 struct AccountHolders<C> {
     bytes: usize,

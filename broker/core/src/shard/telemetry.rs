@@ -152,7 +152,7 @@ impl Telemetry {
 //
 // ```text
 //  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_confirmed ─┐
-//                     │  ▲  ▲ ◄─ count_taken_back ─┘ ◄─── count_taken_back ───────────┘      ended: delivered ◄─┘
+//                     │  ▲  ▲ ◄─ count_taken_back ─┘ ◄──── count_returned ────────────┘      ended: delivered ◄─┘
 //                     │  │  └─── count_unkept ──── kept ── count_kept_ended ──► ended
 //                     │  └───────────────────────── ▲
 //                     ├── count_kept ───────────────┘
@@ -207,15 +207,15 @@ impl Telemetry {
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts a message that was taken out of an outbox: either before it was sent, or because it was `written` but not
-    /// confirmed. Bytes that were not sent are subtracted by [`Telemetry::unload`].
-    pub(crate) fn count_taken_back(&mut self, written: bool) {
-        if written {
-            self.counters.written_messages -= 1;
-            self.counters.returned += 1;
-        } else {
-            self.counters.outbox_messages -= 1;
-        }
+    /// Counts a message that was taken out of an outbox before it was sent. [`Telemetry::unload`] subtracts its bytes.
+    pub(crate) fn count_taken_back(&mut self) {
+        self.counters.outbox_messages -= 1;
+    }
+
+    /// Counts a written message that was taken back because it was not confirmed.
+    pub(crate) fn count_returned(&mut self) {
+        self.counters.written_messages -= 1;
+        self.counters.returned += 1;
     }
 
     /// Counts a message that the kernel has accepted in full. `bytes` is its frame size; [`Telemetry::unload`]
@@ -450,7 +450,7 @@ const MOMENTS_MAX: usize = 64;
 
 // Copies of a shard's counters and gauges, made between turns, and their sum over all shards.
 
-/// One shard's metrics. A scrape reports the sum over all shards.
+/// The metrics of a shard. A scrape reports the sum over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Number of connections per [`ConnectionRole`](crate::event::ConnectionRole).

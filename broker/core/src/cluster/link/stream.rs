@@ -1,4 +1,4 @@
-//! One end of a stream on a link. Tracks the bytes in each direction by their offsets.
+//! The local end of a stream on a link. Tracks the bytes in each direction by their offsets.
 //!
 //! ```text
 //!  Outgoing   base            acked               framed              pushed
@@ -17,7 +17,7 @@ use codec::link::{Ack, Client, End, Frame, How, Kind, Open, PAYLOAD_BYTES_MAX, w
 use codec::ws::close::GOING_AWAY;
 use std::collections::VecDeque;
 
-/// One end of a stream. Takes 350 bytes, and has no buffers while idle.
+/// The local end of a stream. Occupies 350 bytes, and holds no buffers while idle.
 #[derive(Debug)]
 pub(crate) struct Stream {
     kind: Kind,

@@ -263,7 +263,7 @@ pub struct PageQuestion {
     pub limit: usize,
 }
 
-/// One node's part of a page.
+/// The part of a page that a single node contributes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PagePart {
     /// The channels, sorted by name.

@@ -198,8 +198,10 @@ fn grant(shard: &mut State, granting: &mut Granting<'_>, request: &Request) -> G
         Request::GetCallerIdentity => Ok(who(caller, &granting.id)),
     };
     granting.key_id = grantor.key_id;
-    if let Some(rate) = rate {
-        gate.count_grant(caller, hash, rate, granted.is_ok(), cx.at.now);
+    match (rate, &granted) {
+        (Some(rate), Ok(_)) => gate.count_grant(caller, hash, rate, cx.at.now),
+        (Some(_), Err(_)) => gate.count_refused_grant(hash, cx.at.now),
+        (None, _) => {}
     }
     let purpose = Purpose::Sts(granting.requested);
     let refusal = granted.as_ref().err();

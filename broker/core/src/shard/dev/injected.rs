@@ -185,7 +185,9 @@ impl Held {
 pub(crate) fn take_over(faults: &mut BTreeMap<SessionKey, Now>, now: Now) -> Vec<SessionKey> {
     let over = faults.iter().filter(|(_, until)| **until <= now);
     let over = Vec::from_iter(over.map(|(key, _)| *key).take(FAULTS_DUE_PER_TICK));
-    faults.retain(|key, _| !over.contains(key));
+    for key in &over {
+        faults.remove(key);
+    }
     over
 }
 

@@ -1,5 +1,5 @@
-//! What the `--dev` interposer observes: it records violations of the strict profile as findings, and copies messages
-//! for tests.
+//! Observations of the `--dev` interposer, which records violations of the strict profile as findings, and copies
+//! messages for tests.
 
 use crate::channel::Towards;
 use crate::channel::rates::{Metered, RateKey};

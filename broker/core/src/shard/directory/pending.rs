@@ -113,9 +113,9 @@ impl Directory {
         }
     }
 
-    /// Returns whether to tell a channel's watchers that a message is waiting for an absent master: they are told about
-    /// offers, and about a viewer's first message. If a hook can wake the master, extends the message's lifetime to the
-    /// configured minimum.
+    /// Returns whether to report to a channel's watchers that a message is waiting for an absent master. The shard
+    /// reports offers, and a viewer's first message. If a hook can wake the master, extends the message's lifetime to
+    /// the configured minimum.
     pub(crate) fn begins_to_wait(
         &self,
         key: ChannelKey,

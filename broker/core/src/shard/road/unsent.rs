@@ -103,8 +103,10 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
         frame,
     } in unsent
     {
-        if launch.counted {
-            cx.telemetry.count_taken_back(written);
+        match written {
+            true if launch.counted => cx.telemetry.count_returned(),
+            false if launch.counted => cx.telemetry.count_taken_back(),
+            true | false => {}
         }
         if launch.call {
             // If it was written, the call gives its offer to the next master.
