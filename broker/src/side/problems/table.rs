@@ -337,22 +337,33 @@ impl Table {
     /// Returns up to `most` members to check, starting after the member that was checked last. Wraps around at the end
     /// of the table.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Look> {
-        let is_due = |row: &Row| row.ended.is_none() && row.kind != Kind::Standing;
-        let rows = self.rows.iter().filter(|(_, row)| is_due(row));
-        let members = rows.flat_map(|(id, row)| row.members.iter().zip(std::iter::repeat(id)));
-        let looks = members.filter(|((_, member), _)| member.ended.is_none());
-        let looks = looks.map(|((key, member), id)| ((*id, *key), member));
-        let (behind, before): (Vec<_>, Vec<_>) = looks.partition(|(at, _)| *at > self.looked);
-        let looks = behind.into_iter().chain(before);
-        let looks = looks.filter_map(|(place, member)| {
-            Some(Look {
-                place,
-                account: member.account,
-                channel: member.channel.clone()?,
-                client_id: member.client_id.clone(),
+        fn look<'t>(id: &'t u64, row: &'t Row) -> impl Iterator<Item = Look> + 't {
+            let is_due = row.ended.is_none() && row.kind != Kind::Standing;
+            let members = row
+                .members
+                .iter()
+                .filter(move |(_, it)| is_due && it.ended.is_none());
+            members.filter_map(move |(key, member)| {
+                Some(Look {
+                    place: (*id, *key),
+                    account: member.account,
+                    channel: member.channel.clone()?,
+                    client_id: member.client_id.clone(),
+                })
             })
-        });
-        let looks: Vec<Look> = looks.take(most).collect();
+        }
+        let last = self.looked;
+        let behind = self
+            .rows
+            .range(last.0..)
+            .flat_map(|(id, row)| look(id, row));
+        let behind = behind.filter(|look| look.place > last);
+        let before = self
+            .rows
+            .range(..=last.0)
+            .flat_map(|(id, row)| look(id, row));
+        let before = before.filter(|look| look.place <= last);
+        let looks: Vec<Look> = behind.chain(before).take(most).collect();
         self.looked = looks.last().map_or((0, 0), |look| look.place);
         looks
     }
