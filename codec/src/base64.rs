@@ -4,6 +4,7 @@
 //! Clients validate length and padding themselves.
 
 use base64_simd::STANDARD;
+use fearless_simd::{Level, Simd, dispatch};
 use memchr::memmem;
 
 /// The base64 alphabet that a text uses.
@@ -23,6 +24,38 @@ pub enum Alphabet {
 #[must_use]
 pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
+}
+
+/// Returns how many bytes at the start of `text` are known to be from `A-Z a-z 0-9 + /`, in whole blocks of
+/// [`BLOCK_BYTES`]. The text is well-formed exactly if the rest of it is.
+#[inline(never)]
+pub(crate) fn leading_digits(text: &[u8]) -> usize {
+    dispatch!(Level::new(), wide => wide.vectorize(
+        #[inline(always)]
+        || {
+            let blocks = text.as_chunks().0.iter();
+            BLOCK_BYTES * blocks.take_while(|block| are_digits(block)).count()
+        }
+    ))
+}
+
+const BLOCK_BYTES: usize = 256;
+
+/// Moves each range of characters to the end of the signed numbers, where one comparison shows whether a byte is in it.
+#[expect(
+    clippy::inline_always,
+    reason = "compiled for the vectors of its caller"
+)]
+#[inline(always)]
+fn are_digits(block: &[u8; BLOCK_BYTES]) -> bool {
+    let ends_at = |byte: u8, last: u8| byte.wrapping_add(127 - last).cast_signed();
+    let mut all = true;
+    for &byte in block {
+        let is_letter = ends_at(byte | 0x20, b'z') > 127 - 26;
+        let is_number_or_slash = ends_at(byte, b'9') > 127 - 11;
+        all &= is_letter | is_number_or_slash | (byte == b'+');
+    }
+    all
 }
 
 /// Returns the alphabet of `text`, without checking length or padding. Empty text is `Standard`.
@@ -148,6 +181,23 @@ mod tests {
                     assert!(!is_well_formed(&text), "{bad} at {place} of {}", text.len());
                     text[place] = kept;
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_with_other_characters_are_no_digits() {
+        for byte in 0..=255u8 {
+            for place in 0..3 * BLOCK_BYTES {
+                let mut text = vec![b'A'; 3 * BLOCK_BYTES + 9];
+                text[place] = byte;
+                let is_digit = alphabet(&[byte]) == Alphabet::Standard && byte != b'=';
+                let blocks = if is_digit { 3 } else { place / BLOCK_BYTES };
+                assert_eq!(
+                    leading_digits(&text),
+                    blocks * BLOCK_BYTES,
+                    "{byte} at {place}"
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Tests the scanner against simd-json, and both of them against serde_json, with generated and mutated texts.
 
 use super::{Member, MemberName, Members};
+use crate::base64;
 use crate::json::{TapeReader, scan::scan};
 use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
@@ -274,5 +275,27 @@ fn every_length_up_to_some_blocks_of_simd() {
             "{{\"messagePayload\":\"{filler}\u{1}{filler}\"}}"
         )));
         assert!(!compare(&format!("{{\"{filler}\u{1f}{filler}\":\"\"}}")));
+    }
+}
+
+#[test]
+fn large_payloads_are_read_like_small_ones() {
+    for place in 0..1100 {
+        for other in ["\"", "\\", "\\/", "-", "=", " ", "é", "\u{1}", "\u{7f}"] {
+            let mut payload = "QUJD".repeat(275);
+            payload.replace_range(place..=place, other);
+            let text = format!(r#"{{"messagePayload":"{payload}","action":"SDP_OFFER"}}"#);
+            compare(&text);
+            let mut bytes = text.into_bytes();
+            if let Some(members) = scan(&mut bytes)
+                && let Member::Text(span) = members.payload
+            {
+                let is_well_formed = base64::is_well_formed(span.of(&bytes));
+                assert_eq!(
+                    members.payload_proven, is_well_formed,
+                    "{other:?} at {place}"
+                );
+            }
+        }
     }
 }

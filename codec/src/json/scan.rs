@@ -10,8 +10,8 @@
 //! layer has already validated the text as UTF-8, so the byte of a quote or backslash is never part of a multi-byte
 //! character.
 
-use crate::base64;
 use crate::json::{Member, MemberName, Members, TextSpan};
+use crate::{WIDE_BYTES_MIN, base64};
 use memchr::{memchr, memchr2};
 
 /// Parses a JSON text of the usual form and unescapes slashes in the payload. Returns `None` for any other text, which
@@ -116,11 +116,17 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
 /// characters.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
-    let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
-    members.payload_proven = base64::is_well_formed(value);
+    let digits = if rest.len() < WIDE_BYTES_MIN {
+        0
+    } else {
+        base64::leading_digits(rest)
+    };
+    let end = digits + memchr(b'"', rest.get(digits..)?)?;
+    members.payload_proven = base64::is_well_formed(rest.get(digits..end)?);
     if !members.payload_proven {
         return plain(rest);
     }
+    let (value, after) = rest.split_at_checked(end)?;
     Some((value, after.strip_prefix(b"\"")?))
 }
 

@@ -6,7 +6,9 @@
 //! ```
 //! Source: RFC 6455 section 5.2.
 
+use crate::WIDE_BYTES_MIN;
 use crate::ws::FrameError;
+use fearless_simd::{Level, Simd, dispatch};
 
 /// Maximum length of a frame header in bytes: 2 fixed bytes, 8 bytes of length, and 4 bytes of masking key (RFC 6455
 /// section 5.2).
@@ -245,8 +247,29 @@ pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> 
     //# i modulo 4 of the masking key ("masking-key-octet-j"):
     #[expect(clippy::cast_possible_truncation, reason = "two bits are left")]
     let turn = (offset & 3) as u32 * u8::BITS;
-    let half = u32::from_le_bytes(key).rotate_right(turn);
-    let word = u64::from(half) << u32::BITS | u64::from(half);
+    let key = u32::from_le_bytes(key).rotate_right(turn);
+    if payload.len() < WIDE_BYTES_MIN {
+        mask_words(payload, key)
+    } else {
+        mask_wide(payload, key)
+    }
+}
+
+#[inline(never)]
+fn mask_wide(payload: &mut [u8], key: u32) -> bool {
+    dispatch!(Level::new(), wide => wide.vectorize(
+        #[inline(always)]
+        || mask_words(payload, key)
+    ))
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "compiled with the vectors of its caller"
+)]
+#[inline(always)]
+fn mask_words(payload: &mut [u8], key: u32) -> bool {
+    let word = u64::from(key) << u32::BITS | u64::from(key);
     let mut seen = 0;
     let (words, tail) = payload.as_chunks_mut::<8>();
     for bytes in words {
@@ -256,11 +279,11 @@ pub(crate) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> 
     }
     let (halves, tail) = tail.as_chunks_mut::<4>();
     for bytes in halves {
-        let masked = u32::from_le_bytes(*bytes) ^ half;
+        let masked = u32::from_le_bytes(*bytes) ^ key;
         seen |= u64::from(masked);
         *bytes = masked.to_le_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(half.to_le_bytes()) {
+    for (byte, key) in tail.iter_mut().zip(key.to_le_bytes()) {
         *byte ^= key;
         seen |= u64::from(*byte);
     }
@@ -387,9 +410,9 @@ mod mask_tests {
     //# i modulo 4 of the masking key ("masking-key-octet-j"):
     #[test]
     fn equals_the_scalar_rule_at_every_length_offset_and_alignment() {
-        let original: Vec<u8> = (0..400_u32).map(|i| (i * 7 + 3).to_le_bytes()[0]).collect();
+        let original: Vec<u8> = (0..800_u32).map(|i| (i * 7 + 3).to_le_bytes()[0]).collect();
         let key = [0x37, 0xFA, 0x21, 0x3D];
-        for length in (0..150).chain([255, 256, 257, 383]) {
+        for length in (0..150).chain([255, 256, 257, 383, 511, 512, 513, 605, 767]) {
             for offset in [0, 1, 2, 3, 4, 7, 65_537, usize::MAX] {
                 for start in 0..9 {
                     let (mut fast, mut slow) = (original.clone(), original.clone());
@@ -424,7 +447,7 @@ mod mask_tests {
     #[test]
     fn ascii_is_recognised_at_any_length() {
         let key = [0x80, 0xFF, 0x01, 0x7F];
-        for length in 0..40 {
+        for length in (0..40).chain(WIDE_BYTES_MIN - 1..WIDE_BYTES_MIN + 4) {
             for spoilt in 0..=length {
                 let mut payload = vec![0x7F; length];
                 if let Some(byte) = payload.get_mut(spoilt) {
