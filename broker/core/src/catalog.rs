@@ -10,10 +10,9 @@
 
 use crate::id::Identity;
 use crate::limits::CATALOG_CHUNK;
-use crate::quota::{Bucket, Rate};
+use crate::quota::Bucket;
 use crate::record::{Holding, ListedChannel, Record};
 use crate::settings::Limits;
-use crate::time::Now;
 use codec::control::{ChannelStatus, Operation};
 use codec::identifiers::ChannelArn;
 use std::collections::BTreeMap;
@@ -228,18 +227,6 @@ impl Catalog {
         }
         self.holdings.add(tenant, more);
         Ok(())
-    }
-
-    /// Counts a call by an account. Returns `false` without counting the call if it would exceed the rate.
-    pub(crate) fn take(
-        &mut self,
-        account: Identity,
-        operation: Operation,
-        rate: Rate,
-        now: Now,
-    ) -> bool {
-        let bucket = self.rates.entry((account, operation)).or_default();
-        bucket.take(rate, now)
     }
 }
 

@@ -223,17 +223,9 @@ impl Counters {
 
     /// Counts the outcome of a message.
     pub fn end(&mut self, kind: Kind, outcome: Outcome) {
-        self.end_many(kind, outcome, 1);
-    }
-
-    /// Counts `many` messages of the same kind and outcome.
-    pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
-        if let Some(count) = self
-            .outcomes
-            .get_mut(kind.index())
-            .and_then(|row| row.get_mut(outcome.index()))
-        {
-            *count += many;
+        let row = self.outcomes.get_mut(kind.index());
+        if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
+            *count += 1;
         }
     }
 

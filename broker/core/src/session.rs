@@ -187,14 +187,6 @@ impl Session {
         }
     }
 
-    /// Makes the session wait for the TLS handshake, for the PROXY protocol header, or for both.
-    pub(crate) fn shakes_hands(&mut self) {
-        if let Some(http) = self.http_mut() {
-            http.stage = HttpStage::AwaitTls;
-            self.place = ConnectionRole::Handshake;
-        }
-    }
-
     pub(crate) fn comes_from(&mut self, client: SocketAddr) {
         self.remote = Remote::of(client);
     }

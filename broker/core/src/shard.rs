@@ -20,7 +20,7 @@
 //!    │    └─ road                 frame → message → route → the recipient's outbox, or pending, or refused
 //!    │         └─ delivery        the steps on the recipient's side
 //!    └─ todo_dispatch             work deferred by the step; follow-up work runs first
-//!  handle(Sent)    road: delivered
+//!  handle(Sent)    sockets: delivered
 //!  handle(Gone)    disconnect: the connection's slot; road::unsent: its unsent messages
 //!  handle(Tick)    event_loop: deadlines, slot moves, the end of the process
 //! ```
@@ -66,7 +66,7 @@ use crate::machine::{
 use crate::refusal_id::RefusalIds;
 use crate::session::http::Asks;
 pub use crate::session::http::RoleBy;
-use crate::session::{NEVER, Session};
+use crate::session::{NEVER, Session, SessionState};
 use crate::shard::admitted::Member;
 use crate::shard::calls::wake;
 use crate::shard::connect::admission;
@@ -74,8 +74,8 @@ use crate::shard::road::confirmation;
 use crate::shard::sockets::Drain;
 use crate::time::{Moment, Now};
 use ahash::RandomState;
-pub use calls::channel_pages::{PagePart, PageQuestion};
-pub use calls::letters::{Alteration, Answer, Letter, Parcel, ParcelLoad, Query, QueryKind};
+pub use calls::letters::{Alteration, Answer, Letter, PagePart, PageQuestion};
+pub use calls::letters::{Parcel, ParcelLoad, Query, QueryKind};
 use codec::link::Kind;
 use context::Context;
 use dev::Interposer;
@@ -340,12 +340,22 @@ impl Machine for Shard {
         let State { sockets, cx, .. } = &mut self.state;
         match input {
             Input::Secured { session } => sockets.secured(session, at),
-            Input::Received { session, bytes } => self.received(session, bytes),
+            Input::Received { session, bytes } => {
+                if !self.receive_frames(session, bytes) {
+                    match self.state.sockets.session(session).map(|it| &it.state) {
+                        Some(SessionState::Http(_)) => self.receive_requests(session, bytes),
+                        Some(SessionState::AwaitCloseEcho(..)) => {
+                            road::receive_close_echo(&mut self.state, session, bytes);
+                        }
+                        Some(SessionState::Open(_) | SessionState::AwaitGone(_)) | None => {}
+                    }
+                }
+            }
             Input::Sent {
                 session,
                 bytes,
                 on_wire,
-            } => road::sent(&mut self.state, session, bytes, on_wire),
+            } => sockets.sent(cx, session, (bytes, on_wire)),
             Input::Unacknowledged {
                 session,
                 bytes,
@@ -455,7 +465,7 @@ impl Machine for Shard {
             parked: self.state.sockets.requests.without_owner.len() as u64,
             request_bytes: self.state.sockets.requests.held.bytes as u64,
             requests_refused: self.state.sockets.requests.held.refused,
-            recorded_since_us: trace::since(self.state.cx.telemetry.recorder()),
+            recorded_since_us: trace::since(&self.state.cx.telemetry.recorder),
             slow_setups: self.state.cx.telemetry.slow_setups(),
             accounts: self.state.gate.credentials().map_or_else(
                 UsageTable::default,

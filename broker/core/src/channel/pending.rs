@@ -6,7 +6,7 @@
 //! stored as complete frames, so that delivering one takes a single copy.
 
 use crate::channel::rare::Rare;
-use crate::id::{CallerId, SessionKey};
+use crate::id::{CallerId, Role, SessionKey};
 use crate::limits::{
     PENDING_BYTES_PARTS, PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX, PENDING_KEYS_OF_CALLER_MAX,
 };
@@ -24,6 +24,24 @@ pub enum Towards {
     Master,
     /// From the master to a viewer.
     Viewer,
+}
+
+impl Towards {
+    /// Returns the direction of messages to this role.
+    pub(crate) fn to(role: &Role) -> Self {
+        match role {
+            Role::Master => Self::Master,
+            Role::Viewer(_) => Self::Viewer,
+        }
+    }
+
+    /// Returns the direction of messages from this role.
+    pub(crate) fn away_from(role: &Role) -> Self {
+        match role {
+            Role::Master => Self::Viewer,
+            Role::Viewer(_) => Self::Master,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

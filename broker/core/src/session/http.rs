@@ -336,19 +336,6 @@ impl Http {
         }
     }
 
-    pub(crate) fn await_head(&mut self, deadline: Now) {
-        self.stage = HttpStage::AwaitHead;
-        self.scanner = HeadScanner::new();
-        self.deadline = deadline;
-        self.serial = self.serial.wrapping_add(1);
-        self.served = true;
-        self.begun = false;
-        self.bodiless = false;
-        if self.buffer.is_empty() {
-            self.buffer = Vec::new();
-        }
-    }
-
     /// Returns `true` if there are received requests that have not been answered. They are waiting for their turn or,
     /// if `answers_wait` is set, for the peer to read responses.
     #[must_use]

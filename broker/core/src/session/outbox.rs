@@ -588,19 +588,13 @@ impl Outbox {
                 let marks = buffer.marks.iter_mut();
                 marks.for_each(|mark| mark.begin -= offset(spent));
             }
-        } else if buffer.is_forgotten() {
-            self.reset(spares);
-        } else {
+        } else if !buffer.is_forgotten() {
             buffer.bytes = Vec::new();
             buffer.start = 0;
-        }
-    }
-
-    fn reset(&mut self, spares: &mut Spares) {
-        let Some(mut buffer) = self.0.take() else {
-            return;
-        };
-        if spares.buffers.len() < spares.most && buffer.bytes.capacity() <= SPARE_OUTBOX_BYTES_MAX {
+        } else if let Some(mut buffer) = self.0.take()
+            && spares.buffers.len() < spares.most
+            && buffer.bytes.capacity() <= SPARE_OUTBOX_BYTES_MAX
+        {
             buffer.bytes.clear();
             buffer.marks.clear();
             (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);

@@ -50,7 +50,17 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
         let call = AnsweredCall { key, asked, wanted };
         answers::conclude(shard, &call, refused.into());
     } else if directory.counts(asked.operation, account.tenant()) {
-        ask_nodes(shard, begun);
+        // The call continues once the other nodes have answered what the account holds on each of them.
+        let (sockets, directory, cx, _) = shard.parts();
+        let BegunCall { key, asked, call } = begun;
+        let wanted = Expected::Holding(Box::new(call));
+        let deadline = cx.at.now.after(REPLY_MS_MAX);
+        if let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) {
+            let slots = directory.slots.as_deref_mut();
+            if !slots.is_some_and(|slots| slots.orders.count(caller, account.tenant())) {
+                cx.todo.answer(caller, too_busy());
+            }
+        }
     } else {
         go_on(shard, begun);
     }
@@ -62,22 +72,6 @@ pub(crate) struct BegunCall {
     pub(crate) key: SessionKey,
     pub(crate) asked: PendingCall,
     pub(crate) call: Call,
-}
-
-/// Asks the other nodes how many channels the account has on each of them. The call continues once they have answered.
-fn ask_nodes(shard: &mut State, begun: BegunCall) {
-    let (sockets, directory, cx, _) = shard.parts();
-    let BegunCall { key, asked, call } = begun;
-    let account = directory.named(&asked.caller, "");
-    let wanted = Expected::Holding(Box::new(call));
-    let deadline = cx.at.now.after(REPLY_MS_MAX);
-    let Some(caller) = sockets.await_reply(key, asked, wanted, deadline) else {
-        return;
-    };
-    let slots = directory.slots.as_deref_mut();
-    if !slots.is_some_and(|slots| slots.orders.count(caller, account.tenant())) {
-        cx.todo.answer(caller, too_busy());
-    }
 }
 
 /// Continues a call that has passed all checks on this shard.

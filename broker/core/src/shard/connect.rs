@@ -6,6 +6,7 @@ mod public_pages;
 pub(crate) mod requests;
 pub(crate) mod upgrades;
 
+use crate::address_shares::Origin;
 use crate::journal::{EndReason, LogShare, Refused, Subject};
 use crate::session::http::HttpStage;
 use crate::shard::calls::responses::refuse;
@@ -29,19 +30,21 @@ pub(crate) fn ends_with(head: &Head<'_>) -> bool {
 
 // Memory accounting: each connection is charged for the request bytes it holds. At the limit, the largest pays first.
 
-/// Charges a session for the bytes it has just received. If the total exceeds the limit, frees memory held by the
-/// largest sessions.
+/// Charges a session for the bytes it has just received. While the total exceeds the limit, frees the memory of another
+/// connection of the same or of another address that holds more, or else of this one.
 pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     shard.sockets.charge(key);
     for payers in 0.. {
-        let Some(payer) = shard.sockets.payer_for(key) else {
+        let held = &shard.sockets.requests.held;
+        if held.bytes <= shard.sockets.rules().request_bytes {
+            return;
+        }
+        let own = held.charges.get(&key).copied();
+        let (Some(own), Some(session)) = (own, shard.sockets.session(key)) else {
             return;
         };
-        let payer = if payers < PAYERS_PER_INPUT {
-            payer
-        } else {
-            key
-        };
+        let larger = held.shares.payer(Origin::of(session.origin().ip()), own, 0);
+        let payer = larger.filter(|_| payers < PAYERS_PER_INPUT).unwrap_or(key);
         make_pay(shard, payer);
         if payer == key {
             return;
@@ -52,7 +55,11 @@ pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
 /// If unsent responses exceed their limit, frees memory held by the largest sessions.
 pub(crate) fn hold(shard: &mut State) {
     for _ in 0..PAYERS_PER_INPUT {
-        let Some(payer) = shard.sockets.largest_payer() else {
+        let held = &shard.sockets.requests.held;
+        if held.bytes <= shard.sockets.rules().request_bytes {
+            return;
+        }
+        let Some(payer) = held.shares.largest() else {
             return;
         };
         make_pay(shard, payer);

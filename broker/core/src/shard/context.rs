@@ -20,6 +20,6 @@ impl Context {
     /// Returns the flight recorder for writing a note about a channel.
     #[inline]
     pub(crate) fn note(&mut self, channel: ChannelKey) -> &mut Recorder {
-        self.telemetry.note().at(self.at, channel)
+        self.telemetry.recorder.at(self.at, channel)
     }
 }

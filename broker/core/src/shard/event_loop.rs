@@ -9,15 +9,16 @@ use crate::limits::{
     ASKS_PER_TICK, FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN,
     WAITING_REQUESTS_PER_TICK,
 };
-use crate::session::SessionState;
+use crate::session::http::HttpStage;
+use crate::session::{SendState, Session};
 use crate::shard::calls::letters::Letter;
-use crate::shard::calls::{channel_pages, wake};
+use crate::shard::calls::wake;
 use crate::shard::connect::requests;
 use crate::shard::directory::slots::DirectorySlots;
 use crate::shard::road::{Aside, pass, with_care};
-use crate::shard::sockets::{Owner, Part, Step};
+use crate::shard::sockets::{Owner, Step};
 use crate::shard::state::State;
-use crate::shard::{Shard, connect, dev, disconnect, recheck, road, slot_moves};
+use crate::shard::{Shard, connect, dev, disconnect, recheck, slot_moves};
 use crate::shard::{evidence::Evidence, todo::Todo};
 use crate::work_units;
 use crate::{event::Purpose, id::SessionKey, journal::EndReason, machine::Output};
@@ -27,20 +28,6 @@ use std::sync::Arc;
 // Received bytes: WebSocket frames, HTTP requests, and requests that had to wait their turn.
 
 impl Shard {
-    pub(crate) fn received(&mut self, key: SessionKey, bytes: &mut [u8]) {
-        if self.receive_frames(key, bytes) {
-            return;
-        }
-        let sockets = &mut self.state.sockets;
-        match sockets.session(key).map(|session| &session.state) {
-            Some(SessionState::Http(_)) => self.receive_requests(key, bytes),
-            Some(SessionState::AwaitCloseEcho(..)) => {
-                road::receive_close_echo(&mut self.state, key, bytes);
-            }
-            Some(SessionState::Open(_) | SessionState::AwaitGone(_)) | None => {}
-        }
-    }
-
     /// Returns the amount of work done since startup, in work units.
     pub(crate) fn work_done(&self) -> u64 {
         self.state.cx.telemetry.work()
@@ -120,46 +107,30 @@ impl Shard {
     }
 
     /// Parses requests in place, copying bytes only if a request is incomplete or must wait. Processes at most `visit`
-    /// heads and bodies, and returns how much of that allowance is left.
+    /// heads and bodies, and returns how much of that allowance is left. A request that was pipelined behind a call
+    /// waits until the end of the input, when that call is answered.
     fn take_requests(&mut self, key: SessionKey, bytes: &mut [u8], mut visit: u32) -> u32 {
         let Some(http) = self.state.sockets.http(key) else {
             return visit;
         };
         if http.queued {
             http.buffer.extend_from_slice(bytes); // after bytes that already wait
-        } else if http.buffer.is_empty() {
-            let used = self.requests(key, bytes, &mut visit);
-            let rest = bytes.get(used..).unwrap_or_default();
-            if let Some(http) = self.state.sockets.http(key)
-                && !rest.is_empty()
-            {
-                http.buffer.extend_from_slice(rest);
-            }
-            self.state.sockets.await_rest(key, self.state.cx.at);
-        } else {
-            let mut buffer = std::mem::take(&mut http.buffer);
-            buffer.extend_from_slice(bytes);
-            let used = self.requests(key, &mut buffer, &mut visit);
-            buffer.drain(..used.min(buffer.len()));
-            if let Some(http) = self.state.sockets.http(key)
-                && !buffer.is_empty()
-            {
-                http.buffer = buffer;
-            }
-            self.state.sockets.await_rest(key, self.state.cx.at);
+            connect::charge_received(&mut self.state, key);
+            return visit;
         }
-        connect::charge_received(&mut self.state, key);
-        visit
-    }
-
-    /// Processes complete requests, and returns the number of bytes consumed. A request that was pipelined behind a
-    /// call waits until the end of the input, when that call is answered.
-    fn requests(&mut self, key: SessionKey, bytes: &mut [u8], visit: &mut u32) -> usize {
+        let mut buffer = std::mem::take(&mut http.buffer);
+        let in_place = buffer.is_empty();
+        let input = if in_place {
+            &mut *bytes
+        } else {
+            buffer.extend_from_slice(bytes);
+            &mut *buffer
+        };
         let mut used = 0;
-        loop {
-            let rest = bytes.get_mut(used..).unwrap_or_default();
-            match self.request(key, rest, visit) {
-                Step::Wait => return used,
+        let used = loop {
+            let rest = input.get_mut(used..).unwrap_or_default();
+            match self.request(key, rest, &mut visit) {
+                Step::Wait => break used,
                 Step::Used(more) => used += more,
                 Step::Frames(head) => {
                     self.settle();
@@ -167,50 +138,78 @@ impl Shard {
                     if !frames.is_empty() {
                         self.receive_frames(key, frames);
                     }
-                    return bytes.len();
+                    break input.len();
                 }
-                Step::Over => return bytes.len(),
+                Step::Over => break input.len(),
             }
             self.settle();
+        };
+        if in_place {
+            buffer.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else {
+            buffer.drain(..used.min(buffer.len()));
         }
+        if let Some(http) = self.state.sockets.http(key)
+            && !buffer.is_empty()
+        {
+            http.buffer = buffer;
+        }
+        self.state.sockets.await_rest(key, self.state.cx.at);
+        connect::charge_received(&mut self.state, key);
+        visit
     }
 
     /// Processes the next head or body if it is complete and need not wait.
     fn request(&mut self, key: SessionKey, rest: &mut [u8], visit: &mut u32) -> Step {
         let waits = *visit == 0 || self.state.sockets.turns.is_over(self.work_done());
-        let part = self.state.sockets.next_part(key, rest, waits);
-        if let Part::Head(_) | Part::Body(_) = part {
-            *visit -= 1;
-            self.state.sockets.turns.taken += 1;
-        }
         let shard = &mut self.state;
-        match part {
-            Part::None(step) => step,
-            Part::Head(end) => {
-                let (head, after) = rest.split_at(end);
-                requests::take_head(shard, key, head, after)
-            }
-            Part::NoHead(error) => {
-                shard.sockets.note_method(key, rest);
-                let evidence = Evidence::of(key, Purpose::Unknown);
-                requests::refuse_step(shard, &evidence, error.into())
-            }
-            Part::Body(bytes) => {
-                let body = rest.get_mut(..bytes).unwrap_or_default();
-                requests::take_body(shard, key, body);
-                Step::Used(bytes)
-            }
-        }
-    }
-
-    /// Resumes a connection whose next request had to wait, either for the answer to an earlier call or for the peer to
-    /// read its responses. Returns `false` if there is no such connection.
-    pub(crate) fn receive_answered(&mut self) -> bool {
-        let Some(session) = self.state.sockets.turns.answered.pop_front() else {
-            return false;
+        let sockets = &mut shard.sockets;
+        let limits = sockets.rules().head;
+        let session = sockets.session(key);
+        let answers_wait = session.is_some_and(Session::answers_wait);
+        let unheard = session.is_some_and(|it| it.sending == SendState::WithheldForGood);
+        let Some(http) = sockets.http(key) else {
+            return Step::Over;
         };
-        self.receive_requests(session, &mut []);
-        true
+        let body = match &http.stage {
+            HttpStage::AwaitTls
+            | HttpStage::AwaitReply(..)
+            | HttpStage::AwaitWake(_)
+            | HttpStage::AwaitHandover(..)
+            | HttpStage::AwaitLink(_)
+            | HttpStage::AwaitAdmin(_)
+            | HttpStage::AwaitOwner(_) => return Step::Wait,
+            HttpStage::AwaitHead if rest.is_empty() || answers_wait => return Step::Wait,
+            // No response could be sent, so process no further requests.
+            HttpStage::AwaitHead if unheard => return Step::Used(rest.len()),
+            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
+                sockets.wait_for_turn(key);
+                return Step::Wait;
+            }
+            HttpStage::AwaitBody(awaited) if awaited.length > rest.len() => return Step::Wait,
+            HttpStage::AwaitBody(awaited) => Some(awaited.length),
+            HttpStage::AwaitHead => None,
+        };
+        let end = match body {
+            Some(length) => length,
+            None => match http.scanner.end(rest, &limits) {
+                Ok(None) => return Step::Wait,
+                Ok(Some(end)) => end.min(rest.len()),
+                Err(error) => {
+                    sockets.note_method(key, rest);
+                    let evidence = Evidence::of(key, Purpose::Unknown);
+                    return requests::refuse_step(shard, &evidence, error.into());
+                }
+            },
+        };
+        *visit -= 1;
+        sockets.turns.taken += 1;
+        let (part, after) = rest.split_at_mut(end);
+        if body.is_none() {
+            return requests::take_head(shard, key, part, after);
+        }
+        requests::take_body(shard, key, part);
+        Step::Used(end)
     }
 
     /// Resumes the connections whose requests are waiting for a turn, visiting each at most once. Each visit is charged
@@ -248,7 +247,7 @@ impl Shard {
             Letter::Query(caller, query) => cx.todo.push(Todo::Query(caller, query)),
             Letter::Answer(from, caller, answer) => {
                 sockets.shards.end(from, caller);
-                cx.todo.push(Todo::Answer(caller, answer));
+                cx.todo.answers.push_back((caller, answer));
             }
             Letter::CallTaken(from, caller) => {
                 sockets.shards.end(from, caller);
@@ -258,7 +257,7 @@ impl Shard {
                 sockets.post(from, Letter::CallOver(caller));
                 // If the call has been withdrawn, nobody is waiting for the answer.
                 if sockets.end_offer(caller) {
-                    cx.todo.push(Todo::Answer(caller, answer));
+                    cx.todo.answers.push_back((caller, answer));
                 }
             }
             Letter::CallWithdrawn(caller) => {
@@ -296,54 +295,6 @@ impl Shard {
     }
 }
 
-// Deferred work.
-
-impl Shard {
-    /// Does the work that a step has deferred, and any work that results from it.
-    #[inline]
-    pub(crate) fn settle(&mut self) {
-        if !self.state.cx.todo.is_empty() {
-            self.settle_all();
-        }
-    }
-
-    fn settle_all(&mut self) {
-        while let Some(left) = self.state.cx.todo.pop() {
-            let others = self.state.cx.todo.len();
-            if self.state.interposer.is_none() {
-                self.act(left);
-            } else {
-                self.act_interposed(left);
-            }
-            self.state.cx.todo.newest_first(others);
-        }
-    }
-}
-
-// Deferred work on a shard with an interposer.
-
-impl Shard {
-    #[cold]
-    fn act_interposed(&mut self, left: Todo) {
-        if let Some(left) = dev::act(&mut self.state, left) {
-            self.act(left);
-        }
-        dev::count_channels(&mut self.state);
-    }
-
-    /// Handles items that were delayed by faults and are now due, up to a limit.
-    fn interposer_due(&mut self) {
-        for _ in 0..FAULTS_DUE_PER_TICK {
-            let Some(later) = dev::take_due(&mut self.state) else {
-                break;
-            };
-            dev::go_on(&mut self.state, later);
-            self.settle();
-        }
-        dev::unmute_due(&mut self.state);
-    }
-}
-
 // Work that is due: deadlines, items delayed by faults, pages, slot moves, forwarded clients, the drain, and requests
 // waiting for their turn.
 
@@ -351,19 +302,6 @@ impl Shard {
 const DUE_PER_TICK: usize = 512;
 
 impl Shard {
-    /// On each connection that is due, queries how much the peer has acknowledged.
-    pub(crate) fn ask_due(&mut self) {
-        for _ in 0..ASKS_PER_TICK {
-            let State { sockets, cx, .. } = &mut self.state;
-            let due = sockets.next_to_ask(cx.at.now);
-            let Some(key) = due.or_else(|| sockets.unconfirmed.next_pinged(cx.at.now)) else {
-                return;
-            };
-            sockets.ask(cx, key, cx.at.now);
-            self.settle();
-        }
-    }
-
     #[inline]
     pub(crate) fn look_at_drain(&mut self) {
         if !self.state.sockets.drains() {
@@ -391,8 +329,22 @@ impl Shard {
             }
             self.settle();
         }
-        self.ask_due();
-        self.close_on();
+        for _ in 0..ASKS_PER_TICK {
+            let (sockets, _, cx, _) = self.state.parts();
+            let Some(key) = sockets.next_to_ask(cx.at.now) else {
+                break;
+            };
+            sockets.ask(cx, key);
+            self.settle();
+        }
+        // Connections that were to be closed in an earlier turn.
+        let at = self.state.cx.at;
+        self.state.sockets.ends.closings.begin_turn(at);
+        while let Some((session, reason)) = self.state.sockets.ends.closings.next(at) {
+            let (sockets, _, cx, _) = self.state.parts();
+            sockets.close(cx, session, reason);
+            self.settle();
+        }
         recheck::step(&mut self.state);
         self.state.directory.rewatch_step();
         if self.state.interposer.is_some() {
@@ -407,6 +359,18 @@ impl Shard {
         disconnect::step_drain(&mut self.state);
         self.settle();
         self.answer_waiting();
+    }
+
+    /// Handles items that were delayed by faults and are now due, up to a limit.
+    fn interposer_due(&mut self) {
+        for _ in 0..FAULTS_DUE_PER_TICK {
+            let Some(later) = dev::take_due(&mut self.state) else {
+                break;
+            };
+            dev::go_on(&mut self.state, later);
+            self.settle();
+        }
+        dev::unmute_due(&mut self.state);
     }
 
     /// Performs the slot work that is due: carries out a limited number of orders, delivers merged answers, packs
@@ -447,28 +411,6 @@ impl Shard {
             let State { directory, cx, .. } = &mut self.state;
             slot_moves::step_packing(directory, cx, packing);
             self.settle();
-        }
-    }
-
-    /// Closes queued connections, up to the per-turn limit.
-    fn close_on(&mut self) {
-        let at = self.state.cx.at;
-        self.state.sockets.ends.closings.begin_turn(at);
-        while let Some((session, reason)) = self.state.sockets.ends.closings.next(at) {
-            let State { sockets, cx, .. } = &mut self.state;
-            sockets.close(cx, session, reason);
-            self.settle();
-        }
-    }
-
-    /// Starts the next queued list request if the turn's budget permits. All work deferred by the request is done
-    /// before the next one starts.
-    pub(crate) fn begin_list(&mut self) {
-        if self.state.directory.pages.has_room(self.state.cx.at) {
-            connect::hold(&mut self.state);
-            if channel_pages::begin_list(&mut self.state) {
-                self.state.cx.todo.push(Todo::BeginLists);
-            }
         }
     }
 }

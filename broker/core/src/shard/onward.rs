@@ -15,7 +15,7 @@ use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_
 use crate::machine::{FailedPass, Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, PendingCall};
 use crate::shard::Sockets;
-use crate::shard::admitted::{Holder, Member, Standing};
+use crate::shard::admitted::{Member, Standing};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::evidence::Evidence;
 use crate::shard::state::State;
@@ -109,21 +109,30 @@ pub(crate) fn is_here(
     is_here
 }
 
-/// Forwards a request to the node that owns its channel. If channels can move between nodes, a request whose channel
-/// has no owner waits for one. A forwarded request also waits if the two nodes disagree about the owner, since one of
+/// Forwards a request to the node that owns its channel, once all earlier responses have been sent. Refuses it if there
+/// is no capacity for it and nothing can be evicted. If channels can move between nodes, a request whose channel has no
+/// owner waits for one. A forwarded request also waits if the two nodes disagree about the owner, since one of
 /// them has an outdated map. If channels cannot move, such requests are refused.
 pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: Onward) {
     let (sockets, _, cx, _) = shard.parts();
     let is_inner = sockets.is_inner(key);
     // A failure counts only against the node that failed.
     let failed = onward.failed.filter(|(node, _)| home == Home::There(*node));
-    let onward = Onward { failed, ..onward };
+    let mut onward = Onward { failed, ..onward };
     let is_later = failed.is_some_and(|(_, again)| cx.at.now < again);
     // A request that has waited until the shutdown is not forwarded any more.
     let is_over = sockets.drains() && onward.until.is_some();
     let refusal = match home {
         Home::There(node) if !is_inner && !is_later && !is_over => {
-            return announce(shard, key, node, onward);
+            let account = onward.identity.account();
+            let holder = sockets.admitted.holder(&onward.caller, account);
+            if !sockets.admitted.may_enter(holder) {
+                return refuse(shard, key, &onward, &no_place());
+            }
+            let until = cx.at.now.after(OWNER_WAIT_MS);
+            onward.until.get_or_insert(until);
+            let stage = HttpStage::AwaitLink(Box::new(onward));
+            return sockets.announce(key, stage, Output::PassOn(key, node), cx.at);
         }
         Home::There(_) if is_inner && is_of_next_owner(sockets, &onward) => {
             sockets.close_when_sent(key, cx.at);
@@ -200,20 +209,6 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
     sockets.wait_for_turn(key);
 }
 
-/// Announces that a connection will be handed over to another node once all earlier responses have been sent. If there
-/// is no capacity for it and nothing can be evicted, refuses the request instead.
-fn announce(shard: &mut State, key: SessionKey, node: NodeId, mut onward: Onward) {
-    let (sockets, _, cx, _) = shard.parts();
-    let holder = holder(sockets, &onward);
-    if !sockets.admitted.may_enter(holder) {
-        return refuse(shard, key, &onward, &no_place());
-    }
-    let until = cx.at.now.after(OWNER_WAIT_MS);
-    onward.until.get_or_insert(until);
-    let stage = HttpStage::AwaitLink(Box::new(onward));
-    sockets.announce(key, stage, Output::PassOn(key, node), cx.at);
-}
-
 /// Returns the request to hand over to another node or to the side thread. Returns `None` if the connection moves to
 /// another shard.
 pub(crate) fn passed_on(parcel: &mut Parcel) -> Option<PassedOn> {
@@ -257,7 +252,8 @@ pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, No
     if sockets.drains() && is_upgrade(onward) {
         return false;
     }
-    let holder = holder(sockets, onward);
+    let account = onward.identity.account();
+    let holder = sockets.admitted.holder(&onward.caller, account);
     let enters = sockets.make_room(cx, holder);
     if enters {
         let is_master = onward.purpose == Purpose::Upgrade(Role::Master);
@@ -354,13 +350,6 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
         slot: placement.slot(identity)?,
         account: placement.caller(identity.account()),
     })
-}
-
-/// Returns the caller charged for a forwarded client.
-fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
-    sockets
-        .admitted
-        .holder(&onward.caller, onward.identity.account())
 }
 
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";

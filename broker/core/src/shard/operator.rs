@@ -492,7 +492,7 @@ pub struct SessionStep {
 /// Searches the open connections for `of`, and then as many notes as one step may read.
 pub(crate) fn look_up(shard: &State, of: SessionKey, before: Option<NonZeroU64>) -> SessionStep {
     let (sockets, directory) = (&shard.sockets, &shard.directory);
-    let recorder = shard.cx.telemetry.recorder();
+    let recorder = &shard.cx.telemetry.recorder;
     let open = sockets.session(of).and_then(Session::open);
     if let Some(web_socket) = open {
         let client_id = web_socket.role.client_id().map(Box::from);

@@ -1,5 +1,5 @@
-//! Forwards messages, from the received frame to the recipient's outbox ([`pass`]). Also updates the counters once the
-//! socket has accepted the bytes ([`sent`]).
+//! Forwards messages, from the received frame to the recipient's outbox ([`pass`]). Once the socket has accepted the
+//! bytes, [`Sockets::sent`] counts them.
 //!
 //! ```text
 //!  each frame ──► pass:  text                     frame → text; control frames end here
@@ -8,7 +8,7 @@
 //!                        delivery::route          message → route
 //!                        delivery::hand_on        → the recipient's outbox; or pending, or the answer to a call
 //!              with_care::pass:                   the same for messages that may be late, or with `--dev`
-//!  sent    ── written: measured, and stored until confirmed (`road/confirmation.rs`); the next request
+//!  Sockets::sent ── written: measured, and stored until confirmed (`road/confirmation.rs`); the next request
 //!  deferred to the shard: a closed connection, a message waiting for it, a channel's deadline, the answer to a
 //!                     call, offers of calls, a slot that is released
 //! ```
@@ -21,7 +21,6 @@
 
 pub(crate) mod confirmation;
 pub(crate) mod delivery;
-pub(crate) mod in_flight;
 pub(crate) mod repeats;
 pub(crate) mod service_messages;
 pub(crate) mod unsent;
@@ -31,12 +30,10 @@ use crate::session::web_socket::WebSocket;
 use crate::shard::context::Context;
 use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
-use crate::shard::todo::Todo;
 use crate::shard::{Sockets, connect};
 use crate::{id::SessionKey, journal::EndReason, limits::PONGS_PER_RECEIVE_MAX};
 use codec::signal::Fault;
 use codec::ws::{self, Item, Kind, Opcode};
-use delivery::Unadmitted;
 
 /// Processes one frame. The shard performs all work deferred here before it processes the next frame.
 ///
@@ -53,13 +50,10 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
         Err(fault) => return Err(refuse(shard, from, &fault)),
     };
     // Message → route.
-    let sender = match delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request) {
-        Ok(sender) => sender,
-        Err(Unadmitted::Ended) => return Err(Aside::Ended),
-        Err(Unadmitted::TooFast(sender)) => {
-            return Err(delivery::throttle(shard, &sender, &request));
-        }
-    };
+    let (sender, within_rate) = delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request)?;
+    if !within_rate {
+        return Err(delivery::throttle(shard, &sender, &request));
+    }
     let (route, transit, waited) =
         delivery::route(&mut shard.directory, &mut shard.cx, &sender, &request)?;
     // Route → outbox.
@@ -73,30 +67,6 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
 pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) -> Aside {
     service_messages::refuse(shard, from, fault);
     idle_frame(&mut shard.sockets, &mut shard.cx, from)
-}
-
-/// Handles a report that the kernel has accepted the oldest `bytes` of a session's outbox, which occupied `on_wire`
-/// bytes on the wire. Every message whose last byte is among them counts as written.
-pub(crate) fn sent(shard: &mut State, key: SessionKey, bytes: usize, on_wire: usize) {
-    let (sockets, _, cx, _) = shard.parts();
-    let handed = sockets.handed_over(key, (bytes, on_wire), cx.at.now, |launch, frame_bytes| {
-        if launch.call {
-            cx.todo.offer_delivered(key, launch.order);
-        }
-        cx.telemetry.count_written(launch, frame_bytes, cx.at);
-    });
-    let Some(handed) = handed else { return };
-    if let Some(ms) = handed.setup_ms {
-        cx.telemetry.count_setup(key, ms, cx.at);
-    }
-    // These bytes are no longer queued, so work that was waiting for them can continue.
-    cx.telemetry.unload(handed.freed);
-    if handed.released {
-        cx.todo.push(Todo::Released(key));
-    }
-    if sockets.too_much_unconfirmed() {
-        cx.todo.push(Todo::MakeProofRoom);
-    }
 }
 
 // The sender's side: frame → text → message. Also handles control frames and the end of a connection's frames.
@@ -149,12 +119,7 @@ pub(crate) fn text<'a>(
             Err(idle_frame(sockets, cx, key))
         }
         Item::Pong(payload) => {
-            let (proved, ends_doubt) = sockets.pong(cx, key, payload);
-            if ends_doubt {
-                cx.todo.push(Todo::Confirmed(key));
-            }
-            sockets.note_offers(cx, key);
-            if !proved {
+            if !sockets.pong(cx, key, payload) {
                 return Err(idle_frame(sockets, cx, key));
             }
             // A pong proves that the peer is alive, so update the peer's deadline before reading the rest.
@@ -162,7 +127,7 @@ pub(crate) fn text<'a>(
                 sockets.arm_open(key, cx.at.now);
             }
             // A pong does not confirm messages that were sent after its ping.
-            sockets.ask(cx, key, cx.at.now);
+            sockets.ask(cx, key);
             Err(Aside::Handled)
         }
         Item::Close(frame) => {

@@ -41,7 +41,7 @@ use backlog::Backlog;
 use bounds::{AllMessageBounds, Bounds};
 pub(crate) use drain::Drain;
 use drain::DueEnds;
-pub(crate) use requests::{Part, Step};
+pub(crate) use requests::Step;
 use requests::{Requests, WorkTurns};
 use std::sync::Arc;
 pub(crate) use table::Table;

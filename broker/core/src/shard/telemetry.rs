@@ -25,7 +25,7 @@ pub(crate) struct Telemetry {
     journal: LimitedJournal,
     /// The flight recorder, which records channel events for operators. It is part of the telemetry because every step
     /// has access to the telemetry.
-    recorder: Recorder,
+    pub(crate) recorder: Recorder,
     /// Samples of slow session setups.
     slow_setups: Exemplars,
     /// Messages delivered in this turn of the event loop, whose latency has yet to be recorded.
@@ -86,17 +86,6 @@ impl Telemetry {
     pub(crate) fn next_due(&self) -> Option<Now> {
         self.journal.next_due()
     }
-
-    /// Returns the flight recorder for writing a note.
-    #[inline]
-    pub(crate) fn note(&mut self) -> &mut Recorder {
-        &mut self.recorder
-    }
-
-    /// Returns the flight recorder for reading notes.
-    pub(crate) fn recorder(&self) -> &Recorder {
-        &self.recorder
-    }
 }
 
 impl Telemetry {
@@ -151,7 +140,7 @@ impl Telemetry {
 // pending, in an outbox, written but not confirmed, or *in hand*, which means that a step is moving it.
 //
 // ```text
-//  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_confirmed ─┐
+//  count_received ──► in hand ── count_queued ──► in an outbox ── count_written ──► written ── count_proved ────┐
 //                     │  ▲  ▲ ◄─ count_taken_back ─┘ ◄──── count_returned ────────────┘      ended: delivered ◄─┘
 //                     │  │  └─── count_unkept ──── kept ── count_kept_ended ──► ended
 //                     │  └───────────────────────── ▲
@@ -238,12 +227,6 @@ impl Telemetry {
             let delivery = &mut self.counters.delivery;
             self.delivery_times.record(accepted_us.get(), at, delivery);
         }
-    }
-
-    /// Counts a written message that was confirmed.
-    #[inline]
-    pub(crate) fn count_confirmed(&mut self, launch: &DeliveryMark) {
-        self.count_proved(launch, Outcome::Delivered);
     }
 
     /// Counts the outcome of a sent message: either it was confirmed, or the broker stopped waiting for a confirmation.

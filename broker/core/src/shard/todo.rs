@@ -16,8 +16,7 @@ use crate::journal::{EndReason, Unaccepted};
 use crate::limits::{ANSWERS_PER_INPUT_MAX, STEPS_LEFT_MAX};
 use crate::session::outbox::{DeliveryMark, Offers, Unsent};
 use crate::session::web_socket::{Role, Tally};
-use crate::shard::calls::channel_pages::PageQuestion;
-use crate::shard::calls::letters::{Answer, Query, WaitingQueries};
+use crate::shard::calls::letters::{Answer, PageQuestion, Query, WaitingQueries};
 use crate::shard::dev::injected::Later;
 use crate::shard::directory::slots::ShardOrder;
 use crate::{event::Kind, machine::Peer, registry::StoreError, time::Now};
@@ -199,11 +198,13 @@ pub(crate) struct Deferred {
     pub(crate) correlation_id: Option<Box<str>>,
 }
 
-/// Deferred work, oldest first. Also contains the answers to be handled at the end of the input. Empty between inputs.
+/// Deferred work, oldest first. Empty between inputs.
 #[derive(Debug, Default)]
 pub(crate) struct TodoList {
     steps: VecDeque<Todo>,
-    answers: VecDeque<(CallRef, Box<Answer>)>,
+    /// Answers for callers on this shard. They are handled at the end of the input, before any requests that were
+    /// pipelined behind the calls.
+    pub(crate) answers: VecDeque<(CallRef, Box<Answer>)>,
 }
 
 impl TodoList {
@@ -234,17 +235,6 @@ impl TodoList {
         } else {
             self.push(Todo::OffersDelivered(master, vec![order]));
         }
-    }
-
-    /// Queues an answer for a caller on this shard. It is handled at the end of the input, before any requests that
-    /// were pipelined behind the call.
-    pub(crate) fn take_later(&mut self, caller: CallRef, answer: Box<Answer>) {
-        self.answers.push_back((caller, answer));
-    }
-
-    /// Takes the next answer for a caller on this shard.
-    pub(crate) fn pop_answer(&mut self) -> Option<(CallRef, Box<Answer>)> {
-        self.answers.pop_front()
     }
 
     pub(crate) fn pop(&mut self) -> Option<Todo> {

@@ -3,8 +3,9 @@
 use crate::id::{CallRef, ChannelKey, SessionKey, ShardId};
 use crate::shard::calls::letters::{Answer, Letter, WaitingQueries};
 use crate::shard::calls::responses::shutting_down;
-use crate::shard::calls::{answers, home, wake};
-use crate::shard::road::{confirmation, delivery, repeats, service_messages, unsent};
+use crate::shard::calls::{answers, channel_pages, home, wake};
+use crate::shard::road::service_messages::log_declined;
+use crate::shard::road::{confirmation, delivery, repeats, unsent};
 use crate::shard::shares::too_busy;
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Gone, Left, Membership, Todo};
@@ -30,29 +31,63 @@ impl Shard {
     fn work_off_all(&mut self) {
         loop {
             self.settle();
-            if let Some((caller, answer)) = self.state.cx.todo.pop_answer() {
-                answers::take_answer(&mut self.state, caller, *answer);
-            } else if let Some(changed) = self.state.directory.polls.next_changed() {
+            let State {
+                sockets,
+                directory,
+                cx,
+                ..
+            } = &mut self.state;
+            if let Some((caller, answer)) = cx.todo.answers.pop_front() {
+                directory.lists.end(caller);
+                // An answer to an earlier call on the same connection is ignored.
+                if sockets.awaits(caller) {
+                    answers::deliver(&mut self.state, caller, *answer);
+                }
+            } else if let Some(changed) = directory.polls.next_changed() {
                 wake::look(&mut self.state, changed);
-            } else if !self.receive_answered() {
+            } else if let Some(session) = sockets.turns.answered.pop_front() {
+                // The next request had to wait for the answer to an earlier call, or for the peer to read its
+                // responses.
+                self.receive_requests(session, &mut []);
+            } else {
                 self.tell_presence();
                 return self.state.cx.todo.shrink();
             }
         }
     }
 
+    /// Does the work that a step has deferred, and any work that results from it.
+    pub(crate) fn settle(&mut self) {
+        while let Some(left) = self.state.cx.todo.pop() {
+            let others = self.state.cx.todo.len();
+            if self.state.interposer.is_none() {
+                self.act(left);
+            } else {
+                if let Some(left) = dev::act(&mut self.state, left) {
+                    self.act(left);
+                }
+                dev::count_channels(&mut self.state);
+            }
+            self.state.cx.todo.newest_first(others);
+        }
+    }
+
     /// Performs one piece of deferred work.
-    pub(crate) fn act(&mut self, what: Todo) {
+    fn act(&mut self, what: Todo) {
         let (sockets, directory, cx, ..) = self.state.parts();
         match what {
-            Todo::Query(caller, query) => home::answer(&mut self.state, caller, *query),
+            Todo::Query(caller, query) => {
+                if home::allows(&mut self.state, caller, &query) {
+                    home::answer_allowed(&mut self.state, caller, *query);
+                }
+            }
             Todo::List(caller, question) => {
                 if let Some(refused) = directory.lists.ask(caller, *question) {
                     cx.todo.answer(refused, too_busy());
                 }
                 cx.todo.push(Todo::BeginLists);
             }
-            Todo::BeginLists => self.begin_list(),
+            Todo::BeginLists => channel_pages::begin_list(&mut self.state),
             Todo::Answer(caller, answer) => self.answer(caller, answer, Letter::Answer),
             Todo::OfferAnswer(caller, answer) => self.answer(caller, answer, Letter::CallAnswer),
             Todo::PollOver(channel, session) => {
@@ -75,9 +110,7 @@ impl Shard {
             }
             Todo::OffersDelivered(master, orders) => self.offers_delivered(master, &orders),
             Todo::GiveOffers(channel) => home::give_offers(&mut self.state, channel, u64::MAX),
-            Todo::Unaccepted(declined) => {
-                service_messages::log_declined(&mut self.state, &declined);
-            }
+            Todo::Unaccepted(declined) => log_declined(&mut self.state, &declined),
             Todo::Close(session, reason) => sockets.close(cx, session, reason),
             Todo::AskAgain(session) => self.ask_again(session),
             Todo::TagsChanged(channel) => self.tags_changed(channel),
@@ -134,7 +167,7 @@ impl Shard {
     ) {
         let here = self.state.directory.shard();
         if caller.shard == here {
-            self.state.cx.todo.take_later(caller, answer);
+            self.state.cx.todo.answers.push_back((caller, answer));
         } else {
             let letter = letter(here, caller, answer);
             self.state.sockets.post(caller.shard, letter);
@@ -161,7 +194,10 @@ impl Shard {
                 if !sockets.ends.closings.has_room(cx.at) {
                     return sockets.close_later(sessions, *reason);
                 }
-                if let Some(session) = sessions.next().filter(|it| sockets.closes(*it)) {
+                if let Some(session) = sessions.next()
+                    && sockets.web_socket(session).is_some()
+                {
+                    sockets.ends.closings.count();
                     sockets.close(cx, session, *reason);
                 }
             }
@@ -175,7 +211,7 @@ impl Shard {
             }
             Each::Ask(sessions) => {
                 if let Some(session) = sessions.next() {
-                    sockets.ask(cx, session, cx.at.now);
+                    sockets.ask(cx, session);
                 }
             }
             Each::FailCalls(channels) => {
@@ -253,7 +289,7 @@ impl Shard {
             return;
         };
         if session.outbox.unconfirmed_since().is_some() {
-            sockets.ask(cx, by, cx.at.now);
+            sockets.ask(cx, by);
         } else if let Some((channel, role)) = session.membership() {
             let by = Membership {
                 session: by,

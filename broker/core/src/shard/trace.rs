@@ -151,7 +151,7 @@ pub(crate) type Forgotten = (u64, Option<NonZeroU64>);
 /// Erases the selected notes, a limited number per step. To erase notes by name, reads the notes before `before`, from
 /// newest to oldest.
 pub(crate) fn forget(cx: &mut Context, meant: &Forget, before: Option<NonZeroU64>) -> Forgotten {
-    let (at, recorder) = (cx.at, cx.telemetry.note());
+    let (at, recorder) = (cx.at, &mut cx.telemetry.recorder);
     let text = match meant {
         Forget::Named(text) => text,
         Forget::Before(wall) => {
@@ -239,7 +239,7 @@ pub(crate) fn step(
     limit: usize,
 ) -> Option<TraceStep> {
     let (directory, at) = (&shard.directory, shard.cx.at);
-    let recorder = shard.cx.telemetry.recorder();
+    let recorder = &shard.cx.telemetry.recorder;
     let key = directory.key_of(identity)?;
     let exists = |channel: &&Channel| channel.state != Life::Creating;
     let channel = directory.channel(key).filter(exists)?;
@@ -313,7 +313,7 @@ const UNCONFIRMED_MS: u64 = 2 * ASK_AFTER_MS;
 
 fn connected(shard: &State, channel: &Channel) -> Vec<TracePeer> {
     let State { sockets, cx, .. } = shard;
-    let recorder = cx.telemetry.recorder();
+    let recorder = &cx.telemetry.recorder;
     let members = channel
         .live()
         .map_or_else(Vec::new, |live| live.members.all());

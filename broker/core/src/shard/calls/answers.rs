@@ -4,7 +4,7 @@ use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::record::ListedChannel;
 use crate::refusal::Refusal;
-use crate::session::http::{Expected, PendingCall};
+use crate::session::http::{Expected, HttpStage, PendingCall};
 use crate::shard::Answer;
 use crate::shard::calls::responses::{self, Response, internal_failure};
 use crate::shard::calls::{BegunCall, go_on, whep};
@@ -15,20 +15,16 @@ use crate::shard::state::State;
 use crate::{check::Check, event::Purpose, time::Moment};
 use codec::control::{ChannelInfo, MEDIA_STORAGE_REFUSED};
 
-/// Handles an answer to a query. Ignores answers that belong to an earlier call on the same connection.
-pub(crate) fn take_answer(shard: &mut State, caller: CallRef, answer: Answer) {
-    shard.directory.lists.end(caller);
-    if shard.sockets.awaits(caller) {
-        deliver(shard, caller, answer);
-    }
-}
-
 /// Delivers an answer to the call that is waiting for it. If the answer only contains the account's usage on other
 /// nodes, the call continues.
 pub(crate) fn deliver(shard: &mut State, caller: CallRef, answer: Answer) {
-    let (sockets, ..) = shard.parts();
     let key = caller.session;
-    let Some((mut asked, wanted)) = sockets.answered(key) else {
+    let Some(http) = shard.sockets.http(key) else {
+        return;
+    };
+    let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
+    let HttpStage::AwaitReply(mut asked, wanted) = stage else {
+        http.stage = stage;
         return;
     };
     match (wanted, answer) {

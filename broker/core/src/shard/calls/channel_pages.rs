@@ -1,17 +1,22 @@
 //! Lists an account's channels. The list is a page of this node's catalog, or a page merged from all nodes' answers.
 
 use crate::session::http::HttpStage;
-use crate::shard::Answer;
-pub use crate::shard::calls::letters::{PagePart, PageQuestion};
 use crate::shard::shares::too_busy;
 use crate::shard::state::State;
+use crate::shard::todo::Todo;
+use crate::shard::{Answer, connect};
 
-/// Handles the next queued list request, by answering it from this node's catalog or, if slots can move between nodes,
-/// by sending it to all nodes. Drops the request if its caller has hung up. Returns `false` if the queue is empty.
-pub(crate) fn begin_list(shard: &mut State) -> bool {
+/// Handles the next queued list request if the turn's budget permits, by answering it from this node's catalog or, if
+/// slots can move between nodes, by sending it to all nodes. Drops the request if its caller has hung up. All work
+/// deferred by the request is done before the next one starts.
+pub(crate) fn begin_list(shard: &mut State) {
+    if !shard.directory.pages.has_room(shard.cx.at) {
+        return;
+    }
+    connect::hold(shard);
     let (sockets, directory, cx, ..) = shard.parts();
     let Some((caller, question)) = directory.lists.next() else {
-        return false;
+        return;
     };
     if !sockets.awaits(caller) {
         directory.lists.end(caller);
@@ -27,7 +32,7 @@ pub(crate) fn begin_list(shard: &mut State) -> bool {
         let (page, more) = directory.page(&question);
         cx.todo.answer(caller, Answer::Page(page, more));
     }
-    true
+    cx.todo.push(Todo::BeginLists);
 }
 
 #[cfg(test)]

@@ -13,18 +13,11 @@ use crate::shard::context::Context;
 use crate::shard::directory::calls::NewCall;
 use crate::shard::directory::channels::status;
 use crate::shard::state::State;
-use crate::shard::{Answer, Directory, Query, QueryKind, Sockets};
+use crate::shard::{Answer, Directory, Query, QueryKind};
 use crate::{session::NEVER, time::Now};
 use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, policy, signal::Action};
 use std::sync::Arc;
-
-/// Answers a query about a channel: immediately, once the requested change is durable, or once the master has answered.
-pub(crate) fn answer(shard: &mut State, caller: CallRef, query: Query) {
-    if allows(shard, caller, &query) {
-        answer_allowed(shard, caller, query);
-    }
-}
 
 /// Returns whether this shard owns the queried channel and the caller is authorized. Otherwise, refuses the query.
 pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool {
@@ -72,7 +65,8 @@ pub(crate) fn answer_allowed(shard: &mut State, caller: CallRef, query: Query) {
     serve(shard, caller, query);
 }
 
-/// Answers a query that has passed the authorization and rate limit checks.
+/// Answers a query that has passed the authorization and rate limit checks: immediately, once the requested change is
+/// durable, or once the master has answered.
 pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     let (sockets, directory, cx, ..) = shard.parts();
     let query = match directory.queue(caller, query) {
@@ -90,9 +84,13 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
             return cx.todo.answer(caller, answer);
         }
         QueryKind::Create(identity, create) => {
-            let may_create = directory.may_create(identity.tenant(), elsewhere);
-            let has_room = may_create.and_then(|()| room_in_store(sockets));
-            has_room.and_then(|()| directory.create(cx, &identity, create, elsewhere))
+            let over_quota = directory.over_quota(identity.tenant(), elsewhere);
+            let is_full = sockets.readiness().store_nearly_full();
+            let no_room = || Refusal::unavailable(Check::RecordsFull, STORE_FULL);
+            match over_quota.or_else(|| is_full.then(no_room)) {
+                Some(refusal) => Err(refusal),
+                None => directory.create(cx, &identity, create, elsewhere),
+            }
         }
         QueryKind::Change(arn, alteration) => directory.alter(cx, &arn, alteration, elsewhere),
         QueryKind::Offer {
@@ -124,14 +122,6 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
         Ok(begun) => drop(directory.submit(cx, begun, Some(caller))),
         Err(refusal) => cx.todo.answer(caller, refusal),
     }
-}
-
-/// Returns an error if no channel may be created because etcd is nearly full.
-fn room_in_store(sockets: &Sockets) -> Result<(), Refusal> {
-    if sockets.readiness().store_nearly_full() {
-        return Err(Refusal::unavailable(Check::RecordsFull, STORE_FULL));
-    }
-    Ok(())
 }
 
 /// Returns the player on whose behalf a query was sent, or `None` if the query is not a player's.

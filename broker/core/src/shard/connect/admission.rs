@@ -49,14 +49,7 @@ pub(crate) fn enter(shard: &mut State, key: SessionKey, mut admission: Admission
     if shard.interposer.is_some() && connection_faults::on_connect(shard, key, &admission) {
         return false;
     }
-    let is_admitted = admit(
-        shard,
-        Entrant {
-            key,
-            admission: &admission,
-            holder,
-        },
-    );
+    let is_admitted = admit(shard, key, &admission, holder);
     if let Some((own, _, directory, cx)) = shard.interposed() {
         if is_admitted {
             message_faults::leave(cx, Later::Joined(key));
@@ -69,19 +62,9 @@ pub(crate) fn enter(shard: &mut State, key: SessionKey, mut admission: Admission
     is_admitted
 }
 
-/// A connection to be admitted to its channel.
-#[derive(Clone, Copy)]
-struct Entrant<'a> {
-    key: SessionKey,
-    admission: &'a Admission,
-    /// The caller charged for the connection.
-    holder: Holder,
-}
-
 /// Admits a connection to its channel, and sends the 101 response and then the pending messages. Returns `false` if the
 /// connection was refused.
-fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
-    let Entrant { key, admission, .. } = entrant;
+fn admit(shard: &mut State, key: SessionKey, admission: &Admission, holder: Holder) -> bool {
     let (sockets, directory, cx, ..) = shard.parts();
     let evidence = Evidence::of_admission(key, admission);
     // The upgrade may be forbidden for reasons that only the shard that owns the channel can know.
@@ -94,7 +77,7 @@ fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
         refuse_upgrade(shard, &evidence, admission, &refusal);
         return false;
     }
-    let newcomer = match take_place(shard, entrant) {
+    let newcomer = match take_place(shard, key, admission, holder) {
         Ok(newcomer) => newcomer,
         Err(refusal) => {
             refuse(shard, &evidence, &refusal);
@@ -105,15 +88,27 @@ fn admit(shard: &mut State, entrant: Entrant<'_>) -> bool {
     if let Purpose::Upgrade(role) = evidence.purpose {
         cx.telemetry.count_upgrade(role, UpgradeOutcome::Accepted);
     }
-    directory.changed(newcomer.channel, (newcomer.cause(sockets), None));
+    // To watchers, a master that was reported gone has already left, so nothing is being replaced.
+    let older = newcomer.joined.superseded;
+    let replaced = older.filter(|older| !sockets.unconfirmed.is_gone(*older));
+    let cause = match (&newcomer.role, replaced) {
+        (Role::Master, None) => PresenceCause::MasterJoined,
+        (Role::Master, Some(_)) => PresenceCause::MasterReplaced,
+        (Role::Viewer(_), _) => PresenceCause::ViewerJoined,
+    };
+    directory.changed(newcomer.channel, (cause, None));
     welcome(shard, newcomer);
     true
 }
 
 /// Assigns a channel slot to a connection. Fails if no slot is free, or if the channel's rate limit or the caller's
 /// share of it is exceeded. If the channel is full, may evict a viewer to free a slot.
-fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a>, Refusal> {
-    let admission = entrant.admission;
+fn take_place<'a>(
+    shard: &mut State,
+    key: SessionKey,
+    admission: &'a Admission,
+    holder: Holder,
+) -> Result<Newcomer<'a>, Refusal> {
     let channel = joinable(shard, &admission.arn)?;
     let (sockets, directory, cx, ..) = shard.parts();
     let (role, caller) = match admission.client_id.as_deref() {
@@ -125,10 +120,10 @@ fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a
     };
     let slot = role.clone();
     let viewers = directory.viewers_if_full(channel, &slot);
-    let payer = viewers.and_then(|all| sockets.viewer_that_pays(entrant.holder, all));
+    let payer = viewers.and_then(|all| sockets.viewer_that_pays(holder, all));
     let request = SlotRequest {
         channel,
-        session: entrant.key,
+        session: key,
         slot,
         caller,
         payer,
@@ -142,7 +137,9 @@ fn take_place<'a>(shard: &mut State, entrant: Entrant<'a>) -> Result<Newcomer<'a
         slots.admitted(&admission.arn);
     }
     Ok(Newcomer {
-        entrant,
+        key,
+        admission,
+        holder,
         channel,
         role,
         caller,
@@ -192,7 +189,10 @@ fn joinable(shard: &mut State, arn: &ChannelArn) -> Result<ChannelKey, Refusal> 
 
 /// A connection that has been assigned a channel slot.
 struct Newcomer<'a> {
-    entrant: Entrant<'a>,
+    key: SessionKey,
+    admission: &'a Admission,
+    /// The caller charged for the connection.
+    holder: Holder,
     channel: ChannelKey,
     role: Role,
     /// The caller whose share of the channel's rate limit is charged.
@@ -201,26 +201,10 @@ struct Newcomer<'a> {
     joined: Joined,
 }
 
-impl Newcomer<'_> {
-    /// Returns the cause to report to the channel's watchers when this connection is admitted.
-    fn cause(&self, sockets: &Sockets) -> PresenceCause {
-        // To watchers, a master that was reported gone has already left, so nothing is being replaced.
-        let replaced = self
-            .joined
-            .superseded
-            .filter(|older| !sockets.unconfirmed.is_gone(*older));
-        match (&self.role, replaced) {
-            (Role::Master, None) => PresenceCause::MasterJoined,
-            (Role::Master, Some(_)) => PresenceCause::MasterReplaced,
-            (Role::Viewer(_), _) => PresenceCause::ViewerJoined,
-        }
-    }
-}
-
 /// Sends the 101 response and opens the WebSocket. Then sends the messages that the replaced connection had not sent,
 /// followed by the pending messages.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
-    let Entrant { key, admission, .. } = newcomer.entrant;
+    let (key, admission) = (newcomer.key, newcomer.admission);
     let (channel, role) = (newcomer.channel, &newcomer.role);
     let Asks::WebSocket {
         ref accept,
@@ -229,8 +213,17 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     else {
         return debug_assert!(false, "a device that asks joins nothing");
     };
-    switch_protocols(shard, key, accept, program.offers_wss());
     let (sockets, _, cx, _) = shard.parts();
+    let id = cx.telemetry.request_id();
+    let meta = Meta {
+        wall_ms: cx.at.wall.0,
+        request_id: &id,
+        close: false,
+        fields: "",
+    };
+    sockets.push_control(cx, key, |out| {
+        switching_protocols(out, &meta, accept, program.offers_wss());
+    });
     let terms = terms(sockets, program, cx.at.now);
     let mut web_socket = WebSocket::new(channel, role.clone(), terms, cx.at.now);
     web_socket.caller = newcomer.caller;
@@ -255,10 +248,10 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
         sockets.close(cx, evicted, reason);
     }
     for former in newcomer.joined.holders {
-        sockets.ask(cx, former, cx.at.now);
+        sockets.ask(cx, former);
     }
-    sockets.make_room(cx, newcomer.entrant.holder);
-    (sockets.admitted).enter(key, newcomer.entrant.holder, standing);
+    sockets.make_room(cx, newcomer.holder);
+    (sockets.admitted).enter(key, newcomer.holder, standing);
     sockets.arm_open(key, cx.at.now);
     match role {
         Role::Master => {
@@ -271,31 +264,16 @@ fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     cx.todo.push(Todo::Deliver(channel, newcomer.role));
 }
 
-/// Sends the 101 response.
-fn switch_protocols(shard: &mut State, key: SessionKey, accept: &[u8; 28], offers_wss: bool) {
-    let (sockets, _, cx, _) = shard.parts();
-    let id = cx.telemetry.request_id();
-    let meta = Meta {
-        wall_ms: cx.at.wall.0,
-        request_id: &id,
-        close: false,
-        fields: "",
-    };
-    sockets.push_control(cx, key, |out| {
-        switching_protocols(out, &meta, accept, offers_wss)
-    });
-}
-
 /// Counts and logs that a newer connection has replaced `older`. Returns `true` if the newer connection is a master
 /// only because its request did not specify a role, which `--dev` permits.
 fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bool {
     let (sockets, _, cx, _) = shard.parts();
-    let (admission, role) = (by.entrant.admission, &by.role);
+    let (admission, role) = (by.admission, &by.role);
     let arn = &admission.arn;
     let unnamed =
         admission.is_unnamed() && sockets.settings().dev && !sockets.unconfirmed.is_gone(older);
     cx.telemetry.count_superseded(role.on_wire());
-    let newer = sockets.session(by.entrant.key);
+    let newer = sockets.session(by.key);
     let (Some(older), Some(newer)) = (sockets.session(older), newer) else {
         return unnamed;
     };

@@ -148,7 +148,7 @@ fn answer_head(shard: &mut State, request: &Request<'_>) -> Step {
     }
 }
 
-/// Handles an upgrade or a device's poll.
+/// Handles an upgrade or a device's poll. If another shard or node owns the channel, moves the connection there.
 fn answer_upgrade(shard: &mut State, request: &Request<'_>) -> Step {
     let key = request.key;
     if shard.sockets.http(key).is_some_and(|http| http.ended) {
@@ -160,56 +160,47 @@ fn answer_upgrade(shard: &mut State, request: &Request<'_>) -> Step {
         let purpose = upgrade_of(&request.head);
         observations::on_signed(shard, key, &request.head, purpose, None);
     }
-    let Some(admission) = take_upgrade(shard, request) else {
-        return Step::Over;
-    };
-    if request.asked.is_none() {
-        wake::begin(shard, key, &admission);
-        return Step::Used(request.text.len());
-    }
-    if admission::enter(shard, key, admission) {
-        Step::Frames(request.text.len())
-    } else {
-        Step::Over
-    }
-}
-
-/// Parses an upgrade or a device's poll, and returns it if this shard owns the channel. Otherwise, moves it to the
-/// owning shard or node, or refuses it.
-fn take_upgrade(shard: &mut State, request: &Request<'_>) -> Option<Admission> {
     let State { sockets, cx, .. } = shard;
-    let key = request.key;
     // Close without a response, so that the forwarding node contacts the channel's next owner.
     if sockets.drains() && sockets.is_inner(key) && sockets.owners_change() {
         sockets.close_when_sent(key, cx.at);
-        return None;
+        return Step::Over;
     }
-    let admission = read_upgrade(shard, request)?;
+    let Some(admission) = read_upgrade(shard, request) else {
+        return Step::Over;
+    };
     let State { sockets, cx, .. } = shard;
     // The peer has left. A poll would wait in vain, and a WebSocket would supersede one whose peer is still there.
     if sockets.http(key).is_some_and(|http| http.ends_behind) {
         sockets.close_when_sent(key, cx.at);
-        return None;
+        return Step::Over;
     }
     if request.asked.is_none() {
         sockets.output(Output::KeepAlive(key));
     }
     let identity = Identity::of(&admission.arn);
-    let home = sockets.placement().home(&identity, cx.at.now);
-    match home {
-        Home::Here(shard) if shard == sockets.shard() => return Some(admission),
-        Home::Here(shard) => {
-            let stage = HttpStage::AwaitHandover(Box::new(admission), request.after.to_vec());
-            sockets.announce(key, stage, Output::HandOver(key, shard), cx.at);
+    match sockets.placement().home(&identity, cx.at.now) {
+        Home::Here(owner) if owner == sockets.shard() => {
+            if request.asked.is_none() {
+                wake::begin(shard, key, &admission);
+                return Step::Used(request.text.len());
+            }
+            if admission::enter(shard, key, admission) {
+                return Step::Frames(request.text.len());
+            }
         }
-        Home::There(_) | Home::Nobody => {
+        Home::Here(owner) => {
+            let stage = HttpStage::AwaitHandover(Box::new(admission), request.after.to_vec());
+            sockets.announce(key, stage, Output::HandOver(key, owner), cx.at);
+        }
+        home @ (Home::There(_) | Home::Nobody) => {
             let whole = [request.text, request.after].concat();
             let agent = request.head.header("user-agent");
             let onward = onward::of_upgrade(sockets, admission, whole, agent);
             onward::pass_on(shard, key, home, onward);
         }
     }
-    None
+    Step::Over
 }
 
 /// Parses an upgrade or refuses it. The protocol defines the order of the checks: duplicate parameters, the signature,

@@ -1,7 +1,7 @@
 //! Faults that affect messages. They act either after a message has been routed but before it enters the recipient's
 //! outbox, or when the recipient of a pending message connects. Also contains the code that corrupts messages.
 
-use crate::channel::{Route, pending::Message};
+use crate::channel::{Route, Towards, pending::Message};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::outbox::DeliveryMark;
@@ -13,7 +13,7 @@ use crate::shard::dev::injected::{HeldMessage, Later};
 use crate::shard::dev::observations::CopySource;
 use crate::shard::dev::state::{Fate, Interposer};
 use crate::shard::flight_recorder::{NOBODY, Passage};
-use crate::shard::road::in_flight::{InTransit, mark_of_kept, towards};
+use crate::shard::road::delivery::{InTransit, mark_of_kept};
 use crate::shard::road::unsent::{end_kept, push_kept};
 use crate::shard::road::{delivery, service_messages, unsent};
 use crate::shard::state::State;
@@ -94,14 +94,14 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
     let accepted = shard
         .directory
         .accept(transit.channel, from, asked, shard.cx.at.now);
-    let Some(accepted) = accepted else {
+    let Some((route, mark, waited)) = accepted else {
         return false;
     };
     let transit = InTransit {
         launch: DeliveryMark {
-            order: accepted.order,
-            follows: accepted.follows,
-            sender_bytes: u16::try_from(sender.map_or(0, str::len)).unwrap_or(u16::MAX),
+            order: mark.order,
+            follows: mark.follows,
+            sender_bytes: mark.sender_bytes,
             ..transit.launch
         },
         delivery: Delivery {
@@ -111,10 +111,10 @@ fn misdirect(shard: &mut State, transit: &InTransit<'_>, viewer: &str) -> bool {
         recipient,
         ..*transit
     };
-    if !on_route(shard, &transit, accepted.route) {
-        delivery::hand_on(shard, accepted.route, &transit);
+    if !on_route(shard, &transit, route) {
+        delivery::hand_on(shard, route, &transit);
     }
-    delivery::follow(&mut shard.cx, transit.channel, accepted.releases);
+    delivery::follow(&mut shard.cx, transit.channel, waited);
     true
 }
 
@@ -192,22 +192,15 @@ pub(crate) fn release(shard: &mut State, held: &Deferred) {
     let by = held.launch.from.unwrap_or(held.from);
     let asked = (held.launch.action, &*held.recipient);
     let accepted = directory.accept(held.channel, (by, held.sender.as_deref()), asked, cx.at.now);
-    let launch = DeliveryMark {
-        accepted_us: None, // an injected delay says nothing about the broker
-        // Wherever the message is stored now, it must come after the messages accepted in the meantime.
-        order: accepted.map_or(held.launch.order, |accepted| accepted.order),
-        follows: accepted.is_some_and(|accepted| accepted.follows),
-        ..held.launch
-    };
-    let transit = InTransit {
-        launch,
-        ..held.transit()
-    };
-    let Some(accepted) = accepted else {
+    let mut transit = held.transit();
+    let Some((route, mark, waited)) = accepted else {
         return transit.end(cx, Outcome::Withdrawn);
     };
-    delivery::hand_on(shard, accepted.route, &transit);
-    delivery::follow(&mut shard.cx, held.channel, accepted.releases);
+    transit.launch.accepted_us = None; // an injected delay says nothing about the broker
+    // Wherever the message is stored now, it must come after the messages accepted in the meantime.
+    (transit.launch.order, transit.launch.follows) = (mark.order, mark.follows);
+    delivery::hand_on(shard, route, &transit);
+    delivery::follow(&mut shard.cx, held.channel, waited);
 }
 
 /// Withdraws a channel's messages that faults have delayed.
@@ -293,7 +286,7 @@ fn drop_kept(own: &mut Interposer, cx: &mut Context, name: &str, role: &Role, me
     let kind = Kind::Known(message.action);
     cx.telemetry.count_kept_ended(kind, Outcome::Withdrawn);
     let copy = CopySource {
-        towards: Some(towards(role)),
+        towards: Some(Towards::to(role)),
         viewer: viewer_of(role, &message.frame, message.sender_bytes),
         action: Some(message.action),
         payload: Delivery::payload_of(&message.frame),

@@ -15,7 +15,7 @@ use crate::shard::dev::message_faults::name_of;
 use crate::shard::dev::signatures::WouldRefuse;
 use crate::shard::dev::state::{Captured, Fate, Interposer, Parity};
 use crate::shard::evidence::Evidence;
-use crate::shard::road::in_flight::InTransit;
+use crate::shard::road::delivery::InTransit;
 use crate::shard::state::State;
 use crate::shard::todo::Gone;
 use crate::shard::{Directory, Query, QueryKind, Sockets};

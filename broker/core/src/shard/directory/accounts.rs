@@ -54,8 +54,11 @@ impl Directory {
     ) -> Option<Refusal> {
         let (key, rate) = self.settings.quotas.account_rate(operation)?;
         let (account, rate) = (account.clone(), self.part_of(rate));
-        let take = |catalog: &mut Catalog| catalog.take(account, operation, rate, at.now);
-        if self.catalog.ask(take) {
+        let may = self.catalog.ask(|catalog| {
+            let bucket = catalog.rates.entry((account, operation)).or_default();
+            bucket.take(rate, at.now)
+        });
+        if may {
             return None;
         }
         let message = if self.settings.strict() {
@@ -71,16 +74,11 @@ impl Directory {
 
     /// Refuses a new channel if the account has reached its quota. `elsewhere` is what the account holds on other
     /// nodes.
-    ///
-    /// # Errors
-    /// Returns the refusal if the quota has been reached.
-    pub(crate) fn may_create(&self, tenant: &str, elsewhere: Holding) -> Result<(), Refusal> {
+    pub(crate) fn over_quota(&self, tenant: &str, elsewhere: Holding) -> Option<Refusal> {
         let most = self.settings.limits.channels_per_account;
         let held = self.catalog.ask(|catalog| catalog.held_by(tenant));
-        if most == 0 || held.and(elsewhere).channels < most as u64 {
-            return Ok(());
-        }
-        Err(self.refused_by(Shortage::Channels, ACCOUNT_FULL, 0))
+        let is_over = most > 0 && held.and(elsewhere).channels >= most as u64;
+        is_over.then(|| self.refused_by(Shortage::Channels, ACCOUNT_FULL, 0))
     }
 
     /// Reserves record bytes for an account, if the limits permit. For a call that creates a channel (`kind` is

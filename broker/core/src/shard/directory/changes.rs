@@ -42,7 +42,9 @@ impl Directory {
             let kind = ErrorKind::ResourceInUse;
             return Err(Refusal::new(Check::ChannelExists, kind, message));
         }
-        let created = self.changes.creation_time(cx.at.wall);
+        // Later than every earlier channel, even within the same millisecond or after the clock has been set back.
+        let least = Wall(self.changes.last_created.0.saturating_add(1));
+        let created = cx.at.wall.max(least);
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
             ChannelArn::build(
                 PARTITION,
@@ -205,12 +207,6 @@ impl Changes {
     /// Returns whether a change to any channel is in progress.
     pub(crate) fn has_any(&self) -> bool {
         !self.under_way.is_empty()
-    }
-
-    /// Returns the creation time for a channel created at `at`. It is later than that of every earlier channel, even
-    /// within the same millisecond or after the clock has been set back.
-    pub(crate) fn creation_time(&self, at: Wall) -> Wall {
-        at.max(Wall(self.last_created.0.saturating_add(1)))
     }
 
     /// Records a creation time, so that channels created later get later times.

@@ -12,6 +12,7 @@ use crate::limits::REWATCHED_PER_TURN;
 use crate::presence::{Presence, PresenceCause};
 use crate::record::{Holding, ListedChannel, NamedRecord, Record};
 use crate::refusal::Refusal;
+use crate::session::outbox::DeliveryMark;
 use crate::settings::Settings;
 use crate::shard::calls::responses::{RATE_EXCEEDED, absence_unknown, absent};
 use crate::shard::context::Context;
@@ -400,24 +401,11 @@ impl Directory {
     }
 }
 
-/// The result of accepting a message on a channel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accepted {
-    /// The message's position in the channel's order of acceptance.
-    pub(crate) order: u64,
-    /// When the message expires.
-    pub(crate) expires: Now,
-    pub(crate) route: Route,
-    /// Whether other messages were held back because of an offer that this message answers or replaces. These can now
-    /// be delivered.
-    pub(crate) releases: bool,
-    /// See [`crate::session::outbox::DeliveryMark`].
-    pub(crate) follows: bool,
-}
-
 impl Directory {
     /// Accepts a message from a member of a channel: from the viewer `viewer`, or from the master if `viewer` is
-    /// `None`. Returns `None` if the channel no longer exists. See [`crate::shard::road`].
+    /// `None`. Returns the message's route and mark, or `None` if the channel no longer exists. The flag tells whether
+    /// other messages were held back because of an offer that this message answers or replaces. These can now be
+    /// delivered. See [`crate::shard::road`].
     #[inline(always)]
     pub(crate) fn accept(
         &mut self,
@@ -425,15 +413,15 @@ impl Directory {
         (from, viewer): (SessionKey, Option<&str>),
         (action, recipient): (Action, &str),
         now: Now,
-    ) -> Option<Accepted> {
+    ) -> Option<(Route, DeliveryMark, bool)> {
         let repeats = self.settings.signaling.repeat_offers_ms > 0;
         let channel = self.channels.get_mut(key)?;
         let expires = channel.expiry(now);
         let live = channel.wake();
         let order = live.next_order();
-        let (role, viewer) = match viewer {
-            None => (Role::Master, recipient),
-            Some(id) => (Role::Viewer, id),
+        let (role, viewer, sender_bytes) = match viewer {
+            None => (Role::Master, recipient, 0),
+            Some(id) => (Role::Viewer, id, id.len()),
         };
         // The route must be determined first: a newer offer is routed behind messages held back because of the older
         // offer, even if that offer has since ended.
@@ -462,13 +450,12 @@ impl Directory {
             }
             Role::Master | Role::Viewer => None,
         };
-        Some(Accepted {
-            order,
-            expires,
-            route,
-            releases: releases == Some(true),
+        let mark = DeliveryMark {
+            from: (role == Role::Viewer).then_some(from),
             follows,
-        })
+            ..DeliveryMark::new(action, order, expires, sender_bytes)
+        };
+        Some((route, mark, releases == Some(true)))
     }
 
     /// Returns the next position in a channel's order of acceptance. Used for messages that another node transferred.

@@ -18,12 +18,11 @@
 use crate::id::{Account, ChannelKey, SessionKey};
 use crate::limits::{ACKNOWLEDGE_MS, ASK_AFTER_MS, PROOF_ROOM_PARTS, TAKEOVER_MS_MAX};
 use crate::presence::PresenceCause;
-use crate::session::Session;
 use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::road::unsent;
 use crate::shard::state::State;
 use crate::shard::todo::{Each, Membership, Todo};
-use crate::shard::{Directory, Sockets, connect};
+use crate::shard::{Directory, connect};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
@@ -32,7 +31,7 @@ use std::collections::BTreeMap;
 /// without confirmation. Each pass visits all connections, so it frees a fixed fraction of the limit at once.
 pub(crate) fn make_proof_room(shard: &mut State) {
     let (sockets, directory, cx, ..) = shard.parts();
-    if !sockets.too_much_unconfirmed() {
+    if sockets.unconfirmed.bytes <= sockets.rules().unconfirmed_bytes {
         return;
     }
     let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();
@@ -65,27 +64,21 @@ pub(crate) fn make_proof_room(shard: &mut State) {
 pub(crate) fn unacknowledged(shard: &mut State, key: SessionKey, bytes: u32, round_trip_ms: u32) {
     let (sockets, _, cx, _) = shard.parts();
     // If messages are confirmed by pongs, these also measure the round-trip time.
-    if sockets.confirm_by_tcp(cx, key, bytes) {
-        if let Some(session) = sockets.session_mut(key) {
-            session.outbox.measured(round_trip_ms);
-        }
-        if !has_confirmed_all(sockets, key) {
+    if sockets.confirm(cx, key, bytes)
+        && let Some(session) = sockets.session_mut(key)
+    {
+        session.outbox.measured(round_trip_ms);
+        // Nothing is left to do if the connection holds its slot, awaits no pong, and has confirmed everything.
+        let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
+        let is_done = session.open().is_some_and(is_there)
+            && session.outbox.unconfirmed_since().is_none()
+            && !sockets.unconfirmed.is_gone(key);
+        if !is_done {
             cx.todo.push(Todo::Settle(key));
         }
     }
     sockets.note_unread(key, bytes, cx.at.now);
     connect::hold(shard);
-}
-
-/// Returns whether a connection needs no further work after a query: it holds its slot, has no outstanding ping, and
-/// has confirmed everything.
-fn has_confirmed_all(sockets: &Sockets, key: SessionKey) -> bool {
-    sockets.session(key).is_some_and(|session| {
-        let is_there = |it: &WebSocket| !it.superseded && !it.awaits_pong();
-        session.open().is_some_and(is_there)
-            && session.outbox.unconfirmed_since().is_none()
-            && !sockets.unconfirmed.is_gone(key)
-    })
 }
 
 /// Settles a connection's written messages, now that it is known what its peer has acknowledged. Messages that were not
@@ -111,10 +104,14 @@ pub(crate) fn settle(shard: &mut State, key: SessionKey) {
         };
         return judge(shard, &of);
     }
-    let missing_ms = missing_after_ms(session);
+    // A message that stays unacknowledged for this long is considered lost.
+    let round_trip_ms = u64::from(session.outbox.round_trip_ms());
+    let missing_ms = (2 * round_trip_ms + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX);
+    let live = directory.live(channel);
+    let has_successor = || live.is_some_and(|live| live.members.of(&role).is_some());
     let by = if session.outbox.is_over() || session.outbox.doubtful_since().is_some() {
         Some(cx.at.now)
-    } else if session.open().is_some() || has_member(directory, channel, &role) {
+    } else if session.open().is_some() || has_successor() {
         Some(Now(cx.at.now.0.saturating_sub(missing_ms)))
     } else {
         None // it may still confirm them, and nobody waits for them
@@ -250,19 +247,7 @@ fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
     }
 }
 
-/// Returns how long a message may remain unacknowledged before it is considered lost, in milliseconds.
-fn missing_after_ms(session: &Session) -> u64 {
-    let round_trip_ms = session.outbox.round_trip_ms();
-    (2 * u64::from(round_trip_ms) + ACKNOWLEDGE_MS).min(TAKEOVER_MS_MAX)
-}
-
 /// Reports a connected master as gone, because it has not confirmed any messages for some time.
 fn master_went(directory: &mut Directory, channel: ChannelKey) {
     directory.changed(channel, (PresenceCause::MasterLeft, Some("unconfirmed")));
-}
-
-/// Returns whether a client with this role is connected to a channel.
-fn has_member(directory: &Directory, channel: ChannelKey, role: &Role) -> bool {
-    let live = directory.live(channel);
-    live.is_some_and(|live| live.members.of(role).is_some())
 }

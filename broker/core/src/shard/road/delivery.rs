@@ -1,7 +1,7 @@
 //! Delivers a message to its recipient: appends it to the recipient's outbox, makes it pending, refuses it, or drops it
 //! because it is late. If the recipient is connected, nothing is allocated.
 
-use crate::channel::pending::{Full, KeyName};
+use crate::channel::pending::{Full, KeyName, Message};
 use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -11,43 +11,36 @@ use crate::session::web_socket::{Role, WebSocket};
 use crate::shard::context::Context;
 use crate::shard::directory::calls::ForCall;
 use crate::shard::flight_recorder::{NotedMessage, Passage, look_into};
-use crate::shard::road::in_flight::{InTransit, Sender, away_from, kept_message};
 use crate::shard::road::service_messages::{StatusOf, decline, status};
 use crate::shard::road::{Aside, idle_frame};
 use crate::shard::sockets::outboxes::NoRoom;
 use crate::shard::state::State;
-use crate::shard::todo::{Declined, Todo};
+use crate::shard::todo::{Declined, Deferred, Todo};
 use crate::shard::{Directory, Sockets};
 use crate::time::Now;
 use crate::{journal::Unaccepted, limits::LATE_AFTER_MS, presence::PresenceCause};
+use codec::identifiers::CorrelationId;
 use codec::signal::{Action, Delivery, Request, StatusFault};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-/// Why a valid message is not forwarded.
-pub(crate) enum Unadmitted {
-    /// The sender has exceeded its rate limit.
-    TooFast(Sender),
-    /// The sender no longer has an open WebSocket.
-    Ended,
-}
-
-/// Counts a valid message, looks up its sender, and counts the message towards the sender's rate limit.
+/// Determines the sender of a message, and counts the message towards the sender's rate limit. The flag tells whether
+/// the message is within that limit.
 ///
 /// # Errors
-/// Returns [`Unadmitted`] if the message must not be forwarded.
+/// Returns an [`Aside`] if the sender no longer has an open WebSocket.
 #[inline(always)]
 pub(crate) fn admit(
     sockets: &mut Sockets,
     cx: &mut Context,
     from: SessionKey,
     request: &Request<'_>,
-) -> Result<Sender, Unadmitted> {
+) -> Result<(Sender, bool), Aside> {
     let kind = Kind::Known(request.action);
     cx.telemetry.count_received(kind);
     let Some((web_socket, settings)) = sockets.web_socket_and_settings(from) else {
         cx.telemetry.count_ended(kind, Outcome::Withdrawn);
-        return Err(Unadmitted::Ended);
+        return Err(Aside::Ended);
     };
     web_socket.message_came();
     let mut sender = Sender {
@@ -56,18 +49,15 @@ pub(crate) fn admit(
         role: web_socket.role.clone(),
         first: false,
     };
-    if web_socket
-        .rates
-        .take(request.action, &settings.quotas, cx.at.now)
+    let (rates, action) = (&mut web_socket.rates, request.action);
+    let within_rate = rates.take(action, &settings.quotas, cx.at.now);
+    if within_rate
+        && action == Action::SdpOffer
+        && let Role::Viewer(_) = sender.role
     {
-        if let Role::Viewer(_) = sender.role
-            && request.action == Action::SdpOffer
-        {
-            sender.first = web_socket.tally.offered(cx.at.now);
-        }
-        return Ok(sender);
+        sender.first = web_socket.tally.offered(cx.at.now);
     }
-    Err(Unadmitted::TooFast(sender))
+    Ok((sender, within_rate))
 }
 
 /// Refuses a message whose sender has exceeded its rate limit. Counts the message, and sends the sender a status
@@ -79,7 +69,7 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
         from: sender.session,
         channel: sender.channel,
         kind: Kind::Known(request.action),
-        towards: away_from(&sender.role),
+        towards: Towards::away_from(&sender.role),
         reason: Unaccepted::TooFast,
         bytes,
         most: 0,
@@ -126,23 +116,16 @@ pub(crate) fn route<'a>(
     let recipient = request.recipient.map_or("", |id| id.as_str());
     let from = (sender.session, viewer);
     let asked = (request.action, recipient);
-    let Some(accepted) = directory.accept(sender.channel, from, asked, cx.at.now) else {
+    let accepted = directory.accept(sender.channel, from, asked, cx.at.now);
+    let Some((route, mark, waited)) = accepted else {
         let kind = Kind::Known(request.action);
         cx.telemetry.count_ended(kind, Outcome::Withdrawn);
         return Err(Aside::Handled);
     };
-    let sender_bytes = viewer.map_or(0, str::len);
     let launch = DeliveryMark {
-        from: viewer.map(|_| sender.session),
         first: sender.first,
-        follows: accepted.follows,
         accepted_us: NonZeroU32::new(cx.at.micros),
-        ..DeliveryMark::new(
-            request.action,
-            accepted.order,
-            accepted.expires,
-            sender_bytes,
-        )
+        ..mark
     };
     let transit = InTransit {
         from: sender.session,
@@ -156,7 +139,7 @@ pub(crate) fn route<'a>(
         recipient,
         correlation_id: request.correlation_id,
     };
-    Ok((accepted.route, transit, accepted.releases))
+    Ok((route, transit, waited))
 }
 
 /// If `waited` is set, schedules the delivery of messages that were held back because of an offer. They follow the
@@ -198,7 +181,7 @@ pub(crate) fn deliver(shard: &mut State, to: SessionKey, transit: &InTransit<'_>
     let queued = match sockets.push_message(to, transit.launch, room, write) {
         Ok((queued, by_pong)) => {
             if by_pong {
-                sockets.prove(cx, to, cx.at.now);
+                sockets.prove(cx, to);
             }
             queued
         }
@@ -347,6 +330,152 @@ fn answer_call(shard: &mut State, transit: &InTransit<'_>) {
 /// SendAlexaOfferToMaster, "Answer".
 const ALEXA_ANSWER_BYTES_STRICT: usize = 10_000;
 
+// A message in transit: its sender, its direction, and the data recorded about it.
+
+/// The sender of a message.
+pub(crate) struct Sender {
+    pub(crate) session: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) role: Role,
+    /// Whether this is a viewer's first offer.
+    pub(crate) first: bool,
+}
+
+/// A message in transit, with everything known about it.
+pub(crate) struct InTransit<'a> {
+    pub(crate) from: SessionKey,
+    pub(crate) channel: ChannelKey,
+    pub(crate) launch: DeliveryMark,
+    pub(crate) delivery: Delivery<'a>,
+    pub(crate) recipient: &'a str,
+    pub(crate) correlation_id: Option<CorrelationId<'a>>,
+}
+
+impl InTransit<'_> {
+    /// Creates a flight recorder note about this message.
+    #[inline]
+    pub(crate) fn passed(&self, passage: Passage, bytes: usize) -> NotedMessage {
+        NotedMessage::new(Some(self.launch.action), self.towards(), passage, bytes)
+    }
+
+    /// Returns the data about the message that a status response to its sender requires.
+    pub(crate) fn status_of(&self) -> StatusOf<'_> {
+        StatusOf {
+            sender: self.from,
+            correlation_id: self.correlation_id,
+        }
+    }
+
+    pub(crate) fn towards(&self) -> Towards {
+        if self.delivery.sender.is_some() {
+            Towards::Master
+        } else {
+            Towards::Viewer
+        }
+    }
+
+    /// Records the outcome of a message that was not forwarded to another connection.
+    pub(crate) fn note(&self, cx: &mut Context, passage: Passage) {
+        let mut passed = self.passed(passage, self.delivery.frame_bytes());
+        passed.candidates = look_into(self.launch.action, self.delivery.payload);
+        cx.note(self.channel).came(passed, self.from, self.viewer());
+    }
+
+    /// Creates the record of a message that was not accepted.
+    pub(crate) fn declined(&self, reason: Unaccepted) -> Declined {
+        Declined {
+            from: self.from,
+            channel: self.channel,
+            kind: Kind::Known(self.launch.action),
+            towards: self.towards(),
+            reason,
+            bytes: self.delivery.frame_bytes(),
+            most: 0,
+        }
+    }
+
+    /// Returns the viewer to which a master's message is addressed.
+    pub(crate) fn viewer(&self) -> Option<&str> {
+        Some(self.recipient).filter(|_| self.delivery.sender.is_none())
+    }
+
+    /// Counts the message with this outcome.
+    pub(crate) fn end(&self, cx: &mut Context, outcome: Outcome) {
+        cx.telemetry
+            .count_ended(Kind::Known(self.launch.action), outcome);
+    }
+
+    /// Drops a message to a call that does not accept it.
+    pub(crate) fn drop(&self, cx: &mut Context, passage: Passage) {
+        self.end(cx, Outcome::Withdrawn);
+        self.note(cx, passage);
+    }
+
+    /// Returns an owned copy of the message that can be delivered after the current step.
+    #[cold]
+    pub(crate) fn deferred(&self) -> Deferred {
+        Deferred {
+            from: self.from,
+            channel: self.channel,
+            sender: self.delivery.sender.map(Into::into),
+            launch: self.launch,
+            payload: self.delivery.payload.into(),
+            recipient: self.recipient.into(),
+            correlation_id: self.correlation_id.map(|id| id.as_str().into()),
+        }
+    }
+}
+
+impl Deferred {
+    /// Returns a borrowed view of the message.
+    pub(crate) fn transit(&self) -> InTransit<'_> {
+        let id = self.correlation_id.as_deref();
+        InTransit {
+            from: self.from,
+            channel: self.channel,
+            launch: self.launch,
+            delivery: Delivery {
+                action: self.launch.action,
+                payload: &self.payload,
+                sender: self.sender.as_deref(),
+            },
+            recipient: &self.recipient,
+            correlation_id: id.and_then(|id| CorrelationId::parse(id).ok()),
+        }
+    }
+}
+
+// Conversions to and from pending messages.
+
+/// Converts a message to the form in which it is stored until its recipient connects.
+pub(crate) fn kept_message(launch: DeliveryMark, frame: Box<[u8]>) -> Message {
+    Message {
+        action: launch.action,
+        expires: launch.expires,
+        order: launch.order,
+        sender_bytes: launch.sender_bytes,
+        from: launch.from,
+        first: launch.first,
+        frame,
+    }
+}
+
+/// Creates the delivery mark for a pending message that is about to be sent to its recipient.
+pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
+    let &Message {
+        action,
+        order,
+        expires,
+        ..
+    } = message;
+    DeliveryMark {
+        from: message.from,
+        first: message.first,
+        follows: action == Action::IceCandidate,
+        ..DeliveryMark::new(action, order, expires, message.sender_bytes.into())
+    }
+}
+
 // Late messages. They were delayed because a node that had received them, or this process, was not running for a while.
 // They must not arrive after newer messages that the same sender has sent on its next connection.
 //
@@ -367,7 +496,7 @@ pub(crate) fn end_late(cx: &mut Context, sender: &Sender, request: &Request<'_>,
     cx.telemetry
         .count_ended(Kind::Known(request.action), outcome);
     let (bytes, viewer) = undelivered(sender, request);
-    let (action, towards) = (Some(request.action), away_from(&sender.role));
+    let (action, towards) = (Some(request.action), Towards::away_from(&sender.role));
     let passed = NotedMessage::new(action, towards, Passage::Late, bytes);
     let note = cx.note(sender.channel);
     note.came(passed, sender.session, viewer);

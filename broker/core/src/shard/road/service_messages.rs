@@ -1,11 +1,11 @@
 //! STATUS_RESPONSE messages, which tell senders that their messages were refused.
 
+use crate::channel::Towards;
 use crate::id::{Account, SessionKey};
 use crate::journal::{Unaccepted, UnacceptedMessage};
 use crate::session::web_socket::BoundsPlace;
 use crate::shard::context::Context;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
-use crate::shard::road::in_flight::away_from;
 use crate::shard::state::State;
 use crate::shard::todo::{Declined, Todo};
 use crate::{event::Kind, session::Session};
@@ -35,7 +35,7 @@ pub(crate) fn refuse(shard: &mut State, from: SessionKey, fault: &Fault<'_>) {
         from,
         channel: web_socket.channel,
         kind,
-        towards: away_from(&web_socket.role),
+        towards: Towards::away_from(&web_socket.role),
         reason,
         bytes,
         most: if too_long { rules.payload_bytes } else { 0 },

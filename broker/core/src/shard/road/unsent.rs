@@ -15,10 +15,9 @@ use crate::shard::calls::home;
 use crate::shard::context::Context;
 use crate::shard::directory::pending::KeptGroup;
 use crate::shard::flight_recorder::{NotedMessage, Passage};
-use crate::shard::road::in_flight::{kept_message, mark_of_kept, towards};
+use crate::shard::road::delivery::{kept_message, mark_of_kept};
 use crate::shard::state::State;
 use crate::shard::todo::{Gone, Left, Membership, Todo};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Handles a WebSocket connection that has left its channel or was replaced. Returns the connection that regains the
@@ -127,7 +126,7 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
             true => Passage::Unconfirmed,
             false => Passage::Returned,
         };
-        let passed = NotedMessage::of(&message, towards(role), passage);
+        let passed = NotedMessage::of(&message, Towards::to(role), passage);
         cx.note(key).went(passed, &viewer, Some(from));
         messages.push((viewer, message));
     }
@@ -143,7 +142,7 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
     }
     let mut messages = returned(shard, of, unsent);
     let (sockets, directory, cx, ..) = shard.parts();
-    let towards = towards(role);
+    let towards = Towards::to(role);
     if directory.channel(key).is_none() {
         for (_, message) in &messages {
             cx.telemetry
@@ -193,14 +192,13 @@ pub(crate) fn deliver_kept(shard: &mut State, channel: ChannelKey, role: Role) {
 
 /// Completes the delivery of a role's pending messages: appends the remaining call offers, and flushes the outbox.
 pub(crate) fn end_kept(shard: &mut State, to: &Membership) {
-    push_kept(shard, to, LAST_OFFERS);
+    if to.role == Role::Master {
+        home::give_offers(shard, to.channel, u64::MAX);
+    }
     let (sockets, _, cx, _) = shard.parts();
-    sockets.prove(cx, to.session, cx.at.now);
+    sockets.prove(cx, to.session);
     sockets.touch(to.session);
 }
-
-/// An empty group positioned after all call offers.
-const LAST_OFFERS: KeptGroup = (u64::MAX, VecDeque::new());
 
 /// Returns the connection that currently holds a role's slot, if it is open.
 pub(crate) fn current(shard: &State, channel: ChannelKey, role: Role) -> Option<Membership> {
@@ -232,13 +230,13 @@ pub(crate) fn push_kept(shard: &mut State, to: &Membership, (rank, messages): Ke
     for message in messages {
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         if sockets.excess_for(to, message.frame.len()) > 0 {
-            let passed = NotedMessage::of(&message, towards(role), Passage::Evicted);
+            let passed = NotedMessage::of(&message, Towards::to(role), Passage::Evicted);
             cx.note(channel).went(passed, viewer, None);
             cx.telemetry
                 .count_kept_ended(Kind::Known(message.action), Outcome::Evicted);
             continue;
         }
-        let passed = NotedMessage::of(&message, towards(role), Passage::Delivered);
+        let passed = NotedMessage::of(&message, Towards::to(role), Passage::Delivered);
         cx.note(channel).went(passed, viewer, Some(to));
         let Some(pushed) = sockets.push_kept(to, mark_of_kept(&message), &message.frame) else {
             return;

@@ -2,8 +2,7 @@
 //! findings and copies for tests may apply to them. The other steps are those of [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
-use crate::shard::road::delivery::{self, Unadmitted};
-use crate::shard::road::{self, Aside};
+use crate::shard::road::{self, Aside, delivery};
 use crate::shard::sockets::outboxes::Frames;
 use crate::shard::state::State;
 use codec::ws::Item;
@@ -26,14 +25,11 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
             return Err(road::refuse(shard, from, &fault));
         }
     };
-    let sender = match delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request) {
-        Ok(sender) => sender,
-        Err(Unadmitted::Ended) => return Err(Aside::Ended),
-        Err(Unadmitted::TooFast(sender)) => {
-            observations::copy_refused(shard, from, Some(&request));
-            return Err(delivery::throttle(shard, &sender, &request));
-        }
-    };
+    let (sender, within_rate) = delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request)?;
+    if !within_rate {
+        observations::copy_refused(shard, from, Some(&request));
+        return Err(delivery::throttle(shard, &sender, &request));
+    }
     if may_be_late && let Some(outcome) = delivery::late_outcome(shard, &sender) {
         delivery::end_late(&mut shard.cx, &sender, &request, outcome);
         return Err(Aside::Handled);

@@ -72,16 +72,6 @@ impl Sockets {
         }
     }
 
-    /// Counts a connection that is about to be closed towards the per-turn limit. Returns `false` if it no longer has
-    /// an open WebSocket.
-    pub(crate) fn closes(&mut self, session: SessionKey) -> bool {
-        let is_open = self.web_socket(session).is_some();
-        if is_open {
-            self.ends.closings.count();
-        }
-        is_open
-    }
-
     /// Queues connections to be closed for the reason `why` in later turns. Skips those without an open WebSocket.
     pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
         for session in keys {
@@ -169,7 +159,8 @@ impl Sockets {
         self.output(Output::Abort(key));
     }
 
-    /// Handles EOF from the peer.
+    /// Handles EOF from the peer. An HTTP connection is closed after its last response, or aborted if it waits for the
+    /// answer to an Alexa call or is used for a device's poll.
     pub(crate) fn peer_ended(&mut self, cx: &mut Context, key: SessionKey) {
         self.peer_is_over(key, false);
         let Some(session) = self.session(key) else {
@@ -177,7 +168,17 @@ impl Sockets {
         };
         let answers_wait = session.answers_wait();
         match &session.state {
-            SessionState::Http(_) => self.sends_no_more(cx, key, answers_wait),
+            SessionState::Http(_) => {
+                let Some(http) = self.http(key) else { return };
+                http.ended = true;
+                if !http.awaits_reply() {
+                    if !http.has_more(answers_wait) {
+                        self.close_when_sent(key, cx.at);
+                    }
+                } else if self.hang_up(cx, key) || self.leave_wait(cx, key) {
+                    self.abort(cx, key);
+                }
+            }
             // The forwarding node may be shutting down. Its client should still receive any partly sent message, and a
             // close frame.
             SessionState::Open(_) if session.peer().inner => {
@@ -194,27 +195,11 @@ impl Sockets {
         self.take_leave(cx, key);
     }
 
-    /// Handles EOF on an HTTP connection. Aborts the connection if it is waiting for the answer to an Alexa call or is
-    /// used for a device's poll, and otherwise closes it after its last response.
-    fn sends_no_more(&mut self, cx: &mut Context, key: SessionKey, answers_wait: bool) {
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        http.ended = true;
-        if http.awaits_reply() {
-            if self.hang_up(cx, key) || self.leave_wait(cx, key) {
-                self.abort(cx, key);
-            }
-        } else if !http.has_more(answers_wait) {
-            self.close_when_sent(key, cx.at);
-        }
-    }
-
     /// Removes a connection that the edge has closed. `unacknowledged` is the number of bytes that the peer had not
     /// acknowledged by that time.
     pub(crate) fn gone(&mut self, cx: &mut Context, key: SessionKey, unacknowledged: u32) {
         if self.session(key).is_some_and(|it| !it.outbox.is_empty()) {
-            self.confirm_by_tcp(cx, key, unacknowledged);
+            self.confirm(cx, key, unacknowledged);
         }
         self.depart(cx, key);
         let Some(mut session) = self.remove_session(key) else {
@@ -268,7 +253,7 @@ impl Sockets {
             from: self.waits_from(cx.at),
             returned: Some(returned),
         })));
-        self.ask(cx, older, cx.at.now);
+        self.ask(cx, older);
     }
 
     /// Makes a replaced connection a member of its channel again. Returns `false` if the connection is closing.

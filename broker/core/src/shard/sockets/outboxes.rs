@@ -3,13 +3,14 @@
 
 use crate::id::{Account, SessionKey, ShardId};
 use crate::limits::{ASK_BYTES, ASK_BYTES_UNHEARD, CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL};
-use crate::session::outbox::{DeliveryMark, Load};
+use crate::session::outbox::DeliveryMark;
 use crate::session::web_socket::{BoundsPlace, WebSocket};
 use crate::session::{NEVER, SendState, Session, SessionState};
 use crate::settings::{Proof, Reader};
 use crate::shard::Sockets;
 use crate::shard::context::Context;
 use crate::shard::sockets::bounds::AllMessageBounds;
+use crate::shard::todo::Todo;
 use crate::time::Now;
 use crate::{machine::Output, shard::Letter};
 use codec::signal::{Action, Parser, Role};
@@ -160,25 +161,29 @@ impl Sockets {
         }
     }
 
-    /// Records that the kernel has accepted the oldest `bytes` of a session's outbox, which occupy `on_wire` bytes on
-    /// the wire. Calls `written` with the frame size of each message that ends within these bytes. Returns `None` if
-    /// the session no longer exists.
+    /// Handles a report that the kernel has accepted the oldest `bytes` of a session's outbox, which occupy `on_wire`
+    /// bytes on the wire. Every message whose last byte is among them counts as written.
     #[inline]
-    pub(crate) fn handed_over(
+    pub(crate) fn sent(
         &mut self,
+        cx: &mut Context,
         key: SessionKey,
         (bytes, on_wire): (usize, usize),
-        now: Now,
-        mut written: impl FnMut(&mut DeliveryMark, usize),
-    ) -> Option<HandedOver> {
-        let session = self.sessions.get_mut(key)?;
+    ) {
+        let now = cx.at.now;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         let had_messages = session.outbox.has_messages();
-        let (mut messages, mut answers) = (0, false);
+        let (mut messages, mut frames) = (0, 0);
+        let (mut answers, mut much) = (false, false);
         let spares = &mut self.scratch.spares;
-        let (mut frames, mut much) = (0, false);
         let freed = session.outbox.sent(spares, (bytes, on_wire), now, |mark| {
+            if mark.launch.call {
+                cx.todo.offer_delivered(key, mark.launch.order);
+            }
             let frame = mark.bytes as usize;
-            written(&mut mark.launch, frame);
+            cx.telemetry.count_written(&mut mark.launch, frame, cx.at);
             messages += 1;
             frames += frame;
             answers |= mark.launch.action == Action::SdpAnswer;
@@ -201,13 +206,19 @@ impl Sockets {
         }
         let all_sent = had_messages && !session.outbox.has_messages();
         let (behind, cut) = (session.behind, session.cut);
-        let mut open = session.open_mut();
-        if let Some(web_socket) = &mut open {
+        let (mut is_open, mut has_slot) = (false, false);
+        if let Some(web_socket) = session.open_mut() {
+            (is_open, has_slot) = (true, !web_socket.superseded);
             web_socket.sends(now);
+            if answers && let Some(ms) = web_socket.first_answer(now) {
+                cx.telemetry.count_setup(key, ms, cx.at);
+            }
         }
-        let is_open = open.is_some();
-        let released = all_sent && open.as_ref().is_none_or(|it| it.superseded);
-        let setup_ms = open.filter(|_| answers).and_then(|it| it.first_answer(now));
+        // These bytes are no longer queued, so work that was waiting for them can continue.
+        cx.telemetry.unload(freed);
+        if all_sent && !has_slot {
+            cx.todo.push(Todo::Released(key));
+        }
         if cut {
             self.cut_shrinks(bytes);
         }
@@ -220,11 +231,9 @@ impl Sockets {
         if !(much && self.ask_kernel(key)) && unread {
             self.output(Output::Ask(key));
         }
-        Some(HandedOver {
-            freed,
-            setup_ms,
-            released,
-        })
+        if self.unconfirmed.bytes > self.rules.unconfirmed_bytes {
+            cx.todo.push(Todo::MakeProofRoom);
+        }
     }
 
     /// Handles sent bytes on a connection without an open WebSocket. On an HTTP connection, they show that the peer is
@@ -410,16 +419,6 @@ fn framed(reader: Option<Reader>, write: impl FnOnce(&mut Vec<u8>)) -> impl FnOn
         write(out);
         ws::cut(out, begin, most);
     }
-}
-
-/// The result of handing queued bytes to the kernel.
-pub(crate) struct HandedOver {
-    /// Bytes that are no longer queued.
-    pub(crate) freed: Load,
-    /// Milliseconds since the viewer was admitted, if the first answer to it is among the bytes.
-    pub(crate) setup_ms: Option<u64>,
-    /// Whether the connection has left its channel or was replaced, and has now sent its last message.
-    pub(crate) released: bool,
 }
 
 // Connections that have fallen behind. The backlog counts their bytes; see [`crate::shard::sockets`].

@@ -59,7 +59,8 @@ impl Sockets {
         if home == self.shard() {
             return cx.todo.push(Todo::Query(caller, Box::new(query)));
         }
-        if self.shards.begin(home, caller) {
+        let asking = self.shards.asking.get_mut(home.index());
+        if asking.is_some_and(|asking| asking.begin(caller)) {
             self.post(home, Letter::Query(caller, Box::new(query)));
         } else {
             cx.todo.answer(caller, too_busy());
@@ -127,18 +128,6 @@ impl Sockets {
             self.shards.end(home, caller);
             cx.todo.answer(caller, too_busy());
         }
-    }
-
-    /// Takes the call for which a session is waiting, because its answer has arrived. Returns `None` if the session is
-    /// not waiting for a call.
-    pub(crate) fn answered(&mut self, key: SessionKey) -> Option<(PendingCall, Expected)> {
-        let http = self.http(key)?;
-        let stage = std::mem::replace(&mut http.stage, HttpStage::AwaitHead);
-        let HttpStage::AwaitReply(asked, wanted) = stage else {
-            http.stage = stage;
-            return None;
-        };
-        Some((asked, wanted))
     }
 
     /// Writes the audit entry for a change whose caller stops waiting before the outcome is known.

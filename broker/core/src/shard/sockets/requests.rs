@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::machine::{Output, Shown};
 use crate::session::http::{AwaitedWake, HttpStage, OnwardCount};
-use crate::session::{Forwarded, NEVER, SendState, Session};
+use crate::session::{Forwarded, NEVER, Session};
 use crate::shard::Letter;
 use crate::shard::context::Context;
 use crate::shard::shares::Shares;
@@ -17,8 +17,8 @@ use crate::shard::todo::Todo;
 use crate::time::Now;
 use crate::work_units;
 use crate::{address_shares::Origin, time::Moment};
-use codec::http::HeadError;
-use codec::{http::Head, proxy};
+use codec::http::{Head, HeadScanner};
+use codec::proxy;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -173,18 +173,6 @@ pub(crate) enum Step {
     Over,
 }
 
-/// The next part of the input on an HTTP connection, if it is complete.
-pub(crate) enum Part {
-    /// Nothing can be processed. Contains the step to be returned.
-    None(Step),
-    /// A request head of this many bytes.
-    Head(usize),
-    /// Bytes that are not a valid request head.
-    NoHead(HeadError),
-    /// A request body of this many bytes.
-    Body(usize),
-}
-
 impl Sockets {
     /// Starts to wait for the first request head, because the TLS handshake is complete.
     pub(crate) fn secured(&mut self, key: SessionKey, at: Moment) {
@@ -221,40 +209,6 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    /// Finds the next part of the input in `rest`. If `waits` is set, leaves the part for a later turn.
-    pub(crate) fn next_part(&mut self, key: SessionKey, rest: &[u8], waits: bool) -> Part {
-        let limits = self.rules().head;
-        let session = self.session(key);
-        let answers_wait = session.is_some_and(Session::answers_wait);
-        let unheard = session.is_some_and(|it| it.sending == SendState::WithheldForGood);
-        let Some(http) = self.http(key) else {
-            return Part::None(Step::Over);
-        };
-        match &http.stage {
-            HttpStage::AwaitTls
-            | HttpStage::AwaitReply(..)
-            | HttpStage::AwaitWake(_)
-            | HttpStage::AwaitHandover(..)
-            | HttpStage::AwaitLink(_)
-            | HttpStage::AwaitAdmin(_)
-            | HttpStage::AwaitOwner(_) => Part::None(Step::Wait),
-            HttpStage::AwaitHead if rest.is_empty() || answers_wait => Part::None(Step::Wait),
-            // No response could be sent, so process no further requests.
-            HttpStage::AwaitHead if unheard => Part::None(Step::Used(rest.len())),
-            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if waits => {
-                self.wait_for_turn(key);
-                Part::None(Step::Wait)
-            }
-            HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
-                Ok(None) => Part::None(Step::Wait),
-                Ok(Some(end)) => Part::Head(end.min(rest.len())),
-                Err(error) => Part::NoHead(error),
-            },
-            HttpStage::AwaitBody(awaited) if awaited.length > rest.len() => Part::None(Step::Wait),
-            HttpStage::AwaitBody(awaited) => Part::Body(awaited.length),
-        }
-    }
-
     /// Records whether the response to a request may have a body. The request head may be invalid.
     pub(crate) fn note_method(&mut self, key: SessionKey, head: &[u8]) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
@@ -275,7 +229,15 @@ impl Sockets {
         let Some(http) = self.http(key) else {
             return;
         };
-        http.await_head(deadline);
+        http.stage = HttpStage::AwaitHead;
+        http.scanner = HeadScanner::new();
+        http.deadline = deadline;
+        http.serial = http.serial.wrapping_add(1);
+        http.served = true;
+        (http.begun, http.bodiless) = (false, false);
+        if http.buffer.is_empty() {
+            http.buffer = Vec::new();
+        }
         http.answer_due = http.answer_due.min(answer_due);
         if close || http.one_call {
             self.close_when_sent(key, at);
@@ -395,26 +357,6 @@ impl Sockets {
             let origin = Origin::of(session.origin().ip());
             self.requests.held.change(key, origin, 0);
         }
-    }
-
-    /// Returns the connection whose memory must be freed after `key` has received more bytes than the limit permits.
-    /// This is `key` itself, unless another address, or another connection of the same address, holds more. Returns
-    /// `None` if the limit is not exceeded or `key` holds no bytes.
-    pub(crate) fn payer_for(&self, key: SessionKey) -> Option<SessionKey> {
-        let held = &self.requests.held;
-        if held.bytes <= self.rules.request_bytes {
-            return None;
-        }
-        let origin = Origin::of(self.sessions.get(key)?.origin().ip());
-        let own = *held.charges.get(&key)?;
-        Some(held.shares.payer(origin, own, 0).unwrap_or(key))
-    }
-
-    /// Returns the largest connection of the address with the most bytes, if the limit is exceeded.
-    pub(crate) fn largest_payer(&self) -> Option<SessionKey> {
-        let held = &self.requests.held;
-        let too_much = held.bytes > self.rules.request_bytes;
-        too_much.then(|| held.shares.largest()).flatten()
     }
 }
 

@@ -114,6 +114,8 @@ impl Sockets {
 }
 
 impl Sockets {
+    /// Adds a session that waits for its first request head or, before that, for the TLS handshake, for the PROXY
+    /// protocol header, or for both.
     pub(crate) fn open(&mut self, peer: Peer, anyway: bool, at: Moment) -> Option<SessionKey> {
         let timeouts = &self.settings.timeouts;
         let shakes = peer.tls || !peer.inner && self.settings.awaits_proxy(peer.listener);
@@ -123,8 +125,9 @@ impl Sockets {
             timeouts.head_ms
         });
         let mut session = Session::accepted(peer, deadline);
-        if shakes {
-            session.shakes_hands();
+        if shakes && let Some(http) = session.http_mut() {
+            http.stage = HttpStage::AwaitTls;
+            session.place = ConnectionRole::Handshake;
         }
         let key = self.add_session(session, anyway)?;
         self.arm(key, deadline);

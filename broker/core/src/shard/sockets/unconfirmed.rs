@@ -41,8 +41,6 @@ pub(crate) struct Unconfirmed {
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
-    /// Confirmed offers and the candidates that belong to them. Empty between inputs.
-    offers: Offers,
 }
 
 /// Bytes that the kernel still holds for a connection because the peer has not acknowledged them.
@@ -64,39 +62,37 @@ struct ConfirmationNotes<'c> {
 }
 
 impl ConfirmationNotes<'_> {
-    /// Counts a confirmed message and records it.
-    fn add(&mut self, launch: &DeliveryMark, frame: &[u8]) {
-        self.cx.telemetry.count_confirmed(launch);
-        self.trace(launch, frame);
-        self.collect(launch, frame);
-    }
-
-    /// Collects a viewer's offer, or a candidate that belongs to an unanswered offer.
-    fn collect(&mut self, launch: &DeliveryMark, frame: &[u8]) {
-        let is_meant = launch.action == Action::SdpOffer || launch.follows;
-        let is_viewers = is_meant && launch.from.is_some() && launch.counted;
-        if let Some(offers) = self.offers.as_mut().filter(|_| is_viewers) {
-            offers.push((*launch, ws::whole(frame)));
+    /// Makes the shard process the confirmed offers and, if the connection has stopped being doubtful, tell watchers.
+    fn end(self, ends_doubt: bool) {
+        if ends_doubt {
+            self.cx.todo.push(Todo::Confirmed(self.key));
+        }
+        if let (Some((channel, _)), Some(offers)) = (self.member, self.offers)
+            && !offers.is_empty()
+        {
+            let offers = Todo::OffersConfirmed(channel, self.key, offers);
+            self.cx.todo.push(offers);
         }
     }
 
-    /// Records the confirmation of an offer or answer in the trace. Candidates are not recorded, because there are too
-    /// many of them.
-    fn trace(&mut self, launch: &DeliveryMark, frame: &[u8]) {
-        let is_noted = launch.counted && launch.action != Action::IceCandidate;
+    /// Counts a confirmed message. Collects a viewer's offer, and a candidate that belongs to an unanswered offer.
+    /// Records offers and answers in the trace; there are too many candidates for that.
+    fn add(&mut self, launch: &DeliveryMark, frame: &[u8]) {
+        self.cx.telemetry.count_proved(launch, Outcome::Delivered);
+        if !launch.counted {
+            return;
+        }
+        let is_collected = launch.action == Action::SdpOffer || launch.follows;
+        let is_viewers = is_collected && launch.from.is_some();
+        if let Some(offers) = self.offers.as_mut().filter(|_| is_viewers) {
+            offers.push((*launch, ws::whole(frame)));
+        }
+        let is_noted = launch.action != Action::IceCandidate;
         let Some((channel, role)) = self.member.as_ref().filter(|_| is_noted) else {
             return;
         };
-        let towards = match role {
-            Role::Master => Towards::Master,
-            Role::Viewer(_) => Towards::Viewer,
-        };
-        let passed = NotedMessage::new(
-            Some(launch.action),
-            towards,
-            Passage::Confirmed,
-            frame.len(),
-        );
+        let (to, action) = (Towards::to(role), Some(launch.action));
+        let passed = NotedMessage::new(action, to, Passage::Confirmed, frame.len());
         let viewer = viewer_of(role, frame, launch.sender_bytes);
         let note = self.cx.note(*channel);
         note.went(passed, viewer, Some(self.key));
@@ -149,17 +145,6 @@ impl Unconfirmed {
         unread.map_or(0, |unread| unread.unproved)
     }
 
-    /// Takes the offers confirmed since the previous call, and the candidates that belong to them.
-    pub(crate) fn take_offers(&mut self) -> Offers {
-        std::mem::take(&mut self.offers)
-    }
-
-    /// Takes the next master whose pong was due by `now`.
-    pub(crate) fn next_pinged(&mut self, now: Now) -> Option<SessionKey> {
-        let pinged = &mut self.pinged;
-        take_due(pinged, |(due, _)| *due <= now).map(|(_, key)| key)
-    }
-
     /// Returns whether a master is currently considered gone.
     pub(crate) fn is_gone(&self, key: SessionKey) -> bool {
         let gone = self.gone.get(&key);
@@ -193,7 +178,8 @@ impl Sockets {
         self.settings.signaling.proof == Proof::Tcp
     }
 
-    /// Removes and returns the next connection that is due to be queried by `now`.
+    /// Removes and returns the next connection that is due to be queried by `now`, or else the next master whose pong
+    /// was due by then.
     pub(crate) fn next_to_ask(&mut self, now: Now) -> Option<SessionKey> {
         loop {
             let list = &mut self.unconfirmed;
@@ -202,7 +188,9 @@ impl Sockets {
                 let first = list.again.first().filter(|(due, _)| *due <= now)?;
                 list.again.take(&first.clone())
             });
-            let (_, key) = due?;
+            let Some((_, key)) = due else {
+                return take_due(&mut list.pinged, |(due, _)| *due <= now).map(|(_, key)| key);
+            };
             if let Some(session) = self.sessions.get_mut(key) {
                 session.asking.list(false);
                 let list = &self.unconfirmed;
@@ -271,34 +259,20 @@ impl Sockets {
         ends
     }
 
-    /// Confirms all messages but those in the last `unread` bytes, which the peer has not acknowledged. Returns `true`
-    /// if the connection has stopped being doubtful.
-    pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u64) -> bool {
-        let mut notes = self.notes(cx, key);
-        let ends = self.follow(key, |outbox, spares| {
-            let repeated = outbox.returned().1;
-            outbox.confirm(spares, unread, |mark, frame| notes.add(&mark.launch, frame));
-            let repeated = outbox.returned().1.saturating_sub(repeated);
-            notes.cx.telemetry.count_repeated(repeated);
-        });
-        (self.unconfirmed.offers).extend(notes.offers.unwrap_or_default());
-        ends
-    }
-
-    /// Handles a pong. The first flag tells whether it answers the ping that confirms messages; if so, everything sent
-    /// before that ping is confirmed. The second flag tells whether the connection has stopped being doubtful.
-    pub(crate) fn pong(&mut self, cx: &mut Context, key: SessionKey, bytes: &[u8]) -> (bool, bool) {
+    /// Handles a pong. Returns whether it answers the ping that confirms messages; if so, everything sent before that
+    /// ping is confirmed.
+    pub(crate) fn pong(&mut self, cx: &mut Context, key: SessionKey, bytes: &[u8]) -> bool {
         let (mut proved, now) = (false, cx.at.now);
         let mut notes = self.notes(cx, key);
-        let ends = self.follow(key, |outbox, spares| {
+        let ends_doubt = self.follow(key, |outbox, spares| {
             let note = |mark: &Mark, frame: &[u8]| notes.add(&mark.launch, frame);
             proved = outbox.proved(spares, bytes, now, note);
         });
-        (self.unconfirmed.offers).extend(notes.offers.unwrap_or_default());
+        notes.end(ends_doubt);
         if proved {
             self.note_unread(key, 0, now); // except bytes sent after the ping
         }
-        (proved, ends)
+        proved
     }
 
     /// Prepares to record the messages that a connection confirms. Offers are collected if they may have to be sent
@@ -316,17 +290,12 @@ impl Sockets {
     }
 
     /// Sends a ping on an open connection if pongs confirm messages. Has no effect if a ping is already in flight.
-    pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        if session.open().is_none() || self.proves_by_tcp() {
+    pub(crate) fn prove(&mut self, cx: &mut Context, key: SessionKey) {
+        if self.proves_by_tcp() {
             return;
         }
-        let Some(counter) = self
-            .session_mut(key)
-            .and_then(|it| it.outbox.begin_proof(now))
-        else {
+        let session = self.session_mut(key).filter(|it| it.open().is_some());
+        let Some(counter) = session.and_then(|it| it.outbox.begin_proof(cx.at.now)) else {
             return;
         };
         self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
@@ -352,12 +321,6 @@ impl Sockets {
         session.outbox.doubt(now, expires);
         self.unconfirmed.doubtful += usize::from(begins);
         begins
-    }
-
-    /// Returns whether the limit on unconfirmed bytes is exceeded.
-    #[inline]
-    pub(crate) fn too_much_unconfirmed(&self) -> bool {
-        self.unconfirmed.bytes > self.rules.unconfirmed_bytes
     }
 
     /// Returns each connection with unconfirmed messages, as the time of its first such message, its key, its number of
@@ -445,12 +408,12 @@ impl Sockets {
 impl Sockets {
     /// Determines what a connection's peer has received, either by querying the kernel or from the last pong.
     /// `road/confirmation.rs` handles the result.
-    pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey, now: Now) {
+    pub(crate) fn ask(&mut self, cx: &mut Context, key: SessionKey) {
         if !self.ask_kernel(key) {
             if self.unconfirmed.unread_of(key) > 0 {
                 self.output(Output::Ask(key));
             }
-            self.prove(cx, key, now);
+            self.prove(cx, key);
             cx.todo.push(Todo::Settle(key));
         }
     }
@@ -478,25 +441,22 @@ impl Sockets {
         }
     }
 
-    /// Makes the shard process the offers that a master has just confirmed.
-    pub(crate) fn note_offers(&mut self, cx: &mut Context, key: SessionKey) {
-        let offers = self.unconfirmed.take_offers();
-        if let Some(channel) = self.session(key).and_then(Session::channel)
-            && !offers.is_empty()
-        {
-            cx.todo.push(Todo::OffersConfirmed(channel, key, offers));
-        }
-    }
-
-    /// Confirms all bytes on the wire except the last `bytes`. Returns `false` if messages are not confirmed by TCP.
-    pub(crate) fn confirm_by_tcp(&mut self, cx: &mut Context, key: SessionKey, bytes: u32) -> bool {
+    /// Confirms all messages but those in the last `unread` bytes on the wire, which the peer has not acknowledged.
+    /// Returns `false` if messages are not confirmed by TCP.
+    pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u32) -> bool {
         let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
-        if by_tcp && !self.is_half_open(key) {
-            if self.confirm(cx, key, bytes.into()) {
-                cx.todo.push(Todo::Confirmed(key));
-            }
-            self.note_offers(cx, key);
+        if !by_tcp || self.is_half_open(key) {
+            return by_tcp;
         }
-        by_tcp
+        let mut notes = self.notes(cx, key);
+        let ends_doubt = self.follow(key, |outbox, spares| {
+            let repeated = outbox.returned().1;
+            let note = |mark: &Mark, frame: &[u8]| notes.add(&mark.launch, frame);
+            outbox.confirm(spares, unread.into(), note);
+            let repeated = outbox.returned().1.saturating_sub(repeated);
+            notes.cx.telemetry.count_repeated(repeated);
+        });
+        notes.end(ends_doubt);
+        true
     }
 }
