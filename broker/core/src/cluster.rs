@@ -156,7 +156,7 @@ impl Cluster {
             view: View::new(config.slots, memory.newest, memory.etcd),
             silence: Silence::new(config.slots, spans),
             authority: Authority::new(spans),
-            plan: Plan::new(config.me, config.slots, spans, now, config.seed),
+            plan: Plan::new(config.me, spans, now, config.seed),
             claims: SlotClaims::default(),
             slots: OwnSlots::new(config.slots),
             transfers: Transfers::new(config.me),

@@ -46,7 +46,8 @@ pub const READ_EVERY_MS: u64 = 60_000;
 /// How long other nodes wait before they claim a restarting node's slots, so that its next process can reclaim them.
 pub const RESTARTED_MS: u64 = 5_000;
 
-/// Minimum time that nodes wait before they claim a slot for which rendezvous hashing selects another node.
+/// Minimum time that nodes wait before they claim a slot for which rendezvous hashing selects another node. Each claim
+/// by that node restarts the wait.
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// Maximum random delay added to [`FALLBACK_MS`], so that the other nodes do not claim simultaneously. A lost host's
@@ -54,9 +55,8 @@ pub const FALLBACK_MS: u64 = 1_000;
 /// must be absent, and the time until the watch reports.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
-/// Additional delay for a slot that has never had an owner, counted from when the selected node last claimed such a
-/// slot. In a new cluster, each node claims its share of the 4,096 slots in batches. Without this delay, the fastest
-/// node would claim the other nodes' shares as well.
+/// Additional delay for a slot that has never had an owner. In a new cluster, each node claims its share of the 4,096
+/// slots in batches. Without this delay, the fastest node would claim the other nodes' shares as well.
 pub const FIRST_FALLBACK_MS: u64 = 4_000;
 
 /// Time after startup during which a node claims no slots from an owner that has not answered it yet.

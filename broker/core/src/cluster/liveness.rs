@@ -200,14 +200,12 @@ impl Silence {
         !known.is_gone && !known.written_off && known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Returns `true` if this node has queried `owner` for a full lease and `owner` has not reported that it serves
-    /// `slot` at `epoch`.
+    /// Returns when it becomes a full lease that no answer has reported `slot` as served at `epoch`.
     #[must_use]
-    pub fn is_silent(&self, owner: NodeId, slot: Slot, epoch: Epoch, now: Now) -> bool {
-        let silence_ms = self.spans.lease_ms();
+    pub fn silent_since(&self, slot: Slot, epoch: Epoch) -> Now {
         let served = self.served.get(slot.index()).copied().flatten();
-        self.asked_for(owner, now, silence_ms)
-            && served.is_none_or(|(of, at)| of != epoch || now.since(at) >= silence_ms)
+        let served = served.filter(|(of, _)| *of == epoch);
+        served.map_or(Now(0), |(_, at)| at.after(self.spans.lease_ms()))
     }
 
     /// Returns `true` if this node has queried `peer` without interruption for `span_ms`.
@@ -290,8 +288,10 @@ mod tests {
     #[test]
     fn a_slot_is_silent_when_its_owner_was_asked_for_a_ttl() {
         let mut silence = Silence::new(1, SPANS);
-        let is_silent =
-            |silence: &Silence, now| silence.is_silent(PEER, Slot(0), HELD.epoch, Now(now));
+        let is_silent = |silence: &Silence, now| {
+            let is_asked = silence.asked_for(PEER, Now(now), SPANS.lease_ms());
+            is_asked && silence.silent_since(Slot(0), HELD.epoch) <= Now(now)
+        };
         assert!(!is_silent(&silence, 60_000), "never asked");
         silence.asks(PEER, Now(1_000));
         assert!(!is_silent(&silence, 10_999));

@@ -4,7 +4,7 @@ use crate::cluster::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM
 use crate::cluster::message::{Call, ExpectedRevision, Transaction, at};
 use crate::cluster::tick::owned;
 use crate::cluster::types::{Epoch, Key, NodeId, Slot};
-use crate::cluster::{etcd_calls::Purpose, etcd_view::View, slot_plan::Candidates};
+use crate::cluster::{etcd_calls::Purpose, etcd_view::View};
 use crate::{cluster::Cluster, time::Now};
 
 #[derive(Debug, Default)]
@@ -80,12 +80,8 @@ impl Cluster {
     fn claimable(&mut self, now: Now) -> (Vec<(Slot, Epoch)>, Vec<NodeId>) {
         let mut owners: Vec<NodeId> = Vec::new();
         let mut claimed = Vec::new();
-        let candidates = Candidates::of(self.me.node, &self.view, &self.silence, now);
-        let seen = (&self.silence, &candidates);
-        for number in 0..self.view.slots().len() {
-            let slot = Slot(u16::try_from(number).unwrap_or(u16::MAX));
-            let is_wanted = self.plan.may_claim(slot, &self.view, seen, now);
-            if !is_wanted || self.slots.is_shunned(slot, now) || self.slots.own(slot).is_some() {
+        for slot in self.plan.claimable(&self.view, &self.silence, now) {
+            if self.slots.is_shunned(slot, now) {
                 continue;
             }
             let record = self.view.slot(slot);

@@ -2,8 +2,7 @@
 //! it has lost, along with their pending messages and parcels.
 
 use crate::cluster::message::{
-    ClaimReason, Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause,
-    SlotOrder, Taking,
+    Ending, Gain, Held, NodeOutput, Packed, Parcel, ParcelSent, ReleaseCause, SlotOrder, Taking,
 };
 use crate::cluster::slots::{OwnSlot, Stage};
 use crate::cluster::types::{NodeId, Revision, Slot, SlotRecord};
@@ -84,8 +83,8 @@ impl Cluster {
         for (slot, former) in changed {
             let record = self.view.slot(slot);
             let is_mine = record.owner == Some(self.me);
-            if let Some(owner) = record.owner.filter(|_| former.epoch == Revision(0)) {
-                self.plan.first_taken(owner.node, now);
+            if let Some(owner) = record.owner.filter(|_| record.parcel.is_none()) {
+                self.plan.claimed(owner.node, now);
             }
             match self.slots.own(slot) {
                 Some(own) if own.epoch == record.epoch => {}
@@ -116,14 +115,12 @@ impl Cluster {
     fn gain(&mut self, slot: Slot, record: SlotRecord, former: SlotRecord, now: Now) {
         let epoch = record.epoch;
         self.slots.gain(slot, epoch, now);
-        let taking = self.plan.take(slot);
+        let from = former.owner.map(|owner| owner.node);
         let gain = if record.parcel.is_some() {
-            Gain::Received(former.owner.map(|owner| owner.node))
+            Gain::Received(from)
         } else {
-            Gain::Claimed(taking.unwrap_or(Taking {
-                from: Some(self.me.node),
-                reason: ClaimReason::Kept,
-            }))
+            let reason = self.plan.reason(former, &self.view, &self.silence);
+            Gain::Claimed(Taking { from, reason })
         };
         self.outputs
             .push_back(NodeOutput::Gained(Held { slot, epoch }, gain));

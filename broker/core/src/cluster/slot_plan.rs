@@ -5,12 +5,13 @@ use crate::cluster::limits::{
     FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS, RESTARTED_MS,
     Spans,
 };
-use crate::cluster::message::{ClaimReason, Taking};
+use crate::cluster::message::ClaimReason;
 use crate::cluster::types::{
     Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord, grown,
 };
 use crate::cluster::{etcd_view::View, liveness::Silence};
 use crate::time::Now;
+use std::collections::BTreeMap;
 
 /// Decides which slots this node may claim, and when. Each process has one instance.
 #[derive(Debug)]
@@ -18,46 +19,45 @@ pub struct Plan {
     me: Owner,
     started: Now,
     spans: Spans,
-    prospects: Vec<Prospect>,
-    /// For each node, when it was last seen claiming a slot that had never had an owner.
-    first_taken: Vec<Option<Now>>,
+    /// The former owners whose slots this node does not own, as of the last decision.
+    prospects: BTreeMap<Former, Prospect>,
+    /// For each node, when it was last seen claiming a slot.
+    claimed: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Prospect {
-    epoch: Epoch,
-    /// When this node first saw that another process had succeeded the owner's process.
-    followed: Option<Now>,
-    /// When the slot became free for any node to claim.
-    free: Option<Now>,
-    /// How long this node waits for the node selected by hashing to claim the slot.
-    fallback_ms: u64,
-    /// The former owner and the reason for the claim, once this node may claim the slot.
-    taking: Option<Taking>,
+/// Who owns slots until they are claimed. The conditions for a claim are the same for all of its slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Former {
+    /// The slots have never had an owner.
+    NeverOwned,
+    /// The owner was unable to serve the slots and has given them up.
+    GivenUp,
+    Process(Owner),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Protected,
-    /// The slot is free, but the node selected by hashing takes precedence.
-    Free,
-    /// This node owned the slot before it restarted.
-    Own,
-    /// The slot becomes free once the owner's successor has had time to claim it.
-    Followed,
+/// What one node knows of the slots of a former owner.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prospect {
+    /// When this node first saw that another process had succeeded the owner's process.
+    followed: Option<Now>,
+    /// When the slots become free for the nodes that hashing selects, unless the owner reports that it serves them.
+    /// `None` while they must not be claimed.
+    free: Option<Now>,
+    /// How long this node waits for the node selected by hashing to claim a slot.
+    fallback_ms: u64,
 }
 
 impl Plan {
     /// Creates the plan of a process that started at `started`. `seed` seeds the plan's random choices.
     #[must_use]
-    pub fn new(me: Owner, slots: u16, spans: Spans, started: Now, seed: u64) -> Self {
+    pub fn new(me: Owner, spans: Spans, started: Now, seed: u64) -> Self {
         Self {
             me,
             started,
             spans,
-            prospects: vec![Prospect::default(); usize::from(slots)],
-            first_taken: Vec::new(),
+            prospects: BTreeMap::new(),
+            claimed: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -69,100 +69,44 @@ impl Plan {
 
     /// Handles a pause of the process. From then on, a slot can be claimed only after it has been found free again.
     pub fn gap(&mut self) {
-        for prospect in &mut self.prospects {
-            (prospect.free, prospect.followed) = (None, None);
-        }
+        self.prospects.clear();
     }
 
-    /// Records that `node` has claimed a slot that had never had an owner.
-    pub fn first_taken(&mut self, node: NodeId, now: Now) {
-        if let Some(place) = grown(&mut self.first_taken, node) {
+    /// Records that `node` has claimed a slot.
+    pub fn claimed(&mut self, node: NodeId, now: Now) {
+        if let Some(place) = grown(&mut self.claimed, node) {
             *place = Some(now);
         }
     }
 
-    /// Removes and returns the former owner of a claimed slot and the reason for the claim. Returns `None` if the slot
-    /// was not claimed.
-    pub fn take(&mut self, slot: Slot) -> Option<Taking> {
-        self.prospects.get_mut(slot.index())?.taking.take()
-    }
-
-    /// Returns `true` if this node may claim `slot` at `now`.
-    pub fn may_claim(
-        &mut self,
-        slot: Slot,
-        view: &View,
-        (silence, candidates): (&Silence, &Candidates),
-        now: Now,
-    ) -> bool {
-        let record = view.slot(slot);
-        if record.owner == Some(self.me) {
-            return false;
-        }
-        let Some(mut prospect) = self.prospects.get(slot.index()).copied() else {
-            return false;
-        };
-        if prospect.epoch != record.epoch {
-            prospect = Prospect {
-                epoch: record.epoch,
-                ..Prospect::default()
+    /// Returns the slots that this node may claim at `now`.
+    pub fn claimable(&mut self, view: &View, silence: &Silence, now: Now) -> Vec<Slot> {
+        let candidates = Candidates::of(self.me.node, view, silence, now);
+        let mut prospects = BTreeMap::new();
+        let mut claimable = Vec::new();
+        for (number, &record) in (0u16..).zip(view.slots()) {
+            if record.owner == Some(self.me) {
+                continue;
+            }
+            let (slot, former) = (Slot(number), Former::of(record));
+            let prospect: Prospect = *prospects.entry(former).or_insert_with(|| {
+                // If this node is cut off, it must not claim slots that another node owned.
+                let is_kept = candidates.is_cut_off && former.node() != Some(self.me.node);
+                self.prospect(former, is_kept, view, silence, now)
+            });
+            let silent = silence.silent_since(slot, record.epoch);
+            let Some(free) = prospect.free.filter(|free| silent.max(*free) <= now) else {
+                continue;
             };
-        }
-        // If this node is cut off, it must not claim slots that another node owned.
-        let is_mine = record.owner.is_some_and(|owner| owner.node == self.me.node);
-        let is_kept = candidates.is_cut_off && !is_mine;
-        let turn = match self.turn(slot, record, view, silence, now) {
-            Turn::Free | Turn::Followed if is_kept => Turn::Protected,
-            turn @ (Turn::Free | Turn::Followed | Turn::Own | Turn::Protected) => turn,
-        };
-        let may = match turn {
-            Turn::Own => true,
-            Turn::Protected => {
-                prospect.free = None;
-                if let Some(owner) = record.owner.filter(|owner| followed(*owner, view, silence)) {
-                    debug_assert!(owner != self.me, "own slots are no prospects");
-                    prospect.followed.get_or_insert(now);
-                }
-                false
+            let named = candidates.named(slot, record, view);
+            let progress = named.and_then(|node| self.claimed.get(node.index()).copied().flatten());
+            let since = free.max(silent).max(progress.unwrap_or_default());
+            if named == Some(self.me.node) || now.since(since) >= prospect.fallback_ms {
+                claimable.push(slot);
             }
-            Turn::Free => {
-                let mut since = self.freed(&mut prospect, now);
-                let mut fallback_ms = prospect.fallback_ms;
-                let named = candidates.named(slot, record, view);
-                if record.epoch == Epoch::default() {
-                    let last = named.and_then(|node| self.first_taken.get(node.index()).copied());
-                    since = since.max(last.flatten().unwrap_or_default());
-                    fallback_ms += FIRST_FALLBACK_MS;
-                }
-                now.since(since) >= fallback_ms || named == Some(self.me.node)
-            }
-            Turn::Followed => {
-                self.freed(&mut prospect, now);
-                let since = *prospect.followed.get_or_insert(now);
-                now.since(since) >= RESTARTED_MS
-            }
-        };
-        if may {
-            let (from, reason) = (
-                record.owner.map(|owner| owner.node),
-                reason(record, turn, view),
-            );
-            prospect.taking = Some(Taking { from, reason });
         }
-        if let Some(place) = self.prospects.get_mut(slot.index()) {
-            *place = prospect;
-        }
-        may
-    }
-
-    /// Returns `true` if the registration of `owner` is absent or belongs to another process. In that case, the owner's
-    /// slots may be claimed unless they are still served.
-    #[must_use]
-    pub fn is_deregistered(&self, owner: Owner, view: &View) -> bool {
-        match view.registration(owner.node) {
-            Some(registration) => registration.incarnation != owner.incarnation,
-            None => view.absent_ms(owner.node) >= self.spans.absence_ms(),
-        }
+        self.prospects = prospects;
+        claimable
     }
 
     /// Returns `true` if this process has been running for at least `span_ms`.
@@ -171,64 +115,112 @@ impl Plan {
         now.since(self.started) >= span_ms
     }
 
-    fn freed(&mut self, prospect: &mut Prospect, now: Now) -> Now {
-        if prospect.free.is_none() {
-            prospect.fallback_ms = FALLBACK_MS + self.random.u64(0..=FALLBACK_SPREAD_MS);
+    /// Returns why this node could claim a slot whose record was `former`.
+    pub(crate) fn reason(&self, former: SlotRecord, view: &View, silence: &Silence) -> ClaimReason {
+        match Former::of(former) {
+            Former::NeverOwned => ClaimReason::NeverOwned,
+            Former::GivenUp => ClaimReason::GivenUp,
+            Former::Process(owner) if owner == self.me => ClaimReason::Kept,
+            Former::Process(owner) if self.succeeds(owner) => ClaimReason::Restarted,
+            Former::Process(owner) if followed(owner, view, silence) => ClaimReason::NotReclaimed,
+            Former::Process(owner) => match view.registration(owner.node) {
+                Some(_) => ClaimReason::Replaced,
+                None => ClaimReason::Silent,
+            },
         }
-        *prospect.free.get_or_insert(now)
     }
 
-    fn turn(
-        &self,
-        slot: Slot,
-        record: SlotRecord,
+    /// Returns the conditions for claiming the slots of `former`, given those of the last decision.
+    fn prospect(
+        &mut self,
+        former: Former,
+        is_kept: bool,
         view: &View,
         silence: &Silence,
         now: Now,
-    ) -> Turn {
-        let Some(owner) = record.owner else {
-            let since = view.first_registration().map_or(0, |at| now.since(at));
-            let is_first = record.epoch == Epoch::default();
-            let has_begun = self.first_taken.iter().any(Option::is_some);
-            let is_due = !is_first || since >= FIRST_CLAIM_MS || has_begun;
-            return if is_due { Turn::Free } else { Turn::Protected };
+    ) -> Prospect {
+        let earlier = self.prospects.get(&former).copied();
+        let mut prospect = earlier.unwrap_or_default();
+        let is_followed = match former {
+            Former::Process(owner) => !self.succeeds(owner) && followed(owner, view, silence),
+            Former::NeverOwned | Former::GivenUp => false,
         };
-        let is_mine = owner.node == self.me.node;
-        if is_mine && owner.incarnation.directory == self.me.incarnation.directory {
-            return Turn::Own;
+        if is_followed {
+            prospect.followed.get_or_insert(now);
         }
+        if is_kept || !self.is_free(former, view, silence, now) {
+            prospect.free = None;
+            return prospect;
+        }
+        if prospect.free.is_none() {
+            prospect.fallback_ms = match former {
+                Former::Process(owner) if self.succeeds(owner) => 0,
+                Former::Process(_) | Former::GivenUp => self.fallback_ms(),
+                Former::NeverOwned => self.fallback_ms() + FIRST_FALLBACK_MS,
+            };
+        }
+        let free = *prospect.free.get_or_insert(now);
+        let followed = prospect.followed.filter(|_| is_followed);
+        prospect.free = followed
+            .map(|since| since.after(RESTARTED_MS))
+            .max(Some(free));
+        prospect
+    }
+
+    /// Returns `true` if the slots of `former` may be claimed, unless it reports that it serves them.
+    fn is_free(&self, former: Former, view: &View, silence: &Silence, now: Now) -> bool {
+        let owner = match former {
+            Former::NeverOwned => {
+                let since = view.first_registration().map_or(0, |at| now.since(at));
+                return since >= FIRST_CLAIM_MS || self.claimed.iter().any(Option::is_some);
+            }
+            Former::GivenUp => return true,
+            Former::Process(owner) => owner,
+        };
+        if self.succeeds(owner) {
+            return true;
+        }
+        let lease_ms = self.spans.lease_ms();
+        let is_mine = owner.node == self.me.node;
+        let is_deregistered = match view.registration(owner.node) {
+            Some(registration) => registration.incarnation != owner.incarnation,
+            None => view.absent_ms(owner.node) >= self.spans.absence_ms(),
+        };
         let is_out_of_grace = self.runs_for(GRACE_MS, now)
             || is_mine
             || silence.ever_answered(owner.node)
             || view.roster(owner.node) != Some(RosterState::Here);
-        if !self.is_deregistered(owner, view) || !is_out_of_grace {
-            return Turn::Protected;
-        }
-        let silent = if is_mine {
-            now.since(self.started) >= self.spans.lease_ms()
-        } else {
-            silence.is_silent(owner.node, slot, record.epoch, now)
+        let is_queried = match is_mine {
+            true => self.runs_for(lease_ms, now),
+            false => silence.asked_for(owner.node, now, lease_ms),
         };
-        match (silent, !is_mine && followed(owner, view, silence)) {
-            (false, _) => Turn::Protected,
-            (true, true) => Turn::Followed,
-            (true, false) => Turn::Free,
-        }
+        is_deregistered && is_out_of_grace && is_queried
+    }
+
+    /// Returns `true` if `owner` was an earlier process of this node with the same data directory.
+    fn succeeds(&self, owner: Owner) -> bool {
+        owner.node == self.me.node && owner.incarnation.directory == self.me.incarnation.directory
+    }
+
+    fn fallback_ms(&mut self) -> u64 {
+        FALLBACK_MS + self.random.u64(0..=FALLBACK_SPREAD_MS)
     }
 }
 
-pub(crate) fn reason(record: SlotRecord, turn: Turn, view: &View) -> ClaimReason {
-    match (turn, record.owner) {
-        (Turn::Own, _) => ClaimReason::Restarted,
-        (Turn::Followed, _) => ClaimReason::NotReclaimed,
-        (Turn::Free | Turn::Protected, None) if record.epoch == Epoch::default() => {
-            ClaimReason::NeverOwned
+impl Former {
+    fn of(record: SlotRecord) -> Self {
+        match record.owner {
+            Some(owner) => Self::Process(owner),
+            None if record.epoch == Epoch::default() => Self::NeverOwned,
+            None => Self::GivenUp,
         }
-        (Turn::Free | Turn::Protected, None) => ClaimReason::GivenUp,
-        (Turn::Free | Turn::Protected, Some(owner)) => match view.registration(owner.node) {
-            Some(_) => ClaimReason::Replaced,
-            None => ClaimReason::Silent,
-        },
+    }
+
+    fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Process(owner) => Some(owner.node),
+            Self::NeverOwned | Self::GivenUp => None,
+        }
     }
 }
 
@@ -454,6 +446,7 @@ mod plan_tests {
 pub(crate) mod candidates_tests {
     use super::*;
     use crate::cluster::limits::Spans;
+    use crate::cluster::message::Held;
     use crate::cluster::types::fixtures::{answer, change, incarnation, registration};
     use crate::cluster::types::{Address, Key, Kinship, Revision, Value};
 
@@ -512,5 +505,37 @@ pub(crate) mod candidates_tests {
         }
         let silence = Silence::new(1, SPANS);
         assert_eq!(found(&view(&[]), &silence, 0), (vec![0], false));
+    }
+
+    #[test]
+    fn a_slot_is_claimed_once_its_owner_was_queried_for_a_lease_and_serves_it_no_more() {
+        let mut view = view(&[Kinship::Peer]);
+        let owner = |node, directory| Owner {
+            node: NodeId(node),
+            incarnation: incarnation(directory, 1),
+        };
+        let (slot, epoch) = (Slot(0), Revision(5));
+        let record = SlotRecord {
+            epoch,
+            owner: Some(owner(1, 7)),
+            ..SlotRecord::default()
+        };
+        view.learn(slot, record);
+        let mut plan = Plan::new(owner(0, 0), SPANS, Now(0), 1);
+        let mut silence = Silence::new(1, SPANS);
+        let mut is_claimable = |silence: &Silence, now| {
+            let claimable = plan.claimable(&view, silence, Now(now));
+            claimable == [slot]
+        };
+        answers(&mut silence, 1, 59_000);
+        assert!(!is_claimable(&silence, 60_000), "never queried");
+        silence.asks(NodeId(1), Now(60_000));
+        answers(&mut silence, 1, 69_000);
+        assert!(!is_claimable(&silence, 69_999));
+        assert!(is_claimable(&silence, 70_000));
+        silence.serves(&[Held { slot, epoch }], Now(70_000));
+        answers(&mut silence, 1, 79_000);
+        assert!(!is_claimable(&silence, 79_999));
+        assert!(is_claimable(&silence, 80_000));
     }
 }
