@@ -1,7 +1,8 @@
 //! Compares decisions about callers with the decisions of their individual policies, which the codec's oracle verifies.
 
-use super::{Caller, PolicyQuestion, Principal};
+use super::{Caller, Credentials, PolicyQuestion, Principal};
 use crate::auth::fixtures::{self, ACCOUNT};
+use crate::auth::principal::decide_all;
 use crate::auth::session::{SessionScope, Source};
 use crate::check::Check;
 use codec::identifiers::ChannelArn;
@@ -214,4 +215,81 @@ fn another_account_and_region_look_absent() {
     assert!(
         anyone.sees(&theirs) && ask(&anyone, Action::DeleteSignalingChannel, "*", None).is_none()
     );
+}
+
+const APP_ONLY: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
+    "Condition": {"StringEquals": {"aws:UserAgent": "app"}}}}"#;
+
+#[test]
+fn operators_read_the_statement_that_refused() {
+    let ground = |documents: &[&str]| {
+        let mut ground = None;
+        let request = Request {
+            action: Action::DeleteSignalingChannel,
+            resource: RESOURCES[1],
+            client_id: None,
+            context: &(),
+        };
+        let _ = decide_all(
+            &fixtures::policies(documents),
+            &request,
+            &mut 0,
+            &mut ground,
+        );
+        ground.map(|(document, _)| document)
+    };
+    assert_eq!(ground(&[APP_ONLY, NO_DELETE, NO_DELETE]), Some(1));
+    assert_eq!(ground(&[NO_DELETE, APP_ONLY]), Some(0));
+    assert_eq!(ground(&[OTHERS, APP_ONLY, APP_ONLY]), Some(1));
+
+    let told = |caller: &Caller| {
+        let ruling = caller.decide(&PolicyQuestion::new(Action::DeleteSignalingChannel, "*"));
+        caller.ground_of(&ruling).unwrap()
+    };
+    let of_session = told(&federated(&[ADMIN], Some(VIEWERS)));
+    assert!(
+        of_session.starts_with("the session's policy"),
+        "{of_session}"
+    );
+    assert_eq!(
+        &*told(&Caller::principal(principal(&[]), None)),
+        "fleet has no policy"
+    );
+}
+
+#[test]
+fn the_first_principal_that_may_is_one_of_the_account_with_a_valid_key_and_no_token() {
+    let named = |name: &str| fixtures::principal(name, &[ADMIN]);
+    let all = [
+        Principal {
+            account: "999999999999".into(),
+            ..named("a")
+        },
+        Principal {
+            session_token: Some("token".into()),
+            ..named("b")
+        },
+        Principal {
+            expires_s: Some(100),
+            ..named("c")
+        },
+        fixtures::principal("d", &[NO_DELETE]),
+        named("e"),
+    ];
+    let request = Request {
+        action: Action::DeleteSignalingChannel,
+        resource: "*",
+        client_id: None,
+        context: &(),
+    };
+    let first = |count: usize| {
+        let credentials = Credentials::new(all[..count].to_vec());
+        let found = credentials.first_allowed(ACCOUNT, &request, 100);
+        found.map(|principal| principal.arn())
+    };
+    assert_eq!(
+        first(5).as_deref(),
+        Some("arn:aws:iam::123456789012:user/e")
+    );
+    assert_eq!(first(4), None);
 }

@@ -156,3 +156,31 @@ impl EtcdCalls {
             .retain(|call| call.purpose != Purpose::Progress);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::limits::READ_EVERY_MS;
+
+    #[test]
+    fn the_state_is_read_again_after_a_while_and_without_a_watch() {
+        let open = Watch::Open {
+            id: WatchId(1),
+            progress: Now(0),
+        };
+        let is_due = |watch, wanted, now| {
+            let calls = EtcdCalls {
+                last_read: Some(Now(0)),
+                watch,
+                wanted,
+                ..EtcdCalls::default()
+            };
+            calls.read_is_due(Now(now))
+        };
+        assert!(!is_due(open, false, READ_EVERY_MS - 1));
+        assert!(is_due(open, false, READ_EVERY_MS));
+        assert!(is_due(Watch::Closed, false, 1));
+        assert!(is_due(open, true, 1));
+        assert!(EtcdCalls::default().read_is_due(Now(0)));
+    }
+}
