@@ -341,7 +341,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const SILENCE_AT_ONCE: Duration = Duration::from_secs(5);
 /// Maximum response head size in bytes. The broker's heads take about 200 bytes.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
-/// Maximum response document size in bytes. Enough for a trace of 5,000 events of about 200 bytes each and the
-/// channel's viewers, or for 1,000 refusals with the longest names.
+/// Maximum response document size in bytes. Enough for a trace with 5,000 events of about 200 bytes each plus the
+/// channel's viewers, and for 1,000 refusals with the longest possible names.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

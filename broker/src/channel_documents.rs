@@ -173,7 +173,7 @@ const SECONDS_END: f64 = 1e12;
 const EXPECTED: &str = "expected the JSON documents of list-signaling-channels and describe-signaling-channel, and \
                        {\"ChannelARN\": ARN, \"Tags\": {KEY: VALUE}}";
 
-// The records that an import requests. All files are validated before any record is used.
+// The records requested by an import. All files are validated before any record is used.
 
 #[derive(Debug, Default)]
 pub(crate) struct WantedChannels<'f> {
@@ -188,7 +188,7 @@ pub(crate) struct Wanted<'f> {
     tagged: bool,
 }
 
-/// Tags of channels that have not been read yet, because the channel may be in a later file.
+/// Tags whose channel has not been read yet. The channel may follow in a later file.
 type Untied<'f> = Vec<(Source<'f>, ChannelTags)>;
 
 /// Reads all files. `random` generates a version for each channel whose own version is not valid in this broker.
@@ -555,14 +555,14 @@ fn shortened(name: &str) -> String {
     }
 }
 
-// Import limits. An import that exceeds one writes nothing and reports the limit.
+// Import limits. An import that exceeds a limit writes nothing and reports which limit it exceeded.
 
 /// Maximum file size in bytes. Enough for a million channels as printed by the AWS CLI, at about 500 bytes each. A file
 /// is read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Maximum number of channels in all files of an import: the largest number measured on a single node. Each channel
-/// takes about 400 bytes of memory, plus its tags.
+/// Maximum number of channels in all files of an import. This is the largest number that has been measured on a single
+/// node. Each channel takes about 400 bytes of memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
 /// Maximum number of distinct faults that are shown. The rest are only counted.

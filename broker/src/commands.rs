@@ -1,5 +1,6 @@
-//! The subcommands other than `serve`, one per file. Also contains `hook-test`, which is a single request, and
-//! [`PartialFolder`], which backups and exports use to write a directory that is either complete or absent.
+//! The subcommands other than `serve`, one per file. This file itself contains `hook-test`, which only sends a single
+//! request, and [`PartialFolder`], which backups and exports use to write a directory that is either complete or
+//! absent.
 
 pub mod backup;
 pub mod bundle;

@@ -4,9 +4,9 @@
 //!  directory    0700; under --dev 0711, so that other users can read dev-ca.pem
 //!  files        0600; dev-ca.pem 0644
 //! ```
-//! File modes do not depend on the umask. If an earlier version or a copy has left modes that are too permissive,
-//! startup restricts them. A directory that also contains unrelated files keeps its mode, since those files may be
-//! meant for other users.
+//! File modes do not depend on the umask. If an earlier version of the broker or a copy of the directory has left modes
+//! that are too permissive, startup restricts them. A directory that also contains unrelated files keeps its mode,
+//! since those files may be meant for other users.
 
 use crate::dev_certificate;
 use crate::failure::Failure;
@@ -186,7 +186,7 @@ fn not_locked(path: &Path, error: TryLockError) -> Failure {
     }
 }
 
-/// Revokes excess permissions of other users. Logs a line if there were any.
+/// Removes permissions that other users should not have, and logs a line if there were any.
 fn tighten(path: &Path, reach: OtherUsers) {
     let mut taken = Vec::new();
     for name in FILES {
@@ -280,8 +280,8 @@ fn process_of(name: &str) -> Option<u32> {
     process.parse().ok().filter(|_| digits)
 }
 
-/// Returns whether no process has locked a data directory. Process ids cannot answer this, since a process in another
-/// container may share the file system but not the ids.
+/// Returns whether a data directory is unlocked. A process id is not enough to determine this, since a process in
+/// another container may share the file system but not the process ids.
 fn is_left(path: &Path) -> bool {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let lock = path.join("lock");
@@ -295,8 +295,8 @@ fn is_left(path: &Path) -> bool {
     }
 }
 
-/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`]. The process that created a younger one may
-/// be about to lock it.
+/// Returns whether an unlocked directory is older than [`STARTED_WITHIN`]. A younger directory may be about to be
+/// locked by the process that created it.
 fn is_old(path: &Path) -> bool {
     let made = fs::metadata(path).and_then(|found| found.modified());
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))

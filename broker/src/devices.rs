@@ -1,4 +1,4 @@
-//! Device certificates: which connections request one, and how it is verified.
+//! Device certificates: for which connections the broker requests one, and how it is verified.
 //!
 //! ```text
 //! first bytes ─ the server name: one of `hosts`? ─▶ no: the usual configuration
@@ -63,7 +63,7 @@ impl Devices {
         let others_read = others_read.filter_map(|it| parse_x509_certificate(it).ok());
         numbers.extend(others_read.map(|(_, other)| number_of(&other)));
         let vouched = self.vouched(leaf, others, now);
-        // A CA's own certificate can be revoked, too. Devices need not present it.
+        // A CA's own certificate can be revoked, too. Devices need not present the CA's certificate.
         numbers.extend(vouched.iter().map(|(authority, _)| authority.number));
         Some(ShownCertificate {
             fingerprint: fingerprint(leaf),
@@ -74,8 +74,8 @@ impl Devices {
         })
     }
 
-    /// Returns the second at which the result of [`Self::judge`] may change next, because a CA, a certificate in the
-    /// chain or a revocation list becomes valid or expires. `u64::MAX` means never.
+    /// Returns the time, in seconds, at which the result of [`Self::judge`] may change next, because a CA, a
+    /// certificate in the chain or a revocation list becomes valid or expires. `u64::MAX` means never.
     fn changes_s(&self, chain: &[CertificateDer<'_>], now_s: u64) -> u64 {
         let of_authorities = self.authorities.iter().flat_map(|authority| {
             let (first_s, last_s) = authority.validity_s;
@@ -125,7 +125,7 @@ impl Devices {
             .flat_map(RevocationLists::strangers)
     }
 
-    /// Returns the sorted numbers of all revoked certificates.
+    /// Returns the numbers that identify the revoked certificates, in ascending order.
     pub(crate) fn revoked(&self) -> Box<[u64]> {
         let lists = self.lists().into_iter();
         let mut numbers: Vec<u64> = lists.flat_map(RevocationLists::revoked).collect();
@@ -197,8 +197,8 @@ impl DeviceTls {
     /// Creates the TLS configuration for connections to the devices' host names, with the server certificate of
     /// `ordinary`.
     ///
-    /// Session resumption is disabled, so that every device must present its certificate and tickets issued for other
-    /// host names are not accepted.
+    /// Session resumption is disabled, so every device must present its certificate, and tickets issued for other host
+    /// names are not accepted.
     ///
     /// # Errors
     /// Fails if the TLS library rejects its own protocol versions.
@@ -233,8 +233,8 @@ impl DeviceTls {
     }
 }
 
-/// How long a connection's certificate need not be verified again: the [`Devices`] that it was last verified against,
-/// and the second (since 1970 UTC) at which the result expires.
+/// How long an earlier verification of a connection's certificate remains valid: the [`Devices`] against which the
+/// certificate was verified, and the second (since 1970 UTC) at which the result expires.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -281,7 +281,7 @@ impl ClientCertVerifier for CertificateRequest {
         false
     }
 
-    /// Returns an empty list. A client that does not find its CA in the list would present no certificate.
+    /// Returns an empty list, because a client that does not find its CA in a list of CAs would present no certificate.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -153,7 +153,7 @@ pub fn can_pin() -> bool {
 /// Fills `bytes` from the system's random number generator.
 ///
 /// # Errors
-/// Fails if the system has no randomness to offer. The broker must not start in that case.
+/// Fails if the system provides no random numbers. The broker must not start in that case.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
     let filled = aws_lc_rs::rand::fill(bytes);
     filled.map_err(|_| std::io::Error::other("the system's random generator failed"))

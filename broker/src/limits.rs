@@ -1,16 +1,16 @@
 //! Limits of the log, of the admin listener and its event streams, and of hooks, with the reason for each and the
-//! behaviour when it is reached.
+//! behavior when it is reached.
 
 /// Maximum number of entries and lines queued for the log thread. At about 500 bytes each, they take 3 MiB. Beyond
-/// that, they are dropped and counted in `heliograph_log_dropped_total`.
+/// that, further ones are dropped and counted in `heliograph_log_dropped_total`.
 pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
 
 /// Maximum number of refusals queued for the log thread with the data of their signature check, about 2 KiB each.
 /// Beyond that, refusals are queued without this data.
 pub(crate) const LOG_EXPLAINED_WAITING_MAX: usize = 1024;
 
-/// Maximum number of reports queued for the log thread about refusals that were counted by subject but not recorded.
-/// Beyond that, only the total is reported.
+/// Maximum number of queued reports that tell the log thread about refusals that were counted by subject but not
+/// recorded. Beyond that, only the total is reported.
 pub(crate) const LOG_COUNTS_WAITING_MAX: usize = 16;
 
 /// Maximum number of refusals kept in memory for `/refusals`. Each one takes about 500 bytes, not including the data of
@@ -27,9 +27,9 @@ pub(crate) const REFUSALS_KEPT_BYTES_MAX: usize = 8 << 20;
 pub(crate) const REFUSAL_GROUPS_KEPT_MAX: usize = 512;
 
 /// Maximum number of audit entries, in addition to [`LOG_LINES_WAITING_MAX`]. Includes entries for completed changes
-/// and reservations for changes in progress, and takes 0.6 MiB. Accounts share this number, and a single account may
-/// use half of it. If an account has used up its share, or if stderr fails, changes are refused with 503 and counted
-/// (`heliograph_audit_refused_total`). No change therefore goes unrecorded.
+/// and reservations for changes in progress, and takes 0.6 MiB. The accounts share these entries, and a single account
+/// may use half of them. If an account has used up its share, or if stderr fails, changes are refused with 503 and
+/// counted (`heliograph_audit_refused_total`). No change therefore goes unrecorded.
 pub(crate) const LOG_AUDITS_WAITING_MAX: usize = 2048;
 
 /// Maximum number of concurrent event streams on the admin listener. Enough for the screens of a team. Further streams
@@ -51,7 +51,7 @@ pub(crate) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
 pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
 
-/// Number of feeds in which newer events do not supersede older ones: those of the log and of refusals.
+/// Number of feeds in which newer events do not supersede older ones: the feeds of the log and of refusals.
 pub(crate) const FEEDS_OF_EVENTS: usize = 2;
 
 /// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, the shard reports
@@ -129,8 +129,8 @@ pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
 /// `PROBLEMS_KEPT_MAX`.
 pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 
-/// Maximum number of members of problem causes that are checked per second for whether they have reconnected. Each
-/// check sends a message to the shard of the member's channel. Further members are checked later.
+/// Maximum number of members of problem causes that are checked for reconnection per second. Each check sends a message
+/// to the shard of the member's channel. Further members are checked later.
 pub(crate) const PROBLEM_LOOKS_PER_SECOND: usize = 32;
 
 /// Maximum number of problem causes in the overview, and their default number in a response to a page.
@@ -148,8 +148,8 @@ pub(crate) const PROBLEM_WHY_CHARS_MAX: usize = 256;
 /// connection from the address with the most connections is closed.
 pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 128;
 
-/// Maximum number of admin connections if the process may have fewer than [`ADMIN_FILES_MIN`] descriptors, which leaves
-/// the rest for clients.
+/// Maximum number of admin connections if the process may have fewer than [`ADMIN_FILES_MIN`] descriptors. The other
+/// descriptors are left for clients.
 pub(crate) const ADMIN_CONNECTIONS_FEW: usize = 24;
 
 /// Open-files limit below which [`ADMIN_CONNECTIONS_FEW`] applies.
@@ -222,7 +222,7 @@ pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;
 pub(crate) const PRESENCES_WAITING_MAX: usize = 4096;
 
 /// Maximum number of channels with queued events in each half of a hook's queue. One half is for wake calls, and the
-/// other for states. Each channel counts as at least an equal share of [`HOOK_BYTES_MAX`].
+/// other for states. Each channel counts for at least an equal share of [`HOOK_BYTES_MAX`].
 pub(crate) const HOOK_WAITING_MAX: usize = 16_384;
 
 /// Maximum total size of the events in one half of a hook's queue, in bytes. Beyond that, events of the account with
@@ -283,11 +283,11 @@ pub(crate) const HISTORY_ROWS_SHOWN_MAX: usize = 2000;
 pub(crate) const HISTORY_MARKS_SHOWN_MAX: usize = 500;
 pub(crate) const HISTORY_CAUSES_SHOWN_MAX: usize = 250;
 
-/// Maximum number of rows and notes queued for the history's thread, up to 2 KiB each. Beyond that, they are lost. The
-/// queue fills up only if the disk hangs.
+/// Maximum number of rows and notes queued for the thread that writes the history, up to 2 KiB each. When the queue is
+/// full, further ones are lost. It fills up only if the disk hangs.
 pub(crate) const HISTORY_JOBS_WAITING_MAX: usize = 64;
 
-/// Maximum number of notes that wait for space on a full disk. Further notes are lost.
+/// Maximum number of notes (marks and causes) that wait for space on a full disk. Further notes are lost.
 pub(crate) const HISTORY_NOTES_WAITING_MAX: usize = 64;
 
 /// Maximum total size of the history's two files in bytes, or of the history in memory if it is not on disk.

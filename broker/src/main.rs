@@ -144,5 +144,5 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// How long shutdown waits for a blocked stderr, up to three times in total.
+/// Maximum time that shutdown waits for a blocked stderr. It waits at most three times.
 const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

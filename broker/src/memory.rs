@@ -157,7 +157,7 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "groups of refusals", REFUSAL_GROUPS_KEPT_MAX, 5 * KIB),
         (true, "log lines kept", LOG_BYTES_KEPT_MAX + LOG_WARNINGS_BYTES_KEPT_MAX, 1),
         (true, "admin connections", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTION_BYTES),
-        // A stream's positions, and a piece of an event in flight.
+        // Memory for a stream's positions in its topics, and for a piece of an event in flight.
         (true, "event streams", STREAMS_MAX, 2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES),
         (true, "answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
         // The state of each watched channel, and three states of the process.
@@ -167,7 +167,7 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
         (true, "presence in streams", STATES_BYTES_WAITING_MAX, 1),
         (true, "the history's queue", HISTORY_JOBS_WAITING_MAX + HISTORY_NOTES_WAITING_MAX, 2 * KIB),
         (true, "places of causes", HISTORY_CAUSES_MAX, CAUSE_PLACE_BYTES),
-        // The rows of all steps, the texts of marks and causes, and the text of the answer.
+        // The rows of all resolutions, the texts of marks and causes, and the text of the response.
         (true, "an answer of the history", 1, 3 * MIB),
         (settings.data_dir_ends, "the history in memory", 1, HISTORY_BYTES),
         (true, "a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
@@ -192,8 +192,8 @@ fn of_the_process(settings: &Settings) -> impl Iterator<Item = Row> {
     .into_iter()
 }
 
-/// Returns the maximum number of messages between shards in all mailboxes. Their memory is allocated on demand. The
-/// number of calls limits the number of messages about Alexa calls.
+/// Returns the maximum number of messages between shards in all mailboxes. Their memory is allocated on demand.
+/// Messages about Alexa calls are limited by the number of waiting calls.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards
@@ -362,7 +362,7 @@ const ACCOUNT_BYTES: usize = 1024;
 /// ten times as much.
 const PRESENCE_BYTES: usize = 1024;
 
-/// Size in bytes of a channel whose master has been woken, with its state and several callers.
+/// Memory in bytes for a channel whose master has been woken, including its state and several callers.
 const WAKE_BYTES: usize = 1024;
 
 /// Size in bytes of a problem cause's entry in the map of file positions.
@@ -378,8 +378,8 @@ const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 /// the channel's shard. Also includes a share of the memory for the names of ended calls.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// Size in bytes of a device that waits for a wake call, in addition to its connection. Includes its caller and its map
-/// entries.
+/// Memory in bytes that a device takes while it waits for a wake call, in addition to its connection. Includes its
+/// caller and its map entries.
 const WAKE_POLL_BYTES: usize = 384;
 
 /// Size of a signing key in bytes. See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].

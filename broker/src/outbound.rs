@@ -220,7 +220,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     let [_, second, third, ..] = address.segments();
     match (a, b) {
-        // Packets to a translated or tunnelled IPv4 address (RFC 6052, RFC 8215, RFC 3056) reach the embedded IPv4
+        // Packets to a translated or tunneled IPv4 address (RFC 6052, RFC 8215, RFC 3056) reach the embedded IPv4
         // address.
         (0x64, 0xff9b) => inner(y, z),
         (0x2002, _) => inner(second, third),

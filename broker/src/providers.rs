@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 
 // The fetcher, a task on the side thread. It serves all providers whose keys are not in a file.
 
-/// Fetches the keys of all providers that use discovery. There is one fetcher per process that checks signatures.
+/// Fetches the keys of all providers that use discovery. Each process that checks signatures has one fetcher.
 pub struct Fetcher {
     in_force: InForce,
     /// Passes a snapshot of the keys to every shard.
@@ -334,7 +334,7 @@ const SERVES_S: u64 = 24 * 60 * 60;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
-    /// When the next fetch is due. 0 means immediately.
+    /// The time when the next fetch is due. 0 means immediately.
     due: u64,
     began: Option<u64>,
     in_flight: bool,

@@ -313,8 +313,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     }
 }
 
-/// Returns the keys that seal temporary credentials. All nodes of a cluster share them. The key file is created in any
-/// case, for backups and for a node that leaves its cluster.
+/// Returns the keys that seal temporary credentials. All nodes of a cluster share them. The key file is created even in
+/// a cluster, since backups need it, and so does a node that leaves its cluster.
 fn session_keys(dir: &DataDir, cluster: Option<&ClusterMembership>) -> Fallible<Arc<SessionKeys>> {
     let own = session_key::open(dir.path())?;
     let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));

@@ -5,20 +5,20 @@
 //!
 //! | module | contents |
 //! |---|---|
-//!  `shared_state` `process` `feed` | used by all other modules: state of the process, signals, events |
-//!  `read_files` | the files in use, and the results of reloading them |
-//!  `admin` | the admin listener: its pages, its connections, access by token or account |
+//! | `shared_state` `process` `feed` | used by all other modules: state of the process, signals, events |
+//! | `read_files` | the files in use, and the results of reloading them |
+//! | `admin` | the admin listener: its pages, its connections, access by token or account |
 //! | `inspector` `survey` | queries to the shards and to other nodes |
-//!  `channels` | channels and their connections, and the operator actions on them |
-//!  `trace` `refusals` `recent_refusals` `forget` | events of a channel; refusals and their reasons; erasure |
+//! | `channels` | channels and their connections, and the operator actions on them |
+//! | `trace` `refusals` `recent_refusals` `forget` | events of a channel; refusals and their reasons; erasure |
 //! | `problems` | current problems by cause |
-//!  `console` | the operator console: its files, figures and events |
-//!  `metrics` `log` | metrics and log lines for monitoring systems |
-//!  `history` | figures, marks and causes that survive a restart |
-//!  `try_page` `try_sessions` | the trial page: a camera and a viewer in a browser |
-//!  `lan` | pages for devices on the local network |
-//!  `hooks` | status of the hooks' receivers |
-//!  `backup` `cluster` `dev` | the registry as a stream; the nodes of the cluster; pages for tests |
+//! | `console` | the operator console: its files, figures and events |
+//! | `metrics` `log` | metrics and log lines for monitoring systems |
+//! | `history` | figures, marks and causes that survive a restart |
+//! | `try_page` `try_sessions` | the trial page: a camera and a viewer in a browser |
+//! | `lan` | pages for devices on the local network |
+//! | `hooks` | status of the hooks' receivers |
+//! | `backup` `cluster` `dev` | the registry as a stream; the nodes of the cluster; pages for tests |
 
 pub(crate) mod admin;
 mod backup;
@@ -236,7 +236,7 @@ pub struct Shows {
     pub settings: Arc<Settings>,
     /// The channel suggested by `/try`, and the issuer of trial sessions.
     pub tries: Tries,
-    /// The credentials in force. `None` if requests need not be signed.
+    /// The current credentials. `None` if requests need not be signed.
     pub in_force: Option<InForce>,
     /// The queue of channel states reported by shards. The shards report states only while an event stream is
     /// subscribed to presence.

@@ -1,5 +1,5 @@
-//! Output of subcommands. Escapes untrusted text, formats findings with their level, applies colours and line widths on
-//! a terminal, and suggests names for misspelt ones. All printed and logged text passes through [`shown`].
+//! Output of subcommands. Escapes untrusted text, formats findings with their level, applies colors and line widths on
+//! a terminal, and suggests names for misspelled ones. All printed and logged text passes through [`shown`].
 
 use crate::failure::Failure;
 use rustix::termios::tcgetwinsize;
@@ -78,7 +78,7 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Escapes all characters that a terminal would interpret, except line breaks and colours. The escapes are those of
+/// Escapes all characters that a terminal would interpret, except line breaks and colors. The escapes are those of
 /// JSON, so readers of JSON see no difference.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
@@ -107,7 +107,7 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the escape sequence for a colour or weight at the start of `text`, such as `ESC [ 1 m`. Returns an empty
+/// Returns the escape sequence for a color or weight at the start of `text`, such as `ESC [ 1 m`. Returns an empty
 /// string for any other sequence, including those that hide text.
 fn style(text: &str) -> &str {
     let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
@@ -127,7 +127,7 @@ pub(crate) fn is_obeyed(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-// Output streams. A terminal has a width and may have colours; a pipe or a file has neither.
+// Output streams. A terminal has a width and may have colors; a pipe or a file has neither.
 
 /// The display properties of an output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Screen {
         Self {
             // Some terminals report no width.
             columns: Some(if columns == 0 { COLUMNS } else { columns }),
-            // Any value of NO_COLOR disables colours, unless it is empty (https://no-color.org).
+            // Any value of NO_COLOR disables colors, unless it is empty (https://no-color.org).
             colours: variable("NO_COLOR").is_empty() && variable("TERM") != "dumb",
         }
     }
@@ -272,7 +272,7 @@ impl Screen {
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
-// Name suggestions for misspelt names.
+// Name suggestions for misspelled names.
 
 /// Suggests the name that is most similar to `written`, in the form `; the nearest is NAME`. Returns an empty string if
 /// no name is similar. Ignores case, and treats `-` and `_` as equal.

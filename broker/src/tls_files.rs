@@ -34,7 +34,7 @@ pub struct PresentedCertificates {
     pub config: Arc<ServerConfig>,
     /// Each certificate's expiry. Never empty.
     pub expiries: Vec<Expiry>,
-    /// Expiry times for metrics, by kind of certificate. Includes the CAs for client certificates.
+    /// Certificate expiry times to export as metrics, by kind of certificate. Includes the CAs for client certificates.
     pub ends: Vec<(&'static str, u64)>,
     /// Each server certificate's name and serial number, with the expiry of its chain.
     pub leaves: Vec<[String; 3]>,
@@ -167,8 +167,8 @@ impl TlsLoader {
     }
 }
 
-/// Returns expiry times for metrics: the server certificate's, that of a second one with an RSA key (if any), and those
-/// of the CAs for client certificates.
+/// Returns the certificate expiry times to export as metrics: that of the server certificate, that of a second one with
+/// an RSA key (if any), and those of the CAs for client certificates.
 fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str, u64)> {
     let of_pair = |(chain, key): &Pair| {
         let is_second = pairs.len() > 1 && key.algorithm() == SignatureAlgorithm::RSA;

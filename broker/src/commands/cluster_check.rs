@@ -59,7 +59,8 @@ fn certificate(place: &Place) -> Option<Finding> {
     })
 }
 
-/// Checks that etcd grants leases of the requested duration. With a long election timeout, etcd grants longer leases.
+/// Checks that etcd grants leases of the requested duration. If the election timeout is long, etcd grants longer
+/// leases.
 fn lease(place: &Place) -> Finding {
     let asked_s = place.settings.cluster.lease_ms / 1_000;
     let seconds = i64::try_from(asked_s).unwrap_or(i64::MAX);
@@ -98,7 +99,7 @@ fn of_etcd(survey: &ClusterSurvey) -> Vec<Finding> {
 fn of_member(member: &EtcdMember) -> Vec<Finding> {
     let endpoint = &member.endpoint;
     match &member.status {
-        // Only a warning, since the survey of etcd reads from whichever endpoint answers.
+        // This is only a warning, since the survey of etcd reads from whichever endpoint answers.
         Err(why) => vec![warning(format!("{endpoint}: {why}"))],
         Ok(status) => {
             let mut findings = vec![version(status), quota(status)];

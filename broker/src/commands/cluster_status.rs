@@ -60,7 +60,7 @@ fn nodes(survey: &ClusterSurvey, reports: &NodeReports) -> String {
     table(Some(head), rows)
 }
 
-/// Formats how many of the reporting nodes can reach the node `name`, followed by the nodes that cannot.
+/// Formats the number of reporting nodes that can reach the node `name`, followed by the nodes that cannot.
 fn answers(name: &str, reports: &NodeReports) -> String {
     let others = reports.iter().filter(|(other, _)| ***other != *name);
     let asking: Vec<_> = others

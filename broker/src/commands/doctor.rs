@@ -220,7 +220,7 @@ fn of_running(listener: &AdminListener, status: &str, settings: &Settings) -> Ve
     lines
 }
 
-/// Returns the values of a label in the samples that begin and end with these texts.
+/// Returns the label value between `begin` and `end` for each line that starts with `begin` and ends with `end`.
 fn labels(metrics: &str, begin: &str, end: &str) -> Vec<String> {
     let lines = metrics.lines();
     let labels = lines.filter_map(|line| line.strip_prefix(begin)?.strip_suffix(end));
@@ -440,7 +440,7 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
                 "the limit of open files leaves room for {room} connections, limits.connections allows {wanted}: raise \
                  it (`ulimit -Hn {}`, LimitNOFILE= in the unit, --ulimit nofile= of the container), or lower \
                  limits.connections",
-                // Apart from `DESCRIPTORS_BESIDE`, the broker keeps a twentieth of the descriptors free.
+                // In addition to `DESCRIPTORS_BESIDE`, the broker keeps a twentieth of the descriptors free.
                 wanted.saturating_mul(20) / 19 + DESCRIPTORS_BESIDE
             ),
         ),

@@ -32,7 +32,8 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
 }
 
 /// Returns whether a variable may be printed: its name must be known, and its value must not contain control
-/// characters. A shell evaluates the output, but any local process may be the one that answered on the port.
+/// characters. This check is needed because a shell evaluates the output, and any local process could have answered on
+/// the port.
 fn is_ours(name: &str, value: &Value) -> bool {
     let text = value.as_str();
     NAMES.contains(&name) && text.is_some_and(|text| !text.contains(is_obeyed))

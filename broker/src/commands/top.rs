@@ -206,8 +206,8 @@ impl State {
         ];
         let row = |(name, text): (&str, String)| {
             let name = screen.paint(Colour::Bold, &format!("{name:<12}"));
-            // The line is truncated before it is coloured, with spaces in place of the name, since colour sequences
-            // would count as columns.
+            // The line is truncated before it is colored, with spaces in place of the name, since color sequences would
+            // count as columns.
             let text = screen.cut(&format!("{:<13}{text}", ""));
             format!("{name} {}", text.trim_start())
         };
@@ -258,7 +258,7 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats the load of each shard, or for how long the shard has not responded. If there are many shards, the worst
+/// Formats the load of each shard, or how long ago the shard stopped responding. If there are many shards, the worst
 /// come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {

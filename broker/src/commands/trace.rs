@@ -45,7 +45,7 @@ fn ask(listener: &AdminListener, flags: &TraceFlags) -> Result<Value, Failure> {
     if refusal.status != "404" {
         return Err(refusal.into());
     }
-    // The name may be misspelt, so suggest the closest existing one.
+    // The name may be misspelled, so suggest the closest existing one.
     let channels = listener.get("/channels?limit=1000")?.unwrap_or_default();
     let names = channels["channels"].as_array().into_iter().flatten();
     let names: Vec<&str> = names.filter_map(|one| one["name"].as_str()).collect();
@@ -58,7 +58,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Number of events to request, which is the maximum for one response.
 const EVENTS: usize = 5_000;
 
-/// Returns the colour of a client heading, a suggestion or a failure, or `None` for any other line.
+/// Returns the color of a client heading, a suggestion or a failure, or `None` for any other line.
 fn colour(line: &str) -> Option<Colour> {
     let begins = ["channel ", "master ", "viewer "];
     let wrong = ["  refused", "  dropped", "  throttled", "  expired"];

@@ -94,8 +94,8 @@ fn ended_by_proxies(flags: &WhyFlags, channel: Option<&str>) -> Result<Vec<Strin
     Ok([named("master"), named("viewers")].concat())
 }
 
-/// Returns the requests to try, in order. An argument without a flag is treated as an id, an ARN or an address if it
-/// looks like one, and otherwise as a channel, a client id, a key, or part of another name.
+/// Returns the requests to try, in order. An argument given without a flag is treated as an id, an ARN or an address if
+/// it looks like one. Otherwise, it is tried as a channel, a client id, a key, and part of another name.
 fn targets(flags: &WhyFlags) -> Vec<String> {
     let Some(what) = flags.what.as_deref().map(str::trim) else {
         return vec![target(flags, None)];

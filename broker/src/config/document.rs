@@ -13,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Document<'d> {
     text: &'d str,
     lines: Vec<usize>,
-    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys: a misspelt key
-    /// may contain a secret.
+    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys: a misspelled
+    /// key may contain a secret.
     confidential: bool,
     findings: Findings,
 }
@@ -316,8 +316,8 @@ pub(crate) fn text<'d, T>(
 ) -> Checked<T> {
     match value.as_str() {
         Some(text) => check(text),
-        // Reports the rule that an empty text breaks, which names the expected values. If an empty text is valid,
-        // reports the expected type.
+        // Checks an empty text instead, because the rule that it breaks names the expected values. If an empty text is
+        // valid, reports the expected type.
         None => Err(match check("") {
             Ok(_) => "expected a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),
@@ -325,7 +325,8 @@ pub(crate) fn text<'d, T>(
     }
 }
 
-/// Formats an integer as on the command line. Any other value becomes an empty string, which every rule rejects.
+/// Formats an integer as it is written on the command line. Any other value becomes an empty string, which every rule
+/// rejects.
 pub(crate) fn digits(value: &Raw<'_>) -> String {
     let number = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()

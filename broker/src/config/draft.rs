@@ -74,7 +74,8 @@ impl Draft {
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     places: BTreeMap<String, ValuePlace>,
-    /// Keys whose values could not be read. Their settings have defaults, for which no faults are recorded.
+    /// Keys whose values could not be read. Their settings have default values, and no further faults are recorded for
+    /// them.
     wrong: BTreeSet<String>,
 }
 
@@ -237,8 +238,8 @@ impl ConfigError {
     }
 }
 
-/// Formats a line of the file with a marker below the given column. Of a long line, shows only the part around that
-/// column.
+/// Formats a line of the file with a marker below the given column. If the line is long, shows only the part around
+/// that column.
 fn mark(line: usize, column: usize, whole: &str) -> String {
     let at = column.saturating_sub(1);
     let from = if whole.chars().count() > SHOWN {

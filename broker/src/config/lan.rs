@@ -1,6 +1,6 @@
-//! Applies `--container`, which makes listeners bind to all addresses, and `--lan`, which adds a TLS listener on the
-//! machine's local network address and adds that address to the development certificate's names. Also selects the local
-//! network address.
+//! Applies `--container` and `--lan`. `--container` makes listeners bind to all addresses. `--lan` adds a TLS listener
+//! on the machine's local network address, and adds that address to the development certificate's names. This module
+//! also selects the local network address.
 
 use crate::config::IN_MEMORY;
 use crate::config::draft::{Findings, ValuePlace};
@@ -220,7 +220,8 @@ fn own_addresses(trie: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// Returns whether an address is private (RFC 1918), link-local (RFC 3927) or shared (RFC 6598), as in a local network.
+/// Returns whether an address may belong to a local network, because it is private (RFC 1918), link-local (RFC 3927) or
+/// shared (RFC 6598).
 fn is_lan(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     address.is_private() || address.is_link_local() || (first == 100 && second & 0xc0 == 64)

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Summarizes the settings, including the maximum memory that they and the principals may use. Contains no secrets.
+/// Summarizes the settings, including the maximum memory that the settings and the principals may require. Contains no
+/// secrets.
 #[must_use]
 pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String {
     let filled = |text: &str| {
@@ -24,7 +25,7 @@ pub fn summary(settings: &Settings, credentials: Option<&Credentials>) -> String
             }
         })
     };
-    // If the admin listener is disabled, the setting contains no URL.
+    // If the admin listener is disabled, its URL is shown as `off`.
     let keys = SUMMARY
         .iter()
         .map(|(name, text)| (*name, filled(text).replace("http://off", "off")));

@@ -17,7 +17,7 @@ pub(crate) struct RevocationList {
     pub(crate) der: CertificateRevocationListDer<'static>,
     issuer: Box<[u8]>,
     signer: ListSigner,
-    /// When the next update of the list is due, in seconds since 1970 UTC.
+    /// The time when the next update of the list is due, in seconds since 1970 UTC.
     pub(crate) ends_s: Option<u64>,
     revoked: Vec<u64>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct RevocationList {
 enum ListSigner {
     Authority,
     Between,
-    /// A CA that is no longer configured. Its list still applies.
+    /// A CA that is no longer configured. Its revocation list still applies.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl RevocationLists {
         Ok(Self { all })
     }
 
-    /// Returns the names of those issuers of lists that are neither in `ca` nor in `intermediates`.
+    /// Returns the names of list issuers that are neither in `ca` nor in `intermediates`.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = String> {
         let lists = self.all.iter();
         let lists = lists.filter(|list| list.signer == ListSigner::Unknown);
@@ -73,7 +73,7 @@ impl RevocationLists {
         read.map(|(_, read)| plain(&read.issuer().to_string()))
     }
 
-    /// Iterates over the numbers of all revoked certificates.
+    /// Iterates over the numbers that identify the revoked certificates.
     pub fn revoked(&self) -> impl Iterator<Item = u64> {
         self.all
             .iter()
@@ -98,7 +98,7 @@ impl RevocationLists {
         lists.filter_map(|list| list.ends_s).min()
     }
 
-    /// Returns whether a revocation list of an issuer of these certificates should have been updated before this
+    /// Returns whether any issuer of these certificates has a revocation list that should have been updated before this
     /// second.
     pub(crate) fn is_stale(&self, chain: &[X509Certificate<'_>], before_s: u64) -> bool {
         let overdue = self.all.iter();

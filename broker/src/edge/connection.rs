@@ -48,8 +48,8 @@ fn polls(socket: &OwnedFd, asked: PollFlags, also: PollFlags) -> bool {
         .is_ok_and(|_| polled.iter().any(|it| it.revents().intersects(events)))
 }
 
-/// Lets the kernel autotune a socket's send buffer, or enlarges it on old kernels. Called once the socket carries
-/// WebSocket messages, whose unacknowledged bytes are limited elsewhere.
+/// Lets the kernel autotune a socket's send buffer or, on old kernels, enlarges the buffer. Called once the socket
+/// carries WebSocket messages, whose unacknowledged bytes are limited elsewhere.
 pub(crate) fn widen(socket: &OwnedFd) {
     if !ring::adapts_buffers(socket.as_fd()) {
         let _ = SockRef::from(socket).set_send_buffer_size(WEB_SOCKET_SEND_BYTES);
@@ -84,15 +84,16 @@ pub(crate) struct Connection {
     pub(crate) broken: bool,
     /// Number of receive buffers that the peer has used in event loop iteration `turn`.
     pub(crate) taken: u8,
-    /// Two counters in one field. Up to [`CALM_RECEIVES`], the value is the number of receives since the peer's last
-    /// flood that left their buffer partly empty. The excess is the number of consecutive receives that filled theirs.
+    /// Two counters in one field. A value up to [`CALM_RECEIVES`] is the number of receives since the peer's last flood
+    /// that left their buffer partly empty. Any excess over it is the number of consecutive receives that filled their
+    /// buffer.
     conduct: u8,
     pub(crate) turn: u32,
     /// Number of plaintext bytes covered by the send in flight.
     pub(crate) launched: u32,
     /// Number of bytes read and discarded while lingering.
     pub(crate) discarded: u32,
-    /// The connection's next deadline in the edge, or [`NEVER`].
+    /// The deadline that the edge tracks for this connection, or [`NEVER`].
     pub(crate) due: Now,
 }
 
@@ -317,9 +318,9 @@ impl Connection {
         }
     }
 
-    /// Encrypts and sends a piece, which may be empty, after any pending output of the TLS engine. The ring sends
-    /// whatever the socket does not accept immediately, under `key`. Returns `None` if the connection is broken. Must
-    /// not be called while a send is in flight.
+    /// Sends any pending output of the TLS engine, and then encrypts and sends a piece, which may be empty. Whatever
+    /// the socket does not accept immediately is sent through the ring, under `key`. Returns `None` if the connection
+    /// is broken. Must not be called while a send is in flight.
     pub(crate) fn write(&mut self, key: Key, piece: Piece<'_>, io: &mut Io) -> Option<Written> {
         let mut is_sound = true;
         let wire = match &mut self.tls {

@@ -370,8 +370,8 @@ pub(crate) enum GivenUp {
 
 // Connections to proxy listeners whose client is unknown until a PROXY protocol header arrives.
 //
-// Until its header is complete, a connection counts towards no address and has no TLS engine. It times out after
-// `[timeouts] tls`, like a TLS handshake. Bytes that follow the header are processed as one of the iteration's
+// Until its header is complete, a connection is not counted toward any address and has no TLS engine. It times out
+// after `[timeouts] tls`, like a TLS handshake. Bytes that follow the header are processed as one of the iteration's
 // handshake steps.
 
 /// Connections whose PROXY protocol header is incomplete. For each one, stores whether TLS follows the header, and the

@@ -81,7 +81,7 @@ pub struct EdgeCounts {
     pub link_bytes_to_owner: u64,
     /// Bytes forwarded from other nodes to clients.
     pub link_bytes_to_client: u64,
-    /// Connections and calls that other nodes forwarded to this node for their clients.
+    /// Connections and calls that other nodes forwarded to this node on behalf of their clients.
     pub inner_accepted: u64,
     /// Connections to inner listeners that failed to become a link.
     pub inner_refused: InnerRefusals,

@@ -26,8 +26,8 @@ impl Connections {
         }
     }
 
-    /// Makes a connection evictable again, because the state machine has refused it after it arrived from another shard
-    /// or was returned. Its peer can delay the close until a deadline.
+    /// Makes a connection evictable again. Called when the state machine has refused a connection that arrived from
+    /// another shard or was returned. The peer of such a connection could otherwise delay the close until a deadline.
     pub(crate) fn note_refused(&mut self, key: SessionKey, remote: Option<SocketAddr>, now: Now) {
         if let Some(connection) = self.get(key)
             && connection.stage == Stage::Closing
@@ -69,7 +69,8 @@ impl Connections {
         true
     }
 
-    /// Removes a connection from the guests, because it has been admitted or is closing.
+    /// Removes a connection from the guests (connections that may be evicted), because it has been admitted or is
+    /// closing.
     pub(crate) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
@@ -105,8 +106,8 @@ impl Connections {
         }
     }
 
-    /// Enforces both limits on bytes held in incomplete records, by closing connections from the address that holds the
-    /// most bytes.
+    /// Enforces both limits on bytes held in incomplete records. If a limit is exceeded, closes connections from the
+    /// address that holds the most bytes.
     pub(crate) fn hold_budgets(&mut self, io: &mut Io) {
         let most = io.settings.handshake_bytes;
         if let Some(excess) = excess(io.counts.handshake_bytes, most) {
@@ -156,8 +157,9 @@ pub(crate) struct Holder {
     pub(crate) begun: Now,
 }
 
-/// Selects connections to close in order to free `excess` bytes. Guests go first. Within each group, the addresses that
-/// hold the most bytes come first. Within an address, the largest connections come first, and the oldest of equal ones.
+/// Selects connections to close in order to free `excess` bytes. Guests, which have not been admitted, go first. Within
+/// each group, the addresses that hold the most bytes come first. Within an address, the largest connections come
+/// first, and the oldest of equal ones.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

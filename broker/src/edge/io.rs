@@ -123,7 +123,8 @@ impl WaitingHandshakes {
         self.waiting.pop_front()
     }
 
-    /// Returns whether a handshake must be queued: this iteration has no steps left, or others are already queued.
+    /// Returns whether a handshake must be queued, either because this iteration has no steps left or because other
+    /// handshakes are already queued.
     #[inline]
     pub(crate) fn wait(&self) -> bool {
         self.steps >= HANDSHAKE_STEPS_PER_TURN || !self.waiting.is_empty()

@@ -1,4 +1,4 @@
-//! The edge's fixed limits, with the reason for each and the behaviour when it is reached.
+//! The edge's fixed limits, with the reason for each and the behavior when it is reached.
 
 use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX, STALL_MS};
 
@@ -6,17 +6,17 @@ use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX, STALL_MS};
 /// deadlines and messages from other shards.
 pub(crate) const COMPLETIONS_PER_TURN: usize = 1024;
 
-/// Amount of work ([`broker_core::work_units`]) that is charged to a peer like one receive buffer
-/// ([`BUFFERS_PER_PEER`]): the work caused by 8 KiB of ordinary messages. In one loop iteration, a peer can thus cause
-/// at most 16 times this work, plus that of one more buffer.
+/// Amount of work ([`broker_core::work_units`]) that counts as one receive buffer ([`BUFFERS_PER_PEER`]) when it is
+/// charged to a peer. This is the work caused by 8 KiB of ordinary messages. In one loop iteration, a peer can
+/// therefore cause at most 16 times this work, plus the work of one more buffer.
 pub(crate) const WORK_PER_BUFFER: u64 = 1536;
 
 /// Maximum number of messages that a shard takes from its mailbox per loop iteration, so that a flood of messages
 /// cannot starve the sockets.
 pub(crate) const LETTERS_PER_TURN: usize = 256;
 
-/// Duration in microseconds above which a loop iteration counts as long. A slow core needs half of this for an
-/// iteration with the maximum work ([`broker_core::work_units::TURN`]).
+/// Duration in microseconds above which a loop iteration counts as long. On a slow core, an iteration with the maximum
+/// work ([`broker_core::work_units::TURN`]) takes half as long.
 pub(crate) const LONG_TURN_US: u64 = 8_000;
 
 /// Maximum number of state machine ticks per loop iteration. The state machine limits the work per tick.
@@ -65,9 +65,9 @@ pub(crate) const REQUEST_SEND_BYTES: usize = 32 * 1024;
 /// resume autotuning. Equals the usual size of a full outbox.
 pub(crate) const WEB_SOCKET_SEND_BYTES: usize = 1024 * 1024;
 
-/// Maximum number of unacknowledged bytes with which a socket is closed normally. If there are more and everything has
-/// been sent, the connection stays open until its deadline to wait for acknowledgements. Otherwise, it is reset, so
-/// that the kernel does not retain the bytes for up to `TCP_USER_TIMEOUT`.
+/// Maximum number of unacknowledged bytes with which a socket is closed normally. If more are unacknowledged after
+/// everything has been sent, the connection stays open until its deadline to wait for acknowledgements. In all other
+/// cases, it is reset, so that the kernel does not retain the bytes for up to `TCP_USER_TIMEOUT`.
 pub(crate) const ORPHAN_BYTES: u32 = 4 * 1024;
 
 /// Maximum number of bytes read and discarded while a connection that has sent everything waits for the peer's FIN. If
@@ -164,9 +164,9 @@ pub(crate) const HELD_BYTES_MIN: usize = 256 << 10;
 /// responding must also be answered within this time. Otherwise, the client gets 503.
 pub(crate) const LINK_CONNECT_MS: u64 = 3_000;
 
-/// How long after the start of a stream the owner may send its first byte, in milliseconds. A call may take
-/// [`REPLY_MS_MAX`](broker_core::limits::REPLY_MS_MAX), after which the owner itself responds. If it does not, the
-/// client gets 503.
+/// Maximum time from the start of a stream to the owner's first byte, in milliseconds. A call may take
+/// [`REPLY_MS_MAX`](broker_core::limits::REPLY_MS_MAX), after which the owner itself responds. If the owner does not
+/// respond in time, the client gets 503.
 pub(crate) const CALL_ANSWER_MS: u64 = REPLY_MS_MAX + 10_000;
 
 /// Like [`CALL_ANSWER_MS`], but for a WebSocket upgrade, which only has to wait until the channel's owner is known. If
@@ -186,7 +186,7 @@ pub(crate) const CLIENT_LEAVE_MS: u64 = 4_000;
 pub(crate) const CLIENT_STALL_MS: u64 = 20_000;
 
 /// Maximum number of clients per shard whose requests are waiting for a link. At the limit, a new client replaces a
-/// waiting one: one from the address with the most waiting clients, or one that has waited for several seconds. If
+/// waiting client from the address with the most waiting clients, or a client that has waited for several seconds. If
 /// there is no such client, the new one gets 503.
 pub(crate) const CLIENTS_WAITING_MAX: usize = 1024;
 
@@ -231,9 +231,8 @@ pub(crate) const CALL_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Slower connections are closed.
 pub(crate) const HELLO_MS: u64 = 5_000;
 
-/// Age in milliseconds from which an unfinished handshake on an inner listener may be evicted to make room for any
-/// other connection, once the connection limit has been reached. A node completes its handshake within one or two round
-/// trips.
+/// Age, in milliseconds, at which an unfinished handshake on an inner listener may be evicted. At the connection limit,
+/// such a handshake makes room for any other connection. A node completes its handshake within one or two round trips.
 pub(crate) const STRANGER_PATIENCE_MS: u64 = 250;
 
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);

@@ -3,7 +3,7 @@
 //!
 //! A link is not a session and has no entry in the shard's session table. Its ring key uses the highest session slot
 //! ([`LINK_SLOT`]), which no session of this process can have. Each completion is first looked up in the session table.
-//! Only if its key is not found there, the completion belongs to a link, or to a client without a session on this
+//! Only if its key is not found there does the completion belong to a link, or to a client without a session on this
 //! shard. Links therefore add no cost to other connections.
 
 use broker_core::id::{NodeId, ShardId};

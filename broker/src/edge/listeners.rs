@@ -178,7 +178,7 @@ impl Listeners {
 }
 
 impl Accepting {
-    /// Returns when the listener must be rearmed, if it is paused.
+    /// Returns the time at which the listener must be rearmed, if it is paused.
     fn due(&self) -> Option<Instant> {
         match self.state {
             State::Resting(due) => Some(due),

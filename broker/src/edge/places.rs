@@ -13,7 +13,7 @@ pub(crate) struct Places<T> {
     len: usize,
     /// Connections to serve at the end of this loop iteration, without duplicates.
     touched: Vec<u32>,
-    /// When each connection must be served even without an event.
+    /// The time by which each connection must be served, even if no event arrives for it.
     due: Deadlines<u32>,
 }
 

@@ -1,11 +1,11 @@
 //! The event loop and its thread. Runs one iteration ("turn") after another, and lets the shard sleep in between.
 //!
-//! Theory of operation. On epoll, a shard is a plain thread that always sleeps in its ring. A single system call waits,
-//! and other shards wake it through a bell that is polled there. On io_uring, a shard is a glommio executor that sleeps
-//! in one of two ways. During the second after traffic, it waits inside its own ring. This also takes a single system
-//! call, which submits, runs the kernel's deferred work and waits. After a second without traffic, it waits through
-//! glommio, by reading the eventfd on which its ring announces completions. The executor's own rings are then served
-//! too. Each way follows a fixed order, so that no wake-up is lost:
+//! Theory of operation. On epoll, a shard is a plain thread that always sleeps in its ring. It waits with a single
+//! system call, and other shards wake it through an eventfd that the ring polls, called the bell. On io_uring, a shard
+//! is a glommio executor that sleeps in one of two ways. During the second after traffic, it waits inside its own ring.
+//! This also takes a single system call, which submits, runs the kernel's deferred work and waits. After a second
+//! without traffic, it waits through glommio, by reading the eventfd on which its ring announces completions. The
+//! executor's own rings are then served too. Each way follows a fixed order, so that no wake-up is lost:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
 //!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
@@ -89,8 +89,9 @@ fn executor<M: Machine + 'static>(
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
-            // Even so, the executor registers 64 KiB in each of its three rings for file I/O, which would count as
-            // locked memory. Unregistering these buffers rules out direct file I/O (`O_DIRECT`) on this runtime.
+            // Even with `io_memory(0)`, the executor registers 64 KiB in each of its three rings for file I/O, which
+            // would count as locked memory. Unregistering these buffers rules out direct file I/O (`O_DIRECT`) on this
+            // runtime.
             ring::unregister_buffers();
             match beginning.await_work()? {
                 Some(begun) => begun.run_in_glommio().await,
@@ -360,7 +361,7 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Returns the work done so far in this iteration, in units.
+    /// Returns the work done so far in this iteration, in work units.
     pub(crate) fn work_of_turn(&self) -> u64 {
         self.io.turn.work(self.sessions.machine().work())
     }
@@ -406,8 +407,8 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Returns when the shard must run next even without input. This includes the heartbeat that shows that the shard
-    /// is alive.
+    /// Returns the time at which the shard must run next even without input, for example to send the heartbeat that
+    /// shows that the shard is alive.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));

@@ -1,8 +1,8 @@
 //! A shard's sessions, which exchange inputs and outputs with the state machine.
 //!
-//! The state machine's contract is that all outputs are drained after each input, which this module ensures. Handling
-//! an output only marks the connection. Its socket is used once per loop iteration, when marked connections are
-//! flushed. Outputs are therefore never handled recursively.
+//! The state machine's contract requires that all outputs are drained after each input. This module ensures that.
+//! Handling an output only marks the connection. Its socket is used once per loop iteration, when marked connections
+//! are flushed. Outputs are therefore never handled recursively.
 //!
 //! In reading order: this module; `intake.rs` (receiving), `flush.rs` (sending), `end.rs` (how a connection leaves this
 //! shard or closes), `front.rs` (clients whose channels are on other nodes), `links.rs` (links), `stream.rs` (sessions
@@ -123,8 +123,8 @@ impl<M: Machine> Sessions<M> {
     }
 
     /// Passes an input to the state machine and handles the resulting outputs. Does not accept [`Input::Received`],
-    /// whose bytes are borrowed from this struct. Callers pass that input to the machine themselves, and then call
-    /// [`Self::drain`].
+    /// whose bytes are borrowed from this struct. Callers pass that input to the state machine themselves, and then
+    /// call [`Self::drain`].
     pub(crate) fn feed(&mut self, input: Input<'_, M::Letter>, io: &mut Io) {
         self.machine.handle(input, io.turn.at());
         self.drain(io);
@@ -154,8 +154,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Tells the machine how many bytes a session's peer has not acknowledged. If the connection lingers only to wait
-    /// for acknowledgements, closes it once almost no bytes are left.
+    /// Tells the state machine how many bytes a session's peer has not acknowledged. If the connection lingers only to
+    /// wait for acknowledgements, closes it once almost no unacknowledged bytes are left.
     fn look(&mut self, session: SessionKey, io: &mut Io) {
         let Some(connection) = self.connections.get(session) else {
             return self.look_at_stream(session, io);
@@ -172,7 +172,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// Tells the machine how many bytes a session's peer has not acknowledged, and the connection's round-trip time.
+    /// Tells the state machine how many bytes a session's peer has not acknowledged, and the connection's round-trip
+    /// time.
     fn tell_unacknowledged(
         &mut self,
         session: SessionKey,

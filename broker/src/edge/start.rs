@@ -65,7 +65,7 @@ pub struct EdgeSettings {
     /// The ring and its receive buffers.
     pub ring: ring::RingSettings,
     /// Maximum number of client connections per process. At the limit, the process stops accepting. `RLIMIT_NOFILE`
-    /// should be a few per cent higher, since a multishot accept may drain the whole backlog before the connections are
+    /// should be a few percent higher, since a multishot accept may drain the whole backlog before the connections are
     /// counted.
     pub connections: usize,
     /// Maximum number of TLS handshakes in progress per shard. At the limit, a new connection replaces a handshake from
@@ -212,7 +212,7 @@ impl Descriptors {
 /// A shard's report to the thread that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
-    /// The machine emitted [`Output::Drained`](broker_core::machine::Output::Drained).
+    /// The state machine emitted [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
     /// The shard's thread is about to exit: after [`Post::Stop`] and once the shard has closed everything, or at any
     /// time because of a failure (see [`ShardHandle::failure`](crate::edge::ShardHandle::failure)).

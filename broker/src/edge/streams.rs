@@ -5,10 +5,10 @@
 //!             that has left the table      front            owner     a session without a socket
 //! ```
 //! The node that a client is connected to is called the front. The owner is the node that owns the client's channel. A
-//! link connects a shard of the front to the owner's shard for that channel. The hello names that shard, and the
-//! connection is handed over to it once, before any frames. A stream's messages are therefore never passed between
-//! shards, on either node. The front opens a link when a client needs it, and closes it after a minute without streams.
-//! For the protocol, see [`broker_core::cluster::link`].
+//! link connects a shard of the front to the owner's shard for that channel. The hello, the first message on a link,
+//! names the owner's shard. The connection is handed over to that shard once, before any frames are exchanged. A
+//! stream's messages are therefore never passed between shards, on either node. The front opens a link when a client
+//! needs it, and closes it after a minute without streams. For the protocol, see [`broker_core::cluster::link`].
 //!
 //! ```text
 //!  front: connect ──► Hello ──────────────────────► Open ──► Over: what is armed or in flight completes

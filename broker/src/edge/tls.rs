@@ -43,7 +43,7 @@ pub(crate) struct Tls {
     origin: Origin,
     /// Bytes of this connection that the shard's counters currently include.
     charged: Held,
-    /// When the incomplete record started, once the handshake has finished. `None` while reading is paused.
+    /// The time when the incomplete record started, once the handshake has finished. `None` while reading is paused.
     begun: Option<Now>,
     /// Whether the handshake has been counted as finished, whatever its outcome.
     over: bool,
@@ -202,7 +202,7 @@ impl Tls {
         self.held.len() as u64
     }
 
-    /// Returns when the incomplete record started, once the handshake has finished.
+    /// Returns the time at which the incomplete record started, once the handshake has finished.
     pub(crate) fn begun(&self) -> Option<Now> {
         self.begun.filter(|_| self.over)
     }
@@ -300,7 +300,7 @@ impl Tls {
             Choice::Open => return false,
             Choice::Ordinary => None,
             Choice::Certificate(config, door, name) => {
-                // This cannot fail, or creating the first engine would have failed as well.
+                // This cannot fail. Otherwise, creating the first engine would have failed as well.
                 if let Ok(engine) = UnbufferedServerConnection::new(config) {
                     self.engine = Engine::Server(engine);
                 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The current loop iteration, and the shard's clocks.
 pub(crate) struct Turn {
     clock: Clock,
-    /// The time of this iteration for the ring. `at` is the same time for the state machine.
+    /// The iteration's time, in the form that the ring uses. `at` is the same time in the form that the state machine
+    /// uses.
     now: Instant,
     at: Moment,
     /// Whether iterations are measured in thread CPU time.
@@ -44,13 +45,13 @@ impl Turn {
         }
     }
 
-    /// Returns this iteration's time, for the ring.
+    /// Returns this iteration's time in the form that the ring uses.
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
-    /// Returns this iteration's time, for the state machine.
+    /// Returns this iteration's time in the form that the state machine uses.
     #[inline]
     pub(crate) fn at(&self) -> Moment {
         self.at
@@ -62,15 +63,15 @@ impl Turn {
         self.number
     }
 
-    /// Reads the clocks for the next iteration. Returns when the previous one started.
+    /// Reads the clocks for the next iteration. Returns the time at which the previous iteration started.
     pub(crate) fn read(&mut self) -> Instant {
         let before = self.now;
         (self.now, self.at) = self.clock.read();
         before
     }
 
-    /// Returns when the shard stopped running, if the previous iteration started too long ago. `before` is when it
-    /// started.
+    /// Returns when the shard stopped running, if too much time has passed since the previous iteration started at
+    /// `before`.
     pub(crate) fn stood_still(&self, before: Instant) -> Option<Now> {
         let span = self.now.saturating_duration_since(before).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
@@ -89,7 +90,7 @@ impl Turn {
         self.worked += units;
     }
 
-    /// Returns the work done so far in this iteration, in units. `work` is the state machine's total work.
+    /// Returns the work done so far in this iteration, in work units. `work` is the state machine's total work.
     #[inline]
     pub(crate) fn work(&self, work: u64) -> u64 {
         work - self.begun + self.worked

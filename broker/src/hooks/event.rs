@@ -61,7 +61,7 @@ fn body(kind: &str, at: Wall, data: Map<String, Value>) -> Bytes {
     event.to_string().into()
 }
 
-/// The optional members of a state that a reader receives.
+/// The optional members of a channel state that a particular reader receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownState {
     remote: bool,

@@ -33,14 +33,14 @@ pub(crate) struct Queue {
     retry_ms: u64,
     entries: BTreeMap<Key, Entry>,
     halves: [Places; Half::ALL.len()],
-    /// Channels without a queued event whose last state was sent recently, with the time from which their next state
+    /// Channels without a queued event whose last state was sent recently, each with the time from which its next state
     /// may be sent.
     rests: BTreeMap<Key, u64>,
     rests_end: u64,
     failures: u32,
     /// Whether the receiver has responded with 410. If so, nothing more is sent to it until a reload.
     off: bool,
-    /// Whether states were dropped since the receiver was last notified.
+    /// Whether channel states have been dropped since the receiver was last notified of dropped states.
     lost: bool,
     random: fastrand::Rng,
 }
@@ -336,8 +336,8 @@ impl Queue {
         Outcome::Retried
     }
 
-    /// Returns whether states were dropped since the receiver was last notified, and clears the flag. Must be called
-    /// after the receiver has accepted a request.
+    /// Returns whether channel states have been dropped since the receiver was last notified of dropped states, and
+    /// clears the flag. Must be called after the receiver has accepted a request.
     pub(crate) fn take_lost(&mut self) -> bool {
         std::mem::take(&mut self.lost)
     }
@@ -354,7 +354,7 @@ impl Queue {
         self.entries.len()
     }
 
-    /// Returns when the oldest event that is still queued or in flight was queued.
+    /// Returns the time at which the oldest event that is still queued or in flight was queued.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.since).min()
     }
@@ -453,7 +453,7 @@ pub(crate) struct HookDelivery {
     pub(crate) what: What,
     /// Time before which the event must not be sent.
     pub(crate) ready: u64,
-    /// Whether this event replaced an unsent event reporting that a master had connected.
+    /// Whether this event replaced an unsent event about the connection of a master.
     pub(crate) came: bool,
     pub(crate) expires: Option<u64>,
 }

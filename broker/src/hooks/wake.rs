@@ -37,10 +37,10 @@ type WakeRank = (Account, bool, u64, Arc<str>);
 struct WakeChannel {
     state: Arc<Presence>,
     phase: WakePhase,
-    /// The latest expiry, by the wall clock, of the messages for which the master has been called.
+    /// The latest wall-clock expiry time of the messages for which the master has been called.
     called_until: u64,
-    /// The latest expiry, by the wall clock, of the messages for which the master has been called, or for which a call
-    /// was refused.
+    /// The latest wall-clock expiry time of the messages for which the master has been called, or for which a call was
+    /// refused.
     judged_until: u64,
     hour: u64,
     count: u32,
@@ -215,7 +215,7 @@ impl WakeChannel {
                 self.end(WakeResult::GaveUp, since, now, acts);
             }
             WakePhase::Calling { since, calls } => {
-                // If the process was suspended, several calls may be due at once. They count as one.
+                // If the process was suspended, several calls may be due at once. They are made as a single call.
                 let due = CALLS_MS.iter().filter(|after| since + **after <= now);
                 let due = u32::try_from(due.count()).unwrap_or(calls);
                 if due > calls {
@@ -287,7 +287,7 @@ impl WakeChannel {
         acts.push(Act::Ended(result, now - since));
     }
 
-    /// Returns when the channel must be checked next. If that time has passed, the entry can be dropped.
+    /// Returns the time at which the channel must be checked next. If that time has passed, the entry can be dropped.
     fn next(&self) -> u64 {
         match self.phase {
             WakePhase::Calling { since, calls } => {

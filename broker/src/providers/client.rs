@@ -43,7 +43,8 @@ pub(crate) async fn fetch(
 pub(crate) struct ProviderClient(Outbound);
 
 impl ProviderClient {
-    /// Creates a client for servers whose certificates these CAs verify, or those of the system if there are none.
+    /// Creates a client that trusts servers whose certificates were issued by the given CAs or, if none are given, by
+    /// the system's CAs.
     pub(crate) async fn new(ca: Option<Box<[u8]>>, reach: Reach) -> Result<Self, String> {
         // Runs on a blocking thread, since the system's CA certificates are read from files.
         let tls = spawn_blocking(move || outbound::tls(files::roots(ca.as_deref())?)).await;

@@ -72,7 +72,7 @@ pub(crate) fn shows(
             profile,
             engine,
             started,
-            // What an unprivileged process may use.
+            // The space that an unprivileged process may use.
             data_dir_free: (statvfs(&data_dir).ok())
                 .map(|state| state.f_bavail.saturating_mul(state.f_frsize)),
             cluster: look_at_cluster.as_ref().and_then(|look| look()),

@@ -182,7 +182,7 @@ fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-// The second loopback address of a development server: a listener on 127.0.0.1 also listens on ::1, at the same port.
+// The second loopback address of a development server: a listener on 127.0.0.1 also listens on ::1, on the same port.
 //
 // Many hosts files map `localhost` to both addresses, or list `::1` first. Clients that try only one address, such as
 // node 18, take the first.
@@ -324,7 +324,7 @@ const TRY_EVERY: Duration = Duration::from_millis(5);
 
 // Searches `/proc` for the process that occupies a port, so that the error can name it.
 //
-// The kernel lists listening sockets by inode in `/proc/net/tcp`, and a process's descriptors under its number
+// The kernel lists listening sockets by inode in `/proc/net/tcp`, and a process's descriptors under its process id
 // (proc(5)). Only root can read the descriptors of other users' processes.
 
 /// Returns the process that listens on `addr`, or on a wildcard address that includes it, as `heliograph (pid 1234)`.

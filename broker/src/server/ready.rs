@@ -229,7 +229,8 @@ pub(crate) fn environment(settings: &Settings) -> Vec<(&'static str, String)> {
             variables.push(("AWS_ACCESS_KEY_ID", "test".into()));
             variables.push(("AWS_SECRET_ACCESS_KEY", "test".into()));
         }
-        // Only the operator knows the clients' keys. This broker issues federation tokens for them.
+        // The variables contain no keys, since only the operator knows the clients' keys. This broker issues federation
+        // tokens for them.
         Auth::Sigv4 => variables.push(("AWS_ENDPOINT_URL_STS", endpoint)),
     }
     if let Some(ca) = authority(settings).filter(|_| secure) {

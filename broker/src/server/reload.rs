@@ -1,11 +1,11 @@
 //! Reloads files that may change while the server runs. The files are polled once a second, and a changed file is read
 //! once it is stable.
 //!
-//! Theory of operation: each poll takes the files' stamps. A change is applied once two consecutive polls have seen the
-//! same stamps. A half-written file is therefore not read, and neither is a new certificate whose key is not in place
-//! yet. The files' contents are applied atomically. An invalid file is logged at once and then every ten minutes until
-//! it is valid. [`Reloads`] also shows it on the admin listener: the rejected change may have been meant to revoke
-//! permissions, which remain in force.
+//! Theory of operation: each poll takes the files' stamps (metadata that changes when a file does). A change is applied
+//! once two consecutive polls have seen the same stamps. A half-written file is therefore not read, and neither is a
+//! new certificate whose key is not in place yet. The files' contents are applied atomically. An invalid file is logged
+//! at once and then every ten minutes until it is valid. [`Reloads`] also shows the rejection on the admin listener,
+//! since the rejected change may have been meant to revoke permissions that are still in effect.
 //! ```text
 //!   look:  stamps equal those of the last read ──► nothing
 //!          different from those, and from the last look's ──► wait for the next look
@@ -241,7 +241,7 @@ fn note(reloads: &Reloads, name: &'static str, read: Result<Vec<(&'static str, u
 
 const REFUSED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Maximum length of a stored error in characters: enough for a file's first faults.
+/// Maximum length of a stored error in characters. Enough for the first few faults in a file.
 const ERROR_CHARS_MAX: usize = 2_000;
 
 pub(crate) fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {

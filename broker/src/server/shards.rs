@@ -43,7 +43,8 @@ pub(crate) struct ShardParts<'s> {
     /// Takes over connections that request admin pages. Set only with `--lan`.
     pub(crate) admin: Option<TakeAdmin>,
     pub(crate) readiness: Readiness,
-    /// Receivers of channel states: the courier, if any hooks are configured, and the readers of the admin listener.
+    /// Receivers of channel states: the courier, if any hooks are configured, and the event streams of the admin
+    /// listener.
     pub(crate) audience: (Option<Hooks>, Teller),
     pub(crate) epoch: u64,
 }
@@ -315,7 +316,7 @@ fn patiently<T>(attempt: impl Fn() -> T, passes: impl Fn(&T) -> bool) -> T {
     }
 }
 
-/// Returns whether the locked-memory limit prevented the creation of a ring. The error code alone does not tell,
+/// Returns whether the locked-memory limit prevented the creation of a ring. The error code alone does not show this,
 /// because it is the same when the machine is out of memory.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
@@ -446,8 +447,8 @@ const RELEASE_STEP: Duration = Duration::from_millis(20);
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Memory locked by other processes is reported only from this amount, in bytes. Less may belong to rings that the
-/// kernel is still releasing.
+/// Minimum amount of memory locked by other processes that is reported, in bytes. A smaller amount may belong to rings
+/// that the kernel is still releasing.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;

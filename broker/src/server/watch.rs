@@ -190,7 +190,7 @@ impl Watch<'_> {
         ))
     }
 
-    /// Waits up to `limit` for every shard to report a wanted event. Returns whether all of them have.
+    /// Waits up to `limit` until every shard has reported the wanted event. Returns whether all of them have.
     fn wait_for_all(
         &mut self,
         limit: Duration,
@@ -299,14 +299,14 @@ impl Rounds {
     }
 }
 
-/// How long the main thread waits for a hanging shard after a drain should be over. Normally, the shards themselves
-/// finish the drain.
+/// How long the main thread waits past a drain's deadline in case a shard hangs. Normally, the shards themselves finish
+/// the drain.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 /// Duration of a drain whose clients can reconnect immediately, in milliseconds. Long enough to send close frames.
 const KEPT_DRAIN_MS: u64 = 140;
 /// How long newly accepted connections are still served before the drain refuses them.
 const KEPT_SETTLE: Duration = Duration::from_millis(60);
-/// Timeout for stopping the shards. This is quick, since they abort their connections.
+/// Timeout for stopping the shards. Stopping is quick, since the shards abort their connections.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// Interval of the periodic work. Each round takes three stat calls and a datagram.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
@@ -400,7 +400,8 @@ pub(crate) struct Follower<'n> {
     node: Option<&'n Node>,
     pub(crate) news: Receiver<NodeNews>,
     is_stuck: bool,
-    /// Number of slots that this node owned at the last check, and when the last mark was added to the history.
+    /// Number of slots that this node owned at the last check, and the number that it owned when the last mark was
+    /// added to the history.
     slots: [usize; 2],
 }
 
@@ -433,7 +434,7 @@ impl<'n> Follower<'n> {
         }
         let (slots, [last, marked]) = (node.slots(), self.slots);
         self.slots = [slots, marked];
-        // Many slots may move within a second. A single mark records them all.
+        // Many slots may move within a second. A single mark in the history records all of these moves.
         if slots == last && slots != marked {
             self.slots = [slots; 2];
             let says = format!("this node owns {slots} slots; before: {marked}");

@@ -1,4 +1,4 @@
-//! `POST /backup`: streams a consistent snapshot of the registry, which can change in the meantime.
+//! `POST /backup`: streams a consistent snapshot of the registry, which may change during the backup.
 //!
 //! A blocking thread of the runtime reads the rows and buffers a few chunks. Shards are not involved. Only one backup
 //! runs at a time. Its duration is limited, because the store retains the snapshot's pages until the backup ends.

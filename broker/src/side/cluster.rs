@@ -107,7 +107,7 @@ pub struct NodeView {
 }
 
 impl ClusterView {
-    /// Returns the other members from which this node receives no messages.
+    /// Returns the other members of the cluster from which this node receives no messages.
     pub(crate) fn silent(&self) -> impl Iterator<Item = &NodeView> {
         let others = self.nodes.iter().filter(|it| it.name != self.node);
         others.filter(|it| it.is_here && !it.is_heard)

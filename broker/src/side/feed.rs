@@ -96,10 +96,10 @@ struct Ring {
     newest: BTreeMap<Arc<Identity>, u64>,
     bytes: usize,
     next: u64,
-    /// The number below which events may have been dropped.
+    /// Events with numbers below this one may have been dropped.
     lost_before: u64,
     watchers: usize,
-    /// When the current second began.
+    /// The time when the current second began.
     since: Instant,
     sent: u32,
     skipped: u64,

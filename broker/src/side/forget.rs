@@ -115,7 +115,7 @@ impl Memories {
         loop {
             sleep(pause).await;
             let before = Wall(calendar().0.saturating_sub(keep_ms));
-            // If a shard does not respond, it is asked again after the pause.
+            // If a shard does not respond, it is asked again after the next pause.
             let _ = self.notes(&Forget::Before(before)).await;
             let _ = self.history_notes(move |at, _| at < before.0).await;
             self.refusals.recent.forget(|it| it.at < before);

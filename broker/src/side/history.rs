@@ -112,7 +112,7 @@ impl HistoryStore {
         self.order(Job::Tick(Box::new(tick)));
     }
 
-    /// Records a mark with the current time.
+    /// Adds a mark with the current time to the history.
     pub fn mark(&self, kind: MarkKind, says: impl Into<String>) {
         self.order(Job::Note(Note::Mark(Mark {
             at: calendar().0,
@@ -121,7 +121,7 @@ impl HistoryStore {
         })));
     }
 
-    /// Records a cause, replacing any earlier cause with the same id.
+    /// Records a cause in the history, replacing any earlier cause with the same id.
     pub fn record(&self, cause: Cause) {
         self.order(Job::Note(Note::Cause(Box::new(cause))));
     }
@@ -204,14 +204,14 @@ struct Writer {
     open: [Open; STEPS.len()],
     kept: Notes,
     waiting: VecDeque<Note>,
-    /// When writes started to fail, and the error.
+    /// The time when writes started to fail, and the error.
     failing: Option<(u64, String)>,
     ended_ms: Option<u64>,
 }
 
 impl Writer {
     /// Creates the writer, which appends to the entries of earlier processes. If the previous process did not record
-    /// that it stopped, adds a mark that says so.
+    /// that it stopped, adds a mark to the history that says so.
     fn new(rows: Arc<Slots>, notes: Arc<Slots>) -> Self {
         let open = STEPS.each_ref().map(|step| Open::of(&rows, step));
         let kept = Notes::of(&notes);
@@ -326,7 +326,7 @@ impl Note {
     }
 }
 
-/// Returns the text of a mark if the wall clock has jumped relative to the monotonic clock.
+/// Returns the text of a history mark if the wall clock has jumped relative to the monotonic clock.
 fn jump(ended_ms: u64, at_ms: u64) -> Option<String> {
     let seconds = at_ms.abs_diff(ended_ms) / 1000;
     if seconds < JUMP_S {

@@ -73,7 +73,7 @@ impl LanAccess {
         let reads = *method == Method::GET || *method == Method::HEAD;
         let visit = reads && (is_page(path) || is_of_pairing(path));
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        // Whether the `Origin` header names this listener, if there is one.
+        // If there is an `Origin` header, whether it names this listener.
         let origin = origins.next().map(|origin| {
             let ours = origin.as_bytes().strip_prefix(b"https://");
             ours == Some(host.as_bytes()) && origins.next().is_none()
@@ -277,7 +277,7 @@ async fn code(State(it): State<PairPage>, ConnectInfo(seat): ConnectInfo<Seat>) 
     })))
 }
 
-/// Returns the page for a browser. `state` is that of its code, or `needed` if it has none.
+/// Returns the pairing page. `state` is the state of the browser's code, or `needed` if the browser has no code.
 pub(crate) fn shown(code: StatusCode, state: &str) -> Response {
     let page = PAGE.replace("data-state=\"\"", &format!("data-state=\"{state}\""));
     let kinds = [

@@ -77,7 +77,7 @@ impl Places {
     }
 }
 
-/// The queue places for lines that may be dropped: the number taken, and the total.
+/// Counts the queue's places for lines that may be dropped: how many are taken, and how many there are.
 #[derive(Debug)]
 pub(crate) struct LinePlaces {
     taken: AtomicUsize,
@@ -189,7 +189,7 @@ fn filter(variable: Option<&str>, level: &str) -> io::Result<Targets> {
     Ok(filter.with_target(RUNTIME_RINGS, LevelFilter::ERROR))
 }
 
-/// Standard error. On a terminal, warnings and errors are coloured. Lines stored in memory are never coloured.
+/// Standard error. On a terminal, warnings and errors are colored. Lines stored in memory are never colored.
 struct Painted(File, Screen);
 
 impl Write for Painted {
@@ -414,7 +414,7 @@ impl AuditPlaces {
     }
 
     /// Takes a place for an entry of this account. Returns `false` if the account has used up its share. Concurrent
-    /// calls may not see each other, so an account may exceed its share by one entry per shard.
+    /// calls may not see the places that others take, so an account may exceed its share by one entry per shard.
     pub(crate) fn take(&self, account: Account) -> bool {
         let held = self.held_by(account);
         let one_more = |taken: usize| {

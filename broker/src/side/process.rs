@@ -96,7 +96,8 @@ fn ignores_hangup(status: &str) -> bool {
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Makes the process exit with code 1 if any thread panics, in every build. No server is better than half a server.
+/// Makes the process exit with code 1 if any thread panics, in every build. It is better to have no server than half a
+/// server.
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -150,7 +151,8 @@ pub(crate) fn unmap_code() {
     }
 }
 
-// SAFETY: mimalloc's own declaration. Any thread may call the function at any time, and it takes no pointer.
+// SAFETY: this is mimalloc's own declaration of the function. Any thread may call it at any time, and it takes no
+// pointer.
 unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }

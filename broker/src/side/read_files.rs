@@ -106,10 +106,10 @@ pub type Reloads = Shared<BTreeMap<&'static str, Reload>>;
 /// The results of one reload. Times are in milliseconds since 1970 UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// When the files were last read successfully.
+    /// The time when the files were last read successfully.
     pub succeeded_ms: u64,
     /// If the last read failed: when reads started to fail, and the error.
     pub failed: Option<(u64, Box<str>)>,
-    /// When the certificates in force expire, by purpose, in seconds since 1970.
+    /// The times when the certificates in use expire, by purpose, in seconds since 1970.
     pub ends: Vec<(&'static str, u64)>,
 }

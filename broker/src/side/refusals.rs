@@ -31,7 +31,8 @@ pub struct Refusals {
     reader: RefusalReader,
     shards: u16,
     next: AtomicU64,
-    /// The furthest that the shards' wall clocks have been ahead of the system clock, in milliseconds. 0 outside tests.
+    /// The largest amount, in milliseconds, by which the shards' wall clocks have been ahead of the system clock. 0
+    /// outside tests.
     ahead_ms: AtomicU64,
 }
 

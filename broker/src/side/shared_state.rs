@@ -73,11 +73,11 @@ struct Board {
     configuration: Shared<FileReport>,
 }
 
-/// The settings in force. Replaced on reload.
+/// The current settings. Replaced on reload.
 pub type Running = Shared<Arc<Settings>>;
 
 impl Running {
-    /// Returns the settings in force.
+    /// Returns the current settings.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.lock())
@@ -87,7 +87,7 @@ impl Running {
 /// A comparison of the configuration file with the running settings. Empty if there is no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// The SHA-256, in hexadecimal, of the last version of the file that was completely in force.
+    /// The SHA-256, in hexadecimal, of the last version of the file that was completely in effect.
     pub running: Box<str>,
     /// The SHA-256, in hexadecimal, of the file as it was last read.
     pub file: Box<str>,
@@ -122,7 +122,7 @@ impl StatusBoard {
         &self.0.reloads
     }
 
-    /// Returns the settings in force, which the main thread replaces on a reload.
+    /// Returns the current settings, which the main thread replaces on a reload.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.0.running

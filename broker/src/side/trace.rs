@@ -1,4 +1,4 @@
-//! Channel traces: recorded events, probable causes of trouble, and viewers whose sessions failed or were degraded.
+//! Channel traces: recorded events, probable causes of problems, and viewers whose sessions failed or were degraded.
 //!
 //! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
 //! into connections with their events and facts. `hints` contains tables of conditions on these facts, with a sentence
@@ -61,7 +61,7 @@ async fn trace(
         Some("text") => text::whole(&document, false).into_response(),
         Some("svg") => {
             let kind = (header::CONTENT_TYPE, "image/svg+xml");
-            // The style sheet is part of the picture.
+            // The picture contains its style sheet.
             let policy = (
                 header::CONTENT_SECURITY_POLICY,
                 "default-src 'none'; style-src 'unsafe-inline'",
@@ -188,7 +188,7 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     let events: Vec<Value> = (one.events.iter()).map(|event| shown(event, one)).collect();
     let hints = of_viewer(facts);
     let mut viewer = connection(one, clocks, ping_ms, &hints);
-    // If a session had no trouble, its last hint is shown as a fact.
+    // If a session had no problems, its last hint is shown as a fact.
     viewer["done"] = is_done(&hints).into();
     viewer["clientId"] = one.client_id.as_deref().into();
     viewer["summary"] = value!({
@@ -208,7 +208,8 @@ fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value 
     viewer
 }
 
-/// Returns the time of the last candidate that one side sent. As far as signaling shows, trickle ICE was then complete.
+/// Returns the time of the last candidate that one side sent. As far as signaling shows, trickle ICE was complete at
+/// that time.
 fn last_candidate(events: &[Value], from: &str) -> Value {
     let is_own = |it: &&Value| it["action"] == "ICE_CANDIDATE" && it["from"] == from;
     let last = events.iter().rfind(is_own);
@@ -349,7 +350,7 @@ const LIMIT_MAX: usize = 5_000;
 
 const PICTURE_WIDTH: i32 = 900;
 
-// Reads the notes of shards on a channel.
+// Reads the notes that shards keep about a channel.
 
 /// Access to channel traces. Clones share it.
 #[derive(Clone)]

@@ -43,7 +43,7 @@ pub struct Tries {
     pub lender: Option<Mutex<Lender>>,
 }
 
-/// The credentials in force, for threads other than shards.
+/// The current credentials, for threads other than shards.
 pub type InForce = watch::Receiver<Arc<Credentials>>;
 
 /// Issues sessions, but only a few per minute.

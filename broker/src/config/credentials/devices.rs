@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// The certificate authorities of all tables, once as the core needs them and once as the edge needs them.
+/// The certificate authorities of all tables, in two forms: one for the core and one for the edge.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,

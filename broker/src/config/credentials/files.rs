@@ -1,8 +1,8 @@
 //! Reads the credentials' files: the main file, policies and secrets. Also limits their sizes and warns about
 //! permissive file modes.
 //!
-//! Each file is stamped before it is opened, so that no later change is missed. It is also hashed while it is read,
-//! since nodes compare the SHA-256 of all their files.
+//! Each file's stamp is taken before the file is opened, so that no later change is missed. The file is also hashed
+//! while it is read, since nodes compare the SHA-256 of all their files.
 
 use crate::config::document::{TableReader, text};
 use crate::config::draft::{Fault, ValuePlace};
@@ -168,7 +168,7 @@ impl Files {
         Ok(read)
     }
 
-    /// Stamps a file, unless it has been opened before.
+    /// Records the file's stamp, which is used to detect changes, unless the file has been opened before.
     fn note(&mut self, path: &Path) {
         if !self.known.contains_key(path) {
             self.known.insert(path.into(), self.read.len());

@@ -165,8 +165,8 @@ fn claims(book: &CredentialsDraft) -> BTreeSet<String> {
     all.map(|claim| claim.to_ascii_lowercase()).collect()
 }
 
-/// Returns those of the `claims` that this provider's tokens may contain, without their prefix. Omits `sub` and `aud`,
-/// which every token has.
+/// Returns the `claims` that this provider's tokens may contain, without their prefix. Omits `sub` and `aud`, which
+/// every token has.
 fn names_of(provider: &Provider, claims: &BTreeSet<String>) -> Vec<Box<str>> {
     let issuer = provider.issuer.to_ascii_lowercase();
     let names = claims.iter().filter_map(|key| {

@@ -4,7 +4,7 @@
 //! A graceful close sends all bytes and the TLS close_notify, shuts down the sending side, and waits for the peer's
 //! FIN. Without this wait, bytes that arrive after close(2) would cause a reset, which may discard data that the peer
 //! has not read. If the protocol implies that the peer sends nothing more, the wait is skipped. However, the kernel
-//! could hold the unacknowledged bytes of such a connection for up to `TCP_USER_TIMEOUT`. If there are many of them,
+//! could hold the unacknowledged bytes of such a connection for up to `TCP_USER_TIMEOUT`. If there are many such bytes,
 //! the connection is reset at its deadline. close(2) is called last, after all armed operations have completed. If a
 //! receive were still armed, close(2) would send no FIN and would leave the socket open.
 
@@ -97,7 +97,7 @@ impl<M: Machine> Sessions<M> {
         };
         match flushed {
             Flushed::Waiting => return None,
-            // A broken connection is shut down immediately, as always.
+            // A broken connection is shut down immediately.
             Flushed::Broken => {
                 self.connections.cut(session, &mut io.counts);
                 return None;

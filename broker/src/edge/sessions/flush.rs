@@ -1,8 +1,8 @@
 //! Sends the sessions' output. Each connection that has bytes to send is flushed once per loop iteration.
 //!
 //! Usually, a single send(2) transfers everything. If the socket's buffer is full, the rest is copied, at most 256 KiB
-//! at a time, into a buffer that the ring sends, and the edge reports to the state machine that those bytes are in
-//! flight. It reports `Sent` once the kernel has accepted the last byte. With TLS, this is the last byte of ciphertext.
+//! at a time, into a buffer that the ring sends. The edge reports to the state machine that those bytes are in flight.
+//! It reports `Sent` once the kernel has accepted the last byte. With TLS, this is the last byte of ciphertext.
 
 use crate::edge::connection::{Receive, Stage, Written, ring_key, widen};
 use crate::edge::io::Io;

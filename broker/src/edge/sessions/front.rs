@@ -156,7 +156,7 @@ impl<M: Machine> Sessions<M> {
         };
         client.connection.ended = true;
         if let Some((link, id)) = link {
-            // The report must come before any further sends: after the client resets the connection, the kernel reports
+            // This report must precede any further sends: once the client has reset the connection, the kernel reports
             // that nothing is unacknowledged.
             client.answer_kernel(link, id);
             client.give_unread(link, id);
@@ -305,8 +305,8 @@ impl<M: Machine> Sessions<M> {
         self.streams.clients.touch(place);
     }
 
-    /// Returns a client to the state machine once no operation is armed on its connection, together with the response
-    /// received so far if the client made a call.
+    /// Returns a client to the state machine once no operation is armed on its connection. If the client made a call,
+    /// passes on the response received so far.
     fn bring_back(&mut self, place: u32, io: &mut Io) {
         let Some(client) = self.remove_client(place, io) else {
             return;

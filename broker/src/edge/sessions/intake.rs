@@ -101,8 +101,8 @@ impl<M: Machine> Sessions<M> {
         }
     }
 
-    /// If the client disconnected right after sending what may be a WebSocket upgrade, tells the state machine. `ended`
-    /// is set if the client is already known to have disconnected.
+    /// If the client sent what may be a WebSocket upgrade and then disconnected immediately, reports the disconnect to
+    /// the state machine. `ended` is set if the client is already known to have disconnected.
     #[inline]
     fn look_behind(&mut self, session: SessionKey, bytes: &[u8], ended: bool) {
         if M::may_begin_web_socket(bytes) {

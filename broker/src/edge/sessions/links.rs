@@ -272,7 +272,8 @@ impl<M: Machine> Sessions<M> {
         if self.streams.link(place).is_none() {
             return self.fail_link(place, why, io);
         }
-        // Bytes received before the link failed still go to the clients, above all the responses to calls.
+        // Bytes received before the link failed are still delivered to the clients. This matters most for responses to
+        // calls.
         self.serve_clients(io);
         self.poll_link(place, io);
         if let Some(link) = self.streams.link(place) {

@@ -67,8 +67,8 @@ impl<M: Machine> Sessions<M> {
                     return;
                 }
                 let (link, round_trip_ms) = (stream.link, stream.round_trip_ms);
-                // The client will still receive the bytes that were passed to a node that is shutting down. They must
-                // not be sent again on the client's next connection.
+                // If the node at the other end is shutting down, it still delivers the bytes passed to it to the
+                // client. These bytes must not be sent again on the client's next connection.
                 if self
                     .streams
                     .link(link)

@@ -5,8 +5,9 @@
 //!     │           │ ended, by the owner or the link            ▲
 //!     └───────────┴► close: back to the machine, or closed ────┘
 //! ```
-//! Such a client's connection is in no table. Its bytes are forwarded to its stream. While the stream is full, they are
-//! kept here, and nothing more is read. Bytes for the client stay in the link until the client's socket accepts them.
+//! Such a client's connection is not in the table of connections. Its bytes are forwarded to its stream. While the
+//! stream is full, they are kept here, and nothing more is read. Bytes for the client stay in the link until the
+//! client's socket accepts them.
 
 use crate::edge::connection::{Connection, NEVER, Receive, Stage, Written};
 use crate::edge::io::Io;
@@ -45,10 +46,10 @@ pub(crate) struct Splice<M: Machine> {
     pub(crate) close: Option<CloseMode>,
     /// Whether this node is shutting down. No more data from the client is forwarded then.
     pub(crate) is_leaving: bool,
-    /// Whether the client has made a call on a link whose node has stopped responding. Such a call has only as much
-    /// time as the opening of a link.
+    /// Whether the client has made a call on a link whose node has stopped responding. Such a call must be answered
+    /// within the time allowed for opening a link.
     pub(crate) is_doubtful: bool,
-    /// When the client entered its current stage.
+    /// The time when the client entered its current stage.
     pub(crate) since: Now,
 }
 
@@ -65,7 +66,7 @@ pub(crate) enum On {
 /// How this node closes or returns a client.
 #[derive(Debug)]
 pub(crate) enum CloseMode {
-    /// The link has failed, and the client is queued to be closed, with a close frame with this code, or with a reset
+    /// The link has failed, and the client is queued to be closed. It is sent a close frame with this code, or is reset
     /// if there is no code.
     Lost(Option<u16>),
     /// Return the client to the state machine with these bytes of its request. The state machine responds, or tries
@@ -144,14 +145,14 @@ impl<M: Machine> Splice<M> {
         self.kind != Kind::Upgrade
     }
 
-    /// Returns when the client times out if nothing else happens.
+    /// Returns the time at which the client times out if nothing else happens.
     fn limit(&self) -> Now {
         let span = match (&self.close, &self.on) {
             (Some(CloseMode::Linger), _) => CLIENT_LINGER_MS,
             (Some(CloseMode::Close(_)), _) => CLIENT_STALL_MS,
             (Some(CloseMode::Finish), _) if !self.is_call() => CLIENT_STALL_MS,
-            // These modes need no deadline. They end when the kernel's completions arrive, or when it is the client's
-            // turn.
+            // These modes need no deadline. They end when the kernel's completions arrive, or when a queued client's
+            // turn comes.
             (
                 Some(
                     CloseMode::Lost(_)
@@ -366,7 +367,7 @@ impl<M: Machine> Streams<M> {
         self.clients.serve_by(place, due);
     }
 
-    /// Takes the request of a client that is waiting for a link. The client then no longer waits.
+    /// Takes the request of a client that is waiting for a link. Afterwards, the client no longer counts as waiting.
     pub(crate) fn take_request(&mut self, place: u32) -> Vec<u8> {
         let Some(client) = self.clients.get_mut(place) else {
             return Vec::new();

@@ -119,7 +119,7 @@ impl Wire {
         };
     }
 
-    /// Returns when the connection must be served next.
+    /// Returns the time at which the connection must be served next.
     pub(crate) fn limit(&self, now: Now) -> Now {
         let span = match &self.stage {
             Stage::Open(link) => return link.due(now).unwrap_or(NEVER),

@@ -53,8 +53,8 @@ pub(crate) const PATHS_MAX: usize = 16;
 /// Maximum number of calls that wait for their page to be collected. Further calls get 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Maximum number of concurrent requests to other nodes' admin listeners, and of concurrent channel counts. Further
-/// requests are refused. Further counts assume that the other nodes have no channels.
+/// Maximum number of concurrent requests to other nodes' admin listeners, and of concurrent channel counts. At the
+/// limit, further requests are refused, and further counts assume that the other nodes have no channels.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
@@ -83,7 +83,7 @@ pub(crate) struct Round {
     inquiry: Vec<u8>,
     missing: Vec<Name>,
     until: Instant,
-    /// When the nodes that have not replied are queried again, or a page is restarted.
+    /// The time when the nodes that have not replied are queried again, or a page is restarted.
     again: Instant,
 }
 
@@ -415,7 +415,7 @@ impl Inquiries {
         let parts = std::mem::take(&mut page.parts);
         let found = PagePart::of_nodes(parts, page.question.limit);
         let lacking = found.slots.first_missing();
-        // The next page starts after this page's last record, so there must be one.
+        // The next page starts after this page's last record, so a page that is not the last one must contain a record.
         let has_no_end = found.records.is_empty() && found.complete_to.is_some();
         if lacking.is_none() && !has_no_end {
             page.whole = Some(Answer::Page(found.records, found.complete_to.is_some()));

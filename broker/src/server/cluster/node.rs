@@ -52,7 +52,7 @@ pub(crate) struct Node {
     /// report when it ends.
     pub(crate) news: Receiver<NodeNews>,
     pub(crate) tallies: Shared<Tallies>,
-    /// The source of the credentials in force, which the node reports to operators.
+    /// The source of the current credentials, which the node reports to operators.
     pub(crate) in_force: Arc<OnceLock<InForce>>,
     names: (String, String),
     /// Counts messages sent to and received from other nodes, lost messages, and refused connections.

@@ -163,7 +163,7 @@ impl Desk {
         self.own().packing.insert(slot, packing);
     }
 
-    /// Records a slot's owner. If this node is the owner, the map shows it only once all shards serve the slot.
+    /// Records a slot's owner. If this node is the owner, the map shows this only once all shards serve the slot.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));

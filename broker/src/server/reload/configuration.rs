@@ -2,7 +2,7 @@
 //! that can be applied at runtime, or none if the file is invalid. Flags given at startup take precedence.
 //!
 //! Each shard receives the settings as a single value, between two loop iterations. The hook courier receives them
-//! first, before any shard starts to report channels according to them.
+//! first, before any shard starts to report channels according to the new settings.
 
 use crate::config::{self, ServeFlags};
 use crate::edge::Post;

@@ -28,7 +28,7 @@ struct HookFiles {
 }
 
 /// Reads the files of the configured hooks and creates the courier. The returned [`Teller`] passes channel states to
-/// the readers of the admin listener. Fails with [`Failure::Configuration`], which lists all faults in the files.
+/// the event streams of the admin listener. Fails with [`Failure::Configuration`], which lists all faults in the files.
 pub(crate) fn prepare(
     status: &StatusBoard,
     (epoch, slots): (u64, Option<Arc<SlotMap>>),

@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 
 /// The console accounts as configured at startup.
 pub struct Console {
-    /// The admission rule in force.
+    /// The current admission rule.
     pub admission: watch::Receiver<Option<Arc<ConsoleAdmission>>>,
     /// Whether provider URLs may point to loopback.
     pub dev: bool,
@@ -134,7 +134,7 @@ impl Accounts {
         }
     }
 
-    /// Returns the admission rule in force, or `None` if its client id is unknown or the credentials file does not
+    /// Returns the current admission rule, or `None` if its client id is unknown or the credentials file does not
     /// contain its provider.
     pub(crate) fn terms(&self) -> Option<Terms> {
         let admission = self.0.console.admission.borrow().clone()?;

@@ -1,4 +1,5 @@
-//! Limits the number of connections, which is shared fairly among addresses, and the number of unread response bytes.
+//! Limits the number of connections, and shares them fairly among addresses. Also limits the number of unread response
+//! bytes.
 //!
 //! When all slots are taken, a connection from the address with the most connections is evicted ([`Crowd`]). Its socket
 //! is shut down, so its task reads EOF or fails to write, and then closes the descriptor.

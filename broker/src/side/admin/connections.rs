@@ -479,7 +479,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 //
 // The shard has read the request and hands over the whole connection, which holds a slot while it is served. If no slot
 // is free, a connection from the address with the most connections is evicted. If the new connection's address would
-// then have as many, nothing is evicted and the shard responds with 503.
+// then have as many connections as that address, nothing is evicted, and the shard responds with 503.
 
 /// Connections that shards have handed over and that have not been served yet.
 pub struct Visits(Receiver<Passed>);

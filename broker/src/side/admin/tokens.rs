@@ -7,7 +7,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::watch;
 
-/// The tokens in force. Callers must present one of them. Clones share their state.
+/// The tokens that are currently valid. Callers must present one of them. Clones share their state.
 #[derive(Clone)]
 pub struct Tokens {
     in_force: watch::Receiver<Vec<Token>>,
@@ -24,8 +24,8 @@ impl Tokens {
         }
     }
 
-    /// Returns the token in `Authorization` if it is in force. The token is always compared with all tokens in force,
-    /// so the time taken does not reveal whether any of them matches.
+    /// Returns the token in `Authorization` if it is valid. The token is always compared with all valid tokens, so the
+    /// time taken does not reveal whether any of them matches.
     pub(crate) fn borne(&self, headers: &HeaderMap) -> Option<Token> {
         let given = headers.get(header::AUTHORIZATION);
         let given = given.map_or(&b""[..], HeaderValue::as_bytes);

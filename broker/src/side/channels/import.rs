@@ -60,8 +60,8 @@ async fn import(
     is_json(request.headers())?;
     let query = request.uri().query().unwrap_or_default();
     let dry_run = parameter(query, "dry_run")?.is_some_and(|text| text == "true");
-    // Only one import runs at a time, since it keeps its documents, the records read from them, and copies for the
-    // shards and the store in memory.
+    // Only one import runs at a time, since an import keeps in memory its documents, the records read from them, and
+    // copies for the shards and the store.
     let _turn = imports.turn.try_acquire().map_err(|_| BUSY)?;
     let _held = seat.holds(4 * IMPORT_BODY_BYTES_MAX);
     let body = to_bytes(request.into_body(), IMPORT_BODY_BYTES_MAX).await;
@@ -128,7 +128,7 @@ async fn keep(
 
 async fn withdraw(inspector: &Inspector, records: &Arc<[Record]>) {
     let question = Question::ImportWithdrawn(Arc::clone(records));
-    // If a shard hangs, this query waits in its mailbox behind the reservation.
+    // If a shard hangs, this query waits in that shard's mailbox behind the reservation.
     let _ = inspector.shards.ask_all(question).await;
 }
 

@@ -103,7 +103,8 @@ pub(crate) fn gist(entry: &Value) -> Value {
     ])
 }
 
-// Shards send states to the readers through a bounded queue. The queue is used only while there are readers.
+// Shards send presence states to the readers (event streams) through a bounded queue. The queue is used only while
+// there are readers.
 
 /// The receiving end of the presence queue. Event streams read from it.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ impl Readers {
     /// another node, its channels produce no further events on this node. All streams therefore start again with the
     /// current state.
     ///
-    /// Looks for moved slots every `look`, which is [`LOOK_EVERY`] except in tests.
+    /// Checks for moved slots at the interval `look`, which is [`LOOK_EVERY`] except in tests.
     pub(crate) async fn feed(mut self, feed: Arc<Feed>, node: Option<Box<str>>, look: Duration) {
         let changes = |slots: &Option<Arc<SlotMap>>| slots.as_ref().map(|it| it.presence_changes());
         let (mut some, mut known) = (Vec::new(), changes(&self.slots));
@@ -175,12 +176,12 @@ impl Readers {
 }
 
 impl Teller {
-    /// Sets whether there are readers. States are discarded while there are none.
+    /// Sets whether there are any event streams that read presence states. While there are none, states are discarded.
     pub(crate) fn set_read(&self, is_read: bool) {
         self.is_read.store(is_read, Ordering::Relaxed);
     }
 
-    /// Creates a shard's audience: the readers and, if there are any, the hooks.
+    /// Creates a shard's audience, which consists of the readers of presence states and, if there are any, the hooks.
     #[must_use]
     pub fn of_shard(&self, hooks: Option<Box<dyn Audience>>) -> Box<dyn Audience> {
         Box::new(Ears {
@@ -227,8 +228,8 @@ fn concerns_hooks(told: &Told) -> bool {
     }
 }
 
-/// Returns whether this report concerns the readers. When a hook stops watching a channel, the shard reports an empty
-/// presence, which concerns only the hook.
+/// Returns whether the event streams need this report. When a hook stops watching a channel, the shard reports an empty
+/// presence, which is meant only for the hook.
 fn concerns_readers(told: &Told) -> bool {
     match told {
         Told::Presence(presence) => presence.cause != PresenceCause::Unwatched,

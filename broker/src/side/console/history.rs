@@ -325,7 +325,7 @@ impl History {
         self.store.tick(Tick { row, durations });
     }
 
-    /// Returns how many connections newer ones had superseded when the shards last counted them.
+    /// Returns the number of connections that newer ones have superseded, as last counted by the shards.
     pub(crate) fn superseded(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         let counts = last.filter_map(|seen| {
@@ -335,7 +335,7 @@ impl History {
         counts.sum()
     }
 
-    /// Returns how many connections had a client that did not confirm messages when the shards last counted them.
+    /// Returns the number of connections whose clients do not confirm messages, as last counted by the shards.
     pub(crate) fn doubtful(&self) -> u64 {
         let last = self.meter.last.iter().flatten();
         last.map(|seen| seen.snapshot.doubtful).sum()

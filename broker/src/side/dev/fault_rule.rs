@@ -87,8 +87,8 @@ pub(crate) fn action(text: &str) -> Result<Action, String> {
     named(text, Action::ALL.map(|it| (it.as_str(), it)))
 }
 
-/// Parses `do`. The value is either the name of an act, or an object with a single key that maps the act's name to its
-/// parameters.
+/// Parses a fault's `do`. Its value is either the name of an action, or an object with a single key that maps the
+/// action's name to its parameters.
 fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
     let names = on.acts();
     let acts = names.join(", ");
@@ -218,7 +218,7 @@ fn delay(how: &mut Body) -> Result<u64, String> {
 
 fn close_code(how: &mut Body) -> Result<u16, String> {
     let code = how.number("code", 1000..=4999)?.unwrap_or(1001);
-    // Close frames may not carry the other codes (RFC 6455, section 7.4).
+    // Close frames must not carry the excluded codes (RFC 6455, section 7.4).
     let sendable = |code: &u16| !matches!(code, 1004..=1006 | 1015..=2999);
     let code = u16::try_from(code).ok().filter(sendable);
     code.ok_or_else(|| CODES.into())
@@ -297,7 +297,7 @@ const LASTS_MS_MAX: u64 = 86_400_000;
 /// Default time that a client has to disconnect after GO_AWAY, in milliseconds.
 const GRACE_MS: u64 = 5000;
 
-// The permitted values of a fault. Used by the parser, by its errors and by `GET /dev/faults/allowed`.
+// The values permitted in a fault rule. Used by the parser, in its error messages, and by `GET /dev/faults/allowed`.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
@@ -318,8 +318,8 @@ impl On {
         }
     }
 
-    /// Returns the acts permitted in `do`. For messages and deliveries, this includes the acts on the sender's or
-    /// recipient's session.
+    /// Returns the actions permitted in a fault's `do`. For messages and deliveries, these include the actions on the
+    /// sender's or recipient's session.
     pub(crate) fn acts(self) -> Vec<&'static str> {
         let (own, session) = match self {
             Self::Connect | Self::Api => (
@@ -350,8 +350,8 @@ const SESSION: &[&str] = &[
     "send",
 ];
 
-/// The acts that take parameters. Each entry contains the name of the act, its permitted keys (or its permitted value,
-/// if that is not an object), and an example in JSON.
+/// The fault actions that take parameters. Each entry contains the name of the action, its permitted keys (or its
+/// permitted value, if that is not an object), and an example in JSON.
 const ACTS: &[(&str, &str, &str)] = &[
     (
         "refuse",
@@ -387,7 +387,7 @@ fn entry(act: &str) -> Option<&'static (&'static str, &'static str, &'static str
 }
 
 /// Returns the response to `GET /dev/faults/allowed`. Each value of `do` in the response can be copied verbatim into a
-/// fault.
+/// fault rule.
 pub(crate) fn document() -> Value {
     let on = On::VARIANTS.iter().filter_map(|name| {
         let on: On = name.parse().ok()?;
@@ -405,7 +405,7 @@ pub(crate) fn document() -> Value {
     })
 }
 
-/// Returns an act with example parameters, or only its name if it has no parameters.
+/// Returns a fault action with example parameters, or only its name if it has no parameters.
 fn example(act: &str) -> Value {
     let how = entry(act).and_then(|(.., how)| serde_json::from_str(how).ok());
     how.map_or_else(|| act.into(), |how: Value| json!({ act: how }))

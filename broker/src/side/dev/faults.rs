@@ -74,7 +74,7 @@ async fn list(State(page): State<FaultPage>) -> Json<Value> {
     Json(value!({ "faults": faults }))
 }
 
-/// `GET /dev/faults/allowed`: returns the permitted values of a fault.
+/// `GET /dev/faults/allowed`: returns the values permitted in a fault rule.
 async fn allowed() -> Json<Value> {
     Json(fault_rule::document())
 }

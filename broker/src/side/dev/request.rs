@@ -100,9 +100,9 @@ impl Body {
         }
     }
 
-    /// Removes a key whose value is a choice: either a name, or an object with that name as its only key. Returns the
-    /// name, and the value of that key as a body. If the value is not an object, the body contains it under the key "".
-    /// Fails if there is no choice or more than one.
+    /// Removes a key whose value is a choice, written either as a name or as an object whose only key is that name.
+    /// Returns the name, and the value of the object's key as a body. If that value is not an object, the body contains
+    /// it under the key "". Fails if there is no choice or more than one.
     pub(crate) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
         let one = match self.take(key) {
             None => return Err(format!("{}{key}: missing; expected {allowed}", self.path)),
@@ -220,7 +220,7 @@ impl Parameters {
 /// Maximum time that a request may wait, a few seconds less than the deadline of a connection.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
-// Suggestions for misspelt names.
+// Suggestions for misspelled names.
 
 /// Lists the permitted names and, if one of them is similar to `written`, suggests it.
 pub(crate) fn one_of(written: &str, names: impl IntoIterator<Item = &'static str>) -> String {

@@ -58,11 +58,11 @@ pub struct Cause {
     pub title: String,
     /// A description of the cause.
     pub says: String,
-    /// When the first event occurred, in milliseconds since 1970.
+    /// The time when the first event occurred, in milliseconds since 1970.
     pub first: u64,
-    /// When the last event occurred, in milliseconds since 1970.
+    /// The time when the last event occurred, in milliseconds since 1970.
     pub last: u64,
-    /// When the cause ended, in milliseconds since 1970.
+    /// The time when the cause ended, in milliseconds since 1970.
     pub ended: Option<u64>,
     /// The number of channels affected.
     pub channels: u64,
@@ -127,7 +127,8 @@ pub(crate) fn causes(slots: &Slots, from: u64, to: u64) -> Vec<Cause> {
     newest(slots, &CAUSES, HISTORY_CAUSES_SHOWN_MAX, fits)
 }
 
-/// Returns the newest notes of a region, sorted by time. `fits` returns a note's time, or `None` to skip the note.
+/// Returns the newest notes in a region of the file, sorted by time. `fits` returns a note's time, or `None` to skip
+/// the note.
 fn newest<T: for<'b> Deserialize<'b>>(
     slots: &Slots,
     region: &Region,
@@ -205,7 +206,7 @@ impl Notes {
         notes
     }
 
-    /// Returns when an earlier process started, if that process did not record that it stopped.
+    /// Returns the start time of an earlier process, if that process did not record that it stopped.
     pub(crate) fn unended(&self) -> Option<u64> {
         let life = self.life.as_ref()?;
         (life.kind == MarkKind::Start).then_some(life.at)

@@ -43,7 +43,7 @@ pub struct ProcessState {
     pub hooks: Option<HooksReport>,
     /// The metrics of the OpenID providers. Empty if none are configured.
     pub providers: ProvidersReport,
-    /// When the device authorities expire. Empty if none are configured.
+    /// The times when the device authorities expire. Empty if none are configured.
     pub authorities: AuthoritiesReport,
     /// The nodes whose credentials files differ from this node's, each with the number of seconds since the difference
     /// was first seen. Includes this node, with 0 seconds.
@@ -287,7 +287,7 @@ fn open_descriptors() -> u64 {
 // Device authorities, identified by their subject and the start of their key's fingerprint. The subject alone is not
 // enough, since it stays the same when an authority is renewed.
 
-/// When the device authorities and their revocation lists expire.
+/// The times when the device authorities and their revocation lists expire.
 #[derive(Clone, Debug, Default)]
 pub struct AuthoritiesReport(BTreeMap<(Box<str>, String), Ends>);
 
@@ -298,7 +298,7 @@ struct Ends {
 }
 
 impl AuthoritiesReport {
-    /// Collects the expiry times of the authorities in force. If several certificates have the same key, the latest
+    /// Collects the expiry times of the authorities in use. If several certificates have the same key, the latest
     /// expiry is used.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         let mut all = BTreeMap::new();

@@ -67,7 +67,7 @@ pub(crate) struct Incident<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) arn: Option<Box<str>>,
-    /// When the master connected, or `None` if there is no master.
+    /// The time when the master connected, or `None` if there is no master.
     pub(crate) master: Option<Wall>,
     pub(crate) has_viewer: bool,
 }
@@ -215,7 +215,7 @@ impl Row {
         }
     }
 
-    /// Creates the member for an incident. Members with the same key share its text.
+    /// Creates the row's member for an incident. Members with the same key share the text of that key.
     pub(crate) fn member(&self, incident: &Incident<'_>) -> Member {
         let known = self.members.values().next();
         let shared = |text: Option<&str>, of: fn(&Member) -> &Option<Arc<str>>| {
@@ -243,9 +243,9 @@ impl Row {
         }
     }
 
-    /// Returns how the row's members end. If the flag is set, viewer members also end when the camera connects. The
-    /// number is how long, in milliseconds, a member must go without an event before a connected camera ends it. If the
-    /// number is 0, the camera must have connected after the last event.
+    /// Returns the conditions under which the row's members end. If the flag is set, viewer members also end when the
+    /// camera connects. The number is a time in milliseconds: a member whose camera is connected ends once it has had
+    /// no event for this long. If the number is 0, the camera must have connected after the last event.
     pub(crate) fn ends_by(&self) -> (bool, u64) {
         match (self.kind, self.check) {
             (Kind::Session, "unanswered" | "slow" | "no_candidates") => (true, 0),

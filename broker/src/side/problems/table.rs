@@ -178,9 +178,9 @@ impl Table {
         Some(id)
     }
 
-    /// Makes room for a row of `share`, which is an account or a network, by evicting the newest row of the share whose
-    /// rows take the most bytes. Returns `false` if that is `share` itself, or if `share` would take as many bytes with
-    /// one more row.
+    /// Makes room for a row of `share`, which is an account or a network. To do so, evicts the newest row of the
+    /// account or network whose rows take the most bytes. Returns `false` if that is `share` itself, or if `share`
+    /// would take as many bytes with one more row.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {

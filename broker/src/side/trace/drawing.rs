@@ -237,7 +237,7 @@ fn lane(viewer: &Value, Style { zone, width }: Style) -> Value {
     let at = |event: &&Value| event["ms"].as_f64().unwrap_or_default();
     let mut events: Vec<&Value> = list(&viewer["events"]).iter().collect();
     events.sort_by(|one, other| at(one).total_cmp(&at(other)));
-    // Calls precede the connection.
+    // API calls precede the connection, so their times are negative.
     let first = events.first().map_or(0.0, at).min(0.0);
     let times: Vec<f64> = events.iter().map(|event| at(event) - first).collect();
     // A confirmation does not extend the axis, since its time depends on when the shard was queried.

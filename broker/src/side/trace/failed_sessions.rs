@@ -81,7 +81,7 @@ enum Trouble {
     Slow,
     /// The viewer received an answer and sent candidates, but the master did not send any.
     NoCandidates,
-    /// The broker closed the connection because of the client's behaviour.
+    /// The broker closed the connection because of the client's behavior.
     CutOff,
     Unaccepted,
     Twin,
@@ -89,7 +89,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    /// Returns the kind of trouble that the end of a connection indicates, if any, and a sentence that describes it.
+    /// Returns the kind of problem that the end of a connection indicates, if any, and a sentence that describes it.
     fn of(end: &ConnectionEnd) -> Option<(Self, String)> {
         let cut_off = matches!(
             end.reason,
@@ -179,7 +179,7 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Records the trouble as a problem, with two exceptions, since a person may be testing. A viewer that disconnects
+    /// Records the row as a problem, except in two cases in which a person may be testing. A viewer that disconnects
     /// soon after its offer, as with *Stop* on `/try`, is not recorded. A camera that closes each connection itself is
     /// recorded as a mild problem only.
     pub(crate) fn tell(&self, problems: &Problems) {
@@ -287,8 +287,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may itself indicate trouble. Short connections of a master count as
-    /// trouble only if they are repeated, and only if takeovers of that master do not already count.
+    /// Processes the end of a connection, which may itself indicate a problem. Short connections of a master count as a
+    /// problem only if they are repeated, and only if takeovers of that master do not already count.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -350,7 +350,7 @@ impl Ring {
         self.renew(row);
     }
 
-    /// Adds a row as the newest one, replacing any existing row for the same trouble.
+    /// Adds a row as the newest one, replacing any existing row for the same problem.
     fn renew(&mut self, row: Row) {
         let key = |row: &Row| (row.trouble, row.channel.clone(), row.client_id.clone());
         let own = key(&row);
@@ -510,18 +510,18 @@ pub(crate) async fn explain(
     }
 }
 
-/// Time in milliseconds for which a viewer must have waited for an answer before its disconnect counts as trouble. A
+/// Time in milliseconds for which a viewer must have waited for an answer before its disconnect counts as a problem. A
 /// viewer that disconnects earlier is assumed to have changed its mind.
 const PATIENCE_MS: u64 = 2_000;
 
 /// Interval between checks for displaced connections, in seconds. Each check posts a message to every shard.
 const DISPLACED_EVERY_S: u64 = 5;
 
-/// When the trace of a connection is checked, in milliseconds after the connection ended. The first check is early,
-/// while the notes still exist. The second check finds late answers.
+/// Times at which the trace of a connection is checked, in milliseconds after the connection ended. The first check is
+/// early, while the notes still exist. The second check finds late answers.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
-// Events that are trouble only if they are repeated.
+// Events that count as a problem only if they are repeated.
 
 /// A sequence of events of one client: a viewer, or the master if the client id is `None`. Each event occurs within
 /// [`PAUSE_MS`] of the previous one.
@@ -559,7 +559,7 @@ impl fmt::Display for Repeated {
 struct Repeats(VecDeque<Repeated>);
 
 impl Repeats {
-    /// Counts an event. Returns the sequence once it is long enough to count as trouble.
+    /// Counts an event. Returns the sequence once it is long enough to count as a problem.
     fn count(&mut self, channel: &str, client_id: Option<&str>, at: Wall) -> Option<Repeated> {
         let known = self.0.iter().position(|it| it.is_of(channel, client_id));
         let known = known.and_then(|known| self.0.remove(known));

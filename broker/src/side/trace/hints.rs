@@ -31,24 +31,26 @@ pub(crate) struct Facts {
     /// Length of the longest message in either direction, in bytes.
     pub(crate) longest: usize,
 
-    /// When the first offer arrived.
+    /// The time when the first offer arrived.
     pub(crate) offer: Option<f64>,
-    /// When an offer was first delivered to a master.
+    /// The time when an offer was first delivered to a master.
     pub(crate) arrived: Option<f64>,
     pub(crate) expired: Option<f64>,
     pub(crate) declined: bool,
     pub(crate) newer_offer: bool,
     /// Whether the offer was requeued because a master had not confirmed it.
     pub(crate) returned: bool,
-    /// When an offer was last redelivered to a later master, and how many candidates were sent with it.
+    /// The time when an offer was last redelivered to a later master, and how many candidates were sent with it.
     pub(crate) repeated: Option<(f64, usize)>,
-    /// When an answer was first sent to the viewer. Answers sent before the viewer's offer, if known, do not count.
+    /// The time when an answer was first sent to the viewer. Answers sent before the viewer's offer, if known, do not
+    /// count.
     pub(crate) answer: Option<f64>,
-    /// When an answer was first sent to the viewer before the viewer had sent an offer.
+    /// The time when an answer was first sent to the viewer before the viewer had sent an offer.
     pub(crate) early: Option<f64>,
-    /// When the first answer arrived while the viewer was not connected.
+    /// The time when the first answer arrived while the viewer was not connected.
     pub(crate) missed: Option<f64>,
-    /// Whether the viewer's machine failed to confirm an old message, or an answer that then returned to the broker.
+    /// Whether the viewer's machine failed to confirm an old message, or an answer that was then returned to the
+    /// broker.
     pub(crate) unconfirmed: bool,
     /// Address of the machine that confirms messages by TCP: the viewer's, or a proxy that terminates connections.
     pub(crate) confirmed_by: Option<IpAddr>,
@@ -68,19 +70,20 @@ pub(crate) struct Facts {
     pub(crate) player: Option<PlayerCall>,
 
     pub(crate) master: bool,
-    /// When another master connected while the offer was still unanswered, although an earlier master had received it.
+    /// The time when another master connected while the offer was still unanswered, although an earlier master had
+    /// received it.
     pub(crate) replaced: Option<f64>,
     /// How long a new master must have been connected before the offer is redelivered to it, in milliseconds. `None` if
     /// offers are never redelivered.
     pub(crate) repeats_ms: Option<f64>,
-    /// When the offer will be redelivered. `Some(None)` if this depends on when the next master connects.
+    /// The time when the offer will be redelivered. `Some(None)` if this depends on when the next master connects.
     pub(crate) awaited: Option<Option<f64>>,
     pub(crate) older_offer: bool,
     /// For each reason, the first unaccepted message without a recipient that a master sent after the offer arrived.
     /// Empty if the offer was answered.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
-    /// When another master took over, and from which address.
+    /// The time when another master took over, and from which address.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
     /// Whether this master took over from another one without having stated its role.
     pub(crate) unnamed: bool,
@@ -94,7 +97,7 @@ pub(crate) struct PlayerCall {
     pub(crate) answered: Option<f64>,
     /// The number of candidates sent in addition to the answer.
     pub(crate) candidates: usize,
-    /// When the last of these candidates was sent.
+    /// The time when the last of these candidates was sent.
     pub(crate) last: f64,
     pub(crate) status: Option<usize>,
 }
@@ -117,7 +120,7 @@ pub(crate) struct Hint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HintKind {
     NoCandidates,
-    /// Offer and answer were exchanged: signaling is complete, and there was no trouble.
+    /// Offer and answer were exchanged: signaling is complete, and no problems occurred.
     SignalingDone,
     Other,
 }
@@ -280,7 +283,7 @@ impl Facts {
         self.left.unwrap_or(self.now)
     }
 
-    /// Returns when the offer arrived, or `None` if a master has already received it.
+    /// Returns the time at which the offer arrived, or `None` if a master has already received it.
     fn waits(&self) -> Option<f64> {
         self.offer.filter(|_| self.arrived.is_none())
     }
@@ -508,8 +511,8 @@ fn taken_over(it: &Facts) -> Option<String> {
     ))
 }
 
-/// Minimum number of takeovers or short connections that network trouble cannot explain. A client that reconnects takes
-/// over from itself only once.
+/// Minimum number of takeovers or short connections that network problems cannot explain. A client that reconnects
+/// takes over from itself only once.
 const TWINS: usize = 3;
 
 /// Minimum wait for a master that is worth mentioning, in milliseconds. After a shorter wait, viewer and master count

@@ -14,9 +14,9 @@ use std::net::IpAddr;
 
 #[derive(Debug, Default)]
 pub(crate) struct TimelineReading {
-    /// When the trace was read, by both clocks: wall-clock time, and microseconds since startup.
+    /// The time when the trace was read, by both clocks: wall-clock time, and microseconds since startup.
     pub(crate) read: (Wall, u64),
-    /// When the notes start, in microseconds since startup. `None` if there are no notes.
+    /// Start of the period that the notes cover, in microseconds since startup. `None` if there are no notes.
     pub(crate) since_us: Option<u64>,
     pub(crate) connected: Vec<TracePeer>,
     /// How long a master must have been connected before an offer that an earlier master has already received is
@@ -33,11 +33,11 @@ pub(crate) struct TimelineConnection {
     /// The peer of the connection, or `None` for a client id that has no connection.
     pub(crate) peer: Option<TracePeer>,
     pub(crate) client_id: Option<Box<str>>,
-    /// When the connection joined. For a client id without a connection, the time of its first event.
+    /// The time when the connection joined. For a client id without a connection, the time of its first event.
     pub(crate) joined_us: u64,
     /// When and why the connection was closed.
     pub(crate) left: Option<(u64, Option<EndReason>)>,
-    /// When the last event before the close occurred, or when the connection joined if there were no events.
+    /// The time when the last event before the close occurred, or when the connection joined if there were no events.
     last_us: u64,
     pub(crate) events: Vec<TraceEvent>,
     pub(crate) facts: Facts,
@@ -66,7 +66,7 @@ pub(crate) struct TraceMessage {
 #[derive(Clone, Copy)]
 enum Whose {
     Session(SessionKey),
-    /// A viewer, identified by its mark.
+    /// A viewer, identified by the mark of its client id.
     Mark(u64),
     /// The connection that was prepared by an earlier call.
     Caller,
