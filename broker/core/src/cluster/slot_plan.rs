@@ -26,7 +26,7 @@ pub struct Plan {
     random: fastrand::Rng,
 }
 
-/// Who owns slots until they are claimed. The conditions for a claim are the same for all of its slots.
+/// The former owner of slots that may be claimed. The conditions for a claim are the same for all of its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Former {
     /// The slots have never had an owner.
@@ -36,12 +36,12 @@ enum Former {
     Process(Owner),
 }
 
-/// What one node knows of the slots of a former owner.
+/// The state of the conditions for claiming a former owner's slots.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prospect {
     /// When this node first saw that another process had succeeded the owner's process.
     followed: Option<Now>,
-    /// When the slots become free for the nodes that hashing selects, unless the owner reports that it serves them.
+    /// The time from which the nodes that hashing selects may claim, unless the owner reports that it serves a slot.
     /// `None` while they must not be claimed.
     free: Option<Now>,
     /// How long this node waits for the node selected by hashing to claim a slot.
@@ -507,20 +507,66 @@ pub(crate) mod candidates_tests {
         assert_eq!(found(&view(&[]), &silence, 0), (vec![0], false));
     }
 
-    #[test]
-    fn a_slot_is_claimed_once_its_owner_was_queried_for_a_lease_and_serves_it_no_more() {
-        let mut view = view(&[Kinship::Peer]);
-        let owner = |node, directory| Owner {
+    fn owner(node: u16, directory: u32) -> Owner {
+        Owner {
             node: NodeId(node),
             incarnation: incarnation(directory, 1),
-        };
-        let (slot, epoch) = (Slot(0), Revision(5));
+        }
+    }
+
+    /// Returns the view of a cluster with one slot, which `owner` owns.
+    fn view_of_slot(others: &[Kinship], owner: Owner) -> (View, Slot, Revision) {
+        let (mut view, slot, epoch) = (view(others), Slot(0), Revision(5));
         let record = SlotRecord {
             epoch,
-            owner: Some(owner(1, 7)),
+            owner: Some(owner),
             ..SlotRecord::default()
         };
         view.learn(slot, record);
+        (view, slot, epoch)
+    }
+
+    #[test]
+    fn slots_of_another_directory_of_this_node_are_claimed_after_a_lease() {
+        let (view, slot, _) = view_of_slot(&[], owner(0, 5));
+        let mut plan = Plan::new(owner(0, 0), SPANS, Now(0), 1);
+        let silence = Silence::new(1, SPANS);
+        let mut is_claimable = |now| plan.claimable(&view, &silence, Now(now)) == [slot];
+        let first = [8_000, 9_999, 10_000, 11_500]
+            .into_iter()
+            .find(|now| is_claimable(*now));
+        assert_eq!(first, Some(11_500));
+    }
+
+    #[test]
+    fn the_wait_for_a_successor_begins_again_after_a_pause() {
+        for (paused, claimed) in [(false, 65_000), (true, 69_999)] {
+            let former = Owner {
+                node: NodeId(1),
+                incarnation: incarnation(1, 0),
+            };
+            let (view, slot, _) = view_of_slot(&[Kinship::Peer], former);
+            let mut plan = Plan::new(owner(0, 0), SPANS, Now(0), 1);
+            let mut silence = Silence::new(1, SPANS);
+            silence.asks(NodeId(1), Now(40_000));
+            let mut is_claimable = |now| {
+                answers(&mut silence, 1, now - 1_000);
+                if paused && now == 64_999 {
+                    plan.gap();
+                }
+                plan.claimable(&view, &silence, Now(now)) == [slot]
+            };
+            let first = [60_000, 64_999, 65_000, 69_998, 69_999];
+            assert_eq!(
+                first.into_iter().find(|now| is_claimable(*now)),
+                Some(claimed)
+            );
+        }
+    }
+
+    #[test]
+    fn a_slot_is_claimed_once_its_owner_was_queried_for_a_lease_and_serves_it_no_more() {
+        let (view, slot, epoch) = view_of_slot(&[Kinship::Peer], owner(1, 7));
         let mut plan = Plan::new(owner(0, 0), SPANS, Now(0), 1);
         let mut silence = Silence::new(1, SPANS);
         let mut is_claimable = |silence: &Silence, now| {
