@@ -70,9 +70,38 @@ impl Uring {
     pub(crate) fn next(&mut self) -> Option<Completion> {
         loop {
             let entry = self.io.completion().next()?;
-            if let Some(completion) = self.completion(&entry) {
-                return Some(completion);
+            let (op, key) = Op::untag(entry.user_data());
+            let (result, more) = (entry.result(), cqueue::more(entry.flags()));
+            if !more {
+                self.armed -= 1;
             }
+            return Some(match op {
+                Op::Accept => Completion::Accepted {
+                    key,
+                    socket: owned(result),
+                    more,
+                },
+                Op::Receive => Completion::Received {
+                    key,
+                    received: self.received(result, cqueue::buffer_select(entry.flags())),
+                    more,
+                },
+                Op::Send => {
+                    let (key, bytes) = self.flight.land(key);
+                    let result = checked(result).map(|count| count as usize);
+                    Completion::Sent { key, bytes, result }
+                }
+                Op::Connect => Completion::Connected {
+                    key,
+                    result: checked(result).map(|_| ()),
+                },
+                Op::Bell => Completion::Rang { key, more },
+                Op::Timeout => {
+                    self.due = None;
+                    Completion::TimedOut
+                }
+                Op::Quiet => continue,
+            });
         }
     }
 
@@ -100,44 +129,6 @@ impl Uring {
 
     pub(crate) fn eventfd_off(&mut self) {
         self.io.completion().disable_eventfd();
-    }
-
-    fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
-        let (op, key) = Op::untag(entry.user_data());
-        let (result, more) = (entry.result(), cqueue::more(entry.flags()));
-        if !more {
-            self.armed -= 1;
-        }
-        match op {
-            Op::Accept => Some(Completion::Accepted {
-                key,
-                socket: owned(result),
-                more,
-            }),
-            Op::Receive => {
-                let received = self.received(result, cqueue::buffer_select(entry.flags()));
-                Some(Completion::Received {
-                    key,
-                    received,
-                    more,
-                })
-            }
-            Op::Send => {
-                let (key, bytes) = self.flight.land(key);
-                let result = checked(result).map(|count| count as usize);
-                Some(Completion::Sent { key, bytes, result })
-            }
-            Op::Connect => Some(Completion::Connected {
-                key,
-                result: checked(result).map(|_| ()),
-            }),
-            Op::Bell => Some(Completion::Rang { key, more }),
-            Op::Timeout => {
-                self.due = None;
-                Some(Completion::TimedOut)
-            }
-            Op::Quiet => None,
-        }
     }
 
     fn received(&mut self, result: i32, buffer: Option<u16>) -> Received {

@@ -8,14 +8,16 @@
 //! error.
 
 use crate::edge::Edge;
+use crate::edge::connection::{Connection, Standing};
 use crate::edge::io::{remote, say_and_close, unavailable};
 use crate::edge::letters::{Handover, Travelling};
+use crate::edge::listeners::listener_place;
 use crate::edge::tls::{Piece, Tls};
-use crate::edge::{connection::Connection, listeners::listener_place};
 use broker_core::address_shares::{Origin, canonical};
 use broker_core::id::SessionKey;
-use broker_core::machine::{Machine, Peer, TurnedAway};
+use broker_core::machine::{Input, Machine, Peer, TurnedAway};
 use broker_core::work_units;
+use codec::proxy::parse;
 use ring::Key;
 use std::io;
 use std::net::SocketAddr;
@@ -53,7 +55,7 @@ impl<M: Machine> Edge<M> {
             return self.refuse_stranger(socket, remote);
         }
         let origin = Origin::of(remote.ip());
-        let full = crowded || !self.sessions.machine().has_room();
+        let full = crowded || !self.sessions.machine.has_room();
         if full && !self.make_room(origin) {
             if crowded {
                 self.listeners.relieve(place, &mut self.io.ring);
@@ -74,15 +76,18 @@ impl<M: Machine> Edge<M> {
             return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         };
         self.io.counts.accepted += 1;
-        let connection = Connection::new(session, socket, engine);
+        let mut connection = Connection::new(session, socket, engine);
+        let (connections, io) = (&mut self.sessions.connections, &mut self.io);
         if is_proxied {
-            self.sessions
-                .await_header(session, connection, tls, &mut self.io);
+            connection.standing = Standing::Unnamed;
+            connections.unnamed.insert(session, (tls, Vec::new()));
+            connections.insert(session, connection, io);
         } else {
-            self.sessions
-                .enter(session, connection, (origin, tls), &mut self.io);
+            connections.insert(session, connection, io);
+            connections.welcome(session, origin, tls, io.turn.at().now);
         }
-        self.sessions.watch(session, &mut self.io);
+        self.sessions.drain(io);
+        self.sessions.watch(session, io);
     }
 
     /// Accepts a connection from another node.
@@ -99,7 +104,7 @@ impl<M: Machine> Edge<M> {
             drop(socket);
             return self.io.descriptors.closed();
         }
-        self.sessions.accept_link(socket, origin, &mut self.io);
+        self.sessions.streams.accept(socket, origin, &mut self.io);
     }
 
     /// Takes over a connection that another shard has handed over.
@@ -108,7 +113,7 @@ impl<M: Machine> Edge<M> {
         let at = self.io.turn.at();
         let from = M::remote_of(&parcel).or_else(|| remote(&connection.socket));
         let room = !self.io.stopping
-            && (self.sessions.machine().has_room() || {
+            && (self.sessions.machine.has_room() || {
                 from.is_some_and(|remote| self.make_room(Origin::of(remote.ip())))
             });
         if !room {
@@ -117,7 +122,7 @@ impl<M: Machine> Edge<M> {
             } = connection;
             self.io.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
-            let machine = self.sessions.machine_mut();
+            let machine = &mut self.sessions.machine;
             // The peer's address is unavailable if the connection has been reset.
             let id = from.map(|it| machine.turned_away(it, TurnedAway::NoRoom, at));
             unavailable(&mut answer, at.wall, &id.unwrap_or_default());
@@ -135,7 +140,7 @@ impl<M: Machine> Edge<M> {
             drop(socket);
             return self.io.descriptors.closed();
         }
-        let session = self.sessions.machine_mut().adopt(parcel, at);
+        let session = self.sessions.machine.adopt(parcel, at);
         self.io.counts.adopted += 1;
         self.sessions.arrive(session, connection, &mut self.io);
     }
@@ -144,17 +149,16 @@ impl<M: Machine> Edge<M> {
     /// there is one, and otherwise a client that has not been admitted. Returns `false` if no connection can be
     /// evicted.
     pub(crate) fn make_room(&mut self, origin: Origin) -> bool {
-        if self.sessions.end_stranger(&mut self.io) {
-            return true;
-        }
-        let connections = self.sessions.connections_mut();
-        connections.make_room(origin, &mut self.io)
+        let (sessions, io) = (&mut self.sessions, &mut self.io);
+        // If the state machine has no room for another session, closing an inner connection does not help.
+        (sessions.machine.has_room() && sessions.streams.make_room(io))
+            || sessions.connections.make_room(origin, io)
     }
 
     /// Closes a connection to a proxy listener because its peer is not a configured proxy.
     fn refuse_stranger(&mut self, socket: OwnedFd, remote: SocketAddr) {
         self.io.counts.proxy_headers.foreign += 1;
-        let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
+        let (machine, at) = (&mut self.sessions.machine, self.io.turn.at());
         machine.turned_away(remote, TurnedAway::ProxyForeign, at);
         drop(socket);
         self.io.descriptors.closed();
@@ -162,29 +166,51 @@ impl<M: Machine> Edge<M> {
 
     /// Resumes a connection whose PROXY protocol header, which identifies the client, has been received.
     pub(crate) fn name(&mut self, session: SessionKey) {
-        let connections = self.sessions.connections_mut();
-        let Some((tls, client, rest)) = connections.unnamed.take_whole(session) else {
+        let unnamed = &mut self.sessions.connections.unnamed;
+        let header = unnamed.get(&session).map(|(_, bytes)| parse(bytes));
+        let Some(Ok(Some(header))) = header else {
             return;
         };
-        if let Some(client) = client {
-            self.sessions
-                .machine_mut()
-                .comes_from(session, canonical(client));
+        let Some((tls, mut rest)) = unnamed.remove(&session) else {
+            return;
+        };
+        rest.drain(..header.bytes);
+        if let Some(client) = header.client {
+            let client = canonical(client);
+            self.sessions.machine.comes_from(session, client);
         }
         let Some(remote) = self.sessions.remote(session) else {
             return;
         };
         self.io.counts.proxy_headers.read += 1;
         let origin = Origin::of(remote.ip());
-        if let Ok(engine) = self.engine(tls, origin) {
-            self.sessions
-                .named(session, (engine, origin), rest, &mut self.io);
-        } else {
-            self.io.counts.accept_errors.limit += 1;
-            let (machine, at) = (self.sessions.machine_mut(), self.io.turn.at());
-            machine.turned_away(remote, TurnedAway::NoHandshakeRoom, at);
-            let connections = self.sessions.connections_mut();
-            connections.cut(session, &mut self.io.counts);
+        let engine = self.engine(tls, origin);
+        let (sessions, io) = (&mut self.sessions, &mut self.io);
+        let at = io.turn.at();
+        let Ok(engine) = engine else {
+            io.counts.accept_errors.limit += 1;
+            let why = TurnedAway::NoHandshakeRoom;
+            sessions.machine.turned_away(remote, why, at);
+            return sessions.connections.cut(session, &mut io.counts);
+        };
+        let Some(connection) = sessions.connections.get_mut(session) else {
+            return;
+        };
+        // The bytes after the header are the connection's first bytes.
+        connection.tls = engine;
+        io.counts.handshaking += u64::from(tls);
+        if let Some(tls) = &mut connection.tls {
+            tls.hold(&rest);
+        }
+        sessions.connections.welcome(session, origin, tls, at.now);
+        if !rest.is_empty() {
+            sessions.connections.note_first_bytes(session);
+        }
+        if !tls {
+            sessions.feed(Input::Secured { session }, io);
+            if !rest.is_empty() {
+                sessions.begin(session, rest, io);
+            }
         }
     }
 
@@ -193,7 +219,7 @@ impl<M: Machine> Edge<M> {
         if !tls {
             return Ok(None);
         }
-        let connections = self.sessions.connections_mut();
+        let connections = &mut self.sessions.connections;
         if !connections.handshake_room(origin, &mut self.io) {
             return Err(Refused);
         }
@@ -207,7 +233,7 @@ impl<M: Machine> Edge<M> {
         self.io.counts.accept_errors.limit += 1;
         let request_id = self
             .sessions
-            .machine_mut()
+            .machine
             .turned_away(peer, why, self.io.turn.at());
         if !tls {
             let mut answer = Vec::new();

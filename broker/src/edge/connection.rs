@@ -10,9 +10,10 @@
 //!    └── Abort, Stop, a broken socket, a peer that is done ──┘
 //! ```
 
-use crate::edge::io::{Io, Shaking, send_at_once};
+use crate::edge::io::{Io, Shaking};
 use crate::edge::limits::{
-    CALM_RECEIVES, FILLED_IN_A_ROW, LAUNCH_BYTES, ORPHAN_BYTES, WEB_SOCKET_SEND_BYTES,
+    CALM_RECEIVES, ENCRYPT_BYTES, FILLED_IN_A_ROW, LAUNCH_BYTES, ORPHAN_BYTES,
+    WEB_SOCKET_SEND_BYTES,
 };
 use crate::edge::tls::{Held, Piece, Read, Tls};
 use broker_core::id::{NodeId, SessionKey, ShardId};
@@ -22,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
@@ -255,16 +257,6 @@ impl Connection {
     pub(crate) fn is_calm(&self) -> bool {
         self.conduct >= CALM_RECEIVES
     }
-
-    /// Adds `buffers` to the receive buffers that the peer has used in this iteration. Returns whether the peer has
-    /// exhausted its share.
-    pub(crate) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
-        if self.turn != turn {
-            (self.turn, self.taken) = (turn, 0);
-        }
-        self.taken = self.taken.saturating_add(buffers);
-        self.taken >= most
-    }
 }
 
 // Sending, receiving and closing, as used by sessions, by clients on links, and by the links themselves.
@@ -338,8 +330,17 @@ impl Connection {
         // The FIN follows immediately and shares a packet with the bytes held back here. Nothing is held back after the
         // peer's FIN: the descriptor may then be closed without another send, and a reset would discard the bytes.
         let is_held_back = self.stage == Stage::Closing && !self.ended;
-        let flags = if is_held_back { libc::MSG_MORE } else { 0 };
-        let on_wire = send_at_once(&self.socket, wire, flags)?;
+        let more = if is_held_back { libc::MSG_MORE } else { 0 };
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
+        let on_wire = match SockRef::from(&self.socket).send_with_flags(wire, flags) {
+            Ok(sent) => sent,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                0
+            }
+            Err(_) => return None,
+        };
         io.counts.sent_bytes += on_wire as u64;
         if !is_sound {
             return None; // // the alert that explains the failure has been sent
@@ -367,10 +368,21 @@ impl Connection {
 
     /// Handles the completion of a ring send, of which the kernel has accepted `on_wire` bytes. Returns the number of
     /// plaintext bytes accepted, and whether the whole send was accepted.
-    pub(crate) fn landed(&mut self, flight: Vec<u8>, on_wire: usize, io: &mut Io) -> (usize, bool) {
+    pub(crate) fn landed(
+        &mut self,
+        mut flight: Vec<u8>,
+        on_wire: usize,
+        io: &mut Io,
+    ) -> (usize, bool) {
         let is_whole = on_wire == flight.len();
         io.counts.sent_bytes += on_wire as u64;
-        io.recycle(flight);
+        flight.clear();
+        // The buffer returns to the pool, unless the pool is full or the buffer is too large.
+        if io.spares.len() < io.settings.spare_sends
+            && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES
+        {
+            io.spares.push(flight);
+        }
         self.sending = false;
         let launched = std::mem::take(&mut self.launched) as usize;
         let plain = match (&self.tls, is_whole) {

@@ -9,10 +9,8 @@ use crate::edge::table::{Table, Transport};
 use crate::edge::{counters::EdgeCounts, io::Io, tls::Held};
 use broker_core::machine::{Intake, Machine};
 use broker_core::{address_shares::Crowd, id::SessionKey};
-use codec::proxy::{Header, MalformedHeader, parse};
 use ring::Ring;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 /// A shard's client connections, keyed by the session keys that the state machine assigns.
@@ -20,7 +18,7 @@ use std::os::fd::AsFd;
 pub(crate) struct Connections {
     pub(crate) table: Table,
     /// Sessions to flush at the end of this loop iteration, without duplicates.
-    touched: Vec<SessionKey>,
+    pub(crate) touched: Vec<SessionKey>,
     /// Connections whose receive must be rearmed, in order.
     listed: VecDeque<SessionKey>,
     /// Bytes received on connections that are about to leave this shard. They move with the connection. Nearly always
@@ -32,7 +30,12 @@ pub(crate) struct Connections {
     /// Handshakes in progress, grouped by address.
     pub(crate) shaking: Crowd<SessionKey>,
     /// Proxied connections whose client is not known yet.
-    pub(crate) unnamed: Unnamed,
+    ///
+    /// Until the PROXY protocol header is complete, such a connection is not counted toward any address and has no TLS
+    /// engine. It times out after `[timeouts] tls`, like a TLS handshake. Bytes that follow the header are processed as
+    /// one of the iteration's handshake steps. For each connection, stores whether TLS follows the header, and the
+    /// bytes received so far: at most one header and one receive.
+    pub(crate) unnamed: BTreeMap<SessionKey, (bool, Vec<u8>)>,
 }
 
 impl Connections {
@@ -77,7 +80,7 @@ impl Connections {
         }
         self.settle_guest(session);
         self.unread.remove(&session);
-        counts.proxy_headers.incomplete += u64::from(self.unnamed.take(session).is_some());
+        counts.proxy_headers.incomplete += u64::from(self.unnamed.remove(&session).is_some());
         let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),
@@ -131,16 +134,6 @@ impl Connections {
         if !std::mem::replace(dirty, true) {
             self.touched.push(session);
         }
-    }
-
-    /// Takes the flush list. The caller must return it with [`Self::keep_touched`] after processing it.
-    pub(crate) fn take_touched(&mut self) -> Vec<SessionKey> {
-        std::mem::take(&mut self.touched)
-    }
-
-    /// Returns a processed flush list. See [`keep`].
-    pub(crate) fn keep_touched(&mut self, touched: Vec<SessionKey>) {
-        keep(&mut self.touched, touched);
     }
 
     /// Appends a connection to the rearm queue if its receive has ended.
@@ -232,10 +225,14 @@ impl Connections {
     pub(crate) fn charge(&mut self, session: SessionKey, work: u64, io: &mut Io) {
         let more = u8::try_from(work / WORK_PER_BUFFER).unwrap_or(u8::MAX);
         let turn = io.turn.number();
-        if let Some(connection) = self.get_mut(session)
-            && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
-        {
-            self.cap(session, io);
+        if let Some(connection) = self.get_mut(session) {
+            if connection.turn != turn {
+                (connection.turn, connection.taken) = (turn, 0);
+            }
+            connection.taken = connection.taken.saturating_add(more.saturating_add(1));
+            if connection.taken >= BUFFERS_PER_PEER {
+                self.cap(session, io);
+            }
         }
     }
 
@@ -366,51 +363,4 @@ pub(crate) enum GivenUp {
     Failed,
     /// The handshake timed out.
     Late,
-}
-
-// Connections to proxy listeners whose client is unknown until a PROXY protocol header arrives.
-//
-// Until its header is complete, a connection is not counted toward any address and has no TLS engine. It times out
-// after `[timeouts] tls`, like a TLS handshake. Bytes that follow the header are processed as one of the iteration's
-// handshake steps.
-
-/// Connections whose PROXY protocol header is incomplete. For each one, stores whether TLS follows the header, and the
-/// bytes received so far: at most one header and one receive.
-#[derive(Default)]
-pub(crate) struct Unnamed(BTreeMap<SessionKey, (bool, Vec<u8>)>);
-
-/// A parsed header: whether TLS follows, the client's address, and the bytes after the header.
-type Named = (bool, Option<SocketAddr>, Vec<u8>);
-
-impl Unnamed {
-    /// Adds a connection. `tls` specifies whether TLS follows the header.
-    pub(crate) fn enter(&mut self, session: SessionKey, tls: bool) {
-        self.0.insert(session, (tls, Vec::new()));
-    }
-
-    /// Appends received bytes. Returns whether the header is complete.
-    ///
-    /// # Errors
-    /// Fails if the bytes are not a valid header.
-    pub(crate) fn add(&mut self, key: SessionKey, more: &[u8]) -> Result<bool, MalformedHeader> {
-        let Some((_, bytes)) = self.0.get_mut(&key) else {
-            return Ok(false);
-        };
-        bytes.extend_from_slice(more);
-        Ok(parse(bytes)?.is_some())
-    }
-
-    /// Removes a connection whose header is complete. Returns the parsed header and the bytes after it.
-    pub(crate) fn take_whole(&mut self, session: SessionKey) -> Option<Named> {
-        let (_, bytes) = self.0.get(&session)?;
-        let Header { client, bytes } = parse(bytes).ok()??;
-        let (tls, mut rest) = self.take(session)?;
-        rest.drain(..bytes);
-        Some((tls, client, rest))
-    }
-
-    /// Removes a connection. Returns whether TLS follows its header, and the bytes received so far.
-    pub(crate) fn take(&mut self, session: SessionKey) -> Option<(bool, Vec<u8>)> {
-        self.0.remove(&session)
-    }
 }

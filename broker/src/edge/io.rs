@@ -1,9 +1,7 @@
 //! I/O state shared by all parts of a shard's edge: the ring and its buffers, the current loop iteration, the counters
 //! and the limits. Also contains the queue of handshakes, and the responses to connections that get no session.
 
-use crate::edge::limits::{
-    ENCRYPT_BYTES, HANDSHAKE_STEPS_PER_TURN, LAUNCH_BYTES, REFUSAL_READ_BYTES,
-};
+use crate::edge::limits::{HANDSHAKE_STEPS_PER_TURN, REFUSAL_READ_BYTES};
 use crate::edge::start::{Descriptors, EdgeSettings};
 use crate::edge::{counters::EdgeCounts, tls::Kind, turn::Turn};
 use broker_core::work_units;
@@ -12,7 +10,7 @@ use codec::http::{ErrorHead, Meta, respond};
 use ring::{Received, Ring};
 use socket2::SockRef;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -82,15 +80,6 @@ impl Io {
             None => {}
             Some(Kind::Full) => self.counts.handshakes.full += 1,
             Some(Kind::Resumed) => self.counts.handshakes.resumed += 1,
-        }
-    }
-
-    /// Returns a finished send's buffer to the pool, unless the pool is full or the buffer is too large.
-    pub(crate) fn recycle(&mut self, mut flight: Vec<u8>) {
-        let has_room = self.spares.len() < self.settings.spare_sends;
-        if has_room && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
-            flight.clear();
-            self.spares.push(flight);
         }
     }
 }
@@ -191,19 +180,6 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     // A client that misses the response has either left or gets a reset, which also tells it that it was refused.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
-}
-
-/// Calls send(2) once, without blocking. Returns the number of bytes that the kernel accepted, or `None` if the socket
-/// is broken.
-pub(crate) fn send_at_once(socket: &OwnedFd, bytes: &[u8], more: i32) -> Option<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
-    match SockRef::from(socket).send_with_flags(bytes, flags) {
-        Ok(sent) => Some(sent),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-            Some(0)
-        }
-        Err(_) => None,
-    }
 }
 
 /// Returns the peer's address in the form used for display and counting: an IPv4 client of a listener on `[::]` has an

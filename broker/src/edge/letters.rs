@@ -82,7 +82,7 @@ pub(crate) struct Mail<M: Machine> {
     id: ShardId,
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     /// Messages from the state machine that were rejected by a full mailbox, to be passed back to the state machine.
-    refused: VecDeque<M::Letter>,
+    pub(crate) refused: VecDeque<M::Letter>,
     events: Sender<ShardEvent>,
 }
 
@@ -133,12 +133,6 @@ impl<M: Machine> Mail<M> {
             return debug_assert!(false, "a mailbox returns what it was given");
         };
         self.refused.push_back(letter);
-    }
-
-    /// Takes the next rejected message.
-    #[inline]
-    pub(crate) fn next_refused(&mut self) -> Option<M::Letter> {
-        self.refused.pop_front()
     }
 
     /// Hands a connection over to the shard that must serve it, or returns it if that shard's mailbox is full.

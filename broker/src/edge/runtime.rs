@@ -68,7 +68,11 @@ pub fn prepare<M: Machine + 'static>(
         Engine::IoUring => Thread::Executor(executor(&name, cpu, beginning)?),
         Engine::Epoll => Thread::Plain(thread::Builder::new().name(name).spawn(move || {
             cpu.map_or(Ok(()), pin)?;
-            beginning.await_work()?.map_or(Ok(()), Begun::run)
+            let Some(mut begun) = beginning.await_work()? else {
+                return Ok(());
+            };
+            let ended = begun.edge.run(&begun.started);
+            begun.over(ended)
         })?),
     };
     let handle = wait_for(&ready, ShardHandle { thread, failure })?;
@@ -93,10 +97,11 @@ fn executor<M: Machine + 'static>(
             // would count as locked memory. Unregistering these buffers rules out direct file I/O (`O_DIRECT`) on this
             // runtime.
             ring::unregister_buffers();
-            match beginning.await_work()? {
-                Some(begun) => begun.run_in_glommio().await,
-                None => Ok(()),
-            }
+            let Some(mut begun) = beginning.await_work()? else {
+                return Ok(());
+            };
+            let ended = begun.edge.run_in_glommio(&begun.started).await;
+            begun.over(ended)
         })
         .map_err(io::Error::from)
 }
@@ -154,16 +159,6 @@ impl<M: Machine> Beginning<M> {
 }
 
 impl<M: Machine> Begun<M> {
-    fn run(mut self) -> io::Result<()> {
-        let ended = self.edge.run(&self.started);
-        self.over(ended)
-    }
-
-    async fn run_in_glommio(mut self) -> io::Result<()> {
-        let ended = self.edge.run_in_glommio(&self.started).await;
-        self.over(ended)
-    }
-
     /// Closes everything, records the error if the shard failed, and then reports that the shard has stopped.
     fn over(self, ended: io::Result<()>) -> io::Result<()> {
         drop(self.edge);
@@ -257,7 +252,7 @@ impl<M: Machine> Edge<M> {
 
     /// Like [`Self::run`], but on a glommio executor.
     async fn run_in_glommio(&mut self, started: &Sender<()>) -> io::Result<()> {
-        let completed = self.sessions.mail().own().completed();
+        let completed = self.sessions.mail.own().completed();
         self.io.ring.register_eventfd(completed)?;
         let completed = completed.try_clone_to_owned()?.into_raw_fd();
         // SAFETY: the descriptor was duplicated for this file, which is its only owner and closes it.
@@ -294,7 +289,7 @@ impl<M: Machine> Edge<M> {
         let before = self.io.turn.read();
         if let Some(since) = self.io.turn.stood_still(before) {
             let at = self.io.turn.at();
-            self.sessions.machine_mut().stood_still(since, at);
+            self.sessions.machine.stood_still(since, at);
             self.sessions
                 .links_stood_still(at.now.since(since), &self.io);
         }
@@ -309,11 +304,11 @@ impl<M: Machine> Edge<M> {
         }
         let flushed = self.io.turn.after_sends();
         if let Some((_, at)) = flushed {
-            self.sessions.machine_mut().flushed(at);
+            self.sessions.machine.flushed(at);
         }
         if self.io.stopping
-            && self.sessions.connections().is_empty()
-            && self.sessions.streams().is_empty()
+            && self.sessions.connections.is_empty()
+            && self.sessions.streams.is_empty()
             && self.listeners.closed()
         {
             return AfterTurn::End;
@@ -330,7 +325,7 @@ impl<M: Machine> Edge<M> {
 
     /// Runs the steps of an iteration in a fixed order. Returns whether there was traffic.
     fn turn(&mut self) -> bool {
-        self.io.turn.begin(self.sessions.machine().work());
+        self.io.turn.begin(self.sessions.machine.work());
         self.io.counts.turns += 1;
         self.step_handshakes();
         let mut traffic = false;
@@ -348,12 +343,20 @@ impl<M: Machine> Edge<M> {
             }
         }
         traffic |= self.take_letters();
-        self.tick();
-        self.sessions.connections_mut().end_overdue(&mut self.io);
+        for tick in 0..TICKS_PER_TURN {
+            let due = self.sessions.machine.deadline();
+            let has_had_its_part = tick > 0 && self.work_of_turn() >= work_units::TICKS;
+            if has_had_its_part || due.is_none_or(|due| due > self.io.turn.at().now) {
+                break;
+            }
+            self.sessions.feed(Input::Tick, &mut self.io);
+        }
+        self.sessions.connections.end_overdue(&mut self.io);
         self.listeners.resume(&mut self.io);
         self.flush_touched();
         self.sessions.serve_links(&mut self.io);
-        self.sessions.rearm_some(&mut self.io);
+        let (connections, machine) = (&mut self.sessions.connections, &self.sessions.machine);
+        connections.rearm_some(machine, &mut self.io.ring);
         if self.shifted.is_some() {
             self.report_shift();
         }
@@ -363,26 +366,15 @@ impl<M: Machine> Edge<M> {
 
     /// Returns the work done so far in this iteration, in work units.
     pub(crate) fn work_of_turn(&self) -> u64 {
-        self.io.turn.work(self.sessions.machine().work())
-    }
-
-    fn tick(&mut self) {
-        for tick in 0..TICKS_PER_TURN {
-            let due = self.sessions.machine().deadline();
-            let has_had_its_part = tick > 0 && self.work_of_turn() >= work_units::TICKS;
-            if has_had_its_part || due.is_none_or(|due| due > self.io.turn.at().now) {
-                return;
-            }
-            self.sessions.feed(Input::Tick, &mut self.io);
-        }
+        self.io.turn.work(self.sessions.machine.work())
     }
 
     /// Returns whether there is work to do without waiting.
     fn busy(&mut self) -> bool {
-        self.sessions.connections().has_work()
-            || self.sessions.streams().has_work()
+        self.sessions.connections.has_work()
+            || self.sessions.streams.has_work()
             || !self.io.handshakes.is_empty()
-            || !self.sessions.mail().own().is_empty()
+            || !self.sessions.mail.own().is_empty()
             || self.io.ring.has_completions()
             || self.is_due()
     }
@@ -396,13 +388,13 @@ impl<M: Machine> Edge<M> {
     /// Returns the earliest deadline of the state machine, of the edge's connections, or of the links.
     fn next_deadline(&self) -> Option<Now> {
         let deadlines = [
-            self.sessions.machine().deadline(),
+            self.sessions.machine.deadline(),
             self.sessions
-                .connections()
+                .connections
                 .deadlines
                 .next()
                 .map(|(due, _)| due),
-            self.sessions.streams().next_due(),
+            self.sessions.streams.next_due(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -413,7 +405,7 @@ impl<M: Machine> Edge<M> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
         let has_connections =
-            !self.sessions.connections().is_empty() || !self.sessions.streams().is_empty();
+            !self.sessions.connections.is_empty() || !self.sessions.streams.is_empty();
         let beat = has_connections.then(|| self.io.turn.now() + Duration::from_millis(BEAT_MS));
         let others = deadline.into_iter().chain(beat);
         self.listeners.next_due().into_iter().chain(others).min()
@@ -423,11 +415,11 @@ impl<M: Machine> Edge<M> {
     /// earlier.
     fn sleep_in_ring(&mut self, now: Instant, most: Option<Instant>) -> io::Result<()> {
         let until = self.next_due().into_iter().chain(most).min();
-        self.sessions.mail().own().fall_asleep(Sleep::InRing);
-        let want = u32::from(self.sessions.mail().own().is_empty());
+        self.sessions.mail.own().fall_asleep(Sleep::InRing);
+        let want = u32::from(self.sessions.mail.own().is_empty());
         let limit = until.map(|until| until.saturating_duration_since(now));
         let entered = self.io.ring.enter(want, limit);
-        self.sessions.mail().own().wake_up();
+        self.sessions.mail.own().wake_up();
         entered
     }
 
@@ -436,11 +428,11 @@ impl<M: Machine> Edge<M> {
             self.io.ring.wake_by(due, now);
         }
         self.io.ring.eventfd_on();
-        self.sessions.mail().own().fall_asleep(Sleep::InGlommio);
+        self.sessions.mail.own().fall_asleep(Sleep::InGlommio);
         // Runs the kernel's deferred work, without waiting, until there is a completion or no such work is left.
         self.io.ring.enter(1, Some(Duration::ZERO))?;
         let at_rest = !self.io.ring.has_completions() && !self.io.ring.has_submissions();
-        if at_rest && self.sessions.mail().own().is_empty() {
+        if at_rest && self.sessions.mail.own().is_empty() {
             self.io.counts.parks_deep += 1;
             self.io.ring.release_buffers();
             completed
@@ -449,14 +441,14 @@ impl<M: Machine> Edge<M> {
                 .map_err(io::Error::from)?;
         }
         self.io.ring.eventfd_off();
-        self.sessions.mail().own().wake_up();
+        self.sessions.mail.own().wake_up();
         // Completions announced by the eventfd become visible only with this call.
         self.io.ring.enter(0, None)
     }
 
     /// Polls the mailbox's bell through the ring.
     pub(crate) fn watch_bell(&mut self, key: Key) {
-        self.io.ring.bell(self.sessions.mail().own().bell(), key);
+        self.io.ring.bell(self.sessions.mail.own().bell(), key);
     }
 }
 

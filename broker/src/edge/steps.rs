@@ -3,12 +3,12 @@
 
 use crate::edge::Edge;
 use crate::edge::connection::{Destination, Stage, session};
+use crate::edge::connections::keep;
 use crate::edge::letters::{Post, Scraped};
 use crate::edge::links::{LinkEnd, link_end};
 use crate::edge::table::Transport;
 use crate::edge::{counters::EdgeCounts, io::Shaking, limits::LETTERS_PER_TURN, turn::Shift};
 use broker_core::clock_jump::Leap;
-use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
 use broker_core::work_units;
 use ring::Completion;
@@ -82,7 +82,7 @@ impl<M: Machine> Edge<M> {
             if self.work_of_turn() >= work_units::LETTERS {
                 break;
             }
-            let Some(letter) = self.sessions.mail().own().try_take() else {
+            let Some(letter) = self.sessions.mail.own().try_take() else {
                 break;
             };
             self.io.turn.add_work(work_units::LETTER);
@@ -93,7 +93,9 @@ impl<M: Machine> Edge<M> {
                 }
                 Post::Link(arrived) => {
                     traffic = true;
-                    self.sessions.adopt_link(*arrived, &mut self.io);
+                    if let Some(place) = self.sessions.streams.enter(*arrived, &mut self.io) {
+                        self.sessions.greet_link(place, &mut self.io);
+                    }
                 }
                 Post::Letter(letter) => {
                     traffic = true;
@@ -103,10 +105,10 @@ impl<M: Machine> Edge<M> {
                 // The requester may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
-                    let machine = self.sessions.machine_mut();
+                    let machine = &mut self.sessions.machine;
                     let reply = machine.inspect(*question, self.io.turn.at());
                     self.sessions.drain(&mut self.io);
-                    drop(answer.try_send((self.sessions.mail().id(), reply)));
+                    drop(answer.try_send((self.sessions.mail.id(), reply)));
                 }
                 Post::Shift(shift, answer) => {
                     self.leap(shift);
@@ -114,7 +116,7 @@ impl<M: Machine> Edge<M> {
                 }
                 Post::Tls(config) => self.listeners.present(config),
                 Post::Devices(devices) => {
-                    self.sessions.judge_by(devices.clone());
+                    self.sessions.devices.clone_from(&devices);
                     self.listeners.ask(devices);
                 }
                 Post::StopAccepting => self.listeners.stop(&mut self.io.ring),
@@ -129,8 +131,8 @@ impl<M: Machine> Edge<M> {
     fn leap(&mut self, shift: Shift) {
         let (advances, until) = self.io.turn.shift(shift);
         if advances {
-            let mut leap = Leap::begin(self.sessions.machine_mut(), self.io.turn.at(), until);
-            while let Some(at) = leap.next(self.sessions.machine().deadline()) {
+            let mut leap = Leap::begin(&mut self.sessions.machine, self.io.turn.at(), until);
+            while let Some(at) = leap.next(self.sessions.machine.deadline()) {
                 self.io.turn.move_to(at);
                 self.sessions.feed(Input::Tick, &mut self.io);
                 self.flush_touched();
@@ -144,28 +146,28 @@ impl<M: Machine> Edge<M> {
         if !self.is_due()
             && let Some(answer) = self.shifted.take()
         {
-            let id = self.sessions.mail().id();
+            let id = self.sessions.mail.id();
             let _ = answer.try_send((id, self.io.turn.at())); // the caller may have stopped waiting
         }
     }
 
     fn scraped(&self) -> Scraped<M::Snapshot> {
         Scraped {
-            shard: self.sessions.mail().id(),
-            snapshot: self.sessions.machine().snapshot(),
+            shard: self.sessions.mail.id(),
+            snapshot: self.sessions.machine.snapshot(),
             edge: EdgeCounts {
                 clock_us: self.io.turn.at().now.0.saturating_mul(1000),
                 connections_max: self.io.settings.connections as u64,
                 ..self.io.counts
             },
-            links: self.sessions.streams().table(),
+            links: self.sessions.streams.table(),
         }
     }
 
     fn stop(&mut self) {
         self.io.stopping = true;
         self.listeners.stop(&mut self.io.ring);
-        let connections = self.sessions.connections_mut();
+        let connections = &mut self.sessions.connections;
         for session in connections.keys() {
             connections.cut(session, &mut self.io.counts);
         }
@@ -179,36 +181,35 @@ impl<M: Machine> Edge<M> {
     /// Flushes all sessions touched in this iteration, and performs what their stages require. Sessions touched by this
     /// are flushed in the next iteration.
     pub(crate) fn flush_touched(&mut self) {
-        let mut touched = self.sessions.connections_mut().take_touched();
+        let (sessions, io) = (&mut self.sessions, &mut self.io);
+        let mut touched = std::mem::take(&mut sessions.connections.touched);
         for session in touched.drain(..) {
-            self.flush_one(session);
+            let stage = match sessions.connections.table.transport(session) {
+                None => continue,
+                Some(Transport::Stream(_)) => {
+                    sessions.flush_stream(session, io);
+                    continue;
+                }
+                Some(Transport::Socket(connection)) => {
+                    connection.dirty = false;
+                    connection.stage
+                }
+            };
+            match stage {
+                Stage::Open => {
+                    sessions.flush(session, io);
+                    sessions.watch(session, io);
+                }
+                Stage::Leaving(Destination::Shard(to)) => sessions.leave(session, to, io),
+                Stage::Leaving(Destination::Node(to)) => sessions.pass_on(session, to, io),
+                Stage::Leaving(Destination::Admin) => {
+                    sessions.visit(session, self.admin.as_ref(), io);
+                }
+                Stage::Closing => sessions.close(session, io),
+                Stage::Lingering => sessions.watch(session, io),
+                Stage::Shut => sessions.close_descriptor(session, io),
+            }
         }
-        self.sessions.connections_mut().keep_touched(touched);
-    }
-
-    fn flush_one(&mut self, session: SessionKey) {
-        let io = &mut self.io;
-        let stage = match self.sessions.connections_mut().table.transport(session) {
-            None => return,
-            Some(Transport::Stream(_)) => return self.sessions.flush_stream(session, io),
-            Some(Transport::Socket(connection)) => {
-                connection.dirty = false;
-                connection.stage
-            }
-        };
-        match stage {
-            Stage::Open => {
-                self.sessions.flush(session, io);
-                self.sessions.watch(session, io);
-            }
-            Stage::Leaving(Destination::Shard(to)) => self.sessions.leave(session, to, io),
-            Stage::Leaving(Destination::Node(to)) => self.sessions.pass_on(session, to, io),
-            Stage::Leaving(Destination::Admin) => {
-                self.sessions.visit(session, self.admin.as_ref(), io);
-            }
-            Stage::Closing => self.sessions.close(session, io),
-            Stage::Lingering => self.sessions.watch(session, io),
-            Stage::Shut => self.sessions.close_descriptor(session, io),
-        }
+        keep(&mut sessions.connections.touched, touched);
     }
 }

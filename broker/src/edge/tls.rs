@@ -38,7 +38,7 @@ pub(crate) struct Tls {
     /// The incomplete record or handshake message.
     held: Vec<u8>,
     /// Bytes to send before any application data.
-    out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
     /// The peer's address, which is charged for buffered bytes.
     origin: Origin,
     /// Bytes of this connection that the shard's counters currently include.
@@ -58,7 +58,7 @@ pub(crate) struct Tls {
     /// Whether the peer started with a PROXY protocol header.
     proxied: bool,
     /// Whether the response to a plain HTTP request has been written.
-    told: bool,
+    pub(crate) told: bool,
     /// Why the engine failed, if it did.
     fault: Option<Fault>,
     /// Describes the peer's offer, if the handshake failed because the two sides had nothing in common.
@@ -356,12 +356,6 @@ impl Tls {
         self.offer.as_deref()
     }
 
-    /// Sets the final response, in plaintext, to a peer that does not speak TLS. It is sent instead of an alert.
-    pub(crate) fn say_plainly(&mut self, answer: Vec<u8>) {
-        self.out = answer;
-        self.told = true;
-    }
-
     /// Appends the engine's pending output to `cipher`, followed by the encrypted `plain`, which may be empty.
     ///
     /// # Errors
@@ -394,11 +388,6 @@ impl Tls {
             let _ = self.write(&[], cipher);
         }
         is_sound
-    }
-
-    /// Returns whether the engine has pending output.
-    pub(crate) fn has_out(&self) -> bool {
-        !self.out.is_empty()
     }
 
     /// Queues a close_notify after the pending output, unless one is already queued. If it cannot be written, the

@@ -123,7 +123,10 @@ impl Turn {
         if !self.by_cpu {
             return None;
         }
-        let now = thread_time();
+        // Unlike the other clocks, this one, with the time in user and kernel mode, takes a system call.
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+        let now = Duration::new(time.tv_sec.unsigned_abs(), nanos);
         Some(now.saturating_sub(std::mem::replace(&mut self.began, now)))
     }
 
@@ -219,16 +222,6 @@ impl Clock {
             .checked_add(span)
             .filter(|_| deadline.0 != u64::MAX)
     }
-}
-
-/// Returns the calling thread's CPU time, in user and kernel mode. Unlike reading the other clocks, this takes a system
-/// call.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
 }
 
 /// Returns the current time of the shards' clocks, without any offsets from tests.

@@ -13,7 +13,7 @@ use broker_core::address_shares::Origin;
 use broker_core::cluster::link::Ending;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{FailedPass, Input, Machine, PassFailure};
-use codec::link::How;
+use codec::link::{Client, How};
 use ring::Received;
 use socket2::SockRef;
 use std::net::Shutdown;
@@ -100,7 +100,15 @@ impl<M: Machine> Sessions<M> {
         let Some(client) = streams.clients.get_mut(place) else {
             return;
         };
-        let (described, account) = (client.described(), client.home.account);
+        let (peer, account) = (&client.peer, client.home.account);
+        let described = Client {
+            kind: client.kind,
+            address: peer.remote,
+            listener: peer.listener,
+            tls: peer.tls,
+            server_name: "".into(),
+            certificate: None,
+        };
         let wire = streams.wires.get_mut(link);
         let open = wire.and_then(|wire| {
             let id = wire.link()?.open(&described, request, account).ok()?;
@@ -131,7 +139,17 @@ impl<M: Machine> Sessions<M> {
                 let read = connection.read(lent, io);
                 let is_sound = connection.charge(io);
                 io.counts.link_bytes_to_owner += io.plain.len() as u64;
-                client.push_up(link, &io.plain);
+                match (&mut client.close, link) {
+                    // The bytes follow a request that is retried.
+                    (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
+                        unsent.extend_from_slice(&io.plain);
+                    }
+                    (None, Some((link, id))) if !client.is_leaving => {
+                        client.unread.extend_from_slice(&io.plain);
+                        client.give_unread(link, id);
+                    }
+                    (_, _) => {}
+                }
                 io.plain.clear();
                 match read {
                     Read::More if is_sound => {}

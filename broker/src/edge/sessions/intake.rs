@@ -6,7 +6,9 @@ use crate::edge::limits::{LEAVING_BYTES, LINGER_BYTES};
 use crate::edge::{sessions::Sessions, tls::Read};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
+use codec::proxy::{self, MalformedHeader};
 use ring::{Lent, Received};
+use std::net::SocketAddr;
 
 impl<M: Machine> Sessions<M> {
     /// Handles a receive's completion. If `more` is set, the receive is still armed. Returns `received` as an error if
@@ -164,6 +166,43 @@ impl<M: Machine> Sessions<M> {
         io.ring.give_back(lent);
     }
 
+    /// Processes received bytes of a PROXY protocol header.
+    fn take_header(&mut self, session: SessionKey, mut lent: Lent, io: &mut Io) {
+        let added = match self.connections.unnamed.get_mut(&session) {
+            None => Ok(false),
+            Some((_, bytes)) => {
+                bytes.extend_from_slice(io.ring.bytes(&mut lent));
+                proxy::parse(bytes).map(|header| header.is_some())
+            }
+        };
+        io.ring.give_back(lent);
+        match added {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(connection) = self.connections.get_mut(session) {
+                    connection.receive = Receive::Queued;
+                    io.handshakes.push(Shaking::Session(session));
+                }
+            }
+            Err(MalformedHeader) => {
+                self.connections.unnamed.remove(&session);
+                io.counts.proxy_headers.malformed += 1;
+                if let Some(remote) = self.remote(session) {
+                    let at = io.turn.at();
+                    self.machine
+                        .turned_away(remote, TurnedAway::ProxyMalformed, at);
+                }
+                self.connections.cut(session, &mut io.counts);
+            }
+        }
+    }
+
+    /// Returns the address that a connection is attributed to.
+    pub(crate) fn remote(&self, session: SessionKey) -> Option<SocketAddr> {
+        let of_socket = || io::remote(&self.connections.get(session)?.socket);
+        self.machine.remote(session).or_else(of_socket)
+    }
+
     /// Passes ciphertext to the TLS engine. If `bytes` is empty, the engine continues with the bytes in its buffer.
     fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8], io: &mut Io) {
         if let Some(tls) = self
@@ -196,7 +235,7 @@ impl<M: Machine> Sessions<M> {
                 io.turn.at().wall,
                 id.as_deref().unwrap_or_default(),
             );
-            tls.say_plainly(answer);
+            (tls.out, tls.told) = (answer, true); // // sent in plaintext, instead of an alert
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };
@@ -206,7 +245,7 @@ impl<M: Machine> Sessions<M> {
         } else {
             None
         };
-        if tls.has_out() {
+        if !tls.out.is_empty() {
             self.connections.touch(session);
         }
         if let Some(shown) = shown {

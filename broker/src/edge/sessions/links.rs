@@ -2,14 +2,11 @@
 
 use crate::edge::connection::{Receive, has_unread};
 use crate::edge::io::{Io, Shaking};
-use crate::edge::letters::Travelling;
 use crate::edge::limits::{LINK_HELD_BYTES, OVERDUE_PER_TURN};
 use crate::edge::sessions::{Sessions, front::Doomed};
-use crate::edge::streams::Greeting;
 use crate::edge::streams::splice::{CloseMode, On};
 use crate::edge::streams::wire::{Local, Stage};
 use crate::edge::tls::Read;
-use broker_core::address_shares::Origin;
 use broker_core::cluster::limits::LINK_WINDOW_BYTES;
 use broker_core::cluster::link::{Death, Event, Link, Role};
 use broker_core::id::ShardId;
@@ -17,7 +14,6 @@ use broker_core::machine::{Machine, PassFailure};
 use codec::link::{Kind, NotHello};
 use ring::Received;
 use std::io;
-use std::os::fd::OwnedFd;
 
 impl<M: Machine> Sessions<M> {
     /// Handles the completion of a link's connect.
@@ -141,27 +137,8 @@ impl<M: Machine> Sessions<M> {
         said && !too_much
     }
 
-    /// Accepts a connection to the inner listener.
-    pub(crate) fn accept_link(&mut self, socket: OwnedFd, origin: Origin, io: &mut Io) {
-        self.streams.accept(socket, origin, io);
-    }
-
-    /// Closes an unauthenticated connection on the inner listener to make room for another connection. Returns `false`
-    /// if none may be closed. Also returns `false` if the state machine has no room for another session, since closing
-    /// a connection would not help then.
-    pub(crate) fn end_stranger(&mut self, io: &mut Io) -> bool {
-        self.machine.has_room() && self.streams.make_room(io)
-    }
-
-    /// Takes over a link from another shard.
-    pub(crate) fn adopt_link(&mut self, arrived: Travelling, io: &mut Io) {
-        if let Some(place) = self.streams.enter(arrived, io) {
-            self.greet_link(place, io);
-        }
-    }
-
     /// Opens a link whose hello is complete, or hands it over to the shard that the hello names.
-    fn greet_link(&mut self, place: u32, io: &mut Io) {
+    pub(crate) fn greet_link(&mut self, place: u32, io: &mut Io) {
         let greeting = match self.streams.read_hello(place) {
             Ok(Some(greeting)) => greeting,
             Ok(None) => return,
@@ -170,6 +147,7 @@ impl<M: Machine> Sessions<M> {
         let own = self.streams.shard;
         let is_for_another = greeting.shard < greeting.own_shards && greeting.shard != own.0;
         let is_owner = !greeting.answer.is_empty();
+        let now = io.turn.at().now;
         if is_owner && is_for_another {
             let Some(arrived) = self.streams.take_out(place, io) else {
                 return self.fail_link(place, PassFailure::Foreign, io);
@@ -180,11 +158,6 @@ impl<M: Machine> Sessions<M> {
             }
             return;
         }
-        self.open_link(place, greeting, is_owner, io);
-    }
-
-    fn open_link(&mut self, place: u32, greeting: Greeting, is_owner: bool, io: &mut Io) {
-        let now = io.turn.at().now;
         let Some(wire) = self.streams.wires.get_mut(place) else {
             return;
         };

@@ -152,20 +152,6 @@ impl<M: Machine> Sessions<M> {
         self.streams.wires.touch(place);
     }
 
-    /// Reports how many bytes of a session's stream are unacknowledged, as far as this node knows, and asks the
-    /// client's node for the current number.
-    pub(crate) fn look_at_stream(&mut self, session: SessionKey, io: &Io) {
-        let Some(&mut stream) = self.connections.table.stream(session) else {
-            return;
-        };
-        if let Some(link) = self.streams.link(stream.link) {
-            link.streams.ask(stream.id);
-            let bytes = u32::try_from(link.streams.unconfirmed(stream.id)).unwrap_or(u32::MAX);
-            self.tell_unacknowledged(session, bytes, stream.round_trip_ms, io);
-        }
-        self.streams.wires.touch(stream.link);
-    }
-
     /// Aborts a session's stream at the state machine's request.
     pub(crate) fn abort_stream(&mut self, session: SessionKey) {
         if let Some(stream) = self.connections.table.stream(session) {

@@ -21,7 +21,7 @@ use broker_core::cluster::link::Link;
 use broker_core::id::NodeId;
 use broker_core::machine::{Machine, PassFailure, PassedOn, Peer, StreamHome};
 use broker_core::time::Now;
-use codec::link::{Client, How, Kind};
+use codec::link::{How, Kind};
 use codec::ws::close_frame;
 use std::os::fd::AsFd;
 
@@ -33,7 +33,7 @@ pub(crate) struct Splice<M: Machine> {
     pub(crate) node: NodeId,
     pub(crate) home: StreamHome,
     pub(crate) kind: Kind,
-    peer: Peer,
+    pub(crate) peer: Peer,
     /// Maximum size, in bytes, of TLS records sent to the client.
     record_bytes: usize,
     pub(crate) on: On,
@@ -119,18 +119,6 @@ impl<M: Machine> Splice<M> {
             is_leaving: false,
             is_doubtful: false,
             since: now,
-        }
-    }
-
-    /// Returns the client's description, which is sent to the owner when the stream is opened.
-    pub(crate) fn described(&self) -> Client {
-        Client {
-            kind: self.kind,
-            address: self.peer.remote,
-            listener: self.peer.listener,
-            tls: self.peer.tls,
-            server_name: "".into(),
-            certificate: None,
         }
     }
 
@@ -229,20 +217,6 @@ impl<M: Machine> Splice<M> {
         Some(on_wire > 0 || self.connection.sending)
     }
 
-    /// Collects part of a call's response. Returns `false` if the response is too long.
-    fn gather(&mut self, link: &mut Link, id: u32, io: &mut Io) -> bool {
-        let inbox = link.inbox(id);
-        let length = inbox.len();
-        if length > 0 {
-            self.answer.extend_from_slice(inbox);
-            io.counts.link_bytes_to_client += length as u64;
-            link.streams.took(id, length);
-            link.streams.sent(id, length, length, io.turn.at().now);
-            link.streams.unacknowledged(id, 0, 0); // // this node delivers the response itself
-        }
-        self.answer.len() <= CALL_ANSWER_BYTES_MAX
-    }
-
     /// Continues closing a client that has been sent all other bytes: sends a close frame, and then the TLS
     /// close_notify. Returns whether the kernel has accepted both.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
@@ -256,20 +230,6 @@ impl<M: Machine> Splice<M> {
             return false;
         }
         !self.connection.sending
-    }
-
-    /// Forwards as many received bytes as the client's stream accepts, and keeps the rest.
-    pub(crate) fn push_up(&mut self, link: Option<(&mut Link, u32)>, bytes: &[u8]) {
-        match (&mut self.close, link) {
-            (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
-                unsent.extend_from_slice(bytes); // // they follow a request that is retried
-            }
-            (None, Some((link, id))) if !self.is_leaving => {
-                self.unread.extend_from_slice(bytes);
-                self.give_unread(link, id);
-            }
-            (_, _) => {}
-        }
     }
 
     /// Forwards as many of the client's unread bytes as its stream accepts and, once there are none left, EOF.
@@ -328,12 +288,22 @@ impl<M: Machine> Streams<M> {
         Some((client, link))
     }
 
-    /// Sends the bytes buffered for a client. Returns `false` if the client's connection is broken.
+    /// Sends the bytes buffered for a client, or collects them if they respond to a call. Returns `false` if the
+    /// client's connection is broken, or the response is too long.
     pub(crate) fn flush_client(&mut self, place: u32, io: &mut Io) -> bool {
         if let Some((client, Some((link, id)))) = self.client(place)
             && client.is_call()
         {
-            return client.gather(link, id, io);
+            let inbox = link.inbox(id);
+            let length = inbox.len();
+            if length > 0 {
+                client.answer.extend_from_slice(inbox);
+                io.counts.link_bytes_to_client += length as u64;
+                link.streams.took(id, length);
+                link.streams.sent(id, length, length, io.turn.at().now);
+                link.streams.unacknowledged(id, 0, 0); // // this node delivers the response itself
+            }
+            return client.answer.len() <= CALL_ANSWER_BYTES_MAX;
         }
         while let Some((client, link)) = self.client(place)
             && !client.connection.sending
