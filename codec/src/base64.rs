@@ -27,7 +27,7 @@ pub fn is_well_formed(text: &[u8]) -> bool {
 }
 
 /// Returns how many bytes at the start of `text` are known to be from `A-Z a-z 0-9 + /`, in whole blocks of
-/// [`BLOCK_BYTES`]. The text is well-formed exactly if the rest of it is.
+/// [`BLOCK_BYTES`]. The text is well-formed if and only if the rest of it is.
 #[inline(never)]
 pub(crate) fn leading_digits(text: &[u8]) -> usize {
     dispatch!(Level::new(), wide => wide.vectorize(
@@ -41,7 +41,8 @@ pub(crate) fn leading_digits(text: &[u8]) -> usize {
 
 const BLOCK_BYTES: usize = 256;
 
-/// Moves each range of characters to the end of the signed numbers, where one comparison shows whether a byte is in it.
+/// Returns whether all bytes are base64 characters other than `=`. Shifts each range of characters to the end of the
+/// signed numbers, so that a single comparison shows whether a byte is in the range.
 #[expect(
     clippy::inline_always,
     reason = "compiled for the vectors of its caller"
@@ -122,7 +123,7 @@ pub fn candidates(text: &[u8]) -> usize {
 }
 
 /// The base64 encodings of `a=candidate:`, one for each alignment to a three-byte group. Characters that also encode
-/// bits of the neighbouring bytes are left out.
+/// bits of the neighboring bytes are left out.
 const CANDIDATE_FORMS: [&[u8]; 3] = [b"YT1jYW5kaWRhdGU6", b"E9Y2FuZGlkYXRlO", b"hPWNhbmRpZGF0ZT"];
 
 #[cfg(test)]

@@ -344,9 +344,9 @@ impl ErrorKind {
     }
 }
 
-/// Appends the body of an error response. Storage operations send the message in the member `message`, all others in
-/// `Message`. `operation` is `None` for refused upgrades, unknown paths, and signature errors of any operation, which
-/// also use `message`.
+/// Appends the body of an error response. The message is in the member `message` for storage operations, and in
+/// `Message` for all others. If `operation` is `None` (a refused upgrade, an unknown path, or a signature error of any
+/// operation), the member is also `message`.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     json::strings(out, &[(family.message_member(), message)]);

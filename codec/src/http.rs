@@ -142,7 +142,7 @@ impl<'a> Head<'a> {
             .filter(|member| !member.is_empty())
     }
 
-    /// Returns whether the list in a header contains a word, in upper or lower case.
+    /// Returns whether the list in a header contains a word, ignoring case.
     fn lists(&self, name: &str, word: &str) -> bool {
         self.list(name)
             .any(|member| member.eq_ignore_ascii_case(word))

@@ -101,7 +101,8 @@ word_type! {
     ChannelName
 }
 
-/// A channel ARN, together with the offsets of its parts, which follow from the text. Ordered by the text.
+/// A channel ARN, with the offsets of its parts. The text determines the offsets, so ARNs are ordered by their text
+/// alone.
 ///
 /// Source: API reference, `ChannelARN`: 1 to 1024 characters of
 /// `arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+`. In addition, the resource type must be

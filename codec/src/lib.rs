@@ -1,4 +1,4 @@
-//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values, and serialises those values.
+//! The wire protocol of WebRTC signaling, without I/O: parses bytes into typed values, and serializes those values.
 //!
 //! No code in this crate opens a socket, reads a clock or generates random numbers. Every result depends only on the
 //! arguments, and no input from a peer causes a panic. The modules, in the order in which a message passes through

@@ -16,7 +16,7 @@
 //! Only the shard that owns a channel knows the channel's tags. On other shards, decisions that depend on tags are
 //! [`Decision::Open`]; no other decisions are. [`Policy::reads`] returns whether a policy uses tags.
 //!
-//! Sealed tokens contain policies in serialised form, which can be loaded without parsing.
+//! Sealed tokens contain policies in serialized form, which can be loaded without parsing.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -72,7 +72,7 @@ pub struct Ground {
     failed: Option<u16>,
 }
 
-/// A request to be authorised.
+/// A request to be authorized.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The action of the request.
@@ -100,7 +100,8 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Combines the decisions of two of a principal's documents. `Deny` overrides `Open`, and `Open` overrides `Allow`.
+    /// Combines the decisions of two documents of the same principal. `Deny` overrides `Open`, and `Open` overrides
+    /// `Allow`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -138,14 +139,14 @@ impl Policy {
         Self::of_bytes(&statements).ok_or_else(unread)
     }
 
-    /// Returns the policy in serialised form, which [`Self::of_bytes`] loads. Other versions of the program also read
+    /// Returns the policy in serialized form, which [`Self::of_bytes`] loads. Other versions of the program also read
     /// this format.
     #[must_use]
     pub const fn bytes(&self) -> &[u8] {
         &self.statements
     }
 
-    /// Loads a serialised policy. Returns `None` if [`Self::bytes`] did not produce the bytes.
+    /// Loads a serialized policy. Returns `None` if [`Self::bytes`] did not produce the bytes.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (mut rest, mut keys) = (bytes, KeyNames::default());

@@ -63,7 +63,7 @@ impl<'a> Target<'a> {
 }
 
 /// Returns the token in a player's request. The token is in `Authorization: Bearer`, or is the whole query if there is
-/// no such header. The result may be empty. Other authorisation schemes are ignored.
+/// no such header. The result may be empty. Other authorization schemes are ignored.
 #[must_use]
 pub fn token<'a>(head: &Head<'a>) -> &'a str {
     bearer(head).or_else(|| head.query()).unwrap_or_default()

@@ -268,7 +268,7 @@ pub const KINDS_MAX: usize = 3;
 /// Maximum length of the figures in a line, in characters.
 pub const FIGURES_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 32;
-/// How much must be complete, as a fraction, before the remaining time is estimated.
+/// Fraction of a phase that must be complete before the remaining time is estimated.
 const SHARE_MIN: f64 = 0.01;
 
 /// A message from a part to its parent process, sent as one line of JSON.

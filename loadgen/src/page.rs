@@ -86,7 +86,7 @@ fn visible(text: &str) -> String {
     text.replace(steers, "\u{fffd}")
 }
 
-/// Maximum number of runs on a page. The plots have only eight colours that are easy to tell apart.
+/// Maximum number of runs on a page. The plots have only eight colors that are easy to tell apart.
 pub const RUNS_MAX: usize = 8;
 
 const STYLE: &str = include_str!("page/style.css");

@@ -233,7 +233,8 @@ pub enum Arrival {
     Late,
     /// Duplicate: the same message has arrived before.
     Again,
-    /// No message with this number has been composed. Only a [`MessageBook`](crate::visit::MessageBook) knows.
+    /// No message with this number has been composed. Only a [`MessageBook`](crate::visit::MessageBook) can detect
+    /// this.
     Unknown,
 }
 
@@ -313,7 +314,8 @@ pub enum Event<'a> {
     Opened,
     /// A message has arrived. Its text may be modified in place.
     Message(&'a mut [u8]),
-    /// The service has closed the connection, possibly with this code. The close frame has already been answered.
+    /// The service has closed the connection. Contains the close code, if there was one. The close frame has already
+    /// been answered.
     ClosedByService(Option<u16>),
     /// The service has answered this side's close frame.
     Closed,

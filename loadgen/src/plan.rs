@@ -126,7 +126,7 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Returns whether the run puts a load on another machine that is heavy enough to require `--yes`.
+    /// Returns whether the run puts so much load on another machine that `--yes` is required.
     fn is_bold(&self) -> bool {
         let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()

@@ -1,4 +1,4 @@
-//! The result of a run as data: the JSON document of schema 1, and how it is parsed and serialised.
+//! The result of a run as data: the JSON document of schema 1, and how it is parsed and serialized.
 //!
 //! | module | contents |
 //! |---|---|
@@ -182,7 +182,7 @@ impl Document {
         self.mode == "sessions" || self.mode == "storm" || is_paced
     }
 
-    /// Serialises the document as JSON. In practice, this never fails.
+    /// Serializes the document as JSON. In practice, this never fails.
     pub fn json(&self) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Judged<'d> {
@@ -221,7 +221,7 @@ pub enum DocumentError {
     Intervals(usize),
 }
 
-/// Deserialises a group of figures. `null` means that none of the group's figures are known.
+/// Deserializes a group of figures. `null` means that none of the group's figures are known.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,

@@ -136,7 +136,8 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Takes this share through all phases and returns the worker's figures. Returns an error if the ring fails.
+    /// Runs this worker's share of the load through all phases and returns the results. Returns an error if the ring
+    /// fails.
     pub(crate) fn run(mut self) -> io::Result<Document> {
         self.look_at_clock();
         loop {
@@ -350,7 +351,7 @@ impl<'a> Worker<'a> {
 const FIRST_SHARE: u64 = 8;
 /// Maximum number of connections opened in the first phase, for all workers together.
 const FIRST_MAX: u64 = 1024;
-/// How long an idle worker sleeps at most before it checks the phase again.
+/// Maximum time that an idle worker sleeps before it checks the phase again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Timeout for the closing handshakes at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

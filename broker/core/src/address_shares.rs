@@ -3,7 +3,7 @@
 //!
 //! No connection is refused while the table has room, so a single address may fill it. Once the table is full, a new
 //! connection evicts one from the address with the most connections, provided that its own address has fewer even when
-//! the new connection is included. A connection that has been silent for [`GRACE_MS`] may be evicted in favour of any
+//! the new connection is included. A connection that has been silent for [`GRACE_MS`] may be evicted in favor of any
 //! new connection. As a result, one address cannot lock out the others, and clients behind the same address do not
 //! evict each other.
 
@@ -176,7 +176,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// Returns the member to evict in favour of a new connection from `newcomer`. Returns `None` if the new connection
+    /// Returns the member to evict in favor of a new connection from `newcomer`. Returns `None` if the new connection
     /// must be refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
@@ -190,8 +190,8 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(oldest, now).then_some(oldest)
     }
 
-    /// Returns the member to evict in favour of another connection from the same origin. For tables with a per-origin
-    /// limit.
+    /// Returns the member to evict in favor of another connection from the same origin. Used by tables with a
+    /// per-origin limit.
     #[must_use]
     pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;

@@ -179,8 +179,8 @@ impl Authenticator {
         self.verify(head, &[], Signing::Upgrade, now_s)
     }
 
-    /// Identifies the signer of a player's token without reading the body; see [`whep::token`]. [`whep::client_id`]
-    /// returns the client id.
+    /// Identifies the signer of the token in a player's request without reading the body; see [`whep::token`]. The
+    /// client id is available from [`whep::client_id`].
     ///
     /// # Errors
     /// Fails with [`Check::WhepTokenElsewhere`] unless the request is a POST or OPTIONS request to `/whep/NAME`.

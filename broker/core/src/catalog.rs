@@ -174,7 +174,7 @@ impl Catalog {
         }
     }
 
-    /// Returns the chunks that contain the next `wanted` records from `key` on.
+    /// Returns the chunks that contain the next `wanted` records, starting at `key`.
     fn chunks_from(&self, key: &str, wanted: usize) -> Vec<Arc<Vec<CatalogEntry>>> {
         let range = (Bound::Unbounded, Bound::Included(key));
         let floor = self.chunks.range::<str, _>(range).next_back();
@@ -232,9 +232,9 @@ impl Catalog {
 
 /// The number of channels and bytes in use by each account that has channels.
 ///
-/// A channel uses the size of its record, or that of a replacement that is not durable yet if this is larger, so a
-/// change still fits once it is durable. Records that are already stored or that arrive with a slot are always counted.
-/// Such records can push the total above the limit, in which case only growth is refused.
+/// A channel uses the size of its record. While a replacement is not durable yet, the channel uses the larger of the
+/// two sizes, so the replacement still fits once it is durable. Records that are already stored or that arrive with a
+/// slot are always counted. Such records can push the total above the limit, in which case only growth is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     tenants: BTreeMap<Box<str>, Holding>,

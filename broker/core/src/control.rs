@@ -97,7 +97,7 @@ fn url(
         let scheme = if web_socket { "wss" } else { "https" };
         return format!("{scheme}://{named}");
     }
-    // A viewer is recognised by its client id, so only the master's endpoint needs to state the role. The path is left
+    // A viewer is recognized by its client id, so only the master's endpoint needs to state the role. The path is left
     // out if the host name states the role, because some clients treat everything after `wss://` as the host.
     let says_role = web_socket && asked.role_path && named.is_none();
     let path = match asked.role {

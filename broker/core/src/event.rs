@@ -77,7 +77,7 @@ pub enum Outcome {
     /// The message was evicted from its queue to make room for a channel or account that uses less. Also used if the
     /// recipient that has just connected does not accept messages of this length.
     Evicted,
-    /// The kernel accepted the message, but the message was dropped in favour of newer ones before it was acknowledged.
+    /// The kernel accepted the message, but the message was dropped in favor of newer ones before it was acknowledged.
     DeliveredUnproved,
 }
 
@@ -169,7 +169,7 @@ pub struct Counters {
     pub unconfirmed_bytes: u64,
     /// Messages that were written to a connection and later returned to their queue.
     pub returned: u64,
-    /// Returned messages that had been acknowledged after all.
+    /// Returned messages that turned out to have been acknowledged.
     pub repeated: u64,
     /// Messages in outboxes that the kernel has not fully accepted.
     pub outbox_messages: u64,

@@ -262,7 +262,7 @@ pub struct CallRef {
     pub shard: ShardId,
     /// The session of the caller's connection.
     pub session: SessionKey,
-    /// The number of the call within its session, by which answers to earlier calls are recognised and dropped.
+    /// The number of the call within its session, by which answers to earlier calls are recognized and dropped.
     pub serial: u32,
     /// The caller's account. The call counts towards its limits.
     pub account: Account,

@@ -70,7 +70,8 @@ pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 
 /// A shard may have one change in flight and one waiting Alexa call for every 16 connections of the process. Without
 /// this limit, the usual maxima would not fit into the memory of a small machine, where `[limits] connections` is low.
-/// Each caller has a connection. At least [`FEWEST_WAITING`] of each are always allowed.
+/// Every change and every call belongs to a caller that has a connection. At least [`FEWEST_WAITING`] of each are
+/// always allowed.
 pub const CONNECTIONS_PER_WAITING: usize = 16;
 /// The number of changes, and of waiting Alexa calls, that a shard is always allowed regardless of
 /// [`CONNECTIONS_PER_WAITING`].
@@ -80,9 +81,9 @@ pub const FEWEST_WAITING: usize = 64;
 /// `ClientLimitExceededException`.
 pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
 
-/// Returns the mailbox capacity reserved for messages that must not be refused: a reply to each outstanding call, a
-/// result of each change in flight, an answer to each Alexa call waiting on any shard, a withdrawal and an end notice
-/// for each Alexa call waiting on this shard, and control messages.
+/// Returns the mailbox capacity reserved for messages that must not be refused. It covers a reply to each outstanding
+/// call, a result of each change in flight, an answer to each Alexa call waiting on any shard, and control messages. It
+/// also covers a withdrawal and an end notice for each Alexa call waiting on this shard.
 #[must_use]
 pub const fn mailbox_reserve(shards: usize) -> usize {
     let waiting = CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
@@ -107,8 +108,8 @@ pub const CALLER_TOKENS: u32 = 2;
 /// because a bucket is full again before the channel has admitted that many of them.
 pub const CALLER_BUCKETS_MAX: usize = 64;
 
-/// Maximum number of keys (direction and viewer id) in a channel's queue. When it is full, another key is refused
-/// unless an existing one can be evicted. Source: codec/PROTOCOL.md, KEEP-4.
+/// Maximum number of keys (direction and viewer id) in a channel's queue. When the queue is full, a further key is
+/// refused unless an existing one can be evicted. Source: codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
 
 /// Maximum number of keys in a channel's queue that belong to the same caller. This quarter of all keys exceeds the
@@ -124,16 +125,16 @@ pub const PENDING_BYTES_PARTS: usize = 4;
 /// same caller is present. A reloading page has reconnected by then. Source: codec/PROTOCOL.md, KEEP-6.
 pub const CLOSED_VIEWER_MS: u64 = 5_000;
 
-/// Maximum number of queued ICE candidates per key. Another candidate replaces the oldest. Source: codec/PROTOCOL.md,
-/// KEEP-3.
+/// Maximum number of queued ICE candidates per key. A further candidate replaces the oldest one. Source:
+/// codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;
 
 /// Maximum number of superseded connections per slot, where a channel has one slot for the master and one per client
-/// id. Beyond it, the oldest is closed with 1001 (codec/PROTOCOL.md, TAKE-3).
+/// id. Beyond this limit, the oldest one is closed with 1001 (codec/PROTOCOL.md, TAKE-3).
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 
-/// Maximum number of superseded connections per channel, enough for ten busy slots. Beyond it, the oldest is closed
-/// with 1001.
+/// Maximum number of superseded connections per channel, enough for ten busy slots. Beyond this limit, the oldest one
+/// is closed with 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
 /// Maximum number of channels with open superseded connections that a shard lists, at 8 bytes each. Superseded
@@ -153,23 +154,24 @@ pub const DISPLACED_MS: u64 = 10_000;
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
 /// Maximum duration of a brief connection in milliseconds. If the client of a brief connection never sent a frame, its
-/// slot returns to the connection that it superseded. Longer than a node takes to notice that a client has left.
+/// slot returns to the connection that it superseded. This is longer than a node takes to notice that a client has
+/// left.
 pub const BRIEF_MS: u64 = 1_000;
 
-/// How long messages from a superseded connection are accepted, in milliseconds. Covers an answer in flight. A message
-/// that arrives later was delayed, and newer messages may have overtaken it.
+/// How long messages from a superseded connection are accepted, in milliseconds. This is long enough for an answer in
+/// flight to arrive. A message that arrives later was delayed, and newer messages may have overtaken it.
 pub const LATE_AFTER_MS: u64 = 5_000;
 
-/// How long after a pause of the shard received bytes may still date from the pause, in milliseconds. Enough to read
-/// the sockets of ten thousand connections.
+/// How long after a pause of the shard, in milliseconds, received bytes may still date from the pause. This is enough
+/// time to read the sockets of ten thousand connections.
 pub const HELD_READ_MS: u64 = 2_000;
 
 /// Maximum number of callers per channel that are remembered for having requested the master endpoint last. When the
 /// list is full, the oldest caller is evicted, and is added again at its next request.
 pub const MASTER_REQUESTS_MAX: usize = 2;
 
-/// Maximum number of upgrades per second whose signatures a shard verifies under `--dev`. One takes up to 0.1 ms.
-/// Upgrades beyond the limit are not verified.
+/// Maximum number of upgrades per second whose signatures a shard verifies under `--dev`. Verifying one takes up to 0.1
+/// ms. Upgrades beyond the limit are not verified.
 pub const DEV_SIGNATURES_PER_SECOND_MAX: u32 = 64;
 
 /// Maximum number of signatures recorded per hour under `--dev` because production would refuse them.
@@ -244,7 +246,8 @@ pub const fn admitted_most(connections: usize) -> usize {
     connections - if guests > least { guests } else { least }
 }
 
-/// Maximum number of evicted WebSockets on a shard that are still closing. Beyond it, the oldest is aborted.
+/// Maximum number of evicted WebSockets on a shard that are still closing. Beyond this limit, the oldest one is
+/// aborted.
 pub const LEAVING_MAX: usize = 256;
 
 /// Returns [`LEAVING_MAX`], adjusted for a shard with `connections` connections. Closing connections use at most half
@@ -344,8 +347,8 @@ pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX
 /// of up to 256 bytes. If more are waiting, the event states only their number.
 pub const WAITERS_TOLD_MAX: usize = 16;
 
-/// Maximum number of final states of deleted channels that a shard keeps until it can report them. Beyond it, the
-/// shard drops the oldest, and reports the loss to each watcher.
+/// Maximum number of final states of deleted channels that a shard keeps until it can report them. Beyond this limit,
+/// the shard drops the oldest state and reports the loss to each watcher.
 pub const PARTING_MAX: usize = 1024;
 
 /// Delay in milliseconds before a shard retries a presence report that did not fit into the receiver's queue.
@@ -400,7 +403,8 @@ pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 /// queries. A live peer acknowledges within a round trip plus at most 0.25 s.
 pub const ASK_AFTER_MS: u64 = 1000;
 
-/// Granularity in milliseconds at which first queries are scheduled, so that they can be batched.
+/// Granularity in milliseconds to which the time of a connection's first query is rounded up, so that queries can be
+/// batched.
 pub const ASK_STEP_MS: u64 = 50;
 
 /// Maximum number of connections queried per tick. Each query is a system call that takes less than a microsecond.
@@ -415,8 +419,8 @@ pub const ASK_BYTES: usize = 1024;
 pub const ASK_BYTES_UNHEARD: usize = 8 * 1024;
 
 /// Number of unacknowledged bytes per connection that count towards no limit, because they are part of the basic cost
-/// of a connection. They include responses, control frames and, with pong confirmation, messages. As many bytes may be
-/// written between two queries.
+/// of a connection. They include responses, control frames and, with pong confirmation, messages. The next query is due
+/// once this many bytes have been written.
 pub const UNREAD_BYTES_FREE: usize = 4 * 1024;
 
 /// Granularity in bytes at which sent bytes are counted. With its overhead, even a shorter frame takes 256 bytes of
@@ -426,13 +430,13 @@ pub const ASK_STEP_BYTES: usize = 256;
 /// Maximum number of offers that a channel keeps for redelivery, one per viewer.
 pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 
-/// Maximum number of ICE candidates kept with an offer for redelivery, equal to the maximum for a queued offer. Another
-/// candidate replaces the oldest.
+/// Maximum number of ICE candidates kept with an offer for redelivery, equal to the maximum for a queued offer. A
+/// further candidate replaces the oldest one.
 pub const UNANSWERED_CANDIDATES_MAX: usize = PENDING_CANDIDATES_MAX;
 
-/// Offers kept for redelivery, including their candidates, may take a quarter of the memory allowed for queues, on top
-/// of it. At the limit, the account that uses the most memory loses the candidates of its oldest offer, and then the
-/// offer itself.
+/// Offers kept for redelivery, including their candidates, may take a quarter of the memory allowed for queues, in
+/// addition to that memory. At the limit, the account that uses the most memory loses the candidates of its oldest
+/// offer, and then the offer itself.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
 /// Window in milliseconds for detecting an unsteady master. If the master is reported as gone and then back
@@ -447,8 +451,8 @@ pub const GONE_TIMES_MAX: u32 = 3;
 /// back; see [`GONE_WINDOW_MS`].
 pub const GONE_STEADY_MS: u64 = 60_000;
 
-/// Freeing unacknowledged bytes requires a scan of all connections. When they exceed their limit, an eighth of the
-/// limit is therefore freed at once.
+/// Freeing unacknowledged bytes requires a scan of all connections. When these bytes exceed their limit, an eighth of
+/// the limit is therefore freed at once.
 pub const PROOF_ROOM_PARTS: usize = 8;
 
 /// An acknowledgement is overdue after two round trips plus this many milliseconds, the longest that receivers delay
@@ -567,8 +571,8 @@ pub const REQUEST_BYTES_FREE: usize = 1024;
 /// that received the input is closed.
 pub const PAYERS_PER_INPUT: usize = 16;
 
-/// Maximum number of bytes of pongs and status responses queued on a WebSocket. Beyond it, pings go unanswered, as RFC
-/// 6455 section 5.5.3 allows, and a status response closes the connection with 1008.
+/// Maximum number of bytes of pongs and status responses queued on a WebSocket. Beyond this limit, pings go unanswered,
+/// as RFC 6455 section 5.5.3 allows, and a status response closes the connection with 1008.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
 /// Replaces [`CONTROL_BYTES_MAX`] while the shard's responses and control frames exceed its share of
@@ -751,8 +755,8 @@ pub const GRANT_CALLERS: usize = 32;
 /// How long the other callers may use only half of an account's rate after a caller has been refused, in milliseconds.
 pub const GRANT_WAIT_MS: u64 = 1000;
 
-/// Maximum number of refused calls for temporary credentials per second and caller. They come from clients that retry
-/// in a loop without permission to assume their role. Further calls are refused without being evaluated.
+/// Maximum number of refused calls for temporary credentials per second and caller. Such calls come from clients that
+/// retry in a loop without permission to assume their role. Further calls are refused without being evaluated.
 pub const GRANTS_REFUSED_PER_SECOND: u32 = 5;
 
 /// Maximum burst of refused calls for temporary credentials per caller.

@@ -44,7 +44,7 @@ pub struct Peer {
 /// The data of a connection that is forwarded to another node or to the side thread.
 #[derive(Debug)]
 pub struct PassedOn {
-    /// The client.
+    /// The client whose connection is forwarded.
     pub peer: Peer,
     /// The request as received, followed by any further bytes.
     pub bytes: Vec<u8>,
@@ -72,7 +72,7 @@ pub struct StreamHome {
 /// A request that was forwarded to another node and not answered.
 #[derive(Clone, Debug)]
 pub struct FailedPass {
-    /// The other node.
+    /// The node to which the request was forwarded.
     pub node: NodeId,
     /// Why that node did not answer.
     pub why: PassFailure,

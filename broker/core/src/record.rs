@@ -250,14 +250,14 @@ impl IntoIterator for Records {
     }
 }
 
-/// Returns the maximum memory in bytes for an allocation of this size. Neighbouring size classes of the allocator are
+/// Returns the maximum memory in bytes for an allocation of this size. Neighboring size classes of the allocator are
 /// one eighth apart, or 16 bytes if that is more.
 fn allocated(bytes: usize) -> usize {
     bytes + bytes / 8 + 16
 }
 
-/// Number of bytes that a channel takes in tables, besides its text. It has a slot, entries in a map and a catalog
-/// chunk that are half full, and entries in the list of free slots and in the node's list of slots.
+/// Number of bytes that a channel takes in tables, besides its text. A channel has a slot, entries in a half-full map
+/// and a half-full catalog chunk, and entries in the list of free slots and in the node's list of slots.
 const RECORD_BYTES_FIXED: usize = 256;
 
 /// Number of records in a chunk of about 48 KiB.

@@ -53,7 +53,7 @@ pub enum Submitted {
 pub struct Ticket {
     /// The shard that owns the channel.
     pub shard: ShardId,
-    /// The channel.
+    /// The key of the channel that the change affects.
     pub channel: ChannelKey,
 }
 

@@ -129,7 +129,7 @@ pub struct Settings {
     pub quotas: Quotas,
     /// How clients are notified, and how deliveries are confirmed.
     pub signaling: Signaling,
-    /// The limits of client programs, which the broker recognises by their `User-Agent`.
+    /// The limits of client programs, which the broker recognizes by their `User-Agent`.
     pub clients: Vec<Client>,
     /// Settings for the shards' flight recorders.
     pub recorder: RecorderSettings,
@@ -420,8 +420,8 @@ pub enum Proof {
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
     /// All clients, except those whose row in `[clients]` disables the messages and those that offered the subprotocol
-    /// `wss`. The latter are C SDK clients, whose receiving thread deadlocks after either message. This was observed
-    /// with version 1.16, in code that has not changed since 1.7.3.
+    /// `wss`. Clients that offer `wss` are C SDK clients, whose receiving thread deadlocks after either message. This
+    /// was observed with version 1.16, in code that has not changed since 1.7.3.
     #[default]
     Auto,
     /// All clients, as in the cloud service.

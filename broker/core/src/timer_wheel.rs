@@ -220,7 +220,7 @@ impl<T: Copy> Wheel<T> {
 }
 
 impl<T> Entry<T> {
-    /// Returns `true` if an entry is in a list. An entry that is in none is its own neighbour.
+    /// Returns `true` if an entry is in a list. An entry that is in none is its own neighbor.
     fn listed(&self, place: u32) -> bool {
         self.links.after != place
     }

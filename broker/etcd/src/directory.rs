@@ -95,8 +95,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Locks an existing data directory and increments its start number. `drawn` contains two random numbers. The first
-    /// becomes the number of a directory that has none yet. The start number increases by one plus the second.
+    /// Locks an existing data directory, and advances its start number by one plus `drawn[1]`. If the directory has no
+    /// number yet, it gets the number `drawn[0]`. Both elements of `drawn` are random.
     pub(crate) fn open(path: &Path, drawn: [u32; 2]) -> Result<(Self, Kept), DirectoryError> {
         let system = |name: &str, error| DirectoryError::System(path.join(name), error);
         let lock = Lock::take(&path.join(LOCK)).map_err(|error| match error {

@@ -217,7 +217,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
                 if let Some((from, Message::Seek(asked))) = post.read(&name, &bytes, translator) {
                     let heard = self.core.cluster().heard(from, now());
                     let found = Message::Found(asked, heard);
-                    // If the reply is late, nobody is waiting for it anymore.
+                    // The caller may have stopped waiting.
                     let _ = reply.send(wire::encode(&found, &translator.names));
                 }
             }
@@ -310,7 +310,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         self.publish();
     }
 
-    /// Starts shutting down, and refuses all changes with an unknown outcome. The returned future completes once the
+    /// Starts shutting down, and refuses all changes that have not completed. The returned future completes once the
     /// last messages have been sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
         self.records.end(&mut self.service);
@@ -326,7 +326,7 @@ impl<S: HostService, P: Peers> DriverNode<S, P> {
         }
     }
 
-    /// Describes, for operators, the nodes that made this process exit.
+    /// Returns descriptions of the nodes that made this process exit, for display to operators.
     fn others(&self, ending: Ending) -> Vec<String> {
         match ending {
             Ending::Drained { .. } | Ending::Removed | Ending::Outdated { .. } => {

@@ -1,4 +1,4 @@
-//! Copies the records of a store on disk into etcd, or those in etcd into a store on disk. Also adds single records to
+//! Copies all records from a store on disk into etcd, or from etcd into a store on disk. Also adds single records to
 //! etcd.
 //!
 //! Import and export read a consistent snapshot of their source. An import requires that no node is registered. Each of
@@ -196,7 +196,7 @@ impl End {
         }
     }
 
-    /// Removes all records. Several slots are cleared per transaction, to keep transactions small.
+    /// Removes all records. Each transaction clears only some of the slots, to keep transactions small.
     async fn clear(&self) -> Result<(), CommandError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
@@ -207,8 +207,8 @@ impl End {
         Ok(())
     }
 
-    /// Writes several batches at a time while no node is registered. `next` returns a batch and whether more batches
-    /// follow. `done` is incremented by the number of records in each confirmed batch.
+    /// Writes batches concurrently, provided that no node is registered. `next` returns a batch and whether more
+    /// batches follow. `done` is incremented by the number of records in each confirmed batch.
     async fn put_batches(
         self: &Rc<Self>,
         mut next: impl FnMut() -> Result<(ImportBatch, bool), CommandError>,
@@ -296,7 +296,7 @@ impl End {
     }
 }
 
-// Adding records to those in etcd while no node runs.
+// Adds records to those in etcd while no node runs.
 
 /// Calls `give` with each record of the cluster in etcd, all at a single revision. If the cluster does not exist,
 /// `give` is never called.

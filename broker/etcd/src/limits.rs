@@ -16,10 +16,10 @@ pub const HTTP2_PING: Duration = Duration::from_secs(6);
 /// Timeout for the answer to an HTTP/2 ping.
 pub const HTTP2_PONG: Duration = Duration::from_secs(2);
 
-/// Idle time after which the kernel probes the peer of a connection. When a machine that hosts both a node and an etcd
-/// member fails, this node must load the lost node's slots, although its connection for records may have been idle for
-/// hours. Together with [`PROBES`], this value ensures that a dead connection is abandoned before the shortest lease
-/// expires.
+/// Idle time after which the kernel probes the peer of a connection. If a machine that hosts both a node and an etcd
+/// member fails, this node must load the lost node's slots. Its connection for records, which may have been idle for
+/// hours, may lead to the failed machine. Together with [`PROBES`], this value ensures that a dead connection is
+/// abandoned before the shortest lease expires.
 pub const PROBE: Duration = Duration::from_secs(2);
 
 /// Interval between unanswered kernel probes.
@@ -250,8 +250,8 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(140);
 /// or longer if the records are large.
 pub const REBALANCE_MAX: Duration = Duration::from_secs(600);
 
-/// How long no slot may move, despite repeated orders, before rebalancing is considered finished. Must exceed the time
-/// that a transfer can wait for the answer to a parcel or for an unknown outcome.
+/// Time without a slot transfer, despite repeated orders, after which rebalancing is considered finished. Must exceed
+/// the time that a transfer can wait for the answer to a parcel or for an outcome that is still unknown.
 pub const STILL_MAX: Duration = Duration::from_secs(15);
 
 /// Maximum number of unrecognized keys that are shown to an operator, per key range.

@@ -87,7 +87,7 @@ pub(crate) struct Names {
 pub(crate) struct TooManyNodes;
 
 impl Names {
-    /// Creates a table that contains only the node `me`, under the number 0.
+    /// Creates a table that contains only the node `me`, as number 0.
     pub(crate) fn new(me: Name) -> Self {
         let mut names = Self {
             names: Vec::new(),

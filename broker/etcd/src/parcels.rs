@@ -122,7 +122,7 @@ impl SentParcel {
     }
 }
 
-/// The parcels being received. Their total size has the same limit as that of complete parcels.
+/// The parcels being received. Their total size is subject to the same limit as that of complete parcels.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving(BTreeMap<(NodeId, ParcelId), ReceivedParcels>);
 

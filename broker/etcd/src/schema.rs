@@ -377,7 +377,7 @@ impl MetaValue {
     }
 }
 
-/// An order from an operator to a process, under the lease of the process's registration.
+/// An order from an operator to a process, stored under the lease of the process's registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OrderValue {
     format: u32,
@@ -408,8 +408,8 @@ impl OrderValue {
     }
 }
 
-/// A process's report on its last order, under the lease of the process's registration. Updated every second during a
-/// drain.
+/// A process's report on its last order, stored under the lease of the process's registration. Updated every second
+/// during a drain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportValue {
     format: u32,

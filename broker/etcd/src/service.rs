@@ -72,8 +72,8 @@ pub trait HostService: Send + 'static {
 pub enum News {
     /// Key of the hash that maps channels to slots. Sent once.
     SlotKey([u8; 16]),
-    /// The addresses and ports of a node. The addresses are listed in the roster, or the roster's host name resolves to
-    /// them. A node number always refers to the same name.
+    /// The addresses and ports of a node. The addresses come from the roster, either directly or by resolving the host
+    /// name in it. A node number always refers to the same name.
     Node {
         /// Number of the node.
         node: NodeId,
@@ -96,7 +96,7 @@ pub enum News {
     },
     /// Number of registered nodes, including this one.
     Registered(u16),
-    /// Whether etcd uses at least four fifths of its quota.
+    /// Whether etcd's database occupies at least four fifths of its quota.
     NearlyFull(bool),
     /// Until when clients of served slots may be admitted. The clock that measures this time continues while the
     /// machine is suspended.

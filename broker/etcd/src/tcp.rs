@@ -47,7 +47,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// A listener for other nodes that is bound, so its address is known, but does not accept connections yet.
+/// A bound listener for other nodes. Its address is known, but it does not accept connections yet.
 pub struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -93,7 +93,7 @@ impl PeerListener {
     }
 }
 
-/// The connections of a node to the other nodes. There is one set per process. Dropping it closes them.
+/// A node's connections to the other nodes. There is one set per process. Dropping it closes them.
 pub struct TcpPeers {
     shared: Rc<NodeShared>,
     accepting: JoinHandle<()>,

@@ -36,7 +36,7 @@ pub(crate) struct Translator {
     pub(crate) moved: bool,
     /// The last order for this node, with its revision.
     pub(crate) order: Option<(Revision, OrderValue)>,
-    /// Highest minimum inner version seen in the meta key so far.
+    /// Highest minimum inner version (inter-node protocol version) seen in the meta key so far.
     pub(crate) lowest: u32,
     /// Presence epochs written to etcd must be higher than this.
     presence: u64,

@@ -38,7 +38,7 @@ pub(crate) enum Message {
     Found(Now, Option<Heard>),
 }
 
-/// A message in the form that is encoded. Owners of slots are represented by indices into a list of names.
+/// The encoded form of a message. Owners of slots are represented by indices into a list of names.
 #[derive(Serialize, Deserialize)]
 struct WireEnvelope<'m> {
     #[serde(deserialize_with = "at_most::<_, _, _, NODES_MAX>")]

@@ -243,7 +243,7 @@ impl<T> Writer<T> {
             .collect()
     }
 
-    /// Removes and returns all changes with an unknown outcome. Called at shutdown.
+    /// Removes and returns all changes that have not completed. Called at shutdown.
     pub(crate) fn end(&mut self) -> Vec<Change<T>> {
         let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
         for lane in &mut self.lanes {

@@ -14,7 +14,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 /// The caller's identifier for an operation: 56 bits that each completion returns unchanged. Operations of the same
-/// kind with equal keys cannot be told apart, so a key should identify one connection in one generation.
+/// kind with equal keys cannot be told apart, so a key should identify a single connection, and should not be reused
+/// for a later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
@@ -83,7 +84,7 @@ pub enum Completion {
         /// Whether the ring still watches the bell.
         more: bool,
     },
-    /// The timeout set with [`Ring::wake_by`](crate::Ring::wake_by) expired, and none is armed any more.
+    /// The timeout set with [`Ring::wake_by`](crate::Ring::wake_by) expired. No timeout is armed now.
     TimedOut,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Slot {
     pub(crate) write: Writing,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Whether EOF, urgent data or an error was signalled. If so, another read is needed even if the last one did not
+    /// Whether EOF, urgent data or an error was signaled. If so, another read is needed even if the last one did not
     /// fill its buffer.
     pub(crate) goes_on: bool,
     pub(crate) listed: bool,

@@ -27,7 +27,7 @@
 //!             └─ give_back(lent)  ── it may be filled again
 //! ```
 //!
-//! The caller must follow five rules. Breaking them can cause hangs, but not undefined behaviour:
+//! The caller must follow five rules. Breaking them can cause hangs, but not undefined behavior:
 //! 1. Completions appear only during [`Ring::enter`]. An event on the registered eventfd only means that the caller
 //!    should call it.
 //! 2. A descriptor must stay open until every operation armed on it has had its final completion (`more == false`).

@@ -1,5 +1,5 @@
-//! Receive buffers. A receive takes one when data arrives: the kernel does this itself ("provided buffers"), or the
-//! epoll engine does it.
+//! Receive buffers. A receive takes a buffer only when data arrives. With io_uring, the kernel takes it ("provided
+//! buffers"); with epoll, the engine does.
 //!
 //! Theory of operation. A buffer always has one owner: either the receiver or the caller, who then has a [`Lent`] with
 //! its number. A completion passes the buffer to the caller, and giving it back returns it to the receiver. `Lent`
@@ -123,8 +123,8 @@ impl Buffers {
         lent.id
     }
 
-    /// Returns the memory of all buffers to the system, and returns whether it did so. The memory is mapped again as
-    /// data arrives. Does nothing while a buffer is lent out, or if none has been lent out since the last release. The
+    /// Gives the memory of all buffers back to the system. Returns whether it did. The memory is mapped again as data
+    /// arrives. Does nothing while a buffer is lent out, or if none has been lent out since the last release. The
     /// caller must ensure that no buffer contains unreported data.
     pub(crate) fn release(&mut self) -> bool {
         if self.lent > 0 || !std::mem::take(&mut self.used) {

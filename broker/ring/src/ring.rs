@@ -176,8 +176,8 @@ impl Ring {
         ask!(self, engine => engine.add_buffers())
     }
 
-    /// Returns the memory of all buffers to the system, for example before a long sleep. Does nothing while there are
-    /// unserved completions or lent buffers. Returns whether memory was released.
+    /// Gives the memory of all buffers back to the system, for example before a long sleep. Does nothing while there
+    /// are unserved completions or lent buffers. Returns whether memory was released.
     pub fn release_buffers(&mut self) -> bool {
         // The kernel fills buffers only in `enter` (deferred task work).
         !self.has_completions() && ask!(self, engine => engine.pool.buffers.release())
@@ -195,14 +195,14 @@ impl Ring {
         }
     }
 
-    /// Starts signalling: the registered eventfd is written to whenever completions are waiting for [`Self::enter`].
+    /// Starts signaling: the registered eventfd is written to whenever completions are waiting for [`Self::enter`].
     pub fn eventfd_on(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_on();
         }
     }
 
-    /// Stops signalling completions on the registered eventfd.
+    /// Stops signaling completions on the registered eventfd.
     pub fn eventfd_off(&mut self) {
         if let EngineDriver::Uring(engine) = &mut self.0 {
             engine.eventfd_off();

@@ -33,8 +33,8 @@ pub(crate) struct Uring {
     )]
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     pub(crate) due: Option<Instant>,
-    /// Entries that did not fit into the submission queue and wait for the next enter. Their number is bounded, since
-    /// `armed` includes every one of them.
+    /// Entries that did not fit into the submission queue and wait for the next enter. Their number is bounded, because
+    /// each of them is counted in `armed`.
     waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     grown: bool,

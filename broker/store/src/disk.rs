@@ -213,7 +213,8 @@ pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, Databas
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine with a callback that receives the progress of a repair, from 0 to 1, and decides whether to go on.
+/// Opens the engine with a callback that receives the progress of a repair, from 0 to 1, and decides whether to
+/// continue.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,

@@ -43,7 +43,7 @@ impl Overlay {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads from the file, with zeros beyond its end.
+    /// Reads from the file. Bytes beyond its end are read as zeros.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.disk.len()?.saturating_sub(offset);
         let inside = usize::try_from(inside).map_or(out.len(), |inside| inside.min(out.len()));
@@ -119,7 +119,7 @@ fn end_of(offset: u64, len: usize) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Converts an offset within a buffer to `usize`, which it always fits.
+/// Converts an offset within a buffer to `usize`. Every such offset fits.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

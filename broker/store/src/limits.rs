@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Size of the engine's page cache in bytes. Commits touch few pages, and loading reads each page once. The kernel's
-/// page cache contains all others. A larger transaction writes some of its pages before it commits.
+/// Size of the engine's page cache in bytes. A small cache is enough: commits touch few pages, loading reads each page
+/// once, and the kernel's page cache contains the rest. A transaction that does not fit writes some of its pages before
+/// it commits.
 pub const CACHE_BYTES: usize = 512 * 1024;
 
 /// Maximum length of a key in bytes. A channel's ARN takes at most about 350 bytes.
@@ -13,7 +14,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// and each character takes four bytes.
 pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 
-/// Maximum number of changes that all shards together may have queued for the commit thread. Beyond it, a change is
+/// Maximum number of changes that all shards together may have queued for the commit thread. Beyond that, a change is
 /// refused, and its caller reports that the service is busy. The batch in progress may contain just as many changes.
 ///
 /// A commit takes a few milliseconds, so on a healthy disk a thousand changes take a few seconds even if each needs a

@@ -105,8 +105,8 @@ impl Store {
     }
 
     /// Opens the file for writing and starts the commit thread. The thread calls `on_done` once for each accepted
-    /// change, in the order of submission. `on_done` must not block. The thread calls `on_room` if a full disk has free
-    /// space again before a change is submitted.
+    /// change, in the order of submission. `on_done` must not block. If the disk was full and space becomes available
+    /// before the next change is submitted, the thread calls `on_room`.
     pub fn start<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,

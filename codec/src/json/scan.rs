@@ -5,7 +5,7 @@
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
 //! ^ ^ key    ^ ^ string: to the next quote                      ^ skipped
 //! ```
-//! Many serialisers escape the slashes in base64, and clients may send unknown members; other deviations are rare. The
+//! Many serializers escape the slashes in base64, and clients may send unknown members; other deviations are rare. The
 //! scanner never rejects a text. It returns `None`, and simd-json then parses the text from the start. The WebSocket
 //! layer has already validated the text as UTF-8, so the byte of a quote or backslash is never part of a multi-byte
 //! character.
@@ -78,8 +78,8 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     }
 }
 
-/// Reads the name of a member, starting after its opening quote. Returns the member, or `None` if the name is unknown,
-/// and the text after the name.
+/// Reads the name of a member, starting after its opening quote. Returns the member, which is `None` if the name is
+/// unknown, and the text after the name.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (first, rest_of_name) = rest.split_first()?;

@@ -1,9 +1,9 @@
 //! Fuzz entry point for links. Checks that no input causes a panic, that incremental parsing gives the same result as
-//! parsing everything at once, and that parsed frames serialise to the same bytes.
+//! parsing everything at once, and that parsed frames serialize to the same bytes.
 
 use crate::link::{Frame, FrameError, HELLO_BYTES_MAX, Hello, Reader, write};
 
-/// The frames of a byte stream, each serialised again with its stream number, and the error that ended the stream, if
+/// The frames of a byte stream, each serialized again with its stream number, and the error that ended the stream, if
 /// any.
 pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 
@@ -11,7 +11,7 @@ pub type SeenFrames = (Vec<Vec<u8>>, Option<FrameError>);
 /// pieces.
 ///
 /// # Panics
-/// Panics if the results differ, or if a frame does not serialise to the bytes from which it was parsed.
+/// Panics if the results differ, or if a frame does not serialize to the bytes from which it was parsed.
 pub fn fuzz(data: &[u8]) {
     fuzz_hello(data);
     let Some((&cut, stream)) = data.split_first() else {
@@ -20,7 +20,7 @@ pub fn fuzz(data: &[u8]) {
     let whole = run(stream, usize::MAX);
     let cut = run(stream, usize::from(cut).max(1));
     assert_eq!(whole, cut, "the frames depend on how the bytes arrived");
-    // Frames that were skipped or are incomplete are not serialised.
+    // Frames that were skipped or are incomplete are not serialized.
     let written: usize = whole.0.iter().map(Vec::len).sum();
     assert!(written <= stream.len(), "more was read than came");
 }

@@ -5,7 +5,7 @@ use strsim::osa_distance;
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
-        /// An action that this service authorises by policy.
+        /// An action that this service authorizes by policy.
         ///
         /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service" and
         /// "AWS IoT".
@@ -231,7 +231,7 @@ const STS_UNSERVED: &[&str] = &[
     "TagGetWebIdentityToken",
 ];
 
-// Matches a pattern against all of a service's action names at once, and finds the name closest to a misspelt one.
+// Matches a pattern against all of a service's action names at once, and finds the name closest to a misspelled one.
 
 /// The actions of one service: the supported ones, followed by those that policies may name without effect.
 struct ActionNames {
@@ -362,7 +362,7 @@ const NAMES_MAX: usize = 48;
 
 const HINT_EDITS_MAX: usize = 3;
 
-/// Maximum number of known names that are compared with a misspelt name. A comparison costs the product of both
+/// Maximum number of known names that are compared with a misspelled name. A comparison costs the product of both
 /// lengths.
 const HINT_NAMES_MAX: usize = 4;
 

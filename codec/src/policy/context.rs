@@ -244,7 +244,7 @@ const THINGS: &[(&str, KeyName)] = &[
 ];
 
 /// AWS condition keys that have no value in this service. They concern multi-factor authentication, VPCs,
-/// organisations, and services calling on behalf of others. They are accepted so that existing policies work unchanged.
+/// organizations, and services calling on behalf of others. They are accepted so that existing policies work unchanged.
 const FOREIGN: &[&str] = &[
     "aws:AssumedRoot",
     "aws:CalledVia",

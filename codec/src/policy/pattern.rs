@@ -44,8 +44,8 @@ pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
 
 pub(crate) struct PatternText<'a> {
     bytes: &'a [u8],
-    /// Index of the text, built by the first search, since comparing the start of the text is enough to rule out most
-    /// patterns.
+    /// Index of the text. Built only by the first search, since comparing the start of the text is enough to rule out
+    /// most patterns.
     index: OnceCell<Index>,
 }
 

@@ -32,7 +32,7 @@ impl Reading {
         Ok(instead)
     }
 
-    /// Returns an error with this rule, which can be skipped, unless the document `holds` it.
+    /// Returns an error that states `rule`, unless `holds` is set. The error can be skipped.
     pub(crate) fn require<E: Error>(&self, holds: bool, rule: String) -> Result<(), E> {
         self.or(if holds { Ok(()) } else { Err(rule) }, ())
     }

@@ -1,4 +1,4 @@
-//! The serialised form of a statement.
+//! The serialized form of a statement.
 //!
 //! ```text
 //! kind 1 | actions 4 | resources | values of StringEquals | values of StringLike | other conditions, if any
@@ -123,7 +123,7 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Rejects a trust statement that allows everybody (with or without exceptions) an action but has no condition.
+    /// Rejects a trust statement that allows an action to everybody (with or without exceptions) and has no condition.
     pub(crate) fn check_trust(&self) -> Result<(), String> {
         let conditions = [self.equals, self.like, self.conditions];
         let is_conditional = conditions.iter().any(|list| !list.is_empty());
@@ -137,9 +137,9 @@ impl<'p> Statement<'p> {
         Ok(())
     }
 
-    /// Returns whether the statement applies to a request. Adds the cost of comparing the client id, and resources
-    /// without variables, to `steps`, and all other costs to `work`. If the result depends on a lost value, a `Deny`
-    /// statement applies and an `Allow` statement does not.
+    /// Returns whether the statement applies to a request. The cost of comparing the client id and resources without
+    /// variables is added to `steps`; all other costs are added to `work`. If the result depends on a lost value, a
+    /// `Deny` statement applies and an `Allow` statement does not.
     pub(crate) fn matches(
         &self,
         subject: &StatementSubject<'_>,

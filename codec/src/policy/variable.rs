@@ -51,7 +51,7 @@ pub(crate) enum Expanded<'s> {
 
 pub(crate) type ExpansionRoom = [u8; EXPANDED_BYTES_MAX];
 
-/// Appends text to a serialised policy. Returns whether the text must be expanded before use, because it contains
+/// Appends text to a serialized policy. Returns whether the text must be expanded before use, because it contains
 /// variables or literal wildcard characters.
 pub(crate) fn write_text(
     out: &mut Vec<u8>,

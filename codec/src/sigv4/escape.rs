@@ -106,7 +106,7 @@ const fn encoded(in_path: bool) -> [Encoded; 256] {
 }
 
 /// Returns whether a byte is one of `A-Za-z0-9-_.~`, which need no encoding. Does not use a table, so that the loop can
-/// be vectorised.
+/// be vectorized.
 const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;

@@ -160,9 +160,10 @@ impl SigningKeys {
     }
 }
 
-/// Returns the index of the entry to evict for a new key, or `None` if there is room. The least recently used entry is
-/// evicted: that of the new key's id if the id has reached its limit, otherwise that of all temporary keys if the new
-/// key is temporary and they have reached their limit, and otherwise that of the whole set.
+/// Returns the index of the entry to evict for a new key, or `None` if there is room. If the new key's id has reached
+/// its limit, the least recently used entry of that id is evicted. Otherwise, if the new key is temporary and the
+/// temporary keys have reached their limit, it is the least recently used entry of a temporary key. Otherwise, it is
+/// the least recently used entry of the set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;

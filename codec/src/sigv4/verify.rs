@@ -124,8 +124,8 @@ impl Verifier {
     }
 
     /// Parses the signature of a request. Refuses requests that no key could make valid: those that are unsigned or
-    /// malformed, have duplicate parameters or a wrong scope, or were signed at a time outside every possible clock
-    /// tolerance.
+    /// malformed, those with duplicate parameters or a wrong scope, and those signed at a time outside every possible
+    /// clock tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,

@@ -167,7 +167,7 @@ impl Receiver {
     }
 
     /// Returns whether no part of a frame or message is buffered, in which case the receiver owns no heap memory. This
-    /// is always so if [`Self::next`] has returned no item and the last byte received ended a message.
+    /// is always the case if [`Self::next`] has returned no item and the last byte received ended a message.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()

@@ -5,8 +5,8 @@ use hdrhistogram::Histogram;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A resource that the load generator ran out of, in order of precedence: without descriptors or ports, no connection
-/// can even start.
+/// A resource that the load generator ran out of. The variants are in order of precedence: without descriptors or
+/// ports, no connection can even start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Saturated {
@@ -143,7 +143,7 @@ pub struct CutOff {
     pub recovered: Option<u64>,
 }
 
-/// Number of messages by outcome. A message counts towards at most one of the five faults: a corrupted message, for
+/// Number of messages by outcome. A message counts toward at most one of the five faults: a corrupted message, for
 /// example, is not also lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages<N = Option<u64>> {

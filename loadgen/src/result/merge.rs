@@ -13,8 +13,8 @@ use thiserror::Error;
 
 /// Merges the documents of a run's parts.
 ///
-/// Intervals are summed pairwise. Each part counts them from its own start, because all parts should start at the same
-/// time. The sum of the peaks is an upper bound. There is only one service, so its CPU time and its memory are the
+/// Intervals are summed pairwise. Each part counts them from its own start, which should be the same time for all
+/// parts. The sum of the peaks is an upper bound. There is only one service, so its CPU time and its memory are the
 /// highest values that any part reports. Arguments, machines and versions become lists if they differ.
 ///
 /// # Errors

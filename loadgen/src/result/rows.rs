@@ -15,7 +15,7 @@ pub struct Row {
     pub label: String,
     /// How comparisons judge the figure.
     pub sense: Sense,
-    /// The value in each run, for comparing.
+    /// The value in each run, as a number for comparisons.
     pub values: Vec<Option<f64>>,
     /// The value in each run, as displayed.
     pub texts: Vec<String>,
@@ -73,8 +73,9 @@ impl Document {
         (self.duration_s > 0.0).then(|| cycles as f64 / self.duration_s)
     }
 
-    /// Returns the number of events per second: `seen` (the count in the log) divided by the duration of the log.
-    /// Without a log, this is `whole` (the count for the whole run) divided by the duration of the measured phase.
+    /// Returns the number of events per second. With a log, this is `seen` (the count in the log) divided by the
+    /// duration of the log. Otherwise, it is `whole` (the count for the whole run) divided by the duration of the
+    /// measured phase.
     fn rate(&self, seen: u64, whole: Option<u64>) -> Option<f64> {
         match self.intervals.last() {
             Some(last) => (last.t_s > 0.0).then(|| seen as f64 / last.t_s),

@@ -6,17 +6,17 @@ use hdrhistogram::Histogram;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Whether to colour a text.
+/// Whether to color a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
     /// Plain text, for pipes and files.
     Plain,
-    /// Coloured text, for a terminal.
+    /// Colored text, for a terminal.
     Coloured,
 }
 
 impl Paint {
-    /// Selects colours for a terminal, unless `NO_COLOR` is set or the terminal is `dumb`.
+    /// Selects colors for a terminal, unless `NO_COLOR` is set or the terminal is `dumb`.
     #[must_use]
     pub fn of(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -90,7 +90,7 @@ fn advice(documents: &[&Document]) -> String {
     out
 }
 
-/// Returns the ECMA-48 colour for a run: green if it succeeded, red if it failed, and yellow if it was stopped,
+/// Returns the ECMA-48 color for a run: green if it succeeded, red if it failed, and yellow if it was stopped,
 /// saturated or missed a threshold.
 fn colour(document: &Document) -> u8 {
     let missed = document.thresholds().is_some_and(|it| it.are_missed());
@@ -193,8 +193,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// Reduces a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. A longer name loses its
-/// beginning.
+/// Reduces a name to a single line of at most [`NAME_CHARS_MAX`] printable characters. The beginning of a longer name
+/// is cut off.
 fn plain(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     let chars: Vec<char> = printable.collect();

@@ -1,5 +1,5 @@
 //! Compares the measurements with the thresholds that the operator set for a run (`--p99-below` and the like).
-//! Thresholds affect the colour of the verdict and, with `--fail-on-threshold`, the exit code.
+//! Thresholds affect the color of the verdict and, with `--fail-on-threshold`, the exit code.
 
 use crate::result::{Document, Spread, Verdict, words};
 use serde::Serialize;

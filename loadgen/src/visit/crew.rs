@@ -18,7 +18,7 @@ pub enum Party {
     Master(u32),
     /// A viewer and its session.
     Viewer(Viewer),
-    /// A master or viewer without sessions, which stays connected. If the run relays messages, it exchanges them.
+    /// A master or viewer without sessions, which stays connected and, if the run relays messages, exchanges them.
     Peer(Peer),
 }
 
@@ -34,7 +34,7 @@ pub struct Peer {
 /// The result of [`Crew::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveOutcome {
-    /// Nothing happened, although messages may have been received.
+    /// There is nothing to report, although messages may have been received.
     Nothing,
     /// An API call succeeded. The party can make its next call, or connect.
     Answered,
@@ -73,7 +73,7 @@ pub struct Crew {
     /// For each master of the share, when its connection was opened and the number of that connection. `None` if the
     /// master is not connected.
     pub(crate) masters: Vec<Option<(u64, u32)>>,
-    /// Sessions that ended recently, with the messages from their viewers. They are kept to recognise duplicate and
+    /// Sessions that ended recently, with the messages from their viewers. They are kept to recognize duplicate and
     /// late messages.
     pub(crate) ended: VecDeque<(u32, MessageBook)>,
     pub(crate) settled: Vec<u32>,

@@ -145,8 +145,8 @@ impl EndpointList {
 }
 
 impl Call {
-    /// Returns the path and JSON body of a request, written just like the JavaScript SDK does. The request is made for
-    /// a viewer if there is a client id, and for the master otherwise.
+    /// Returns the path and JSON body of a request, in the exact form that the JavaScript SDK sends. The request is
+    /// made for a viewer if there is a client id, and for the master otherwise.
     #[must_use]
     pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {

@@ -254,8 +254,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Counts a master that has connected or repeatedly failed to, so that the load stops waiting for it. Counts each
-    /// master once.
+    /// Counts a master that has connected or repeatedly failed to connect, so that the load stops waiting for it.
+    /// Counts each master once.
     fn settle_master(&mut self, place: usize) {
         let settled = self
             .settled

@@ -59,7 +59,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Creates a table of connections. Routes are numbered in order. Returns an error if creating the ring fails.
+    /// Creates a table of connections. Routes are numbered in the given order. Returns an error if creating the ring
+    /// fails.
     pub(crate) fn new(routes: Vec<Arc<Route>>, engine: Engine) -> io::Result<Self> {
         let settings = RingSettings {
             engine,
@@ -230,7 +231,8 @@ impl Lines {
         mut lent: Lent,
         crew: &mut Crew,
     ) -> Option<Result<ReceiveOutcome, String>> {
-        // Take the line out, because the crew reads in place while the line's own buffers are written.
+        // Take the line out of the table, because its buffers are written while the crew reads the received bytes in
+        // place.
         let mut line = std::mem::take(&mut self.lines[index as usize]);
         if line.out.capacity() == 0 {
             line.out = self.spare.pop().unwrap_or_default();

@@ -81,8 +81,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Schedules a reconnect after `attempts` consecutive failures, just like the SDKs do. The delay is random, with a
-    /// maximum that starts at 100 ms and doubles with each failure up to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` consecutive failures, as the SDKs do. The delay is random, with a maximum
+    /// that starts at 100 ms and doubles with each failure up to 10 s (full jitter).
     pub(crate) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -114,7 +114,7 @@ impl Worker<'_> {
             self.close(line);
         }
         while let Some(line) = self.next_line(|timers| &mut timers.farewells) {
-            // If the party has closed the connection or given it up, only the socket remains, which this cuts.
+            // If the party has already closed or abandoned the connection, only the socket is left to be cut.
             self.lost(line, "timeout_close");
         }
         while let Some(entry) = self.timers.retries.first_entry()

@@ -133,7 +133,8 @@ impl TrustQuestion<'_> {
             TrustDecision::Deny => Check::TrustExplicitDeny,
             TrustDecision::NoMatch => Check::TrustNoAllow,
             TrustDecision::Allow if signs_in => return Ok(()),
-            // A trust policy that names an account defers to the caller's own policies, and sign-ins have none.
+            // A trust policy that names an account defers to the caller's own policies, but a caller that is signing in
+            // has none.
             TrustDecision::AllowAccount if signs_in => Check::TrustNoAllow,
             TrustDecision::Allow | TrustDecision::AllowAccount => {
                 return self.may_itself(&question, &asked, trusted);

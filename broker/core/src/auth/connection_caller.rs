@@ -1,5 +1,4 @@
-//! Stores the callers of open connections so that their permissions can be rechecked. Connections that use the same
-//! token share a session.
+//! Stores the callers of open connections so that their permissions can be rechecked.
 //!
 //! A connection stores a single pointer, either to its principal or to its token's session. All connections that use
 //! the same token share that session. The time, address and channel of the request are stored in the connection itself.
@@ -22,7 +21,7 @@ pub(crate) enum HeldKind {
     WithHeaders(Box<(HeldCaller, Arc<OriginHeaders>)>),
 }
 
-/// The credentials now in force, in which stored callers are looked up again.
+/// The current credentials, in which stored callers are looked up again.
 pub struct InForce<'a> {
     /// The parsed credentials file.
     pub credentials: &'a Credentials,

@@ -109,8 +109,9 @@ impl DeviceRegistry {
         own.map(|entry| &entry.fingerprint)
     }
 
-    /// Looks up a certificate and the thing `wanted`, if the request names one. `policies` apply to certificates that
-    /// have no policies of their own. A single line marked as inactive disables the whole certificate.
+    /// Looks up a certificate. `wanted` is the thing that the request names, if it names one. `policies` apply to
+    /// certificates that have no policies of their own. A single line marked as inactive disables the whole
+    /// certificate.
     pub(crate) fn lookup<'a>(
         &'a self,
         certificate: &'a [u8; 32],

@@ -50,7 +50,7 @@ pub struct Provider {
 pub enum KeySource {
     /// The keys come from a file next to the credentials file.
     File(Arc<KeySet>),
-    /// The provider's discovery documents.
+    /// The keys are found through the provider's discovery documents.
     Discovery(Discovery),
 }
 
@@ -371,7 +371,7 @@ impl Keyring {
 }
 
 impl ProviderKeys {
-    /// Creates an entry with the given keys. Both entries share the flag that requests newer keys.
+    /// Returns an entry with the given keys. It shares this entry's flag, which requests newer keys.
     #[must_use]
     pub fn with(&self, keys: Option<Arc<KeySet>>) -> Self {
         let wish = Arc::clone(&self.wish);

@@ -64,7 +64,7 @@ impl Waiting {
         self.given.is_none() && player.is_none_or(|player| !player.has_answer())
     }
 
-    /// Returns `true` if the offer has never been put into an outbox. Its outcome has then not been counted yet.
+    /// Returns `true` if the offer has never been put into an outbox. If so, its outcome has not been counted yet.
     pub(crate) fn never_left(&self) -> bool {
         self.given.is_none() && !self.delivered
     }

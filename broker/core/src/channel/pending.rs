@@ -201,7 +201,7 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer is still `gone` and sent a close frame long enough before `now`. The key is
+    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`. A key is
     /// removed only if its caller has another viewer that has a key or, according to `others`, is connected.
     pub(crate) fn take_closed(
         &mut self,

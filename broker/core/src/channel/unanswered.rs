@@ -92,7 +92,7 @@ impl Unanswered {
     }
 
     /// Removes the offers of a viewer connection that has closed. If messages are waiting for an offer's redelivery,
-    /// the offer expires instead, which releases them.
+    /// the offer is made to expire instead, which releases those messages.
     pub(crate) fn end_of(&mut self, from: SessionKey) {
         self.0.retain(|offer| offer.from != from || offer.is_due());
         for offer in self.0.iter_mut().filter(|offer| offer.from == from) {
@@ -101,7 +101,7 @@ impl Unanswered {
     }
 
     /// Records that a master has acknowledged an offer. Returns the viewer, or `None` if the offer has been removed. If
-    /// the master has reconnected meanwhile, `then` contains the new connection and the redelivery time.
+    /// the master has reconnected in the meantime, `then` contains the new connection and the redelivery time.
     pub(crate) fn confirmed(
         &mut self,
         order: u64,

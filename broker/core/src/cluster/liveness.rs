@@ -200,7 +200,8 @@ impl Silence {
         !known.is_gone && !known.written_off && known.word.is_none_or(|word| word.has_etcd)
     }
 
-    /// Returns when it becomes a full lease that no answer has reported `slot` as served at `epoch`.
+    /// Returns when `slot` becomes silent at `epoch`: a full lease after the last answer that reported it as served at
+    /// that epoch, or 0 if there was none.
     #[must_use]
     pub fn silent_since(&self, slot: Slot, epoch: Epoch) -> Now {
         let served = self.served.get(slot.index()).copied().flatten();

@@ -237,7 +237,7 @@ pub enum NodeOutput {
     Etcd(CallId, Call),
     /// A question to another node.
     Ask(NodeId, Question),
-    /// A query to the process at a node's roster address: which process last answered it under this node's name?
+    /// Asks the process at a node's roster address which process last answered it under this node's name.
     ///
     /// The query may be addressed to this node itself. In that case, the process at this node's roster address answers
     /// it, if there is one.

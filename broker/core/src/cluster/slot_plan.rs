@@ -41,8 +41,8 @@ enum Former {
 struct Prospect {
     /// When this node first saw that another process had succeeded the owner's process.
     followed: Option<Now>,
-    /// The time from which the nodes that hashing selects may claim, unless the owner reports that it serves a slot.
-    /// `None` while they must not be claimed.
+    /// The time from which the nodes that hashing selects may claim the slots, except those that the owner reports as
+    /// served. `None` while they must not be claimed.
     free: Option<Now>,
     /// How long this node waits for the node selected by hashing to claim a slot.
     fallback_ms: u64,
@@ -167,7 +167,7 @@ impl Plan {
         prospect
     }
 
-    /// Returns `true` if the slots of `former` may be claimed, unless it reports that it serves them.
+    /// Returns `true` if the slots of `former` may be claimed, except those that it reports as served.
     fn is_free(&self, former: Former, view: &View, silence: &Silence, now: Now) -> bool {
         let owner = match former {
             Former::NeverOwned => {

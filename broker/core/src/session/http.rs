@@ -297,10 +297,10 @@ pub(crate) enum Expected {
     Page,
     /// An empty response, sent once the change has been made.
     Done,
-    /// An empty response: the channel exists.
+    /// An empty response, which shows that the channel exists.
     Nothing,
     Tags,
-    /// A response which states that the channel's media is not stored.
+    /// A response that states that the channel's media is not stored.
     MediaStorage,
     /// A refusal, because media storage is not supported. If the channel does not exist, the call fails with that error
     /// instead.

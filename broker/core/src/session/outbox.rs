@@ -429,8 +429,8 @@ impl Outbox {
     }
 
     /// Records that the kernel has accepted the oldest `bytes` bytes as `on_wire` bytes. With TLS, `on_wire` is the
-    /// size of the records; otherwise, both are equal. Calls `written` for each message whose last byte was among them.
-    /// Returns the number of bytes that have left the queue.
+    /// size of the records; otherwise, it equals `bytes`. Calls `written` for each message whose last byte was among
+    /// them. Returns the number of bytes that have left the queue.
     #[inline]
     pub(crate) fn sent(
         &mut self,

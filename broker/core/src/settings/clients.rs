@@ -100,7 +100,7 @@ impl Program {
         self.0 & Self::SMALL != 0
     }
 
-    /// Returns this program, with the row of `other` if it matches none itself.
+    /// Returns this program. If it matches no row itself, the returned program has the row of `other`.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {

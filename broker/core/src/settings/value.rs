@@ -192,8 +192,8 @@ pub fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     is_fine.then_some((host, port))
 }
 
-/// Parses an endpoint for discovery, and normalises it as browsers do. Whatever the client signed, a browser sends the
-/// normalised host in `Host` (RFC 3986 section 6.2.2.1).
+/// Parses an endpoint for discovery, and normalizes it as browsers do. Whatever the client signed, a browser sends the
+/// normalized host in `Host` (RFC 3986 section 6.2.2.1).
 pub fn advertised(text: &str, schemes: [&str; 2]) -> Checked<String> {
     endpoint(text, schemes).map(normal)
 }

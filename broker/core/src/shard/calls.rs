@@ -50,7 +50,7 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
         let call = AnsweredCall { key, asked, wanted };
         answers::conclude(shard, &call, refused.into());
     } else if directory.counts(asked.operation, account.tenant()) {
-        // The call continues once the other nodes have answered what the account holds on each of them.
+        // The call continues once the other nodes have reported how much the account holds on each of them.
         let (sockets, directory, cx, _) = shard.parts();
         let BegunCall { key, asked, call } = begun;
         let wanted = Expected::Holding(Box::new(call));

@@ -30,8 +30,9 @@ pub(crate) fn ends_with(head: &Head<'_>) -> bool {
 
 // Memory accounting: each connection is charged for the request bytes it holds. At the limit, the largest pays first.
 
-/// Charges a session for the bytes it has just received. While the total exceeds the limit, frees the memory of another
-/// connection of the same or of another address that holds more, or else of this one.
+/// Charges a session for the bytes it has just received. While the total exceeds the limit, frees the memory of a
+/// connection from an address that holds more, or else of a larger connection from the same address, or else of this
+/// one.
 pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     shard.sockets.charge(key);
     for payers in 0.. {

@@ -293,8 +293,8 @@ impl Recorder {
     }
 }
 
-/// Returns the time of an event loop turn in microseconds since startup, by combining the microsecond clock, which
-/// wraps around, with the millisecond clock, which does not.
+/// Returns the time of an event loop turn in microseconds since startup. Combines the microsecond clock, which wraps
+/// around, with the millisecond clock, which does not.
 #[inline]
 pub(crate) fn micros(at: Moment) -> u64 {
     let ms = at.now.0.wrapping_mul(1000);

@@ -74,7 +74,7 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// Selects the channel that must evict something so that a channel that uses `own` bytes can get `more`. First
+    /// Selects the channel that must evict something so that a channel that uses `own` bytes can get `more`. The first
     /// choice is the largest channel of an account that would still use more than `account`, and then a larger channel
     /// of the same account. Returns `None` if there is neither, since the requesting channel already has its fair
     /// share.

@@ -148,7 +148,7 @@ impl Telemetry {
 //                     └── count_ended, count_unaccepted ────────────────────► ended
 // ```
 // Between inputs, no message is in hand (`Telemetry::invariants`). Separate gauges count the bytes of pending messages
-// and the bytes in outboxes. The latter distinguish messages from everything else.
+// and the bytes in outboxes. The outbox gauges distinguish messages from everything else.
 
 impl Telemetry {
     #[inline]

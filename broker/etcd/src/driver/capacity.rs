@@ -18,9 +18,8 @@ pub(crate) struct Capacity {
     quota: u64,
     due: Now,
     is_asked: bool,
-    /// The quota that the member reported, and the number of the connection over which it did. The quota is cached
-    /// because it does not change while the member runs, and because querying it takes an additional connection before
-    /// etcd 3.6.
+    /// The number of a connection, and the quota that the member reported over it. The quota is cached because it does
+    /// not change while the member runs, and because querying it takes an additional connection before etcd 3.6.
     said: Option<(u32, Option<u64>)>,
     /// Bytes in use in etcd's database, and its quota.
     pub(crate) fill: Option<(u64, u64)>,

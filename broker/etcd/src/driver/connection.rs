@@ -1,5 +1,5 @@
-//! One of the node's two connections to etcd. Opens and reopens the connection, and reports its faults. Also reports
-//! faulty messages from other nodes.
+//! One of the node's two connections to etcd. Opens and reopens the connection, and reports problems with it. Also
+//! reports unreadable messages from other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
@@ -25,7 +25,7 @@ pub(crate) struct EtcdConnection {
     generation: u32,
     state: State,
     failures: u32,
-    /// Faults of the connection, and of etcd itself.
+    /// Problems with the connection, and with etcd itself.
     pub(crate) trouble: ConnectionTrouble,
     pub(crate) events: TaskEvents,
 }
@@ -153,13 +153,13 @@ impl EtcdConnection {
     }
 }
 
-// The current faults of a connection to etcd, or of messages from other nodes. Shown in the log and to operators.
+// The current problems with a connection to etcd, or with messages from other nodes. Shown in the log and to operators.
 
 #[derive(Debug)]
 pub(crate) struct ConnectionTrouble {
     of: &'static str,
     current: Option<Box<str>>,
-    /// Faults that have been logged. A fault is not logged again until all faults are resolved.
+    /// Problems that have been logged. A problem is not logged again until all problems have been resolved.
     logged: Vec<Box<str>>,
 }
 
@@ -176,7 +176,7 @@ impl ConnectionTrouble {
         self.current.as_deref()
     }
 
-    /// Records a fault. Logs it unless it has already been logged since the last recovery.
+    /// Records a problem. Logs it unless it has already been logged since the last recovery.
     pub(crate) fn begins(&mut self, why: &str) {
         self.current = Some(why.into());
         let is_logged = self.logged.iter().any(|logged| **logged == *why);
@@ -213,8 +213,8 @@ impl Strange {
     }
 }
 
-/// Maximum number of distinct faults logged before all of them have been resolved. Enough for several faults per etcd
-/// member.
+/// Maximum number of distinct problems logged before all of them have been resolved. Enough for several problems per
+/// etcd member.
 const LINES_MAX: usize = 16;
 
 #[cfg(test)]

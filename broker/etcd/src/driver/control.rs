@@ -105,8 +105,9 @@ impl Control {
         }
     }
 
-    /// Handles the result of reading or writing the meta key. Returns whether etcd has another history: the key is
-    /// absent or belongs to another cluster, although the data directory has recorded a cluster.
+    /// Handles the result of reading or writing the meta key. Returns whether etcd's history differs from the one
+    /// recorded in the data directory: a cluster is recorded there, but the key is absent or belongs to another
+    /// cluster.
     pub(crate) fn meta_told(
         &mut self,
         generation: u32,
@@ -419,8 +420,8 @@ impl Meta {
         })
     }
 
-    /// Records the meta key's value, or `None` if the key is absent. Returns the value if it belongs to this node's
-    /// cluster.
+    /// Records the meta key's value, which is `None` if the key is absent. Returns the value if it belongs to this
+    /// node's cluster.
     pub(crate) fn learn(
         &mut self,
         found: Option<MetaValue>,

@@ -60,18 +60,18 @@ pub struct Handle {
 
 impl Handle {
     /// Shuts the node down after transferring all of its slots to other nodes. The node finally calls
-    /// [`crate::HostService::exit`]. Returns `false` if the command cannot be sent, like the methods of [`Commands`].
+    /// [`crate::HostService::exit`]. Like the methods of [`Commands`], returns `false` if the command cannot be sent.
     pub fn drain(&self) -> bool {
         self.commands().send(NodeCommand::Drain)
     }
 
     /// Tells the node whether a shard is hanging. While one is, the node does not renew its registration or answer
-    /// other nodes. Returns `false` if the command cannot be sent, like the methods of [`Commands`].
+    /// other nodes. Like the methods of [`Commands`], returns `false` if the command cannot be sent.
     pub fn stuck(&self, stuck: bool) -> bool {
         self.commands().send(NodeCommand::Stuck(stuck))
     }
 
-    /// Returns the registry store for one shard.
+    /// Returns the registry store for `shard`.
     #[must_use]
     pub fn store(&self, shard: ShardId) -> EtcdStore {
         EtcdStore::new(shard, self.changes.clone())

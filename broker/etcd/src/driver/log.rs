@@ -44,7 +44,7 @@ impl Journal {
         self.slots.released(held, cause, record, giving);
     }
 
-    /// Logs what happened to slots since the last tick, and changes to the registration of this node, `me`.
+    /// Logs what has happened to slots since the last tick, and any change to the registration of this node, `me`.
     pub(crate) fn write(&mut self, cluster: &Cluster, me: NodeId, names: &Names) {
         let name = |node| names.name(node).map(Name::as_str);
         self.slots.write(name);
@@ -97,7 +97,7 @@ enum SlotEvent {
     Claimed(Taking),
     Received(Option<NodeId>),
     Served,
-    /// The new owner, and why this node gives the slot: `drain` or `rebalance`.
+    /// The new owner, and why this node gives it the slot: `drain` or `rebalance`.
     Transferred(Option<NodeId>, &'static str),
     /// The slot has a newer epoch, so this process no longer owns it. Contains the new owner, if there is one.
     Superseded(Option<NodeId>),

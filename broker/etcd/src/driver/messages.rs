@@ -81,7 +81,7 @@ impl<P: Peers> PeerPost<P> {
         }
     }
 
-    /// Resends lost parts of parcels. Drops parcels, sent or received, that have made no progress for too long.
+    /// Resends lost parts of parcels. Drops outgoing and incoming parcels that have made no progress for too long.
     pub(crate) fn send_parts_again(&mut self, translator: &mut Translator) {
         for (to, part) in self.sending.again(now()) {
             self.send_to(&to, &Message::Part(part), translator);
@@ -202,7 +202,7 @@ struct Host {
 }
 
 impl Hosts {
-    /// Replaces the known hosts with those of the roster, given as host and port.
+    /// Replaces the known hosts with those in the roster. Each of `addresses` consists of a host and a port.
     fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));

@@ -68,8 +68,8 @@ impl NewsSoFar {
         }
     }
 
-    /// Publishes the owner of each slot as seen by the node `me`, the number of registered nodes, whether this node can
-    /// tell that a channel does not exist, and until when slots may be served.
+    /// Publishes the owner of each slot as seen by this node, `me`, and the number of registered nodes. Also publishes
+    /// whether this node can tell that a channel does not exist, and until when it may serve slots.
     pub(crate) fn cluster(
         &mut self,
         cluster: &Cluster,

@@ -144,7 +144,7 @@ impl Records {
         settle(late, None, inputs, service);
     }
 
-    /// Refuses all changes with an unknown outcome. Called at shutdown.
+    /// Refuses all changes that have not completed. Called at shutdown.
     pub(crate) fn end(&mut self, service: &mut impl HostService) {
         let asked = std::mem::take(&mut self.asked).into_values();
         let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();

@@ -94,7 +94,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Returns the failure of a watch. The connection and everything else on it remain usable.
+/// Returns the failure that ended a watch. The connection and everything else on it remain usable.
 fn canceled(answer: &WatchResponse) -> CallFailure {
     let text = match answer.compact_revision {
         0 => format!("the watch was cancelled: {}", answer.cancel_reason),

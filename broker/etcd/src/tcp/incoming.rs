@@ -43,7 +43,8 @@ pub(crate) async fn accept(listener: TcpListener, shared: Rc<NodeShared>) {
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // For example, the process has run out of file descriptors. Waits until some are free.
+                // Accepting fails if, for example, the process has run out of file descriptors. Waits until some are
+                // free.
                 if noted.is_none_or(|at| at.elapsed() >= NOTE_EVERY) {
                     warn!("connections of other nodes cannot be accepted: {error}");
                     noted = Some(Instant::now());

@@ -40,7 +40,7 @@ struct Way {
     used: Cell<Option<SocketAddr>>,
 }
 
-/// A queued message, with permits for its bytes from both budgets.
+/// A queued message, with permits for its bytes from the queue's own budget and from the budget of all queues.
 struct Queued {
     message: Vec<u8>,
     _charge: [OwnedSemaphorePermit; 2],

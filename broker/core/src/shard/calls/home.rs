@@ -19,7 +19,8 @@ use codec::control::{ErrorKind, Operation};
 use codec::{identifiers::ChannelArn, policy, signal::Action};
 use std::sync::Arc;
 
-/// Returns whether this shard owns the queried channel and the caller is authorized. Otherwise, refuses the query.
+/// Returns `true` if this shard owns the queried channel and the caller is authorized. Otherwise, refuses the query and
+/// returns `false`.
 pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool {
     let State { directory, cx, .. } = shard;
     let kind = &query.kind;

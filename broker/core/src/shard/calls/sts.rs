@@ -60,8 +60,8 @@ pub(crate) struct StsForm {
     pub(crate) rate: Option<Rate>,
 }
 
-/// Answers an STS call, given as a form. `caller`: the caller that signed it, or `None` for an unsigned form. `close`:
-/// whether the connection closes after the response.
+/// Answers an STS call that was sent as a form. `caller` is the caller that signed the form, or `None` if it is
+/// unsigned. `close` states whether the connection closes after the response.
 pub(crate) fn answer_sts(
     shard: &mut State,
     key: SessionKey,

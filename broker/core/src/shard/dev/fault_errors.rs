@@ -60,9 +60,10 @@ const fn common(name: &'static str, status: u16) -> FaultError {
     }
 }
 
-/// The errors defined in the service's models, and those common to all AWS services. The latter are listed as "Common
-/// Error Types" in each service's API reference, or are sent by the service's front end. According to the models,
-/// InvalidClientException and SessionExpiredException have a `message` member, unlike other errors of their service.
+/// The errors defined in the service's models, and those common to all AWS services. The common errors are listed as
+/// "Common Error Types" in each service's API reference, or are sent by the service's front end. According to the
+/// models, InvalidClientException and SessionExpiredException have a `message` member, unlike other errors of their
+/// service.
 const ALL: &[FaultError] = &[
     as_operation("AccessDeniedException", 403),
     as_operation("AccountChannelLimitExceededException", 400),

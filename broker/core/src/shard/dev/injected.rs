@@ -53,7 +53,7 @@ pub(crate) struct HeldMessage {
     pub(crate) behind: Option<SessionKey>,
 }
 
-/// Work that the interposer defers, either to the end of the current step or to a specific time.
+/// Work that the `--dev` interposer defers, either to the end of the current step or to a specific time.
 #[derive(Debug)]
 pub(crate) enum Later {
     /// Forwards a message that a fault has delayed.

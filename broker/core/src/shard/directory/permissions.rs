@@ -171,8 +171,9 @@ impl Directory {
         })
     }
 
-    /// Fills in the parts of an upgrade that only the shard that owns the channel knows: the role, if it depends on the
-    /// endpoint that the caller last requested, and the client's program, if the upgrade does not name one.
+    /// Fills in the parts of an upgrade that only the shard that owns the channel knows. It sets the role if that
+    /// depends on the endpoint that the caller last requested, and the client's program if the upgrade does not name
+    /// one.
     pub(crate) fn complete(&self, admission: &mut Admission) {
         let channel = self.find(&admission.arn).and_then(|key| self.channel(key));
         let requests = channel.and_then(|channel| channel.endpoint_requests.as_deref());

@@ -486,8 +486,8 @@ pub(crate) fn mark_of_kept(message: &Message) -> DeliveryMark {
 //                                    | nothing is read |  late when read    |  as before
 //                                    since           until               + HELD_READ_MS
 // ```
-// A late message is dropped as *withdrawn* if a newer connection of its sender has since sent a message, or as
-// *expired* if its time to live, counted from the start of the delay, has passed. Otherwise, it is forwarded. This
+// A late message is dropped as *withdrawn* if a newer connection of its sender has since sent a message. It is dropped
+// as *expired* if its time to live, counted from the start of the delay, has passed. Otherwise, it is forwarded. This
 // involves no clock other than the shard's own.
 
 /// Counts and records a message that was dropped because it arrived too late.

@@ -1,5 +1,5 @@
-//! Schedules the connections that the shard closes on its own initiative: during a drain, all of them, and otherwise
-//! those whose closing is spread over a period or deferred because of the per-turn limit.
+//! Schedules the connections that the shard closes on its own initiative. During a drain, these are all connections.
+//! Otherwise, they are those whose closing is spread over a period or deferred because of the per-turn limit.
 
 use crate::id::SessionKey;
 use crate::journal::EndReason;

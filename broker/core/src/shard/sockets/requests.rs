@@ -282,7 +282,8 @@ impl Sockets {
         }
     }
 
-    /// Lets an HTTP connection wait in this stage until `deadline`. Returns `false` if it is none.
+    /// Lets an HTTP connection wait in this stage until `deadline`. Returns `false` if the session is not an HTTP
+    /// connection.
     pub(crate) fn wait_in(&mut self, key: SessionKey, stage: HttpStage, deadline: Now) -> bool {
         let Some(http) = self.http(key) else {
             return false;

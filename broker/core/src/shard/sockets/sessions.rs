@@ -114,8 +114,8 @@ impl Sockets {
 }
 
 impl Sockets {
-    /// Adds a session that waits for its first request head or, before that, for the TLS handshake, for the PROXY
-    /// protocol header, or for both.
+    /// Adds a session that waits for its first request head. Before that, it may have to wait for the TLS handshake,
+    /// the PROXY protocol header, or both.
     pub(crate) fn open(&mut self, peer: Peer, anyway: bool, at: Moment) -> Option<SessionKey> {
         let timeouts = &self.settings.timeouts;
         let shakes = peer.tls || !peer.inner && self.settings.awaits_proxy(peer.listener);

@@ -323,8 +323,8 @@ impl Sockets {
         begins
     }
 
-    /// Returns each connection with unconfirmed messages, as the time of its first such message, its key, its number of
-    /// unconfirmed bytes, and its channel.
+    /// Returns the connections with unconfirmed messages. For each one, returns the time of its first unconfirmed
+    /// message, its key, its number of unconfirmed bytes, and its channel.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
         let keys = (0..self.places()).filter_map(|place| self.session_at(place));
         keys.filter_map(|key| {
