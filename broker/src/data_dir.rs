@@ -256,7 +256,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// Returns the locations for `--data-dir :memory:` on machines without an in-memory file system.
 pub(crate) fn places_on_disk() -> Vec<PathBuf> {
     let mut places = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
-    places.dedup(); // // equal if TMPDIR is not set
+    places.dedup(); // equal if TMPDIR is not set
     places
 }
 

@@ -227,7 +227,7 @@ fn make(
     let ca_key = generate()?;
     let mut name = String::from("Heliograph development authority");
     if ca_key.algorithm() == &PKCS_RSA_SHA256 {
-        name.push_str(" (RSA)"); // // clients look up CAs by name
+        name.push_str(" (RSA)"); // clients look up CAs by name
     }
     ca.distinguished_name.push(DnType::CommonName, name);
     let ca_cert = ca.self_signed(&ca_key)?;
@@ -237,7 +237,7 @@ fn make(
         .push(DnType::CommonName, "Heliograph development server");
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true; // // required by OpenSSL's strict checks, which Python enables
+    leaf.use_authority_key_identifier_extension = true; // required by OpenSSL's strict checks, which Python enables
     (leaf.not_before, leaf.not_after) = (from.into(), to.into());
     let key = generate()?;
     let cert = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;

@@ -126,7 +126,7 @@ impl Fetcher {
                 }
                 changed = self.in_force.changed() => {
                     if changed.is_err() {
-                        return; // // the process is ending
+                        return; // the process is ending
                     }
                     self.take_providers(&mut kept);
                 }
@@ -182,7 +182,7 @@ impl Fetcher {
     async fn landed(&mut self, issuer: Box<str>, outcome: Result<Fetched, String>) {
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&issuer) else {
-            return; // // removed from the file in the meantime
+            return; // removed from the file in the meantime
         };
         let is_good = outcome.is_ok();
         if !entry.schedule.ended(now, is_good) {
@@ -504,7 +504,7 @@ mod schedule_tests {
         assert!(!one.begin(150), "the fetch was under way");
         for at in [200, 300, 400] {
             for _ in 0..1000 {
-                one.wish(at); // // all of them count as one
+                one.wish(at); // all of them count as one
             }
             assert!(one.begin(at));
             let _ = one.ended(at + 50, true);

@@ -148,7 +148,7 @@ impl TlsLoader {
             not_after: self.not_after,
             clock: Arc::clone(&config.time_provider),
         });
-        config.send_tls13_tickets = 1; // // each costs a write after the handshake, and clients use the last one
+        config.send_tls13_tickets = 1; // each costs a write after the handshake, and clients use the last one
         Ok(PresentedCertificates {
             config: Arc::new(config),
             warnings: chains().flat_map(|it| &it.warnings).cloned().collect(),

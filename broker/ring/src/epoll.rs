@@ -256,7 +256,7 @@ impl Epoll {
         self.completions.extend(self.ended.drain(..));
         let want = want as usize;
         let until = match (want, limit) {
-            (0, _) => None, // // polling only: does not wait
+            (0, _) => None, // polling only: does not wait
             (_, limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
         };
         loop {
@@ -329,7 +329,7 @@ impl Epoll {
                 ReadState::Accept if slot.readable => self.accept_some(place.slot),
                 ReadState::Once | ReadState::Many if slot.readable => self.receive(place.slot),
                 ReadState::Bell if slot.readable => {
-                    slot.readable = false; // // never read: each write to the bell is an edge
+                    slot.readable = false; // never read: each write to the bell is an edge
                     let (key, more) = (slot.read_key, true);
                     self.completions.push_back(Completion::Rang { key, more });
                 }
@@ -412,7 +412,7 @@ impl Epoll {
             Ok(sent) => {
                 sending.done += sent;
                 if sent < rest.len() {
-                    return; // // retried: the kernel reports space only after it has refused a send
+                    return; // retried: the kernel reports space only after it has refused a send
                 }
                 None
             }

@@ -278,7 +278,7 @@ impl Ring {
     /// Releases a descriptor before it is closed or moves to another ring. No operation may be armed on it.
     pub fn release(&mut self, descriptor: BorrowedFd<'_>) {
         match &mut self.0 {
-            EngineDriver::Uring(_) => {} // // io_uring keeps no state for a descriptor without operations
+            EngineDriver::Uring(_) => {} // io_uring keeps no state for a descriptor without operations
             EngineDriver::Epoll(engine) => engine.release(descriptor),
         }
     }

@@ -133,7 +133,7 @@ impl<M: Machine> Edge<M> {
                     is_last: true,
                 };
                 let mut cipher = Vec::new();
-                tls.seal(piece, &mut cipher); // // if this fails, only the end of the stream follows
+                tls.seal(piece, &mut cipher); // if this fails, only the end of the stream follows
                 answer = cipher;
             }
             say_and_close(&socket, &answer);

@@ -343,7 +343,7 @@ impl Connection {
         };
         io.counts.sent_bytes += on_wire as u64;
         if !is_sound {
-            return None; // // the alert that explains the failure has been sent
+            return None; // the alert that explains the failure has been sent
         }
         let rest = wire.get(on_wire..).unwrap_or_default();
         if rest.is_empty() {

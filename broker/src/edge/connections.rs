@@ -330,7 +330,7 @@ impl Connections {
             if let Some(tls) = &mut connection.tls {
                 tls.let_go();
             }
-            self.recharge(session, counts); // // a connection that is closing no longer counts against others
+            self.recharge(session, counts); // a connection that is closing no longer counts against others
             self.settle_guest(session);
         }
         self.touch(session);

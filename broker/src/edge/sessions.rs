@@ -185,7 +185,7 @@ impl<M: Machine> Sessions<M> {
                 stream.is_closing = true;
                 self.connections.touch(session);
             }
-            Some(_) => self.abort_stream(session), // // a stream already ends at the shard of its channel
+            Some(_) => self.abort_stream(session), // a stream already ends at the shard of its channel
         }
     }
 }
@@ -260,7 +260,7 @@ impl<M: Machine> Sessions<M> {
         if self.machine.unsent(session).is_empty() {
             return Flushed::All;
         }
-        self.connections.touch(session); // // the rest is sent in the next turn
+        self.connections.touch(session); // the rest is sent in the next turn
         Flushed::Waiting
     }
 

@@ -117,7 +117,7 @@ impl Default for EdgeSettings {
             handshakes_per_address: 0,
             handshake_bytes: 8 << 20,
             partial_record_bytes: 16 << 20,
-            record_ms: 10_000, // // the time limit for a message
+            record_ms: 10_000, // the time limit for a message
             leaving_ms: 10_000,
             tcp_user_ms: 30_000,
             link_request_bytes: 8 << 20,

@@ -244,7 +244,7 @@ impl<M: Machine> Streams<M> {
 
     fn put(&mut self, arrived: Travelling, io: &Io) -> Option<u32> {
         let place = self.wires.claim()?;
-        let _ = keep_alive(&SockRef::from(&arrived.socket)); // // if its host fails, nothing arrives on an idle link
+        let _ = keep_alive(&SockRef::from(&arrived.socket)); // if its host fails, nothing arrives on an idle link
         let stage = Stage::Hello(arrived.unread);
         let wire = Wire::new(arrived.socket, arrived.tls, stage, io.turn.at().now);
         self.wires.put(place, wire);

@@ -248,7 +248,7 @@ impl Tls {
         if self.held.is_empty() {
             self.begun = None;
         } else if used > 0 || self.begun.is_none() {
-            self.begun = Some(now); // // an earlier record is complete, so this one has just begun
+            self.begun = Some(now); // an earlier record is complete, so this one has just begun
         }
         read
     }

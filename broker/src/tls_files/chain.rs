@@ -152,7 +152,7 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
             continue;
         }
         let displaced = |(_, other): &(usize, &X509Certificate<'_>)| {
-            issued(other, last) && !issued(last, last) // // a self-signed CA certificate may end the chain
+            issued(other, last) && !issued(last, last) // a self-signed CA certificate may end the chain
         };
         let later = || chain.iter().enumerate().skip(linked);
         if let Some((place, issuer)) = later().find(displaced) {

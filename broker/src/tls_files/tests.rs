@@ -397,7 +397,7 @@ fn agreed(
     let client = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_root_certificates(RootCertStore::empty()) // // the handshake does not get that far
+        .with_root_certificates(RootCertStore::empty()) // the handshake does not get that far
         .with_no_client_auth();
     let name = "own".try_into().unwrap();
     let mut client = rustls::ClientConnection::new(Arc::new(client), name).unwrap();

@@ -15,7 +15,7 @@ use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_
 use crate::machine::{FailedPass, Output, PassFailure, PassedOn, StreamHome};
 use crate::session::http::{Admission, HttpStage, Onward, PendingCall};
 use crate::shard::Sockets;
-use crate::shard::admitted::{Member, Standing};
+use crate::shard::admitted::{Holder, Member, Standing};
 use crate::shard::calls::responses::{self, no_place, no_room, nobody, shutting_down};
 use crate::shard::evidence::Evidence;
 use crate::shard::state::State;
@@ -124,9 +124,7 @@ pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: On
     let is_over = sockets.drains() && onward.until.is_some();
     let refusal = match home {
         Home::There(node) if !is_inner && !is_later && !is_over => {
-            let account = onward.identity.account();
-            let holder = sockets.admitted.holder(&onward.caller, account);
-            if !sockets.admitted.may_enter(holder) {
+            if !sockets.admitted.may_enter(holder(sockets, &onward)) {
                 return refuse(shard, key, &onward, &no_place());
             }
             let until = cx.at.now.after(OWNER_WAIT_MS);
@@ -252,8 +250,7 @@ pub(crate) fn enters(shard: &mut State, parcel: &Parcel, (place, node): (u32, No
     if sockets.drains() && is_upgrade(onward) {
         return false;
     }
-    let account = onward.identity.account();
-    let holder = sockets.admitted.holder(&onward.caller, account);
+    let holder = holder(sockets, onward);
     let enters = sockets.make_room(cx, holder);
     if enters {
         let is_master = onward.purpose == Purpose::Upgrade(Role::Master);
@@ -350,6 +347,13 @@ fn stream_home(sockets: &Sockets, identity: &Identity) -> Option<StreamHome> {
         slot: placement.slot(identity)?,
         account: placement.caller(identity.account()),
     })
+}
+
+/// Returns the caller charged for a forwarded client.
+fn holder(sockets: &Sockets, onward: &Onward) -> Holder {
+    sockets
+        .admitted
+        .holder(&onward.caller, onward.identity.account())
 }
 
 const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";

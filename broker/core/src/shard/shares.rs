@@ -245,7 +245,7 @@ pub(crate) struct ShardLinks {
     /// Whether the process is ready to serve clients.
     pub(crate) readiness: Readiness,
     /// Queries in flight to each shard.
-    pub(crate) asking: Vec<ShareQuestions>,
+    asking: Vec<ShareQuestions>,
     /// Number of this shard's connections waiting for a call that is pending on another shard.
     pub(crate) offers_out: usize,
 }
@@ -261,6 +261,13 @@ impl ShardLinks {
             readiness,
             offers_out: 0,
         }
+    }
+
+    /// Reserves capacity for another query to the shard `home`. Returns `false` if the caller's account has used up its
+    /// share.
+    pub(crate) fn begin(&mut self, home: ShardId, caller: CallRef) -> bool {
+        let asking = self.asking.get_mut(home.index());
+        asking.is_some_and(|asking| asking.begin(caller))
     }
 
     /// Removes a query from the unanswered queries to `shard`.

@@ -74,7 +74,7 @@ impl<P: Peers> PeerPost<P> {
             Some(Message::Parcel(parcel, bytes))
         } else {
             let first = self.sending.begin(to.clone(), parcel, bytes, now());
-            first.map(Message::Part) // // `None` if too many parcels are being sent
+            first.map(Message::Part) // `None` if too many parcels are being sent
         };
         if let Some(message) = message {
             self.send_to(to, &message, translator);

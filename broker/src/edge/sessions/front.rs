@@ -416,7 +416,7 @@ impl<M: Machine> Sessions<M> {
             return;
         };
         if client.is_call() {
-            return; // // the response is still awaited
+            return; // the response is still awaited
         }
         if !client.is_answered() {
             return self.lose_client(place, PassFailure::Drain, io);
@@ -427,7 +427,7 @@ impl<M: Machine> Sessions<M> {
         {
             (client.is_leaving, client.since) = (true, io.turn.at().now);
             client.answer_kernel(link, id);
-            link.leave(); // // informs the owner that the client still reads
+            link.leave(); // informs the owner that the client still reads
             link.streams.end(id, How::Fin);
         }
         self.streams.clients.touch(place);

@@ -235,7 +235,7 @@ impl<M: Machine> Sessions<M> {
                 io.turn.at().wall,
                 id.as_deref().unwrap_or_default(),
             );
-            (tls.out, tls.told) = (answer, true); // // sent in plaintext, instead of an alert
+            (tls.out, tls.told) = (answer, true); // sent in plaintext, instead of an alert
         }
         let shook = tls.handshaking();
         let kind = if shook { tls.just_secured() } else { None };

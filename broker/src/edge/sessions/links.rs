@@ -64,7 +64,7 @@ impl<M: Machine> Sessions<M> {
             }
             Received::End | Received::Failed(_) | Received::Cancelled => {}
         }
-        self.streams.wires.touch(place); // // armed again once all buffers of this turn have been returned
+        self.streams.wires.touch(place); // armed again once all buffers of this turn have been returned
     }
 
     /// Resumes a queued handshake.
@@ -74,7 +74,7 @@ impl<M: Machine> Sessions<M> {
         };
         let connection = &mut wire.connection;
         if connection.receive != Receive::Queued {
-            return; // // the number belongs to another link now
+            return; // the number belongs to another link now
         }
         connection.receive = Receive::Idle;
         if let Some(tls) = &mut connection.tls {
@@ -314,7 +314,7 @@ impl<M: Machine> Sessions<M> {
                 due.is_some_and(|due| due <= now) && has_unread(&wire.connection.socket);
             if let Some(link) = wire.link() {
                 if is_unread {
-                    link.stood_still(0, now); // // unread bytes show that the peer is alive
+                    link.stood_still(0, now); // unread bytes show that the peer is alive
                 }
                 link.streams.bound_waiting(share);
                 let was_doubtful = link.is_doubtful();
@@ -334,7 +334,7 @@ impl<M: Machine> Sessions<M> {
         let wire = self.streams.wires.get_mut(place);
         let wire = wire.filter(|wire| !wire.connection.sending);
         if wire.is_some_and(|wire| wire.link().is_some_and(|link| link.has_output())) {
-            self.streams.wires.touch(place); // // each turn writes one piece per stream
+            self.streams.wires.touch(place); // each turn writes one piece per stream
         }
     }
 

@@ -212,7 +212,7 @@ impl<M: Machine> Splice<M> {
             if on_wire > 0 {
                 link.streams.sent(id, plain, on_wire, io.turn.at().now);
             }
-            self.parcel = None; // // this node can no longer respond in place of the owner
+            self.parcel = None; // this node can no longer respond in place of the owner
         }
         Some(on_wire > 0 || self.connection.sending)
     }
@@ -301,7 +301,7 @@ impl<M: Machine> Streams<M> {
                 io.counts.link_bytes_to_client += length as u64;
                 link.streams.took(id, length);
                 link.streams.sent(id, length, length, io.turn.at().now);
-                link.streams.unacknowledged(id, 0, 0); // // this node delivers the response itself
+                link.streams.unacknowledged(id, 0, 0); // this node delivers the response itself
             }
             return client.answer.len() <= CALL_ANSWER_BYTES_MAX;
         }

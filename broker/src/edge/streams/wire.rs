@@ -108,7 +108,7 @@ impl Wire {
         );
         self.connection.receive = match self.stage {
             Stage::Hello(_) => {
-                io.ring.receive_once(socket, key); // // a link that moves to another shard must have nothing armed
+                io.ring.receive_once(socket, key); // a link that moves to another shard must have nothing armed
                 Receive::Once
             }
             Stage::Open(_) => {

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 /// without confirmation. Each pass visits all connections, so it frees a fixed fraction of the limit at once.
 pub(crate) fn make_proof_room(shard: &mut State) {
     let (sockets, directory, cx, ..) = shard.parts();
-    if sockets.unconfirmed.bytes <= sockets.rules().unconfirmed_bytes {
+    if !sockets.too_much_unconfirmed() {
         return;
     }
     let mut accounts: BTreeMap<Option<Account>, (usize, Vec<_>)> = BTreeMap::new();

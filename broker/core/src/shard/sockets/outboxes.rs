@@ -231,7 +231,7 @@ impl Sockets {
         if !(much && self.ask_kernel(key)) && unread {
             self.output(Output::Ask(key));
         }
-        if self.unconfirmed.bytes > self.rules.unconfirmed_bytes {
+        if self.too_much_unconfirmed() {
             cx.todo.push(Todo::MakeProofRoom);
         }
     }

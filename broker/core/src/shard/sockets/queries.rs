@@ -59,8 +59,7 @@ impl Sockets {
         if home == self.shard() {
             return cx.todo.push(Todo::Query(caller, Box::new(query)));
         }
-        let asking = self.shards.asking.get_mut(home.index());
-        if asking.is_some_and(|asking| asking.begin(caller)) {
+        if self.shards.begin(home, caller) {
             self.post(home, Letter::Query(caller, Box::new(query)));
         } else {
             cx.todo.answer(caller, too_busy());

@@ -323,6 +323,12 @@ impl Sockets {
         begins
     }
 
+    /// Returns whether the limit on unconfirmed bytes is exceeded.
+    #[inline]
+    pub(crate) fn too_much_unconfirmed(&self) -> bool {
+        self.unconfirmed.bytes > self.rules.unconfirmed_bytes
+    }
+
     /// Returns the connections with unconfirmed messages. For each one, returns the time of its first unconfirmed
     /// message, its key, its number of unconfirmed bytes, and its channel.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (Now, SessionKey, usize, ChannelKey)> {
