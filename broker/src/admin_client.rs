@@ -37,7 +37,7 @@ impl Answer {
 pub(crate) struct Refusal {
     host: String,
     pub(crate) status: String,
-    /// The broker's reason, safe to print on a terminal.
+    /// Why the broker refused the request, as text that is safe to print on a terminal.
     pub(crate) why: String,
 }
 

@@ -5,7 +5,7 @@
 //! <length: 4, big-endian>  <a part, encoded by broker_core::wire>    first the session key, if any;
 //!                                                                    then rows in key order; the end marker
 //! ```
-//! Keys and values are those of the store, and have the same limits.
+//! The keys and values come from the store unchanged, so the store's size limits apply to them.
 
 use broker_core::wire;
 use serde::{Deserialize, Serialize};

@@ -56,8 +56,8 @@ enum CreationTime<'t> {
 }
 
 impl CreationTime<'_> {
-    /// Returns the timestamp in seconds since 1970. Returns `None` if it cannot be parsed, or if no ARN could contain
-    /// it.
+    /// Returns the timestamp in seconds since 1970. Returns `None` if it cannot be parsed, or if it is outside the
+    /// range that an ARN can contain.
     pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Seconds(seconds) => Some(*seconds).filter(|it| (0.0..SECONDS_END).contains(it)),
@@ -473,7 +473,7 @@ pub(crate) struct Faults {
     count: usize,
 }
 
-/// A fault as displayed: its text, where it first occurred, and how often.
+/// A fault to display: its text, where it first occurred, and how many times it occurred.
 #[derive(Debug)]
 struct Fault {
     file: PathBuf,
@@ -561,9 +561,9 @@ fn shortened(name: &str) -> String {
 /// is read into memory as a whole.
 pub(crate) const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Maximum number of channels in all files of an import. This is the largest number that has been measured on a single
-/// node. Each channel takes about 400 bytes of memory, plus its tags.
+/// Maximum number of channels in all files of an import. This is the largest number of channels for which measurements
+/// on a single node exist. Each channel takes about 400 bytes of memory, plus its tags.
 pub(crate) const CHANNELS_MAX: usize = 1_000_000;
 
-/// Maximum number of distinct faults that are shown. The rest are only counted.
+/// Maximum number of distinct faults to show. Any further faults are only counted.
 pub(crate) const FAULTS_SHOWN_MAX: usize = 100;

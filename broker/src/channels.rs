@@ -176,7 +176,7 @@ fn locked(data_dir: &Path) -> Result<DataDir, Failure> {
     DataDir::of_stopped(data_dir).map_err(|failure| in_use(failure, data_dir))
 }
 
-/// Turns a fatal failure into one that says that another process is using the data directory.
+/// Replaces a fatal failure with one that says that another process is using the data directory.
 fn in_use(failure: Failure, data_dir: &Path) -> Failure {
     match failure {
         Failure::Fatal(_) => Failure::Fatal(format!(
@@ -198,8 +198,8 @@ const NOTHING_WRITTEN: &str = "nothing was written";
 
 // Imports through a running broker's admin listener. The files are checked here first, and then again by the broker.
 
-/// Returns whether the flags select a running broker. Fails with [`Failure::Configuration`] if `--token-file` or
-/// `--config` is given without `--admin`.
+/// Returns whether the flags tell the command to use a running broker. Fails with [`Failure::Configuration`] if
+/// `--token-file` or `--config` is given without `--admin`.
 fn is_meant(asked: &AdminFlags) -> Result<bool, Failure> {
     let others = asked.token_file.is_some() || asked.config.is_some();
     if asked.admin.is_none() && others {

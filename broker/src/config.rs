@@ -106,8 +106,8 @@ pub(crate) fn accounts_of(
     Ok(draft.finish(Vec::new())?.admin.oidc)
 }
 
-/// Reads one table of the configuration file. Flags override the file. Ignores faults in other tables, which flags of
-/// `serve` may correct.
+/// Reads one table of the configuration file. Flags override the file. Ignores faults in other tables, since flags of
+/// `serve` may correct them.
 pub(crate) fn draft_of(file: &Path, table: &str, keys: KeyFlags) -> Draft {
     let flags = ServeFlags {
         config: Some(file.into()),

@@ -23,7 +23,7 @@ use store::Lock;
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: Lock,
-    /// Whether the directory is removed when the process exits.
+    /// Whether the directory is temporary. If so, it is removed when the process exits.
     ends: bool,
 }
 
@@ -227,7 +227,7 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
-/// Returns whether a directory contains only files of the broker and of the file system itself.
+/// Returns whether a directory contains only the broker's files and entries that the file system itself creates.
 fn is_for_the_broker_alone(path: &Path) -> bool {
     let Ok(mut entries) = fs::read_dir(path) else {
         return false;

@@ -73,7 +73,7 @@ pub fn development(
     );
     let (rsa_cert, rsa_key) = (place("dev-rsa-cert.pem"), place("dev-rsa-key.pem"));
     let until = now + RENEW_BEFORE;
-    // For each key type, finds the CA whose certificate is valid.
+    // Returns the CA that issued this certificate, if the certificate can be reused.
     let good = |cert: &Path, key: &Path| {
         let authorities = CertificateDer::pem_file_iter(&ca).ok()?;
         let mut whole = authorities.flatten();

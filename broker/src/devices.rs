@@ -233,8 +233,8 @@ impl DeviceTls {
     }
 }
 
-/// How long an earlier verification of a connection's certificate remains valid: the [`Devices`] against which the
-/// certificate was verified, and the second (since 1970 UTC) at which the result expires.
+/// Determines whether an earlier verification of a connection's certificate is still valid. Contains the [`Devices`]
+/// that the certificate was verified against, and the second (since 1970 UTC) at which the result expires.
 #[derive(Debug)]
 pub struct CertificateJudgement {
     devices: Arc<Devices>,
@@ -336,8 +336,8 @@ pub struct DeviceAuthority {
     pub validity_s: (u64, u64),
     /// The certificate's subject, without control characters, which a terminal would interpret.
     pub subject: String,
-    /// Earliest due date of an update to the revocation lists of the CA and its intermediates, in seconds since 1970
-    /// UTC. `None` if no list specifies one.
+    /// The time at which the first revocation list of the CA or its intermediates is due for an update, in seconds
+    /// since 1970 UTC. `None` if no list specifies such a time.
     pub list_ends_s: Option<u64>,
     lists: Arc<RevocationLists>,
     grace_s: u64,

@@ -12,9 +12,9 @@
 //! ```
 //!
 //! `Edge` has three parts, each with its own state. `Io` contains the ring, the turn, the counters and the limits, and
-//! is passed to every step. `Sessions` contains the state machine, the clients' connections, the links and the mail.
-//! `Listeners` contains the listeners. No part can access another one's state. A step that must be continued by another
-//! part returns the remaining work.
+//! is passed to every step. `Sessions` contains the state machine, the clients' connections, the links and the outgoing
+//! messages to other shards. `Listeners` contains the listeners. No part can access another one's state. A step that
+//! must be continued by another part returns the remaining work.
 //!
 //! In reading order: this module; `letters.rs` (messages between shards); `start.rs` (startup configuration);
 //! `runtime.rs` (threads, loop, parking) and `turn.rs`; `io.rs`; `steps.rs` and `accept.rs` (steps that involve several
@@ -113,7 +113,7 @@ pub struct ShardHandle {
     failure: Arc<OnceLock<String>>,
 }
 
-/// A shard's thread, which depends on the I/O engine.
+/// A shard's thread. Its type depends on the I/O engine.
 enum Thread {
     /// A glommio executor, used with io_uring.
     Executor(glommio::ExecutorJoinHandle<std::io::Result<()>>),
@@ -166,7 +166,8 @@ struct Edge<M: Machine> {
     pub(crate) listeners: Listeners,
     /// Takes over connections that request admin pages. Used with `--lan`.
     admin: Option<TakeAdmin>,
-    /// While the clock is being shifted, the channel that is notified once all work due at the new time is done.
+    /// The channel to notify after a clock shift, once all work due at the new time is done. `None` if no shift is in
+    /// progress.
     shifted: Option<Sender<(ShardId, Moment)>>,
 }
 

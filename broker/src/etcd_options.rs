@@ -37,7 +37,7 @@ impl EtcdFiles {
         let files = self.clone();
         let renew = move || {
             if files.stamps() != stamps(&files.settings()) {
-                let _ = files.read(); // the watcher of the files logs a fault
+                let _ = files.read(); // the file watcher logs any fault
             }
             files.0.lock().options.clone()
         };

@@ -204,8 +204,8 @@ impl From<ReadError> for io::Error {
 
 // Trusted CAs.
 
-/// Returns the CAs that server certificates must chain to: those in `pem` if it is given, and otherwise the system's.
-/// The error states which rule the PEM text breaks.
+/// Returns the CAs that server certificates must chain to: the CAs in `pem` if it is given, and otherwise the system's
+/// CAs. The error states which rule the PEM text breaks.
 pub(crate) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -248,8 +248,8 @@ pub(crate) fn stamp(file: &Path) -> FileStamp {
 // The admin listener's token file. It is read by the server, and by subcommands that query the server.
 
 /// Environment variable with the token file's path. `heliograph env` never prints this variable from a response.
-/// Otherwise, any process listening on the port could set it, and would be sent the contents of a file of its choice as
-/// a token.
+/// Otherwise, any process listening on the port could set the variable to the path of some file, whose contents the
+/// next command would send to it as a token.
 pub(crate) const TOKEN_FILE: &str = "HELIOGRAPH_ADMIN_TOKEN_FILE";
 
 pub(crate) type Token = Arc<Zeroizing<String>>;

@@ -92,10 +92,10 @@ const ORDERS_WAITING_MAX: usize = 64;
 pub struct HooksReport {
     /// Statistics of each hook, in configuration order.
     pub hooks: Vec<HookReport>,
-    /// Number of completed series of wake calls for each [`WakeResult`].
+    /// Number of completed wake call series for each [`WakeResult`].
     pub wakes: [u64; WakeResult::COUNT],
-    /// Distribution of the time between the first pending message and the connection of the master, over all successful
-    /// series of wake calls.
+    /// Distribution of the time from the first pending message until the master connects, over all successful series of
+    /// wake calls.
     pub wake_seconds: Histogram,
 }
 

@@ -51,7 +51,7 @@ pub(crate) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
 pub(crate) const FEED_BYTES_WAITING_MAX: usize = 640 * 1024;
 
-/// Number of feeds in which newer events do not supersede older ones: the feeds of the log and of refusals.
+/// Number of feeds in which newer events do not supersede older ones: the log feed and the refusal feed.
 pub(crate) const FEEDS_OF_EVENTS: usize = 2;
 
 /// Maximum number of channel states queued for streams of the topic `presence`. If the queue is full, the shard reports
@@ -67,7 +67,7 @@ pub(crate) const STATES_BYTES_WAITING_MAX: usize = 512 * 1024;
 /// this size. An hour's history takes 160 KiB.
 pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Maximum number of an event's bytes that are written to a stream's connection at once.
+/// Maximum number of bytes written to a stream's connection at once. Larger events are written in pieces.
 pub(crate) const EVENT_PIECE_BYTES: usize = 16 * 1024;
 
 /// Maximum number of refusals sent at the start of a stream. Older ones are omitted.
@@ -129,11 +129,11 @@ pub(crate) const PROBLEM_MEMBERS_MAX: usize = 256;
 /// `PROBLEMS_KEPT_MAX`.
 pub(crate) const PROBLEMS_BYTES_MAX: usize = 2 << 20;
 
-/// Maximum number of members of problem causes that are checked for reconnection per second. Each check sends a message
-/// to the shard of the member's channel. Further members are checked later.
+/// Maximum number of problem cause members that are checked for reconnection per second. Each check sends a message to
+/// the shard of the member's channel. Further members are checked later.
 pub(crate) const PROBLEM_LOOKS_PER_SECOND: usize = 32;
 
-/// Maximum number of problem causes in the overview, and their default number in a response to a page.
+/// Maximum number of problem causes in the overview. `GET /problems` also returns this many by default.
 pub(crate) const PROBLEMS_SHOWN_MAX: usize = 50;
 
 /// Maximum number of problems passed to the history in one step. The history's queue has room for more, and even a
@@ -178,11 +178,11 @@ pub(crate) const CONSOLE_SESSIONS_OF_ACCOUNT_MAX: usize = 16;
 /// Maximum number of authorization codes being exchanged at the provider. Further sign-ins get 503.
 pub(crate) const CONSOLE_EXCHANGES_MAX: usize = 4;
 
-/// Maximum number of valid pairing codes. Each click on the button creates a code that is valid for five minutes.
-/// Beyond that, the oldest code is evicted.
+/// Maximum number of valid pairing codes. Each click on the pairing button creates a code that is valid for five
+/// minutes. Beyond that, the oldest code is evicted.
 pub(crate) const PAIR_CODES_MAX: usize = 16;
 
-/// Maximum number of paired devices. Beyond that, the one that was paired first is evicted.
+/// Maximum number of paired devices. Beyond that, the device that was paired first is evicted.
 pub(crate) const PAIR_SESSIONS_MAX: usize = 64;
 
 /// Maximum request head size on the admin listener, in bytes. Longer heads get 431.
@@ -243,8 +243,7 @@ pub(crate) const HOOK_FAILURES_MAX: u32 = 20;
 /// most half as long.
 pub(crate) const HOOK_RETRY_MS_MAX: u64 = 60_000;
 
-/// Maximum number of bytes of a receiver's response that are read and discarded. If there are more, the connection is
-/// closed.
+/// Maximum number of bytes to read and discard from a receiver's response. If there are more, the connection is closed.
 pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 4096;
 
 /// Maximum number of concurrent DNS lookups for a hook's receiver or for a provider. Each lookup occupies a thread,

@@ -68,7 +68,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     let draft = config::draft(flags);
     let format = config::log_format(flags, &draft);
     let checked = server::check_start(draft, SystemTime::now());
-    // On a developer's terminal, shows only lines that require action, and the others only with `--verbose`.
+    // On a developer's terminal, shows only lines that require action, unless `--verbose` is given.
     let is_quiet = flags.dev && !flags.verbose && Screen::stderr().is_terminal();
     let level = match &checked {
         Ok(checked) if !is_quiet || checked.settings.log_level != LogLevel::Info => {

@@ -1,4 +1,5 @@
-//! Computes the process's maximum memory, with all limits reached: the sum over everything whose size depends on peers.
+//! Computes how much memory the process takes when all limits are reached: the sum of everything whose size depends on
+//! peers.
 //!
 //! Every queue, buffer and table needs a term here. With default limits, the sum stays within 1.27 GiB for any number
 //! of shards. Channel records have a sum of their own ([`records`]), since the operator chooses their limit. Neither
@@ -355,7 +356,7 @@ const REFUSAL_GROUP_BYTES: usize = 384;
 const ADMIN_CONNECTION_BYTES: usize =
     2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES;
 
-/// Size in bytes of the session of an account with a long subject, or of a sign-in's state.
+/// Size in bytes of an account session with a long subject, or of the state of a pending sign-in.
 const ACCOUNT_BYTES: usize = 1024;
 
 /// Size of a channel's state in bytes, with names of typical length and a few waiting viewers. The largest states take

@@ -330,7 +330,7 @@ const FLIGHTS_MAX: usize = 8;
 /// How long keys remain in use while their provider does not respond, in seconds.
 const SERVES_S: u64 = 24 * 60 * 60;
 
-// The fetch schedule: a state machine whose times are in milliseconds, on any clock.
+// The fetch schedule: a state machine that works with any clock. Times are in milliseconds.
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FetchSchedule {
@@ -430,8 +430,8 @@ fn read_kept(directory: &Path) -> KeptKeySets {
     })
 }
 
-/// Stores the keys in place of those stored before. If the file cannot be written, returns an error and preserves the
-/// previous content.
+/// Stores the keys, replacing any previously stored ones. If the file cannot be written, returns an error and preserves
+/// the previous content.
 fn write_kept(kept: &KeptKeySets, directory: &Path) -> io::Result<()> {
     let text = serde_json::to_string(kept).map_err(io::Error::other)?;
     files::write_whole(&directory.join(FILE), &text, 0o600)

@@ -169,8 +169,8 @@ fn start_side(
     Ok(captures)
 }
 
-/// Returns the devices from the credentials file or, if the server does not require signatures, those of the
-/// development authority.
+/// Returns the devices from the credentials file. If the server does not require signatures, returns the devices of the
+/// development authority instead.
 fn devices(
     who: Option<&InitialCredentials>,
     settings: &Settings,

@@ -78,8 +78,8 @@ pub(crate) fn member(value: &Value) -> Option<String> {
     }
 }
 
-/// Escapes all characters that a terminal would interpret, except line breaks and colors. The escapes are those of
-/// JSON, so readers of JSON see no difference.
+/// Escapes all characters that a terminal would interpret, except line breaks and colors. Uses JSON's escape sequences,
+/// so a JSON parser sees no difference.
 pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| is_obeyed(c) && c != '\n';
     let Some(mut at) = lines.find(is_unfit) else {
@@ -108,7 +108,7 @@ pub(crate) fn shown(lines: &str) -> Cow<'_, str> {
 }
 
 /// Returns the escape sequence for a color or weight at the start of `text`, such as `ESC [ 1 m`. Returns an empty
-/// string for any other sequence, including those that hide text.
+/// string for any other sequence, such as one that hides text.
 fn style(text: &str) -> &str {
     let end = text.strip_prefix("\x1b[").and_then(|rest| rest.find('m'));
     let whole = end.and_then(|end| text.get(.."\x1b[m".len() + end));

@@ -167,8 +167,8 @@ impl TlsLoader {
     }
 }
 
-/// Returns the certificate expiry times to export as metrics: that of the server certificate, that of a second one with
-/// an RSA key (if any), and those of the CAs for client certificates.
+/// Returns the certificate expiry times to export as metrics, for the server certificate, a second server certificate
+/// with an RSA key (if any), and each of the CAs for client certificates.
 fn ends(pairs: &[Pair], authorities: &[CertificateDer<'_>]) -> Vec<(&'static str, u64)> {
     let of_pair = |(chain, key): &Pair| {
         let is_second = pairs.len() > 1 && key.algorithm() == SignatureAlgorithm::RSA;
@@ -217,8 +217,8 @@ impl ResolvesServerCert for ByOffer {
 }
 
 /// Returns the library's provider with its cipher suites ordered by cost. Processors have instructions for SHA-256, so
-/// a full handshake takes a quarter less time than with SHA-384, which OpenSSL clients prefer. All suites are strong,
-/// so the server may choose the cheapest one.
+/// a full handshake takes a quarter less time than with SHA-384. OpenSSL clients prefer SHA-384, but all suites are
+/// strong, so the server may choose the cheapest one.
 fn ordered() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let first = |suite: &SupportedCipherSuite| {

@@ -198,7 +198,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(first, now).then_some(first)
     }
 
-    /// Returns the member that would be evicted first among those from an origin, regardless of age.
+    /// Returns the member from an origin that would be evicted first, regardless of age.
     #[must_use]
     pub fn first_of(&mut self, origin: Origin) -> Option<K> {
         self.file_all();

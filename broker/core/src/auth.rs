@@ -273,7 +273,7 @@ impl Authenticator {
     }
 }
 
-/// Replaces the check in a refusal with a more specific one that depends on the key's owner. Used only for logs.
+/// Replaces the failed check of a refusal with a more specific one that depends on the key's owner. Used only for logs.
 fn refined(refusal: sigv4::Refusal, signer: &Result<Signer, Check>) -> Refusal {
     let refusal = Refusal::from(refusal);
     let check = match (refusal.check, signer) {

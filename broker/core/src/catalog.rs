@@ -2,8 +2,8 @@
 //! rate usage of each account.
 //!
 //! The shard that owns a channel publishes the channel's record once the record is durable, and removes it when the
-//! channel is deleted, in each case before any caller receives a response. Every shard reads the catalog directly, so
-//! neither lists nor quota checks need messages between shards.
+//! channel is deleted. Either happens before any caller receives a response. Every shard reads the catalog directly, so
+//! listing channels and checking quotas require no messages between shards.
 //!
 //! Records are stored in chunks. A reader clones the handles to the chunks that a page needs, and reads the chunks
 //! without holding the lock. A writer copies a chunk only while a reader is using it.
@@ -40,7 +40,8 @@ impl dyn SharedCatalog + '_ {
     }
 
     /// Returns the channels whose identities begin with `prefix` and sort after `after`, and whether there are more. A
-    /// page has at least one channel and at most `limit`. A channel is omitted until its creation is durable.
+    /// page contains at most `limit` channels (one if `limit` is 0). Channels whose creation is not durable yet are
+    /// omitted.
     #[must_use]
     pub fn page(
         &self,

@@ -139,8 +139,8 @@ impl Channel {
         self.live.get_or_insert_default()
     }
 
-    /// Frees the live state of an idle channel. The state is kept while the channel has connections, because it numbers
-    /// the messages that these connections may return.
+    /// Frees the live state of an idle channel. The state assigns numbers to messages, and connections may return
+    /// numbered messages, so it is kept while the channel has connections.
     pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             let waits_for_nobody = live.pending.is_empty() && live.calls.is_empty();

@@ -6,7 +6,7 @@
 //!
 //! Peers cannot act during a jump. If a timeout for a peer's reaction (a pong or a close frame) starts during the jump,
 //! it runs from the end of the jump instead. Likewise, a WebSocket that reaches its maximum age during the jump is not
-//! closed before that because of silence. A shard keeps its events in order. Shards jump independently.
+//! closed for inactivity before then. A shard keeps its events in order. Shards jump independently.
 
 use crate::time::{Moment, Now, Wall};
 use crate::{limits::LEAP_STEPS_MAX, machine::Machine};

@@ -279,7 +279,7 @@ impl Cluster {
         self.transfers.is_draining()
     }
 
-    /// Returns how many slot owner and epoch changes this node has seen.
+    /// Returns the number of slot owner and epoch changes that this node has seen.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slots.changes

@@ -16,7 +16,7 @@ pub use histogram::{BOUNDS, BUCKETS, EXEMPLARS, Exemplar, Exemplars, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 use strum::{EnumCount, IntoStaticStr, VariantNames};
 
-/// The kind of a received message as the counters see it: an action, or `unknown` if the message could not be parsed.
+/// The kind of a received message in the counters: its action, or `unknown` if the message could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A message with a known action.
@@ -466,6 +466,18 @@ mod tests {
         let mut one = Counters {
             pending_messages: 1,
             outbox_messages: 2,
+            log_suppressed: 3,
+            audit_refused: 4,
+            policy_steps: 5,
+            hashed_bytes: 6,
+            pending_bytes: 7,
+            written_messages: 8,
+            unconfirmed_bytes: 9,
+            returned: 10,
+            repeated: 11,
+            outbox_bytes: 12,
+            control_bytes: 13,
+            waiting_calls: 14,
             ..Counters::default()
         };
         one.receive(Kind::Known(Action::SdpOffer));
@@ -481,7 +493,15 @@ mod tests {
         sum.add(&one);
         let found = (sum.received[0], sum.pending_messages, sum.outbox_messages);
         assert_eq!(found, (2, 2, 4));
-        assert_eq!(sum.unaccounted(), -6);
+        let found = [sum.log_suppressed, sum.audit_refused, sum.policy_steps];
+        assert_eq!(found, [6, 8, 10]);
+        let found = [sum.hashed_bytes, sum.pending_bytes, sum.written_messages];
+        assert_eq!(found, [12, 14, 16]);
+        let found = [sum.unconfirmed_bytes, sum.returned, sum.repeated];
+        assert_eq!(found, [18, 20, 22]);
+        let found = [sum.outbox_bytes, sum.control_bytes, sum.waiting_calls];
+        assert_eq!(found, [24, 26, 28]);
+        assert_eq!(sum.unaccounted(), -22);
         assert_eq!(sum.unaccepted[Unaccepted::TooFast.index()], 2);
         assert_eq!(sum.upgrades[1][3], 2);
         assert_eq!(sum.requests[REQUESTED - 1][5], 2);

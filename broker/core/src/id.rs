@@ -230,7 +230,7 @@ impl Identity {
 
 const KIND: &str = ":channel/";
 
-/// The role of a connection in its channel. The connections with an equal role compete for one slot.
+/// The role of a connection in its channel. Connections whose roles are equal compete for one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Master,
@@ -295,9 +295,8 @@ impl fmt::Display for Account {
     }
 }
 
-/// A caller among those that share a channel, identified by a hash with a per-shard key. A connection stores only two
-/// bytes of the hash, so there are 65,535 values. Two callers with the same value share one allowance until the process
-/// exits.
+/// One of the callers of a channel, identified by a hash with a per-shard key. A connection stores only two bytes of
+/// the hash, so there are 65,535 values. Two callers with the same value share one allowance until the process exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 

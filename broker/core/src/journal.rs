@@ -112,8 +112,8 @@ pub struct ConnectionEnd {
     pub answered_ms: Option<u32>,
     /// Why the connection ended.
     pub reason: EndReason,
-    /// The cause, if the connection was closed for lack of permission: the policy statement that denies it, or the key,
-    /// role, policy or sign-in that was removed.
+    /// If the connection was closed for lack of permission, the policy statement that denies it, or the key, role,
+    /// policy or sign-in that was removed.
     pub refused_by: Option<Box<str>>,
 }
 
@@ -229,8 +229,8 @@ pub enum EndReason {
     Idle,
     /// The connection reached its maximum age.
     Age,
-    /// The connection had been superseded, and was closed because its slot had too many superseded connections newer
-    /// than it.
+    /// The connection had been superseded. It was closed because its slot had too many superseded connections, and all
+    /// the others were newer.
     SupersededEvicted,
     /// The connection was superseded while a message was partly sent, and its peer did not read the rest of that
     /// message.
@@ -239,7 +239,7 @@ pub enum EndReason {
     SupersededVacant,
     /// The peer sent no frame in response to a ping.
     Unanswered,
-    /// The operator asked all clients to fetch the ICE servers again, for which this client has to reconnect.
+    /// The operator asked all clients to fetch the ICE servers again. To do so, this client has to reconnect.
     IceReconnect,
     /// The client read too slowly and its outbox filled up.
     SlowConsumer,

@@ -22,7 +22,7 @@ pub const fn calls_per_pair(shards: usize) -> usize {
 
 /// Returns how many of the calls in [`calls_per_pair`] may be changes: half of them. They are divided among accounts in
 /// the same way as calls. A change is outstanding until it is durable, so with a slow disk, changes could otherwise use
-/// up all calls and block those that change nothing.
+/// up all calls and block calls that change nothing.
 #[must_use]
 pub const fn changes_per_pair(shards: usize) -> usize {
     calls_per_pair(shards) / 2
@@ -112,9 +112,9 @@ pub const CALLER_BUCKETS_MAX: usize = 64;
 /// refused unless an existing one can be evicted. Source: codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
 
-/// Maximum number of keys in a channel's queue that belong to the same caller. This quarter of all keys exceeds the
-/// default number of viewers per channel. If a caller needs more, its oldest key whose viewer has left is evicted. Keys
-/// without a caller are exempt. Source: codec/PROTOCOL.md, KEEP-7.
+/// Maximum number of keys in a channel's queue that belong to the same caller. This is a quarter of all keys, and more
+/// than the default number of viewers per channel. If a caller needs more, its oldest key whose viewer has left is
+/// evicted. Keys without a caller are exempt. Source: codec/PROTOCOL.md, KEEP-7.
 pub const PENDING_KEYS_OF_CALLER_MAX: usize = PENDING_KEYS_MAX / 4;
 
 /// A single caller may fill a quarter of a channel's queue, measured in bytes. A single message may be larger. Source:
@@ -166,21 +166,21 @@ pub const LATE_AFTER_MS: u64 = 5_000;
 /// time to read the sockets of ten thousand connections.
 pub const HELD_READ_MS: u64 = 2_000;
 
-/// Maximum number of callers per channel that are remembered for having requested the master endpoint last. When the
-/// list is full, the oldest caller is evicted, and is added again at its next request.
+/// Maximum number of callers remembered per channel whose latest request was for the master endpoint. When the list is
+/// full, the oldest caller is evicted, and is added again at its next request.
 pub const MASTER_REQUESTS_MAX: usize = 2;
 
 /// Maximum number of upgrades per second whose signatures a shard verifies under `--dev`. Verifying one takes up to 0.1
 /// ms. Upgrades beyond the limit are not verified.
 pub const DEV_SIGNATURES_PER_SECOND_MAX: u32 = 64;
 
-/// Maximum number of signatures recorded per hour under `--dev` because production would refuse them.
+/// Maximum number of signatures per hour that are recorded under `--dev` because production would refuse them.
 pub const DEV_SIGNATURES_PER_HOUR_MAX: u64 = 16;
 /// Maximum number of recorded signatures overall; see [`DEV_SIGNATURES_PER_HOUR_MAX`].
 pub const DEV_SIGNATURES_NOTED_MAX: usize = 256;
 
-/// Maximum number of callers per channel that are remembered for having requested the viewer endpoint last, at two
-/// bytes each. When the list is full, the oldest caller is evicted. It has usually connected by then.
+/// Maximum number of callers remembered per channel whose latest request was for the viewer endpoint, at two bytes
+/// each. When the list is full, the oldest caller is evicted. It has usually connected by then.
 pub const VIEWER_REQUESTS_MAX: usize = 4;
 
 /// Maximum number of Alexa calls waiting on one channel, each with an offer of at most 10,000 bytes. Further calls are
@@ -228,8 +228,8 @@ pub const WAITING_CALLS_PER_PLAYER: usize = 4;
 /// Seconds after which a player that found no camera should retry. Enough for a battery-powered camera to wake up.
 pub const WHEP_RETRY_S: u32 = 5;
 
-/// One of every 16 connections of a shard is reserved for callers that are still unknown. WebSockets and clients on
-/// links never use the reserved connections, so a new client can send its request even when all others are in use.
+/// One of every 16 connections of a shard is reserved for clients whose caller is not known yet. WebSockets and clients
+/// on links never use the reserved connections, so a new client can send its request even when all others are in use.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
 /// Returns the maximum number of WebSockets and clients on links on a shard with `connections` connections. This
@@ -332,7 +332,7 @@ pub const RECONNECTS_PER_STEP: usize = 256;
 /// table slots.
 pub const CLOSES_PER_TURN: usize = 256;
 
-/// Maximum number of follow-up steps queued while one input is processed, which take 24 KiB. A step of a drain adds the
+/// Maximum number of follow-up steps queued while one input is processed. They take 24 KiB. A step of a drain adds the
 /// most, with one for each of up to [`CLOSES_PER_TURN`] connections.
 pub const STEPS_LEFT_MAX: usize = 2 * CLOSES_PER_TURN;
 
@@ -343,8 +343,8 @@ pub const ANSWERS_PER_INPUT_MAX: usize = WAITING_CALLS_MAX
     + CHANGES_PER_SHARD_MAX
     + STEPS_LEFT_MAX;
 
-/// Maximum number of viewers waiting for an absent master that an event about a channel lists. Each is listed by a name
-/// of up to 256 bytes. If more are waiting, the event states only their number.
+/// Maximum number of viewers waiting for an absent master that an event about a channel lists. Each viewer is listed by
+/// a name of up to 256 bytes. If more viewers are waiting, the event states only their number.
 pub const WAITERS_TOLD_MAX: usize = 16;
 
 /// Maximum number of final states of deleted channels that a shard keeps until it can report them. Beyond this limit,
@@ -366,8 +366,9 @@ pub const LIST_PAGE_MAX: usize = 1000;
 pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 64;
 
 /// Maximum number of frames without effect that a connection may send per second: pings, pongs, empty messages, and
-/// messages that are refused or throttled. A well-behaved client sends a few. More close the connection with 1008. Not
-/// configurable, because a 6-byte frame costs as much as a relayed one and no other limit covers these frames.
+/// messages that are refused or throttled. A well-behaved client sends a few. If a connection exceeds the limit, it is
+/// closed with 1008. Not configurable, because a 6-byte frame costs as much as a relayed one and no other limit covers
+/// these frames.
 pub const IDLE_FRAMES_PER_SECOND_MAX: u8 = 200;
 
 /// Maximum number of pings answered individually per receive. Of any further pings, only the last one is answered, as
@@ -455,8 +456,8 @@ pub const GONE_STEADY_MS: u64 = 60_000;
 /// the limit is therefore freed at once.
 pub const PROOF_ROOM_PARTS: usize = 8;
 
-/// An acknowledgement is overdue after two round trips plus this many milliseconds, the longest that receivers delay
-/// acknowledgements (40 ms on Linux, 250 ms on lwIP).
+/// An acknowledgement is overdue after two round trips plus this many milliseconds. Receivers delay acknowledgements
+/// for at most this long (40 ms on Linux, 250 ms on lwIP).
 pub const ACKNOWLEDGE_MS: u64 = 250;
 
 /// How long messages on a superseded connection may delay newer messages, in milliseconds.
@@ -471,14 +472,14 @@ pub const fn spare_outboxes(shards: usize) -> usize {
 /// Interval between the steps of the drain at shutdown, in milliseconds.
 pub const DRAIN_STEP_MS: u64 = 50;
 
-/// Number of session slots that one step of an operator's request examines, which takes about a millisecond.
+/// Number of session slots that one step of an operator's request examines. A step takes about a millisecond.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
 /// Maximum number of accounts whose calls, messages and refusals each shard and `GET /usage` count individually, at 56
 /// bytes per account. Further accounts are counted together.
 pub const USAGE_ACCOUNTS_MAX: usize = 1024;
 
-/// Maximum number of accounts in the credentials file that have their own metrics series. Those with the lowest account
+/// Maximum number of accounts in the credentials file that have their own metrics series. Accounts with the lowest
 /// numbers come first, and all others are counted together.
 pub const USAGE_SERIES_MAX: usize = 20;
 
@@ -518,16 +519,16 @@ pub const OWNER_RETRY_MS: u64 = 500;
 /// full list takes 2 % of a core.
 pub const OWNER_WAITERS_MAX: usize = 1024;
 
-/// Maximum number of link clients that a shard closes per tick after it lost their owner or while the node shuts down.
-/// Closing one takes one or two sends. The rest wait for later ticks.
+/// Maximum number of link clients that a shard closes per tick, either because they lost their owner or because the
+/// node is shutting down. Closing one takes one or two sends. The rest wait for later ticks.
 pub const LEADS_PER_TICK: usize = 64;
 
 /// Maximum number of orders to gain or lose a slot that a shard executes per event loop iteration. Each adds or removes
 /// several hundred channels in less than a millisecond.
 pub const SLOT_ORDERS_PER_TURN: usize = 4;
 
-/// Maximum number of queued message bytes transferred with a slot that moves to another node. Messages beyond it are
-/// dropped and counted as withdrawn. Large transfers are split into several messages.
+/// Maximum number of queued message bytes transferred with a slot that moves to another node. Messages beyond this
+/// limit are dropped and counted as withdrawn. Large transfers are split into several messages.
 pub const PARCEL_BYTES_MAX: usize = 48 << 20;
 
 /// Maximum number of queued message bytes that a node accepts for slots from other nodes. A slot whose queue would
@@ -590,7 +591,7 @@ pub const CAPTURES_PER_SECOND_MAX: u32 = 1000;
 pub const RESET_CHANNELS_PER_STEP: u64 = 256;
 
 /// Maximum number of findings that a shard stores about requests that the cloud service would have refused
-/// (`/dev/parity`). Each is for one rule and one channel, and those for further channels are counted together.
+/// (`/dev/parity`). A finding is for one rule and one channel. Findings for further channels are counted together.
 pub const FINDINGS_MAX: usize = 1024;
 
 /// Maximum number of channels whose rates are tracked for findings (`/dev/parity`).
@@ -608,7 +609,7 @@ pub const FAULT_HELD_BYTES_MAX: usize = 4 << 20;
 /// Maximum number of messages and connections that test faults release per tick.
 pub const FAULTS_DUE_PER_TICK: usize = 256;
 
-/// How long a test fault that reorders messages holds one back to wait for the next one, in milliseconds.
+/// How long a test fault that reorders messages delays a message while it waits for the next one, in milliseconds.
 pub const FAULT_REORDER_MS: u64 = 1000;
 
 const _: () = assert!(PARCEL_BYTES_MAX < KEPT_PARCEL_BYTES_MAX);
@@ -732,7 +733,7 @@ pub const KEYS_OF_PROVIDER_MAX: usize = 100;
 /// `WebIdentityToken`.
 pub const WEB_TOKEN_BYTES_MAX: usize = 20_000;
 
-/// Maximum total size in bytes of the claim values kept for one session, which the session token contains.
+/// Maximum total size in bytes of a session's claim values. They are stored in the session token.
 pub const WEB_CLAIMS_BYTES_MAX: usize = 1024;
 
 /// Maximum size in bytes of an unsigned form. Enough for a provider's token and a session policy.
@@ -798,7 +799,7 @@ pub const RECHECK_LATE_MS: u64 = 60_000;
 /// Size in bytes of a flight recorder note.
 pub const NOTE_BYTES: usize = 32;
 
-/// Number of notes in a shard's flight recorder, which take 2 MiB. The oldest notes are overwritten. A viewer's session
+/// Number of notes in a shard's flight recorder. They take 2 MiB. The oldest notes are overwritten. A viewer's session
 /// takes about 30 notes.
 pub const RECORDER_NOTES: usize = 1 << 16;
 
@@ -817,6 +818,6 @@ pub const RECORDER_NOTES_LEAST: usize = 1 << 10;
 /// Maximum configurable number of notes (128 MiB per shard).
 pub const RECORDER_NOTES_MOST: usize = 1 << 22;
 
-/// Number of notes that a shard examines in one step of a trace, which takes about 0.1 ms. Each further step is a
+/// Number of notes that a shard examines in one step of a trace. A step takes about 0.1 ms. Each further step is a
 /// separate message to the shard, which can process other messages in between.
 pub const INSPECTED_NOTES_PER_STEP: usize = 16_384;

@@ -292,8 +292,8 @@ pub trait Machine {
     /// session.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Takes the data for another node or for the side thread out of a released session. Returns `None` if the session
-    /// is meant for a shard.
+    /// Removes and returns the data that a released session carries for another node or for the side thread. Returns
+    /// `None` if the session is meant for a shard.
     fn passed_on(_parcel: &mut Self::Parcel) -> Option<PassedOn> {
         None
     }
@@ -405,8 +405,8 @@ pub trait Machine {
         0
     }
 
-    /// Returns `true` if the session is closing and its peer has already said, in the protocol of the connection, that
-    /// it will send nothing more. The edge then does not wait for the peer's EOF after [`Output::Close`].
+    /// Returns `true` if the session is closing and its peer has already announced, within the connection's protocol,
+    /// that it will send nothing more. The edge then does not wait for the peer's EOF after [`Output::Close`].
     fn peer_is_done(&self, _session: SessionKey) -> bool {
         false
     }

@@ -39,7 +39,7 @@ pub struct Presence {
     pub at: Wall,
     /// The kind of the most recent change.
     pub cause: PresenceCause,
-    /// Why the master or viewer in `cause` left, in the words of the log.
+    /// Why the master or viewer in `cause` left, as worded in the log.
     pub reason: Option<&'static str>,
     /// The master, if one is connected.
     pub master: Option<Master>,

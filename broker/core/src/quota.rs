@@ -86,7 +86,7 @@ impl Bucket {
         }
     }
 
-    /// Returns when the bucket was last updated if that is less than a minute ahead of `now`, and `now` otherwise.
+    /// Returns the time of the last update if it is less than a minute ahead of `now`; otherwise, returns `now`.
     fn not_before(&self, now: Now) -> Now {
         let ahead = self.at.wrapping_sub(wrap(now));
         if ahead < 60_000 {

@@ -25,7 +25,7 @@ impl Readiness {
         self.0.serves.load(Ordering::Relaxed)
     }
 
-    /// Sets whether the process serves clients, which it does not while it starts or shuts down.
+    /// Sets whether the process serves clients. It does not while it is starting or shutting down.
     pub fn set_serves(&self, serves: bool) {
         self.0.serves.store(serves, Ordering::Relaxed);
     }

@@ -152,7 +152,7 @@ impl Record {
     }
 }
 
-/// A record that is its own map key. Records are ordered by identity, which saves a separate copy of the identity.
+/// A record that is its own map key, which saves a separate copy of the identity. Records are ordered by identity.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedRecord(pub(crate) Arc<Record>);
 

@@ -154,8 +154,8 @@ pub(crate) struct Ending {
     pub tally: Option<Tally>,
     /// The reason why the connection ended. If there are several causes, the first one is kept.
     pub reason: Option<EndReason>,
-    /// The cause, if the connection was closed for lack of permission: the policy statement that denies it, or the key,
-    /// role, policy or sign-in that was removed.
+    /// If the connection was closed for lack of permission, the policy statement that denies it, or the key, role,
+    /// policy or sign-in that was removed.
     pub refused_by: Option<Box<str>>,
     pub peer_is_done: bool,
     pub program: Program,
@@ -334,8 +334,8 @@ impl Session {
         }
     }
 
-    /// Returns `true` if the session has no timer because a test fault withholds its bytes. The connection is either
-    /// open, or cannot end without these bytes.
+    /// Returns `true` if the session has no timer because a test fault withholds its bytes. The connection is then
+    /// either open, or cannot end until these bytes are sent.
     #[must_use]
     pub(crate) fn stands_still(&self) -> bool {
         let for_a_time = match self.sending {
@@ -448,7 +448,7 @@ impl Session {
     }
 
     /// Returns `true` if the peer will send nothing more, because it has started the closing handshake (RFC 6455
-    /// section 5.5.1) and no ping is in flight that it might still answer.
+    /// section 5.5.1) and no ping is in flight to which it might still respond.
     #[must_use]
     pub(crate) fn peer_is_done(&self) -> bool {
         let done = |web_socket: &WebSocket| {
@@ -497,8 +497,8 @@ pub(crate) enum Wait {
     Until(Now),
     /// The shard answers the waiting requests in its next turn of the event loop.
     OwnTurn,
-    /// An aborted connection ends. The edge reports this once the kernel has completed all operations, which does not
-    /// depend on the peer.
+    /// An aborted connection ends. The edge reports this once the kernel has completed all operations, regardless of
+    /// the peer.
     Aborted,
 }
 

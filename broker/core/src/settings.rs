@@ -49,7 +49,7 @@ macro_rules! with_blank {
 }
 
 with_blank! {
-/// The complete configuration. Each process has one, which all threads share as `Arc<Settings>`. Documented in
+/// The complete configuration. All threads of a process share it as `Arc<Settings>`. Documented in
 /// `deploy/broker.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -249,7 +249,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The protocol of a listener. Either one serves the HTTP API and WebSocket.
+/// The protocol of a listener. Listeners of either kind serve the HTTP API and WebSockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain text: HTTP API and `ws`.
@@ -380,10 +380,11 @@ pub struct Proxy {
     pub forwarded_from: Vec<IpNet>,
 }
 
-/// The endpoints that discovery returns. Without any, discovery returns the host of the request.
+/// The endpoints that discovery returns. If none is configured, discovery returns the host of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertise {
-    /// The domain for the host names that discovery returns. Every channel and role has its own host name in it.
+    /// The domain for the host names that discovery returns. Every combination of channel and role has its own host
+    /// name in this domain.
     pub domain: Option<String>,
     /// The WebSocket endpoint without a trailing slash, for example `wss://signaling.example.com`.
     pub wss: Option<String>,
@@ -415,7 +416,8 @@ pub enum Proof {
     Pong,
 }
 
-/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. All others are closed with 1001 instead.
+/// Which clients receive GO_AWAY and RECONNECT_ICE_SERVER. The connections of all other clients are closed with 1001
+/// instead.
 #[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
@@ -440,8 +442,8 @@ pub struct RecorderSettings {
 /// How long data that identifies people or devices is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Privacy {
-    /// Age in milliseconds at which refusals, troubled sessions, log lines, recorder notes, and the marks and causes in
-    /// the history are erased. 0 means never.
+    /// Age in milliseconds at which refusals, sessions with problems, log lines, recorder notes, and the marks and
+    /// causes in the history are erased. 0 means never.
     pub keep_ms: u64,
 }
 
@@ -631,8 +633,8 @@ pub struct Ice {
 /// A credential with which clients use a STUN or TURN server. Never included in logs or debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub enum IceCredential {
-    /// No credential, which is permitted for STUN only. The response contains placeholders, because clients reject
-    /// entries without credentials.
+    /// No credential. Permitted for STUN only. The response contains placeholders, because clients reject entries
+    /// without credentials.
     None,
     /// A fixed username and password.
     Fixed {
@@ -658,8 +660,9 @@ impl fmt::Debug for IceCredential {
 
 // Address conflicts between listeners.
 
-/// Returns `true` if two sockets cannot be bound to these addresses at the same time: their ports are equal, and their
-/// IP addresses are equal or one is a wildcard. `[::]` includes IPv4, unless the socket is restricted to IPv6.
+/// Returns `true` if two sockets cannot be bound to these addresses at the same time. This is the case if their ports
+/// are equal, and their IP addresses are equal or one is a wildcard. `[::]` includes IPv4, unless the socket is
+/// restricted to IPv6.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
@@ -679,6 +682,31 @@ mod tests {
         assert_eq!(pinned, [2, 5, 2, 5, 2].map(Some));
         settings.cpus.clear();
         assert_eq!(settings.cpu(3), None);
+    }
+
+    #[test]
+    fn without_tls_endpoints_and_a_known_proxy_there_is_a_warning() {
+        let warns = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::new(Profile::Default, false);
+            settings.listen = vec![Listen {
+                scheme: Scheme::Http,
+                addr: "0.0.0.0:8080".parse().unwrap(),
+            }];
+            change(&mut settings);
+            settings.unadvertised().is_some()
+        };
+        let host = || Some("wss://a.test".to_owned());
+        assert!(warns(&|_| ()));
+        assert!(warns(&|it| it.advertise.wss = host()));
+        for quiet in [
+            &|it: &mut Settings| (it.advertise.wss, it.advertise.https) = (host(), host()),
+            &|it: &mut Settings| it.advertise.domain = Some("a.test".into()),
+            &|it: &mut Settings| it.dev = true,
+            &|it: &mut Settings| it.proxy.forwarded_from = vec!["10.0.0.0/8".parse().unwrap()],
+        ] as [&dyn Fn(&mut Settings); 4]
+        {
+            assert!(!warns(quiet));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //! Each owner (a session or a channel) has one entry, identified by its [`TimerId`], which is in at most one list.
 //! Setting an earlier deadline moves the entry in constant time, so there are never more entries than owners. Setting a
-//! later one changes nothing: the owner is called early, and checks whether its deadline has moved. A busy session
+//! later deadline changes nothing: the owner is called early, and checks whether its deadline has moved. A busy session
 //! therefore causes no work in the wheel. An entry with a deadline beyond the far ring waits in the ring's last slot
 //! and is then inserted again. Entries fire at most one near slot late, and never early.
 
@@ -348,7 +348,7 @@ const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
-/// Number of list heads. Their indexes come before those of the entries.
+/// Number of list heads. Their indexes precede the indexes of the entries.
 const HEADS: u32 = 512;
 const _: () = assert!(HEADS as u64 == 2 * SLOTS);
 /// Number of entries per allocation of about 32 KiB.

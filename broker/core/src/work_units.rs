@@ -6,10 +6,10 @@
 //! ```text
 //!  receives until RECEIVES  →  letters until LETTERS  →  ticks of TICK each until TICKS  →  sends
 //! ```
-//! Each stage checks its limit before it starts another item, so it exceeds its share by at most one item, which costs
-//! as much as one request.
+//! Each stage checks its limit before it starts another item, so it exceeds its share by at most one item. An item may
+//! cost as much as a request.
 
-/// Maximum work per turn, which takes 4 ms.
+/// Maximum work per turn, equivalent to 4 ms.
 pub const TURN: u64 = 400_000;
 
 /// Limit for receives. Once a turn has done this much work, further receives wait for the next turn.

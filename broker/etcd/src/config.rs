@@ -102,7 +102,7 @@ pub struct Options {
     pub tls: Option<Arc<ClientConfig>>,
     /// User name and password, if etcd requires them.
     pub user: Option<(Box<str>, Box<str>)>,
-    /// A callback that returns the current options, for options that come from files that may change. Called before
+    /// A callback that returns the current options. Set if the options come from files that may change. Called before
     /// each connection attempt, and may block.
     pub renew: Option<Arc<dyn Fn() -> Self + Send + Sync>>,
 }

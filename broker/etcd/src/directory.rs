@@ -143,7 +143,7 @@ fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
     }
 }
 
-/// Replaces the state file by renaming a complete new file over it. If `is_synced`, also syncs the file and the
+/// Replaces the state file by renaming a complete new file over it. If `is_synced` is set, also syncs the file and the
 /// directory, so that the change survives a crash.
 pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
     let young = directory.join(YOUNG);

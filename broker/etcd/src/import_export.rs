@@ -296,7 +296,7 @@ impl End {
     }
 }
 
-// Adds records to those in etcd while no node runs.
+// Adds records to the existing ones in etcd while no node runs.
 
 /// Calls `give` with each record of the cluster in etcd, all at a single revision. If the cluster does not exist,
 /// `give` is never called.

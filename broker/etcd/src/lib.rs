@@ -21,8 +21,8 @@
 //! * `writer`: batches of record changes, each applied exactly once even if messages are lost;
 //! * `directory`: what a node remembers across restarts;
 //! * [`Driver`], [`Handle`], [`HostService`]: the node; [`EtcdStore`]: the etcd store of one shard;
-//! * [`import`], [`export`], [`add`]: moving records from a store on disk into etcd and back, and adding records to
-//!   those in etcd;
+//! * [`import`], [`export`], [`add`]: moving records from a store on disk into etcd and back, and adding further
+//!   records to etcd;
 //! * [`operator`]: operator commands.
 //!
 //! # From etcd to the shards

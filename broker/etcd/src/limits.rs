@@ -1,4 +1,4 @@
-//! Limits and timeouts of the driver, with the reason for each. For those of the core, see
+//! Limits and timeouts of the driver, with the reason for each. The core's limits are in
 //! [`broker_core::cluster::limits`].
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 pub const CONNECT: Duration = Duration::from_secs(1);
 
 /// Interval between HTTP/2 pings on a connection with unanswered calls. etcd closes connections on which pings arrive
-/// more often than every 5 s, or while no call is in flight.
+/// more often than every 5 s or while no call is in flight.
 pub const HTTP2_PING: Duration = Duration::from_secs(6);
 
 /// Timeout for the answer to an HTTP/2 ping.
@@ -50,8 +50,7 @@ pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 pub const PAGE_ROWS: i64 = 1_000;
 
 /// Number of rows per page when the records of a slot are loaded. There are up to [`LOADS_MAX`] loads at a time. With a
-/// million channels, a
-/// slot has about 244.
+/// million channels, a slot has about 244 records.
 ///
 /// [`LOADS_MAX`]: broker_core::cluster::limits::LOADS_MAX
 pub const LOAD_ROWS: i64 = 250;
@@ -88,8 +87,8 @@ pub const WRITE_AGAIN_MS: u64 = 250;
 /// read.
 pub const EVENTS_MAX: usize = 64;
 
-/// Maximum number of messages from other nodes, and of commands from the process, queued for the driver. Any more are
-/// lost, as they would be on a broken connection.
+/// Maximum number of messages from other nodes, and of commands from the process, queued for the driver. Further
+/// messages and commands are lost, as on a broken connection.
 pub const MAIL_MAX: usize = 1_024;
 
 /// Maximum total size of messages from other nodes queued for the driver, in bytes. Further messages are lost.

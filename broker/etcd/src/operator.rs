@@ -175,7 +175,7 @@ pub(crate) struct Registered {
 }
 
 impl SeenNode {
-    /// Returns whether the node is running, as the roster expects.
+    /// Returns whether the node is running and is expected to run according to the roster.
     fn runs(&self) -> bool {
         self.is_here == Some(true) && self.registered.is_some()
     }
@@ -258,7 +258,7 @@ impl Picture {
         self.nodes.entry(name).or_default()
     }
 
-    /// Returns the nodes that are running, as the roster expects.
+    /// Returns the nodes that are running and are expected to run according to the roster.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&Name, &SeenNode)> {
         self.nodes.iter().filter(|(_, node)| node.runs())
     }

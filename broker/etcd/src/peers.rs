@@ -34,7 +34,7 @@ pub enum PeerMail {
     Asked(Name, Vec<u8>, oneshot::Sender<Vec<u8>>),
     /// A node's host refused the connection, because no process is listening.
     Refused(Name),
-    /// A connection to a node failed for another reason, or reached a different node. The intended one may have moved.
+    /// A connection to a node failed for another reason, or reached a different node. The intended node may have moved.
     Unreached(Name),
 }
 

@@ -84,7 +84,7 @@ impl Keys {
         format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
     }
 
-    /// Returns the range of all watched keys: the first key, and the end, which is exclusive.
+    /// Returns the range of all watched keys, as the first key and the exclusive end.
     pub(crate) fn watched(&self) -> (String, String) {
         (
             format!("{}live/", self.prefix),

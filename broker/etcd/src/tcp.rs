@@ -4,9 +4,9 @@
 //!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
 //!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
 //! ```
-//! Each node connects to all other nodes. It sends only on the connections that it has opened, and receives on those
-//! opened by others. An answer therefore uses a different connection from the query, and a link that works in only one
-//! direction counts as broken.
+//! Each node connects to all other nodes. It sends only on the connections that it has opened, and receives on the
+//! connections opened by others. An answer therefore uses a different connection from the query, and a link that works
+//! in only one direction counts as broken.
 //!
 //! TLS proves that the peer knows the cluster's secret ([`link`]). In the hello that follows, each side states its name
 //! and the node that it intends to reach. All nodes with the secret are trusted to state their own names, since each of

@@ -129,7 +129,7 @@ impl Translator {
     }
 
     /// Converts all watched keys, as read at one revision. If the meta key belongs to another cluster with the same
-    /// name, the result contains a different etcd id, which tells the core that etcd's data has been replaced.
+    /// name, the result contains a different etcd id. This tells the core that etcd's data has been replaced.
     pub(crate) fn snapshot(
         &mut self,
         header: Option<&ResponseHeader>,

@@ -5,7 +5,8 @@
 //! applied later. The batch is therefore sent again until its outcome is known. Late copies have no effect:
 //!
 //! * *Puts* use a *lane*. A lane is a key of this node that every batch in the lane compares and writes. Once a batch
-//!   has been applied, its copies and those of earlier batches fail, and the lane's value identifies the last batch.
+//!   has been applied, its copies and the copies of earlier batches fail, and the lane's value identifies the last
+//!   batch.
 //! * *Removals* write nothing else, so they are possible even when etcd's quota is exhausted. They require that the
 //!   record has not been written since the removal was requested. A late copy therefore cannot remove a new channel
 //!   with the same name.
@@ -48,7 +49,7 @@ pub(crate) enum Settled {
 /// A transaction. If any comparison fails, nothing is changed, and the compared keys are read instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// For puts: the revision of the last change of the lane's key, and the value to write to it.
+    /// For puts: the revision at which the lane's key was last changed, and the value to write to it.
     pub(crate) lane: Option<(Revision, Box<str>)>,
     /// The slots to compare, with their epochs.
     pub(crate) slots: Vec<(Slot, Epoch)>,
@@ -65,11 +66,11 @@ type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
 pub(crate) struct Answer {
     pub(crate) made: bool,
     pub(crate) revision: Revision,
-    /// After a failed put: the value of the lane's key, and the revision of its last change.
+    /// After a failed put: the value of the lane's key, and the revision at which it was last changed.
     pub(crate) lane: (Revision, Box<str>),
-    /// After a failure: the revision of the last change of each slot's key.
+    /// After a failure: the revision at which each slot's key was last changed.
     pub(crate) slots: Vec<Revision>,
-    /// After a failed removal: the revision of the last change of each record, or 0 if the record does not exist.
+    /// After a failed removal: the revision at which each record was last changed, or 0 if the record does not exist.
     pub(crate) records: Vec<Revision>,
 }
 
@@ -380,8 +381,8 @@ pub(crate) fn request<T>(batch: &WriteBatch<T>, lane: Revision) -> Request {
     }
 }
 
-/// Splits a batch that was not applied. Returns the changes whose outcome is known, and a batch of those to be sent
-/// again.
+/// Splits a batch that was not applied. Returns the changes whose outcome is known, and a batch of the changes that
+/// must be sent again.
 fn judge<T>(
     mut batch: WriteBatch<T>,
     answer: &Answer,

@@ -80,10 +80,10 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     })
 }
 
-/// The parts of a backup that remain to be written to its folder, which already contains the channels.
+/// The parts of a backup that have not been written to its folder yet. The folder already contains the channels.
 struct Copied {
     channels: u64,
-    /// The key of temporary credentials, or the reason why it cannot be read.
+    /// The key for temporary credentials, or the reason why it cannot be read.
     key: Result<Zeroizing<String>, String>,
     epoch: Option<u64>,
 }

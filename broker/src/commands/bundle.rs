@@ -19,7 +19,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// Returns [`Failure::Configuration`] for invalid flags or arguments, and [`Failure::Fatal`] if the file cannot be
-/// written. A broker that does not answer is not an error; the archive then says so.
+/// written. If the broker does not answer, the archive says so, and no error is returned.
 pub fn run(flags: &BundleFlags) -> Result<String, Failure> {
     let now_ms = calendar().0;
     let stamp: String = rfc3339(now_ms)

@@ -95,7 +95,7 @@ pub(crate) fn drain(place: &Place, node: &str, out: &mut dyn Write) -> Result<()
 }
 
 /// Distributes the slots evenly among the running nodes. Prints the initial distribution, the distribution after each
-/// change, and finally a comparison of the first and the last one.
+/// change, and finally a comparison of the initial and final distributions.
 pub(crate) fn rebalance(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut broken = None;
     let mut before: Option<Parts> = None;

@@ -246,11 +246,11 @@ pub(crate) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
 /// and their revision history.
 const QUOTA: u64 = 8 << 30;
 
-/// Largest difference, in seconds, that can be measured between two correct clocks. They are compared in whole seconds,
-/// and one of them is read slightly later.
+/// Largest difference, in seconds, that can be measured between two correct clocks. It is not 0, because the clocks are
+/// compared in whole seconds and read one after the other.
 const CLOCK_OFF_S: u64 = 2;
 
-/// Number of etcd revisions at which the command warns that etcd is not being compacted. Creating the slots of a new
+/// The etcd revision at which the command starts to warn if etcd has never been compacted. Creating the slots of a new
 /// cluster takes 4,096 revisions.
 const REVISIONS: i64 = 10_000;
 

@@ -1,6 +1,7 @@
-//! `heliograph cluster status`: shows the members of the cluster and of etcd, the slot owners, which nodes are
-//! reachable, and the links between nodes. [`Place`] and [`table`] are shared by all cluster commands.
+//! `heliograph cluster status`: shows the nodes of the cluster and whether they are reachable, the members of etcd, the
+//! slot owners, and the links between nodes. [`Place`] and [`table`] are shared by all cluster commands.
 
+use crate::devices::unix_s;
 use crate::server::cluster::secret as cluster_secret;
 use crate::{config, etcd_options};
 use crate::{failure::Failure, terminal::plain};
@@ -171,8 +172,7 @@ fn programs(survey: &ClusterSurvey, now: SystemTime) -> String {
 
 /// Formats the time since `started`, in the largest unit that makes the number at least two.
 fn uptime(started: u64, now: SystemTime) -> String {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH);
-    let up = now.map_or(0, |now| now.as_secs()).saturating_sub(started);
+    let up = unix_s(now).saturating_sub(started);
     let units = [(86_400, "d"), (3600, "h"), (60, "m")];
     let unit = units.iter().find(|(seconds, _)| up >= 2 * seconds);
     let (seconds, unit) = unit.unwrap_or(&(1, "s"));

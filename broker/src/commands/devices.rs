@@ -9,7 +9,7 @@ use crate::config::{
     Loaded, ThingsCheckFlags, ThingsCommand, ThingsImportFlags, ThingsIssueFlags, last_line,
     load_credentials,
 };
-use crate::devices::{AUTHORITY, DEV_HOST, fingerprint, is_thing_name, issue as sign};
+use crate::devices::{AUTHORITY, DEV_HOST, fingerprint, is_thing_name, issue as sign, unix_s};
 use crate::failure::Failure;
 use crate::files::{self, write_whole};
 use crate::terminal;
@@ -28,7 +28,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use x509_parser::parse_x509_certificate;
 use x509_parser::public_key::PublicKey;
 
@@ -248,9 +248,6 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
     let id = certificate_id(&shown.fingerprint);
     let things = loaded.credentials.things();
     let things = things.ok_or_else(|| wrong(NO_THINGS))?;
-    let since = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
     let own = shown.vouched.as_ref().ok().map(|vouched| &*vouched.name);
     let listed: Vec<&str> = things.registry.things_of(&shown.fingerprint).collect();
     let names: Vec<Option<&str>> = match (&flags.thing, &*listed, own) {
@@ -258,7 +255,7 @@ pub(crate) fn check(flags: &ThingsCheckFlags, now: SystemTime) -> Result<String,
         (None, [], own) => vec![own],
         (None, listed, _) => listed.iter().copied().map(Some).collect(),
     };
-    let origin = (Ipv4Addr::LOCALHOST.into(), since.as_secs());
+    let origin = (Ipv4Addr::LOCALHOST.into(), unix_s(now));
     let mut text = format!("certificate {id}\n");
     for name in names {
         let thing = things.identify(&shown, name, origin.1);
@@ -313,9 +310,7 @@ pub(crate) fn shown(
         let file = credentials.display();
         Failure::Configuration(format!("{file}: {NO_THINGS}"))
     })?;
-    let since = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = Duration::from_secs(unix_s(now));
     let shown = devices.judge(&chain, UnixTime::since_unix_epoch(since));
     let shown = shown.ok_or_else(|| wrong("the certificate cannot be read"))?;
     Ok((loaded, shown))

@@ -1,9 +1,9 @@
 //! `heliograph doctor`: finds problems that prevent a broker from running on this machine, now or soon. Prints a line
 //! for each check, with a remedy if there is a problem. Leaves no files behind and does not disturb a running broker.
 //!
-//! In order, this file contains the report as a whole; the checks of a running broker, or of the ports that a new one
-//! needs; the checks of the configuration, the certificate and the data directory; the checks of the machine (kernel,
-//! limits, CPUs and clock); and the type of a report line.
+//! This file starts with the report as a whole. Then come the checks of a running broker (or of the ports that a new
+//! one needs), of the configuration, certificate and data directory, and of the machine (kernel, limits, CPUs and
+//! clock). The last part defines the report line type.
 
 use crate::admin_client::{AdminListener, reached};
 use crate::config::{self, Cpus, DoctorFlags, ServeFlags};
@@ -430,7 +430,8 @@ pub(crate) fn descriptors(settings: &Settings) -> Line {
     let check = "descriptors";
     let wanted = settings.limits.connections;
     match preflight::descriptors(settings) {
-        // Nine tenths of the configured connections is close enough. On development machines, any limit will do.
+        // A limit that allows nine tenths of the configured connections is close enough. On development machines, any
+        // limit is accepted.
         Ok(room) if room >= wanted / 10 * 9 || settings.dev => {
             Line::ok(check, format!("room for {room} connections"))
         }
@@ -527,7 +528,7 @@ fn timedatectl(arguments: &[&str]) -> Option<String> {
     ended.filter(|ended| ended.success()).map(|_| text)
 }
 
-/// Number of descriptors that a process with few shards needs in addition to connections. Used to suggest a limit.
+/// Number of descriptors, apart from connections, that a process with few shards needs. Used to suggest a limit.
 const DESCRIPTORS_BESIDE: usize = 1_024;
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);

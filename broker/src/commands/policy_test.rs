@@ -130,10 +130,10 @@ fn answer(flags: &PolicyTestFlags, caller: Caller, signs_in: Option<Option<Strin
     }
 }
 
-/// A role and the sign-in to it.
+/// A role, and the sign-in through which the caller assumes it.
 type TestedSignIn = (Arc<Role>, SignIn);
 
-/// Returns the caller that is tested. If it signs in to a role, also returns the role and the sign-in.
+/// Returns the caller to test. If the caller signs in to a role, also returns the role and the sign-in.
 fn asked(
     flags: &PolicyTestFlags,
     credentials: &Credentials,
@@ -221,7 +221,7 @@ fn sign_in(
             _ => add_claim(&mut identity.claims, name, value),
         }
     }
-    // Claims that the role's policies test but the flags do not set are treated as absent from the token.
+    // If the flags do not set a claim that the role's policies test, the claim is treated as absent from the token.
     let named = role.into_iter().flat_map(|role| &role.policies);
     for claim in named.flat_map(|policy| policy.claims()) {
         let name = claim.strip_prefix(&**provider);

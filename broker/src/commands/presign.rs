@@ -1,6 +1,7 @@
 //! `heliograph presign`: prints a presigned URL for a WebSocket or a player. The keys come from the environment.
 
 use crate::config::PresignFlags;
+use crate::devices::unix_s;
 use crate::{failure::Failure, hooks::address::is_loopback, terminal::say};
 use broker_core::settings::value::{advertised, authority, role_of_path, without_role};
 use codec::signal::Role;
@@ -18,8 +19,7 @@ pub fn run(flags: &PresignFlags) -> Result<String, Failure> {
         needed("AWS_SECRET_ACCESS_KEY")?,
     );
     let token = variable("AWS_SESSION_TOKEN");
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now_s = now.map_or(0, |now| now.as_secs());
+    let now_s = unix_s(SystemTime::now());
     let keys = Keys {
         access_key_id: &id,
         secret_access_key: &secret,

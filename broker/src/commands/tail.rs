@@ -28,8 +28,8 @@ pub fn run(flags: &TailFlags, out: &mut dyn Write, screen: Screen) -> Result<(),
     }
 }
 
-/// Returns the lines of an event that match the flags, each with its level. For a snapshot, returns only the newest
-/// lines, at most [`BEFORE`].
+/// Returns the lines of an event that match the flags, each with its level. For a snapshot, returns at most the newest
+/// [`BEFORE`] lines.
 fn lines(name: &str, data: &Value, flags: &TailFlags) -> Vec<(TailLevel, String)> {
     let level = flags.level.unwrap_or(if flags.verbose {
         TailLevel::Info

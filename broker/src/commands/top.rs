@@ -258,8 +258,8 @@ fn refusals(by_check: &Value) -> String {
     }
 }
 
-/// Formats the load of each shard, or how long ago the shard stopped responding. If there are many shards, the worst
-/// come first.
+/// Formats the load of each shard or, for a shard that does not respond, how long ago it stopped responding. If there
+/// are many shards, the ones in the worst state come first.
 fn shards(rows: &Value) -> String {
     let load = |row: &Value| {
         let silent = row["silentSeconds"].is_number();

@@ -36,13 +36,13 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// All files that were read, starting with the credentials file. If any of them changes, all are reloaded.
     pub files: Vec<PathBuf>,
-    /// The stamps of `files`, for detecting changes. Each one was taken just before its file was opened.
+    /// The file stamps of `files`, for detecting changes. Each stamp was taken just before its file was opened.
     pub(crate) stamps: Vec<FileStamp>,
 }
 
 /// Reads a credentials file and the files that it names. Paths in the file are relative to its folder. Principals
-/// without an account belong to `account_id`. `console` is the OpenID provider of the console's accounts, which roles
-/// do not need to trust.
+/// without an account belong to `account_id`. `console` is the OpenID provider of the console's accounts. No role has
+/// to trust this provider.
 ///
 /// # Errors
 /// Returns all faults, each with the line and column of the key.

@@ -13,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Document<'d> {
     text: &'d str,
     lines: Vec<usize>,
-    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys: a misspelled
-    /// key may contain a secret.
+    /// Whether the document may contain secrets. If so, error messages omit the values of unknown keys, since an
+    /// unknown key may be the misspelled name of a secret.
     confidential: bool,
     findings: Findings,
 }
@@ -297,7 +297,7 @@ struct Removed {
     instead: &'static str,
 }
 
-/// Keys that have been removed but may still occur in the file of an earlier version (deploy/UPGRADE.md).
+/// Keys that have been removed but may still occur in files written for an earlier version (deploy/UPGRADE.md).
 const REMOVED: &[Removed] = &[];
 
 fn unknown(path: &str, name: &str, known: &[&str], removed: &[Removed]) -> String {
@@ -316,8 +316,8 @@ pub(crate) fn text<'d, T>(
 ) -> Checked<T> {
     match value.as_str() {
         Some(text) => check(text),
-        // Checks an empty text instead, because the rule that it breaks names the expected values. If an empty text is
-        // valid, reports the expected type.
+        // Checks an empty string instead, because the error for an empty string states the expected values. If an empty
+        // string is valid, reports the expected type.
         None => Err(match check("") {
             Ok(_) => "expected a text in quotes".into(),
             Err(rule) => format!("{rule}, in quotes"),

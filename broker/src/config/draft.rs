@@ -1,5 +1,5 @@
-//! The settings read so far, with all errors in them and in the files that they name. Also defines how errors are
-//! displayed.
+//! The settings read so far, with all errors in these settings and in the files that they name. Also defines how errors
+//! are displayed.
 
 use crate::terminal::plain;
 use broker_core::settings::Settings;

@@ -44,8 +44,8 @@ fn read_table(section: &mut TableReader<'_, '_>, table: &'static str, settings: 
     }
 }
 
-/// Parses and stores a value that is not a table. The syntax is that of the key's flag. A value of the wrong type is
-/// treated as an empty string, so that the error lists the valid values.
+/// Parses and stores a value that is not a table. The value has the same syntax as the key's flag. A value of the wrong
+/// type is treated as an empty string, so that the error lists the valid values.
 fn store(value: &Raw<'_>, key: &Key, settings: &mut Settings) -> Checked<()> {
     match &key.kind {
         Kind::Number(..) => key.put(settings, &[&digits(value)]),

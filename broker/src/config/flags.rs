@@ -197,7 +197,7 @@ pub struct AdminFlags {
 /// The flags of `heliograph doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorFlags {
-    /// The broker to check if it is running; without --config, one started by `serve --dev`.
+    /// The broker to check, if it is running. If `--config` is not given, this is a broker started by `serve --dev`.
     #[command(flatten)]
     pub asked: AdminFlags,
     /// Print the findings as JSON

@@ -1,4 +1,5 @@
-//! The settings as JSON, as served at `/config`. The names are those of the configuration file. Secrets are omitted.
+//! The settings as JSON, as served at `/config`. Members have the same names as in the configuration file. Secrets are
+//! omitted.
 
 use crate::config::document::REDACTED;
 use crate::hooks::address;

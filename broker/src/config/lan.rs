@@ -69,7 +69,7 @@ pub(crate) fn publish(settings: &mut Settings, findings: &Findings) {
 /// Default port of the TLS listener, as under `--dev`.
 const TLS_PORT: u16 = 8443;
 
-// This machine's local network addresses, and the choice of the one that `--lan` uses.
+// This machine's local network addresses, and the selection of the address that `--lan` uses.
 //
 // The addresses are read from `/proc/net/fib_trie`. Each interface's networks and default routes are read from
 // `/proc/net/route`.
@@ -128,7 +128,7 @@ impl Networks {
             return self.check(wanted);
         }
         let all = self.0.iter();
-        // Phones cannot join a network of containers, of virtual machines or of a VPN.
+        // Phones cannot join container, virtual machine or VPN networks.
         let is_virtual =
             |it: &LanAddress| VIRTUAL.iter().any(|name| it.interface.starts_with(name));
         let usual = || {

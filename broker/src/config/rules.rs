@@ -176,7 +176,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that a listener for other nodes does not conflict with a client listener, the admin listener or `own`.
+    /// Checks that a listener for other nodes does not conflict with a client listener, the admin listener or an
+    /// address in `own`.
     fn inner_listener(&mut self, key: &str, addr: SocketAddr, own: &[SocketAddr]) {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let clashes = own.iter().any(|other| clash(*other, addr));
@@ -194,8 +195,8 @@ impl SettingsCheck<'_> {
         }
     }
 
-    /// Checks that a port is available for messages between nodes. By default, this is the port after `cluster.listen`;
-    /// `cluster.peers` can name another. If another listener uses it, records a fault and returns `false`.
+    /// Checks that a port is available for messages between nodes. By default, this is the port after `cluster.listen`.
+    /// `cluster.peers` can specify another one. If another listener uses the port, records a fault and returns `false`.
     fn has_next_port(&mut self) -> bool {
         let (settings, cluster) = (self.settings, &self.settings.cluster);
         let is_free = |peers| !is_taken(peers, settings);

@@ -3,9 +3,9 @@
 //!
 //! A multishot accept drains the whole backlog before the broker can count a single connection, so there are two
 //! limits. Above the soft limit, the broker answers connections with 503 and briefly pauses accepting. Some descriptors
-//! are reserved for these answers, so that clients are not left in the backlog until one is free. If descriptors run
-//! out anyway, the accept fails. Accepting then pauses as well, because an accept is never rearmed immediately after an
-//! error.
+//! are reserved for these answers, so that clients are not left in the backlog until a descriptor becomes free. If
+//! descriptors run out anyway, which is the hard limit, the accept fails. Accepting then pauses as well, because an
+//! accept is never rearmed immediately after an error.
 
 use crate::edge::Edge;
 use crate::edge::connection::{Connection, Standing};

@@ -86,9 +86,8 @@ pub(crate) struct Connection {
     pub(crate) broken: bool,
     /// Number of receive buffers that the peer has used in event loop iteration `turn`.
     pub(crate) taken: u8,
-    /// Two counters in one field. A value up to [`CALM_RECEIVES`] is the number of receives since the peer's last flood
-    /// that left their buffer partly empty. Any excess over it is the number of consecutive receives that filled their
-    /// buffer.
+    /// Two counters in one field. Up to [`CALM_RECEIVES`], the value counts receives that did not fill their buffer,
+    /// starting at the peer's last flood. Above that, it counts consecutive receives that filled their buffer.
     conduct: u8,
     pub(crate) turn: u32,
     /// Number of plaintext bytes covered by the send in flight.
@@ -366,7 +365,7 @@ impl Connection {
         Some(Written { plain, on_wire })
     }
 
-    /// Handles the completion of a ring send, of which the kernel has accepted `on_wire` bytes. Returns the number of
+    /// Handles the completion of a ring send after the kernel has accepted `on_wire` bytes. Returns the number of
     /// plaintext bytes accepted, and whether the whole send was accepted.
     pub(crate) fn landed(
         &mut self,

@@ -251,9 +251,9 @@ impl Connections {
 
 // The edge's own deadlines.
 //
-// The state machine tracks session deadlines, and requests aborts. The edge tracks the deadlines that the state machine
-// cannot see: for an incomplete TLS record, and for a connection that has been handed over but cannot leave. As a
-// result, every stage ends:
+// The state machine tracks session deadlines, and requests aborts. The edge tracks two deadlines that the state machine
+// cannot see: the deadline for an incomplete TLS record, and the deadline for a connection that has been handed over
+// but cannot leave. As a result, every stage ends:
 //
 // | stage | ended by |
 // |---|---|
@@ -262,7 +262,7 @@ impl Connections {
 // | closing, lingering | the state machine's deadline for closing the session |
 // | shut | itself: operations on a socket that is shut down complete immediately |
 
-/// Returns a processed list, so that its allocation is reused. Keeps any entries added in the meantime.
+/// Puts a processed list back, so that its allocation is reused. Keeps any entries added in the meantime.
 pub(crate) fn keep<T>(list: &mut Vec<T>, mut done: Vec<T>) {
     done.append(list);
     *list = done;

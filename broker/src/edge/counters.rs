@@ -63,7 +63,7 @@ pub struct EdgeCounts {
     pub handshaking: u64,
     /// Connections evicted to make room for others; see [`broker_core::address_shares`].
     pub evicted: u64,
-    /// Connections aborted by the edge because a TLS record, or a move to another shard, took too long.
+    /// Connections that the edge aborted because receiving a TLS record, or moving to another shard, took too long.
     pub overdue: u64,
     /// Gauge: bytes held in incomplete TLS records during handshakes.
     pub handshake_bytes: u64,

@@ -1,10 +1,10 @@
 //! Evicts connections, either to make room for another connection or handshake, or to limit the bytes held in
 //! incomplete TLS records.
 //!
-//! Connections that the state machine has admitted are never evicted here. The state machine evicts those itself, based
-//! on account shares, and reserves capacity for connections that it has not admitted yet. A connection that has not
-//! been admitted is called a *guest*. Guests and handshakes in progress are grouped by address in a
-//! [`Crowd`](broker_core::address_shares::Crowd).
+//! Connections that the state machine has admitted are never evicted here. The state machine itself evicts admitted
+//! connections, based on account shares, and reserves capacity for connections that it has not admitted yet. A
+//! connection that has not been admitted is called a *guest*. Guests and handshakes in progress are grouped by address
+//! in a [`Crowd`](broker_core::address_shares::Crowd).
 
 use crate::edge::connection::{Stage, Standing};
 use crate::edge::io::{Io, remote};
@@ -158,8 +158,8 @@ pub(crate) struct Holder {
 }
 
 /// Selects connections to close in order to free `excess` bytes. Guests, which have not been admitted, go first. Within
-/// each group, the addresses that hold the most bytes come first. Within an address, the largest connections come
-/// first, and the oldest of equal ones.
+/// each group, the addresses that hold the most bytes come first. Within an address, the connections that hold the most
+/// bytes come first, and among equals, the oldest.
 pub(crate) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

@@ -29,7 +29,7 @@ pub(crate) struct Io {
     pub(crate) counts: EdgeCounts,
     pub(crate) settings: EdgeSettings,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// Whether the shard is stopping. No new operations are started then.
+    /// Whether the shard is stopping. If so, no new operations are started.
     pub(crate) stopping: bool,
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
             break;
         }
     }
-    // A client that misses the response has either left or gets a reset, which also tells it that it was refused.
+    // A client that misses the response has either left or receives a reset, so it still learns that it was refused.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
 }

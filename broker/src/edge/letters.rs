@@ -87,7 +87,7 @@ pub(crate) struct Mail<M: Machine> {
 }
 
 impl<M: Machine> Mail<M> {
-    /// Creates the mail state of shard `id`.
+    /// Creates the state with which shard `id` sends messages to other shards.
     pub(crate) fn new(
         id: ShardId,
         mailboxes: Arc<[Mailbox<Post<M>>]>,

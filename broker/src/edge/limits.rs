@@ -66,8 +66,9 @@ pub(crate) const REQUEST_SEND_BYTES: usize = 32 * 1024;
 pub(crate) const WEB_SOCKET_SEND_BYTES: usize = 1024 * 1024;
 
 /// Maximum number of unacknowledged bytes with which a socket is closed normally. If more are unacknowledged after
-/// everything has been sent, the connection stays open until its deadline to wait for acknowledgements. In all other
-/// cases, it is reset, so that the kernel does not retain the bytes for up to `TCP_USER_TIMEOUT`.
+/// everything has been sent, the connection stays open until its deadline to wait for acknowledgements. If more are
+/// unacknowledged when it is finally closed, it is reset, so that the kernel does not retain the bytes for up to
+/// `TCP_USER_TIMEOUT`.
 pub(crate) const ORPHAN_BYTES: u32 = 4 * 1024;
 
 /// Maximum number of bytes read and discarded while a connection that has sent everything waits for the peer's FIN. If
@@ -208,8 +209,8 @@ pub(crate) const LINK_BYTES_MIN: usize = 512 << 10;
 /// closed to make room for a new one.
 pub(crate) const STRANGERS_MAX: usize = 1024;
 
-/// Maximum number of bytes of incomplete records on an inter-node connection during its handshake, not counting one
-/// receive. A node needs less than 1 KiB. A connection that exceeds the limit is closed.
+/// Maximum number of bytes that an inter-node connection may hold in incomplete records during its handshake, not
+/// counting one receive. A node needs less than 1 KiB. A connection that exceeds the limit is closed.
 pub(crate) const LINK_HELD_BYTES: usize = 4 << 10;
 
 /// Size of a link's TLS engine in bytes, excluding its buffers.

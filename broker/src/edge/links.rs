@@ -90,7 +90,7 @@ impl Turns {
 }
 
 impl Links {
-    /// Creates a `Links` that knows no other node yet.
+    /// Creates a `Links` that contains no other nodes yet.
     #[must_use]
     pub fn new(own: OwnNode, server: Arc<ServerConfig>, clients: Vec<Arc<ClientConfig>>) -> Self {
         Self {

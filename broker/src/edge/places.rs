@@ -104,7 +104,7 @@ impl<T: AsMut<Connection>> Places<T> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Returns the list after its connections have been served, so that its allocation is reused.
+    /// Puts the list back after its connections have been served, so that its allocation is reused.
     pub(crate) fn keep_touched(&mut self, touched: Vec<u32>) {
         crate::edge::connections::keep(&mut self.touched, touched);
     }

@@ -5,7 +5,8 @@
 //! is a glommio executor that sleeps in one of two ways. During the second after traffic, it waits inside its own ring.
 //! This also takes a single system call, which submits, runs the kernel's deferred work and waits. After a second
 //! without traffic, it waits through glommio, by reading the eventfd on which its ring announces completions. The
-//! executor's own rings are then served too. Each way follows a fixed order, so that no wake-up is lost:
+//! executor's own rings are then served too. In both cases, the shard follows a fixed order, so that no wake-up is
+//! lost:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
 //!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes
@@ -45,8 +46,8 @@ pub(crate) struct Work<M: Machine> {
 /// create: the shard's ring and, on io_uring, its executor.
 ///
 /// # Errors
-/// Returns the kernel's error if it refuses (see [`ring::probe`]). For example, it refuses with `ENOMEM` if the limit
-/// on locked memory is too low, or with `EMFILE`.
+/// Returns the kernel's error (see [`ring::probe`]) if anything cannot be created. The error is `ENOMEM` if the limit
+/// on locked memory is too low, and `EMFILE` if there are no descriptors left.
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,
@@ -399,8 +400,8 @@ impl<M: Machine> Edge<M> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Returns the time at which the shard must run next even without input, for example to send the heartbeat that
-    /// shows that the shard is alive.
+    /// Returns the time at which the shard must run next even without input, for example to show with a heartbeat that
+    /// it is alive.
     fn next_due(&self) -> Option<Instant> {
         let deadline = self.next_deadline();
         let deadline = deadline.and_then(|due| self.io.turn.instant(due));
@@ -446,7 +447,7 @@ impl<M: Machine> Edge<M> {
         self.io.ring.enter(0, None)
     }
 
-    /// Polls the mailbox's bell through the ring.
+    /// Polls the eventfd with which other shards wake this one (the mailbox's bell) through the ring.
     pub(crate) fn watch_bell(&mut self, key: Key) {
         self.io.ring.bell(self.sessions.mail.own().bell(), key);
     }

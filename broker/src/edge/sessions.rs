@@ -74,7 +74,7 @@ impl<M: Machine> Sessions<M> {
         self.drain(io);
     }
 
-    /// Tells the state machine how many bytes of a session the kernel has accepted, and their size on the wire.
+    /// Tells the state machine how many of a session's bytes the kernel has accepted, and their size on the wire.
     fn report_sent(&mut self, session: SessionKey, (bytes, on_wire): (usize, usize), io: &mut Io) {
         io.turn.report();
         let sent = Input::Sent {
@@ -185,7 +185,7 @@ impl<M: Machine> Sessions<M> {
                 stream.is_closing = true;
                 self.connections.touch(session);
             }
-            Some(_) => self.abort_stream(session), // a stream already ends at the shard of its channel
+            Some(_) => self.abort_stream(session), // a stream already ends on the shard that serves its channel
         }
     }
 }
@@ -290,7 +290,8 @@ impl<M: Machine> Sessions<M> {
         if connection.stage != Stage::Open {
             self.connections.touch(session);
         } else if connection.receive == Receive::Idle {
-            // A paused connection has no armed receive whose completion could trigger this.
+            // The end must be reported here, since a paused connection has no armed receive whose completion could
+            // report it.
             self.ended(session, io);
         }
         Flushed::Broken

@@ -90,8 +90,8 @@ pub struct EdgeSettings {
     /// Number of received bytes after which a loop iteration handles no more completions. Responses wait in outboxes
     /// until the end of the iteration.
     pub turn_bytes: u64,
-    /// Whether loop iterations are measured in thread CPU time, at the cost of a system call each. On a busy machine,
-    /// wall-clock time would include other work.
+    /// Whether loop iterations are measured in thread CPU time, which costs one system call per iteration. On a busy
+    /// machine, wall-clock time would include other work.
     pub turn_cpu: bool,
     /// Maximum time to move a connection to another shard, in milliseconds. A connection cannot move until its peer has
     /// accepted all earlier responses. It is aborted if that takes too long.

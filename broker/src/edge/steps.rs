@@ -178,8 +178,8 @@ impl<M: Machine> Edge<M> {
 // End of an iteration: touched connections are flushed, and leaving connections move to their destinations.
 
 impl<M: Machine> Edge<M> {
-    /// Flushes all sessions touched in this iteration, and performs what their stages require. Sessions touched by this
-    /// are flushed in the next iteration.
+    /// Flushes all sessions touched in this iteration, and performs what their stages require. Sessions that are
+    /// touched in the process are flushed in the next iteration.
     pub(crate) fn flush_touched(&mut self) {
         let (sessions, io) = (&mut self.sessions, &mut self.io);
         let mut touched = std::mem::take(&mut sessions.connections.touched);

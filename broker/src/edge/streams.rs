@@ -459,7 +459,7 @@ fn hello<'a>(own: &'a OwnNode, to: NodeName<'a>, shard: u16) -> Hello<'a> {
 }
 
 impl<M: Machine> Streams<M> {
-    /// Returns the hello that the connecting side starts a link with.
+    /// Returns the hello with which the connecting side starts a link.
     pub(crate) fn own_hello(&self, place: u32) -> Option<Vec<u8>> {
         let links = self.links.as_deref()?;
         let (node, shard) = self.wires.get(place)?.to?;

@@ -58,8 +58,8 @@ impl LinkStream {
         }
     }
 
-    /// Returns how to end the stream. If the request may still be retried with another owner, the stream is reported as
-    /// not started. Otherwise, returns `how`.
+    /// Returns how to end the stream: [`How::NotBegun`] if the request may still be retried with another owner, and
+    /// `how` otherwise.
     pub(crate) fn end(&self, how: How) -> How {
         if self.may_be_repeated {
             How::NotBegun

@@ -446,7 +446,8 @@ impl Tls {
     }
 }
 
-/// Describes the peer's offer, if `step` has just failed because of what the ClientHello in `bytes` offers.
+/// Describes the offer in the ClientHello in `bytes`, if `step` has just failed because nothing in that offer is
+/// acceptable.
 fn offer(step: Step, bytes: &[u8]) -> Option<Box<str>> {
     match step {
         Step::Failed(Fault::Disagreed) => Some(tls_offer::offer(bytes)?.into()),

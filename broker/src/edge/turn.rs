@@ -123,7 +123,7 @@ impl Turn {
         if !self.by_cpu {
             return None;
         }
-        // Unlike the other clocks, this one, with the time in user and kernel mode, takes a system call.
+        // Unlike the other clocks, the thread's CPU clock (user and kernel time) can only be read with a system call.
         let time = clock_gettime(ClockId::ThreadCPUTime);
         let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
         let now = Duration::new(time.tv_sec.unsigned_abs(), nanos);

@@ -40,8 +40,8 @@ pub(crate) fn problem(problem: &Value, terms: &EventTerms, at: Wall) -> Bytes {
     body("node.problem", at, data)
 }
 
-/// Formats an event about the slots that a node serves. Each range consists of its first slot, its last slot and their
-/// epoch.
+/// Formats an event that lists the slots that a node serves, as ranges. Each range consists of its first slot, its last
+/// slot and their epoch.
 pub(crate) fn slots(terms: &EventTerms, serving: &Serving, at: Wall) -> Bytes {
     let runs = serving.iter();
     let runs = runs.map(|(first, last, epoch)| json!([first.0, last.0, epoch]));
@@ -171,7 +171,7 @@ impl EventTerms {
         }
     }
 
-    /// Returns the name of this node, or `None` if there is no cluster or the slots of the cluster cannot move.
+    /// Returns the name of this node, or `None` if there is no cluster or the cluster's slots cannot move.
     pub(crate) fn node(&self) -> Option<&str> {
         let slots = self.slots.as_ref()?;
         Some(slots.name(slots.own()))

@@ -453,7 +453,7 @@ pub(crate) struct HookDelivery {
     pub(crate) what: What,
     /// Time before which the event must not be sent.
     pub(crate) ready: u64,
-    /// Whether this event replaced an unsent event about the connection of a master.
+    /// Whether this event replaced an unsent event that announced a new master.
     pub(crate) came: bool,
     pub(crate) expires: Option<u64>,
 }

@@ -50,7 +50,7 @@ pub(crate) fn is_allowed(uri: &Uri, provider: &Provider, hosts: &[Box<str>]) -> 
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let hosts = hosts.iter().map(|host| &**host);
     let mut hosts = hosts.chain([provider.host()]);
-    // A missing port means the default port of HTTPS.
+    // A missing port means the HTTPS default port.
     let bare = |it: &str| it.strip_suffix(":443").unwrap_or(it).to_ascii_lowercase();
     hosts.any(|host| bare(host) == bare(authority))
 }

@@ -97,8 +97,8 @@ fn request(code: &Code<'_>, takes_form: bool) -> (Zeroizing<String>, Option<Head
     (form, header)
 }
 
-/// Returns whether an error code from a provider is safe to display. The rules are those of RFC 6749, section 5.2, with
-/// a stricter maximum length.
+/// Returns whether an error code from a provider is safe to display. Accepts fewer characters than RFC 6749, section
+/// 5.2, and limits the length.
 fn is_plain(word: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=64).contains(&word.len()) && word.bytes().all(plain)

@@ -1,4 +1,5 @@
-//! Prepares what the admin listener needs: the data sources of its pages, its tokens, the data of `/try`, and `--lan`.
+//! Prepares what the admin listener needs: the data sources of its pages, its tokens, the data of `/try`, and the setup
+//! of `--lan`.
 
 use crate::edge::{Post, TakeAdmin};
 use crate::failure::{Failure, Fallible};

@@ -79,8 +79,8 @@ fn checked(
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
         cluster(&settings, &mut draft);
-        // If one hook is invalid, no hook is examined further: the invalid one is missing from the settings, so later
-        // indices would be wrong.
+        // If one hook is invalid, no hook is examined further: the invalid hook is missing from the settings, so the
+        // indices of later hooks would be wrong.
         let hooks = (!draft.has_faults_of("hook[")).then(|| client::clients(&settings));
         for HookFault { key, path, rule } in hooks.and_then(Result::err).unwrap_or_default() {
             draft.fault(&key, path.display(), rule);

@@ -118,8 +118,8 @@ const SECRET_BYTES_MAX: usize = 1024;
 /// Maximum size of a map file in bytes: enough for one line per slot.
 const MAP_BYTES_MAX: usize = 1 << 20;
 
-/// Creates this node's `Links`, which know no other node yet. Fails with [`Failure::Fatal`] if the system provides no
-/// random numbers.
+/// Creates this node's [`Links`], which initially contain no other nodes. Fails with [`Failure::Fatal`] if the system
+/// provides no random numbers.
 fn links(shards: usize, secret: &ClusterSecret, (cluster, node): (&str, &str)) -> Fallible<Links> {
     let [start, ..] = seeds()?;
     let own = OwnNode {

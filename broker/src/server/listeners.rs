@@ -407,7 +407,7 @@ const LISTEN: &str = "0A";
 /// error suggests a command that the user can run instead.
 const ENTRIES_MAX: usize = 1 << 17;
 
-/// Time limit for the search, which delays the broker's exit.
+/// Time limit for finding the process that occupies a port. The search delays the broker's exit.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

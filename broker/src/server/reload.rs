@@ -90,7 +90,7 @@ impl Reloader {
         }
     }
 
-    /// Watches files that have already been read. `read` contains the [`stamps`] taken before that.
+    /// Watches files that have already been read. `read` contains the [`stamps`] taken before the files were read.
     pub(crate) fn watch(&mut self, subject: Box<dyn Reloadable>, read: Vec<FileStamp>) {
         note(&self.reloads, subject.name(), Ok(subject.ends()));
         self.watched.push(WatchedFiles {
@@ -148,8 +148,8 @@ impl WatchedFiles {
         None
     }
 
-    /// Reads the files. `is_ordered` is set if the operator requested it. Returns whether the files differ from those
-    /// read before.
+    /// Reads the files. `is_ordered` is set if the operator requested it. Returns whether the files have changed since
+    /// they were last read.
     fn reload(&mut self, reloads: &Reloads, is_ordered: bool, now: Instant) -> bool {
         self.changed = None;
         let former = self.read.clone();
@@ -176,7 +176,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Reads the files. If they now name other files, takes the stamps of those as well and reads all files again.
+    /// Reads the files. If they now refer to other files, takes the stamps of all files again and repeats the read.
     fn read_again(&mut self, is_ordered: bool) -> Result<(), String> {
         let name = self.subject.name();
         let former = self.read.clone();

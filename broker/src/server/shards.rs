@@ -192,8 +192,8 @@ fn fall_back(settings: &mut Settings, why: &str) {
 }
 
 /// Creates each shard's thread. If the settings permit both engines, selects an available one and writes it to `ring`
-/// and `settings`. If not all shards fit on io_uring and the settings permit fewer, creates fewer, and logs their
-/// number and writes it to `settings`. `limit` is the locked-memory limit in bytes, or `None` if there is no limit. If
+/// and `settings`. If not all shards fit on io_uring and the settings permit fewer, creates as many as fit, logs their
+/// number, and writes it to `settings`. `limit` is the locked-memory limit in bytes, or `None` if there is no limit. If
 /// a thread cannot be created, fails with [`Failure::Fatal`], which states a remedy.
 pub(crate) fn prepare(
     settings: &mut Settings,
@@ -302,9 +302,9 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Repeats an attempt for a short time, as long as its result `passes`. After a process or thread has exited, the
-/// kernel takes some milliseconds to release its resources. The runtime also needs some extra resources for a moment
-/// while it starts.
+/// Repeats an attempt for a short time, as long as `passes` returns `true` for its result. After a process or thread
+/// has exited, the kernel takes some milliseconds to release its resources. The runtime also needs some extra resources
+/// for a moment while it starts.
 fn patiently<T>(attempt: impl Fn() -> T, passes: impl Fn(&T) -> bool) -> T {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -447,8 +447,8 @@ const RELEASE_STEP: Duration = Duration::from_millis(20);
 const TRY_PAGES: usize = 4;
 const TRY_BYTES_MIN: usize = 64 * 1024;
 
-/// Minimum amount of memory locked by other processes that is reported, in bytes. A smaller amount may belong to rings
-/// that the kernel is still releasing.
+/// Amount of memory, in bytes, that other processes must have locked before it is reported. A smaller amount may belong
+/// to rings that the kernel is still releasing.
 const OTHERS_MIN: u64 = 128 * 1024;
 
 const MIB: u64 = 1024 * 1024;

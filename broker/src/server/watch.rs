@@ -211,7 +211,8 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Returns the next event, or [`News::Late`] if none occurs before `until`. Performs the periodic work meanwhile.
+    /// Returns the next event, or [`News::Late`] if none occurs before `until`. Performs the periodic work while it
+    /// waits.
     fn next(&mut self, until: Instant) -> News {
         loop {
             let wake = until.min(self.rounds.due);
@@ -386,8 +387,8 @@ impl ShardPulses {
 /// Interval between queries to a shard. Each query wakes a sleeping shard. At this interval, an idle shard can spend
 /// half of its time in deep sleep.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// How long a shard may take to respond before it is reported. Doubles after each report. A loop iteration takes
-/// milliseconds.
+/// How long a shard may take to respond before it is reported. Doubles after each report. For comparison, a loop
+/// iteration takes milliseconds.
 const SILENT: Duration = Duration::from_secs(1);
 /// How long a shard may take to respond before it counts as stuck. From then on, the watchdog gets no keepalives.
 const STUCK: Duration = Duration::from_secs(10);

@@ -200,8 +200,8 @@ fn of_memories(sources: &Sources, memories: &Memories, traces: Traces) -> Router
         .merge(forget::routes(memories.clone()))
 }
 
-/// Delays the responses of these pages until the log thread has caught up. A page must include every request whose
-/// outcome the client has already seen.
+/// Delays the responses of the pages in `routes` until the log thread has caught up. A page must include every request
+/// whose outcome the client has already seen.
 fn settled(routes: Router, sources: &Sources) -> Router {
     let refusals = Arc::clone(&sources.refusals);
     routes.route_layer(middleware::from_fn(move |request: Request, next: Next| {

@@ -38,7 +38,7 @@ pub(crate) fn routes(inspector: Inspector, imports: Option<import::Commit>) -> R
         .merge(of_shards)
 }
 
-// Answers to other nodes, which request pages of this node or post to it.
+// Answers requests from other nodes, which fetch pages from this node or send it POST requests.
 
 /// Answers requests that operators made on other nodes, one at a time. Runs for the lifetime of the process.
 pub(crate) async fn answer_nodes(

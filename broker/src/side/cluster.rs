@@ -41,7 +41,7 @@ pub struct ClusterView {
     pub standing: &'static str,
     /// Whether etcd has answered recently.
     pub has_etcd: bool,
-    /// Whether the data in etcd belongs to a different history from the one that this node knows.
+    /// Whether etcd's data has a different history than this node expects, for example after a restore.
     pub other_history: bool,
     /// Whether this node cannot reach any of the other registered nodes. If so, it does not claim any of their slots.
     pub cut_off: bool,
@@ -188,7 +188,7 @@ const NODE_SILENT: Fault = Fault::unavailable("the node does not answer");
 
 // Compares the nodes' credentials files. A node with an outdated file still admits principals that have been removed.
 
-/// The credentials files of this node, and the nodes whose files differ from them. Clones share both.
+/// The credentials files of this node, and the nodes whose files differ from them. Clones share this state.
 #[derive(Clone)]
 pub(crate) struct Agreement {
     in_force: Option<InForce>,
@@ -304,8 +304,7 @@ pub(crate) const PATH: &str = "/credentials";
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Time for which files must differ before the difference is reported. Normally, all nodes reload their files within
-/// seconds.
+/// How long files must differ before the difference is reported. Normally, all nodes reload their files within seconds.
 const LATE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -123,8 +123,7 @@ impl Overview {
     }
 
     /// Returns how many connections are open, and how many of them the reloaded credentials forbid. Returns `None`
-    /// unless the forbidden connections are being kept open, which happens if they are more than half of all
-    /// connections.
+    /// unless the forbidden connections are being kept open because they make up more than half of all connections.
     fn forbidden(&self) -> Option<RecheckSum> {
         let credentials = self.agreement.credentials()?;
         credentials.borrow().recheck().waiting()

@@ -161,8 +161,8 @@ fn add(found: &mut Vec<StrictFinding>, finding: StrictFinding) {
     }
 }
 
-// `POST /dev/reset`: removes what tests have created, either everything or only what has a given prefix. Tests with
-// different prefixes can share a broker and run at the same time.
+// `POST /dev/reset`: removes what tests have created, either everything or only what belongs to channels whose names
+// have a given prefix. Tests with different prefixes can share a broker and run at the same time.
 
 #[derive(Clone)]
 struct ResetPage {

@@ -345,7 +345,7 @@ impl NodePages {
     }
 
     /// Posts to the node that serves a channel, without retries, and returns its response. Fails if the node does not
-    /// respond, in which case the outcome is unknown.
+    /// respond. The outcome is then unknown.
     pub(crate) async fn post(
         &self,
         owner: &str,

@@ -12,18 +12,18 @@
 //! fails the same check again stays in its row even if it tries another key, unless that key already has a row. An
 //! unanswered viewer session is counted in the row of its camera if the camera was refused.
 //!
-//! **Ends.** A member ends when its channel connects in the same role after the member's last event ([`Seen`]). Shards
-//! are queried only about members that have not ended, and only about a limited number of them per second. The member
-//! for a session that was not answered also ends when a later session of its channel is answered. A row ends when all
-//! of its members that have a channel have ended, and stays listed as ended for 15 minutes. If the problem recurs in
-//! that time, the row is reopened. The connections of some members cannot be observed, because their channel does not
-//! exist, or because they are addresses or viewers that have given up. Such members end 15 minutes after their last
-//! event. The member for the camera of an existing channel ends after 24 hours if the camera remains disconnected.
-//! Persistent causes end when they are no longer found.
+//! **Ends.** The members of a row are the clients that it affects. A member ends when its channel connects in the same
+//! role after the member's last event ([`Seen`]). Shards are queried only about members that have not ended, and only
+//! about a limited number of them per second. The member for a session that was not answered also ends when a later
+//! session of its channel is answered. A row ends when all of its members that have a channel have ended, and stays
+//! listed as ended for 15 minutes. If the problem recurs in that time, the row is reopened. The connections of some
+//! members cannot be observed, because their channel does not exist, or because they are addresses or viewers that have
+//! given up. Such members end 15 minutes after their last event. The member for the camera of an existing channel ends
+//! after 24 hours if the camera remains disconnected. Persistent causes end when they are no longer found.
 //!
 //! **Bounds.** There are at most `PROBLEMS_KEPT_MAX` rows with at most `PROBLEM_MEMBERS_MAX` members each, and they
 //! take at most `PROBLEMS_BYTES_MAX`. For additional channels, a row stores only hashes. When the table is full, the
-//! newest row of the account that takes the most bytes is evicted. If that is the account of the new row, the new row
+//! newest row of the account that takes the most bytes is evicted. If the new row belongs to this account, the new row
 //! is dropped instead. Requests without an account are charged to their network. `table` implements these rules, and
 //! `rows` defines the rows and their documents. `watch` queries the shards. `pages` contains the routes.
 

@@ -12,7 +12,7 @@ pub struct ReadFiles {
     /// The name of the reload that rereads the files. It is triggered by changes to the files and by SIGHUP. Empty if
     /// the files are read only at startup.
     pub reloaded: &'static str,
-    /// Text added to the general description of what happens on an error, for files that are an exception.
+    /// Text appended to the general description of what happens on an error. Empty unless the files are an exception.
     pub exception: &'static str,
     /// The name of the test that checks the effect of an error.
     pub test: &'static str,

@@ -361,8 +361,8 @@ impl Groups {
         self.limit();
     }
 
-    /// Counts refusals that were not logged. `refusals` is their total, and `counts` breaks it down by subject as far
-    /// as known.
+    /// Counts refusals that were not logged. `refusals` is their total. `counts` breaks down this total by subject,
+    /// where the subject is known.
     pub(crate) fn count(&mut self, refusals: u64, counts: &[RefusalCount], at: Wall) {
         let of_checks = counts.iter().filter(|count| count.check.is_some());
         let of_checks: u64 = of_checks.map(|count| count.refusals).sum();

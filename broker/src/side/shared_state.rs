@@ -87,7 +87,7 @@ impl Running {
 /// A comparison of the configuration file with the running settings. Empty if there is no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReport {
-    /// The SHA-256, in hexadecimal, of the last version of the file that was completely in effect.
+    /// The SHA-256, in hexadecimal, of the last file version whose settings were all in effect.
     pub running: Box<str>,
     /// The SHA-256, in hexadecimal, of the file as it was last read.
     pub file: Box<str>,

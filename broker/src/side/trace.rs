@@ -1,10 +1,10 @@
 //! Channel traces: recorded events, probable causes of problems, and viewers whose sessions failed or were degraded.
 //!
-//! This file serves `GET /channels/{name}/trace` and reads a shard's notes on a channel. `timeline` groups the notes
-//! into connections with their events and facts. `hints` contains tables of conditions on these facts, with a sentence
-//! for each condition. `failed_sessions` stores sessions that failed. The trace document is the only model of a
-//! session: `drawing` creates pictures and archives from it, and `text` creates terminal output. All text from clients
-//! is escaped by the JSON library.
+//! This file serves `GET /channels/{name}/trace` and reads the notes (recorded events) that a shard keeps about a
+//! channel. `timeline` groups the notes into connections with their events and facts. `hints` contains tables of
+//! conditions on these facts, with a sentence for each condition. `failed_sessions` stores sessions that failed. The
+//! trace document is the only model of a session: `drawing` creates pictures and archives from it, and `text` creates
+//! terminal output. All text from clients is escaped by the JSON library.
 
 mod drawing;
 pub(crate) mod failed_sessions;
@@ -102,8 +102,8 @@ pub(crate) async fn own_trace(traces: &Traces, name: &str, query: &str) -> Resul
     Ok(document)
 }
 
-/// Adds what a viewer reports about the peer connection of its newest session, which signaling does not reveal. `seen`
-/// is the viewer's client id, followed by `word@ms` for each event. Times are in milliseconds since the viewer's
+/// Adds what a viewer reports about the peer connection of its newest session. Signaling alone does not reveal this.
+/// `seen` is the viewer's client id, followed by `word@ms` for each event. Times are in milliseconds since the viewer's
 /// WebSocket opened.
 fn add_seen(document: &mut Value, query: &str) -> Result<(), Fault> {
     let Some(seen) = parameter(query, "seen")? else {
@@ -179,8 +179,8 @@ fn document(name: &str, reading: TimelineReading, wanted: &TraceQuery, ping_ms: 
     })
 }
 
-/// Maximum number of requests for which the trace of a channel gives a hint because they were served despite a flawed
-/// signature.
+/// Maximum number of requests with a flawed signature for which a channel's trace gives a hint. These requests were
+/// served despite the flaw.
 const NOTICED_SHOWN_MAX: usize = 64;
 
 fn viewer(one: &TimelineConnection, clocks: TraceClocks, ping_ms: u64) -> Value {
@@ -371,8 +371,8 @@ impl Traces {
         }
     }
 
-    /// Returns the hints for a viewer's connection from this address, or `None` if the shard no longer has notes on the
-    /// connection.
+    /// Returns the hints for a viewer's connection from this address, or `None` if the shard no longer has events of
+    /// the connection.
     async fn hints(
         &self,
         identity: &Identity,

@@ -129,8 +129,8 @@ const PERIOD_SECONDS: u32 = 6 * 60 * 60;
 // rustls passes the session to the ticketer as bytes. They are parsed here up to the client's certificate. Sessions
 // that cannot be parsed get no ticket. Source: rustls 0.23, `ServerSessionValue`.
 
-/// Issues tickets bound to one of the server's certificates. Opens tickets bound to any of these certificates, with the
-/// same keys.
+/// Issues and opens tickets that expire no later than the server's certificates. The keys are shared with earlier
+/// loads, so tickets issued before a reload can still be opened.
 #[derive(Debug)]
 pub(crate) struct EndingTickets {
     pub(crate) keys: Arc<dyn ProducesTickets>,

@@ -5,7 +5,7 @@ use crate::sigv4::canonical::{Places, Source, bare_host, string_to_sign};
 use crate::sigv4::credential::{Credential, Service};
 use crate::sigv4::diagnosis::Refused;
 use crate::sigv4::endpoint::{OtherForm, OtherHost, WITHOUT_PORT, other_forms};
-use crate::sigv4::header::{self, Parts, Signed};
+use crate::sigv4::header::{self, Signed};
 use crate::sigv4::keys::{SigningKey, SigningKeys, hex, unhex};
 use crate::sigv4::query::{self, Encoding, QueryPairs};
 use crate::sigv4::refusal::{Malformed, Refusal, Window};
@@ -83,13 +83,6 @@ pub struct Claim<'a> {
     refused: &'a mut Option<Refused>,
 }
 
-struct Read<'a> {
-    header: Option<Parts<'a>>,
-    method: &'a str,
-    query: &'a str,
-    expires_s_max: u32,
-}
-
 /// The form of the request in which the signature matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -131,14 +124,7 @@ impl Verifier {
         head: &'a Head<'a>,
         rules: &RequestRules<'_>,
     ) -> Result<Claim<'a>, Refusal> {
-        self.forget();
-        let read = Read {
-            header: header::read(head).map_err(Refusal::Malformed)?,
-            method: head.method(),
-            query: head.query().unwrap_or_default(),
-            expires_s_max: EXPIRES_S_MAX,
-        };
-        self.claim(head, read, rules)
+        self.claim(head, None, rules)
     }
 
     /// Parses a player's token, which may come from any part of the request. The token is the query of a URL presigned
@@ -149,27 +135,13 @@ impl Verifier {
         token: &'a str,
         rules: &RequestRules<'_>,
     ) -> Result<Claim<'a>, Refusal> {
-        self.forget();
-        let read = Read {
-            header: None,
-            method: "GET",
-            query: token,
-            expires_s_max: PLAYER_EXPIRES_S_MAX,
-        };
-        self.claim(head, read, rules)
-    }
-
-    /// Discards the last request, so that none of its parts is displayed if the next request is refused early.
-    fn forget(&mut self) {
-        self.refused = None;
-        self.canonical_request.clear();
-        self.string_to_sign.clear();
+        self.claim(head, Some(token), rules)
     }
 
     fn claim<'a>(
         &'a mut self,
         head: &'a Head<'a>,
-        read: Read<'a>,
+        token: Option<&'a str>,
         rules: &RequestRules<'_>,
     ) -> Result<Claim<'a>, Refusal> {
         let Self {
@@ -180,8 +152,19 @@ impl Verifier {
             hashed_bytes,
             refused,
         } = self;
-        let header = read.header;
-        let found = query.read(read.query, decoded);
+        // Discards the last request, so that none of its parts is displayed if this request is refused early.
+        *refused = None;
+        canonical_request.clear();
+        string_to_sign.clear();
+        let (header, method, query_text, expires_s_max) = match token {
+            None => {
+                let header = header::read(head).map_err(Refusal::Malformed)?;
+                let text = head.query().unwrap_or_default();
+                (header, head.method(), text, EXPIRES_S_MAX)
+            }
+            Some(token) => (None, "GET", token, PLAYER_EXPIRES_S_MAX),
+        };
+        let found = query.read(query_text, decoded);
         let decoded: &'a [u8] = decoded;
         // If there are too many parameters, those that were not read may contain a signature.
         let is_whole = found.fault != Some(Malformed::TooMany);
@@ -197,13 +180,13 @@ impl Verifier {
                 if let Some(parameter) = found.twice {
                     return Err(Refusal::Duplicate(parameter.name()));
                 }
-                query::read(&found, decoded, read.expires_s_max).map_err(Refusal::Malformed)?
+                query::read(&found, decoded, expires_s_max).map_err(Refusal::Malformed)?
             }
         };
         let claim = Claim {
             head,
-            method: read.method,
-            query_text: read.query,
+            method,
+            query_text,
             now: Stamp::from_epoch(rules.now_s),
             clock_tolerance_s: rules.clock_tolerance_s.min(CLOCK_TOLERANCE_S_MAX),
             credential: Credential::parse(parts.credential).map_err(Refusal::Malformed)?,

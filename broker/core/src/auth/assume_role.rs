@@ -34,8 +34,8 @@ struct TrustQuestion<'a> {
 /// if the request is refused.
 ///
 /// # Errors
-/// Returns an STS refusal if policies deny the caller an action, or if the request conflicts with the role or with the
-/// caller's own session.
+/// Returns an STS refusal if policies deny an action to the caller, or if the request conflicts with the role or with
+/// the caller's own session.
 pub fn assume(
     caller: &Caller,
     credentials: &Credentials,

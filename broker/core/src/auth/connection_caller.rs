@@ -38,7 +38,7 @@ pub struct InForce<'a> {
 pub enum Gone {
     /// The key of this principal was removed, has expired or has a different secret.
     Key(Box<str>),
-    /// The provider, certificate or thing of the sign-in was removed.
+    /// The provider, certificate or IoT thing used for the sign-in was removed.
     SignIn(Box<str>),
     /// The role, a role in its chain, or a session policy was removed.
     Role(Box<str>),

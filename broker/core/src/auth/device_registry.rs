@@ -1,4 +1,4 @@
-//! A registry of device certificates and the things that each certificate may identify.
+//! A registry of device certificates and the things (devices) that each certificate may identify.
 //!
 //! The registry is a sorted array of 44-byte entries, and a single string holds all names. A million certificates with
 //! names of up to 50 characters take less than 100 MB. A lookup takes twenty comparisons.

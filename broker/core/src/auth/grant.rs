@@ -127,7 +127,7 @@ impl RoleGrant {
 }
 
 impl Grant {
-    /// Creates the grant for a federated user of the principal with this access key id.
+    /// Creates the grant for a federated user, whose rights come from the principal with the access key id `parent`.
     #[must_use]
     pub fn federated(
         parent: &str,

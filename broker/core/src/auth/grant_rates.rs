@@ -14,8 +14,8 @@ pub(crate) struct GrantRates {
     account: SharedBucket,
     /// Buckets indexed by a keyed hash of the caller. Callers with the same index share a bucket.
     callers: [SharedBucket; GRANT_CALLERS],
-    /// The most recently refused caller and the time of the refusal. The upper half holds the caller's index plus one,
-    /// the lower half the time in wrapped milliseconds.
+    /// The most recently refused caller and the time of the refusal. The upper half stores the caller's index plus one.
+    /// The lower half stores the time in milliseconds, modulo 2³².
     waiting: AtomicU64,
 }
 

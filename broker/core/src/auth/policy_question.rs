@@ -167,8 +167,7 @@ impl CallerQuestion<'_> {
                 let signing_in = caller.source_arn();
                 Value::of(signing_in.map(|_| caller.account()))
             }
-            // Other code provides the remaining values: those from sign-ins and policies, and those of keys with
-            // several values.
+            // Values from sign-ins and policies, and the values of multi-valued keys, are provided by other code.
             KeyName::FederatedProvider
             | KeyName::ThingName
             | KeyName::ThingTypeName

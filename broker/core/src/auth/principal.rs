@@ -78,7 +78,7 @@ impl Principal {
     }
 }
 
-/// Evaluates all policies together. In `ground`, stores which policy and which of its statements refuse the request.
+/// Evaluates all policies together. Stores the policy and the statement that refuse the request in `ground`.
 pub(crate) fn decide_all(
     policies: &[Arc<Policy>],
     request: &Request<'_>,

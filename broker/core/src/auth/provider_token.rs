@@ -324,8 +324,8 @@ impl TokenMembers {
         })
     }
 
-    /// Returns all values of a claim as strings. Returns nothing if the claim is absent, an object, too long, or a list
-    /// that contains anything other than strings, numbers and booleans.
+    /// Returns all values of a claim as strings. Returns an empty list if the claim is absent, an object, too long, or
+    /// a list that contains anything other than strings, numbers and booleans.
     pub(crate) fn values(&self, name: &str) -> Vec<Box<str>> {
         let known = self
             .0

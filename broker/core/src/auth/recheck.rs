@@ -10,8 +10,8 @@ pub struct Recheck {
     shards: AtomicU32,
     connections: AtomicU64,
     forbidden: AtomicU64,
-    /// Number of shards that wait for the next credentials instead of closing connections, because the current ones
-    /// would refuse more than half of all connections.
+    /// Number of shards that are waiting for newer credentials before they close any connection, because the current
+    /// ones would refuse more than half of all connections.
     waiting: AtomicU32,
 }
 

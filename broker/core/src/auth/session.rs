@@ -21,8 +21,8 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A federated user created by GetFederationToken. Contains the principal that grants its rights, and its name in
-    /// logs, `federated-user/NAME`.
+    /// A federated user created by GetFederationToken. Contains the principal from which its rights come, and the name
+    /// used in logs (`federated-user/NAME`).
     Federated(Arc<Principal>, String),
     User(Arc<Principal>),
     Role(RoleSession),
@@ -32,7 +32,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) name: &'a str,
     pub(crate) account: &'a str,
     pub(crate) policies: &'a [Arc<Policy>],
-    /// Maximum clock skew of the owner, in seconds; `None` uses the server's default.
+    /// Maximum clock skew of the session's owner, in seconds; `None` uses the server's default.
     pub(crate) clock_tolerance_s: Option<u64>,
 }
 

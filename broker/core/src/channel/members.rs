@@ -53,7 +53,7 @@ struct Superseded {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaver {
     pub session: SessionKey,
-    /// Whether the connection ended shortly after its admission, having received nothing from its client.
+    /// Whether the connection ended shortly after its admission without receiving anything from its client.
     pub brief: bool,
     pub spoke: bool,
 }
@@ -288,8 +288,8 @@ impl Members {
         None
     }
 
-    /// Removes a superseded connection. If it was brief, the connections that it had superseded now count as superseded
-    /// by its successor.
+    /// Removes a superseded connection. If it was short-lived (`brief`), the connections that it had superseded now
+    /// count as superseded by its successor.
     fn give_way_no_more(&mut self, slot: &Role, leaver: Leaver) {
         let own = |older: &Superseded| older.session == leaver.session;
         let Some(place) = self.superseded.iter().position(own) else {

@@ -201,8 +201,8 @@ impl Pending {
         }
     }
 
-    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`. A key is
-    /// removed only if its caller has another viewer that has a key or, according to `others`, is connected.
+    /// Removes the oldest key whose viewer sent a close frame long enough before `now` and is still `gone`. The key is
+    /// removed only if the same caller has another viewer, which must have a key or be connected (see `others`).
     pub(crate) fn take_closed(
         &mut self,
         now: Now,

@@ -49,14 +49,14 @@ impl Metered {
     }
 }
 
-/// An event, and the caller whose share it counts towards, if callers have shares.
+/// An event and the caller to which it is charged, if callers have their own shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateKey {
     pub what: Metered,
     pub caller: Option<CallerId>,
 }
 
-/// The rate limit buckets that are not full. There are nearly always none.
+/// The rate limit buckets that are not full. The lists are nearly always empty.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     /// Buckets shared by all callers, at most one per event.

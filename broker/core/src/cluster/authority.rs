@@ -205,9 +205,9 @@ impl Authority {
     }
 
     /// Extends `protected` if no other node can have claimed a slot by the time of etcd's last answer. If the node is
-    /// registered, the answer counts up to the last keepalive, because claims wait for a lease after that. If etcd's
-    /// storage is full, etcd accepts no claims until space is freed. A returning node must then have announced that it
-    /// serves, and etcd must have returned the slots since.
+    /// registered, `protected` extends at most to the last keepalive, because claims wait for a lease after that. If
+    /// etcd's storage is full, etcd accepts no claims until space is freed. A returning node must then have announced
+    /// that it serves, and etcd must have returned the slots since.
     fn protect(&mut self, grounds: &Grounds) {
         let asked = match (grounds.lease, self.announced) {
             (Some(lease), _) => self.etcd.min(Some(lease)),

@@ -40,8 +40,8 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that have not noticed the new etcd history act on this commit. One of them is the slot's
-                    // next owner.
+                    // Other nodes, including the slot's next owner, may not have noticed the new etcd history, and act
+                    // on this commit.
                     if committed && matches!(call.purpose, Purpose::Transfer(..)) {
                         self.made(&call, revision, now);
                     }

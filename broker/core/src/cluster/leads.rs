@@ -3,9 +3,9 @@
 //!
 //! An idle client does not notice that the owner of its channel has hung or crashed, so this node closes the client
 //! when the slot map names another owner. If the former owner still responds, it has already closed the client itself.
-//! An owner closes a slot's connections before a transfer, and also when it resumes after others have claimed its
-//! slots. An owner that lost and regained a slot has therefore closed its earlier streams, so comparing owner numbers
-//! is sufficient.
+//! An owner closes a slot's connections before a transfer. It also closes them if it resumes after a pause during which
+//! others have claimed its slots. An owner that lost and regained a slot has therefore closed its earlier streams, so
+//! comparing owner numbers is sufficient.
 //!
 //! Closed clients reconnect at once, so the node spreads the closes over time. It closes masters first, so that viewers
 //! find them connected when they reconnect.
@@ -80,7 +80,7 @@ impl Leads {
         }
     }
 
-    /// Removes a client from its owner's group. Returns `false` if it is not there, because it is to be closed.
+    /// Removes a client from its owner's group. Returns `false` if it has already been scheduled to be closed.
     fn ungroup(&mut self, lead: Lead, place: u32) -> bool {
         let owner = (lead.slot, lead.node);
         let Some(group) = self.groups.get_mut(&owner) else {
@@ -171,7 +171,7 @@ impl Leads {
             leaving.closed += 1;
             self.leaving
                 .retain(|leaving| leaving.closed < leaving.places.len());
-            // The number of a client that has ended is unused or belongs to another client.
+            // If a client has ended, its number is either unused or has been assigned to another client.
             if let Some(place) = place.filter(|place| self.has_no_owner(*place)) {
                 self.leads.remove(&place);
                 self.closing.insert(place);

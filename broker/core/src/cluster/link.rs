@@ -129,8 +129,8 @@ impl Link {
         self.pulse.stood_still(span_ms, now);
     }
 
-    /// Completes a turn after all received bytes have been read. Checks whether the other side is alive, and starts
-    /// kernel queries for clients' unacknowledged bytes if they are due.
+    /// Completes an event loop iteration after all received bytes have been read. Checks whether the other side is
+    /// alive, and starts kernel queries for clients' unacknowledged bytes if they are due.
     pub fn tick(&mut self, now: Now) {
         if self.death.is_some() {
             return;
@@ -245,7 +245,7 @@ impl Link {
         }
     }
 
-    /// Returns the bytes to deliver to the client or session. For a client, there are none while the owner may have
+    /// Returns the bytes to deliver to the client or session. Returns no bytes for a client while the owner may have
     /// given up the link.
     #[must_use]
     pub fn inbox(&self, id: u32) -> &[u8] {

@@ -192,8 +192,8 @@ impl Silence {
 
     /// Returns `true` if, according to its last answer, `peer` may be in a network partition that can claim slots.
     ///
-    /// A peer cannot claim slots if it has left or could not reach etcd either, nor if its own slots could be claimed
-    /// when etcd last answered. A peer that has never answered is assumed to be able to claim slots.
+    /// A peer cannot claim slots if it has left, if it could not reach etcd either, or if its own slots could be
+    /// claimed when etcd last answered. A peer that has never answered is assumed to be able to claim slots.
     #[must_use]
     pub fn may_take(&self, peer: NodeId) -> bool {
         let known = self.peer(peer);

@@ -191,8 +191,8 @@ pub enum NodeInput {
     Answer(NodeId, Answer),
     /// A node's reply to [`NodeOutput::Seek`]. States which process last answered that node under this node's name.
     Found {
-        /// The replying node. If the reply comes from another process with this node's name, this is the node's own
-        /// number.
+        /// The replying node. If the reply comes from another process with this node's name, this is the number of this
+        /// node itself.
         from: NodeId,
         /// When the query was sent.
         asked: Now,
@@ -237,7 +237,7 @@ pub enum NodeOutput {
     Etcd(CallId, Call),
     /// A question to another node.
     Ask(NodeId, Question),
-    /// Asks the process at a node's roster address which process last answered it under this node's name.
+    /// Asks a node (the process at its roster address) which process last answered it under this node's name.
     ///
     /// The query may be addressed to this node itself. In that case, the process at this node's roster address answers
     /// it, if there is one.

@@ -45,7 +45,7 @@ impl ClusterSecret {
         *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// Returns the seeds of the Ed25519 keys that nodes use to authenticate each other in TLS: the current seed,
+    /// Returns the seeds of the Ed25519 keys with which nodes authenticate to each other in TLS: the current seed,
     /// followed by the other accepted one, if any.
     #[must_use]
     pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
@@ -243,6 +243,7 @@ mod tests {
             one.node_seeds("test"),
         ]
         .concat();
+        assert_eq!(keys.len(), 5);
         for (place, key) in keys.iter().enumerate() {
             assert!(!keys[..place].contains(key), "{place}");
             assert_ne!(key[..16], one.slot_key("prod"));

@@ -41,8 +41,8 @@ enum Former {
 struct Prospect {
     /// When this node first saw that another process had succeeded the owner's process.
     followed: Option<Now>,
-    /// The time from which the nodes that hashing selects may claim the slots, except those that the owner reports as
-    /// served. `None` while they must not be claimed.
+    /// The time from which the nodes that hashing selects may claim the slots, except the slots that the owner reports
+    /// as served. `None` while they must not be claimed.
     free: Option<Now>,
     /// How long this node waits for the node selected by hashing to claim a slot.
     fallback_ms: u64,
@@ -130,7 +130,7 @@ impl Plan {
         }
     }
 
-    /// Returns the conditions for claiming the slots of `former`, given those of the last decision.
+    /// Returns the conditions for claiming the slots of `former`, updated from the previous decision.
     fn prospect(
         &mut self,
         former: Former,
@@ -167,7 +167,7 @@ impl Plan {
         prospect
     }
 
-    /// Returns `true` if the slots of `former` may be claimed, except those that it reports as served.
+    /// Returns `true` if the slots of `former` may be claimed, except slots that the owner reports as served.
     fn is_free(&self, former: Former, view: &View, silence: &Silence, now: Now) -> bool {
         let owner = match former {
             Former::NeverOwned => {
@@ -318,7 +318,7 @@ pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
 pub struct Candidates {
     /// The candidates, sorted by number.
     pub(crate) nodes: Vec<NodeId>,
-    /// Whether other nodes are registered, whether or not they are peers, but none of them answers this node.
+    /// Whether other nodes (peers or not) are registered, but none of them answers this node.
     pub(crate) is_cut_off: bool,
 }
 

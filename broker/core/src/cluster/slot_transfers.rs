@@ -1,4 +1,5 @@
-//! Transfers slots to other nodes. A drain transfers all slots, and `rebalance` transfers those beyond an equal share.
+//! Transfers slots to other nodes. A drain transfers all slots, and `rebalance` transfers the slots beyond an equal
+//! share.
 //!
 //! ```text
 //!  giver                                   target                          etcd
@@ -9,8 +10,8 @@
 //!                                          Load, Serve with the parcel ◄── watch
 //! ```
 //! A slot's key contains the id of the parcel, so the parcel of an abandoned transfer is never delivered. If the
-//! outcome of a transaction is unknown, the giver settles it by writing the slot with a new epoch, because the transfer
-//! can then no longer be committed.
+//! outcome of a transaction is unknown, the giver writes the slot with a new epoch. The transfer can then no longer be
+//! committed.
 
 use crate::cluster::limits::{DRAIN_ALONE_MS, DRAIN_MAX_MS, PARCEL_WAIT_MS, TRANSFERS_MAX};
 use crate::cluster::slots::{OwnSlot, OwnSlots, Stage};

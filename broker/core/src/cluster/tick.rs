@@ -33,7 +33,7 @@ impl Cluster {
                 self.leave_roster(now);
             }
         } else if !self.obstacles.other_history && self.an_owner_is_absent() {
-            // Absences are measured only up to the watch's last report, so a late report prolongs the outage.
+            // Absences count only up to the watch's last report, so a late report delays claims on a lost node's slots.
             self.ask_progress(now);
         }
         if !self.obstacles.other_history {

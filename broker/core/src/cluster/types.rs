@@ -32,8 +32,8 @@ pub struct Incarnation {
     pub start: u64,
 }
 
-/// Returns the entry of a node in a table by number, and adds it if needed. Returns `None` for numbers beyond
-/// [`NODES_MAX`], which the driver's list never contains.
+/// Returns a node's entry in a table indexed by node number, and adds the entry if needed. Returns `None` if the number
+/// is not below [`NODES_MAX`]. The driver's list never contains such a number.
 pub(crate) fn grown<T: Clone + Default>(table: &mut Vec<T>, node: NodeId) -> Option<&mut T> {
     if node.index() >= NODES_MAX {
         return None;

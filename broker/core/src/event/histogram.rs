@@ -10,8 +10,8 @@ pub const BOUNDS: usize = 26;
 /// Number of buckets up to the highest bound: four for 1, 2, 3 and 4 µs, then four per octave.
 pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// A distribution of durations in quarter-octave buckets. Each shard has one per metric, and a scrape adds up those of
-/// all shards.
+/// A distribution of durations in quarter-octave buckets. Each shard has one per metric, and a scrape adds up the
+/// distributions of all shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// The number of durations in each bucket (not cumulative). The last bucket is unbounded.
@@ -131,7 +131,7 @@ fn middle(bucket: usize) -> f64 {
 // For each bucket, the latest session setup that took more than a second. It contains the connection's number, so that
 // a point in a chart leads to a session.
 
-/// Number of buckets that can have an exemplar: those above 1.05 s, including the unbounded one.
+/// Number of buckets that can have an exemplar: all buckets above 1.05 s, including the unbounded one.
 pub const EXEMPLARS: usize = BOUNDS - FIRST + 1;
 
 /// The first octave above one second: 1.05 to 2.1 s.
@@ -153,7 +153,7 @@ pub struct Exemplar {
 pub struct Exemplars([Option<Exemplar>; EXEMPLARS]);
 
 impl Exemplars {
-    /// Makes a session setup that took more than 1.05 s the exemplar of its bucket.
+    /// Stores a session setup as the exemplar of its bucket, provided that it took more than 1.05 s.
     pub fn note(&mut self, exemplar: Exemplar) {
         let us = exemplar.ms.saturating_mul(1000);
         let place = (FIRST - 1..BOUNDS).position(|octave| us <= 2 << octave);

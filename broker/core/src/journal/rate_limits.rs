@@ -266,7 +266,7 @@ impl LimitedJournal {
     }
 
     /// Records a policy denial or a refused change. Logs at most [`DENIALS_LOGGED_PER_SECOND`] entries in total and
-    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Every denial is also recorded as a refusal, so those that are not
+    /// [`DENIALS_LOGGED_PER_PREFIX`] per network. Every denial is also recorded as a refusal, so denials that are not
     /// logged are still counted.
     pub fn denied(&mut self, now: Now, audit: Audit) {
         if self.denials.lets(now, Prefix::of(audit.remote.ip())) {

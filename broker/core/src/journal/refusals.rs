@@ -33,7 +33,7 @@ pub struct Refused {
     pub what: &'static str,
     /// The action as named in policies: the name of an operation, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// The request's claims about itself, which are unverified.
+    /// Unverified information from the request.
     pub claims: Claims,
     /// The number of the injected test fault that refused the request. Set only under `--dev`.
     pub fault: Option<u64>,
@@ -45,7 +45,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Creates the refusal of a request that could not be parsed, of which only the client's address is known.
+    /// Creates the refusal of a request that could not be parsed. Only the client's address is known.
     #[must_use]
     pub fn unread(
         request_id: &str,
@@ -73,7 +73,7 @@ impl Refused {
     }
 }
 
-/// A refused request's claims about itself. None of them has been verified.
+/// The channel, the sender and the credentials that a refused request states. None of these has been verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The channel name, or the raw text if it is not an ARN.
@@ -120,7 +120,7 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// Returns the five fields as pairs of name and value.
+    /// Returns the five fields as name-value pairs.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Option<&str>); 5] {
         [
@@ -240,7 +240,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Returns `true` if being refused by this check means that the channel or key does not exist.
+    /// Returns `true` if a failure of this check means that the channel or key does not exist.
     #[must_use]
     pub fn is_absent(&self, check: Check) -> bool {
         let absent_channel = matches!(check, Check::ChannelAbsent | Check::AccountHidden);

@@ -139,8 +139,8 @@ impl Admission {
         }
     }
 
-    /// Returns, for operators, the policy and the statement that deny the caller access. If the caller counts as a
-    /// viewer only because of its last request for an endpoint, also explains this.
+    /// Returns, for operators, the policy and the statement that deny the caller access. Adds a hint if the client id
+    /// is `MASTER` and the caller counts as a viewer because of its last endpoint request.
     pub(crate) fn ground_of(&self, ruling: &Ruling) -> Option<Box<str>> {
         let ground = self.caller.ground_of(ruling)?;
         if self.role_by == RoleBy::LastRequest && self.client_id.is_some() {

@@ -38,7 +38,7 @@ pub(crate) struct Mark {
 /// A [`Mark`] takes exactly one cache line, because a busy connection has several of them.
 const _: () = assert!(size_of::<Mark>() == 64);
 
-/// Converts a length or a buffer offset to 32 bits, which are enough because a buffer contains at most `outbox_bytes`
+/// Converts a length or a buffer offset to 32 bits. These are enough, because a buffer contains at most `outbox_bytes`
 /// (up to a gigabyte) and as many consumed bytes.
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -176,7 +176,7 @@ pub(crate) type Offers = Vec<(DeliveryMark, Box<[u8]>)>;
 #[derive(Debug)]
 pub(crate) struct Unsent {
     pub launch: DeliveryMark,
-    /// Whether the kernel has accepted the complete message. If so, the message has not been acknowledged.
+    /// Whether the kernel has accepted the complete message, although the peer has not acknowledged it.
     pub written: bool,
     pub frame: Box<[u8]>,
 }

@@ -112,10 +112,10 @@ pub(crate) struct WebSocket {
     program: Program,
     bounds: BoundsPlace,
     forbidden: bool,
-    /// Number of frames without effect in the second `idle_second` of the shard's clock. Never 0 after the first.
+    /// Number of frames without effect in `idle_second`, a second of the shard's clock. Never 0 after the first one.
     idle_frames: u8,
     idle_second: u32,
-    /// Time from the first byte of an incomplete message to `last_frame`, in milliseconds; otherwise [`NO_MESSAGE`].
+    /// Milliseconds from the first byte of an incomplete message to `last_frame`; [`NO_MESSAGE`] if there is none.
     since_begin: u16,
     times: Times,
 }
@@ -333,7 +333,7 @@ impl WebSocket {
     }
 
     /// Prepares for a simulated jump of the clock to `until`. Nothing is read from peers during the jump, so a
-    /// connection that reaches its maximum age by then must not be closed earlier for being silent.
+    /// connection that reaches its maximum age by then must not be closed for inactivity before then.
     pub(crate) fn outlive_silence(&mut self, until: Now) {
         let ends = self.times.ends;
         if ends <= until && self.times.last_frame < ends {

@@ -93,14 +93,14 @@ impl Program {
         self.0 & Self::WSS != 0
     }
 
-    /// Returns `true` if the program's row limits the frame length. Each TLS record then contains at most one frame.
+    /// Returns `true` if this program limits the frame length. Each TLS record then contains at most one frame.
     #[inline]
     #[must_use]
     pub const fn takes_small_records(self) -> bool {
         self.0 & Self::SMALL != 0
     }
 
-    /// Returns this program. If it matches no row itself, the returned program has the row of `other`.
+    /// Returns this program or, if no row in `[clients]` matches it, this program with the row of `other`.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         match self.0 & !Self::WSS {
@@ -109,7 +109,7 @@ impl Program {
         }
     }
 
-    /// Returns `true` if the program matches no row, so that no limits apply to it.
+    /// Returns `true` if no row in `[clients]` matches the program, so that no limits apply to it.
     #[inline]
     #[must_use]
     pub const fn is_unknown(self) -> bool {
@@ -151,7 +151,7 @@ impl Settings {
         self.client(program).is_none_or(|row| row.role_path)
     }
 
-    /// Returns the limits of a program. A row in `[clients]` can only lower those of `[limits]` and `[signaling]`.
+    /// Returns the limits of a program. A row in `[clients]` can only lower the limits in `[limits]` and `[signaling]`.
     /// Under the strict profile, rows are ignored.
     #[must_use]
     pub fn reader(&self, program: Program) -> Reader {
@@ -175,7 +175,8 @@ impl Settings {
         }
     }
 
-    /// Returns the maximum size in bytes of the TLS records sent to a program, which fits one frame with its header.
+    /// Returns the maximum size, in bytes, of TLS records sent to `program`: just large enough for one frame and its
+    /// header.
     pub(crate) fn record_bytes(&self, program: Program) -> usize {
         let frame = self.reader(program).frame_bytes;
         frame.saturating_add(codec::ws::header_bytes(frame))

@@ -150,7 +150,7 @@ impl Etcd {
 /// The default of `cluster.etcd_quota_bytes`, the same as etcd's own.
 const ETCD_QUOTA_BYTES: usize = 2 << 30;
 
-/// The default of `cluster.lease` in milliseconds, which determines how soon the loss of a host is detected.
+/// The default of `cluster.lease`, in milliseconds. The lease determines how soon the loss of a host is detected.
 const LEASE_MS: u64 = 5_000;
 
 #[cfg(test)]
@@ -184,6 +184,31 @@ mod tests {
         assert_eq!(inner("10.0.0.1:65533", etcd, 2), Some(vec![65533, 65535]));
         assert_eq!(inner("10.0.0.1:65534", etcd, 2), None);
         assert_eq!(inner("10.0.0.1:7443", &[], 3), Some(vec![7443; 3]));
+    }
+
+    #[test]
+    fn a_cluster_is_whole_with_names_owners_a_secret_and_a_listener() {
+        let whole = ClusterSettings {
+            name: Some("prod".into()),
+            node: Some("n1".parse().unwrap()),
+            map_file: Some("map.toml".into()),
+            secret_file: Some("secret".into()),
+            listen: Some("10.0.0.1:7443".parse().unwrap()),
+            ..ClusterSettings::default()
+        };
+        assert!(whole.is_whole());
+        for take in [
+            &|it: &mut ClusterSettings| it.name = None,
+            &|it: &mut ClusterSettings| it.node = None,
+            &|it: &mut ClusterSettings| it.map_file = None,
+            &|it: &mut ClusterSettings| it.secret_file = None,
+            &|it: &mut ClusterSettings| it.listen = None,
+        ] as [&dyn Fn(&mut ClusterSettings); 5]
+        {
+            let mut part = whole.clone();
+            take(&mut part);
+            assert!(!part.is_whole());
+        }
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub struct Key {
     /// The default, in the form of a flag's value: list entries are separated by spaces. `None` if there is no default
     /// or it is determined at startup.
     pub default: Option<&'static str>,
-    /// The default under the strict profile, if it differs from [`Self::default`]. Takes precedence over the one under
-    /// `--dev`.
+    /// The default under the strict profile, if it differs from [`Self::default`]. Takes precedence over the default
+    /// under `--dev`.
     pub strict: Option<&'static str>,
     /// The default under `--dev`, if it differs from [`Self::default`].
     pub dev: Option<&'static str>,
@@ -208,7 +208,7 @@ impl Key {
         }
     }
 
-    /// Stores a value in the form of a flag's value: a single text, or the entries of a list.
+    /// Stores a value that is written like the value of a flag: as a single text, or as the entries of a list.
     ///
     /// # Errors
     /// Returns a description of the permitted values, and leaves the settings unchanged.

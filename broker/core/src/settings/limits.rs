@@ -147,8 +147,8 @@ impl Quotas {
     }
 }
 
-/// Timeouts and other durations, in milliseconds. 0 is valid only for fields that say what it means. `default()` is all
-/// zeros; [`Settings::new`](crate::settings::Settings::new) returns the configuration's defaults.
+/// Timeouts and other durations, in milliseconds. 0 is valid only for fields whose documentation says what it means.
+/// `default()` is all zeros; [`Settings::new`](crate::settings::Settings::new) returns the configuration's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// Maximum time until a request head is complete. For the first request, it starts when the connection is accepted
@@ -196,8 +196,8 @@ impl Settings {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// Returns a shard's share of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), which is
-    /// never smaller than the largest permitted request.
+    /// Returns a shard's share of [`Limits::request_bytes`](crate::settings::limits::Limits::request_bytes), but at
+    /// least the size of the largest permitted request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {
         let limits = &self.limits;
@@ -206,7 +206,8 @@ impl Settings {
     }
 
     /// Returns the maximum number of bytes queued for all connections of a shard: the configured value or, by default,
-    /// a share of the total. For any number of shards, the share fits several of the largest messages.
+    /// a share of the total. Regardless of the number of shards, the share is large enough for several of the largest
+    /// messages.
     #[must_use]
     pub fn outbox_bytes_of_shard(&self) -> usize {
         self.part(

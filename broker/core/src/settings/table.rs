@@ -253,7 +253,7 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
         .default("10").doc("the next one gets 400 ClientLimitExceededException, or the place of the caller with most: \
               POLICIES.md"),
-    // A shard's channel table has 2²² slots. More channels than 256 shards have slots would be no limit at all.
+    // A shard's channel table has 2²² slots. A limit above the total for 256 shards would have no effect.
     Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
         .default("100000").strict("5000").dev("0")
         .doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),

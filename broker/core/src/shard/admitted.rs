@@ -111,7 +111,7 @@ impl Admitted {
         }
     }
 
-    /// Returns who is charged for a connection that `caller` opens to one of `account`'s channels. An authenticated
+    /// Returns the holder charged for a connection that `caller` opens to one of `account`'s channels. An authenticated
     /// caller is charged to its own account.
     pub(crate) fn holder(&self, caller: &AuthCaller, account: &str) -> Holder {
         let own = caller.is_known().then(|| caller.account());
@@ -187,9 +187,9 @@ impl Admitted {
         }
     }
 
-    /// Returns the connection to evict so that `holder` can open another one. It belongs to the caller with the most
-    /// connections or, if that caller has only its account's first master, to the caller with the second most. Returns
-    /// `None` if neither has enough connections.
+    /// Returns the connection to evict so that `holder` can open another one, or `None` if no caller has enough
+    /// connections. The caller with the most connections loses one. If its only connection is its account's first
+    /// master, the caller with the second most loses one instead.
     fn payer(&self, holder: Holder) -> Option<Member> {
         let own = self.caller(holder).map_or(0, |caller| caller.count);
         let payer = self.shares.payer(holder.account, own, 1)?;
@@ -304,7 +304,7 @@ impl Admitted {
         Some(number)
     }
 
-    /// Picks a new first master for an account if `former` has been its first master until now.
+    /// Picks a new first master for an account if `former`, which has just been removed, was its first master.
     fn appoint(&mut self, account: Account, former: Member) {
         if self.first_masters.get(&account) != Some(&former) {
             return;

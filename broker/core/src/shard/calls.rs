@@ -50,7 +50,7 @@ pub(crate) fn begin(shard: &mut State, mut begun: BegunCall) {
         let call = AnsweredCall { key, asked, wanted };
         answers::conclude(shard, &call, refused.into());
     } else if directory.counts(asked.operation, account.tenant()) {
-        // The call continues once the other nodes have reported how much the account holds on each of them.
+        // The call continues once the other nodes have reported the account's usage.
         let (sockets, directory, cx, _) = shard.parts();
         let BegunCall { key, asked, call } = begun;
         let wanted = Expected::Holding(Box::new(call));
@@ -79,7 +79,7 @@ fn go_on(shard: &mut State, begun: BegunCall) {
     let (sockets, directory, cx, _) = shard.parts();
     let BegunCall { key, asked, call } = begun;
     if let Call::List(list) = &call {
-        // The list starts now or waits for its turn.
+        // The list request starts immediately or is queued.
         let question = page_of(directory, &asked.caller, list);
         let deadline = cx.at.now.after(REPLY_MS_MAX);
         if let Some(caller) = sockets.await_reply(key, asked, Expected::Page, deadline) {
@@ -127,8 +127,8 @@ fn go_on(shard: &mut State, begun: BegunCall) {
 }
 
 /// Returns the query to send to the shard that owns a call's channel, and the kind of answer to expect. Returns `None`
-/// for list calls, which are not about a single channel, and for calls about streams, since no channel has media
-/// storage.
+/// for list calls, because they do not concern a single channel, and for calls about streams, because no channel has
+/// media storage.
 fn question(directory: &Directory, caller: &Caller, call: Call) -> Option<(Expected, QueryKind)> {
     let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
     let select = |channel: Selector| match channel {

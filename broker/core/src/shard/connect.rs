@@ -28,11 +28,12 @@ pub(crate) fn ends_with(head: &Head<'_>) -> bool {
     !head.keep_alive() || !no_body
 }
 
-// Memory accounting: each connection is charged for the request bytes it holds. At the limit, the largest pays first.
+// Memory accounting: each connection is charged for the request bytes it holds. At the limit, the largest connection is
+// refused or aborted first.
 
-/// Charges a session for the bytes it has just received. While the total exceeds the limit, frees the memory of a
-/// connection from an address that holds more, or else of a larger connection from the same address, or else of this
-/// one.
+/// Charges a session for the bytes it has just received. While the total exceeds the limit, connections must free their
+/// memory. The first choice is the largest connection of an address that uses more than this one. The second choice is
+/// a larger connection from the same address, and the last resort is this connection.
 pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     shard.sockets.charge(key);
     for payers in 0.. {
@@ -53,7 +54,7 @@ pub(crate) fn charge_received(shard: &mut State, key: SessionKey) {
     }
 }
 
-/// If unsent responses exceed their limit, frees memory held by the largest sessions.
+/// Frees the memory of the largest sessions if the limit on request bytes is exceeded, for example by unread responses.
 pub(crate) fn hold(shard: &mut State) {
     for _ in 0..PAYERS_PER_INPUT {
         let held = &shard.sockets.requests.held;
@@ -76,8 +77,8 @@ fn make_pay(shard: &mut State, key: SessionKey) {
     };
     let answers = session.outbox.in_flight();
     let Some(http) = sockets.http(key) else {
-        // A WebSocket's memory holds data that its peer has not read, or an incomplete message. Neither can be freed in
-        // part.
+        // A WebSocket uses this memory for data that its peer has not read, or for an incomplete message. Neither can
+        // be partly freed.
         let reason = match sockets.unconfirmed.unproved_of(key) {
             0 => EndReason::SlowMessage,
             _ => EndReason::SlowConsumer,

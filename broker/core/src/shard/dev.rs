@@ -69,7 +69,7 @@ pub(crate) fn act(shard: &mut State, left: Todo) -> Option<Todo> {
     Some(left)
 }
 
-/// Tells the collector of findings which channels were created or removed since the previous call.
+/// Reports to the findings collector which channels were created or removed since the previous call.
 pub(crate) fn count_channels(shard: &mut State) {
     if let Some((own, _, directory, cx)) = shard.interposed() {
         own.observe(|it| it.count_channels(directory, cx.at));

@@ -64,8 +64,8 @@ pub(crate) struct Directory {
     pub(crate) polls: Polls,
     pub(crate) pages: PageTurn,
     pub(crate) lists: Lists,
-    /// Channels on which a connection has been superseded. An entry is removed when the list is read after all
-    /// superseded connections of the channel have closed.
+    /// Channels on which a connection has been superseded. Entries are removed lazily: reading the list drops channels
+    /// whose superseded connections have all closed.
     displaced: BTreeSet<ChannelKey>,
     /// Presence changes that have not yet been reported to watchers.
     pub(crate) news: News,
@@ -87,7 +87,7 @@ pub(crate) struct DirectoryStart {
     pub(crate) hasher: RandomState,
     pub(crate) store: Box<dyn Store>,
     pub(crate) catalog: Arc<dyn SharedCatalog>,
-    /// Creation time of the newest channel of the previous process.
+    /// Creation time of the previous process's newest channel.
     pub(crate) newest: Wall,
     /// Maximum number of pending Alexa calls.
     pub(crate) waiting_calls: usize,

@@ -2,8 +2,8 @@
 //!
 //! Each frame, request or message is processed in its own step. The shard performs the work that a step defers
 //! ([`Todo`](crate::shard::todo::Todo)) before it starts the next step, so the next step sees all of its effects. Only
-//! the methods in this file, in `shard.rs`, `todo_dispatch.rs` and `operator_requests.rs`, and those of the interposer
-//! (`dev/`) can access the whole state.
+//! this file, `shard.rs`, `todo_dispatch.rs`, `operator_requests.rs` and the interposer (`dev/`) contain methods that
+//! can access the whole state.
 
 use crate::limits::{
     ASKS_PER_TICK, FAULTS_DUE_PER_TICK, REQUESTS_PER_VISIT, SLOT_ORDERS_PER_TURN,
@@ -337,7 +337,7 @@ impl Shard {
             sockets.ask(cx, key);
             self.settle();
         }
-        // Connections that were to be closed in an earlier turn.
+        // Close the connections left over from an earlier turn.
         let at = self.state.cx.at;
         self.state.sockets.ends.closings.begin_turn(at);
         while let Some((session, reason)) = self.state.sockets.ends.closings.next(at) {

@@ -214,7 +214,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Returns what the request head claims, with claims replaced by verified facts where those are known.
+    /// Returns the claims in the request head. Verified facts, if known, replace the corresponding claims.
     pub(crate) fn claimed(&self) -> Claimed<'a> {
         let mut claimed = self.head.map(Claimed::of).unwrap_or_default();
         if let Some(channel) = self.channel {

@@ -1,11 +1,11 @@
 //! The flight recorder: a ring buffer of short notes about events on the shard's channels. New notes overwrite the
 //! oldest.
 //!
-//! A note consists of four words, whose values are already known when an event occurs: writing one neither reads a
-//! clock nor allocates, and message contents are not recorded. Connection names are looked up only when notes are read
-//! ([`crate::shard::trace`]): for an open connection, in its session, and for one that has left, in the notes about its
-//! departure. The recorder therefore needs no memory besides the ring, and keeps data about a connection only as long
-//! as the notes that contain it.
+//! A note consists of four words whose values are already known when the event occurs. Writing a note neither reads a
+//! clock nor allocates. Message contents are not recorded. Connection names are looked up only when notes are read
+//! ([`crate::shard::trace`]). The name of an open connection is in its session. If a connection has left, its name is
+//! in the notes about its departure. The recorder therefore needs no memory besides the ring, and keeps data about a
+//! connection only as long as the notes that contain it.
 
 use crate::channel::Towards;
 use crate::channel::pending::Message;
@@ -87,8 +87,9 @@ impl Recorder {
         ]);
     }
 
-    /// Records a later event in a message's life. `viewer` is the viewer that sent the message or to which it is
-    /// addressed. `session` is the connection that received the message, or whose outbox contained it.
+    /// Records a later event in a message's lifecycle, such as its delivery or expiry. `viewer` is the viewer that sent
+    /// the message or to which it is addressed. `session` is the connection that received the message, or whose outbox
+    /// contained it.
     pub(crate) fn went(&mut self, passed: NotedMessage, viewer: &str, session: Option<SessionKey>) {
         let mark = self.mark(viewer);
         let [low, high] = halves(passed.bytes);
@@ -338,14 +339,14 @@ pub(crate) enum Tag {
     Superseded,
     /// GO_AWAY was sent.
     ToldToGo,
-    /// An event in a message's life. See [`NotedMessage`] for the detail.
+    /// A message lifecycle event. See [`NotedMessage`] for the detail.
     Message,
     /// An API call. The detail contains the call's index in [`NOTED_CALLS`] and the role. `who` is the hash of the
     /// caller's IP address, and `whom` is the hash of the client id.
     ApiCall,
 }
 
-/// An event in a message's life, for the flight recorder.
+/// A message lifecycle event, as recorded by the flight recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
     /// Put into its recipient's outbox.
@@ -380,7 +381,8 @@ pub enum Passage {
     /// Withdrawn while pending, because the viewer had closed its connection and the same caller connected another
     /// viewer.
     Withdrawn,
-    /// Dropped because the call to which it is addressed cannot use it, such as a candidate for an Alexa call.
+    /// Dropped because the call to which it is addressed cannot use it. For example, an Alexa call cannot use
+    /// candidates.
     ForCall,
     /// The offer of a player's call, which arrived over HTTP rather than over a WebSocket.
     Called,
@@ -433,7 +435,7 @@ pub(crate) struct NotedMessage {
     pub(crate) action: Option<Action>,
     pub(crate) towards: Towards,
     pub(crate) passage: Passage,
-    /// Length of the frame that the recipient is sent. If the payload is too long, the payload length.
+    /// Length of the frame sent to the recipient. If the payload is too long, the payload length instead.
     pub(crate) bytes: usize,
     /// Number of candidates in an offer or answer. `None` for other messages, and for messages that were not parsed.
     pub(crate) candidates: Option<usize>,
@@ -442,7 +444,7 @@ pub(crate) struct NotedMessage {
 }
 
 impl NotedMessage {
-    /// Creates a note without a number of candidates.
+    /// Creates a note without a candidate count.
     #[inline]
     pub(crate) fn new(action: Option<Action>, to: Towards, passage: Passage, bytes: usize) -> Self {
         Self {
@@ -455,7 +457,7 @@ impl NotedMessage {
         }
     }
 
-    /// Creates a note about an event in a pending message's life.
+    /// Creates a note about a lifecycle event of a pending message.
     pub(crate) fn of(message: &Message, towards: Towards, passage: Passage) -> Self {
         Self {
             candidates: (passage == Passage::Kept)
@@ -465,7 +467,7 @@ impl NotedMessage {
         }
     }
 
-    /// Returns the number of candidates in the encoding used in notes.
+    /// Returns the candidate count as encoded in notes.
     #[inline]
     fn looked(&self) -> u64 {
         let count = self.candidates.map_or(0, |count| count.min(LOOKED_MAX) + 1);
@@ -540,10 +542,10 @@ pub(crate) fn reason(code: u8, lengths: u64) -> Option<EndReason> {
 /// Position of the upper 16 bits of a word.
 pub(crate) const SHIFT: u32 = 48;
 
-/// Position of the number of candidates in the first word of a note. Below it are 9 bits for the length of a name.
+/// Position of the candidate count in a note's first word. The 9 bits below it contain the length of a name.
 const LOOKED_SHIFT: u32 = SHIFT + 9;
 
-/// Largest number of candidates that a note can store. Larger numbers are clamped to it.
+/// Largest candidate count that a note can store. Larger counts are clamped to it.
 const LOOKED_MAX: usize = (1 << (64 - LOOKED_SHIFT)) - 2;
 
 /// Mask of the lower 48 bits of a word.

@@ -1,5 +1,5 @@
 //! Authenticates requests on the shard that accepted the connection, and issues temporary credentials. Also tracks the
-//! progress of the recheck of open connections.
+//! recheck of open connections.
 
 use crate::address_shares;
 use crate::auth::grant_rates::GrantRates;
@@ -37,7 +37,7 @@ pub(crate) struct Gate {
     nonces: Nonces,
     /// The temporary sessions used by open connections, shared with the other shards.
     sessions: SharedSessions,
-    /// Progress of the recheck of open connections after a reload of the credentials.
+    /// Progress of the recheck of open connections that follows a credentials reload.
     walk: Option<Walk>,
     /// Public keys fetched from OpenID providers.
     keyring: Arc<Keyring>,

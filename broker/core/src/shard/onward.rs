@@ -120,7 +120,7 @@ pub(crate) fn pass_on(shard: &mut State, key: SessionKey, home: Home, onward: On
     let failed = onward.failed.filter(|(node, _)| home == Home::There(*node));
     let mut onward = Onward { failed, ..onward };
     let is_later = failed.is_some_and(|(_, again)| cx.at.now < again);
-    // A request that has waited until the shutdown is not forwarded any more.
+    // During shutdown, a request that has already waited is no longer forwarded.
     let is_over = sockets.drains() && onward.until.is_some();
     let refusal = match home {
         Home::There(node) if !is_inner && !is_later && !is_over => {

@@ -33,34 +33,34 @@ pub enum Question {
     Page {
         /// Prefix that channel names must have.
         prefix: Box<str>,
-        ///  The last channel of the previous page; `None` for the first page.
+        /// The last channel of the previous page; `None` for the first page.
         after: Option<Identity>,
-        ///  Maximum number of channels to list, at most [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
+        /// Maximum number of channels to list, at most [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
         /// Client id. If set, [`ChannelLine::has_viewer`] tells which of the channels have a viewer with this id.
         viewer: Option<Box<str>>,
-        ///  Whether to fill in [`ChannelLine::presence`] and [`ChannelLine::credential`].
+        /// Whether to fill in [`ChannelLine::presence`] and [`ChannelLine::credential`].
         presence: bool,
     },
     /// Returns the details of one channel.
     Channel(Identity),
     /// Lists a channel's events, newest first.
     Trace {
-        ///  The channel whose events are listed.
+        /// The channel whose events are listed.
         identity: Identity,
         /// Position at which to continue. `None` in the first step; afterwards, the position that the previous step
         /// returned.
         from: Option<TracePlace>,
-        ///  Maximum number of events to return.
+        /// Maximum number of events to return.
         limit: usize,
     },
     /// Finds a connection's channel and client id. The second field is the position at which to continue, or `None` in
     /// the first step.
     Session(SessionKey, Option<NonZeroU64>),
-    /// Sends RECONNECT_ICE_SERVER to all current connections, or to those of one channel. Connections that do not
-    /// support this message are closed instead.
+    /// Sends RECONNECT_ICE_SERVER to all current connections, or only to the connections of one channel. Connections
+    /// that do not support this message are closed instead.
     ReconnectIce {
-        ///  The channel whose connections are notified; `None` for all channels.
+        /// The channel whose connections are notified; `None` for all channels.
         channel: Option<Identity>,
         /// Table position at which to continue. Each reply contains the position for the next step.
         from: usize,
@@ -131,7 +131,7 @@ pub enum Reply {
     Usage(Box<UsageTable>, Option<usize>),
     /// The request was carried out. There is nothing to return.
     Done,
-    /// The result of this step of the reset.
+    /// The result of this reset step.
     Reset(ResetStep),
     /// The findings.
     Findings(Vec<StrictFinding>),
@@ -167,7 +167,7 @@ pub(crate) fn reconnect_some(sockets: &mut Sockets, cx: &mut Context, from: usiz
     Reply::Reconnected(notified as u64, (next < slots).then_some(next))
 }
 
-/// Closes the selected connections of a channel. Returns how many, or `None` if the channel is not on this shard.
+/// Closes the selected connections of a channel. Returns their number, or `None` if the channel is not on this shard.
 pub(crate) fn disconnect(shard: &mut State, of: &Identity, which: &Connections) -> Option<u64> {
     let (sockets, directory, cx, _) = shard.parts();
     let mut meant = directory.members(directory.key_of(of)?);
@@ -201,7 +201,7 @@ pub struct ChannelLine {
     pub viewers: usize,
     /// Number of pending messages.
     pub pending: usize,
-    /// Whether the viewer whose client id the query specifies is connected.
+    /// Whether the viewer with the client id in the query is connected.
     pub has_viewer: bool,
     /// The channel's presence. Set if the query asks for it and at least one client is connected or waiting.
     pub presence: Option<Box<Presence>>,
@@ -268,8 +268,7 @@ pub struct PendingView {
     pub age_ms: u64,
 }
 
-/// Lists the first `limit` channels after `after`, by merging the sorted lists of names that exist per account and
-/// region.
+/// Lists the first `limit` channels after `after`, by merging the sorted name lists of all accounts and regions.
 pub(crate) fn inspect_page(
     directory: &mut Directory,
     prefix: &str,
@@ -485,7 +484,7 @@ pub struct SessionStep {
     /// The channel, and the client id if the connection belongs to a viewer. `None` if this step did not find the
     /// connection, or if the channel no longer exists.
     pub found: Option<(Identity, Option<Box<str>>)>,
-    /// The next step reads the notes before this one. `None` if the search is complete.
+    /// Where the next step continues: it reads the notes before this serial number. `None` if the search is complete.
     pub next: Option<NonZeroU64>,
 }
 
@@ -532,7 +531,7 @@ pub struct ImportPart {
     pub faults: Vec<(usize, &'static str)>,
 }
 
-/// Reserves those names in the imported list that this shard owns and that are free.
+/// Reserves the names in the imported list that belong to this shard and are free.
 pub(crate) fn begin_import(shard: &mut State, records: &[Record]) -> Reply {
     let (sockets, directory, cx, _) = shard.parts();
     let mut part = ImportPart::default();

@@ -200,8 +200,7 @@ impl Shard {
     }
 }
 
-/// Returns a channel's presence at a watcher's request. Its sequence number is greater than that of every earlier
-/// report.
+/// Returns a channel's presence at a watcher's request. Its sequence number exceeds all earlier ones.
 pub(crate) fn watched_presence(shard: &mut State, key: ChannelKey) -> Option<Presence> {
     let sequence = shard.directory.news.next_sequence();
     let presence = presence(shard, key, PresenceCause::Watched)?;
@@ -325,8 +324,8 @@ fn waiting<'a>(
         let what = (kept.message.action, kept.caller);
         waits(&**kept.viewer, what, kept.message.expires, kept_ms)
     });
-    // Messages that a doubtful master has not confirmed are also waiting for the next master. For each viewer, list
-    // only an offer or, if there is none, the oldest message.
+    // A master is doubtful if it has left messages unconfirmed for too long. These messages are also waiting for the
+    // next master. For each viewer, list only an offer or, if there is none, the oldest message.
     let mut unconfirmed: Vec<Waits<'_>> = Vec::new();
     for (launch, frame) in doubtful.into_iter().flat_map(|it| it.outbox.unconfirmed()) {
         let viewer = viewer_of(&Role::Master, frame, launch.sender_bytes);

@@ -12,8 +12,8 @@ use crate::limits::{calls_per_pair, changes_per_pair};
 use crate::{placement::Placement, readiness::Readiness, refusal::Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The bytes of a budget that each account and each of its channels uses. `A` and `C` can also be other kinds of keys.
-/// Keys that use no bytes are removed.
+/// Bytes used from a budget, per account and per channel. `A` and `C` can also be other kinds of keys. Keys that use no
+/// bytes are removed.
 #[derive(Debug)]
 pub struct Shares<A = Account, C = ChannelKey> {
     accounts: BTreeMap<A, AccountHolders<C>>,
@@ -74,8 +74,8 @@ impl<A: Copy + Ord, C: Clone + Ord> Shares<A, C> {
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// Selects the channel that must evict something so that a channel that uses `own` bytes can get `more`. The first
-    /// choice is the largest channel of an account that would still use more than `account`, and then a larger channel
+    /// Selects the channel that must evict something so that a channel that uses `own` bytes can get `more`. Prefers
+    /// the largest channel of an account that would still use more than `account`; otherwise selects a larger channel
     /// of the same account. Returns `None` if there is neither, since the requesting channel already has its fair
     /// share.
     #[must_use]
@@ -227,9 +227,9 @@ impl<A: Copy + Ord> Places<A> {
 pub(crate) enum RoomFor<T> {
     /// Capacity is available.
     Free,
-    /// There is room once this one is evicted, whose account or channel exceeds its share.
+    /// There is room once this call or device is evicted. Its account or channel exceeds its share.
     InPlaceOf(T),
-    /// There is no room, and no other account or channel has more than this one would have.
+    /// There is no room, and no other account or channel has more than the requesting one would have.
     None,
 }
 

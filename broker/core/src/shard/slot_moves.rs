@@ -39,9 +39,9 @@ use std::sync::Arc;
 
 // Slots that arrive, stay or leave, together with their channels, connections and pending messages.
 
-/// Carries out an order concerning slots, such as to serve or release one.
+/// Carries out a slot order, such as serving or releasing a slot.
 pub(crate) fn obey(directory: &mut Directory, cx: &mut Context, order: ShardOrder) {
-    // If this shard still has channels from the last time it served the slot, drop them first.
+    // If this shard still has channels left over from an earlier time when it served the slot, drop them first.
     if let SlotOrder::Serve(held, ..) = &order.order
         && drop_slot(directory, cx, held.slot)
     {
@@ -86,8 +86,8 @@ fn serve(directory: &mut Directory, cx: &mut Context, held: Held, records: Vec<R
     let whole = records.len();
     let mut came = 0;
     for record in records {
-        // New channels must get a later creation time than these. The time is capped, because the clock of the node
-        // that created them may be far ahead.
+        // Channels created later must get a later creation time than the arriving ones. The time is capped, because the
+        // clock of the node that created them may be far ahead.
         let created = record.created.min(cx.at.wall);
         directory.changes.note_created(created);
         let (identity, holding) = (Identity::of(&record.arn), record.holding());
@@ -157,7 +157,7 @@ pub(crate) fn still_channel(directory: &mut Directory, cx: &mut Context, key: Ch
 /// check.
 pub(crate) fn step_packing(directory: &mut Directory, cx: &mut Context, mut packing: SlotPacking) {
     let slot = packing.held.slot;
-    // Connections that have incomplete or unconfirmed messages, and those that are not closed yet.
+    // Connections that are still open, or that have incomplete or unconfirmed messages.
     let busy =
         members_of_slot(directory, slot).flat_map(|members| members.holders().chain(members.all()));
     let busy = Vec::from_iter(busy);
@@ -380,7 +380,7 @@ mod parcel_tests {
     }
 
     proptest! {
-        ///  A truncated message is ignored. The messages packed before it are still unpacked.
+        /// A truncated message is ignored. The messages packed before it are still unpacked.
         #[test]
         fn messages_follow_each_other_as_they_were_packed(
             parts in proptest::collection::vec((any::<bool>(), 0..3_usize, any::<(u32, u16, String, Vec<u8>)>()), 1..4),

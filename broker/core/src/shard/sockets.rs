@@ -170,8 +170,8 @@ impl Sockets {
         &self.shards.readiness
     }
 
-    /// Returns the time from which to wait for a peer: now or, during a clock jump, the end of the jump, since nothing
-    /// is read from peers until then.
+    /// Returns the time from which to wait for a peer. This is now or, during a clock jump, the end of the jump,
+    /// because nothing is read from peers until then.
     #[inline]
     pub(crate) fn waits_from(&self, at: Moment) -> Now {
         at.now.max(self.leap)

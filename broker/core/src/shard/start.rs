@@ -22,7 +22,7 @@ pub struct Start {
     pub seeds: [u64; 4],
     /// Records of the channels that this shard owns, as stored by the previous process.
     pub records: Records,
-    /// Creation time of the newest channel of the previous process, on any shard. Every new channel gets a later time.
+    /// Creation time of the previous process's newest channel, on any shard. Every new channel gets a later time.
     pub newest: Wall,
     /// The records of all shards in the process.
     pub catalog: Arc<dyn SharedCatalog>,

@@ -177,7 +177,7 @@ impl Telemetry {
         self.counters.pending_messages -= 1;
     }
 
-    /// Counts the outcome of a pending message, which is no longer pending afterwards.
+    /// Counts the outcome of a pending message. Afterwards, the message is no longer pending.
     pub(crate) fn count_kept_ended(&mut self, kind: Kind, outcome: Outcome) {
         self.count_unkept();
         self.count_ended(kind, outcome);
@@ -190,8 +190,8 @@ impl Telemetry {
         self.counters.outbox_bytes += bytes as u64;
     }
 
-    /// Counts a copy of a message that was added to an outbox, where it occupies `bytes` bytes. The original's outcome
-    /// is counted separately.
+    /// Counts a copied message that was added to an outbox, where it occupies `bytes` bytes. The original's outcome is
+    /// counted separately.
     pub(crate) fn count_copy_queued(&mut self, bytes: usize) {
         self.counters.outbox_bytes += bytes as u64;
     }
@@ -310,7 +310,7 @@ impl Telemetry {
     }
 }
 
-// Client counters, except those for messages: requests, upgrades, refusals, closed connections, and the work they
+// Client counters other than the message counters: requests, upgrades, refusals, closed connections, and the work they
 // cause.
 
 impl Telemetry {

@@ -93,7 +93,7 @@ pub(crate) enum Todo {
     Committed(ChannelKey, Result<(), StoreError>),
     /// Processes changes to this channel that were queued behind another change.
     ServeWaiting(ChannelKey, Box<WaitingQueries>),
-    /// Carries out a slot order, now that the channels from the last time this node served the slot have been dropped.
+    /// Carries out a slot order, after the slot's leftover channels have been dropped.
     Obey(Box<ShardOrder>),
     /// Unpacks a parcel's messages into a slot, starting at this byte offset.
     Unpack(Slot, Arc<[u8]>, usize),
@@ -175,7 +175,8 @@ pub(crate) struct Declined {
     pub(crate) kind: Kind,
     pub(crate) towards: Towards,
     pub(crate) reason: Unaccepted,
-    /// Length of the frame that the recipient is sent. If the message is too long, the length of its payload or text.
+    /// Length of the frame sent to the recipient. If the message is too long, the length of its payload or text
+    /// instead.
     pub(crate) bytes: usize,
     /// The maximum length, if the message exceeds it. Otherwise 0.
     pub(crate) most: usize,
@@ -218,7 +219,7 @@ impl TodoList {
         self.push(Todo::Answer(caller, Box::new(answer.into())));
     }
 
-    /// Defers an operation on several items, which is performed one item at a time.
+    /// Defers an operation on several items. The shard performs it one item at a time.
     pub(crate) fn each(&mut self, each: Each) {
         if !each.is_empty() {
             self.push(Todo::Each(Box::new(each)));
@@ -242,13 +243,13 @@ impl TodoList {
         self.steps.pop_front()
     }
 
-    /// Returns whether all work that must be done before the next step is done.
+    /// Returns whether no work is left to do before the next step.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Returns whether all work and answers that must be handled before the next input have been handled.
+    /// Returns whether no work and no answers are left to handle before the next input.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.steps.is_empty() && self.answers.is_empty()
@@ -293,7 +294,7 @@ const _: () = assert!(size_of::<Todo>() <= 48);
 pub(crate) enum Each {
     /// Closes open WebSockets for this reason. Connections beyond this turn's limit are closed in later turns.
     Close(IntoIter<SessionKey>, EndReason),
-    /// Aborts connections. If a reason is given, it is recorded for those that have none yet.
+    /// Aborts connections. Records the reason, if given, for connections that have none yet.
     Abort(IntoIter<SessionKey>, Option<EndReason>),
     /// Queries how much the peers of these connections have acknowledged.
     Ask(IntoIter<SessionKey>),
@@ -311,7 +312,7 @@ impl Each {
         Self::Close(sessions.into_iter(), reason)
     }
 
-    /// Aborts connections. If a reason is given, it is recorded for those that have none yet.
+    /// Aborts connections. Records the reason, if given, for connections that have none yet.
     pub(crate) fn abort(sessions: Vec<SessionKey>, reason: Option<EndReason>) -> Self {
         Self::Abort(sessions.into_iter(), reason)
     }

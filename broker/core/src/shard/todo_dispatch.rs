@@ -255,8 +255,8 @@ impl Shard {
         }
     }
 
-    /// Handles a WebSocket connection that has left its channel or was replaced. If it had itself replaced a
-    /// connection, that one may regain the slot.
+    /// Handles a WebSocket connection that has left its channel or was replaced. If it had itself replaced another
+    /// connection, the other connection may regain the slot.
     fn left(&mut self, left: Left) {
         let (sockets, directory, cx, ..) = self.state.parts();
         if let Some(returning) = unsent::left(directory, cx, &left)

@@ -28,8 +28,8 @@ pub struct TracePlace {
     /// The channel's key, as looked up by the first step. A channel that is deleted and created again gets a different
     /// key.
     channel: ChannelKey,
-    /// One more than the serial number of the next note to read. This type keeps the enum of operator queries small,
-    /// which determines the size of every message between shards.
+    /// One more than the serial number of the next note to read. The type keeps operator queries small, because their
+    /// size determines the size of every message between shards.
     before: NonZeroU64,
 }
 
@@ -100,7 +100,7 @@ pub enum TraceKind {
     ToldToGo(SessionKey),
     /// A client made one of the API calls that precede connecting.
     ApiCall {
-        ///  The operation that was called.
+        /// The operation that was called.
         operation: Operation,
         /// The role specified in the call.
         role: Option<Role>,
@@ -111,14 +111,14 @@ pub enum TraceKind {
     },
     /// Something happened to a message.
     Message {
-        ///  The action of the message; `None` if the message was malformed.
+        /// The action of the message; `None` if the message was malformed.
         action: Option<Action>,
-        ///  The direction of the message.
+        /// The direction of the message.
         towards: Towards,
-        /// The event in the message's life.
+        /// The message lifecycle event.
         passage: Passage,
-        /// Length of the frame that the recipient is sent, or 0 if there is none. If the payload is too long, the
-        /// payload length.
+        /// Length of the frame sent to the recipient, or 0 if there is none. If the payload is too long, the payload
+        /// length instead.
         bytes: usize,
         /// The maximum payload length, if the payload exceeds it. Otherwise 0.
         most: usize,
@@ -130,7 +130,7 @@ pub enum TraceKind {
         to: Option<SessionKey>,
         /// Hash of the client id of the viewer that sent the message or to which it is addressed, if it was recorded.
         mark: Option<u64>,
-        ///  The client id to which a master addressed the message.
+        /// The client id to which a master addressed the message.
         viewer: Option<Box<str>>,
     },
 }

@@ -1,8 +1,8 @@
 //! Usage per account: connections, calls, messages, refusals, and pending bytes.
 //!
 //! Calls and refusals are counted when they are answered, and a connection's messages when it closes, because the
-//! account is known at that time. Each open connection counts its own messages, which are added up on request, in
-//! steps. Forwarding a message therefore requires no account lookup.
+//! account is known at that time. Each open connection counts its own messages, and these counts are added up on
+//! request, in steps. Forwarding a message therefore requires no account lookup.
 
 use crate::id::Account;
 use crate::limits::USAGE_ACCOUNTS_MAX;
@@ -19,7 +19,7 @@ pub struct Usage {
     pub messages: u64,
     /// Number of refused requests.
     pub refusals: u64,
-    /// Number of bytes of currently pending messages (a gauge).
+    /// Bytes in currently pending messages (a gauge).
     pub queued_bytes: u64,
 }
 

@@ -202,7 +202,7 @@ struct Host {
 }
 
 impl Hosts {
-    /// Replaces the known hosts with those in the roster. Each of `addresses` consists of a host and a port.
+    /// Replaces the known hosts with the hosts in the roster. Each of `addresses` consists of a host and a port.
     fn know<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = addresses.filter_map(name_of).collect();
         self.names.retain(|name, _| wanted.contains(&**name));
@@ -275,8 +275,8 @@ impl Hosts {
 }
 
 impl Host {
-    /// Stores the resolved addresses. Returns whether the set of addresses has changed. Resolvers vary the order, so it
-    /// is ignored.
+    /// Stores the resolved addresses. Returns whether the set of addresses has changed. The order is ignored, because
+    /// resolvers vary it.
     fn found(&mut self, name: &str, addresses: Vec<IpAddr>) -> bool {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);

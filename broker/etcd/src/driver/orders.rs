@@ -1,7 +1,7 @@
 //! Orders from operators to nodes, stored as keys in etcd. The commands `heliograph cluster drain`, `rebalance` and
-//! `check` write one order per node. Each order is addressed to one process of the node and attached to the lease of
-//! its registration, so it expires with that process and no later process ever carries it out. The process answers by
-//! writing a report under the same lease.
+//! `check` write one order per node. Each order is addressed to one process of the node, and is attached to the lease
+//! of that process's registration. It expires with the lease, so no later process ever carries it out. The process
+//! answers by writing a report under the same lease.
 
 use crate::driver::{connection::EtcdConnection, event::Event};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};

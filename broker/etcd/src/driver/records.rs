@@ -227,7 +227,7 @@ impl Records {
             Ok(outcome) => {
                 self.connection.works(generation);
                 if request.lane.is_some() {
-                    // A removal proves nothing about the fault: etcd accepts removals even when it is full.
+                    // A removal does not show that the problem is solved: etcd accepts removals even when full.
                     self.connection.trouble.ends();
                 }
                 let settled = self

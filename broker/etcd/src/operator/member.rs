@@ -72,7 +72,7 @@ async fn ask(
     Ok(told)
 }
 
-/// Queries a member over an open connection. Members before version 3.6 do not report their quota this way.
+/// Queries a member over an open connection. The response contains no quota if the member's version is below 3.6.
 pub(crate) async fn told(lines: &Lines) -> Result<MemberStatus, ConnectError> {
     let status = answer(lines.status()).await?;
     let header = status.header.unwrap_or_default();

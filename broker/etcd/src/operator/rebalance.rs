@@ -1,4 +1,5 @@
-//! Rebalancing: orders every running node to transfer the slots beyond its equal share, until no node has any.
+//! Rebalancing: orders every running node to transfer the slots beyond its equal share, until no node exceeds its
+//! share.
 
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::operator::{self, CommandError, Picture, Registered, Session, block_on, name};

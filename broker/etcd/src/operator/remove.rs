@@ -1,4 +1,4 @@
-//! Removes a node from the cluster, which then no longer expects the node, waits for it or counts it.
+//! Removes a node from the cluster. The cluster then no longer expects the node, waits for it or counts it.
 
 use crate::config::Options;
 use crate::operator::{CommandError, answer, block_on, connect, name};

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep};
 /// A report from a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
-    /// How far the node's clock is ahead of this machine's, in milliseconds; negative if it is behind. This is a
-    /// minimum, since the report may have been written at any time between its request and its receipt. 0 if the
-    /// reported time lies within that interval.
+    /// How far the node's clock is ahead of this machine's, in milliseconds; negative if it is behind. The actual
+    /// difference may be larger, since the report may have been written at any time between its request and its
+    /// receipt. 0 if the reported time lies within that interval.
     pub ahead_ms: i64,
     /// The nodes that recently answered the reporting node.
     pub reaches: BTreeSet<Box<str>>,

@@ -65,7 +65,7 @@ pub(crate) enum CallFailure {
     /// etcd refused the call. Nothing was changed, and nothing will be.
     Refused(Box<str>),
     /// The call was not sent because the connection had ended or the user's token had expired. Nothing was changed, and
-    /// nothing will be. The connection is abandoned, and the next one requests a token of its own.
+    /// nothing will be. The connection is abandoned, and the next connection requests its own token.
     NotSent(Box<str>),
     /// The call may have been carried out, or may still be carried out later. The connection is abandoned.
     Unknown(Box<str>),

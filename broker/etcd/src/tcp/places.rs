@@ -1,4 +1,4 @@
-//! The table of connections to this node, both unauthenticated ones and those of other nodes.
+//! The table of connections to this node: unauthenticated connections, and connections from other nodes.
 //!
 //! An unauthenticated connection has a deadline and takes one of a limited number of entries. Connections from the
 //! known addresses of nodes have their own entries and their own handshake queue, so a flood from elsewhere does not
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 #[derive(Default)]
 pub(crate) struct Places {
     strangers: HashMap<u64, Stranger>,
-    /// Unauthenticated connections from known node addresses. Those from all other addresses are in `elsewhere`.
+    /// Unauthenticated connections from known node addresses. Connections from all other addresses are in `elsewhere`.
     at_nodes: Kind,
     elsewhere: Kind,
     /// The current connection from each other node. A new connection replaces the previous one, which may be dead.

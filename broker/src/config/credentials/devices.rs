@@ -15,7 +15,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
-/// The certificate authorities of all tables, in two forms: one for the core and one for the edge.
+/// The certificate authorities from all configuration tables. The core and the edge each have their own representation
+/// of an authority.
 #[derive(Default)]
 struct Authorities {
     core: Vec<ThingAuthority>,
@@ -412,8 +413,8 @@ const LINE_BYTES_MAX: u64 = 1024;
 
 const FAULTS_MAX: usize = 20;
 
-/// Default of the key `max`, which limits the registry's lines. A registry of this size takes 64 MiB, not counting
-/// names.
+/// Default value of the key `max`, the maximum number of registry lines. A registry of this size takes 64 MiB, not
+/// counting names.
 const REGISTRY_MAX_DEFAULT: usize = 1_000_000;
 
 const REGISTRY_MAX: usize = 10_000_000;

@@ -81,8 +81,8 @@ impl Files {
         content.map_err(|rule| Fault::of_text(ValuePlace::Default, rule))
     }
 
-    /// Reads a policy or a trust document from the file `written`. All paths here are relative to the credentials file.
-    /// The error lists all faults in the document, or says why it cannot be read.
+    /// Reads a policy or a trust document from the file at the path `written`. As everywhere in this module, the path
+    /// is relative to the credentials file. The error lists all faults in the document, or says why it cannot be read.
     pub(crate) fn document<T>(
         &mut self,
         written: &str,
@@ -188,8 +188,8 @@ impl Files {
     }
 }
 
-/// Reads a document that is given by one of two keys. A key whose name ends in `file` names a file; the other key
-/// contains the document itself.
+/// Reads a document that is specified by one of two keys. The key whose name ends in `file` names a file, and the other
+/// key contains the document itself.
 pub(crate) fn document<T>(
     section: &mut TableReader<'_, '_>,
     keys: [&'static str; 2],

@@ -140,7 +140,7 @@ impl<M: Machine> Sessions<M> {
                 let is_sound = connection.charge(io);
                 io.counts.link_bytes_to_owner += io.plain.len() as u64;
                 match (&mut client.close, link) {
-                    // The bytes follow a request that is retried.
+                    // The client sent these bytes after the request that is being retried.
                     (Some(CloseMode::Back(_, unsent)), _) if !unsent.is_empty() => {
                         unsent.extend_from_slice(&io.plain);
                     }

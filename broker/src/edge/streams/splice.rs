@@ -72,7 +72,7 @@ pub(crate) enum CloseMode {
     /// Return the client to the state machine with these bytes of its request. The state machine responds, or tries
     /// another owner.
     Back(PassFailure, Vec<u8>),
-    /// Send all other bytes and a close frame with this code, then close the connection.
+    /// Send all remaining bytes, followed by a close frame with this code, and then close the connection.
     Close(u16),
     /// Close the connection after everything has been sent.
     Finish,
@@ -162,7 +162,7 @@ impl<M: Machine> Splice<M> {
         self.since.after(span)
     }
 
-    /// Returns the client's deadline or that of its incomplete TLS record, whichever is earlier.
+    /// Returns the client's own deadline or the deadline for its incomplete TLS record, whichever is earlier.
     pub(crate) fn due(&self, io: &Io) -> Now {
         self.limit().min(self.connection.record_due(io))
     }
@@ -217,7 +217,7 @@ impl<M: Machine> Splice<M> {
         Some(on_wire > 0 || self.connection.sending)
     }
 
-    /// Continues closing a client that has been sent all other bytes: sends a close frame, and then the TLS
+    /// Continues closing a client to which everything else has been sent: sends a close frame, and then the TLS
     /// close_notify. Returns whether the kernel has accepted both.
     pub(crate) fn say_end(&mut self, place: u32, io: &mut Io) -> bool {
         let mut frame = Vec::new();

@@ -312,7 +312,7 @@ impl Inquiries {
 }
 
 impl RoundQuestion {
-    /// Adds a reply. Returns `false` if it does not answer this question.
+    /// Adds a reply. Returns `false` if the reply does not answer this question.
     fn add(&mut self, from: &Name, reply: InquiryReply) -> bool {
         match (self, reply) {
             (Self::Page(page), InquiryReply::Page(part)) => page.parts.push(*part),

@@ -38,7 +38,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use tokio::sync::{mpsc, oneshot};
 
-/// Descriptors that a node needs in addition to those of clients and shards.
+/// Number of descriptors that a node needs in addition to the descriptors of its clients and shards.
 pub(crate) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
 
 /// Handle to a running node. To the other nodes, dropping it looks as if the process had been killed.

@@ -47,7 +47,7 @@ pub(crate) struct Desk {
 struct ShardOrders {
     orders: VecDeque<ShardOrder>,
     answers: VecDeque<NodesAnswer>,
-    /// Whether the shard has been notified of orders or of a map change, and has not finished processing them.
+    /// Whether the shard has been notified of orders or of a slot map change, and has not finished processing them.
     is_told: bool,
 }
 
@@ -61,9 +61,9 @@ struct Own {
 #[derive(Clone, Copy)]
 enum SlotServing {
     Not,
-    /// The slot is being loaded. Contains the number of shards that have not taken over their channels of the slot yet.
+    /// The slot is being loaded. Contains the number of shards that have yet to take over their channels in the slot.
     Begins(Epoch, usize),
-    /// All shards serve the slot, and the map says so.
+    /// All shards serve the slot, and the slot map shows this node as its owner.
     All,
 }
 
@@ -119,7 +119,8 @@ impl Desk {
         });
     }
 
-    /// Makes every shard check the map, because a slot whose clients are connected through links may have a new owner.
+    /// Makes every shard check the slot map, because a slot whose clients are connected through links may have a new
+    /// owner.
     fn wake_shards(&self) {
         for shard in 0..self.shards() {
             self.put(shard, |_| ());
@@ -163,7 +164,7 @@ impl Desk {
         self.own().packing.insert(slot, packing);
     }
 
-    /// Records a slot's owner. If this node is the owner, the map shows this only once all shards serve the slot.
+    /// Records a slot's owner. If this node is the owner, the slot map shows this only once all shards serve the slot.
     fn owned_by(&self, slot: Slot, owner: Option<NodeId>, is_given: bool) {
         let own = self.own();
         let is_served = matches!(own.slots.get(slot.index()), Some(SlotServing::All));
@@ -293,7 +294,7 @@ pub(crate) enum NodeNews {
     Ended(Ending, Vec<String>),
 }
 
-/// Statistics of all shards of this node, possibly a few seconds old.
+/// Statistics of all shards on this node, possibly a few seconds old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tallies {
     pub(crate) waiting: u64,

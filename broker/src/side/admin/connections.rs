@@ -226,7 +226,7 @@ impl Door {
     }
 }
 
-/// Waits for a connection on any of the sockets, which are polled starting with a different one each turn.
+/// Waits for a connection on any of the sockets. `turn` selects the socket that is polled first.
 async fn next_of(listeners: &[TcpListener], turn: u64) -> (TcpStream, SocketAddr) {
     let first = turn % listeners.len().max(1) as u64;
     let (back, front) = listeners.split_at(usize::try_from(first).unwrap_or(0));

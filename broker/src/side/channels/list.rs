@@ -1,4 +1,4 @@
-//! `GET /channels`: a paginated list of the channels of all shards and nodes, sorted by name. Also contains the code
+//! `GET /channels`: a paginated list of all channels on all shards and nodes, sorted by name. Also contains the code
 //! shared by paginated lists. All text from clients is escaped by the JSON library.
 
 use crate::side::admin::http::{Answer, Fault, SILENT, limit, parameter};

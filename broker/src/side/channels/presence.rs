@@ -56,7 +56,7 @@ pub(crate) async fn own_page(inspector: &Inspector, query: &str) -> Result<Value
     Ok(PAGES.page(entries.collect(), last.map(|(_, line)| &line.identity)))
 }
 
-/// Parses the channel after which a page starts: either the `next` of the previous page, or the name of a channel of
+/// Parses the channel after which a page starts: either the `next` of the previous page, or the name of a channel in
 /// the configured account.
 fn place(inspector: &Inspector, after: &str) -> Option<Identity> {
     match ChannelName::parse(after) {
@@ -88,7 +88,7 @@ pub(crate) fn told(presence: &Presence, node: Option<&str>) -> Event {
     event("presence", &told.into())
 }
 
-/// Returns the members of a state that are compared to detect changes: all of them except its number and times.
+/// Returns the members of a state that are compared to detect changes: all except the state's number and times.
 pub(crate) fn gist(entry: &Value) -> Value {
     let waiting = entry["waiting"].as_array().into_iter().flatten();
     let waiting = waiting.map(|one| [&one["clientId"], &one["action"]]);

@@ -63,7 +63,7 @@ pub(crate) async fn feed(sources: Sources) {
             let state = sources.channel_state(&channel).await;
             hub.update(&channel, state);
         }
-        // The shards of other nodes do not report the presence of channels that are watched by name to this node.
+        // Shards on other nodes do not report presence to this node, so channels that are watched by name are polled.
         if let Some(own) = sources.inspector.node() {
             for channel in hub.named() {
                 match sources.presence_of(&channel).await {

@@ -1,4 +1,4 @@
-//! Service metrics. Computes rates and quantiles between two samples of the shards, and the rows of the history.
+//! Service metrics. Computes rates and quantiles between two shard samples, and the rows of the history.
 
 use crate::edge::Scraped;
 use crate::edge::turn::calendar;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) struct Hub {
-    /// The bell that feeds ring to wake the streams that are waiting for events.
+    /// The bell, which a feed rings to wake the streams that are waiting for events.
     pub(crate) bell: Bell,
     pub(crate) overview: Arc<Feed>,
     log: Arc<LogTail>,

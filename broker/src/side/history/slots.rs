@@ -39,7 +39,7 @@ impl Region {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot<'b> {
     pub(crate) place: usize,
-    /// The sequence number, which is greater than that of any slot previously written to this region.
+    /// The sequence number, which is greater than the number of any slot previously written to this region.
     pub(crate) number: u64,
     pub(crate) body: &'b [u8],
 }

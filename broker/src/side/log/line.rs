@@ -341,10 +341,10 @@ pub(crate) fn cut(text: &str, chars: usize) -> &str {
 
 pub(crate) const TARGET: &str = "broker::journal";
 const ID_CHARS: usize = 64;
-/// Maximum number of characters that a log line shows of an ARN, or of a request's method and path. Enough for an ARN
-/// with a channel name of up to 190 characters.
+/// Maximum number of characters to show, in a log line, from an ARN or from a request's method and path. Enough for an
+/// ARN with a channel name of up to 190 characters.
 const ARN_CHARS: usize = 256;
-/// Maximum number of characters that a log line shows of the list of policies that refused a connection.
+/// Maximum number of characters to show, in a log line, from the list of policies that refused a connection.
 const REFUSED_BY_CHARS: usize = 256;
 const ERROR_CHARS: usize = 512;
 

@@ -120,7 +120,7 @@ fn histogram(found: &[&Line]) -> Vec<Value> {
     let (from, to) = found
         .iter()
         .fold((oldest.at.0, newest.at.0), |(from, to), line| {
-            (from.min(line.at.0), to.max(line.at.0)) // the calendar may have been set back in between
+            (from.min(line.at.0), to.max(line.at.0)) // the wall clock may have been set back in between
         });
     let step = STEPS_MS
         .into_iter()
@@ -191,8 +191,8 @@ fn parts(text: &str) -> (Value, Value, Value) {
     (target.into(), message.into(), fields.into())
 }
 
-/// Finds the fields (` name=`) outside quoted text. Returns the offsets of the space and of the equals sign of each
-/// field.
+/// Finds the fields (` name=`) outside quoted text. Returns, for each field, the offsets of its space and its equals
+/// sign.
 fn field_starts(text: &str) -> Vec<(usize, usize)> {
     let mut starts = Vec::new();
     let (mut is_quoted, mut is_escaped, mut space) = (false, false, Some(0));

@@ -261,7 +261,7 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-/// Escapes a label value. Three characters have escapes in these formats. Other characters that a terminal would
+/// Escapes a label value. The formats define escapes for three characters. Other characters that a terminal would
 /// interpret are replaced by their code points.
 fn escaped(value: &str) -> String {
     let lines = value.split('\n').map(plain);

@@ -278,8 +278,8 @@ pub(crate) const METRICS: &[Row<ProcessState>] = metrics! { ProcessState:
     Gauge process_max_fds "How many descriptors the process may have open" (|_, to| to.one(open_files_max()))
 };
 
-/// Returns the number of open descriptors listed in `/proc`, not counting the one that reads the list, or 0 if there is
-/// no `/proc`.
+/// Returns the number of open descriptors listed in `/proc`, excluding the descriptor used to read that list. Returns 0
+/// if there is no `/proc`.
 fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
 }

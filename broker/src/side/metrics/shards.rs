@@ -37,7 +37,7 @@ impl MetricsView {
         sum
     }
 
-    /// Writes one sample for the links opened by this node, and one for those opened by other nodes.
+    /// Writes one sample for the links opened by this node, and one for the links opened by other nodes.
     fn link_bytes(&self, figure: fn(&LinkFigures) -> u64, to: &mut Samples<'_>) {
         let PeerLinks { to: own, from } = self.links();
         to.each("direction", &["to", "from"], &[figure(&own), figure(&from)]);

@@ -179,8 +179,8 @@ impl Table {
     }
 
     /// Makes room for a row of `share`, which is an account or a network. To do so, evicts the newest row of the
-    /// account or network whose rows take the most bytes. Returns `false` if that is `share` itself, or if `share`
-    /// would take as many bytes with one more row.
+    /// account or network whose rows take the most bytes. Returns `false` if `share` itself already takes the most
+    /// bytes, or would take as many with one more row.
     fn make_room(&mut self, share: Share) -> bool {
         let others = self.shares.iter().filter(|(of, _)| **of != Share::Node);
         let Some((most, bytes)) = others.max_by_key(|(_, bytes)| **bytes) else {
@@ -299,7 +299,7 @@ impl Table {
         }
     }
 
-    /// Replaces the persistent causes of `check` with those in `found`. Causes that are not in `found` end.
+    /// Replaces the persistent causes of `check` with the causes in `found`. Causes that are not in `found` end.
     pub(crate) fn stand<'a>(
         &mut self,
         check: &'static str,

@@ -492,10 +492,10 @@ const ALIKE: usize = 4;
 /// Time after an offer during which an answer may still arrive, in milliseconds.
 const PATIENCE_MS: f64 = 5_000.0;
 const ROWS_MAX: usize = 8;
-/// Width in pixels of the picture of all sessions. Each of its rows is [`ROW`] high.
+/// Width, in pixels, of the picture that shows all sessions. Each row in it is [`ROW`] high.
 const STRIP: f64 = 600.0;
 const ROW: f64 = 12.0;
-/// Height in pixels of the picture of a session, including its scale. The axis is at [`MIDDLE`].
+/// Height, in pixels, of the picture that shows a single session, including its scale. The axis is at [`MIDDLE`].
 const LANE: f64 = 52.0;
 const MIDDLE: f64 = 17.0;
 const MARGIN: f64 = 10.0;

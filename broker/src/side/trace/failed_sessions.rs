@@ -64,11 +64,11 @@ pub(crate) struct Row {
     /// A description in one sentence. Used unless a hint from the trace fits better.
     says: String,
     count: usize,
-    /// The end of the connection or, if there were several connections, of the last one.
+    /// How the connection ended. If there were several connections, this is the end of the last one.
     end: Option<ConnectionEnd>,
     reason: Option<Unaccepted>,
-    /// Hints from the trace of the connection. Empty until the trace has been read, or if the shard no longer has notes
-    /// on it.
+    /// Hints from the trace of the connection. Empty until the trace has been read, or if the shard has already
+    /// overwritten the connection's events.
     hints: Vec<Hint>,
     looks: usize,
 }
@@ -260,7 +260,8 @@ impl Troubled {
     }
 
     /// Erases the rows for which `fits` returns `true`, given their time and text, and returns how many were erased.
-    /// Also erases the tracked repetitions that `fits` selects by the time of their last event and by their client id.
+    /// Also erases sequences of repeated events. For these, `fits` is given the time of the last event and the client
+    /// id.
     pub(crate) fn forget(&self, fits: impl Fn(Wall, &str) -> bool) -> usize {
         let ring = &mut *self.0.lock();
         let before = ring.rows.len();
@@ -287,8 +288,8 @@ impl Troubled {
 }
 
 impl Ring {
-    /// Processes the end of a connection, which may itself indicate a problem. Short connections of a master count as a
-    /// problem only if they are repeated, and only if takeovers of that master do not already count.
+    /// Processes the end of a connection, which may itself indicate a problem. A master's short connections count as a
+    /// problem only if they are repeated and the master's takeovers are not already a problem.
     fn ended(&mut self, at: Wall, end: &ConnectionEnd) {
         let channel = end.channel.as_deref();
         if let Some((trouble, says)) = Trouble::of(end) {
@@ -377,8 +378,8 @@ impl Ring {
         self.version += 1;
     }
 
-    /// Returns the rows whose traces should be checked now. The newest come first, since notes on older sessions may be
-    /// gone.
+    /// Returns the rows whose traces should be checked now. The newest come first, since the events of older sessions
+    /// may have been overwritten.
     fn take_due(&mut self, now: Wall) -> Vec<Row> {
         let is_due = |row: &&mut Row| {
             let due = LOOKS_MS.get(row.looks);
@@ -462,7 +463,7 @@ fn displaced_json(line: &DisplacedLine) -> Value {
     })
 }
 
-/// Checks traces that are due, and displaced connections. Runs for the lifetime of the process.
+/// Checks the traces that are due, and looks for displaced connections. Runs for the lifetime of the process.
 pub(crate) async fn explain(
     troubled: Arc<Troubled>,
     problems: Arc<Problems>,
@@ -518,7 +519,7 @@ const PATIENCE_MS: u64 = 2_000;
 const DISPLACED_EVERY_S: u64 = 5;
 
 /// Times at which the trace of a connection is checked, in milliseconds after the connection ended. The first check is
-/// early, while the notes still exist. The second check finds late answers.
+/// early, before the recorded events can be overwritten. The second check finds late answers.
 const LOOKS_MS: [u64; 2] = [500, 15_000];
 
 // Events that count as a problem only if they are repeated.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Facts about a connection, derived from its events and from those of the masters of its channel. Times are in
+/// Facts about a connection, derived from its own events and from the events of its channel's masters. Times are in
 /// milliseconds since the connection joined.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
@@ -52,7 +52,8 @@ pub(crate) struct Facts {
     /// Whether the viewer's machine failed to confirm an old message, or an answer that was then returned to the
     /// broker.
     pub(crate) unconfirmed: bool,
-    /// Address of the machine that confirms messages by TCP: the viewer's, or a proxy that terminates connections.
+    /// Address of the machine that confirms messages by TCP: either the viewer's machine, or a proxy that terminates
+    /// connections.
     pub(crate) confirmed_by: Option<IpAddr>,
     pub(crate) viewer_trickled: Option<f64>,
     pub(crate) master_trickled: Option<f64>,
@@ -83,7 +84,7 @@ pub(crate) struct Facts {
     /// Empty if the offer was answered.
     pub(crate) of_master: Vec<(Unaccepted, TraceMessage)>,
 
-    /// The time when another master took over, and from which address.
+    /// The time when another master took over, and that master's address.
     pub(crate) taken_over: Option<(f64, Option<IpAddr>)>,
     /// Whether this master took over from another one without having stated its role.
     pub(crate) unnamed: bool,
@@ -167,8 +168,8 @@ fn hints(table: &[HintRow], facts: &Facts, last: &[HintRow]) -> Vec<Hint> {
     hints
 }
 
-/// Describes the messages that were not accepted for a given reason. `bytes` is the length of one of these messages,
-/// and `most` is the limit.
+/// Describes the messages that were not accepted for a given reason. `bytes` is the length of one such message, and
+/// `most` is the maximum.
 pub(crate) fn unaccepted(count: usize, reason: Unaccepted, bytes: usize, most: usize) -> String {
     let were = if count == 1 { " was" } else { "s were" };
     format!(

@@ -16,7 +16,8 @@ use std::net::IpAddr;
 pub(crate) struct TimelineReading {
     /// The time when the trace was read, by both clocks: wall-clock time, and microseconds since startup.
     pub(crate) read: (Wall, u64),
-    /// Start of the period that the notes cover, in microseconds since startup. `None` if there are no notes.
+    /// Start of the period that the shard's recorded events cover, in microseconds since startup. `None` if there are
+    /// none.
     pub(crate) since_us: Option<u64>,
     pub(crate) connected: Vec<TracePeer>,
     /// How long a master must have been connected before an offer that an earlier master has already received is

@@ -13,7 +13,7 @@ pub enum Role {
     Owner,
 }
 
-/// An event reported to the edge.
+/// An event that a link reports to the edge (the code that owns the sockets).
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// On the owner: a client has opened a stream. Contains the length of the client's request in bytes. The request

@@ -153,7 +153,8 @@ impl Stream {
         }
     }
 
-    /// Returns `true` if the local side accepts bytes. A client that has only closed its sending side still does.
+    /// Returns `true` if the local side accepts bytes. A client that has closed only its sending side still accepts
+    /// them.
     pub(crate) fn takes(&self) -> bool {
         matches!(self.own_end, None | Some(How::Fin))
     }
@@ -323,7 +324,7 @@ impl Outgoing {
         }
     }
 
-    /// Returns the latest offset at which the next frame may end.
+    /// Returns the highest offset at which the next frame may end.
     fn piece_end(&self) -> u64 {
         let piece = self.framed + PAYLOAD_BYTES_MAX as u64;
         let bytes = self.request.unwrap_or(u64::MAX).min(self.pushed());
@@ -439,7 +440,7 @@ impl Incoming {
             since: now,
         };
         if self.sends.len() >= LINK_SENDS_MAX {
-            // The merged send is confirmed together with the next one, which is later than possible but never too
+            // The merged send is confirmed together with the next one. That is later than necessary, but never too
             // early.
             self.sends.pop_back();
         }

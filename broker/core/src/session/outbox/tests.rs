@@ -199,7 +199,9 @@ fn a_begun_message_stays_and_the_others_are_returned() {
 fn bytes_in_flight_are_not_offered_again_and_stay() {
     let (mut outbox, mut spares) =
         outbox_of(&[("one", Some(1)), ("two", Some(2)), ("three", Some(3))]);
+    assert!(!outbox.in_flight());
     outbox.launched(4);
+    assert!(outbox.in_flight());
     assert_eq!(outbox.unsent(), b"wothree");
     let found = orders(&outbox.take_unsent(&mut spares));
     assert_eq!(found, [3], "the second is partly in flight");

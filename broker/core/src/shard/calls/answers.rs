@@ -91,8 +91,8 @@ pub(crate) fn conclude(shard: &mut State, call: &AnsweredCall, answer: Answer) {
     }
 }
 
-/// Writes the audit entry for a call that was meant to change something, whether or not it did, or that a policy
-/// denied.
+/// Writes the audit entry for a call that was denied by a policy or was meant to change something, even if nothing
+/// changed.
 fn audit(sockets: &Sockets, cx: &mut Context, call: &AnsweredCall, id: &str, answer: &Answer) {
     let asked = &call.asked;
     let (caller, operation) = (&asked.caller, asked.operation.name());
@@ -121,7 +121,7 @@ fn audit(sockets: &Sockets, cx: &mut Context, call: &AnsweredCall, id: &str, ans
     }
 }
 
-/// Returns the response body, or `None` if the answer does not match the query, which never happens.
+/// Returns the response body. Returns `None` if the answer does not match the query, but this never happens.
 fn body(sockets: &Sockets, call: &AnsweredCall, answer: &Answer, at: Moment) -> Option<Vec<u8>> {
     let asked = &call.asked;
     let mut written = Vec::with_capacity(ANSWER_BYTES);

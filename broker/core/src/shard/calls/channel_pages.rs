@@ -6,9 +6,9 @@ use crate::shard::state::State;
 use crate::shard::todo::Todo;
 use crate::shard::{Answer, connect};
 
-/// Handles the next queued list request if the turn's budget permits, by answering it from this node's catalog or, if
-/// slots can move between nodes, by sending it to all nodes. Drops the request if its caller has hung up. All work
-/// deferred by the request is done before the next one starts.
+/// Handles the next queued list request if the turn's budget permits. Answers it from this node's catalog or, if slots
+/// can move between nodes, sends it to all nodes. Drops the request if its caller has hung up. All work deferred by the
+/// request is done before the next one starts.
 pub(crate) fn begin_list(shard: &mut State) {
     if !shard.directory.pages.has_room(shard.cx.at) {
         return;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(crate) fn allows(shard: &mut State, caller: CallRef, query: &Query) -> bool {
     let State { directory, cx, .. } = shard;
     let kind = &query.kind;
-    // Where slots do not move, this shard serves every channel that it is asked about.
+    // If slots do not move between nodes, this shard serves every channel that it is queried about.
     if directory.slots.is_some() && !directory.serves(&kind.identity(), cx.at.now) {
         cx.todo.answer(caller, nobody());
         return false;
@@ -125,7 +125,7 @@ pub(crate) fn serve(shard: &mut State, caller: CallRef, query: Query) {
     }
 }
 
-/// Returns the player on whose behalf a query was sent, or `None` if the query is not a player's.
+/// Returns the player on whose behalf a query was sent, or `None` if the query was not sent for a player.
 fn player(
     directory: &Directory,
     cx: &mut Context,
@@ -174,8 +174,8 @@ fn look(
 const STORE_FULL: &str =
     "The registry's store is nearly full, so it takes no new channels. Try again later.";
 
-/// Sends pending offers to the current master, oldest first: those that were accepted before `before` and that this
-/// master has not yet received.
+/// Sends pending offers to the current master, oldest first. Skips offers that this master already has, and offers
+/// accepted at position `before` or later.
 pub(crate) fn give_offers(shard: &mut State, key: ChannelKey, before: u64) {
     let (sockets, directory, cx, _) = shard.parts();
     let Some((master, calls)) = directory.give_calls(key, before) else {

@@ -44,7 +44,7 @@ pub enum Letter {
     CallOver(CallRef),
     /// The result of storing a change to a channel.
     Committed(ChannelKey, Result<(), StoreError>),
-    /// Signals that slot orders, or answers merged from those of all nodes, are ready to be fetched; see
+    /// Signals that slot orders, or answers merged from all nodes, are ready to be fetched; see
     /// [`crate::shard::SlotOrders`]. At most one such message is in flight to each shard.
     Slots,
     /// Replaces the principals and their credentials.

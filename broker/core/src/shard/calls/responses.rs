@@ -72,7 +72,7 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
         let id = cx.telemetry.refusal_id(refusal, purpose, cx.at.wall);
         id.into()
     });
-    // Only in development: a link to click in a browser's network panel.
+    // In development, error responses contain a link that can be clicked in a browser's network panel.
     let why = sockets.rules().why_url.as_deref();
     let why = why.map(|url| format!("{url}{id}"));
     let error = ErrorHead {
@@ -106,7 +106,7 @@ pub(crate) fn refuse(shard: &mut State, evidence: &Evidence<'_>, refusal: &Refus
 fn write(shard: &mut State, answer: &Response<'_>, error: Option<ErrorHead<'_>>) -> bool {
     let (sockets, _, cx, _) = shard.parts();
     let (key, status, body) = (answer.key, answer.status, answer.body);
-    // The next request may be for another node, which only the node to which the client is connected can determine.
+    // The next request may be for another node. Only the node to which the client is connected can tell.
     let ends = sockets.drains() || sockets.is_inner(key);
     let flags = sockets.http(key).map(|http| (http.one_call, http.bodiless));
     let (one_call, bodiless) = flags.unwrap_or_default();
@@ -254,7 +254,8 @@ pub(crate) fn nobody() -> Refusal {
     Refusal::unavailable(Check::OwnerNone, message)
 }
 
-/// Returns the error for a connection that is refused because the limit has been reached and nothing can be evicted.
+/// Returns the error for a connection that is refused because the connection limit has been reached and nothing can be
+/// evicted.
 pub(crate) fn no_place() -> Refusal {
     let message = "The server has as many connections as it may have, and this caller has its share of them: close \
                    some, or try again later.";

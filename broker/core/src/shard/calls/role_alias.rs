@@ -6,7 +6,7 @@
 //! policy, alias, role, duration. The response identifies the failed check, and the log also gives the reason.
 //!
 //! Source: AWS IoT Core Developer Guide, "Authorizing direct calls to AWS services using AWS IoT Core credential
-//! provider". The error messages are identical to those of AWS.
+//! provider". The error messages are identical to AWS's.
 
 use crate::auth::{
     Assumption, Caller, GrantHolder, Origin, RoleGrant, SignIn, Temporary, ThingIdentity,
@@ -31,7 +31,7 @@ struct AliasRequest<'a> {
     /// The thing name from the request, if any.
     thing: Option<&'a str>,
     region: &'a str,
-    /// The account for aliases that do not exist or, if signatures are not checked, for all aliases.
+    /// The account to use if the alias does not exist, or if signatures are not checked.
     account: &'a str,
     origin: Origin,
     certificate: &'a ShownCertificate,
@@ -47,7 +47,7 @@ struct DeviceKeys {
     caller: Caller,
     /// The role and the session in the form used in the log.
     session: Box<str>,
-    /// Whether the device requests credentials more often than it would if its clock were right.
+    /// Whether the device requests credentials so often that its clock is probably wrong.
     exceeds: bool,
 }
 
@@ -102,8 +102,8 @@ fn role_of(gate: &Gate, head: &Head<'_>) -> Option<RoleArn> {
     ))
 }
 
-/// Returns whether the server requests client certificates on some connections. It does if `[things]` is configured,
-/// and in development without signature checks, where it runs its own CA.
+/// Returns whether the server requests client certificates on some connections. It does so if `[things]` is configured.
+/// In development without signature checks, it also does so, and runs its own CA.
 pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     match gate.credentials() {
         Some(credentials) => credentials.things().is_some(),
@@ -111,8 +111,8 @@ pub(crate) fn is_open(sockets: &Sockets, gate: &Gate) -> bool {
     }
 }
 
-/// Refuses a request for credentials on a connection on which the server did not request a certificate. Responds with
-/// the error for a missing certificate, because a 404 would suggest that the alias does not exist.
+/// Refuses a request for credentials, because the server did not request a certificate on this connection. Responds
+/// with the error for a missing certificate: a 404 would suggest that the alias does not exist.
 pub(crate) fn refuse_stranger(shard: &mut State, key: SessionKey, head: &Head<'_>, close: bool) {
     let why = "the connection was made without server name (SNI), or with one that is not of [things] hosts, so it was \
                not asked for a certificate";

@@ -305,8 +305,8 @@ pub(crate) fn not_understood(error: &Error) -> Refusal {
 // AssumeRole: the rights of a role.
 
 impl Grantor<'_> {
-    /// Issues credentials for a role. They grant what both the role's policies and the session policy allow. `write`
-    /// appends the response to a buffer, given the grant and the request id.
+    /// Issues credentials for a role. They grant only rights that the role's policies and the session policy both
+    /// allow. `write` appends the response to a buffer, given the grant and the request id.
     pub(crate) fn assume(
         &mut self,
         request: &AssumeRole,
@@ -386,8 +386,8 @@ impl Grantor<'_> {
 // GetFederationToken: a subset of the caller's rights, for a named user.
 
 impl Grantor<'_> {
-    /// Issues credentials for a federated user. They grant what both the caller's policies and the session policy
-    /// allow.
+    /// Issues credentials for a federated user. They grant only rights that the caller's policies and the session
+    /// policy both allow.
     fn federate(&mut self, name: &str, policy: Option<&str>, duration_s: u32) -> GrantResponse {
         let caller = self.caller;
         let arn = federated_user_arn(caller.account(), name);

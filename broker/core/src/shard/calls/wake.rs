@@ -164,7 +164,7 @@ pub(crate) fn refuses(shard: &mut State, key: SessionKey) -> bool {
     false
 }
 
-/// Ends the wait of the device on a channel, if any, with a refusal, or with a 204 response if `refusal` is `None`.
+/// Ends the wait of the channel's device, if there is one. Responds with `refusal` or, if that is `None`, with 204.
 fn end_wait(shard: &mut State, channel: ChannelKey, refusal: Option<Refusal>) {
     let (sockets, directory, ..) = shard.parts();
     let Some(session) = directory.polls.of(channel) else {
@@ -219,7 +219,7 @@ fn replaced() -> Refusal {
     Refusal::new(Check::WakePollReplaced, error, message)
 }
 
-/// Returns the error for a device that may not wait because the maximum number of devices is already waiting.
+/// Returns the error for a device that cannot wait because too many devices are already waiting.
 fn full() -> Refusal {
     let message = "As many devices of this account wait as may. Try again later.";
     Refusal::limited(Check::WakePollsFull, message)

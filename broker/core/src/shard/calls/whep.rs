@@ -29,8 +29,8 @@ use codec::http::Head;
 use codec::whep::{self, Fault, Target};
 use std::fmt::Write as _;
 
-/// Returns the channel and call that a player's request addresses. Returns `None` if WHEP is disabled or if the path is
-/// not one of those that players use.
+/// Returns the channel and call that a player's request addresses. Returns `None` if WHEP is disabled or the path is
+/// not a WHEP path.
 pub(crate) fn asked<'a>(settings: &Settings, head: &Head<'a>) -> Option<Target<'a>> {
     let is_on = head.path().starts_with(whep::PATH) && settings.whep.on && !settings.strict();
     is_on.then(|| Target::parse(head.path()))?
@@ -134,7 +134,7 @@ fn no_method() -> Refusal {
 
 // Offers and requests for ICE servers.
 
-/// Creates the state for a player's request that waits for the answer to its call.
+/// Creates the state of a player's request while it waits for the answer to its call.
 fn pending(player: PlayerHead, operation: Operation, close: bool) -> PendingCall {
     PendingCall {
         operation,
@@ -193,8 +193,8 @@ pub(crate) fn read_offer(
     })
 }
 
-/// Maximum number of client id bytes that are shown to the camera. This leaves room for the call id, which is appended,
-/// because the result must not exceed 256 characters.
+/// Maximum number of client id bytes that are shown to the camera. The call id is appended to them, and the result must
+/// not exceed 256 characters.
 const CLIENT_ID_BYTES_SHOWN: usize = 200;
 
 fn no_offer(fault: Fault) -> Refusal {

@@ -201,7 +201,7 @@ struct Newcomer<'a> {
     joined: Joined,
 }
 
-/// Sends the 101 response and opens the WebSocket. Then sends the messages that the replaced connection had not sent,
+/// Sends the 101 response and opens the WebSocket. Then sends the messages left in the replaced connection's outbox,
 /// followed by the pending messages.
 fn welcome(shard: &mut State, newcomer: Newcomer<'_>) {
     let (key, admission) = (newcomer.key, newcomer.admission);
@@ -295,7 +295,7 @@ fn log_superseded(shard: &mut State, older: SessionKey, by: &Newcomer<'_>) -> bo
     unnamed
 }
 
-/// Returns the terms under which to admit a connection.
+/// Determines the limits and the maximum age of a connection that is being admitted.
 ///
 /// A client that supports GO_AWAY chooses when to disconnect. Any other connection is closed when it reaches its
 /// maximum age. Clients that were admitted together would then all reconnect at once, so these closes are spread over

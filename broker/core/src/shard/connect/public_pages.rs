@@ -111,7 +111,7 @@ fn is_page(settings: &Settings, head: &Head<'_>) -> bool {
     }
 }
 
-/// Announces that a connection will move to the side thread. It is released once all earlier responses have been sent.
+/// Schedules the handover of a connection to the side thread, once all earlier responses have been sent.
 pub(crate) fn pass_on_admin_page(shard: &mut State, key: SessionKey, whole: Vec<u8>) -> Step {
     let (sockets, _, cx, _) = shard.parts();
     if sockets.drains() {

@@ -40,7 +40,7 @@ struct Request<'a> {
 pub(crate) fn take_head(shard: &mut State, key: SessionKey, bytes: &[u8], after: &[u8]) -> Step {
     let sockets = &mut shard.sockets;
     sockets.note_method(key, bytes);
-    // A head is large, so it is not moved.
+    // The head is large, so avoid moving it.
     let mut request = Request {
         key,
         head: match Head::parse(bytes, &sockets.rules().head) {
@@ -310,7 +310,7 @@ fn answer_preflight(shard: &mut State, request: &Request<'_>, methods: &str, fie
     });
     cx.telemetry.count_request(Requested::Unknown, 200);
     sockets.next_request(key, close, cx.at);
-    // A preflight request has no body. If it announces one, there may be no way to find the end of the request.
+    // A preflight request has no body. If it announces one, the end of the request may be impossible to find.
     match head.body() {
         Ok(Body::None | Body::Length(0)) => Step::Used(request.text.len()),
         Ok(Body::Length(_)) | Err(_) => {
@@ -347,8 +347,8 @@ fn answer_provider(shard: &mut State, request: &Request<'_>, shown: &Shown) -> S
     next(request, close)
 }
 
-/// Refuses a credentials request on a connection on which the server did not request a certificate, because the TLS
-/// server name was missing or wrong. If the credentials provider is disabled, answers it like any other request.
+/// Refuses a credentials request, because the server did not request a certificate on this connection: the TLS server
+/// name was missing or wrong. If the credentials provider is disabled, answers it like any other request.
 fn refuse_stranger(shard: &mut State, request: &Request<'_>) -> Step {
     let (sockets, _, _, gate) = shard.parts();
     if !role_alias::is_open(sockets, gate) {
@@ -489,7 +489,7 @@ fn upgrade_of(head: &Head<'_>) -> Purpose {
 
 // Request bodies.
 
-/// Returns a request as received if it may have to be forwarded to another node.
+/// Returns the request as received, for forwarding it to another node. Returns `None` outside a cluster.
 fn whole(sockets: &Sockets, head: Option<&[u8]>, body: &[u8]) -> Option<Vec<u8>> {
     let clustered = sockets.placement().cluster().is_some();
     clustered.then(|| [head.unwrap_or_default(), body].concat())

@@ -44,8 +44,8 @@ pub(crate) fn target(
     Ok((target, asks))
 }
 
-/// Refuses an upgrade that the caller's policies deny. Leaves the decision to the shard that owns the channel if it
-/// depends on facts that only that shard knows.
+/// Refuses an upgrade that the caller's policies deny. If the decision depends on facts that only the shard that owns
+/// the channel knows, leaves it to that shard.
 pub(crate) fn permitted(cx: &mut Context, admission: &mut Admission) -> Result<(), Refusal> {
     let (caller, client_id) = (&admission.caller, admission.client_id.as_deref());
     let mut may = |client_id: Option<&str>| {
@@ -122,8 +122,8 @@ fn asks(
     if let Some(asked) = asked {
         return Ok(Asks::WebSocket {
             accept: codec::ws::accept_key(asked.key),
-            // If the request does not name a client program, use that of the caller, or of a settings row that matches
-            // all clients.
+            // If the request names no client program, `Directory::complete` later uses the caller's program, or the
+            // settings row that matches all clients.
             program: (head.header("user-agent").filter(|agent| !agent.is_empty()))
                 .map(|agent| settings.program(Some(agent)))
                 .unwrap_or_default()

@@ -23,7 +23,7 @@ fn mute(own: &mut Interposer, sockets: &mut Sockets, key: SessionKey, until: Now
     let held = &mut own.faults.held;
     held.forget_gone(|session| sockets.session(session).is_some());
     if let Some(session) = sockets.session_mut(key) {
-        // After a temporary hold, the bytes must be announced again.
+        // When a temporary mute ends, the withheld bytes must be announced again.
         session.sending = match held.mute(key, until) {
             NEVER => SendState::WithheldForGood,
             _ => SendState::Withheld,

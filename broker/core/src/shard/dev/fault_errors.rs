@@ -9,8 +9,8 @@ pub struct FaultError {
     pub name: &'static str,
     /// The HTTP status. For AccessDeniedException, the status instead depends on the operation.
     status: u16,
-    /// Whether the error message is in the member `message` of the response body for every operation. Otherwise, it is
-    /// in the same field as for the operation's own errors.
+    /// Whether the response body contains the error message in the member `message` for every operation. Otherwise, the
+    /// message is in the same field as for the operation's own errors.
     is_common: bool,
 }
 

@@ -7,9 +7,9 @@
 //! consistent: a dropped message counts as withdrawn, a delayed one as pending, and the second copy of a duplicated
 //! message does not count.
 //!
-//! All shards share a rule, so its counts are those of the whole process. `injected` contains a shard's rules and the
-//! messages that they delay, and `fault_errors` the errors that they return. `connection_faults` and `message_faults`
-//! implement their effects.
+//! All shards share a rule, so its counts cover the whole process. `injected` contains a shard's rules and the messages
+//! that they delay, and `fault_errors` the errors that they return. `connection_faults` and `message_faults` implement
+//! their effects.
 
 use crate::shard::Glob;
 use crate::shard::dev::fault_errors::FaultError;
@@ -148,7 +148,7 @@ pub enum Corruption {
 pub enum SessionAct {
     /// Send GO_AWAY, followed by a close frame some time later.
     GoAway {
-        ///  Delay between GO_AWAY and the close frame, in milliseconds.
+        /// Delay between GO_AWAY and the close frame, in milliseconds.
         grace_ms: u64,
     },
     /// Send a close frame.

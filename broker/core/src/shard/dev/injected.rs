@@ -26,8 +26,8 @@ impl InjectedFaults {
         }
     }
 
-    /// Finds the first matching rule that has this kind of action and must act, and returns the action and the rule.
-    /// Counts a match for every matching rule up to this one.
+    /// Finds the first matching rule that has this kind of action and must act, and returns its action and the rule.
+    /// Counts a match for this rule and for every matching rule before it.
     pub(crate) fn pick<Act: Clone>(
         &self,
         kind: fn(&FaultAct) -> Option<&Act>,
@@ -72,7 +72,7 @@ pub(crate) enum Later {
     Act(SessionKey, SessionAct),
 }
 
-/// Everything that faults delay on a shard, in the order in which it becomes due.
+/// Everything that faults delay on a shard, ordered by due time.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     later: BTreeMap<(Now, u64), Later>,
@@ -181,7 +181,7 @@ impl Held {
     }
 }
 
-/// Takes the connections whose mute, or other fault, has ended by `now`. Their number is limited.
+/// Removes and returns connections whose mute or other fault has ended by `now`, up to a limit.
 pub(crate) fn take_over(faults: &mut BTreeMap<SessionKey, Now>, now: Now) -> Vec<SessionKey> {
     let over = faults.iter().filter(|(_, until)| **until <= now);
     let over = Vec::from_iter(over.map(|(key, _)| *key).take(FAULTS_DUE_PER_TICK));

@@ -264,7 +264,7 @@ pub(crate) fn deliver_pending(shard: &mut State, channel: ChannelKey, role: Role
         }
         push_kept(shard, &recipient, (rank, going));
     }
-    // If no other message follows the message to be reordered, it waits until the next one arrives.
+    // No message follows those to be reordered, so they wait for the next one to arrive, up to a time limit.
     let until = now.after(FAULT_REORDER_MS);
     behind.retain(|(message, rule)| {
         let held = HeldMessage::of_kept(message, &recipient, Some(to));

@@ -235,7 +235,7 @@ impl Parity {
 }
 
 /// Checks a signature that this server accepts without verifying it. If a production server would refuse the request,
-/// it is listed among the refused ones, once per key and check. `body` is the body of a call, or `None` for an upgrade.
+/// logs a notice, once per key and check. `body` is the body of a call, or `None` for an upgrade.
 pub(crate) fn on_signed(
     shard: &mut State,
     key: SessionKey,

@@ -1,4 +1,4 @@
-//! The interposer's state: the findings, the usage of the server's account, and the receiver of message copies.
+//! The interposer's state: the findings, the API usage of the server's account, and the receiver of message copies.
 
 use crate::channel::rates::Rates;
 use crate::channel::{Route, Towards};
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct StartDev {
     /// Receives copies of messages, or `None` if no test has requested them.
     pub copies: Option<Box<dyn Capture>>,
-    /// Usage of the server's account, counted across all shards.
+    /// API usage and channel count of the server's account, shared by all shards.
     pub account_use: Option<Arc<AccountUse>>,
 }
 
@@ -58,7 +58,7 @@ impl Interposer {
         Some(Box::new(interposer))
     }
 
-    /// Calls `see` with the collector of findings, if findings are collected.
+    /// Calls `see` with the findings collector, if there is one.
     pub(crate) fn observe(&mut self, see: impl FnOnce(&mut Parity)) {
         if let Some(parity) = &mut self.parity {
             see(parity);
@@ -76,8 +76,8 @@ impl Interposer {
 // Findings are requests that the strict profile would have refused. They are collected under `--dev` for tests that do
 // not enable the strict profile.
 //
-// The limits are those of the strict profile in the settings table, and the buckets are of the same type that enforces
-// limits elsewhere. If a client's tests produce no finding, the client stays within the limits documented by AWS.
+// The limits come from the strict profile in the settings table, and the buckets have the type that enforces limits
+// elsewhere. If a client's tests produce no finding, the client stays within the limits documented by AWS.
 
 /// A violation of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,9 +104,9 @@ pub(crate) struct Parity {
     /// sessions serve the same purpose.
     pub(crate) messages: HashMap<SessionKey, MessageRates, RandomState>,
     pub(crate) channels: HashMap<ChannelKey, Rates, RandomState>,
-    /// Usage of the server's account, shared with the other shards.
+    /// API usage and channel count of the server's account, shared with the other shards.
     pub(crate) account_use: Option<Arc<AccountUse>>,
-    /// Number of this shard's channels that have been added to the account's usage.
+    /// Number of this shard's channels that are included in the account's channel count.
     pub(crate) channels_counted: u64,
 }
 
@@ -182,13 +182,13 @@ impl Parity {
     }
 }
 
-// Usage of the server's account, counted across all shards for findings, only under `--dev`. It is separate from the
-// quotas that the strict profile enforces ([`crate::shard::directory::accounts`]).
+// The server account's usage across all shards, tracked for findings only under `--dev`. It is separate from the quotas
+// that the strict profile enforces ([`crate::shard::directory::accounts`]).
 
-/// Usage of one account in one region, shared by all shards. Other accounts are not tracked.
+/// API usage and channel count of one account in one region, shared by all shards. Other accounts are not tracked.
 #[derive(Debug)]
 pub struct AccountUse {
-    /// Prefix of the identities of all the account's channels.
+    /// Identity prefix shared by all of the account's channels.
     pub(crate) tenant: Box<str>,
     /// One rate bucket per operation.
     buckets: [SharedBucket; Operation::ALL.len()],
@@ -200,7 +200,7 @@ pub struct AccountUse {
 }
 
 impl AccountUse {
-    /// Creates the usage of an account without channels.
+    /// Creates the usage record of an account that has no channels.
     #[must_use]
     pub fn new(region: &str, account: &str) -> Self {
         Self {
@@ -267,7 +267,8 @@ impl AccountUse {
 
 // Copies of messages for client tests, made only under `--dev`. Production shards have no receiver for them.
 
-/// Receives copies of messages. Implementations must not block. If there is no room for a copy, they drop and count it.
+/// Receives copies of messages. Implementations must not block. If there is no room for a copy, it is dropped and
+/// counted.
 pub trait Capture: Send {
     /// Receives a copy of a message that has been processed.
     fn take(&mut self, copy: Captured);
@@ -307,7 +308,7 @@ pub enum Fate {
     Dropped,
     /// Made to expire by a fault.
     Expired,
-    /// Addressed to an Alexa call or a player's call, which accepts it or has already ended.
+    /// Addressed to an Alexa call or a player's call. The call either accepts it or has already ended.
     Call,
     /// Refused because it violates a rule, or by a fault.
     Refused,

@@ -9,10 +9,10 @@
 //! within half a second is not counted, because losing one node is no reason to refuse calls that the other nodes can
 //! serve.
 //!
-//! To decide whether an account may be near its quota, this node extrapolates from what it holds itself. Channels are
+//! To decide whether an account may be near its quota, this node extrapolates from its own channels. Channels are
 //! placed uniformly and unpredictably (`placement.rs` uses a keyed hash), so this node holds about `1 / nodes` of the
 //! total. It queries the other nodes once it holds at least half of its own share of the quota. If half a share is less
-//! than [`SAMPLE`] pieces of maximum size, the sample is too small, and the other nodes are always queried.
+//! than [`SAMPLE`] channels or maximum-size records, the sample is too small, and the other nodes are always queried.
 //!
 //! The estimate can be wrong. With a probability below e^-16, a node happens to hold less than half of its share
 //! although the quota is used up, and permits calls until it reaches half. If nearly all of an account's channels are
@@ -72,7 +72,7 @@ impl Directory {
         Some(Refusal::limited(Check::RateAccount, message))
     }
 
-    /// Refuses a new channel if the account has reached its quota. `elsewhere` is what the account holds on other
+    /// Refuses a new channel if the account has reached its quota. `elsewhere` contains the account's holdings on other
     /// nodes.
     pub(crate) fn over_quota(&self, tenant: &str, elsewhere: Holding) -> Option<Refusal> {
         let most = self.settings.limits.channels_per_account;
@@ -82,8 +82,8 @@ impl Directory {
     }
 
     /// Reserves record bytes for an account, if the limits permit. For a call that creates a channel (`kind` is
-    /// [`ACCOUNT_FULL`]), also checks the account's channel quota, from which channels created by operators or by
-    /// upgrades are exempt.
+    /// [`ACCOUNT_FULL`]), also checks the account's channel quota. Channels created by operators or by upgrades are
+    /// exempt from this quota.
     ///
     /// # Errors
     /// Returns the refusal. Its kind is `kind` if one of the account's own limits is exceeded.
@@ -127,7 +127,7 @@ impl Directory {
         }
     }
 
-    /// Returns whether to ask the other nodes what the account holds before this operation.
+    /// Returns whether this operation must first ask the other nodes for the account's channels and record bytes there.
     pub(crate) fn counts(&self, operation: Operation, tenant: &str) -> bool {
         let Some(slots) = self.slots.as_ref().filter(|_| grows(operation)) else {
             return false;
@@ -168,7 +168,8 @@ const ACCOUNT_FULL: ErrorKind = ErrorKind::AccountChannelLimitExceeded;
 const RECORDS_FULL: &str = "The server's channels take as many bytes as they may (`record_bytes_total`). Delete \
                             channels or tags that are not used, or try again later.";
 
-/// Minimum number of pieces on this node for estimating the total over all nodes.
+/// Minimum number of channels or maximum-size records on this node from which the total over all nodes can be
+/// estimated.
 const SAMPLE: u64 = 64;
 
 #[cfg(test)]

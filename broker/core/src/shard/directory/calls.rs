@@ -335,8 +335,8 @@ impl Directory {
         }
     }
 
-    /// Evicts a call to make room for a new one, which belongs to an account with fewer calls, or to a channel of the
-    /// same account with fewer calls.
+    /// Evicts a call so that an account with fewer calls, or another channel of the same account with fewer calls, can
+    /// add one.
     fn end_for_another(&mut self, cx: &mut Context, (key, order): Call) {
         if let Some(call) = self.take_call(key, |call| call.order == order) {
             cx.telemetry.count_call_over();

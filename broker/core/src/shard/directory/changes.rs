@@ -42,7 +42,8 @@ impl Directory {
             let kind = ErrorKind::ResourceInUse;
             return Err(Refusal::new(Check::ChannelExists, kind, message));
         }
-        // Later than every earlier channel, even within the same millisecond or after the clock has been set back.
+        // Must be later than any earlier channel's creation time, even within the same millisecond or after the clock
+        // has been set back.
         let least = Wall(self.changes.last_created.0.saturating_add(1));
         let created = cx.at.wall.max(least);
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
@@ -250,7 +251,7 @@ impl Changes {
         })
     }
 
-    /// Removes a channel's change from those in progress, whether it succeeded or failed.
+    /// Removes a channel's change from the changes in progress, whether it succeeded or failed.
     pub(crate) fn take_change(&mut self, key: ChannelKey) -> Option<ChangeUnderWay> {
         let changing = self.under_way.remove(&key)?;
         if let Some(account) = changing.account {

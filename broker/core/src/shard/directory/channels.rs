@@ -111,8 +111,8 @@ impl Directory {
         }
     }
 
-    /// Returns the error for a channel that does not exist or is not active, which is the same in both cases. `arn` is
-    /// the ARN in the request, if any.
+    /// Returns the error for a channel that does not exist or is not active. It is the same in both cases. `arn` is the
+    /// ARN in the request, if any.
     ///
     /// SDKs create a channel when told that it does not exist. Therefore, if the channel may exist on another node, the
     /// error asks the client to try again.
@@ -331,7 +331,7 @@ impl Directory {
         }
     }
 
-    /// Updates the counted size of a channel's record from `before` to `after`, both on this shard and in the catalog.
+    /// Updates the counted size of a channel's record from `before` to `after`, on this shard and in the catalog.
     fn recount(&mut self, key: ChannelKey, before: usize, after: usize) {
         let channel = self.channels.get(key).filter(|_| before != after);
         if let Some(channel) = channel {

@@ -27,8 +27,8 @@ pub(crate) struct SlotRequest {
 }
 
 impl Directory {
-    /// Returns all viewers of a channel if it is full and `slot` is not the slot of one of them. In that case, one
-    /// viewer can be evicted.
+    /// Returns all viewers of a channel if it is full and none of them holds `slot`, so that one of them can be
+    /// evicted. Returns `None` otherwise, and always under the strict profile.
     pub(crate) fn viewers_if_full(&self, key: ChannelKey, slot: &Role) -> Option<Vec<SessionKey>> {
         let most = self.settings.limits.viewers_per_channel;
         let members = &self.channel(key)?.live()?.members;
@@ -123,8 +123,8 @@ impl Directory {
         self.displaced.iter().filter_map(|key| channels.get(*key))
     }
 
-    /// Reserves a slot for a connection that has been sent part of a message, until the rest has been sent or until
-    /// `until`, whichever is earlier.
+    /// Reserves a slot for a connection to which part of a message was sent. The reservation ends when the rest has
+    /// been sent, or at `until`.
     pub(crate) fn hold_slot(&mut self, by: &Membership, until: Now) {
         if let Some(channel) = self.channels.get_mut(by.channel) {
             let members = &mut channel.wake().members;

@@ -146,8 +146,8 @@ impl Directory {
     }
 
     /// Drops a viewer's pending messages that are older than its offer at position `order`, which the master has
-    /// received. Messages that were taken back because their confirmation arrived too late must not follow the offer if
-    /// it is repeated.
+    /// received. Otherwise, messages that were confirmed too late, and were therefore taken back, could follow the
+    /// offer when it is repeated.
     pub(crate) fn drop_older(&mut self, cx: &mut Context, key: ChannelKey, id: &str, order: u64) {
         let is_older = |towards: Towards, viewer: &str, message: &Message| {
             towards == Towards::Master && *viewer == *id && message.order < order

@@ -212,9 +212,9 @@ impl Directory {
 pub(crate) enum CallerRole {
     /// The caller is not identified by a signature. All such callers are counted together.
     Anyone,
-    /// The caller may connect as the channel's master, and is counted as such.
+    /// The caller may connect as the channel's master, and is counted as a master.
     Master,
-    /// Counted individually.
+    /// Any other caller. Each of them is counted individually.
     Viewer(CallerId),
 }
 

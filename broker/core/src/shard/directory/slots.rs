@@ -1,4 +1,4 @@
-//! A shard's slots, and the work to do for them.
+//! The slots that a shard serves, and the slot orders that it carries out.
 
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::SlotMap;
@@ -35,13 +35,13 @@ impl From<SlotOrder> for ShardOrder {
     }
 }
 
-/// The answer to a query that was sent to all nodes, merged from their answers, and the call that is waiting for it.
-/// Every accepted query gets exactly one.
+/// The call that is waiting for a query to all nodes, and the answer merged from the nodes' answers. Every accepted
+/// query gets exactly one merged answer.
 pub type NodesAnswer = (CallRef, Box<Answer>);
 
 /// Connects a shard to the part of the process that carries out the cluster's decisions. Methods never block.
 pub trait SlotOrders: Send {
-    /// Returns the oldest queued order and the oldest queued answer. Once both queues are empty, a
+    /// Returns the oldest queued order and the oldest queued answer. After the two queues have become empty, a
     /// [`crate::shard::Letter::Slots`] announces the next entry.
     fn next(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>);
 
@@ -51,7 +51,8 @@ pub trait SlotOrders: Send {
     /// Reports that a connection was admitted to a channel in a slot.
     fn admitted(&mut self, held: Held);
 
-    /// Hands over this shard's pending messages of a slot, for the parcel that is sent to the slot's next owner.
+    /// Hands over this shard's pending messages for a slot. They become part of the parcel that is sent to the slot's
+    /// next owner.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 
     /// Requests a page of all nodes' channels on behalf of a call. [`Self::next`] returns the page later. Returns
@@ -100,7 +101,7 @@ pub(crate) enum Stage {
     Still,
 }
 
-/// A slot whose pending messages are to be packed into a parcel.
+/// A slot whose pending messages are to be packed into a parcel for another node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotPacking {
     pub(crate) held: Held,
@@ -224,7 +225,7 @@ impl DirectorySlots {
 }
 
 impl DirectorySlots {
-    /// Returns the next order and the next merged answer, each `None` if none is left.
+    /// Returns the next order and the next merged answer, if any.
     pub(crate) fn next_order(&mut self) -> (Option<ShardOrder>, Option<NodesAnswer>) {
         if !self.due {
             return (None, None);

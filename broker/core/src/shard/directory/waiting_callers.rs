@@ -1,4 +1,4 @@
-//! Callers that wait on a shard: those whose list requests are queued, and devices waiting for a client.
+//! Callers that wait on a shard: callers with queued list requests, and devices waiting for a client.
 
 use crate::id::{Account, CallRef, ChannelKey, SessionKey};
 use crate::limits::{LISTS_OF_AN_ACCOUNT, RECORDS_PER_TURN, lists_under_way, lists_waiting};
@@ -82,7 +82,7 @@ impl Lists {
         Some((caller, question))
     }
 
-    /// Removes a list request whose call has been answered from those in progress. Has no effect on other calls.
+    /// Removes an answered list request from the requests in progress. Has no effect on other calls.
     pub(crate) fn end(&mut self, caller: CallRef) {
         let place = self.under_way.iter().position(|list| *list == caller);
         if let Some(place) = place {
@@ -91,7 +91,7 @@ impl Lists {
         }
     }
 
-    /// Appends an account to the round-robin queue, unless it is already queued or may not start another list request.
+    /// Appends an account to the round-robin queue if it is not queued yet and may start another list request.
     fn take_turn(&mut self, account: Account) {
         let waits = self.waiting.contains_key(&account) && !self.turns.contains(&account);
         let all = self.under_way.iter();
@@ -197,8 +197,8 @@ impl Polls {
         self.waiting.values().map(|(session, _)| *session)
     }
 
-    /// Checks whether there is capacity for another device of an account, or whether the device on a channel of another
-    /// account must be evicted.
+    /// Checks whether an account may add a waiting device, and whether another account's device must be evicted for it.
+    /// Returns the channel of the device to evict.
     pub(crate) fn room(&self, account: Account) -> RoomFor<ChannelKey> {
         if self.waiting.len() < self.most {
             return RoomFor::Free;

@@ -3,7 +3,7 @@
 //! ```text
 //!  the caller's shard          the channel's shard
 //!    QueryKind ───────────────────►  accepted
-//!    ◄─────────── CallTaken    frees the capacity per pair of shards; that of this table stays in use
+//!    ◄─────────── CallTaken    frees capacity between the two shards; this table's stays in use
 //!    CallWithdrawn ─────────►  only if the caller hangs up: ends the call, if it is still waiting
 //!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, even if unwanted
 //!    CallOver ──────────────►  frees the capacity of this table
@@ -41,7 +41,7 @@ pub(crate) struct WaitingCalls {
 /// Calls of one kind, grouped by account.
 #[derive(Debug)]
 struct CallShares {
-    /// The calls of each account, which is the account that owns the channel.
+    /// Calls by account. A call belongs to the account that owns its channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
     /// Maximum number of pending calls.
@@ -72,7 +72,7 @@ impl WaitingCalls {
         }
     }
 
-    /// Remembers an ended call. If too many of its channel's calls are remembered, forgets the oldest of these. If too
+    /// Remembers an ended call. If too many calls are remembered for its channel, forgets the oldest of them. If too
     /// many are remembered in total, forgets the oldest call of the account with the most. A message for a forgotten
     /// call becomes pending, like a message for a viewer.
     pub(crate) fn remember(&mut self, ended: EndedCall) {

@@ -63,7 +63,7 @@ pub(crate) fn make_proof_room(shard: &mut State) {
 /// Handles the kernel's report on how many bytes a connection's peer has not acknowledged.
 pub(crate) fn unacknowledged(shard: &mut State, key: SessionKey, bytes: u32, round_trip_ms: u32) {
     let (sockets, _, cx, _) = shard.parts();
-    // If messages are confirmed by pongs, these also measure the round-trip time.
+    // If pongs confirm messages, they also measure the round-trip time.
     if sockets.confirm(cx, key, bytes)
         && let Some(session) = sockets.session_mut(key)
     {
@@ -163,8 +163,7 @@ fn judge(shard: &mut State, of: &Membership) {
     };
     let round_trip_ms = u64::from(session.outbox.round_trip_ms());
     let doubt = since.after(rules.doubt_ms.max(4 * round_trip_ms));
-    // After a period in which this process was not running, read the bytes that arrived in the meantime before
-    // deciding.
+    // If this process was not running for a while, first read the bytes that arrived during that time.
     let standstill = sockets.standstill();
     let is_judged = standstill.read_by <= cx.at.now || standstill.until < since;
     let mut next = doubt;
@@ -226,8 +225,7 @@ fn comes_back(shard: &mut State, key: SessionKey, channel: ChannelKey) -> bool {
 }
 
 /// Releases the slot held for a connection once the outcome of all its messages is known. Until then, if another
-/// connection is waiting for the slot, schedules another query for the time at which the missing acknowledgements are
-/// overdue.
+/// connection is waiting for the slot, schedules another query for when the missing acknowledgements become overdue.
 fn release(shard: &mut State, of: &Membership, missing_ms: Option<u64>) {
     let (key, channel) = (of.session, of.channel);
     let (sockets, directory, cx, ..) = shard.parts();

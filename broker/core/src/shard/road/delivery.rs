@@ -83,8 +83,8 @@ pub(crate) fn throttle(shard: &mut State, sender: &Sender, request: &Request<'_>
     idle_frame(&mut shard.sockets, &mut shard.cx, sender.session)
 }
 
-/// Returns, for a message that was refused before routing, the length that its frame would have had, and the viewer to
-/// which a master addressed it.
+/// Returns the length that a refused message's frame would have had, and the viewer to which a master addressed the
+/// message. Used for messages that were refused before routing.
 pub(crate) fn undelivered<'a>(sender: &Sender, request: &Request<'a>) -> (usize, Option<&'a str>) {
     let viewer = sender.role.client_id();
     let delivery = Delivery {

@@ -66,9 +66,9 @@ pub(crate) fn status(shard: &mut State, of: StatusOf<'_>, why: StatusFault) {
     }
 }
 
-/// Returns a message's correlation id if its sender can be sent a STATUS_RESPONSE. A closing connection cannot, since
-/// no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its responses is
-/// disconnected.
+/// Returns a message's correlation id if a STATUS_RESPONSE can be sent to its sender. On a closing connection, this is
+/// impossible, since no data frame may follow a close frame (RFC 6455 section 5.5.1). A sender that does not read its
+/// responses is disconnected.
 pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<CorrelationId<'a>> {
     let (sockets, _, cx, _) = shard.parts();
     let is_open = sockets.web_socket(of.sender).is_some();
@@ -83,8 +83,8 @@ pub(crate) fn answerable<'a>(shard: &mut State, of: StatusOf<'a>) -> Option<Corr
 // Messages that are not accepted. They are counted by reason, recorded for operators, and logged, subject to a limit
 // per account.
 
-/// Counts and records a message that is not accepted, which the shard logs later. `viewer` is the viewer to which a
-/// master addressed the message.
+/// Counts and records a message that is not accepted. The shard logs it later. `viewer` is the viewer to which a master
+/// addressed the message.
 #[cold]
 pub(crate) fn decline(cx: &mut Context, declined: Declined, viewer: Option<&str>) {
     cx.telemetry

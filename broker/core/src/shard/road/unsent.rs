@@ -1,5 +1,5 @@
-//! Handles messages that a connection did not send. They become pending again, and are then delivered to the connection
-//! that holds the slot.
+//! Handles messages that did not reach a connection's peer. They become pending again, and are then delivered to the
+//! connection that holds the slot.
 
 use crate::channel::Towards;
 use crate::channel::pending::{KeyName, Message};
@@ -30,7 +30,7 @@ pub(crate) fn left(directory: &mut Directory, cx: &mut Context, left: &Left) -> 
         cx.note(key).left(member, end);
         returning = directory.leave_slot(left, cx.at.now);
         if is_master && let Some(live) = directory.live_mut(key) {
-            // It no longer matters which offers the connection has received.
+            // Forget which offers this connection has received.
             let calls = live.calls.iter_mut();
             calls.for_each(|call| call.had.retain(|had| *had != member.session));
         }
@@ -90,8 +90,8 @@ pub(crate) fn gone(directory: &mut Directory, cx: &mut Context, gone: &mut Gone)
     cx.telemetry.journal().ended(cx.at.now, end.account, end);
 }
 
-/// Counts and records the messages taken back from a connection. Returns those that become pending again, each with its
-/// viewer.
+/// Counts and records the messages taken back from a connection. Returns the ones that become pending again, with the
+/// viewer of each.
 fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<str>, Message)> {
     let (from, key, role) = (of.session, of.channel, &of.role);
     let State { directory, cx, .. } = shard;
@@ -108,7 +108,8 @@ fn returned(shard: &mut State, of: &Membership, unsent: Vec<Unsent>) -> Vec<(Rc<
             true | false => {}
         }
         if launch.call {
-            // If it was written, the call gives its offer to the next master.
+            // If the offer was written, it need not be returned, because the call still contains it for the next
+            // master.
             if !written {
                 directory.offer_returns(cx, of, &launch);
             }
@@ -156,7 +157,7 @@ pub(crate) fn give_back(shard: &mut State, of: &Membership, unsent: Vec<Unsent>)
             .into_iter()
             .partition(|(other, _)| *other == viewer);
         messages = others;
-        // The caller of the viewer that has sent the messages, if it is still connected.
+        // The caller of the viewer that sent the messages, if the viewer is still connected.
         let caller = || {
             let session = directory.live(key)?.members.viewer(&viewer)?;
             sockets.session(session)?.open()?.caller

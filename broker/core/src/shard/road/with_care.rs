@@ -1,5 +1,5 @@
 //! Processes messages that need extra checks. These are messages that may be late and, with `--dev`, all messages,
-//! because faults, findings and copies for tests may apply to them. The other steps are those of [`road::pass`].
+//! because faults, findings and copies for tests may apply to them. All other steps are the same as in [`road::pass`].
 
 use crate::shard::dev::{message_faults, observations};
 use crate::shard::road::{self, Aside, delivery};

@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 /// A connection that has fallen behind: its channel, the number of bytes queued for it, and its key.
 type SlowConnection = (ChannelKey, u32, SessionKey);
 
-/// Bytes queued for connections that have fallen behind, including connections that were closed for that reason.
+/// Bytes queued for connections that have fallen behind, including connections that are being closed because of it.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) bytes: usize,

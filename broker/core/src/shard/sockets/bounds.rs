@@ -54,7 +54,7 @@ impl Bounds {
 pub(crate) struct MessageBounds {
     pub(crate) frames: FrameRules,
     pub(crate) messages: MessageRules,
-    /// The settings that define these limits, and those for client programs.
+    /// The settings that define these limits and the limits of each client program.
     settings: Arc<Settings>,
 }
 
@@ -97,8 +97,8 @@ impl AllMessageBounds {
         }
     }
 
-    /// Makes the limits of new settings the current ones. Has no effect if there are too many versions, which the
-    /// process prevents.
+    /// Makes the limits of new settings the current ones. Has no effect if there are too many versions, but the process
+    /// never creates that many.
     pub(crate) fn replace(&mut self, settings: &Arc<Settings>) {
         let known = self
             .all
@@ -137,7 +137,7 @@ impl AllMessageBounds {
 pub(crate) struct Origins {
     /// Whether these checks are enforced.
     guarded: bool,
-    /// Origins configured by the operator, in the form in which browsers send them.
+    /// Origins configured by the operator, as browsers send them.
     named: Vec<String>,
     /// Host names under which clients may reach this server, in addition to loopback names and IP addresses.
     hosts: Vec<String>,
@@ -173,7 +173,8 @@ impl Origins {
         }
     }
 
-    /// Returns the check that a request fails and the error message, or `None` if it passes.
+    /// Returns the check that a request has failed, and the error message. Returns `None` if the request passes all
+    /// checks.
     pub(crate) fn refusal(&self, head: &Head<'_>) -> Option<(Check, &'static str)> {
         if !self.guarded {
             return None;

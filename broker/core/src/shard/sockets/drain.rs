@@ -1,5 +1,5 @@
-//! Schedules the connections that the shard closes on its own initiative. During a drain, these are all connections.
-//! Otherwise, they are those whose closing is spread over a period or deferred because of the per-turn limit.
+//! Schedules the connections that the shard closes on its own initiative. A drain closes all connections. At other
+//! times, the shard spreads closes over a period, or defers them because of the per-turn limit.
 
 use crate::id::SessionKey;
 use crate::journal::EndReason;
@@ -16,7 +16,7 @@ pub(crate) struct DueEnds {
     spread: u32,
     /// Connections whose closing was deferred because of the per-turn limit.
     pub(crate) closings: Closings,
-    /// When the last of the connections that an operator has asked to reconnect is due to be closed.
+    /// Scheduled close time of the last connection that an operator has asked to reconnect.
     recalled: Now,
 }
 
@@ -47,7 +47,7 @@ impl DueEnds {
 /// 2³² divided by the golden ratio, rounded to an odd number.
 const GOLDEN: u32 = 0x9e37_79b9;
 
-// Progress of a drain, and connections left over after a turn has closed as many as it may.
+// Progress of a drain, and the queue of connections beyond a turn's close limit.
 
 /// A drain in progress.
 #[derive(Clone, Copy, Debug, Default)]

@@ -72,7 +72,8 @@ impl Sockets {
         }
     }
 
-    /// Queues connections to be closed for the reason `why` in later turns. Skips those without an open WebSocket.
+    /// Queues connections to be closed in later turns, with `why` as the reason. Skips connections without an open
+    /// WebSocket.
     pub(crate) fn close_later(&mut self, keys: impl Iterator<Item = SessionKey>, why: EndReason) {
         for session in keys {
             if let Some(web_socket) = self.web_socket(session) {
@@ -317,7 +318,7 @@ impl Sockets {
         self.ends.closings.forget(is_viewer, key);
     }
 
-    /// Takes back the messages that a connection had not sent when it left its channel or was replaced. A partly sent
+    /// Takes back the messages left in a connection's outbox when it leaves its channel or is replaced. A partly sent
     /// message stays in the outbox.
     fn take_back(&mut self, cx: &mut Context, key: SessionKey) -> Returned {
         let wait_ms = self.settings.timeouts.close_ms;

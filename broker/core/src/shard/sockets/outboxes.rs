@@ -120,7 +120,7 @@ impl Sockets {
         Ok((pushed, by_pong))
     }
 
-    /// Returns by how many bytes a frame of `bytes` bytes is too long for an open WebSocket's client.
+    /// Returns the number of bytes by which a frame of `bytes` bytes exceeds the limit of an open WebSocket's client.
     pub(crate) fn excess_for(&self, to: SessionKey, bytes: usize) -> usize {
         let web_socket = self.session(to).and_then(Session::open);
         let reader = web_socket.and_then(|it| reader_of(&self.messages, it));
@@ -300,8 +300,8 @@ impl Sockets {
         }
     }
 
-    /// Returns whether another pong may be queued. A peer that triggers responses without reading them gets no more of
-    /// them. Message bytes are not taken into account.
+    /// Returns whether another response, such as a pong, may be queued. A peer that triggers responses without reading
+    /// them receives no further ones. Message bytes are not taken into account.
     pub(crate) fn has_control_room(&self, cx: &Context, key: SessionKey) -> bool {
         let session = self.sessions.get(key);
         let waiting = session.map_or(0, |session| session.outbox.load().control);
@@ -372,7 +372,8 @@ impl Sockets {
                     self.arm_open(key, now);
                 }
             }
-            // A receiver that found an error is not used again. Any other continues to look for the peer's close frame.
+            // A receiver that found an error is not used again. Otherwise, it continues to look for the peer's close
+            // frame.
             SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
             SessionState::Http(_) | SessionState::AwaitGone(_) => {}
         }

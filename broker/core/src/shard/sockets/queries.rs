@@ -153,8 +153,8 @@ impl Sockets {
         }
     }
 
-    /// Creates the audit entry for a successful request, to which the caller adds the channel. Returns `None` if the
-    /// connection no longer exists.
+    /// Creates the audit entry for a successful request, except for the channel, which the caller of this method adds.
+    /// Returns `None` if the connection no longer exists.
     pub(crate) fn audit_of(
         &self,
         key: SessionKey,

@@ -1,5 +1,5 @@
-//! Manages the requests on HTTP connections: when each of them is answered, which of them wait until their channel has
-//! an owner, and how many bytes they use.
+//! Manages the requests on HTTP connections: when they are answered, whether they wait for their channel to have an
+//! owner, and how many bytes they use.
 
 use crate::control::port_of;
 use crate::id::SessionKey;

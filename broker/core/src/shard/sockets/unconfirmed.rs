@@ -37,7 +37,7 @@ pub(crate) struct Unconfirmed {
     /// Bytes of unconfirmed messages.
     pub(crate) bytes: usize,
     pub(crate) doubtful: usize,
-    /// Connections that had more than [`UNREAD_BYTES_FREE`] unread bytes when the kernel was last queried.
+    /// Connections that had more than [`UNREAD_BYTES_FREE`] unacknowledged bytes when the kernel was last queried.
     unread: BTreeMap<SessionKey, UnreadBytes>,
     /// Masters that have been reported gone.
     gone: BTreeMap<SessionKey, Gone>,
@@ -47,7 +47,7 @@ pub(crate) struct Unconfirmed {
 #[derive(Clone, Copy, Debug)]
 struct UnreadBytes {
     bytes: usize,
-    /// How many of the `bytes` do not belong to a stored message. They belong to responses, to control frames, or to
+    /// The part of `bytes` that does not belong to stored messages. It belongs to responses, to control frames, or to
     /// messages that were abandoned or taken back.
     unproved: usize,
 }
@@ -62,7 +62,8 @@ struct ConfirmationNotes<'c> {
 }
 
 impl ConfirmationNotes<'_> {
-    /// Makes the shard process the confirmed offers and, if the connection has stopped being doubtful, tell watchers.
+    /// Defers the handling of the confirmed offers. If the connection is no longer doubtful, also defers the report to
+    /// watchers.
     fn end(self, ends_doubt: bool) {
         if ends_doubt {
             self.cx.todo.push(Todo::Confirmed(self.key));
@@ -75,8 +76,8 @@ impl ConfirmationNotes<'_> {
         }
     }
 
-    /// Counts a confirmed message. Collects a viewer's offer, and a candidate that belongs to an unanswered offer.
-    /// Records offers and answers in the trace; there are too many candidates for that.
+    /// Counts a confirmed message. Collects it if it is a viewer's offer, or a candidate that belongs to an unanswered
+    /// offer. Records it in the trace, except for candidates, of which there are too many.
     fn add(&mut self, launch: &DeliveryMark, frame: &[u8]) {
         self.cx.telemetry.count_proved(launch, Outcome::Delivered);
         if !launch.counted {
@@ -139,7 +140,7 @@ impl Unconfirmed {
         unread.get(&key).map_or(0, |unread| unread.bytes)
     }
 
-    /// Returns how many of the bytes that the kernel holds for a connection do not belong to a stored message.
+    /// Returns the number of bytes that the kernel holds for a connection and that do not belong to a stored message.
     pub(crate) fn unproved_of(&self, key: SessionKey) -> usize {
         let unread = self.unread.get(&key);
         unread.map_or(0, |unread| unread.unproved)
@@ -211,8 +212,8 @@ impl Sockets {
         }
     }
 
-    /// Makes the edge query how many of a connection's bytes are unread. Returns `false` if the connection has no
-    /// unconfirmed messages, or if messages are not confirmed by TCP.
+    /// Makes the edge ask the kernel how many of a connection's bytes are unacknowledged. Returns `false` if the
+    /// connection has no unconfirmed messages, or if messages are not confirmed by TCP.
     pub(crate) fn ask_kernel(&mut self, key: SessionKey) -> bool {
         let Some(session) = self.session(key) else {
             return false;
@@ -224,8 +225,8 @@ impl Sockets {
         asks
     }
 
-    /// Records how many unread bytes the kernel holds for a connection, and charges the connection for those that do
-    /// not belong to stored messages. If there are more than [`UNREAD_BYTES_FREE`], schedules another query.
+    /// Records how many unacknowledged bytes the kernel holds for a connection, and charges the connection for those
+    /// that do not belong to stored messages. If there are more than [`UNREAD_BYTES_FREE`], schedules another query.
     pub(crate) fn note_unread(&mut self, key: SessionKey, bytes: u32, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -301,8 +302,8 @@ impl Sockets {
         self.push_control(cx, key, |out| ws::frame(out, Opcode::Ping, &counter));
     }
 
-    /// Abandons a connection's unconfirmed messages if the connection was marked for that. Returns `true` if the
-    /// connection has stopped being doubtful.
+    /// Abandons a connection's unconfirmed messages if the connection was chosen to free memory in this way. Returns
+    /// `true` if the connection has stopped being doubtful.
     pub(crate) fn take_room(&mut self, cx: &mut Context, key: SessionKey) -> bool {
         self.follow(key, |outbox, spares| {
             outbox.take_room(spares, |mark| {
@@ -373,7 +374,7 @@ impl Sockets {
         }
     }
 
-    /// Returns whether a ping has been unanswered for so long that a master would be reported gone.
+    /// Returns whether a ping has been unanswered for long enough to report a master gone.
     pub(crate) fn is_silent(&self, session: &Session, now: Now) -> bool {
         let gone_ms = self.settings.presence.gone_ms;
         let pinged = session.open().and_then(WebSocket::pinged_at);
@@ -424,7 +425,7 @@ impl Sockets {
         }
     }
 
-    /// Handles EOF from a connection's peer, whose program will read nothing beyond what it has confirmed by now. The
+    /// Handles EOF from a connection's peer. Its program will not read anything that it has not confirmed by now. The
     /// kernel is queried before this side closes the connection, and [`Self::take_leave`] follows once the session has
     /// left its channel. `closed` tells whether the peer sent a close frame. If a stream from another node ends without
     /// one, that node may be shutting down. Its client then continues to read, and the link reports what the client's
@@ -447,8 +448,8 @@ impl Sockets {
         }
     }
 
-    /// Confirms all messages but those in the last `unread` bytes on the wire, which the peer has not acknowledged.
-    /// Returns `false` if messages are not confirmed by TCP.
+    /// Confirms all messages except those in the last `unread` bytes on the wire, because the peer has not acknowledged
+    /// these bytes. Returns `false` if messages are not confirmed by TCP.
     pub(crate) fn confirm(&mut self, cx: &mut Context, key: SessionKey, unread: u32) -> bool {
         let by_tcp = self.session(key).is_some() && self.proves_by_tcp();
         if !by_tcp || self.is_half_open(key) {
