@@ -257,7 +257,7 @@ fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
 }
 
 /// Logs how much memory the server may use, the effective limits, and warnings about exposure. Called once everything
-/// runs.
+/// is running.
 fn announce(
     settings: &Settings,
     checked: &CheckedConfiguration,

@@ -26,8 +26,8 @@ pub fn is_well_formed(text: &[u8]) -> bool {
     STANDARD.check(text).is_ok()
 }
 
-/// Returns how many bytes at the start of `text` are known to be from `A-Z a-z 0-9 + /`, in whole blocks of
-/// [`BLOCK_BYTES`]. The text is well-formed if and only if the rest of it is.
+/// Returns the length of a prefix of `text` that contains only `A-Z a-z 0-9 + /` and consists of whole blocks of
+/// [`BLOCK_BYTES`]. The text is well-formed if and only if the remainder is.
 #[inline(never)]
 pub(crate) fn leading_digits(text: &[u8]) -> usize {
     dispatch!(Level::new(), wide => wide.vectorize(

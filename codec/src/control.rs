@@ -15,8 +15,8 @@
 //! signed.
 //!
 //! The tape of simd-json is built and walked without recursion, so nesting consumes no stack. Bodies nested more than
-//! 1,023 levels deep are rejected. Numbers that do not fit into 64 bits are also rejected, even in unknown members; no
-//! client sends any.
+//! 1,023 levels deep are rejected. Numbers that do not fit into 64 bits are also rejected, even in unknown members,
+//! since no client sends such numbers.
 
 pub mod call;
 mod channels;
@@ -344,9 +344,9 @@ impl ErrorKind {
     }
 }
 
-/// Appends the body of an error response. The message is in the member `message` for storage operations, and in
-/// `Message` for all others. If `operation` is `None` (a refused upgrade, an unknown path, or a signature error of any
-/// operation), the member is also `message`.
+/// Appends the body of an error response. The message is in the member `message` for storage operations, and also if
+/// `operation` is `None` (a refused upgrade, an unknown path, or a signature error of any operation). For all other
+/// operations, the message is in `Message`.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     json::strings(out, &[(family.message_member(), message)]);

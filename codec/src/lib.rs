@@ -6,11 +6,11 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`limits`] | bounds of the wire, each with its source |
+//! | [`limits`] | limits of the wire protocol, each with its source |
 //! | [`http`] | request heads, upgrades, query strings, responses |
 //! | [`ws`] | WebSocket frames (RFC 6455), server and client side |
 //! | [`json`] | JSON text: the flat scanner, simd-json as its fallback, the escaping writer |
-//! | [`identifiers`] | checked types for channel ARN, channel name, client id, correlation id |
+//! | [`identifiers`] | validated channel ARNs, channel names, client ids and correlation ids |
 //! | [`policy`], [`sigv4`] | IAM policies; AWS Signature Version 4 |
 //! | [`calendar`] | days and dates |
 //! | [`base64`] | the only module that calls base64-simd |

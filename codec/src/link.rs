@@ -189,7 +189,7 @@ impl Client {
         PAYLOAD_BYTES_MAX - OPEN_BYTES - self.name().len() - certificate
     }
 
-    /// Returns the server name, or an empty one if it is too long, since no listener can have such a name.
+    /// Returns the server name. A name that is too long becomes empty, since no listener can have one of that length.
     fn name(&self) -> &[u8] {
         let name = self.server_name.as_bytes();
         Some(name)

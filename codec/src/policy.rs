@@ -5,7 +5,7 @@
 //! what the author meant to deny. Examples are an unknown key or operator, and a variable in a document whose version
 //! does not support variables.
 //! ```text
-//! text ─ Policy::parse ──▶ bytes: of each statement effect, actions as a set of bits, resources, conditions
+//! text ─ Policy::parse ──▶ bytes: for each statement, its effect, actions (a set of bits), resources, conditions
 //! Request{action, resource, client id, context} ─ Policy::decide ──▶ Deny (one is enough) | Open | Allow | NoMatch
 //! ```
 //! A statement matches a request if its actions include the request's action, at least one of its resources matches,
@@ -178,8 +178,8 @@ impl Policy {
     /// Evaluates a request without allocating. Adds the work done to `steps`: for each pattern, at most the length of
     /// the text in bytes multiplied by the number of 64-byte words in the pattern.
     ///
-    /// The work for conditions and variables has its own limit, which is proportional to the size of the document. A
-    /// request that would exceed it is denied. Ordinary documents stay far below this limit.
+    /// Evaluating conditions and variables is subject to a separate limit, which is proportional to the size of the
+    /// document. Requests that would exceed it are denied. Ordinary documents stay far below this limit.
     ///
     /// Sets `ground` to the statement that denies the request or, if there is none, to the first statement that would
     /// allow the request if its conditions were met.

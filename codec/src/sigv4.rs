@@ -6,8 +6,8 @@
 //! ```text
 //! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
 //!        │          │ access_key_id(), session_token(): the caller looks the key up
-//!        │          └ clock by the key's tolerance; canonical request, strict then raw, in constant time; token
-//!        └ form, parts, scope, clock as far as no key can change it: malformed, foreign and stale ones end here
+//!        │          └ clock with the key's tolerance; canonical request (strict, then raw) in constant time; token
+//!        └ form, parts, scope, clock with the maximum tolerance: refuses what no key could make valid
 //! ```
 //! * **Header form and query form**: in the header form, `Authorization` contains the parts of the signature. In the
 //!   query form, the query string does (a presigned URL). If a request has both, the header counts, and the parameters

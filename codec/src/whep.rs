@@ -79,7 +79,7 @@ pub fn bearer<'a>(head: &Head<'a>) -> Option<&'a str> {
     })
 }
 
-/// Returns the client id in a token, percent-encoded and not validated. [`CLIENT_ID`] applies if this is `None`.
+/// Returns the client id in a token, percent-encoded and not validated, or `None` if [`CLIENT_ID`] applies.
 #[must_use]
 pub fn client_id(token: &str) -> Option<&str> {
     let is_named = |name: &str| {
@@ -340,7 +340,7 @@ fn lines(sdp: &str) -> impl Iterator<Item = &str> {
 const MEDIA: &str = "m=";
 
 /// Calls `look` with the JSON object in a payload. Returns `None` if the payload is not the base64 encoding of a JSON
-/// object, or if `look` does.
+/// object, or if `look` returns `None`.
 fn read<T>(payload: &[u8], look: impl FnOnce(Object<'_, '_>) -> Option<T>) -> Option<T> {
     let mut json = base64::decode_forgiving(payload)?;
     let tape = simd_json::to_tape(&mut json).ok()?;

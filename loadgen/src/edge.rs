@@ -7,13 +7,13 @@
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
 //! [`run`](run()) starts one worker per thread, and `worker/` implements one turn of its event loop. A worker handles
-//! every party of its channels. Both ends of a message are therefore on the same thread, where [`crate::visit::Crew`]
-//! checks them without doing I/O. In an open loop, the parties are masters with scheduled sessions, or peers with
-//! scheduled messages (`worker/timers.rs`). In a closed loop, they are peers that stay connected for the whole run. The
-//! [`Conductor`] moves the run through its phases via the [`board`], whose counters are the only state that workers
-//! share. With discovery, each party first makes API calls on separate connections, and a dedicated thread resolves the
-//! endpoints they return (`worker/directory.rs`). Requests that are not part of the load use the blocking client in
-//! [`http`].
+//! every party of its channels. The sender and the recipient of a message are therefore on the same thread, where
+//! [`crate::visit::Crew`] checks messages without doing I/O. In an open loop, the parties are masters with scheduled
+//! sessions, or peers with scheduled messages (`worker/timers.rs`). In a closed loop, they are peers that stay
+//! connected for the whole run. The [`Conductor`] moves the run through its phases via the [`board`], whose counters
+//! are the only state that workers share. With discovery, each party first makes API calls on separate connections, and
+//! a dedicated thread resolves the endpoints they return (`worker/directory.rs`). Requests that are not part of the
+//! load use the blocking client in [`http`].
 
 mod api;
 pub(crate) mod board;

@@ -6,7 +6,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`peer`] | parts of a simulated client: connection protocol, messages, record of received messages; no I/O |
-//! | [`visit`] | parties of a thread: sessions like those of real viewers, their masters, relaying peers; no I/O |
+//! | [`visit`] | parties on one thread: viewer sessions, their masters, relaying peers; no I/O |
 //! | [`credentials`] | keys for signing |
 //! | [`measure`] | a worker's histograms, counters and errors |
 //! | [`schedule`] | start times of sessions, and the split of a run: open loop, no coordinator |

@@ -30,8 +30,8 @@ pub struct Progress {
     pub elapsed_s: f64,
     /// Expected duration of the phase in seconds, if it is known.
     pub total_s: Option<f64>,
-    /// Number of connections attempted so far and number of connections planned. In mode sessions, this counts only the
-    /// masters. `None` outside the opening phase.
+    /// Number of connections attempted so far and number of connections planned. In `sessions` mode, only masters are
+    /// counted. `None` outside the opening phase.
     pub done: Option<(u64, u64)>,
     /// Number of sessions completed per second, averaged over the last second.
     pub sessions_per_s: Option<f64>,

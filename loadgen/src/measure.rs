@@ -132,8 +132,8 @@ pub struct Latencies {
     pub offer_answer: Latency,
     /// Message: from composing it (in an open loop: from when it is due) until the recipient processes it.
     pub message: Latency,
-    /// Session: from when it is due until the SDP answer arrives. Includes all of the above and the generator's own
-    /// delays.
+    /// Session: from when it is due until the SDP answer arrives. Includes the steps from `connect` to `offer_answer`,
+    /// and the generator's own delays.
     pub setup: Latency,
     /// How far behind schedule sessions start or messages are sent. Only the load generator causes this delay.
     pub lag: Latency,

@@ -410,7 +410,7 @@ pub struct Options {
     /// File with the token for --admin; defaults to the file named by HELIOGRAPH_ADMIN_TOKEN_FILE
     #[arg(long, help_heading = SERVER, value_name = "FILE", requires = "admin")]
     pub token_file: Option<PathBuf>,
-    /// Thresholds with which the report compares the measurements.
+    /// Thresholds against which the report compares the measurements.
     #[command(flatten)]
     #[serde(flatten)]
     pub thresholds: ThresholdFlags,

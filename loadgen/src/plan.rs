@@ -41,8 +41,8 @@ pub struct Plan {
     pub share: RunShare,
     /// When the sessions start. `None` in closed-loop modes.
     pub schedule: Option<SessionSchedule>,
-    /// Total rate of scheduled messages from peers in all parts, in messages per second. `None` in a closed loop and in
-    /// every mode but relay.
+    /// Total rate at which the peers of all parts send scheduled messages, per second. `None` in a closed loop and in
+    /// every mode other than `relay`.
     pub pace: Option<f64>,
     /// Parameters shared by all parties.
     pub terms: visit::PartyTerms,
@@ -56,8 +56,8 @@ pub struct Plan {
     pub credentials: Option<LoadCredentials>,
     /// Whether each session makes API calls to discover its endpoints.
     pub discover: bool,
-    /// Whether discovered endpoints may be on other machines. The operator must own the target, and the load must be
-    /// modest or confirmed.
+    /// Whether discovered endpoints may be on other machines. This requires that the operator owns the target, and that
+    /// the load is modest or confirmed.
     pub abroad: bool,
     /// Whether to create the channels before the run and delete them afterwards.
     pub create_channels: bool,
@@ -95,7 +95,7 @@ impl Plan {
         channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
     }
 
-    /// Returns how many connections this share has open at a time. In mode sessions, this is an estimate based on the
+    /// Returns how many connections this share has open at a time. In `sessions` mode, this is an estimate based on the
     /// schedule.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -175,7 +175,7 @@ pub enum OptionError {
     /// A flag's value is out of range. Contains the flag and the permitted values.
     #[error("{0}: expected {1}")]
     Range(&'static str, &'static str),
-    /// The flag has no effect in storm mode.
+    /// The flag has no effect in `storm` mode.
     #[error(
         "{0}: not supported by --mode storm: all sessions begin at once and last for --duration; their number is \
          --channels times --viewers-per-channel"

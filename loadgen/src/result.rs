@@ -44,11 +44,15 @@ pub use verdict::{Ending, Verdict};
 
 /// The complete results of a run.
 ///
-/// The document extends schema 1 with the following members: `verdict`, so that the file alone determines the exit
-/// code; `latency_us.setup`; `connections.cycles`, which is the result of mode connect; `targets`, `cut_off` and
-/// `latency_us.recovery`, for services with several nodes; `connections.resumed`; figures per connection next to those
-/// per message; and the schedule lag and the `hdr` of intervals, which make exact merging possible. The JSON also
-/// contains `thresholds` and `thresholds_met`, which are derived from other members and do not affect `ok`.
+/// The document extends schema 1 with these members:
+/// * `verdict`, from which the exit code follows,
+/// * `latency_us.setup`, `connections.resumed`, and `connections.cycles` (the result of the mode `connect`),
+/// * `targets`, `cut_off` and `latency_us.recovery`, for services with several nodes,
+/// * per-connection as well as per-message figures, and
+/// * the schedule lag and the `hdr` of intervals, which make exact merging possible.
+///
+/// The JSON also contains `thresholds` and `thresholds_met`. They are derived from other members, and do not affect
+/// `ok`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].

@@ -48,7 +48,7 @@ pub struct SessionSchedule {
 /// An invalid schedule. The error is shown to the operator, and the program exits with code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// Fewer than two of the number of sessions, the rate and the duration are given. A schedule needs at least two.
+    /// At least two of these are needed, but not given: the number of sessions, the rate and the duration.
     #[error("give two of --sessions, --rate and --duration")]
     Incomplete,
     /// The number of sessions, the rate and the duration are all given, but contradict each other.
@@ -148,7 +148,8 @@ impl SessionSchedule {
     }
 
     /// Returns when a session is due, in nanoseconds since the start of the run. All callers get the same result, and a
-    /// higher number is never due earlier. Numbers beyond the last session are treated as the last session.
+    /// session with a higher number is never due earlier. Numbers beyond the last session are treated as the last
+    /// session.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));

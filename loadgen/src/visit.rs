@@ -13,8 +13,8 @@
 //!     └── close
 //! ```
 //! A session that has not started uses no memory, because its start time is a function of its number. A running session
-//! is a [`Viewer`] in its thread's [`Crew`]. A [`MessageBook`] records each direction of a session, which takes no
-//! communication because the master runs on the same thread. The checks derive the expected recipient from the numbers
+//! is a [`Viewer`] in its thread's [`Crew`]. A [`MessageBook`] records each direction of a session. This takes no
+//! communication, because the master runs on the same thread. The checks derive the expected recipient from the numbers
 //! in a message, and share no code with any routing.
 
 mod crew;
@@ -125,7 +125,8 @@ const _: () = assert!(
     "a million viewers that wait to connect again pay for each byte"
 );
 
-// The record of one direction of a session. It takes one bit per message, so that a million books fit in memory.
+// The record of one direction of a session. A message takes one bit, so that the records of a million sessions fit in
+// memory.
 
 /// The messages sent in one direction of a session. The offer or answer is number 0, followed by the candidates. Takes
 /// 8 bytes.

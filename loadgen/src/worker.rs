@@ -347,7 +347,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The first phase opens one in this many connections.
+/// One in this many connections is opened in the first phase.
 const FIRST_SHARE: u64 = 8;
 /// Maximum number of connections opened in the first phase, for all workers together.
 const FIRST_MAX: u64 = 1024;

@@ -20,9 +20,9 @@ pub const fn calls_per_pair(shards: usize) -> usize {
     share(2048, shards, 8, CALLS_PER_PAIR_MAX)
 }
 
-/// Returns how many of the calls in [`calls_per_pair`] may be changes: half of them. They are divided among accounts in
-/// the same way as calls. A change is outstanding until it is durable, so with a slow disk, changes could otherwise use
-/// up all calls and block calls that change nothing.
+/// Returns how many of the outstanding calls in [`calls_per_pair`] may be calls that change something: half of them.
+/// Accounts share this number in the same way as they share calls. A change is outstanding until it is durable. With a
+/// slow disk, changes could otherwise take all places and block calls that only read.
 #[must_use]
 pub const fn changes_per_pair(shards: usize) -> usize {
     calls_per_pair(shards) / 2
@@ -435,9 +435,9 @@ pub const UNANSWERED_PER_CHANNEL_MAX: usize = PENDING_KEYS_MAX;
 /// further candidate replaces the oldest one.
 pub const UNANSWERED_CANDIDATES_MAX: usize = PENDING_CANDIDATES_MAX;
 
-/// Offers kept for redelivery, including their candidates, may take a quarter of the memory allowed for queues, in
-/// addition to that memory. At the limit, the account that uses the most memory loses the candidates of its oldest
-/// offer, and then the offer itself.
+/// Offers kept for redelivery, including their candidates, have a memory limit of their own: a quarter of the limit for
+/// queues. At this limit, the account that uses the most memory first loses the candidates of its oldest offer, and
+/// then the offer itself.
 pub const UNANSWERED_BYTES_PARTS: usize = 4;
 
 /// Window in milliseconds for detecting an unsteady master. If the master is reported as gone and then back
@@ -445,7 +445,8 @@ pub const UNANSWERED_BYTES_PARTS: usize = 4;
 /// [`GONE_STEADY_MS`]. This avoids constant reports about a device whose radio sleeps between messages.
 pub const GONE_WINDOW_MS: u64 = 600_000;
 
-/// How often a master may be reported as gone and back within [`GONE_WINDOW_MS`] before it stays reported as gone.
+/// Maximum number of times that a master may be reported as gone and then as back within [`GONE_WINDOW_MS`]. After
+/// that, it stays reported as gone.
 pub const GONE_TIMES_MAX: u32 = 3;
 
 /// How long a master that stays reported as gone must acknowledge messages, in milliseconds, before it is reported as

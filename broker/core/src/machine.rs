@@ -322,9 +322,9 @@ pub trait Machine {
     /// ([`Output::Close`]), which decides whether the client's connection is closed too.
     fn comes_by_link(&mut self, _session: SessionKey, _kind: Kind) {}
 
-    /// Adds a client whose channel is on another node. Its bytes are forwarded over a link, under the given number.
-    /// Returns `false` if there is no capacity and no client can be evicted, in which case the caller returns the
-    /// session to the machine. Outputs may follow.
+    /// Adds a client whose channel is on another node. The client's bytes are forwarded over a link, under the given
+    /// number. Returns `false` if there is no capacity and no client can be evicted. In that case, the caller hands the
+    /// session back to the state machine. The call may produce outputs.
     fn joins_link(&mut self, _parcel: &Self::Parcel, _client: (u32, NodeId), _at: Moment) -> bool {
         true
     }

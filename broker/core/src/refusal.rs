@@ -22,7 +22,7 @@ pub struct Refusal {
     pub error: ErrorCode,
     /// The error's message text.
     pub message: Cow<'static, str>,
-    /// The policy and the statement that denied the request, or another reason. Only for operators.
+    /// The policy and statement that denied the request, or some other reason for the denial. Shown only to operators.
     pub policy: Option<Box<str>>,
 }
 

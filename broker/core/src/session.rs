@@ -493,7 +493,7 @@ pub(crate) const NEVER: Now = Now(u64::MAX);
 /// An event that is guaranteed to happen and that ends a session's current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The shard's timer fires, at this time at the latest. The session is in the timer wheel.
+    /// The shard's timer fires no later than this time. The session is in the timer wheel.
     Until(Now),
     /// The shard answers the waiting requests in its next turn of the event loop.
     OwnTurn,

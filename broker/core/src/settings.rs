@@ -284,7 +284,7 @@ pub enum Profile {
     /// Suits current browsers, with payloads of up to 32 KiB.
     #[default]
     Default,
-    /// The numbers that AWS documents, without extensions.
+    /// Only the limits and rates that AWS documents, without extensions.
     Strict,
 }
 

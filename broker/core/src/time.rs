@@ -1,4 +1,4 @@
-//! Points in time as plain numbers. Only the edge reads the clocks.
+//! Points in time, as plain numbers. The core never reads a clock: its caller passes in the time.
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
-//! Completions of operations, which carry the caller's key and the result. Also stores the buffers of sends in flight,
-//! which the ring owns until the send completes.
+//! The completions of operations, each with the caller's key and the result. Also stores the buffers of sends in
+//! flight, which the ring owns until each send completes.
 //!
-//! The user data of an entry is one byte for the operation and seven bytes for the key:
+//! The user data of an entry consists of one byte for the operation and seven bytes for the key:
 //! ```text
 //!  63      56 55                                             0
 //! ┌──────────┬───────────────────────────────────────────────┐
@@ -91,7 +91,7 @@ pub enum Completion {
 /// Result of a receive.
 #[derive(Debug)]
 pub enum Received {
-    /// At least one byte, in a buffer to return to the pool with `give_back`.
+    /// At least one byte, in a buffer that must be returned to the pool with `give_back`.
     Bytes(Lent),
     /// The peer closed its side of the connection.
     End,
@@ -122,8 +122,8 @@ impl Op {
         u64::from(self as u8) << 56 | bits
     }
 
-    /// The inverse of [`Self::tag`]. Panics on any other user data, which cannot occur because the kernel returns user
-    /// data unchanged.
+    /// Reverses [`Self::tag`]. Panics if `tag` did not produce the user data, which cannot happen because the kernel
+    /// returns user data unchanged.
     pub(crate) fn untag(data: u64) -> (Self, Key) {
         let [op, ..] = data.to_be_bytes();
         let op = match op {

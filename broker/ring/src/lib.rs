@@ -29,7 +29,7 @@
 //!
 //! The caller must follow five rules. Breaking them can cause hangs, but not undefined behavior:
 //! 1. Completions appear only during [`Ring::enter`]. An event on the registered eventfd only means that the caller
-//!    should call it.
+//!    should call `enter`.
 //! 2. A descriptor must stay open until every operation armed on it has had its final completion (`more == false`).
 //!    Closing a socket under an armed multishot receive sends no FIN, so call `shutdown` first.
 //! 3. [`Received::NoBuffers`] ends a receive. Give buffers back or [add some](Ring::add_buffers), then arm it again.

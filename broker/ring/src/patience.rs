@@ -9,7 +9,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-/// When the kernel started to refuse entries, or `None` while it accepts them. Each ring has one.
+/// When the kernel started to refuse a ring's entries, or `None` while it accepts them.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,

@@ -23,8 +23,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// A buffer with received bytes, which the caller owns until it gives the buffer back. Dropping a `Lent` instead loses
-/// the buffer to the pool.
+/// A buffer with received bytes, which the caller owns until it gives the buffer back. If a `Lent` is dropped instead,
+/// the pool loses the buffer.
 #[derive(Debug)]
 #[must_use = "a buffer that is not given back is lost to the pool"]
 pub struct Lent {
@@ -123,9 +123,9 @@ impl Buffers {
         lent.id
     }
 
-    /// Gives the memory of all buffers back to the system. Returns whether it did. The memory is mapped again as data
-    /// arrives. Does nothing while a buffer is lent out, or if none has been lent out since the last release. The
-    /// caller must ensure that no buffer contains unreported data.
+    /// Gives the memory of all buffers back to the system, and returns whether this succeeded. The memory is mapped
+    /// again as data arrives. Does nothing while a buffer is lent out, or if none has been lent out since the last
+    /// release. The caller must ensure that no buffer contains unreported data.
     pub(crate) fn release(&mut self) -> bool {
         if self.lent > 0 || !std::mem::take(&mut self.used) {
             return false;
@@ -278,7 +278,7 @@ pub(crate) enum Filled {
     Failed(Errno),
 }
 
-/// Returns the memory layout of the descriptors, which is page-aligned, as the kernel requires, and never of size 0.
+/// Returns the memory layout of the descriptors. It is page-aligned, as the kernel requires, and its size is never 0.
 fn entries_layout(count: u16) -> Layout {
     layout(usize::from(count) * size_of::<BufRingEntry>())
 }

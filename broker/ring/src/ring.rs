@@ -46,7 +46,7 @@ pub struct RingSettings {
     pub buffers: u16,
     /// Size of a receive buffer, from 64 bytes to 1 MiB.
     pub buffer_bytes: u32,
-    /// Number of buffers in use initially, all of which the kernel uses in turn. [`Ring::add_buffers`] adds more.
+    /// Number of buffers in use initially. The kernel cycles through all of them. [`Ring::add_buffers`] adds more.
     pub buffers_at_start: u16,
 }
 

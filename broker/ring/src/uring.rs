@@ -227,8 +227,8 @@ impl Uring {
         }
     }
 
-    /// Handles a refusal by letting the kernel run its deferred work. The resulting completions may free what it
-    /// lacked.
+    /// Handles a refusal by letting the kernel run its deferred work. The resulting completions may free the resource
+    /// that the kernel lacked.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}

@@ -89,7 +89,7 @@ pub(crate) enum Read {
 /// The kind of a successful handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A full handshake, which this side signed.
+    /// A full handshake, in which this side produced a signature.
     Full,
     /// A session resumed with a ticket that this side had issued.
     Resumed,

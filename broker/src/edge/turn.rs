@@ -152,7 +152,7 @@ impl Turn {
 /// How far a shard's clocks are ahead of the system's. Zero except in tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
-    /// Offset of both clocks in milliseconds.
+    /// How far both clocks have been advanced, in milliseconds.
     pub advanced_ms: u64,
     /// Additional offset of the wall clock in milliseconds. May be negative.
     pub skew_ms: i64,

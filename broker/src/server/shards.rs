@@ -328,7 +328,7 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
-/// Returns the failure for a shard that could not be created for a reason other than locked memory.
+/// Returns the failure for a shard that could not be created, unless locked memory was the reason.
 fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => {

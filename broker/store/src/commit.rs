@@ -88,9 +88,9 @@ impl<T> Committer<T> {
         Err((refused, change))
     }
 
-    /// Submits changes to be committed together, all or none, and waits for the result. Calls `on_done` for each
-    /// change, unless all of them are refused because they are too many or too large for one commit, or because the
-    /// store has failed or was closed. Must not be called on a shard's thread.
+    /// Submits changes to be committed together, all or none, and waits for the result. Refuses all of them if they are
+    /// too many or too large for one commit, or if the store has failed or was closed. Otherwise, calls `on_done` for
+    /// each change. Must not be called on a shard's thread.
     pub fn submit_together(&self, changes: Vec<Change<T>>) -> Result<(), TogetherError> {
         let is_large = |change: &Change<T>| {
             let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
@@ -263,7 +263,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
         }
     }
 
-    /// Waits for a change, then takes more, up to the limits of a batch. Returns `false` if the queue is closed.
+    /// Waits for a change, then takes more from the queue, up to the batch limits. Returns `false` if the queue is
+    /// closed.
     fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
         let Some(mut letter) = self.next() else {

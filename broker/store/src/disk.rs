@@ -68,8 +68,8 @@ impl CheckedDisk {
         }
     }
 
-    /// Forgets a recorded lack of space before the file is reopened. Panics if the file is broken, because it stays
-    /// broken.
+    /// Clears a recorded lack of space before the file is reopened. Panics if the fault is [`Fault::Broken`], which is
+    /// permanent.
     pub(crate) fn forget_no_room(&self) {
         assert!(self.fault() < Fault::Broken);
         self.fault.store(Fault::None as u8, Ordering::Release);

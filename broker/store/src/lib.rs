@@ -16,7 +16,7 @@
 //! ```text
 //!  DIR/store.lock   held while the store is open: one process at a time
 //!  DIR/store.redb   the map: copy-on-write pages below two commit slots
-//!  DIR/store.room   written and removed while the disk was full, to see whether it still is
+//!  DIR/store.room   written and removed while the disk is full, to check whether there is space again
 //!
 //!  submit ──► bounded queue ──► thread: all that waits, one transaction
 //!                               ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
@@ -25,7 +25,7 @@
 //! writes the byte that marks the slot as valid. A valid slot is therefore never torn, and a checksum mismatch always
 //! indicates corruption rather than a crash. Opening a store verifies the checksums of all reachable pages through a
 //! read-only view of the file. A damaged file is refused and left unchanged. Rows are read through the same view. The
-//! file itself is not written before [`Store::start`], when the reader of the rows has accepted them.
+//! file is not written to before [`Store::start`], which is called once the rows have been accepted.
 //!
 //! The file is not compacted at startup, because this would rewrite the whole file while all clients wait. The engine
 //! uses free pages before it grows the file, and releases free pages at the end of the file during commits and on

@@ -24,7 +24,7 @@ pub struct Tag {
     pub value: Box<str>,
 }
 
-/// The key and the value of a tag. Each is `None` if the request does not contain it.
+/// The key and the value of a tag, where `None` means that the request does not contain it.
 pub(crate) type RawTag<'b> = (Option<&'b str>, Option<&'b str>);
 
 pub(crate) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {

@@ -362,8 +362,8 @@ const NAMES_MAX: usize = 48;
 
 const HINT_EDITS_MAX: usize = 3;
 
-/// Maximum number of known names that are compared with a misspelled name. A comparison costs the product of both
-/// lengths.
+/// Maximum number of known names that are compared with a misspelled name. The cost of a comparison is the product of
+/// the two lengths.
 const HINT_NAMES_MAX: usize = 4;
 
 #[cfg(test)]

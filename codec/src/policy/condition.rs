@@ -4,9 +4,9 @@
 //! ```text
 //! operator 2 | key | values
 //! ```
-//! The values are encoded as a list, like the actions and resources of a statement. A condition is met, is not met, or
-//! depends on an unknown value. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context
-//! keys", "Conditions with multiple context keys or values".
+//! The values are encoded as a list, like the resources of a statement. A condition is met, is not met, or depends on
+//! an unknown value. Source: IAM User Guide, "Condition operators", "Single-valued vs. multivalued context keys",
+//! "Conditions with multiple context keys or values".
 
 pub use crate::policy::context::{Context, Key, KeyName, ShortText, VALUE_BYTES_MAX, Value};
 use crate::policy::operator::{self, ARN_PARTS, Comparison, Operator, Quantifier, RequiredOrder};
@@ -249,8 +249,8 @@ fn with_arn(entry: &[u8], text: &str, values: &Values<'_>, work: &mut ConditionW
     all.min(with_pattern(entry, &PatternText::new(text), values, work))
 }
 
-/// Matches text that contains multi-byte characters against a pattern with single-character wildcards. On a mismatch,
-/// backtracks to the last [`MANY`], one character at a time, until the work limit is reached.
+/// Matches text that contains multi-byte characters against a pattern with single-character wildcards. After a
+/// mismatch, tries again from the last [`MANY`], one byte further into the text. Gives up at the work limit.
 fn by_characters<const MANY: u8, const ONE: u8>(
     pattern: &[u8],
     text: &[u8],

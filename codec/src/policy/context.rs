@@ -89,9 +89,9 @@ keys! {
     TransitiveTagKeys = "sts:TransitiveTagKeys",
     /// Name of the IoT thing that signed in with a certificate.
     ThingName = "credentials-iot:ThingName",
-    /// Type of the thing.
+    /// Type of the IoT thing that signed in.
     ThingTypeName = "credentials-iot:ThingTypeName",
-    /// Id of the thing's certificate.
+    /// Id of the IoT thing's certificate.
     AwsCertificateId = "credentials-iot:AwsCertificateId",
     /// A claim in an identity provider's token: `ISSUER:sub`, `ISSUER:aud` and so on.
     Claim = "ISSUER:CLAIM",
@@ -276,8 +276,8 @@ const FOREIGN: &[&str] = &[
 /// Provides the values of a request's condition keys. A policy queries only the values that it uses, so they may be
 /// computed on demand.
 pub trait Context {
-    /// Returns the value with index `nth` (from 0) of a key, which may have several. Returns [`Value::Absent`] after
-    /// the last value.
+    /// Returns a key's value at index `nth`, counted from 0, since a key may have several values. Returns
+    /// [`Value::Absent`] after the last one.
     fn value(&self, key: Key<'_>, nth: usize) -> Value<'_>;
 }
 

@@ -49,8 +49,8 @@ pub(crate) struct PatternText<'a> {
     index: OnceCell<Index>,
 }
 
-/// An index of the bytes in a text of at most [`ARN_BYTES`] bytes: for each value of a byte's upper half, and for each
-/// value of its lower half, a bitmap of the positions that have it.
+/// An index of a text of at most [`ARN_BYTES`] bytes. For each value that the upper half of a byte may have, and for
+/// each value of the lower half, a bitmap shows the positions where it occurs.
 struct Index {
     upper: [Row; 16],
     lower: [Row; 16],

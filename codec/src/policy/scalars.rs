@@ -37,7 +37,7 @@ impl Reading {
         self.or(if holds { Ok(()) } else { Err(rule) }, ())
     }
 
-    /// Passes a string to `take`. `name` is the member that has the value.
+    /// Passes a string to `take`. `name` is the name of the member whose value is read.
     pub(crate) fn string<'a>(&'a self, name: &'a str, take: &'a mut Take<'a>) -> Texts<'a> {
         Texts {
             reading: self,

@@ -1,8 +1,8 @@
 //! Trust documents, which define the principals that may assume a role.
 //!
-//! The grammar is that of other policies, but with `Principal` in place of `Resource`. A statement names a principal
-//! either directly or through its account. If it names only the account, the principal's own policies must also allow
-//! the action.
+//! The grammar is the same as for other policies, but with `Principal` in place of `Resource`. A statement names a
+//! principal either directly or through its account. If it names only the account, the principal's own policies must
+//! also allow the action.
 //!
 //! Source: IAM User Guide, "AWS JSON policy elements: Principal", "How permissions for roles are evaluated"; STS API
 //! Reference, "AssumeRole".

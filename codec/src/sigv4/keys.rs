@@ -160,10 +160,11 @@ impl SigningKeys {
     }
 }
 
-/// Returns the index of the entry to evict for a new key, or `None` if there is room. If the new key's id has reached
-/// its limit, the least recently used entry of that id is evicted. Otherwise, if the new key is temporary and the
-/// temporary keys have reached their limit, it is the least recently used entry of a temporary key. Otherwise, it is
-/// the least recently used entry of the set.
+/// Returns the index of the entry to evict for a new key, or `None` if there is room. This is the least recently used
+/// entry among
+/// * the entries with the new key's id, if that id has reached its limit;
+/// * otherwise, all temporary keys, if the new key is temporary and they have reached their limit;
+/// * otherwise, all entries of the set.
 fn victim(set: &[Entry], further: &Entry) -> Option<usize> {
     let is_same = |entry: &Entry| entry.access_key_id == further.access_key_id;
     let are_temporary = |entry: &Entry| further.is_temporary && entry.is_temporary;

@@ -1,7 +1,7 @@
 //! The signing side: presigned URLs and signed API calls, for `heliograph presign` and load tests.
 //!
 //! Signing has no side effects: keys and time are passed as arguments. Source: AWS, "Create a signed AWS API request".
-//! URLs are in the format of the KVS WebRTC SDK for JavaScript, and calls in that of botocore (codec/PROTOCOL.md, SIG).
+//! URLs follow the KVS WebRTC SDK for JavaScript, and calls follow botocore (codec/PROTOCOL.md, SIG).
 
 use crate::sigv4::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
 use crate::sigv4::{

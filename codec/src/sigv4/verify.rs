@@ -116,9 +116,9 @@ impl Verifier {
         Self::default()
     }
 
-    /// Parses the signature of a request. Refuses requests that no key could make valid: those that are unsigned or
-    /// malformed, those with duplicate parameters or a wrong scope, and those signed at a time outside every possible
-    /// clock tolerance.
+    /// Parses the signature of a request. Refuses requests that no key could make valid: requests that are unsigned or
+    /// malformed, have duplicate parameters or a wrong scope, or were signed at a time outside every possible clock
+    /// tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -166,7 +166,7 @@ impl Verifier {
         };
         let found = query.read(query_text, decoded);
         let decoded: &'a [u8] = decoded;
-        // If there are too many parameters, those that were not read may contain a signature.
+        // If there are too many parameters, a signature may be among the unread ones.
         let is_whole = found.fault != Some(Malformed::TooMany);
         if header.is_none() && is_whole && !query::is_signed(&found, decoded) {
             return Err(Refusal::Missing);
@@ -211,8 +211,8 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// Returns as much of the last head's canonical request as was written. Empty if the request was refused before
-    /// verification. It may contain a session token, which must be removed before the text is displayed.
+    /// Returns the canonical request of the last head, as far as it was written. Empty if the request was refused
+    /// before verification. It may contain a session token, which must be removed before the text is displayed.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request

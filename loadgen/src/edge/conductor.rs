@@ -85,8 +85,8 @@ impl Conductor<'_, '_> {
     }
 
     /// Opens the connections that must be open before the load starts. Returns whether all of them are open. If the
-    /// memory per connection is measured, also returns the resident memory of the service in bytes and the number of
-    /// open connections, both after the first connections were opened.
+    /// memory per connection is measured, also returns the service's resident memory in bytes and the number of open
+    /// connections, as measured once the first few connections were open.
     fn open(&self) -> (bool, Option<(u64, u64)>) {
         match self.shared.plan.mode {
             Mode::Storm | Mode::Connect => (true, None),
@@ -257,8 +257,8 @@ impl Conductor<'_, '_> {
         }
     }
 
-    /// Waits up to `patience` for `happened` to return true, and returns whether it did. Ctrl-C and a worker exiting
-    /// both cut the wait short.
+    /// Waits up to `patience` for `happened` to return true, and returns whether this happened. Ctrl-C or the exit of a
+    /// worker cuts the wait short.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
@@ -326,8 +326,8 @@ impl Course {
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Delay between the start signal and the first session. This gives every worker time to notice the signal.
 const LEAD: Duration = Duration::from_millis(100);
-/// The first connections count as open after this long without progress. Also used when draining and before measuring
-/// memory.
+/// If there is no progress for this long, the first connections are considered open. Also used while draining and
+/// before measuring memory.
 const SETTLE: Duration = Duration::from_millis(300);
 /// If no connection opens or fails for this long, the target is considered unresponsive.
 const STALL: Duration = Duration::from_secs(25);

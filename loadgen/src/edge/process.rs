@@ -1,5 +1,5 @@
-//! Measures CPU time and memory. Local processes are read from `/proc`, and the service is read from `/proc` or from
-//! its own metrics.
+//! Measures CPU time and memory. The figures for a local process come from `/proc`. The figures for the service come
+//! from `/proc` or from its own metrics.
 
 use crate::edge::http;
 use crate::result::words::whole;

@@ -1,4 +1,4 @@
-//! Handles Ctrl-C. The first one stops the run but still prints the report. The second one terminates the process.
+//! Handles Ctrl-C. The first one stops the run, but the report is still printed. The second one terminates the process.
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};

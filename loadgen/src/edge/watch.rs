@@ -87,7 +87,7 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
         p50_us: known(sum.p50_us),
         p99_us: known(sum.p99_us),
         // In an open loop, a failed session usually has a failed connection too. Take the maximum so as not to count
-        // both.
+        // the failure twice.
         failed: sum.failed.max(sum.unwell),
         errors: errors(sum),
         ..Progress::default()

@@ -76,8 +76,8 @@ impl ErrorKind {
         &KINDS[Self::place(name)]
     }
 
-    /// Returns the index in [`KINDS`] of the kind that an error name belongs to. The name may be that of a kind or
-    /// status, such as `refused` or `status:403`. It may also be one that the I/O layer uses, such as
+    /// Returns the index in [`KINDS`] of the kind that an error name belongs to. The name may be a kind or status, such
+    /// as `refused` or `status:403`. It may also be a name that the I/O layer uses, such as
     /// `refused_403_AccessDeniedException` (for an upgrade) or `call_403_AccessDeniedException`.
     #[must_use]
     pub fn place(name: &str) -> usize {

@@ -198,7 +198,8 @@ pub struct LatencyFigures {
     pub upgrade: Option<Spread>,
     /// Session: from the 101 response until the SDP answer arrives.
     pub offer_answer: Option<Spread>,
-    /// Message: from composing it (in an open loop: from when it is due) until the recipient processes it.
+    /// Message latency: from when a message is composed (in an open loop, when it is due) until its recipient has
+    /// processed it.
     pub message: Option<Spread>,
     /// Complete session setup: from when the session is due until the SDP answer arrives.
     #[serde(default)]
@@ -224,8 +225,8 @@ impl LatencyFigures {
         ]
     }
 
-    /// Returns the latency that matters most to users: session setup if known, or else the first known latency out of
-    /// the answer, a message, the WebSocket upgrade and the TCP connection.
+    /// Returns the latency that matters most to users: session setup if known, or else the first of these that is
+    /// known: SDP answer, message, WebSocket upgrade, TCP connection.
     #[must_use]
     pub fn headline(&self) -> Option<(&'static str, &Spread)> {
         let [connect, _, upgrade, answer, message, setup, _] = self.all();
@@ -299,7 +300,7 @@ pub struct Interval {
     pub open: Option<u64>,
     /// Median setup latency of the sessions answered during the interval, in microseconds. `None` if there were none.
     pub p50_us: Option<u64>,
-    /// 99th percentile setup latency of the same sessions, in microseconds.
+    /// 99th percentile setup latency of the sessions answered during the interval, in microseconds.
     pub p99_us: Option<u64>,
     /// Number of failures during the interval.
     pub errors: Option<u64>,

@@ -89,8 +89,8 @@ impl Spread {
         self.figures.hdr.clone()
     }
 
-    /// Adds the values of another part. If both have a histogram, the result is exact. Otherwise, only the count and
-    /// the maximum are known.
+    /// Adds the values of another part. If each part has a histogram, the result is exact. Otherwise, only the count
+    /// and the maximum are known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());

@@ -11,7 +11,7 @@ pub enum Verdict {
     Well,
     /// Messages were lost, duplicated, reordered, corrupted or misrouted. Exit code 1.
     Faulty,
-    /// Connections or sessions could not be established, or broke. Exit code 3.
+    /// A connection or session could not be established, or was lost. Exit code 3.
     TargetFailed,
     /// The machine ran out of ports or descriptors. Exit code 2.
     Limits,

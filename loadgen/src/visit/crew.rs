@@ -42,7 +42,7 @@ pub enum ReceiveOutcome {
     Refused,
     /// The service accepted the upgrade.
     Opened,
-    /// The closing handshake is complete. This side started it.
+    /// The closing handshake that this side started is complete.
     Closed,
     /// The service has closed the connection. Its close frame has already been answered.
     ClosedByService,

@@ -4,12 +4,12 @@
 use crate::measure::Latency;
 use std::collections::BTreeMap;
 
-/// The channels on a thread that are currently cut off, and the recovery times of those that have recovered. Other
-/// channels use no memory.
+/// The channels on a thread that are currently cut off, and the recovery times of earlier cut-offs. Other channels use
+/// no memory.
 #[derive(Debug, Default)]
 pub struct Recovery {
     cut_off: BTreeMap<u32, CutOff>,
-    /// How often channels were cut off.
+    /// Number of times that a channel was cut off.
     pub cut_offs: u64,
     /// Recovery times of the channels that have recovered.
     pub spans: Latency,
@@ -50,7 +50,7 @@ impl Recovery {
         }
     }
 
-    /// Returns how often channels have recovered.
+    /// Returns the number of times that a channel has recovered.
     #[must_use]
     pub fn recovered(&self) -> u64 {
         self.cut_offs - self.cut_off.len() as u64

@@ -161,8 +161,8 @@ impl Relay {
             .sum()
     }
 
-    /// Returns the messages from one peer of a channel to another, and those in the opposite direction. Returns `None`
-    /// unless exactly one of the peers is the master.
+    /// Returns the messages from one peer of a channel to another, and the messages in the opposite direction. Returns
+    /// `None` unless exactly one of the peers is the master.
     fn directions(
         &mut self,
         channel: u32,

@@ -121,9 +121,9 @@ impl Crew {
     }
 }
 
-/// Returns the viewer on a connection, or `None` if the party there is not a connected viewer. If the viewer is not
-/// connected, or if the message sent at `sent_ns` is older than the connection, counts the message as one from an
-/// earlier connection and returns `None`.
+/// Returns the viewer on a connection. Returns `None` if the party there is not a viewer. Also returns `None` if the
+/// viewer is not connected or the message sent at `sent_ns` is older than the connection; the message then counts as
+/// one from an earlier connection.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut MessageDesk,

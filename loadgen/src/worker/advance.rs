@@ -288,7 +288,7 @@ impl Worker<'_> {
                     if *stage == Stage::AwaitCloseEcho => {}
                 Party::Master(_) | Party::Viewer(_) | Party::Peer(_) if is_open => self.close(line),
                 Party::Master(_) | Party::Viewer(_) => self.lost(line, "unfinished_at_the_end"),
-                // In mode connect, some connections are always opening or closing.
+                // In `connect` mode, some connections are always opening or closing.
                 Party::Peer(peer) => {
                     let peer = *peer;
                     self.crew.leave(line, Verdict::Broken);

@@ -190,7 +190,7 @@ impl Worker<'_> {
             .write(line, |out| visit::write_call(out, &call, signer));
     }
 
-    /// Returns the ARN of the channel of the party on a connection, and its client id if it is a viewer.
+    /// Returns the channel ARN of the party on a connection and, if the party is a viewer, its client id.
     fn name_of(&self, line: u32) -> Option<(String, Option<String>)> {
         let plan = self.shared.plan;
         let (channel, client_id) = match self.crew.party(line) {

@@ -186,7 +186,7 @@ impl Lines {
         self.flush();
         let patience = match self.engine {
             Engine::IoUring => patience,
-            // Truncate the wait: epoll rounds up to milliseconds, but events that are due must not start late.
+            // Truncate the wait: epoll rounds up to milliseconds, but due events must not be handled late.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a turn waits for milliseconds"

@@ -14,7 +14,7 @@ pub(crate) struct Line {
     /// Bytes not yet written to the socket. Has no capacity while empty.
     pub(crate) out: Vec<u8>,
     pub(crate) since_ns: u64,
-    /// Tells completions and deadlines of this connection apart from those of earlier connections with the same number.
+    /// Distinguishes this connection's completions and deadlines from any that belong to earlier users of its number.
     pub(crate) generation: u32,
     pub(crate) route: u16,
     /// Offset of the current address within the route, relative to the first address tried.

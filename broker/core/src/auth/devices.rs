@@ -283,8 +283,8 @@ impl Things {
         numbers.any(|number| self.revoked.binary_search(number).is_ok())
     }
 
-    /// Returns `true` if keys issued to a thing are still valid. Its certificate and name must still be accepted. A
-    /// name certified by an authority is checked even if the sign-in did not contain it.
+    /// Returns `true` if keys issued to a thing are still valid, because its certificate and name are still accepted. A
+    /// name that an authority certified is checked even if the device did not send it when it signed in.
     #[must_use]
     pub fn knows(&self, identity: &ThingIdentity) -> bool {
         if self.is_revoked(&identity.numbers) {

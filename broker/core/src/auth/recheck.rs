@@ -20,7 +20,7 @@ pub struct Recheck {
 pub struct RecheckSum {
     /// Number of open connections.
     pub connections: u64,
-    /// Number of open connections that the new credentials refuse.
+    /// Number of open connections that the new credentials no longer permit.
     pub forbidden: u64,
 }
 

@@ -51,8 +51,8 @@ pub const RESTARTED_MS: u64 = 5_000;
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// Maximum random delay added to [`FALLBACK_MS`], so that the other nodes do not claim simultaneously. A lost host's
-/// slots must be served again within 10 s. The 10 s include both delays, a lease, the time during which the
-/// registration must be absent, and the time until the watch reports.
+/// slots must be served again within 10 s. This covers both delays, the lease, the grace period after the registration
+/// disappears, and the latency of the watch.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// Additional delay for a slot that has never had an owner. In a new cluster, each node claims its share of the 4,096

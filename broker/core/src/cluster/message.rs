@@ -10,7 +10,7 @@ use crate::{time::Now, wire::at_most};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Number of an etcd call. Unique within the process, and repeated in the reply.
+/// Identifies a call to etcd. Unique within the process, and repeated in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
@@ -340,7 +340,7 @@ pub enum ClaimReason {
 /// The reason why a slot is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseCause {
-    /// The slot has been transferred, together with the parcel of its pending messages.
+    /// The slot has been transferred, along with the parcel that contains its pending messages.
     Transferred,
     /// Another owner has a newer epoch. The parcel, if there is one, carries the pending messages to that owner.
     Superseded(Option<ParcelId>),

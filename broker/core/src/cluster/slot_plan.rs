@@ -226,8 +226,8 @@ impl Former {
 
 /// Returns `true` if another process has succeeded the owner and will reclaim the slot at once.
 ///
-/// A successor with a different directory, for example on a replaced host, has no priority and waits like any other
-/// node.
+/// A successor that uses a different directory, for example on a replacement host, has no priority and waits like any
+/// other node.
 fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
     let follows = |other: Incarnation| {
         other != owner.incarnation && other.directory == owner.incarnation.directory

@@ -509,7 +509,8 @@ fn whole_second(at: Now) -> Now {
 /// The caller of an open connection, or the reason why the caller has lost its permission. Takes 16 bytes.
 #[derive(Debug)]
 pub(crate) enum Held {
-    /// The connection has no caller, or the reason has been taken. Never rechecked.
+    /// The connection has no caller, or the reason for its end has already been taken out. Such a connection is not
+    /// rechecked.
     Nothing,
     Caller(HeldCaller),
     /// The reason why the caller lost its permission.

@@ -69,7 +69,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<NodeReports, Box<str>
     })
 }
 
-/// Orders all registered nodes to report. Returns these nodes, and the revision of the first order.
+/// Asks all registered nodes to report. Returns these nodes, and the revision of the first request.
 async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), ConnectError> {
     // If a node registers again in the meantime, the order is written again.
     for _ in 0..ATTEMPTS {

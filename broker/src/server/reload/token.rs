@@ -15,8 +15,8 @@ struct TokenFile {
     of_side: watch::Sender<Vec<Token>>,
 }
 
-/// Reads the tokens from the configured file and watches the file, if it is used. Fails with [`Failure::Configuration`]
-/// if the file cannot be read.
+/// Reads the tokens from the configured file, if the broker uses one, and watches that file for changes. Fails with
+/// [`Failure::Configuration`] if the file cannot be read.
 pub(crate) fn find(settings: &Settings, reloader: &mut Reloader) -> Fallible<Option<Tokens>> {
     let Some(path) = used_token_file(settings) else {
         return Ok(None);

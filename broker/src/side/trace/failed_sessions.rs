@@ -179,9 +179,9 @@ impl Row {
         (self.hints.iter().find(fits)).map_or(&self.says, |hint| &hint.says)
     }
 
-    /// Records the row as a problem, except in two cases in which a person may be testing. A viewer that disconnects
-    /// soon after its offer, as with *Stop* on `/try`, is not recorded. A camera that closes each connection itself is
-    /// recorded as a mild problem only.
+    /// Records the row as a problem. Ignores a viewer that disconnects soon after its offer, because a person may have
+    /// pressed *Stop* on `/try`. Late answers, and cameras that close each connection themselves, are recorded as mild
+    /// problems.
     pub(crate) fn tell(&self, problems: &Problems) {
         let end = self
             .end

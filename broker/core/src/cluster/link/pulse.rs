@@ -31,8 +31,8 @@ pub(crate) struct Pulse {
     number: u64,
     /// Whether the next ping is due immediately.
     is_due: bool,
-    /// Number of the PONG frame that ends the fence. Until this PONG or a later one arrives, the link holds back
-    /// received bytes, because they may have been sent before a pause.
+    /// Number of the PONG frame after which received bytes are passed on again. Until this PONG or a later one arrives,
+    /// the link holds them back, because they may have been sent before this node was paused.
     pub(crate) fence: Option<u64>,
     pub(crate) is_doubtful: bool,
 }

@@ -509,7 +509,7 @@ impl LinkStreams {
         }
     }
 
-    /// Releases the withheld bytes, because the owner has proved that it has not given up the link.
+    /// Releases the withheld bytes. Called once the owner has proved that it has not given up the link.
     pub(crate) fn unfence(&mut self) {
         let streams = self.all.iter();
         let held = streams.map(|(id, stream)| (*id, stream.incoming.held().len()));

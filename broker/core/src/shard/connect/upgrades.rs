@@ -217,7 +217,7 @@ fn parameters(
 /// the role of the endpoint that the caller last requested.
 const MASTER_ID: &str = "MASTER";
 
-/// Returns the role implied by the host name, which is `m-` or `v-` below the advertised domain (CON-2).
+/// Returns the role implied by the host name: in the advertised domain, a name that starts with `m-` or `v-` (CON-2).
 fn role_of_host(settings: &Settings, host: &str) -> Option<Role> {
     let domain = settings.advertise.domain.as_deref()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

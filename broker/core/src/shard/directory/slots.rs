@@ -1,4 +1,4 @@
-//! The slots that a shard serves, and the slot orders that it carries out.
+//! The slots that a shard serves, and how it carries out the node's orders to serve, pause and release them.
 
 use crate::cluster::message::{Held, SlotOrder};
 use crate::cluster::slot_maps::SlotMap;

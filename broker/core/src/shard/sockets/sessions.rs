@@ -422,7 +422,7 @@ struct Sums {
     /// backlog.
     weight: usize,
     behind: usize,
-    /// Bytes queued for connections that were cut off because they do not read.
+    /// Bytes still queued for connections that were cut off because their peers stopped reading.
     cut: usize,
     unconfirmed: (usize, usize),
     /// Number of connections charged for request bytes.

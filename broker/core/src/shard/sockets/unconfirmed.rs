@@ -440,7 +440,7 @@ impl Sockets {
         self.ask_kernel(key);
     }
 
-    /// Schedules the evaluation of the last pong if pongs confirm messages.
+    /// If pongs confirm messages, schedules processing of the last pong.
     pub(crate) fn take_leave(&self, cx: &mut Context, key: SessionKey) {
         let session = self.session(key).filter(|it| it.outbox.is_over());
         if session.is_some() && !self.proves_by_tcp() {
