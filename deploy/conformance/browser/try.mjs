@@ -111,7 +111,7 @@ test('the first screen has both pictures, the time to the first frame and the se
             await seesBars(page);
             await eventsUntil(page, 'first frame');
             // In one step: between two, the page may draw the element anew.
-            const box = (selector) => page.$eval(selector, (it) => it.getBoundingClientRect().toJSON());
+            const box = (selector) => page.evaluate((it) => document.querySelector(it).getBoundingClientRect().toJSON(), selector);
             for (const part of ['#both', '.sources', '#share', '#camera .screen', '#viewer .screen', '#first', '#seen .lane svg']) {
                 const { y, height } = await box(part);
                 assert.ok(height > 0 && y >= 0 && y + height <= size.height, `${part} ends at ${y + height} of ${size.height}`);
@@ -146,7 +146,10 @@ test('the page is as long as what it shows, whatever was watched before', { time
         assert.ok(page_ <= Math.max(end, 1000) + 2, `${page_} px, and the content ends at ${end}`);
         // The last watch is in sight.
         await eventsUntil(page, 'first frame');
-        const top = await page.$eval('#seen > div > .lanes > .lane', (lane) => lane.getBoundingClientRect().top - document.querySelector('#seen').getBoundingClientRect().top);
+        const top = await page.evaluate(() => {
+            const [seen, lane] = ['#seen', '#seen > div > .lanes > .lane'].map((it) => document.querySelector(it).getBoundingClientRect());
+            return lane.top - seen.top;
+        });
         assert.ok(top > 0 && top < 400, `${top}`);
         await page.finish();
     });
