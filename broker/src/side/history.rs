@@ -217,8 +217,8 @@ impl Writer {
         let kept = Notes::of(&notes);
         let last = open.iter().filter_map(|open| open.before);
         let last = last.map(|row| row.at_ms + u64::from(row.span_ms)).max();
-        let killed = kept.unended().map(|began| Mark {
-            at: last.unwrap_or(began).max(began),
+        let killed = kept.unended().map(|noted| Mark {
+            at: last.unwrap_or(noted).max(noted),
             kind: MarkKind::Killed,
             says: "the process ended without a mark: killed, out of memory, a crash, or a loss of power".into(),
         });

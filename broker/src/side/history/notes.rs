@@ -155,8 +155,10 @@ fn newest<T: for<'b> Deserialize<'b>>(
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     numbers: [u64; 2],
-    /// The last start or stop mark of the previous process.
-    life: Option<Mark>,
+    /// Time of the last mark of the previous process.
+    last: u64,
+    /// Kind of the last mark of the previous process that is a start or an end.
+    life: Option<MarkKind>,
     /// The slot that contains the start mark of this process. It is never evicted, since the next process needs it.
     start: Option<usize>,
     causes: BTreeMap<usize, Kept>,
@@ -185,16 +187,16 @@ impl Notes {
         let mut notes = Self::default();
         let mut life = 0;
         slots.each(&MARKS, |slot| {
-            notes.numbers[0] = notes.numbers[0].max(slot.number);
             let mark = serde_json::from_slice::<Mark>(slot.body).ok();
-            let mark = mark.filter(|mark| {
-                matches!(
-                    mark.kind,
-                    MarkKind::Start | MarkKind::Stop | MarkKind::Killed
-                )
-            });
-            if slot.number > life && mark.is_some() {
-                (life, notes.life) = (slot.number, mark);
+            if slot.number > notes.numbers[0] {
+                notes.numbers[0] = slot.number;
+                notes.last = mark.as_ref().map_or(notes.last, |mark| mark.at);
+            }
+            let kind = mark
+                .map(|mark| mark.kind)
+                .filter(|kind| matches!(kind, MarkKind::Start | MarkKind::Stop | MarkKind::Killed));
+            if slot.number > life && kind.is_some() {
+                (life, notes.life) = (slot.number, kind);
             }
         });
         slots.each(&CAUSES, |slot| {
@@ -206,10 +208,9 @@ impl Notes {
         notes
     }
 
-    /// Returns the start time of an earlier process, if that process did not record that it stopped.
+    /// Returns the time of the last mark of the previous process, if that process did not record that it stopped.
     pub(crate) fn unended(&self) -> Option<u64> {
-        let life = self.life.as_ref()?;
-        (life.kind == MarkKind::Start).then_some(life.at)
+        (self.life == Some(MarkKind::Start)).then_some(self.last)
     }
 
     pub(crate) fn mark(&mut self, slots: &Slots, mark: &Mark) -> io::Result<()> {
@@ -376,7 +377,7 @@ mod tests {
         );
         for (at, kind, unended) in [
             (9_000, MarkKind::Start, Some(9_000)),
-            (9_001, MarkKind::Reload, Some(9_000)),
+            (9_001, MarkKind::Reload, Some(9_001)),
             (9_002, MarkKind::Stop, None),
             (9_003, MarkKind::Start, Some(9_003)),
             (8_000, MarkKind::Killed, None), // the clock was set back
