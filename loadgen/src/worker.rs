@@ -347,7 +347,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// One in this many connections is opened in the first phase.
+/// Divisor of the number of connections: the first phase opens this part of them.
 const FIRST_SHARE: u64 = 8;
 /// Maximum number of connections opened in the first phase, for all workers together.
 const FIRST_MAX: u64 = 1024;

@@ -295,8 +295,8 @@ impl fmt::Display for Account {
     }
 }
 
-/// One of the callers of a channel, identified by a hash with a per-shard key. A connection stores only two bytes of
-/// the hash, so there are 65,535 values. Two callers with the same value share one allowance until the process exits.
+/// A caller of a channel, identified by a hash with a per-shard key. A connection stores only two bytes of the hash, so
+/// there are 65,535 values. Two callers with the same value share one allowance until the process exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerId(NonZeroU16);
 
