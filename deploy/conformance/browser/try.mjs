@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withBrowser } from './browser.mjs';
 import { start } from './own_broker.mjs';
-import { chats, eventsUntil, firstFrame, inOrder, narrow, seesBars, state, useTestCard, visit } from './visitor.mjs';
+import { chats, eventsUntil, firstFrame, inOrder, narrow, pressWatch, seesBars, state, useTestCard, visit, watchAnew } from './visitor.mjs';
 
 const timeout = 90_000;
 const admin = process.env.HELIOGRAPH_ADMIN;
@@ -24,8 +24,7 @@ test('camera and viewer in one tab', { timeout }, async ({ signal }) => {
         // A start of everything is slower than a watch, and a busy machine than an idle one.
         const frames = [];
         for (let watch = 0; watch < 5 && !(Math.min(...frames) <= 1000); watch += 1) {
-            await page.click('[data-of=viewer] .run');
-            await page.click('[data-of=viewer] .run');
+            await watchAnew(page);
             frames.push(await firstFrame(page));
         }
         console.log(`first frames after Watch: ${frames.map(Math.round)} ms`);
@@ -46,8 +45,7 @@ test('camera and viewer in one tab', { timeout }, async ({ signal }) => {
         await state(page, 'viewer', 'ready');
         await page.click('[data-of=camera] .again');
         await state(page, 'camera', 'ready');
-        await page.click('[data-of=viewer] .run');
-        await page.click('[data-of=viewer] .run');
+        await watchAnew(page);
         await seesBars(page);
         await narrow(page);
         await page.finish();
@@ -71,9 +69,10 @@ test('one button starts what does not run, and stops all', { timeout }, async ({
         }
         // A watch that begins while the one before is being answered gets an answer of its own.
         for (let watch = 0; watch < 20; watch += 1) {
-            await page.click('[data-of=viewer] .run');
+            await pressWatch(page);
             await page.waitForTimeout(watch * 5);
         }
+        assert.equal(await page.innerText('[data-of=viewer] .run'), 'Stop watching');
         await seesBars(page);
         await page.fill('#channel', 'try-both-2');
         await isOffered(true);
@@ -138,8 +137,7 @@ test('the page is as long as what it shows, whatever was watched before', { time
         await page.click('#both');
         for (let watch = 0; watch < 6; watch += 1) {
             await seesBars(page);
-            await page.click('[data-of=viewer] .run');
-            await page.click('[data-of=viewer] .run');
+            await watchAnew(page);
         }
         await seesBars(page);
         const [page_, end] = await page.evaluate(() => [document.documentElement.scrollHeight, document.querySelector('main').getBoundingClientRect().bottom + scrollY]);
@@ -271,8 +269,7 @@ test('a broker that stops and starts again', { timeout }, async ({ signal }) => 
             broker = await start(directory, broker.port);
             await state(page, 'camera', 'ready');
             await state(page, 'viewer', 'ready');
-            await page.click('[data-of=viewer] .run');
-            await page.click('[data-of=viewer] .run');
+            await watchAnew(page);
             await seesBars(page);
             // Only what could not be reached meanwhile, or met a broker that was about to leave.
             await page.finish(/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_SOCKET_NOT_CONNECTED|WebSocket connection to|status of 503/);

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withBrowser } from './browser.mjs';
 import { start } from './own_broker.mjs';
-import { narrow, seesBars, useTestCard, visit } from './visitor.mjs';
+import { narrow, seesBars, useTestCard, visit, watchAnew } from './visitor.mjs';
 
 const pictures = process.env.HELIOGRAPH_SCREENSHOTS;
 
@@ -33,8 +33,7 @@ test('a machine without a network', { timeout: 120_000 }, async ({ signal }) => 
             await page.waitForFunction(findsAddress);
             // Not in all of its parts at once: a viewer that finds none watches again, until the test's time is over.
             for (let shown = null; !shown;) {
-                await page.click('[data-of=viewer] .run');
-                await page.click('[data-of=viewer] .run');
+                await watchAnew(page);
                 shown = await page.waitForSelector('#viewer[data-first-frame]', { timeout: 10_000 }).catch(() => null);
             }
             await seesBars(page);

@@ -41,6 +41,15 @@ export async function visit(browser, url, { ready = 'body[data-ready=yes]', befo
 export const useTestCard = (page) => page.check('[name=source][value=card]');
 export const state = (page, side, wanted) => page.waitForSelector(`#${side}[data-state=${wanted}]`);
 
+// Pressed in the page: the list of sessions above it grows at any moment, and a mouse whose button moves away between down and up
+// makes no click.
+export const pressWatch = (page) => page.$eval('[data-of=viewer] .run', (it) => it.click());
+
+export async function watchAnew(page) {
+    await pressWatch(page);
+    await pressWatch(page);
+}
+
 export async function firstFrame(page) {
     await page.waitForSelector('#viewer[data-first-frame]');
     return Number(await page.getAttribute('#viewer', 'data-first-frame'));
