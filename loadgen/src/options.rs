@@ -437,7 +437,7 @@ fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::
     out.serialize_str(&targets.join(","))
 }
 
-/// Thresholds that a run should meet. The report highlights missed ones in colour.
+/// Thresholds that a run should meet. The report highlights missed ones in color.
 ///
 /// Latency thresholds apply to the headline latency of the verdict: from a session's start to its answer (sessions,
 /// storm), of a message (relay), or of the upgrade (idle, connect).
