@@ -228,8 +228,8 @@ pub const WAITING_CALLS_PER_PLAYER: usize = 4;
 /// Seconds after which a player that found no camera should retry. Enough for a battery-powered camera to wake up.
 pub const WHEP_RETRY_S: u32 = 5;
 
-/// One of every 16 connections of a shard is reserved for clients whose caller is not known yet. WebSockets and clients
-/// on links never use the reserved connections, so a new client can send its request even when all others are in use.
+/// A shard reserves one of every 16 connections for clients whose caller is not known yet. WebSockets and clients on
+/// links never use the reserved connections, so a new client can send its request even when all others are in use.
 pub const CONNECTIONS_PER_GUEST: usize = 16;
 
 /// Returns the maximum number of WebSockets and clients on links on a shard with `connections` connections. This

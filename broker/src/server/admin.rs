@@ -1,6 +1,7 @@
 //! Prepares what the admin listener needs: the data sources of its pages, its tokens, the data of `/try`, and the setup
 //! of `--lan`.
 
+use crate::devices::unix_s;
 use crate::edge::{Post, TakeAdmin};
 use crate::failure::{Failure, Fallible};
 use crate::qr::Qr;
@@ -24,7 +25,7 @@ use rustix::fs::statvfs;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Mutex;
 
 pub(crate) struct AdminSecrets<'a> {
@@ -57,8 +58,7 @@ pub(crate) fn shows(
     let (log, kept) = (log.clone(), log.kept.clone());
     let (profile, engine) = (settings.profile.into(), settings.engine.into());
     // The process started at most a second earlier.
-    let started = SystemTime::now().duration_since(UNIX_EPOCH);
-    let started = started.map_or(0, |since| since.as_secs());
+    let started = unix_s(SystemTime::now());
     let data_dir = settings.data_dir.clone();
     let cluster = registry.node().map(Node::page);
     let look_at_cluster = cluster.as_ref().map(|page| Arc::clone(&page.look));

@@ -28,8 +28,8 @@ pub struct TracePlace {
     /// The channel's key, as looked up by the first step. A channel that is deleted and created again gets a different
     /// key.
     channel: ChannelKey,
-    /// One more than the serial number of the next note to read. The type keeps operator queries small, because their
-    /// size determines the size of every message between shards.
+    /// Serial number of the next note to read, plus one. The type keeps operator queries small, because their size
+    /// determines the size of every message between shards.
     before: NonZeroU64,
 }
 

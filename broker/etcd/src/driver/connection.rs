@@ -1,5 +1,5 @@
-//! One of the node's two connections to etcd. Opens and reopens the connection, and reports problems with it. Also
-//! reports unreadable messages from other nodes.
+//! [`EtcdConnection`] opens and reopens one of the node's two connections to etcd. It reports problems with the
+//! connection, and unreadable messages from other nodes.
 
 use crate::driver::event::{Event, TaskEvents, TaskOutcome, Which};
 use crate::limits::{NOTE_EVERY, RETRY, RETRY_MAX};
