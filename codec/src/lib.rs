@@ -47,4 +47,4 @@ pub mod ws;
 
 /// Minimum size in bytes of payloads that are processed with the CPU's widest vectors. For shorter ones, selecting the
 /// code for the CPU would cost more than it saves.
-const WIDE_BYTES_MIN: usize = 512;
+const WIDE_BYTES_MIN: usize = 256;

@@ -22,6 +22,7 @@ use crate::base64::{self, Alphabet};
 use crate::identifiers::{ClientId, CorrelationId};
 use crate::json::{self, Member, Members, TapeReader, TextSpan};
 use crate::limits;
+use ascii::AsciiStr;
 pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER, StatusFault, status_response};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -179,6 +180,15 @@ pub struct Fault<'a> {
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
+impl From<FaultKind> for Fault<'_> {
+    fn from(kind: FaultKind) -> Self {
+        Self {
+            kind,
+            correlation_id: None,
+        }
+    }
+}
+
 /// A parser for client messages. Each shard has one. Its buffers are reused, and grow to the size of the largest
 /// message.
 #[derive(Default)]
@@ -204,12 +214,8 @@ impl Parser {
         role: Role,
         rules: &MessageRules,
     ) -> Result<Request<'a>, Fault<'a>> {
-        let Some(members) = json::read(text, &mut self.tape) else {
-            return Err(Fault {
-                kind: FaultKind::NotJson,
-                correlation_id: None,
-            });
-        };
+        let mut members = Members::default();
+        json::read(text, &mut self.tape, &mut members).ok_or(FaultKind::NotJson)?;
         judge(&members, text, role, rules)
     }
 }
@@ -228,15 +234,7 @@ fn judge<'a>(
 ) -> Result<Request<'a>, Fault<'a>> {
     let payload = check_payload(members, text, rules);
     let text = &*text;
-    let correlation_id = match correlation(members, text) {
-        Ok(id) => id,
-        Err(kind) => {
-            return Err(Fault {
-                kind,
-                correlation_id: None,
-            });
-        }
-    };
+    let correlation_id = correlation(members, text)?;
     let fault = |kind| Fault {
         kind,
         correlation_id,
@@ -322,8 +320,8 @@ fn payload_fault(members: &Members, rules: &MessageRules) -> FaultKind {
     }
 }
 
-/// Returns the text of a string that may be an id. UTF-8 is validated here, because simd-json may leave partial
-/// characters after the strings that it unescapes.
+/// Returns the text of a string that may be an id, or `None` if it is not ASCII and therefore no id.
 fn str_of(text: &[u8], span: TextSpan) -> Option<&str> {
-    std::str::from_utf8(span.of(text)).ok()
+    let text = AsciiStr::from_ascii(span.of(text)).ok()?;
+    Some(text.as_str())
 }

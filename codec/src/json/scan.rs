@@ -14,11 +14,10 @@ use crate::json::{Member, MemberName, Members, TextSpan};
 use crate::{WIDE_BYTES_MIN, base64};
 use memchr::{memchr, memchr2};
 
-/// Parses a JSON text of the usual form and unescapes slashes in the payload. Returns `None` for any other text, which
-/// it leaves unchanged.
-pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
-    let mut members = Members::default();
-    if let Some(TextSpan { start, end }) = shape(text, &mut members)? {
+/// Parses a JSON text of the usual form into `members` and unescapes slashes in the payload. Returns `None` for any
+/// other text, which it leaves unchanged.
+pub(crate) fn scan(text: &mut [u8], members: &mut Members) -> Option<()> {
+    if let Some(TextSpan { start, end }) = shape(text, members)? {
         let payload = text.get_mut(start..end)?;
         let length = unescape_slashes(payload);
         members.payload = Member::Text(TextSpan {
@@ -27,7 +26,7 @@ pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
         });
         members.payload_proven = payload.get(..length).is_some_and(base64::is_well_formed);
     }
-    Some(members)
+    Some(())
 }
 
 #[inline]
@@ -254,7 +253,8 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Like [`plain`], but optimized for short strings such as an action or an id. Scans eight bytes at a time.
+/// Like [`plain`], but optimized for short strings such as an action or an id. Scans eight bytes at a time, and returns
+/// `None` for strings with a space or an exclamation mark.
 #[inline]
 pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let (words, tail) = rest.as_chunks::<8>();
@@ -264,7 +264,7 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let place = match ends.enumerate().find(|(_, end)| *end < 8) {
         Some((words, end)) => words * 8 + end,
         None => {
-            let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+            let ends = |byte: &u8| matches!(byte, 0..=b'"' | b'\\');
             words.len() * 8 + tail.iter().position(ends)?
         }
     };
@@ -272,15 +272,15 @@ pub(crate) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// Returns the index of the first of eight bytes that ends a plain string (a quote, backslash or control character), or
-/// 8 if none does.
+/// Returns the index of the first of eight bytes that ends a plain string (a backslash, or a byte up to the quote: a
+/// control character, a space, `!`, `"`), or 8 if none does.
 #[inline]
 fn first_end(word: u64) -> usize {
     // Sets the high bit of each matching byte. May also set it in bytes above the first match, which does no harm.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let is = |byte: u8| zeros(word ^ (ONES * u64::from(byte)));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    (is(b'"') | is(b'\\') | controls).trailing_zeros() as usize / 8
+    let to_quote = word.wrapping_sub(ONES * 0x23) & !word & HIGHS;
+    (to_quote | is(b'\\')).trailing_zeros() as usize / 8
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -324,6 +324,7 @@ fn has_control(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::oracle::scanned;
 
     fn text_of(text: &str, member: Member) -> &str {
         match member {
@@ -337,26 +338,26 @@ mod tests {
     fn the_usual_shape_is_read() {
         let text = " {\n\t\"Action\" \
                     : \"SDP_ANSWER\",\r\n\"x\":\"é\",\"RecipientClientId\":\"\", \"messagePayload\":\"QUJD\" } ";
-        let members = scan(&mut text.as_bytes().to_vec()).unwrap();
+        let members = scanned(&mut text.as_bytes().to_vec()).unwrap();
         assert_eq!(text_of(text, members.action), "SDP_ANSWER");
         assert_eq!(text_of(text, members.payload), "QUJD");
         assert_eq!(text_of(text, members.recipient), "");
         assert_eq!(members.correlation, Member::Absent);
         assert!(members.payload_proven && !members.twice);
-        assert_eq!(scan(&mut b"{}".to_vec()), Some(Members::default()));
+        assert_eq!(scanned(&mut b"{}".to_vec()), Some(Members::default()));
     }
 
     #[test]
     fn slashes_of_the_payload_may_be_escaped_and_other_members_may_be_anything() {
         let text = r#"{"MessagePayload":"\/é\/\/b\/","x":[{"y":-1},"\n\\"],"action":"SDP_OFFER","z":null}"#;
         let mut bytes = text.as_bytes().to_vec();
-        let members = scan(&mut bytes).unwrap();
+        let members = scanned(&mut bytes).unwrap();
         let text = std::str::from_utf8(&bytes).unwrap();
         assert_eq!(text_of(text, members.payload), "/é//b/");
         assert_eq!(text_of(text, members.action), "SDP_OFFER");
         assert!(!members.payload_proven && !members.twice);
         let mut bytes = br#"{"messagePayload":"QUJ\/"}"#.to_vec();
-        assert!(scan(&mut bytes).unwrap().payload_proven);
+        assert!(scanned(&mut bytes).unwrap().payload_proven);
     }
 
     #[test]
@@ -372,7 +373,7 @@ mod tests {
         ];
         for text in cases {
             let mut left = text.as_bytes().to_vec();
-            assert_eq!(scan(&mut left), None, "{text:?}");
+            assert_eq!(scanned(&mut left), None, "{text:?}");
             assert_eq!(left, text.as_bytes());
         }
     }
@@ -419,10 +420,10 @@ mod skip_tests {
                     text[place] = byte;
                     // The bytes that follow the end of the string must not affect the result.
                     text.extend_from_slice(b"\"\x01\"}");
-                    assert_eq!(short(&text), plain(&text), "{byte} at {place} of {length}");
-                    let open = &text[..length];
-                    let found = short(open);
-                    assert_eq!(found, plain(open), "{byte} at {place} of {length}, open");
+                    let expected = |text| plain(text).filter(|_| !matches!(byte, b' ' | b'!'));
+                    for text in [&text[..], &text[..length]] {
+                        assert_eq!(short(text), expected(text), "{byte} at {place} of {length}");
+                    }
                 }
             }
         }

@@ -45,17 +45,16 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
     // Frame → text → message.
     let text = self::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
     let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;
-    let request = match reader.parser.parse(text, reader.role, rules) {
-        Ok(request) => request,
-        Err(fault) => return Err(refuse(shard, from, &fault)),
-    };
+    let request = reader.parser.parse(text, reader.role, rules); // borrowed below: it is large, and a move copies it
+    let request = request.as_ref();
+    let request = request.map_err(|fault| refuse(shard, from, fault))?;
     // Message → route.
-    let (sender, within_rate) = delivery::admit(&mut shard.sockets, &mut shard.cx, from, &request)?;
+    let (sender, within_rate) = delivery::admit(&mut shard.sockets, &mut shard.cx, from, request)?;
     if !within_rate {
-        return Err(delivery::throttle(shard, &sender, &request));
+        return Err(delivery::throttle(shard, &sender, request));
     }
     let (route, transit, waited) =
-        delivery::route(&mut shard.directory, &mut shard.cx, &sender, &request)?;
+        delivery::route(&mut shard.directory, &mut shard.cx, &sender, request)?;
     // Route → outbox.
     delivery::hand_on(shard, route, &transit);
     delivery::follow(&mut shard.cx, sender.channel, waited);
