@@ -32,17 +32,17 @@ pub(crate) fn scan(text: &mut [u8], members: &mut Members) -> Option<()> {
 #[inline]
 fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
     let mut escaped = None;
-    let mut rest = blank(blank(text).strip_prefix(b"{")?);
-    if let Some(after) = rest.strip_prefix(b"}") {
+    let mut rest = strip(text, b"{")?;
+    if let Some(after) = strip(rest, b"}") {
         return blank(after).is_empty().then_some(escaped);
     }
     loop {
-        let (key, after) = name(rest.strip_prefix(b"\"")?)?;
-        rest = blank(blank(after).strip_prefix(b":")?);
+        let (key, after) = name(strip(rest, b"\"")?)?;
+        rest = strip(after, b":")?;
         let after = match key {
-            None => value(rest)?,
+            None => value(blank(rest))?,
             Some(key) => {
-                rest = rest.strip_prefix(b"\"")?;
+                rest = strip(rest, b"\"")?;
                 let start = text.len() - rest.len();
                 let (value, after) = match key {
                     MemberName::Payload => match payload(rest, members) {
@@ -70,7 +70,7 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
             }
         };
         match blank(after).split_first()? {
-            (b',', after) => rest = blank(after),
+            (b',', after) => rest = after,
             (b'}', after) => return blank(after).is_empty().then_some(escaped),
             _ => return None,
         }
@@ -81,21 +81,18 @@ fn shape(text: &[u8], members: &mut Members) -> Option<Option<TextSpan>> {
 /// unknown, and the text after the name.
 #[inline]
 fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
-    let (first, rest_of_name) = rest.split_first()?;
+    let (first, tail) = rest.split_first()?;
     // Each arm compares with a constant of known length, which compiles to inline code instead of a function call.
     let found = match first {
-        b'a' | b'A' => (MemberName::Action, rest_of_name.strip_prefix(b"ction\"")),
-        b'm' | b'M' => (
-            MemberName::Payload,
-            rest_of_name.strip_prefix(b"essagePayload\""),
-        ),
+        b'a' | b'A' => (MemberName::Action, tail.strip_prefix(b"ction\"")),
+        b'm' | b'M' => (MemberName::Payload, tail.strip_prefix(b"essagePayload\"")),
         b'r' | b'R' => (
             MemberName::Recipient,
-            rest_of_name.strip_prefix(b"ecipientClientId\""),
+            tail.strip_prefix(b"ecipientClientId\""),
         ),
         b'c' | b'C' => (
             MemberName::Correlation,
-            rest_of_name.strip_prefix(b"orrelationId\""),
+            tail.strip_prefix(b"orrelationId\""),
         ),
         _ => return unknown_name(rest),
     };
@@ -216,7 +213,7 @@ pub(crate) fn value(mut rest: &[u8]) -> Option<&[u8]> {
 
 fn skip_name(rest: &[u8]) -> Option<&[u8]> {
     let after = text(rest.strip_prefix(b"\"")?)?;
-    Some(blank(blank(after).strip_prefix(b":")?))
+    Some(blank(strip(after, b":")?))
 }
 
 fn text(rest: &[u8]) -> Option<&[u8]> {
@@ -242,10 +239,8 @@ fn scalar(rest: &[u8]) -> Option<&[u8]> {
         }
     }
     let digits = rest.strip_prefix(b"-").unwrap_or(rest);
-    let count = digits
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let is_digit = |byte: &&u8| byte.is_ascii_digit();
+    let count = digits.iter().take_while(is_digit).count();
     let (number, after) = digits.split_at_checked(count)?;
     match number {
         [b'0'] | [b'1'..=b'9', ..] if count <= 18 => Some(after),
@@ -299,6 +294,13 @@ pub(crate) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
     let (value, after) = rest.split_at_checked(end)?;
     Some((value, after.strip_prefix(b"\"")?))
+}
+
+/// Returns the text after this character, which may be preceded by white space.
+#[inline]
+fn strip<'a>(text: &'a [u8], character: &[u8; 1]) -> Option<&'a [u8]> {
+    let after = text.strip_prefix(character);
+    after.or_else(|| blank(text).strip_prefix(character))
 }
 
 #[inline]
