@@ -22,8 +22,8 @@ use crate::limits::JSON_DEPTH;
 use scan::scan;
 use simd_json::{Buffers, Node, StaticNode, Tape, fill_tape};
 
-/// Reads the known members of a JSON text into `members`, which must be empty; returning them would copy them. Returns
-/// `None` if the text is not a single JSON object or is nested too deeply.
+/// Reads the known members of a JSON text into `members`, which must be empty; returning members would copy them.
+/// Returns `None` if the text is not a single JSON object or is nested too deeply.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader, members: &mut Members) -> Option<()> {
     if scan(text, members).is_none() {
         *members = tape.members(text)?;

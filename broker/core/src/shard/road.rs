@@ -45,8 +45,8 @@ pub(crate) fn pass(shard: &mut State, frame: Item<'_>, reader: &mut Frames) -> R
     // Frame → text → message.
     let text = self::text(&mut shard.sockets, &mut shard.cx, frame, reader)?;
     let rules = &shard.sockets.message_bounds().at(reader.bounds).messages;
-    let request = reader.parser.parse(text, reader.role, rules); // borrowed below: it is large, and a move copies it
-    let request = request.as_ref();
+    let parsed = reader.parser.parse(text, reader.role, rules);
+    let request = parsed.as_ref(); // moving a request would copy it
     let request = request.map_err(|fault| refuse(shard, from, fault))?;
     // Message → route.
     let (sender, within_rate) = delivery::admit(&mut shard.sockets, &mut shard.cx, from, request)?;
